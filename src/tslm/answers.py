@@ -1,0 +1,64 @@
+"""The answer grammar: the one place that writes and reads `Answer: <label>`.
+
+A text that does not end in one clear label parses to None. None is counted as a parse failure
+and as a wrong answer; it is never replaced by a default stage.
+"""
+
+import re
+from collections.abc import Sequence
+
+from tslm.labels import ANSWER_NAMES, parse_sleep_stage
+
+ANSWER_PREFIX = "Answer:"
+_SPECIAL_TOKEN = re.compile(r"<\|[^|<>]*\|>|</?s>|<eos>|<pad>|<end_of_turn>")
+_EDGE = " \t\r\n.,;:!?*_`'\""
+
+
+def render_answer(answer: str) -> str:
+    """The closing words of a response."""
+    return f"{ANSWER_PREFIX} {answer}"
+
+
+def render_response(rationale: str, answer: str) -> str:
+    """Rationale followed by its answer; the rationale alone where a task has no answer."""
+    if not answer:
+        return rationale
+    return f"{rationale} {render_answer(answer)}".strip()
+
+
+def split_response(response: str) -> tuple[str, str]:
+    """(rationale, answer text) of a response; the answer text is empty when there is none."""
+    rationale, prefix, answer = response.rpartition(ANSWER_PREFIX)
+    return (rationale.strip(), answer.strip()) if prefix else (response.strip(), "")
+
+
+def parse_answer(response: str, options: Sequence[str]) -> str | None:
+    """The one of `options` that the response answers with, or None.
+
+    Only the text after the last `Answer:` counts, up to the end of its line. An option matches
+    whole, regardless of case and edge punctuation; a lettered option "(a) text" also matches by
+    its letter. Sleep-stage names match in any of their common spellings.
+    """
+    answer_text = _SPECIAL_TOKEN.sub(" ", split_response(response)[1]).strip()
+    first_line = answer_text.splitlines()[0] if answer_text else ""
+    wanted = _fold(first_line)
+    if not wanted:
+        return None
+    exact = [option for option in options if _fold(option) == wanted]
+    if len(exact) == 1:
+        return exact[0]
+    lettered = [option for option in options if _letter(option) is not None and _letter(option) == _letter(first_line)]
+    if len(lettered) == 1 and _fold(first_line) in (_letter(first_line), f"({_letter(first_line)})"):
+        return lettered[0]
+    sleep_stage = parse_sleep_stage(first_line)
+    name = ANSWER_NAMES.get(sleep_stage) if sleep_stage is not None else None
+    return name if name in options else None
+
+
+def _fold(text: str) -> str:
+    return re.sub(r"\s+", " ", text.strip(_EDGE)).lower()
+
+
+def _letter(option: str) -> str | None:
+    match = re.match(r"\(?([a-z])\)|([a-z])$", option.strip(_EDGE).lower())
+    return (match.group(1) or match.group(2)) if match else None

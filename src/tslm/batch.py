@@ -1,0 +1,94 @@
+"""What the data side hands to a model: Example (one sample, numpy) and Batch (tensors).
+
+Shape letters: B samples, T sequence positions, S series of all samples in order, L signal
+samples, W neighbouring epochs of a night window.
+"""
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+IGNORE_INDEX = -100  # a position (or an unscored epoch) that no loss looks at
+TEXT_SLOT, SERIES_SLOT, CONTEXT_SLOT = 0, 1, 2  # what fills a sequence position
+
+
+@dataclass(frozen=True)
+class Series:
+    """One signal of a sample with the line of text that introduces it."""
+
+    values_L: np.ndarray  # float32, in the unit the text names
+    text: str
+    scale: float = 1.0  # the recording's typical amplitude in the same unit
+
+
+@dataclass(frozen=True)
+class NightWindow:
+    """Consecutive epochs of one recording around the scored one."""
+
+    values_WL: np.ndarray  # float32, microvolt; rows outside the recording are zero
+    epoch_mask_W: np.ndarray  # bool, True = inside the recording
+    stage_idx_W: np.ndarray  # int64 class index, IGNORE_INDEX where unscored
+    scored_idx: int  # position of the scored epoch in the window
+    scale: float = 1.0  # the recording's typical amplitude, microvolt
+
+
+@dataclass(frozen=True)
+class Example:
+    """One sample of any curriculum stage, before tokenisation and normalisation."""
+
+    sample_id: str
+    pre_prompt: str
+    series: tuple[Series, ...]
+    post_prompt: str
+    response: str  # what the model is to write
+    answer: str  # the label inside the response, empty where a task has none
+    options: tuple[str, ...]  # the labels the answer may take
+    window: NightWindow | None = None
+
+
+@dataclass
+class Batch:
+    """Tensors of B samples. Sequences are padded on the left; masks are True where real."""
+
+    sample_ids: list[str]
+    input_ids_BT: "torch.Tensor | None" = None  # int64; the pad id where a series or context stands
+    attention_mask_BT: "torch.Tensor | None" = None  # bool
+    slot_BT: "torch.Tensor | None" = None  # uint8: TEXT_SLOT, SERIES_SLOT or CONTEXT_SLOT
+    labels_BT: "torch.Tensor | None" = None  # int64, IGNORE_INDEX except on the response and its end token
+    series_SL: "torch.Tensor | None" = None  # float32, normalised, zero-padded on the right
+    series_lengths_S: "torch.Tensor | None" = None  # int64, signal samples
+    window_BWL: "torch.Tensor | None" = None  # float32, normalised
+    epoch_mask_BW: "torch.Tensor | None" = None  # bool
+    stage_idx_BW: "torch.Tensor | None" = None  # int64, IGNORE_INDEX where unscored or outside
+    scored_idx_B: "torch.Tensor | None" = None  # int64
+
+    def to(self, device: "torch.device | str") -> "Batch":
+        """The same batch on another device."""
+        moved = {f.name: getattr(self, f.name) for f in fields(self)}
+        return Batch(**{name: value.to(device) if hasattr(value, "to") else value for name, value in moved.items()})
+
+    def check(self) -> "Batch":
+        """Raise AssertionError where the collator broke the contract; returns self."""
+        import torch
+
+        if self.input_ids_BT is not None:
+            assert self.attention_mask_BT is not None and self.slot_BT is not None
+            shape = self.input_ids_BT.shape
+            assert self.attention_mask_BT.shape == shape == self.slot_BT.shape
+            assert shape[0] == len(self.sample_ids)
+            steps = self.attention_mask_BT.int().diff(dim=1)
+            assert bool((steps >= 0).all()), "padding must stand on the left"
+            if self.labels_BT is not None:
+                supervised = self.labels_BT != IGNORE_INDEX
+                assert not bool((supervised & ~self.attention_mask_BT).any()), "a pad is supervised"
+                assert not bool((supervised & (self.slot_BT != TEXT_SLOT)).any()), "a series slot is supervised"
+        if self.series_SL is not None:
+            assert self.series_lengths_S is not None and bool(torch.isfinite(self.series_SL).all())
+            assert int(self.series_lengths_S.max()) <= self.series_SL.shape[1]
+        if self.window_BWL is not None:
+            assert self.epoch_mask_BW is not None and self.epoch_mask_BW.shape == self.window_BWL.shape[:2]
+        return self

@@ -1,0 +1,202 @@
+"""Prepared recordings: the contract between `data_prep` and everything that reads nights.
+
+A cohort is a folder with one `<recording>.parquet` per recording (zstd, one row per epoch in time
+order) and `participants.tsv` (one row per recording). Each channel is a fixed-size list of int16;
+its scale in microvolt per step stands in the schema's metadata, with rate and epoch length.
+"""
+
+import csv
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tslm.labels import SleepStage
+
+PARTICIPANTS_FILE = "participants.tsv"
+SPLITS = ("train", "val", "test")
+_METADATA_KEY = b"tslm"
+_INT16_MAX = 32767
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One night (or day) in memory, cut into scoring epochs."""
+
+    recording: str
+    subject: str
+    fs_hz: float
+    epoch_s: float
+    channels: Mapping[str, np.ndarray]  # name -> (num_epochs, epoch samples) float32, microvolt
+    sleep_stages: tuple[SleepStage, ...]  # one per epoch
+    onset_s: np.ndarray  # (num_epochs,) seconds from the start of the recording
+    columns: Mapping[str, np.ndarray | list[str]] = field(default_factory=dict)  # evidence, artefact flags, rationale
+    species: str = "human"
+    start: str = ""  # ISO 8601; empty when unknown
+    age: str = ""
+    sex: str = ""
+    source: str = ""
+
+    @property
+    def num_epochs(self) -> int:
+        """Number of scoring epochs."""
+        return len(self.sleep_stages)
+
+
+@dataclass(frozen=True)
+class Participant:
+    """One row of participants.tsv."""
+
+    recording: str
+    subject: str
+    species: str
+    split: str
+    sha256: str
+    fs_hz: float
+    start: str
+    age: str
+    sex: str
+    source: str
+
+
+def write_recording(recording: Recording, cohort_dir: Path, split: str) -> Participant:
+    """Write one recording's parquet file (beside, then renamed) and return its participants row."""
+    if split not in SPLITS:
+        raise ValueError(f"unknown split {split!r}; one of: {', '.join(SPLITS)}")
+    path = cohort_dir / f"{recording.recording}.parquet"
+    cohort_dir.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".parquet.partial")
+    try:
+        pq.write_table(_to_table(recording), partial, compression="zstd", row_group_size=1 << 20)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return Participant(
+        recording=recording.recording,
+        subject=recording.subject,
+        species=recording.species,
+        split=split,
+        sha256=hash_file(path),
+        fs_hz=recording.fs_hz,
+        start=recording.start,
+        age=recording.age,
+        sex=recording.sex,
+        source=recording.source,
+    )
+
+
+def read_recording(path: Path, channels: Iterable[str] | None = None) -> Recording:
+    """Read one prepared recording; `channels` None means all. ValueError when it is not one."""
+    metadata = _read_metadata(path)
+    wanted = list(metadata["scale_uv"]) if channels is None else list(channels)
+    missing = [name for name in wanted if name not in metadata["scale_uv"]]
+    if missing:
+        raise ValueError(f"{path.name} has no channel {missing[0]!r}; it has: {', '.join(metadata['scale_uv'])}")
+    unwanted = set(metadata["scale_uv"]) - set(wanted)
+    names = [name for name in pq.read_schema(path).names if name not in unwanted]
+    table = pq.read_table(path, columns=names).combine_chunks()
+    core = {"epoch_idx", "onset_s", "sleep_stage", *wanted}
+    return Recording(
+        recording=metadata["recording"],
+        subject=metadata["subject"],
+        fs_hz=metadata["fs_hz"],
+        epoch_s=metadata["epoch_s"],
+        channels={name: _read_channel(table, name, metadata["scale_uv"][name]) for name in wanted},
+        sleep_stages=tuple(SleepStage(code) for code in table["sleep_stage"].to_pylist()),
+        onset_s=table["onset_s"].to_numpy(),
+        columns={name: _read_column(table, name) for name in names if name not in core},
+        species=metadata["species"],
+        start=metadata["start"],
+        age=metadata["age"],
+        sex=metadata["sex"],
+        source=metadata["source"],
+    )
+
+
+def write_participants(participants: Iterable[Participant], cohort_dir: Path) -> None:
+    """Write participants.tsv; ValueError when a subject stands in two splits."""
+    rows = sorted(participants, key=lambda row: row.recording)
+    check_subject_splits(rows)
+    names = [f.name for f in fields(Participant)]
+    partial = cohort_dir / f"{PARTICIPANTS_FILE}.partial"
+    with partial.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, delimiter="\t", lineterminator="\n")
+        writer.writerow(names)
+        writer.writerows([getattr(row, name) for name in names] for row in rows)
+    os.replace(partial, cohort_dir / PARTICIPANTS_FILE)
+
+
+def read_participants(cohort_dir: Path) -> list[Participant]:
+    """Rows of participants.tsv. FileNotFoundError says which command makes the cohort."""
+    path = cohort_dir / PARTICIPANTS_FILE
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} is missing; make it with: python -m data_prep.prepare COHORT --out {cohort_dir}"
+        )
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    return [Participant(**{**row, "fs_hz": float(row["fs_hz"])}) for row in rows]
+
+
+def check_subject_splits(participants: Iterable[Participant]) -> None:
+    """Raise ValueError when the recordings of one subject stand in different splits."""
+    split_of: dict[str, str] = {}
+    for row in participants:
+        if split_of.setdefault(row.subject, row.split) != row.split:
+            raise ValueError(f"subject {row.subject} is in {split_of[row.subject]} and in {row.split}: a leak")
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file as hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _to_table(recording: Recording) -> pa.Table:
+    scale_uv: dict[str, float] = {}
+    columns: dict[str, pa.Array] = {
+        "epoch_idx": pa.array(np.arange(recording.num_epochs, dtype=np.int32)),
+        "onset_s": pa.array(np.asarray(recording.onset_s, dtype=np.float64)),
+        "sleep_stage": pa.array([stage.value for stage in recording.sleep_stages]),
+    }
+    for name, epochs_EL in recording.channels.items():
+        if not np.isfinite(epochs_EL).all():
+            raise ValueError(f"channel {name!r} of {recording.recording} holds NaN or infinite values")
+        scale_uv[name] = max(float(np.abs(epochs_EL).max()), 1e-6) / _INT16_MAX
+        steps_EL = np.rint(epochs_EL / scale_uv[name]).astype(np.int16)
+        columns[name] = pa.FixedSizeListArray.from_arrays(pa.array(steps_EL.reshape(-1)), steps_EL.shape[1])
+    columns.update({name: pa.array(values) for name, values in recording.columns.items()})
+    names = ("recording", "subject", "fs_hz", "epoch_s", "species", "start", "age", "sex", "source")
+    metadata = {name: getattr(recording, name) for name in names} | {"scale_uv": scale_uv}
+    return pa.table(columns).replace_schema_metadata({_METADATA_KEY: json.dumps(metadata)})
+
+
+def _read_metadata(path: Path) -> dict:
+    if not path.is_file():
+        raise FileNotFoundError(f"no prepared recording at {path}")
+    try:
+        metadata = pq.read_schema(path).metadata or {}
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{path} is not a parquet file: {error}") from error
+    if _METADATA_KEY not in metadata:
+        raise ValueError(f"{path} is not a prepared recording; make one with: python -m data_prep.prepare")
+    return json.loads(metadata[_METADATA_KEY])
+
+
+def _read_channel(table: pa.Table, name: str, scale_uv: float) -> np.ndarray:
+    column = table[name].chunk(0) if table.num_rows else None
+    if column is None:
+        return np.zeros((0, 0), dtype=np.float32)
+    steps_EL = column.flatten().to_numpy().reshape(table.num_rows, -1)
+    return steps_EL.astype(np.float32) * np.float32(scale_uv)
+
+
+def _read_column(table: pa.Table, name: str) -> np.ndarray | list[str]:
+    column = table[name]
+    return column.to_pylist() if pa.types.is_string(column.type) else column.to_numpy()

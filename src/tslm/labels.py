@@ -1,0 +1,101 @@
+"""Sleep-stage vocabulary: codes on disk, label sets per species, spoken names.
+
+Codes follow the AASM manual (W, N1, N2, N3, R). Rechtschaffen & Kales stages 3 and 4 are both
+N3; movement time and unscored epochs are kept apart and never merged into a stage.
+"""
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class SleepStage(StrEnum):
+    """One scored epoch's code as written to disk."""
+
+    WAKE = "W"
+    N1 = "N1"
+    N2 = "N2"
+    N3 = "N3"
+    REM = "R"
+    NREM = "NREM"
+    MOVEMENT = "MOVE"
+    UNSCORED = "UNSCORED"
+
+
+# The answer vocabulary of the language model; the human names are those of the OpenTSLM guide.
+ANSWER_NAMES: dict[SleepStage, str] = {
+    SleepStage.WAKE: "Wake",
+    SleepStage.N1: "Non-REM stage 1",
+    SleepStage.N2: "Non-REM stage 2",
+    SleepStage.N3: "Non-REM stage 3",
+    SleepStage.REM: "REM sleep",
+    SleepStage.NREM: "NREM sleep",
+    SleepStage.MOVEMENT: "Movement",
+}
+
+
+@dataclass(frozen=True)
+class LabelSet:
+    """An ordered, closed set of stages that a scorer may answer with."""
+
+    name: str
+    sleep_stages: tuple[SleepStage, ...]
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """Answer names in the order of the stages."""
+        return tuple(ANSWER_NAMES[stage] for stage in self.sleep_stages)
+
+    def index(self, sleep_stage: SleepStage) -> int:
+        """Class index of a stage, or -1 when the set does not hold it (not scorable)."""
+        return self.sleep_stages.index(sleep_stage) if sleep_stage in self.sleep_stages else -1
+
+    def from_answer(self, answer: str) -> SleepStage:
+        """Stage of an answer name; ValueError when it is none of this set's."""
+        if answer not in self.answers:
+            raise ValueError(f"{answer!r} is not an answer of {self.name}: {', '.join(self.answers)}")
+        return self.sleep_stages[self.answers.index(answer)]
+
+
+_AASM = (SleepStage.WAKE, SleepStage.N1, SleepStage.N2, SleepStage.N3, SleepStage.REM)
+LABEL_SETS: dict[str, LabelSet] = {
+    "aasm": LabelSet("aasm", _AASM),
+    "aasm_movement": LabelSet("aasm_movement", (*_AASM, SleepStage.MOVEMENT)),
+    "rodent": LabelSet("rodent", (SleepStage.WAKE, SleepStage.NREM, SleepStage.REM)),
+}
+
+# EDF+ annotation texts of the Sleep-EDF hypnograms (R&K) and their AASM codes.
+RK_ANNOTATIONS: dict[str, SleepStage] = {
+    "Sleep stage W": SleepStage.WAKE,
+    "Sleep stage 1": SleepStage.N1,
+    "Sleep stage 2": SleepStage.N2,
+    "Sleep stage 3": SleepStage.N3,
+    "Sleep stage 4": SleepStage.N3,
+    "Sleep stage R": SleepStage.REM,
+    "Movement time": SleepStage.MOVEMENT,
+    "Sleep stage ?": SleepStage.UNSCORED,
+}
+
+_SPOKEN: dict[SleepStage, str] = {
+    SleepStage.WAKE: r"w|wake|wakefulness|awake|(?:sleep )?stage w",
+    SleepStage.N1: r"n1|(?:non[- ]?rem |nrem |sleep )?(?:stage )?(?:n?1|one|i)(?: sleep)?|nrem1|s1",
+    SleepStage.N2: r"n2|(?:non[- ]?rem |nrem |sleep )?(?:stage )?(?:n?2|two|ii)(?: sleep)?|nrem2|s2",
+    SleepStage.N3: r"n3|(?:non[- ]?rem |nrem |sleep )?(?:stage )?(?:n?[34]|three|four|iii|iv)(?: sleep)?|nrem[34]|s[34]"
+    r"|deep sleep|slow[- ]wave sleep|sws",
+    SleepStage.REM: r"r|rem|rem sleep|(?:sleep )?stage r(?:em)?|rapid eye movement(?: sleep)?",
+    SleepStage.NREM: r"nrem(?: sleep)?|non[- ]?rem(?: sleep)?",
+    SleepStage.MOVEMENT: r"movement(?: time)?|artifact|artefact",
+}
+_SPOKEN_PATTERNS = {stage: re.compile(pattern) for stage, pattern in _SPOKEN.items()}
+
+
+def parse_sleep_stage(name: str) -> SleepStage | None:
+    """Stage that a person or a model means by a short name, or None when it is not clear.
+
+    Case, surrounding punctuation and markdown are ignored; a bare digit is not a stage name.
+    """
+    words = re.sub(r"\s+", " ", name.strip(" \t\n\r.,;:!?*_`'\"()[]").lower())
+    if not words or words.isdigit() or words in ("i", "one", "two", "three", "four", "ii", "iii", "iv"):
+        return None
+    found = [stage for stage, pattern in _SPOKEN_PATTERNS.items() if pattern.fullmatch(words)]
+    return found[0] if len(found) == 1 else None

@@ -1,0 +1,75 @@
+"""Prompt text per task: what stands before and after the series.
+
+A sample reads: pre_prompt, then for each series its own line of text and its tokens, then
+post_prompt, then the response. Pieces are tokenised apart and joined by the collator, so every
+piece but the first starts with the white space that separates it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tslm.answers import ANSWER_PREFIX
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """Text around the series of one sample."""
+
+    pre_prompt: str
+    post_prompt: str
+
+
+PROMPT_STYLES = ("full", "brief")  # brief: same structure, a third of the tokens
+
+
+def render_series_text(name: str, mean: float, std: float, unit: str = "") -> str:
+    """The line before a series; it carries what normalisation takes away."""
+    of_unit = f" {unit}" if unit else ""
+    return f"\n{name}, mean {mean:.2f} and std {std:.2f}{of_unit}:"
+
+
+def render_sleep_prompt(answers: Sequence[str], epoch_s: float = 30, style: str = "full") -> Prompt:
+    """Sleep staging of one EEG epoch with a rationale (structure of the guide's section on prompts)."""
+    _check_style(style)
+    names = ", ".join(answers)
+    if style == "brief":
+        return Prompt(
+            f"Stage this {epoch_s:g}-second EEG epoch.",
+            f"\nStages: {names}. Give the evidence, then the answer.\nRationale:",
+        )
+    return Prompt(
+        f"Below is one {epoch_s:g}-second epoch of sleep EEG. Decide which sleep stage it shows.\n"
+        "How to proceed:\n"
+        "- Judge the signal itself and assume no stage beforehand.\n"
+        "- Work through what its amplitude, rhythms and waveforms say about the stage.\n"
+        "- Write one connected paragraph, without lists or headings.\n"
+        "- Name the stage only at the very end.\n"
+        "- Always commit to a rationale and to one stage.",
+        f"\nThe stage is one of: {names}.\n"
+        f"Write the rationale now and finish with '{ANSWER_PREFIX}' followed by the stage.\nRationale:",
+    )
+
+
+def render_choice_prompt(question: str, options: Sequence[str]) -> Prompt:
+    """Multiple choice about any series."""
+    listed = "\n".join(options)
+    return Prompt(f"Question about a time series: {question}", f"\nOptions:\n{listed}\nChoose one.")
+
+
+def render_caption_prompt() -> Prompt:
+    """Description of any series."""
+    return Prompt("Describe the following time series.", "\nDescription:")
+
+
+def render_ecg_prompt(question: str, options: Sequence[str]) -> Prompt:
+    """A question about an ECG, answered with a rationale."""
+    names = ", ".join(options)
+    return Prompt(
+        f"Read this ECG and answer: {question}",
+        f"\nThe answer is one of: {names}. Give the evidence, then the answer.\nRationale:",
+    )
+
+
+def _check_style(style: str) -> None:
+    if style not in PROMPT_STYLES:
+        raise ValueError(f"unknown prompt style {style!r}; choose one of: {', '.join(PROMPT_STYLES)}")
