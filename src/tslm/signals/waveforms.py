@@ -1,0 +1,210 @@
+"""Detectors of single waveforms in scoring epochs: slow waves, K-complexes, spindles, eye movements.
+
+All work on many epochs at once and on each by itself. Shape letters: E epochs, L samples.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.fft
+from scipy.ndimage import uniform_filter1d
+
+# Pass bands in Hz; the edges fall off as raised cosines over the second figure.
+_FILTERS: dict[str, tuple[float, float, float, float]] = {
+    "slow": (0.5, 2.0, 0.2, 1.0),  # slow waves, AASM 2007
+    "low": (0.5, 5.0, 0.2, 1.0),  # eye movements
+    "alpha": (8.0, 11.0, 1.0, 1.0),
+    "sigma": (12.0, 15.0, 1.0, 1.0),  # Vallat & Walker 2021 (YASA)
+    "low_beta": (17.0, 20.0, 1.0, 1.0),
+    "broad": (1.0, 30.0, 0.5, 2.0),
+}
+SLOW_WAVE_UV = 75.0  # peak to peak, AASM 2007
+SLOW_TROUGH_UV = 40.0  # the negative half by itself, as in YASA; keeps the ringing of blinks out
+SPINDLE_S = (0.5, 2.0)  # shortest by AASM 2007, longest by YASA
+EYE_MOVEMENT_UV = 25.0
+
+
+@dataclass(frozen=True)
+class SlowWaves:
+    """Pairs of neighbouring half-waves of 0.5-2 Hz that exceed 75 uV; positions in the flattened epochs."""
+
+    start_samples: np.ndarray  # (num_waves,) int64
+    stop_samples: np.ndarray  # (num_waves,) int64, exclusive
+    negative_first_mask: np.ndarray  # (num_waves,) bool
+    trough_uv: np.ndarray  # (num_waves,) float32, negative
+    crest_uv: np.ndarray  # (num_waves,) float32, positive
+
+
+def filter_bands(centred_EL: np.ndarray, fs_hz: float) -> dict[str, np.ndarray]:
+    """Zero-phase filtered copies (num_epochs, samples) of mean-free epochs by filter name, microvolt.
+
+    Epochs are mirrored by 2 s at both ends against edge effects and filtered in the frequency domain.
+    """
+    length = centred_EL.shape[1]
+    pad = min(round(2 * fs_hz), length - 1)
+    num_fft = scipy.fft.next_fast_len(length + 2 * pad, real=True)
+    padded_EL = np.pad(centred_EL, ((0, 0), (pad, num_fft - length - pad)), mode="reflect")
+    spectrum_EF = scipy.fft.rfft(padded_EL, axis=1)
+    freqs_hz = scipy.fft.rfftfreq(num_fft, 1 / fs_hz)
+    return {
+        name: scipy.fft.irfft(spectrum_EF * _gain(freqs_hz, *edges), num_fft, axis=1)[:, pad : pad + length]
+        for name, edges in _FILTERS.items()
+    }
+
+
+def find_slow_waves(slow_EL: np.ndarray, fs_hz: float) -> SlowWaves:
+    """Slow waves as the AASM manual defines them: 0.5-2 Hz, more than 75 uV peak to peak.
+
+    A wave is a pair of neighbouring half-waves between zero crossings that together last 0.5-2 s.
+    """
+    num_samples = slow_EL.shape[1]
+    flat = np.ascontiguousarray(slow_EL).ravel()
+    starts, peaks, stops = _half_waves(flat, num_samples)
+    same_epoch = starts[:-1] // max(num_samples, 1) == starts[1:] // max(num_samples, 1)
+    duration_s = (stops[1:] - starts[:-1]) / fs_hz
+    trough_uv, crest_uv = np.minimum(peaks[:-1], peaks[1:]), np.maximum(peaks[:-1], peaks[1:])
+    kept = same_epoch & (duration_s >= 0.5) & (duration_s <= 2.0)
+    kept &= (crest_uv - trough_uv > SLOW_WAVE_UV) & (trough_uv <= -SLOW_TROUGH_UV)
+    return SlowWaves(starts[:-1][kept], stops[1:][kept], peaks[:-1][kept] < 0, trough_uv[kept], crest_uv[kept])
+
+
+def slow_wave_share(waves: SlowWaves, shape_EL: tuple[int, ...]) -> np.ndarray:
+    """(num_epochs,) share of each epoch's samples that lie in a slow wave; AASM 2007 asks a fifth for N3."""
+    return _covered(waves.start_samples, waves.stop_samples, int(np.prod(shape_EL))).reshape(shape_EL).mean(axis=1)
+
+
+def count_k_complexes(waves: SlowWaves, slow_EL: np.ndarray, fs_hz: float) -> np.ndarray:
+    """(num_epochs,) K-complexes: a negative wave, then a positive one, alone and clear of the background.
+
+    AASM 2007: at least 0.5 s, stands out. Here: a negative-first slow wave, the trough no smaller
+    than half the crest, no slow wave within 1 s on either side other than its own halves, and 3
+    times the epoch's typical slow amplitude (1.48 x median of |x|).
+    """
+    num_epochs, num_samples = slow_EL.shape
+    typical_uv = 1.4826 * np.median(np.abs(slow_EL), axis=1)
+    epoch_idx = waves.start_samples // max(num_samples, 1)
+    gap = round(fs_hz)
+    alone = _clear_of_neighbours(waves, epoch_idx, gap)
+    kept = (
+        waves.negative_first_mask
+        & alone
+        & (-waves.trough_uv >= 0.5 * waves.crest_uv)
+        & (-waves.trough_uv >= 3.0 * typical_uv[epoch_idx])
+    )
+    return np.bincount(epoch_idx[kept], minlength=num_epochs)
+
+
+def count_spindles(bands: dict[str, np.ndarray], fs_hz: float) -> np.ndarray:
+    """(num_epochs,) sleep spindles of 0.5-2 s.
+
+    Three thresholds as in YASA (Vallat & Walker 2021, after Lacourse 2019): sigma holds a fifth of
+    the power in 1-30 Hz, correlates with the broad signal by 0.65, and its moving RMS exceeds the
+    epoch's by 1.5 trimmed standard deviations. Bands of the same width on either side (8-11 and
+    17-20 Hz) must each hold less than half of sigma's power, so alpha and muscle are no spindles.
+    """
+    sigma_EL, broad_EL = bands["sigma"], bands["broad"]
+    short, long = round(0.3 * fs_hz), round(fs_hz)
+    sigma_power_EL = _moving_mean(sigma_EL**2, short)
+    broad_power_EL = _moving_mean(broad_EL**2, short)
+    broad_mean_EL = _moving_mean(broad_EL, short)
+    covariance_EL = _moving_mean(sigma_EL * broad_EL, short)
+    variance_EL = np.maximum(broad_power_EL - broad_mean_EL**2, 1e-12)
+    correlated_EL = covariance_EL > 0.65 * np.sqrt(np.maximum(sigma_power_EL, 0.0) * variance_EL)
+    long_sigma_EL = _moving_mean(sigma_EL**2, long)
+    rich_EL = long_sigma_EL > 0.2 * _moving_mean(broad_EL**2, long)
+    sides_EL = np.maximum(_moving_mean(bands["alpha"] ** 2, long), _moving_mean(bands["low_beta"] ** 2, long))
+    narrow_EL = long_sigma_EL > 2.0 * sides_EL
+    rms_EL = np.sqrt(np.maximum(sigma_power_EL, 0.0))
+    strong_EL = rms_EL > _trimmed_threshold(rms_EL, 1.5)
+    core_EL = correlated_EL & rich_EL & narrow_EL & strong_EL
+    return _count_runs(strong_EL, core_EL, fs_hz)
+
+
+def count_eye_movements(low_EL: np.ndarray, waves: SlowWaves, fs_hz: float) -> np.ndarray:
+    """(num_epochs,) large single deflections as of blinks and eye movements, K-complex-like waves left out.
+
+    One frontal EEG channel cannot tell eyes from brain with certainty. Counted are half-waves of
+    0.5-5 Hz lasting 0.1-1 s that exceed 25 uV and 3.5 times the epoch's typical amplitude (1.48 x
+    median of |x|, so a train of slow waves raises its own bar); crests of one second count once.
+    """
+    num_epochs, num_samples = low_EL.shape
+    typical_uv = 1.4826 * np.median(np.abs(low_EL), axis=1)
+    flat = np.ascontiguousarray(low_EL).ravel()
+    starts, peaks, stops = _half_waves(flat, num_samples)
+    epoch_idx = starts // max(num_samples, 1)
+    duration_s = (stops - starts) / fs_hz
+    bar_uv = np.maximum(EYE_MOVEMENT_UV, 3.5 * typical_uv[epoch_idx])
+    brain_like = waves.negative_first_mask & (-waves.trough_uv >= waves.crest_uv)
+    middle = (starts + stops) // 2
+    brain_mask = _covered(waves.start_samples[brain_like], waves.stop_samples[brain_like], flat.size)[middle]
+    kept = (np.abs(peaks) > bar_uv) & (duration_s >= 0.1) & (duration_s <= 1.0) & ~brain_mask
+    idx, position = epoch_idx[kept], middle[kept]
+    fresh = np.ones(len(idx), dtype=bool)
+    fresh[1:] = (np.diff(position) >= fs_hz) | (np.diff(idx) > 0)
+    return np.bincount(idx[fresh], minlength=num_epochs)
+
+
+def _gain(freqs_hz: np.ndarray, low_hz: float, high_hz: float, low_edge_hz: float, high_edge_hz: float) -> np.ndarray:
+    rise = np.clip((freqs_hz - low_hz + low_edge_hz) / low_edge_hz, 0.0, 1.0)
+    fall = np.clip((high_hz + high_edge_hz - freqs_hz) / high_edge_hz, 0.0, 1.0)
+    return ((0.5 - 0.5 * np.cos(np.pi * rise)) * (0.5 - 0.5 * np.cos(np.pi * fall))).astype(np.float32)
+
+
+def _half_waves(flat: np.ndarray, num_samples: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(start, signed peak, stop) of each stretch of one sign; none crosses from one epoch to the next."""
+    if not flat.size:
+        empty = np.zeros(0, dtype=np.int64)
+        return empty, np.zeros(0, dtype=flat.dtype), empty
+    turns = np.flatnonzero(np.diff(flat > 0)) + 1
+    starts = np.union1d(turns, np.arange(0, flat.size, num_samples))
+    stops = np.append(starts[1:], flat.size)
+    crest, trough = np.maximum.reduceat(flat, starts), np.minimum.reduceat(flat, starts)
+    return starts, np.where(crest > -trough, crest, trough), stops
+
+
+def _covered(starts: np.ndarray, stops: np.ndarray, num_samples: int) -> np.ndarray:
+    """(num_samples,) bool, True inside any of the stretches."""
+    edges = np.bincount(starts, minlength=num_samples + 1) - np.bincount(stops, minlength=num_samples + 1)
+    return np.cumsum(edges[:-1]) > 0
+
+
+def _clear_of_neighbours(waves: SlowWaves, epoch_idx: np.ndarray, gap: int) -> np.ndarray:
+    """Which waves have no other wave within `gap` samples, the overlapping pairs next to them aside."""
+    starts, stops = waves.start_samples, waves.stop_samples
+    clear = np.ones(len(starts), dtype=bool)
+    for step in (1, 2, 3):
+        if len(starts) <= step:
+            break
+        apart = starts[step:] - stops[:-step]
+        close = (epoch_idx[step:] == epoch_idx[:-step]) & (apart >= 0) & (apart < gap)
+        clear[:-step] &= ~close
+        clear[step:] &= ~close
+    return clear
+
+
+def _count_runs(extent_EL: np.ndarray, core_EL: np.ndarray, fs_hz: float) -> np.ndarray:
+    """(num_epochs,) runs of `extent` of spindle length that hold a core sample."""
+    num_epochs, num_samples = extent_EL.shape
+    walled = np.zeros((num_epochs, num_samples + 2), dtype=np.int8)
+    walled[:, 1:-1] = extent_EL
+    edges = np.diff(walled, axis=1)
+    epoch_idx, starts = np.nonzero(edges == 1)
+    stops = np.nonzero(edges == -1)[1]
+    num_core = np.zeros((num_epochs, num_samples + 1), dtype=np.int32)
+    np.cumsum(core_EL, axis=1, out=num_core[:, 1:])
+    holds_core = num_core[epoch_idx, stops] > num_core[epoch_idx, starts]
+    duration_s = (stops - starts) / fs_hz
+    kept = holds_core & (duration_s >= SPINDLE_S[0]) & (duration_s <= SPINDLE_S[1])
+    return np.bincount(epoch_idx[kept], minlength=num_epochs)
+
+
+def _trimmed_threshold(values_EL: np.ndarray, num_deviations: float) -> np.ndarray:
+    """(num_epochs, 1) mean + k standard deviations after 10 % of the values are cut at each end."""
+    ordered_EL = np.sort(values_EL[:, ::4], axis=1)  # the moving RMS is smooth: every fourth value will do
+    cut = ordered_EL.shape[1] // 10
+    middle_EL = ordered_EL[:, cut : ordered_EL.shape[1] - cut]
+    return (middle_EL.mean(axis=1) + num_deviations * middle_EL.std(axis=1))[:, None]
+
+
+def _moving_mean(values_EL: np.ndarray, width: int) -> np.ndarray:
+    return uniform_filter1d(values_EL, width, axis=1, mode="nearest")
