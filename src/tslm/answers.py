@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from tslm.labels import ANSWER_NAMES, parse_sleep_stage
 
 ANSWER_PREFIX = "Answer:"
-_SPECIAL_TOKEN = re.compile(r"<\|[^|<>]*\|>|</?s>|<eos>|<pad>|<end_of_turn>")
+_SPECIAL_TOKEN = re.compile(r"<\|[^|<>]*\|>|</?s>|<bos>|<eos>|<pad>|<(?:start|end)_of_turn>")
 _EDGE = " \t\r\n.,;:!?*_`'\""
 
 
@@ -36,11 +36,13 @@ def parse_answer(response: str, options: Sequence[str]) -> str | None:
     """The one of `options` that the response answers with, or None.
 
     Only the text after the last `Answer:` counts, up to the end of its line. An option matches
-    whole, regardless of case and edge punctuation; a lettered option "(a) text" also matches by
-    its letter. Sleep-stage names match in any of their common spellings.
+    whole, to the letter or else regardless of case and edge punctuation; a lettered option
+    "(a) text" also matches by its letter. Sleep-stage names match in any of their common spellings.
     """
     answer_text = _SPECIAL_TOKEN.sub(" ", split_response(response)[1]).strip()
-    first_line = answer_text.splitlines()[0] if answer_text else ""
+    first_line = answer_text.splitlines()[0].strip() if answer_text else ""
+    if first_line in options:
+        return first_line
     wanted = _fold(first_line)
     if not wanted:
         return None
@@ -48,7 +50,7 @@ def parse_answer(response: str, options: Sequence[str]) -> str | None:
     if len(exact) == 1:
         return exact[0]
     lettered = [option for option in options if _letter(option) is not None and _letter(option) == _letter(first_line)]
-    if len(lettered) == 1 and _fold(first_line) in (_letter(first_line), f"({_letter(first_line)})"):
+    if len(lettered) == 1 and wanted.strip("()") == _letter(first_line):
         return lettered[0]
     sleep_stage = parse_sleep_stage(first_line)
     name = ANSWER_NAMES.get(sleep_stage) if sleep_stage is not None else None

@@ -76,26 +76,37 @@ RK_ANNOTATIONS: dict[str, SleepStage] = {
     "Sleep stage ?": SleepStage.UNSCORED,
 }
 
+# What may stand before a stage's number; "sleep stage 2", "NREM 2", "non-REM sleep stage II".
+_BEFORE_NUMBER = r"(?:(?:non[- ]?|n)rem[- ]?)?(?:sleep )?(?:stage[- ]?)?"
 _SPOKEN: dict[SleepStage, str] = {
-    SleepStage.WAKE: r"w|wake|wakefulness|awake|(?:sleep )?stage w",
-    SleepStage.N1: r"n1|(?:non[- ]?rem |nrem |sleep )?(?:stage )?(?:n?1|one|i)(?: sleep)?|nrem1|s1",
-    SleepStage.N2: r"n2|(?:non[- ]?rem |nrem |sleep )?(?:stage )?(?:n?2|two|ii)(?: sleep)?|nrem2|s2",
-    SleepStage.N3: r"n3|(?:non[- ]?rem |nrem |sleep )?(?:stage )?(?:n?[34]|three|four|iii|iv)(?: sleep)?|nrem[34]|s[34]"
+    SleepStage.WAKE: r"w|wake|wakefulness|awake|(?:sleep )?stage w(?:ake)?",
+    SleepStage.N1: rf"{_BEFORE_NUMBER}(?:n?1|one|i)(?: sleep)?|s1",
+    SleepStage.N2: rf"{_BEFORE_NUMBER}(?:n?2|two|ii)(?: sleep)?|s2",
+    SleepStage.N3: rf"{_BEFORE_NUMBER}(?:n?[34]|three|four|iii|iv)(?: sleep)?|s[34]"
     r"|deep sleep|slow[- ]wave sleep|sws",
-    SleepStage.REM: r"r|rem|rem sleep|(?:sleep )?stage r(?:em)?|rapid eye movement(?: sleep)?",
-    SleepStage.NREM: r"nrem(?: sleep)?|non[- ]?rem(?: sleep)?",
+    SleepStage.REM: r"r|(?:(?:sleep )?stage )?rem(?: sleep)?|(?:sleep )?stage r|rapid[- ]eye[- ]movement(?: sleep)?"
+    r"|paradoxical sleep",
+    SleepStage.NREM: r"(?:non[- ]?|n)rem(?: sleep)?",
     SleepStage.MOVEMENT: r"movement(?: time)?|artifact|artefact",
 }
 _SPOKEN_PATTERNS = {stage: re.compile(pattern) for stage, pattern in _SPOKEN.items()}
+_BARE_NUMBER = re.compile(r"(?:\d+|one|two|three|four|i{1,3}|iv)(?: sleep)?")
+_DASHES = re.compile("[\u2010-\u2015\u2212]")  # language models write "Non\u2011REM" with a non-breaking hyphen
+_EDGE = " .,;:!?*_`'\"[]"
 
 
 def parse_sleep_stage(name: str) -> SleepStage | None:
     """Stage that a person or a model means by a short name, or None when it is not clear.
 
-    Case, surrounding punctuation and markdown are ignored; a bare digit is not a stage name.
+    Case, surrounding punctuation and markdown are ignored; a bare digit is not a stage name. A
+    name with a second one in brackets, "Non-REM stage 2 (N2)", counts when both mean one stage.
     """
-    words = re.sub(r"\s+", " ", name.strip(" \t\n\r.,;:!?*_`'\"()[]").lower())
-    if not words or words.isdigit() or words in ("i", "one", "two", "three", "four", "ii", "iii", "iv"):
+    words = re.sub(r"\s+", " ", _DASHES.sub("-", name)).strip(_EDGE).lower()
+    if twice := re.fullmatch(r"([^()]+)\(([^()]+)\)", words):
+        outer, inner = parse_sleep_stage(twice[1]), parse_sleep_stage(twice[2])
+        return outer if outer == inner else None
+    words = words.strip(_EDGE + "()")
+    if _BARE_NUMBER.fullmatch(words):
         return None
     found = [stage for stage, pattern in _SPOKEN_PATTERNS.items() if pattern.fullmatch(words)]
     return found[0] if len(found) == 1 else None
