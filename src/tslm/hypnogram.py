@@ -87,7 +87,7 @@ class Hypnogram:
 
     @property
     def sleep_maintenance_percent(self) -> float | None:
-        """SME: total sleep time in percent of the sleep period."""
+        """Total sleep time in percent of the sleep period."""
         return _percent(self._count(SLEEP), len(self._sleep_period))
 
     @property

@@ -79,7 +79,7 @@ RK_ANNOTATIONS: dict[str, SleepStage] = {
 # What may stand before a stage's number; "sleep stage 2", "NREM 2", "non-REM sleep stage II".
 _BEFORE_NUMBER = r"(?:(?:non[- ]?|n)rem[- ]?)?(?:sleep )?(?:stage[- ]?)?"
 _SPOKEN: dict[SleepStage, str] = {
-    SleepStage.WAKE: r"w|wake|wakefulness|awake|(?:sleep )?stage w(?:ake)?",
+    SleepStage.WAKE: r"w|wake|wakefulness|awake|(?:sleep )?stage (?:w|wake)",
     SleepStage.N1: rf"{_BEFORE_NUMBER}(?:n?1|one|i)(?: sleep)?|s1",
     SleepStage.N2: rf"{_BEFORE_NUMBER}(?:n?2|two|ii)(?: sleep)?|s2",
     SleepStage.N3: rf"{_BEFORE_NUMBER}(?:n?[34]|three|four|iii|iv)(?: sleep)?|s[34]"

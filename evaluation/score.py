@@ -1,0 +1,96 @@
+"""Score a file of predictions: accuracy, macro-F1, Cohen's kappa, per-class F1, parse failures.
+
+Example:
+    python -m evaluation.score results/tiny/soft_prompt/stage4_sleep_cot/results/test_predictions.jsonl
+"""
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tslm.scoring.predictions import read_intact_predictions, read_predictions, score_predictions, write_metrics
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; 0 done, 1 the metrics could not be written, 2 a mistake in the call or the file."""
+    arguments = build_parser().parse_args(argv)
+    bad_lines: list[int] = []
+    try:
+        if arguments.skip_bad:
+            rows, bad_lines = read_intact_predictions(arguments.file)
+        else:
+            rows = read_predictions(arguments.file)
+        metrics = score_predictions(rows, num_resamples=arguments.num_resamples, seed=arguments.seed)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    metrics["num_bad_lines"] = len(bad_lines)
+    out = arguments.out or arguments.file.with_name("metrics.json")
+    try:
+        write_metrics(metrics, out)
+    except OSError as error:
+        print(f"error: cannot write {out}: {error}", file=sys.stderr)
+        return 1
+    if bad_lines:
+        print(f"left out {len(bad_lines)} bad line(s): {', '.join(map(str, bad_lines[:10]))}", file=sys.stderr)
+    print(render_table(metrics))
+    print(f"\nwritten to {out}")
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Command line of `python -m evaluation.score`."""
+    parser = argparse.ArgumentParser(
+        prog="python -m evaluation.score",
+        description="Score a file of predictions and write the metrics as JSON.",
+        epilog="example: python -m evaluation.score run/results/test_predictions.jsonl --out metrics.json",
+    )
+    parser.add_argument("file", type=Path, metavar="FILE.jsonl", help="predictions, one JSON object a line")
+    parser.add_argument("--out", type=Path, metavar="FILE.json", help="default: metrics.json beside the predictions")
+    parser.add_argument("--skip_bad", action="store_true", help="leave out lines that are cut off or lack a key")
+    parser.add_argument("--num_resamples", type=int, default=1000, help="bootstrap resamples; 0: no intervals")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap")
+    return parser
+
+
+def render_table(metrics: Mapping[str, Any]) -> str:
+    """The metrics as aligned text, one column a system."""
+    if "accuracy" not in metrics:
+        return f"{metrics['num_samples']} samples without options (captions): nothing to score"
+    systems = {"language model": metrics}
+    if "classifier" in metrics:
+        systems["classifier"] = metrics["classifier"]
+    rows = [["", *systems]]
+    for name, text in (("accuracy", "accuracy"), ("macro_f1", "macro-F1"), ("cohen_kappa", "Cohen's kappa")):
+        if name in metrics:
+            rows.append(
+                [text, *(_format(part[name], part.get("intervals", {}).get(name)) for part in systems.values())]
+            )
+    rows.append(["parse failures", *(_count(part, "num_parse_failures") for part in systems.values())])
+    for label in metrics.get("labels", []):
+        rows.append([f"F1 {label} (n={metrics['support'][label]})"])
+        rows[-1] += [_format(part["per_class_f1"][label]) for part in systems.values()]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = [f"{metrics['num_samples']} samples"]
+    lines += ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    if metrics.get("absent_labels"):
+        lines.append(f"not in the truth, so not in macro-F1: {', '.join(metrics['absent_labels'])}")
+    return "\n".join(lines)
+
+
+def _format(value: float | None, interval: Sequence[float | None] | None = None) -> str:
+    if value is None:
+        return "-"
+    if interval is None or interval[0] is None or interval[1] is None:
+        return f"{value:.3f}"
+    return f"{value:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]"
+
+
+def _count(metrics: Mapping[str, Any], name: str) -> str:
+    return f"{metrics[name]} ({100 * metrics[name] / metrics['num_samples']:.1f} %)"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,106 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from evaluation.score import main
+from tslm.labels import LABEL_SETS
+from tslm.scoring.predictions import write_predictions
+
+OPTIONS = list(LABEL_SETS["aasm"].answers)
+
+
+def make_rows(num_rows=30):
+    return [
+        {
+            "sample_id": f"n:{idx}",
+            "recording": "n",
+            "epoch_idx": idx,
+            "onset_s": 30.0 * idx,
+            "truth": OPTIONS[idx % 4],
+            "generated": "Slow waves." if idx == 7 else f"Slow waves. Answer: {OPTIONS[(idx + idx // 20) % 4]}",
+            "options": OPTIONS,
+            "target": "",
+            "classifier_probabilities": [0.1 + 0.5 * (option == idx % 4) for option in range(5)],
+        }
+        for idx in range(num_rows)
+    ]
+
+
+@pytest.fixture
+def path(tmp_path):
+    write_predictions(make_rows(), tmp_path / "test_predictions.jsonl")
+    return tmp_path / "test_predictions.jsonl"
+
+
+def test_metrics_are_printed_and_written_beside_the_predictions(path, capsys):
+    assert main([str(path), "--num_resamples", "20"]) == 0
+    metrics = json.loads((path.parent / "metrics.json").read_text())
+    assert metrics["num_samples"] == 30
+    assert metrics["num_correct"] == 19
+    assert metrics["num_parse_failures"] == 1
+    assert metrics["num_bad_lines"] == 0
+    assert metrics["absent_labels"] == ["REM sleep"]
+    assert metrics["classifier"]["accuracy"] == 1.0
+    printed = capsys.readouterr().out
+    assert "0.633 [" in printed
+    assert "parse failures" in printed
+    assert "not in macro-F1: REM sleep" in printed
+
+
+def test_out_names_the_file_and_zero_resamples_leave_the_intervals_out(path, tmp_path):
+    assert main([str(path), "--out", str(tmp_path / "deep" / "m.json"), "--num_resamples", "0"]) == 0
+    assert "intervals" not in json.loads((tmp_path / "deep" / "m.json").read_text())
+
+
+def test_a_cut_off_line_stops_the_command_unless_skipped(path, capsys):
+    text = path.read_text()
+    path.write_text(text[: len(text) - 40])
+    assert main([str(path)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert "line 30 is not whole JSON" in error
+    assert error.count("\n") == 1
+    assert not (path.parent / "metrics.json").exists()
+    assert main([str(path), "--skip_bad", "--num_resamples", "5"]) == 0
+    assert "left out 1 bad line(s): 30" in capsys.readouterr().err
+    metrics = json.loads((path.parent / "metrics.json").read_text())
+    assert (metrics["num_samples"], metrics["num_bad_lines"]) == (29, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [(None, "no predictions at"), ("", "is empty"), ("TWICE", "repeats sample_id 'n:0'")]
+)
+def test_files_that_cannot_be_scored_are_one_line_errors(path, capsys, text, message):
+    first = path.read_text().splitlines(keepends=True)[0]
+    path.unlink()
+    if text is not None:
+        path.write_text(first * 2 if text == "TWICE" else text)
+    assert main([str(path)]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_a_place_that_cannot_be_written_is_exit_code_one(path, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert main([str(path), "--out", str(tmp_path / "file" / "m.json"), "--num_resamples", "1"]) == 1
+    assert "cannot write" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options", [[], ["(a) x", "(b) y"]])
+def test_captions_and_questions_are_reported_too(tmp_path, capsys, options):
+    rows = [
+        {"sample_id": str(idx), "truth": "(a) x" if options else "", "generated": "Answer: (a)", "options": more}
+        for idx, more in enumerate([options, [*options, "(c) z"] if options else []])
+    ]
+    write_predictions(rows, tmp_path / "p.jsonl")
+    assert main([str(tmp_path / "p.jsonl")]) == 0
+    assert ("accuracy" if options else "nothing to score") in capsys.readouterr().out
+
+
+def test_the_module_runs_as_a_command():
+    done = subprocess.run([sys.executable, "-m", "evaluation.score", "--help"], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert "example: python -m evaluation.score" in done.stdout
