@@ -1,0 +1,96 @@
+"""What a frontal electrode picks up beside the brain: eye movements, blinks, muscle and movement.
+
+These tell wake and REM from their neighbours as much as rhythms do, so every state has its own:
+blinks and saccades with eyes open, slow rolling eyes at sleep onset, bursts of saccades in REM.
+
+Shape letters: F frames, N samples of the night, n events, L samples of an event.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy import fft
+
+from data_prep.simulate_background import EYES_CLOSED, EYES_OPEN, STATE_N1, STATE_REM, Timeline
+from data_prep.simulate_events import add_waves, draw_onsets, draw_sizes, seconds
+from data_prep.simulate_spectrum import FS_HZ, draw_wander
+
+
+def add_artifacts(rng: np.random.Generator, signal_N: np.ndarray, timeline: Timeline) -> None:
+    """Add eye movements, blinks, muscle bursts and movements to a night (microvolt), in place."""
+    weights_FS = timeline.weights_FS
+    open_F, closed_F = weights_FS[:, EYES_OPEN], weights_FS[:, EYES_CLOSED]
+    wake_F = open_F + closed_F
+    _add_blinks(rng, signal_N, open_F)
+    _add_saccades(rng, signal_N, 18 * rng.lognormal(0, 0.4) * open_F, 26 * rng.lognormal(0, 0.3))
+    phasic_F = draw_wander(rng, open_F.size, 1, 12)[:, 0] > rng.normal(0.6, 0.3)
+    rem_rate_F = 14 * rng.lognormal(0, 0.4) * (phasic_F + 0.05) * weights_FS[:, STATE_REM]
+    _add_saccades(rng, signal_N, rem_rate_F, 22 * rng.lognormal(0, 0.3))
+    _add_slow_eye_movements(rng, signal_N, 2 * rng.lognormal(0, 0.4) * (weights_FS[:, STATE_N1] + 0.5 * closed_F))
+    _add_muscle(rng, signal_N, rng.lognormal(0, 0.5) * (wake_F + 0.06 * (1 - wake_F)))
+    _add_movements(rng, signal_N, 0.25 * rng.lognormal(0, 0.5) * (wake_F + 0.05 * (1 - wake_F)))
+
+
+def _add_blinks(rng: np.random.Generator, signal_N: np.ndarray, open_F: np.ndarray) -> None:
+    onsets = draw_onsets(rng, 14 * rng.lognormal(0, 0.4) * open_F)
+    num = onsets.size
+    t = seconds(1.2)
+    width_s = rng.uniform(0.05, 0.09, (num, 1))
+    lid = np.exp(-0.5 * ((t - 0.3) / width_s) ** 2)
+    rebound = np.exp(-0.5 * ((t - 0.62) / 0.14) ** 2)
+    sizes_uv = rng.uniform(40, 140, (num, 1)) * rng.lognormal(-0.1, 0.3)
+    add_waves(signal_N, onsets, sizes_uv * (lid - rng.uniform(0.1, 0.3, (num, 1)) * rebound))
+
+
+def _add_saccades(rng: np.random.Generator, signal_N: np.ndarray, rate_F: np.ndarray, size_uv: float) -> None:
+    """Steps of the corneoretinal potential that the amplifier's high-pass lets decay."""
+    onsets = draw_onsets(rng, rate_F)
+    num = onsets.size
+    t = seconds(2.5)
+    rise = 1 / (1 + np.exp(-(t - 0.15) / 0.018))
+    hold_s = rng.uniform(0.3, 1.2, (num, 1))
+    decay = np.exp(-np.maximum(t - 0.2, 0) / rng.uniform(0.35, 0.8, (num, 1)))
+    back = 1 / (1 + np.exp((t - 0.2 - hold_s) / 0.05))
+    taper = np.clip((2.5 - t) / 0.5, 0, 1)
+    signs = rng.choice([-1.0, 1.0], (num, 1))
+    add_waves(signal_N, onsets, signs * draw_sizes(rng, size_uv, 0.4, num) * rise * decay * back * taper)
+
+
+def _add_slow_eye_movements(rng: np.random.Generator, signal_N: np.ndarray, rate_F: np.ndarray) -> None:
+    onsets = draw_onsets(rng, rate_F)
+    num = onsets.size
+    t = seconds(6.0)
+    durations_s = rng.uniform(2, 6, (num, 1))
+    cycles = rng.uniform(0.25, 0.6, (num, 1)) * t
+    envelope = np.sin(np.pi * np.clip(t / durations_s, 0, 1))
+    roll = np.sin(2 * np.pi * (cycles + rng.random((num, 1))))
+    add_waves(signal_N, onsets, rng.uniform(12, 45, (num, 1)) * envelope * roll)
+
+
+def _add_muscle(rng: np.random.Generator, signal_N: np.ndarray, rate_F: np.ndarray) -> None:
+    onsets = draw_onsets(rng, rate_F)
+    t = seconds(5.0)
+    noise = _draw_coloured(rng, onsets.size, t.shape[1], lambda f: np.clip((f - 12) / 15, 0, 1))
+    envelope = np.sin(np.pi * np.clip(t / rng.uniform(0.8, 5, (onsets.size, 1)), 0, 1)) ** 0.5
+    add_waves(signal_N, onsets, draw_sizes(rng, 9, 0.5, onsets.size) * envelope * noise)
+
+
+def _add_movements(rng: np.random.Generator, signal_N: np.ndarray, rate_F: np.ndarray) -> None:
+    onsets = draw_onsets(rng, rate_F)
+    num = onsets.size
+    t = seconds(10.0)
+    sway = _draw_coloured(rng, num, t.shape[1], lambda f: np.where(f > 0, 1 / (f + 0.3) ** 1.3, 0))
+    muscle = _draw_coloured(rng, num, t.shape[1], lambda f: np.clip((f - 12) / 15, 0, 1))
+    envelope = np.sin(np.pi * np.clip(t / rng.uniform(2, 10, (num, 1)), 0, 1)) ** 0.7
+    mix = 0.5 * sway + rng.uniform(0.03, 0.15, (num, 1)) * muscle
+    add_waves(signal_N, onsets, rng.uniform(60, 250, (num, 1)) * envelope * mix)
+
+
+def _draw_coloured(
+    rng: np.random.Generator, num: int, num_samples: int, amplitude: Callable[[np.ndarray], np.ndarray]
+) -> np.ndarray:
+    """Rows of noise of unit variance with the given amplitude spectrum, (num, num_samples)."""
+    gain = amplitude(np.fft.rfftfreq(num_samples, 1 / FS_HZ))
+    spectrum = fft.rfft(rng.standard_normal((num, num_samples)), axis=1) * gain
+    noise = fft.irfft(spectrum, n=num_samples, axis=1)
+    return noise / np.sqrt(2 * (gain**2).sum() / num_samples)

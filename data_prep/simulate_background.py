@@ -1,0 +1,142 @@
+"""Background EEG of a simulated night: what state the brain is in every two seconds, and its spectrum.
+
+Stage labels are per epoch, brains are not: boundaries fall inside epochs, N1 flickers with alpha,
+sleep is broken by arousals and wake by lapses. `draw_timeline` makes that finer course, and
+`draw_background` gives it a 1/f spectrum with the state's rhythms and slow random changes.
+
+Shape letters: E epochs, F frames, S states of the brain, K spectral components, B frequency bins.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from data_prep.simulate_hypnogram import N1, N2, N3, REM, WAKE
+from data_prep.simulate_spectrum import (
+    FRAMES_PER_EPOCH,
+    FREQS_HZ,
+    build_hat_basis,
+    combine,
+    draw_noise,
+    draw_wander,
+)
+
+EYES_OPEN, EYES_CLOSED, STATE_N1, STATE_N2, STATE_N3, STATE_REM = range(6)
+_STATE_OF_STAGE = {WAKE: EYES_OPEN, N1: STATE_N1, N2: STATE_N2, N3: STATE_N3, REM: STATE_REM}
+
+# ln S = c - a ln(f + k) of each state, f in Hz, S in microvolt^2 / Hz.
+_SPECTRA = ((4.2, 1.5, 0.5), (3.4, 1.35, 0.5), (3.3, 1.5, 0.5), (5.0, 2.1, 0.8), (7.2, 2.6, 1.2), (3.3, 1.5, 0.5))
+_HIGH_PASS_HZ = 0.3
+
+# Moments of another state inside a stage: (inside, becomes, a minute, shortest and longest in frames).
+_INTRUSIONS = (
+    (STATE_N1, EYES_CLOSED, 1.0, 2, 5),
+    (STATE_N1, STATE_N2, 0.3, 2, 4),
+    (STATE_N2, EYES_CLOSED, 0.2, 2, 5),
+    (STATE_N2, STATE_N1, 0.15, 2, 5),
+    (STATE_N2, STATE_N3, 0.2, 2, 5),
+    (STATE_N3, STATE_N2, 0.3, 2, 6),
+    (STATE_REM, EYES_CLOSED, 0.25, 2, 4),
+    (STATE_REM, STATE_N1, 0.2, 2, 5),
+    (EYES_CLOSED, STATE_N1, 0.3, 2, 5),
+)
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """State of the brain in every frame."""
+
+    stage_E: np.ndarray  # (E,) int8 stage codes of the hypnogram
+    weights_FS: np.ndarray  # (F, 6) float32, share of each state; rows sum to one
+    depth_F: np.ndarray  # (F,) float32 in 0..1, how dense slow waves are where there are any
+
+
+def draw_timeline(rng: np.random.Generator, stage_E: np.ndarray) -> Timeline:
+    """States that fit a hypnogram: jittered boundaries, eyes open or closed in wake, short intrusions."""
+    state_F = _jitter_boundaries(rng, stage_E)
+    _close_eyes(rng, state_F)
+    base_F = state_F.copy()
+    for inside, becomes, per_minute, shortest, longest in _INTRUSIONS:
+        rate = per_minute * rng.lognormal(0, 0.4)
+        for start in np.flatnonzero((rng.random(state_F.size) < rate / 30) & (base_F == inside)):
+            moment = slice(start, start + int(rng.integers(shortest, longest + 1)))
+            state_F[moment] = np.where(base_F[moment] == inside, becomes, state_F[moment])
+    weights_FS = np.eye(len(_SPECTRA), dtype=np.float32)[state_F]
+    smoothed = 0.5 * weights_FS
+    smoothed[1:] += 0.25 * weights_FS[:-1]
+    smoothed[:-1] += 0.25 * weights_FS[1:]
+    smoothed /= smoothed.sum(axis=1, keepdims=True)
+    wander_F = draw_wander(rng, state_F.size, 1, 150)[:, 0] + 0.5 * draw_wander(rng, state_F.size, 1, 15)[:, 0]
+    depth_F = 0.2 + 0.75 / (1 + np.exp(-1.4 * wander_F - rng.normal(0, 0.6)))
+    return Timeline(stage_E, smoothed, depth_F.astype(np.float32))
+
+
+def draw_background(rng: np.random.Generator, timeline: Timeline) -> np.ndarray:
+    """Gaussian background with the spectrum of each frame's states, (num_samples,) float32, microvolt."""
+    weights_FS = timeline.weights_FS
+    num_frames = weights_FS.shape[0]
+    alpha_hz, theta_hz, sigma_hz = rng.normal(9.6, 0.8), rng.normal(6, 0.6), rng.normal(13.2, 0.5)
+    alpha, theta, sigma = rng.normal(1.3, 0.7), rng.normal(0.5, 0.2), rng.normal(0.35, 0.2)
+    emg = max(0.0, rng.normal(1.2, 0.6))
+    n1_F, n2_F, n3_F, rem_F = (weights_FS[:, state] for state in (STATE_N1, STATE_N2, STATE_N3, STATE_REM))
+    wake_F = weights_FS[:, EYES_OPEN] + weights_FS[:, EYES_CLOSED]
+    slow_F, fast_F = draw_wander(rng, num_frames, 2, 40).T
+    components = [
+        ((weights_FS[:, EYES_CLOSED] + 0.15 * weights_FS[:, EYES_OPEN]) * (alpha + 0.3 * fast_F), _bump(alpha_hz, 1.1)),
+        ((0.35 * n1_F + 0.25 * rem_F + 0.15 * n2_F) * alpha, _bump(alpha_hz - 1, 1.3)),
+        ((n1_F + rem_F) * theta, _bump(theta_hz, 1.3)),
+        ((n2_F + 0.5 * n3_F) * sigma, _bump(sigma_hz, 1.2)),
+        (n3_F * 0.9, _bump(0.9, 0.5)),
+        (rem_F * 0.2, _bump(2.8, 0.8)),
+        (wake_F * np.maximum(0.2 * emg, emg + 0.5 * slow_F), 1 / (1 + np.exp(-(FREQS_HZ - 23) / 2.5))),
+    ]
+    weights_FK = np.concatenate(
+        [
+            weights_FS,
+            np.stack([weight_F for weight_F, _ in components], axis=1),
+            0.35 * draw_wander(rng, num_frames, 6, 5),
+            np.ones((num_frames, 1), dtype=np.float32),
+        ],
+        axis=1,
+    )
+    basis_KB = np.concatenate(
+        [
+            _draw_state_spectra(rng),
+            np.stack([curve for _, curve in components]),
+            build_hat_basis(np.geomspace(0.5, 40, 6)),
+            np.log(np.maximum(FREQS_HZ, 0.1) ** 2 / (FREQS_HZ**2 + _HIGH_PASS_HZ**2))[None],
+        ]
+    )
+    return draw_noise(rng, combine(weights_FK, basis_KB))
+
+
+def _draw_state_spectra(rng: np.random.Generator) -> np.ndarray:
+    slope = rng.normal(0, 0.1)
+    return np.stack([c - (a + slope) * np.log(FREQS_HZ + k) for c, a, k in _SPECTRA])
+
+
+def _bump(centre_hz: float, width_hz: float) -> np.ndarray:
+    return np.exp(-0.5 * ((FREQS_HZ - centre_hz) / width_hz) ** 2)
+
+
+def _jitter_boundaries(rng: np.random.Generator, stage_E: np.ndarray) -> np.ndarray:
+    """State of every frame with stage boundaries moved by up to 10 s, less between short bouts."""
+    changes = np.flatnonzero(np.diff(stage_E)) + 1
+    edges = np.concatenate([[0], changes, [stage_E.size]])
+    bouts = np.diff(edges)
+    reach = np.where(np.minimum(bouts[:-1], bouts[1:]) > 1, 5, 3)
+    starts = changes * FRAMES_PER_EPOCH + np.rint(rng.uniform(-1, 1, changes.size) * reach).astype(int)
+    num_frames = stage_E.size * FRAMES_PER_EPOCH + 1
+    lengths = np.diff(np.concatenate([[0], starts, [num_frames]]))
+    states = [_STATE_OF_STAGE[int(stage)] for stage in stage_E[edges[:-1]]]
+    return np.repeat(states, lengths)
+
+
+def _close_eyes(rng: np.random.Generator, state_F: np.ndarray) -> None:
+    """Turn runs of wake with eyes open into eyes closed, more of them once the night has begun."""
+    share = rng.uniform(0.2, 0.8)
+    num_runs = state_F.size // 2
+    closed = np.arange(num_runs) % 2 == 1
+    lengths = 1 + rng.exponential(np.where(closed, 24 * share, 24 * (1 - share))).astype(int)
+    closed_F = np.repeat(closed, lengths)[: state_F.size]
+    state_F[(state_F == EYES_OPEN) & closed_F] = EYES_CLOSED

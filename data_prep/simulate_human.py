@@ -1,0 +1,96 @@
+"""Simulated human nights for the embedded cohort: one EEG channel, hypnogram known by construction.
+
+1. a hypnogram of sleep cycles            (simulate_hypnogram)
+2. the brain's course inside the epochs   (simulate_background.draw_timeline)
+3. a background spectrum per state        (simulate_background, simulate_spectrum)
+4. graphoelements, eyes, muscle, movement (simulate_events, simulate_artifacts)
+5. band powers steered to real ones       (simulate_calibration), in most subjects
+6. unfamiliar amplifiers and habits       (below), in some subjects
+
+The cohort is mixed on purpose: about 60 % of subjects are calibrated, and about 40 %, drawn apart,
+are recorded with other filters, noise and spectral tilt. Models trained on the mixture carry over
+to real nights better than those trained on either kind alone.
+"""
+
+from datetime import datetime, timedelta
+
+import numpy as np
+
+from data_prep.simulate_artifacts import add_artifacts
+from data_prep.simulate_background import EYES_CLOSED, EYES_OPEN, STATE_N1, Timeline, draw_background, draw_timeline
+from data_prep.simulate_calibration import draw_targets, impose_targets
+from data_prep.simulate_events import add_sleep_events
+from data_prep.simulate_hypnogram import HUMAN_STAGES, simulate_hypnogram
+from data_prep.simulate_spectrum import EPOCH_S, FREQS_HZ, FS_HZ, combine, join_frames, split_frames
+from tslm.data.raw import RawRecording, RawSignal
+
+CHANNEL = "EEG Fpz-Cz"
+SOURCE = "sim_human"
+CALIBRATED_SHARE = 0.6
+VARIED_SHARE = 0.4
+_CLIP_UV = 250.0
+_CALIBRATED_SLOW_WAVES = 0.6  # full templates on top of calibrated delta make every N3 epoch alike
+
+
+def simulate_human_night(seed: int, subject_idx: int) -> RawRecording:
+    """One simulated night; the same arguments give the same samples, bit for bit.
+
+    Args:
+        seed: Seed of the cohort.
+        subject_idx: Number of the subject in the cohort, from 0; subjects are independent.
+
+    Returns:
+        A recording "SIM0000" of one channel at 100 Hz (microvolt) with one label per 30-s epoch,
+        half an hour of wake on either side of sleep.
+    """
+    if seed < 0 or subject_idx < 0:
+        raise ValueError(f"seed and subject_idx must not be negative, got {seed} and {subject_idx}")
+    rng = np.random.default_rng(np.random.SeedSequence((seed, subject_idx)))
+    is_calibrated, is_varied = rng.random() < CALIBRATED_SHARE, rng.random() < VARIED_SHARE
+    age = int(np.clip(rng.normal(32, 9), 18, 65))
+    n3_factor = rng.lognormal(0, 0.4) * np.exp(-0.01 * (age - 30))
+    stage_E = simulate_hypnogram(rng, n3_factor)
+    timeline = draw_timeline(rng, stage_E)
+    signal_N = draw_background(rng, timeline)
+    add_sleep_events(rng, signal_N, timeline, _CALIBRATED_SLOW_WAVES if is_calibrated else 1.0)
+    add_artifacts(rng, signal_N, timeline)
+    if is_calibrated:
+        signal_N = impose_targets(signal_N, draw_targets(rng, stage_E))
+    if is_varied:
+        signal_N = _vary(rng, signal_N, timeline)
+    signal_N = np.clip(signal_N * np.float32(rng.lognormal(0, 0.1)), -_CLIP_UV, _CLIP_UV)
+    return RawRecording(
+        recording=f"SIM{subject_idx:04d}",
+        subject=f"SIM{subject_idx:04d}",
+        signals={CHANNEL: RawSignal(signal_N.astype(np.float32), float(FS_HZ))},
+        sleep_stages=tuple(HUMAN_STAGES[code] for code in stage_E),
+        epoch_s=float(EPOCH_S),
+        start=_draw_start(rng),
+        age=str(age),
+        sex="F" if rng.random() < 0.5 else "M",
+        source=SOURCE,
+    )
+
+
+def _vary(rng: np.random.Generator, signal_N: np.ndarray, timeline: Timeline) -> np.ndarray:
+    """The night as another laboratory would have it: tilt, filters, noise, more alpha, less muscle."""
+    freqs_hz = np.maximum(FREQS_HZ, 0.05)
+    low_pass_hz, high_pass_hz = rng.uniform(25, 45), rng.uniform(0.1, 0.5)
+    log_gain = 0.5 * rng.uniform(-0.3, 0.3) * np.log(freqs_hz / 4)
+    log_gain -= 0.5 * np.log1p((freqs_hz / low_pass_hz) ** 8)
+    log_gain -= 0.5 * np.log1p((high_pass_hz / freqs_hz) ** 2)
+    alpha = 0.5 * rng.uniform(0, 1.2) * np.exp(-0.5 * ((freqs_hz - rng.normal(9.8, 0.7)) / 1.2) ** 2)
+    fast = -0.5 * rng.uniform(0, 1.8) / (1 + np.exp(-(freqs_hz - 16) / 3))
+    weights_FS = timeline.weights_FS
+    wake_F = weights_FS[:, EYES_OPEN] + weights_FS[:, EYES_CLOSED]
+    alpha_F = weights_FS[:, EYES_CLOSED] + 0.4 * weights_FS[:, STATE_N1]
+    gains_F3 = np.stack([np.ones_like(wake_F), alpha_F, wake_F], axis=1)
+    gain_FB = np.exp(combine(gains_F3, np.stack([log_gain, alpha, fast])))
+    noise_uv = rng.uniform(0.2, 1.5)
+    noise_N = rng.standard_normal(signal_N.size, dtype=np.float32) * np.float32(noise_uv)
+    return join_frames(split_frames(signal_N) * gain_FB) + noise_N
+
+
+def _draw_start(rng: np.random.Generator) -> str:
+    evening = datetime(2000, 1, 1, 22, 30) + timedelta(days=int(rng.integers(0, 365)))
+    return (evening + timedelta(seconds=int(np.clip(rng.normal(0, 2400), -5400, 5400)))).isoformat()

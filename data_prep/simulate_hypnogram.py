@@ -1,0 +1,96 @@
+"""Simulated human hypnograms: sleep cycles of lognormal bouts, broken up by short intrusions.
+
+A semi-Markov plan lays out whole bouts cycle by cycle; a second pass inserts the brief breaks that
+scorers see in real nights. Medians and rates were set against the bout lengths, transitions and
+stage fractions of the Sleep-EDF cassette recordings (W .19, N1 .07, N2 .43, N3 .13, REM .18 with
+half an hour of wake kept on either side).
+"""
+
+import numpy as np
+
+from tslm.labels import SleepStage
+
+# Stage codes of this simulator; the position in HUMAN_STAGES.
+WAKE, N1, N2, N3, REM = range(5)
+HUMAN_STAGES = (SleepStage.WAKE, SleepStage.N1, SleepStage.N2, SleepStage.N3, SleepStage.REM)
+
+_EDGE_WAKE = 60  # epochs of wake before and after sleep: half an hour
+_MIN_SLEEP, _MAX_SLEEP = 690, 1010  # epochs from the first to the last epoch of sleep
+_BREAKS = 110  # epochs that breaks add to the plan, about
+_N3_MEDIANS = (48, 32, 18, 8, 4, 3)
+_REM_MEDIANS = (14, 28, 36, 42, 42, 32)
+_FLICKER_REACH = 12  # epochs around N3 in which N2 deepens to N3 for a moment
+
+
+def simulate_hypnogram(rng: np.random.Generator, n3_factor: float = 1.0) -> np.ndarray:
+    """Stage codes of one night with half an hour of wake on either side.
+
+    Args:
+        rng: Source of all randomness.
+        n3_factor: Stretches this night's N3 bouts (age, subject).
+
+    Returns:
+        (num_epochs,) int8, codes as in HUMAN_STAGES, one per 30-s epoch.
+    """
+    wanted = int(np.clip(rng.normal(835, 65), _MIN_SLEEP, _MAX_SLEEP))
+    plan: list[tuple[int, int]] = []
+    cycle = 0
+    while sum(num for _, num in plan) < wanted - _BREAKS:
+        plan += _plan_cycle(rng, cycle, n3_factor)
+        cycle += 1
+    sleep = np.concatenate([_fragment(rng, stage, num) for stage, num in plan])
+    sleep = _flicker_n3(rng, sleep)[:_MAX_SLEEP]
+    awake = np.full(_EDGE_WAKE, WAKE)
+    asleep = np.flatnonzero(sleep != WAKE)
+    return np.concatenate([awake, sleep[asleep[0] : asleep[-1] + 1], awake]).astype(np.int8)
+
+
+def _plan_cycle(rng: np.random.Generator, cycle: int, n3_factor: float) -> list[tuple[int, int]]:
+    late = min(cycle, len(_N3_MEDIANS) - 1)
+    plan = [(N1, _lognormal(rng, 6 if cycle == 0 else 3, 0.6))]
+    plan.append((N2, _lognormal(rng, 22 if cycle < 2 else 52, 0.5)))
+    if cycle < 2 or rng.random() < 0.5:
+        plan.append((N3, _lognormal(rng, _N3_MEDIANS[late] * n3_factor, 0.5)))
+    plan.append((N2, _lognormal(rng, 24, 0.6)))
+    if cycle > 0 or rng.random() < 0.75:
+        plan.append((REM, _lognormal(rng, _REM_MEDIANS[late], 0.5)))
+    if rng.random() < 0.4:
+        plan += [(WAKE, _lognormal(rng, 9, 1.0)), (N1, _lognormal(rng, 4, 0.6))]
+    return plan
+
+
+def _fragment(rng: np.random.Generator, stage: int, num: int) -> np.ndarray:
+    """One bout of `num` epochs with the breaks its stage invites (they lengthen it)."""
+    epochs: list[int] = []
+    for _ in range(num):
+        epochs.append(stage)
+        chance = rng.random()
+        if stage == N2 and chance < 0.034:
+            if chance < 0.011:
+                epochs += [WAKE] * _lognormal(rng, 1.2, 0.7)
+            epochs += [N1] * _lognormal(rng, 1.8, 0.6)
+        elif stage == N3 and chance < 0.07:
+            if chance < 0.006:
+                epochs += [WAKE] * _lognormal(rng, 1, 0.5) + [N1]
+            epochs += [N2] * _lognormal(rng, 1.3, 0.6)
+        elif stage == REM and chance < 0.03:
+            if chance < 0.007:
+                epochs += [WAKE] * _lognormal(rng, 1, 0.5)
+            if chance < 0.021:
+                epochs += [N1] * _lognormal(rng, 1.5, 0.6)
+            if chance > 0.014:
+                epochs += [N2] * _lognormal(rng, 1.5, 0.6)
+        elif stage == N1 and chance < 0.12:
+            epochs += [WAKE] * _lognormal(rng, 1.5, 0.8)
+    return np.array(epochs)
+
+
+def _flicker_n3(rng: np.random.Generator, sleep: np.ndarray) -> np.ndarray:
+    """Let N2 near N3 deepen for an epoch now and then, as it does around the amplitude criterion."""
+    near = np.convolve(sleep == N3, np.ones(2 * _FLICKER_REACH + 1), mode="same") > 0
+    deepens = (rng.random(sleep.size) < 0.11) & near & (sleep == N2)
+    return np.where(deepens, N3, sleep)
+
+
+def _lognormal(rng: np.random.Generator, median: float, log_sd: float) -> int:
+    return max(1, round(median * float(np.exp(log_sd * rng.standard_normal()))))

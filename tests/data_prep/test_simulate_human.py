@@ -1,0 +1,134 @@
+import numpy as np
+import pytest
+from scipy.signal import welch
+
+from data_prep.simulate_calibration import draw_targets, impose_targets, load_table, measure_features
+from data_prep.simulate_human import CHANNEL, simulate_human_night
+from data_prep.simulate_hypnogram import HUMAN_STAGES, N2, WAKE, simulate_hypnogram
+from data_prep.simulate_spectrum import FRAMES_PER_EPOCH, FREQS_HZ, draw_noise, join_frames, read_psd, split_frames
+from tslm.labels import SleepStage
+
+NUM_NIGHTS = 6
+
+
+@pytest.fixture(scope="module")
+def nights():
+    return [simulate_human_night(3, subject_idx) for subject_idx in range(NUM_NIGHTS)]
+
+
+def _epochs(night):
+    return night.signals[CHANNEL].values_uv.reshape(len(night.sleep_stages), -1)
+
+
+def test_the_same_arguments_give_the_same_night_bit_for_bit(nights):
+    again = simulate_human_night(3, 1)
+    assert again.sleep_stages == nights[1].sleep_stages
+    assert np.array_equal(again.signals[CHANNEL].values_uv, nights[1].signals[CHANNEL].values_uv)
+    assert (again.start, again.age, again.sex) == (nights[1].start, nights[1].age, nights[1].sex)
+
+
+@pytest.mark.parametrize(("seed", "subject_idx"), [(3, 2), (4, 1)])
+def test_other_subjects_and_seeds_give_other_nights(nights, seed, subject_idx):
+    other = simulate_human_night(seed, subject_idx)
+    num = 100_000
+    assert not np.array_equal(other.signals[CHANNEL].values_uv[:num], nights[1].signals[CHANNEL].values_uv[:num])
+
+
+def test_a_night_is_a_complete_recording(nights):
+    for subject_idx, night in enumerate(nights):
+        signal = night.signals[CHANNEL]
+        assert night.recording == night.subject == f"SIM{subject_idx:04d}"
+        assert night.source == "sim_human"
+        assert night.epoch_s == 30
+        assert signal.fs_hz == 100
+        assert signal.values_uv.dtype == np.float32
+        assert signal.values_uv.size == len(night.sleep_stages) * 3000
+        assert np.isfinite(signal.values_uv).all()
+        assert np.abs(signal.values_uv).max() <= 250
+        assert 18 <= int(night.age) <= 65
+
+
+def test_a_negative_seed_is_refused():
+    with pytest.raises(ValueError, match="negative"):
+        simulate_human_night(-1, 0)
+
+
+def test_hypnograms_have_the_stage_shares_of_real_nights():
+    hypnograms = [simulate_hypnogram(np.random.default_rng(number)) for number in range(100)]
+    shares = np.array([np.bincount(hypnogram, minlength=5) / hypnogram.size for hypnogram in hypnograms])
+    assert np.abs(shares.mean(axis=0) - (0.20, 0.07, 0.43, 0.13, 0.18)).max() < 0.04
+    lengths = [hypnogram.size for hypnogram in hypnograms]
+    assert 850 <= np.percentile(lengths, 10) <= np.percentile(lengths, 90) <= 1150
+
+
+def test_every_night_has_all_stages_and_half_an_hour_of_wake_on_either_side():
+    for number in range(20):
+        hypnogram = simulate_hypnogram(np.random.default_rng(number))
+        asleep = np.flatnonzero(hypnogram != WAKE)
+        assert asleep[0] == 60
+        assert hypnogram.size - 1 - asleep[-1] == 60
+        assert set(hypnogram.tolist()) == set(range(5))
+
+
+def test_splitting_and_joining_frames_is_the_identity():
+    signal = np.random.default_rng(0).standard_normal(6000).astype(np.float32)
+    assert np.allclose(join_frames(split_frames(signal)), signal, atol=1e-4)
+
+
+def test_drawn_noise_has_the_density_asked_for():
+    log_psd = np.broadcast_to(1 - 0.5 * np.log(FREQS_HZ + 1), (60 * FRAMES_PER_EPOCH + 1, FREQS_HZ.size))
+    noise = draw_noise(np.random.default_rng(0), log_psd.astype(np.float32))
+    freqs_hz, density = welch(noise, 100, nperseg=400)
+    inside = (freqs_hz > 1) & (freqs_hz < 49)
+    assert np.abs(np.log(density) - log_psd[0])[inside].mean() < 0.1
+    own_density = read_psd(split_frames(noise)).mean(axis=0)
+    assert np.abs(np.log(own_density) - log_psd[0])[inside].mean() < 0.1
+
+
+def test_calibration_moves_band_powers_to_their_targets():
+    rng = np.random.default_rng(0)
+    stage_E = np.repeat([0, 2, 3, 4], 20)
+    noise = draw_noise(rng, np.zeros((stage_E.size * FRAMES_PER_EPOCH + 1, FREQS_HZ.size), dtype=np.float32))
+    targets = draw_targets(rng, stage_E)
+    before = np.abs(measure_features(noise) - targets).mean()
+    after = np.abs(measure_features(impose_targets(noise, targets)) - targets).mean()
+    assert after < 0.4 * before
+
+
+def test_targets_of_many_subjects_average_to_the_table():
+    rng = np.random.default_rng(0)
+    stage_E = np.repeat(np.arange(5), 50)
+    mean = np.mean([draw_targets(rng, stage_E) for _ in range(60)], axis=0).reshape(5, 50, -1).mean(axis=1)
+    assert np.abs(mean - load_table()["mu"]).max() < 0.4
+
+
+def test_slow_power_and_fast_power_order_the_stages(nights):
+    powers = {}
+    for stage in HUMAN_STAGES:
+        epochs = np.concatenate([_epochs(night)[[s == stage for s in night.sleep_stages]] for night in nights])
+        freqs_hz, density = welch(epochs, 100, nperseg=256)
+        powers[stage] = {
+            "delta": np.median(np.log(density[:, (freqs_hz >= 0.5) & (freqs_hz < 4)].mean(axis=1))),
+            "gamma": np.median(np.log(density[:, freqs_hz >= 30].mean(axis=1))),
+        }
+    delta, gamma = ({stage: power[band] for stage, power in powers.items()} for band in ("delta", "gamma"))
+    assert delta[SleepStage.N3] > delta[SleepStage.N2] + 0.8
+    assert delta[SleepStage.N2] > max(delta[SleepStage.N1], delta[SleepStage.REM]) + 0.5
+    assert gamma[SleepStage.WAKE] > max(power for stage, power in gamma.items() if stage != SleepStage.WAKE) + 0.5
+
+
+def test_n2_has_more_spindle_power_than_its_neighbours_in_frequency_suggest(nights):
+    excess = {stage: [] for stage in (SleepStage.N2, SleepStage.REM)}
+    for night in nights:
+        freqs_hz, density = welch(_epochs(night), 100, nperseg=256)
+        log_density = np.log(density + 1e-9)
+        sigma = log_density[:, (freqs_hz >= 12) & (freqs_hz <= 14.5)].mean(axis=1)
+        beside = log_density[:, ((freqs_hz >= 8) & (freqs_hz < 10)) | ((freqs_hz >= 17) & (freqs_hz < 20))].mean(axis=1)
+        for stage, values in excess.items():
+            values.append(np.median((sigma - beside)[[s == stage for s in night.sleep_stages]]))
+    assert np.mean(excess[SleepStage.N2]) > np.mean(excess[SleepStage.REM]) + 0.3
+
+
+def test_labels_come_from_the_hypnogram_codes():
+    assert HUMAN_STAGES[WAKE] == SleepStage.WAKE
+    assert HUMAN_STAGES[N2] == SleepStage.N2
