@@ -70,9 +70,11 @@ def measure_evidence(epochs_EL: np.ndarray, fs_hz: float) -> dict[str, np.ndarra
         raise ValueError(f"sampling rate is {fs_hz:g} Hz; evidence up to 30 Hz needs {MIN_FS_HZ:g} Hz or more")
     if epochs_EL.shape[1] < MIN_EPOCH_S * fs_hz:
         raise ValueError(f"epochs last {epochs_EL.shape[1] / fs_hz:g} s; evidence needs {MIN_EPOCH_S:g} s or more")
+    if not len(epochs_EL):
+        return {name: np.zeros(0, dtype=_dtype(name)) for name in EVIDENCE_COLUMNS}
     parts = [
         _measure_chunk(epochs_EL[start : start + _EPOCHS_AT_ONCE].astype(np.float32), fs_hz)
-        for start in range(0, max(len(epochs_EL), 1), _EPOCHS_AT_ONCE)
+        for start in range(0, len(epochs_EL), _EPOCHS_AT_ONCE)
     ]
     return {name: np.concatenate([part[name] for part in parts]) for name in EVIDENCE_COLUMNS}
 
@@ -93,10 +95,7 @@ def _measure_chunk(epochs_EL: np.ndarray, fs_hz: float) -> dict[str, np.ndarray]
         "eye_movement_count": count_eye_movements(bands["low"], waves, fs_hz),
         "artefact_fraction": artefact_fraction,
     }
-    return {
-        name: value.astype(np.int16 if name.endswith("_count") else np.float32, copy=False)
-        for name, value in values.items()
-    }
+    return {name: value.astype(_dtype(name), copy=False) for name, value in values.items()}
 
 
 def _spectral_shares(centred_EL: np.ndarray, fs_hz: float) -> dict[str, np.ndarray]:
@@ -140,6 +139,10 @@ def _artefact_fraction(epochs_EL: np.ndarray, fs_hz: float) -> np.ndarray:
     flat_ES = highest_ES - lowest_ES < FLAT_UV
     saturated_ES = np.maximum(highest_ES, -lowest_ES) >= SATURATION_UV
     return (flat_ES | saturated_ES).mean(axis=1)
+
+
+def _dtype(column: str) -> type:
+    return np.int16 if column.endswith("_count") else np.float32
 
 
 def _band_power(psd: np.ndarray, freqs_hz: np.ndarray, low_hz: float, high_hz: float) -> np.ndarray:

@@ -1,0 +1,57 @@
+"""From which measured value on a word is used: the one table for writers and checkers of rationales."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from tslm.signals.evidence import BANDS_HZ
+
+# (below this RMS in microvolt, word); the last one has no upper end. Frontal adult EEG:
+# light sleep lies near 10 uV, N2 near 15, N3 near 30 (Sleep-EDF, variance per stage).
+AMPLITUDE_WORDS: tuple[tuple[float, str], ...] = (
+    (12.0, "low"),
+    (25.0, "moderate"),
+    (50.0, "high"),
+    (float("inf"), "very high"),
+)
+COUNT_WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+MANY_WORD = "over ten"
+
+ALPHA_MOST = 0.5  # "over half the time"; AASM 2007: more than half the epoch is wake
+ALPHA_SOME = 0.2  # "at times"; below it alpha goes unmentioned
+SLOW_WAVES_MANY = 0.2  # "past a fifth"; AASM 2007: a fifth of the epoch or more is N3
+SLOW_WAVES_SOME = 0.05  # below it "few slow waves"
+MUSCLE_RATIO = 0.15  # power in 30-45 Hz over 0.5-30 Hz from which "muscle activity" is said
+FAST_SHARE = 0.2  # beta share from which "fast activity" is said
+SECOND_BAND_SHARE = 0.1  # a second band is named from here on
+THETA_SHARE = 0.15  # theta counts as present from here on
+ARTEFACT_SOME = 0.1  # share of flat or clipped seconds worth a word
+EYE_MOVEMENTS_REPEATED = 2
+
+
+def amplitude_word(rms_uv: float) -> str:
+    """Word for the amplitude of an epoch, by its RMS in whole microvolts."""
+    return next(word for below_uv, word in AMPLITUDE_WORDS if round(rms_uv) < below_uv)
+
+
+def count_word(count: int) -> str:
+    """A count in words: no, one, ... ten, over ten."""
+    return COUNT_WORDS[count] if count < len(COUNT_WORDS) else MANY_WORD
+
+
+def rank_bands(evidence: Mapping[str, float]) -> list[tuple[str, float]]:
+    """(band, share) from the strongest to the weakest."""
+    shares = [(band, float(evidence[f"{band}_share"])) for band in BANDS_HZ]
+    return sorted(shares, key=lambda pair: -pair[1])
+
+
+def epoch_facts(evidence: Mapping[str, np.ndarray], epoch_idx: int) -> dict[str, float]:
+    """The evidence of one epoch as it may be written down: whole microvolts, hertz to a tenth, whole percents.
+
+    Words follow these rounded values, so a text can be checked without knowing what was rounded away.
+    """
+    facts = {}
+    for name, values in evidence.items():
+        steps = 1 if name.endswith(("_uv", "_count")) else 10 if name.endswith("_hz") else 100
+        facts[name] = round(float(values[epoch_idx]) * steps) / steps
+    return facts
