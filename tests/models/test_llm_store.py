@@ -6,10 +6,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tslm.models.llm_store import (
     EMBEDDED_LLMS,
-    HUB_LLMS,
     build_tiny_llm,
     convert_gguf,
-    explain_hub_failure,
+    explain_load_error,
+    fetch_llm,
     get_cache_dir,
     is_llm_dir,
     resolve_llm,
@@ -75,7 +75,6 @@ def test_a_missing_embedded_model_names_the_command_that_brings_it(name: str, tm
 def test_a_local_folder_and_a_hub_id_resolve_to_themselves(tiny_dir: Path, tmp_path: Path) -> None:
     assert resolve_llm(str(tiny_dir), tmp_path) == tiny_dir
     assert resolve_llm("someone/some-model", tmp_path) == "someone/some-model"
-    assert resolve_llm("llama-3.2-1b", tmp_path) == HUB_LLMS["llama-3.2-1b"]
 
 
 def test_a_folder_without_a_model_is_an_error(tmp_path: Path) -> None:
@@ -121,9 +120,8 @@ def test_a_model_that_is_there_is_never_overwritten_and_other_files_are_never_re
     ],
 )
 def test_a_hub_failure_is_one_line_with_the_way_out(error: str, said: str) -> None:
-    with pytest.raises(OSError, match=said) as caught, explain_hub_failure("meta-llama/Llama-3.2-1B"):
-        raise OSError(error)
-    message = str(caught.value)
+    message = str(explain_load_error("meta-llama/Llama-3.2-1B", OSError(error)))
+    assert said in message
     assert "\n" not in message
     assert "hf auth login" in message
     assert "smollm2-135m" in message
@@ -199,3 +197,16 @@ def test_the_converted_default_model_writes_english() -> None:
     inputs = tokenizer("The capital of France is", return_tensors="pt")
     written = tokenizer.decode(model.generate(**inputs, max_new_tokens=3, do_sample=False)[0])
     assert "Paris" in written
+
+
+def test_fetching_a_local_model_needs_no_network(tiny_dir: Path, tmp_path: Path) -> None:
+    assert fetch_llm(str(tiny_dir)) == tiny_dir
+    assert fetch_llm("tiny", tmp_path) == tmp_path / "tiny"
+
+
+def test_fetching_a_hub_model_without_the_hub_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(OSError, match="hf auth login") as caught:
+        fetch_llm("someone/some-model", tmp_path)
+    assert "\n" not in str(caught.value)

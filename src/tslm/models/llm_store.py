@@ -107,13 +107,6 @@ EMBEDDED_LLMS: dict[str, EmbeddedLlm] = {
     ),
 }
 
-# Short names of hub models; an account that accepted their terms is needed.
-HUB_LLMS: dict[str, str] = {
-    "llama-3.2-1b": "meta-llama/Llama-3.2-1B",
-    "llama-3.2-3b": "meta-llama/Llama-3.2-3B",
-    "gemma-3-1b": "google/gemma-3-1b-pt",
-}
-
 
 def get_cache_dir() -> Path:
     """Folder of converted models: `$TSLM_CACHE_DIR/llm`, or `~/.cache/tslm/llm` when unset."""
@@ -125,7 +118,7 @@ def resolve_llm(source: str, cache_dir: Path | None = None) -> Path | str:
     """What `from_pretrained` loads for a short name, a local folder or a hub id.
 
     Args:
-        source: `tiny`, a name of EMBEDDED_LLMS or HUB_LLMS, a local folder, or a hub id `owner/name`.
+        source: `tiny`, a name of EMBEDDED_LLMS, a local folder, or a hub id `owner/name`.
         cache_dir: Folder of converted models; None means `get_cache_dir()`.
 
     Returns:
@@ -145,8 +138,6 @@ def resolve_llm(source: str, cache_dir: Path | None = None) -> Path | str:
                 f"{source} ({EMBEDDED_LLMS[source].download_mb} MB, no account needed)"
             )
         return folder
-    if source in HUB_LLMS:
-        return HUB_LLMS[source]
     local = Path(source).expanduser()
     if is_llm_dir(local):
         return local
@@ -155,7 +146,7 @@ def resolve_llm(source: str, cache_dir: Path | None = None) -> Path | str:
     if source.startswith((".", "/", "~")) or source.count("/") > 1:
         raise FileNotFoundError(f"there is no folder {local} to load a language model from")
     if "/" not in source:
-        known = ", ".join([*EMBEDDED_LLMS, *HUB_LLMS, TINY_LLM])
+        known = ", ".join([*EMBEDDED_LLMS, TINY_LLM])
         raise ValueError(
             f"unknown language model {source!r}; use one of {known}, a local folder or a hub id owner/name"
         )
@@ -176,8 +167,10 @@ def fetch_llm(source: str, cache_dir: Path | None = None) -> Path:
     resolved = resolve_llm(source, cache_dir)
     if isinstance(resolved, Path):
         return resolved
-    with explain_hub_failure(resolved):
+    try:
         return Path(snapshot_download(resolved, allow_patterns=list(_HUB_FILES)))
+    except OSError as error:
+        raise explain_load_error(resolved, error) from error
 
 
 def is_llm_dir(folder: Path) -> bool:
@@ -187,19 +180,11 @@ def is_llm_dir(folder: Path) -> bool:
     return (folder / "config.json").is_file() and has_weights and has_tokenizer
 
 
-@contextmanager
-def explain_hub_failure(source: str) -> Iterator[None]:
-    """Turn the hub's long errors while loading `source` into one line that says what to do."""
-    try:
-        yield
-    except OSError as error:
-        if isinstance(error, FileNotFoundError) and is_llm_dir(Path(source)):
-            raise
-        raise OSError(render_hub_failure(source, error)) from error
+def explain_load_error(source: str, error: OSError) -> OSError:
+    """What to raise in place of the hub's long error: one line with the cause and the ways out.
 
-
-def render_hub_failure(source: str, error: BaseException) -> str:
-    """One line: what failed, how to log in, which embedded model works offline."""
+    The line says how to log in and which embedded model works offline.
+    """
     chain: list[str] = []
     link: BaseException | None = error
     while link is not None:
@@ -214,7 +199,7 @@ def render_hub_failure(source: str, error: BaseException) -> str:
         reason = "the Hugging Face hub cannot be reached (log in with `hf auth login` once it can)"
     else:
         reason = f"{str(error).splitlines()[0] if str(error) else type(error).__name__} (log in: `hf auth login`)"
-    return (
+    return OSError(
         f"language model {source} could not be loaded: {reason}; smollm2-135m works without the hub: "
         "python -m data_prep.download llm smollm2-135m"
     )
