@@ -151,9 +151,11 @@ _CLOSINGS: dict[SleepStage, tuple[Closing, ...]] = {
             lambda facts: _has_fast_activity(facts) and _repeated_eye_movements(facts),
             ("fast activity and moving eyes fit open eyes", "moving eyes and fast activity fit open eyes"),
         ),
-        *_AGAINST_SLEEP_FIGURES,
+        _AGAINST_SLOW,
+        _AGAINST_SPINDLES,
         Closing(_has_fast_activity, ("fast activity fits open eyes", "the fast activity fits open eyes")),
         Closing(_repeated_eye_movements, ("repeated eye movements fit open eyes", "the moving eyes fit open eyes")),
+        _AGAINST_K_COMPLEXES,
         Closing(_always, ("neither alpha nor fast activity stands out, which leaves doubt",)),
     ),
     SleepStage.N1: (
