@@ -1,0 +1,140 @@
+"""Examples to a Batch: tokenise, reserve slots, pad on the left, normalise the signals.
+
+The one special-token policy: a begin token once where the tokenizer has one, the end token once
+after the response, nothing else.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from tslm.batch import CONTEXT_SLOT, IGNORE_INDEX, SERIES_SLOT, TEXT_SLOT, Batch, Example
+from tslm.config import ModelConfig
+from tslm.nn.patch_encoder import check_num_patches, count_patches, count_series_tokens
+from tslm.signals.normalize import normalize_series
+
+
+@dataclass
+class _Sequence:
+    """One sample's positions before padding."""
+
+    input_ids: list[int]
+    slots: list[int]
+    labels: list[int]
+
+    def add_text(self, ids: list[int], supervised: bool = False) -> None:
+        self.input_ids += ids
+        self.slots += [TEXT_SLOT] * len(ids)
+        self.labels += ids if supervised else [IGNORE_INDEX] * len(ids)
+
+    def add_slots(self, slot: int, count: int, pad_id: int) -> None:
+        self.input_ids += [pad_id] * count
+        self.slots += [slot] * count
+        self.labels += [IGNORE_INDEX] * count
+
+
+class Collator:
+    """Builds batches for training (with response) or generation (without)."""
+
+    def __init__(
+        self, config: ModelConfig, tokenizer: PreTrainedTokenizerBase | None, with_response: bool = True
+    ) -> None:
+        self.config, self.tokenizer, self.with_response = config, tokenizer, with_response
+        self.has_context = config.context.kind != "none"
+
+    @property
+    def pad_token_id(self) -> int:
+        """Id at masked positions and slots; it is never attended to as a word, nor supervised."""
+        assert self.tokenizer is not None
+        pad_id = self.tokenizer.pad_token_id
+        return self.end_token_id if pad_id is None else pad_id
+
+    @property
+    def end_token_id(self) -> int:
+        """Id of the token that closes a response."""
+        assert self.tokenizer is not None
+        return self.tokenizer.eos_token_id
+
+    def __call__(self, examples: Sequence[Example]) -> Batch:
+        """Batch of the examples in order; the classifier's batches carry no text."""
+        batch = Batch(sample_ids=[example.sample_id for example in examples])
+        if self.tokenizer is not None:
+            self._add_text(batch, examples)
+            self._add_series(batch, examples)
+        if self.has_context or self.tokenizer is None:
+            self._add_windows(batch, examples)
+        return batch.check()
+
+    def _add_text(self, batch: Batch, examples: Sequence[Example]) -> None:
+        sequences = [self._sequence(example) for example in examples]
+        length = max(len(sequence.input_ids) for sequence in sequences)
+        pads = [length - len(sequence.input_ids) for sequence in sequences]
+        batch.input_ids_BT = torch.tensor(
+            [[self.pad_token_id] * pad + seq.input_ids for pad, seq in zip(pads, sequences, strict=True)]
+        )
+        batch.slot_BT = torch.tensor(
+            [[TEXT_SLOT] * pad + seq.slots for pad, seq in zip(pads, sequences, strict=True)], dtype=torch.uint8
+        )
+        batch.attention_mask_BT = torch.arange(length)[None] >= torch.tensor(pads)[:, None]
+        if self.with_response:
+            batch.labels_BT = torch.tensor(
+                [[IGNORE_INDEX] * pad + seq.labels for pad, seq in zip(pads, sequences, strict=True)]
+            )
+
+    def _sequence(self, example: Example) -> _Sequence:
+        assert self.tokenizer is not None
+        sequence = _Sequence([], [], [])
+        if self.tokenizer.bos_token_id is not None:
+            sequence.add_text([self.tokenizer.bos_token_id])
+        sequence.add_text(self._tokenize(example.pre_prompt))
+        encoder, merge = self.config.encoder, self.config.projector.merge
+        for series in example.series:
+            sequence.add_text(self._tokenize(series.text))
+            num_tokens = count_series_tokens(len(series.values_L), encoder.patch_size, merge)
+            sequence.add_slots(SERIES_SLOT, num_tokens, self.pad_token_id)
+        if self.has_context and example.window is not None:
+            sequence.add_slots(CONTEXT_SLOT, 1, self.pad_token_id)
+        sequence.add_text(self._tokenize(example.post_prompt))
+        if self.with_response:
+            sequence.add_text([*self._tokenize(f" {example.response}"), self.end_token_id], supervised=True)
+        return sequence
+
+    def _tokenize(self, text: str) -> list[int]:
+        assert self.tokenizer is not None
+        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    def _add_series(self, batch: Batch, examples: Sequence[Example]) -> None:
+        encoder = self.config.encoder
+        values = [
+            normalize_series(series.values_L, self.config.normalization, series.scale)
+            for example in examples
+            for series in example.series
+        ]
+        if not values:
+            return
+        longest = max(len(series) for series in values)
+        check_num_patches(count_patches(longest, encoder.patch_size), encoder.max_patches)
+        padded_SL = np.zeros((len(values), longest), dtype=np.float32)
+        for row, series_values in zip(padded_SL, values, strict=True):
+            row[: len(series_values)] = series_values
+        batch.series_SL = torch.from_numpy(padded_SL)
+        batch.series_lengths_S = torch.tensor([len(series) for series in values])
+
+    def _add_windows(self, batch: Batch, examples: Sequence[Example]) -> None:
+        windows = [example.window for example in examples if example.window is not None]
+        if not windows:
+            return
+        if len(windows) != len(examples):
+            raise ValueError("samples with and without a night window cannot share a batch")
+        normalized = [
+            normalize_series(window.values_WL, self.config.normalization, window.scale)
+            * window.epoch_mask_W[:, None].astype(np.float32)
+            for window in windows
+        ]
+        batch.window_BWL = torch.from_numpy(np.stack(normalized))
+        batch.epoch_mask_BW = torch.from_numpy(np.stack([window.epoch_mask_W for window in windows]))
+        batch.stage_idx_BW = torch.from_numpy(np.stack([window.stage_idx_W for window in windows]))
+        batch.scored_idx_B = torch.tensor([window.scored_idx for window in windows])

@@ -1,0 +1,46 @@
+"""The frozen causal language model, its tokenizer and its LoRA adapters."""
+
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from tslm.config import LLMConfig, LoRAConfig
+from tslm.models.llm_store import fetch_llm
+
+ADAPTER_DIR = "adapter"
+
+
+def load_llm(config: LLMConfig, dtype: torch.dtype) -> PreTrainedModel:
+    """The pretrained model, frozen, in `dtype`.
+
+    Raises:
+        FileNotFoundError: an embedded model that was not downloaded yet.
+        OSError: a hub model that is gated or out of reach; the message says what to do.
+    """
+    folder = fetch_llm(config.source)
+    llm = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation=config.attention)
+    return llm.requires_grad_(False).eval()
+
+
+def load_tokenizer(config: LLMConfig) -> PreTrainedTokenizerBase:
+    """The model's tokenizer; errors as `load_llm`."""
+    return AutoTokenizer.from_pretrained(fetch_llm(config.source))
+
+
+def attach_lora(llm: PreTrainedModel, config: LoRAConfig) -> PeftModel:
+    """New adapters (the first equals the plain model: B starts at zero)."""
+    lora = LoraConfig(
+        r=config.rank,
+        lora_alpha=config.alpha,
+        lora_dropout=config.dropout,
+        target_modules=list(config.target_modules),
+        task_type="CAUSAL_LM",
+    )
+    return get_peft_model(llm, lora)
+
+
+def load_lora(llm: PreTrainedModel, checkpoint_dir: Path, is_trainable: bool) -> PeftModel:
+    """Adapters of a checkpoint, readable by peft alone as well."""
+    return PeftModel.from_pretrained(llm, checkpoint_dir / ADAPTER_DIR, is_trainable=is_trainable)

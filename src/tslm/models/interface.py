@@ -1,0 +1,42 @@
+"""What every model offers to the training loop, and nothing more."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor, nn
+
+from tslm.batch import Batch
+from tslm.config import OptimConfig
+
+
+@dataclass
+class ModelOutput:
+    """Sums, so that the loop can normalise over processes and accumulation.
+
+    `loss_sum / weight_sum` is the mean loss; weight_sum counts supervised tokens (language model)
+    or the class weights of the scored epochs (classifier).
+    """
+
+    loss_sum: Tensor  # scalar, float32
+    weight_sum: Tensor  # scalar, float32, no gradient
+    num_correct: Tensor | None = None  # scalar; tokens or epochs predicted right
+
+
+class TrainableModel(Protocol):
+    """The one interface of the model table."""
+
+    def __call__(self, batch: Batch) -> ModelOutput:
+        """Loss of one batch."""
+
+    def param_groups(self, optim: OptimConfig) -> list[dict]:
+        """AdamW groups of what is trained, each with its name, rate and weight decay."""
+
+
+def build_param_groups(parts: dict[str, tuple[nn.Module | None, float]], weight_decay: float) -> list[dict]:
+    """One AdamW group a part: name -> (module, rate); parts without trained parameters are left out."""
+    groups = []
+    for name, (module, rate) in parts.items():
+        params = [param for param in module.parameters() if param.requires_grad] if module is not None else []
+        if params:
+            groups.append({"name": name, "params": params, "lr": rate, "weight_decay": weight_decay})
+    return groups

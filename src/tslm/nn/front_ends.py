@@ -1,0 +1,98 @@
+"""What turns a series into patch embeddings: a table of front ends.
+
+Shape letters: S series, L signal samples, N patches, D model width, F frequency bands.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from tslm.config import EncoderConfig
+
+_LOG_FLOOR = 1e-4  # in units of the mean power of white noise of unit variance
+_MEL_BREAK = 0.15  # cycles a sample: bands are evenly spaced below, widen above
+
+
+class ConvFrontEnd(nn.Module):
+    """The guide's patch embedding: one strided convolution without bias."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.patch = nn.Conv1d(1, config.d_model, config.patch_size, stride=config.patch_size, bias=False)
+
+    def forward(self, series_SL: Tensor) -> Tensor:
+        """Embed series whose length is a multiple of the patch size: (S, L) -> (S, N, D)."""
+        return self.patch(series_SL[:, None]).transpose(1, 2)
+
+
+class FilterbankFrontEnd(nn.Module):
+    """Log energy in mel-like bands around each patch, beside the raw patch.
+
+    Log power is what carries over from simulated to real recordings, where a plain convolution on
+    the raw signal confuses Wake with REM.
+    """
+
+    basis: Tensor
+    filters: Tensor
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.raw = ConvFrontEnd(config)
+        self.patch_size, self.window = config.patch_size, config.band_window_samples
+        if self.window < self.patch_size or (self.window - self.patch_size) % 2:
+            raise ValueError("model.encoder.band_window_samples must exceed patch_size by an even number")
+        basis, filters = _fourier_basis(self.window), _band_filters(config)
+        self.register_buffer("basis", basis, persistent=False)
+        self.register_buffer("filters", filters, persistent=False)
+        self.bands = nn.Linear(config.num_bands, config.d_model)
+
+    def band_log_energy(self, series_SL: Tensor) -> Tensor:
+        """Log band energy around each patch: (S, L) -> (S, N, F), roughly centred on zero."""
+        margin = (self.window - self.patch_size) // 2
+        with torch.autocast(series_SL.device.type, enabled=False):
+            padded = nn.functional.pad(series_SL.float(), (margin, margin))
+            frames_SNK = padded.unfold(1, self.window, self.patch_size)
+            cosine_SNB, sine_SNB = (frames_SNK @ self.basis).chunk(2, dim=-1)
+            energy_SNF = (cosine_SNB.square() + sine_SNB.square()) @ self.filters
+            return (torch.log(energy_SNF + _LOG_FLOOR) + 2.0) / 3.0
+
+    def forward(self, series_SL: Tensor) -> Tensor:
+        """Embed series whose length is a multiple of the patch size: (S, L) -> (S, N, D)."""
+        return self.raw(series_SL) + self.bands(self.band_log_energy(series_SL))
+
+
+FRONT_ENDS: dict[str, type[nn.Module]] = {"conv": ConvFrontEnd, "filterbank": FilterbankFrontEnd}
+
+
+def build_front_end(config: EncoderConfig) -> nn.Module:
+    """The configured front end; ValueError lists the known ones."""
+    if config.front_end not in FRONT_ENDS:
+        raise ValueError(f"unknown model.encoder.front_end {config.front_end!r}; one of: {', '.join(FRONT_ENDS)}")
+    return FRONT_ENDS[config.front_end](config)
+
+
+def _fourier_basis(window: int) -> Tensor:
+    """Hann-windowed cosines and sines of every DFT bin, scaled so that white noise has power 1."""
+    time_K = torch.arange(window, dtype=torch.float64)
+    bins_B = torch.arange(window // 2 + 1, dtype=torch.float64)
+    taper_K1 = torch.hann_window(window, periodic=True, dtype=torch.float64)[:, None]
+    phase_KB = 2 * math.pi * time_K[:, None] * bins_B / window
+    basis = torch.cat([taper_K1 * phase_KB.cos(), taper_K1 * phase_KB.sin()], dim=1)
+    return (basis / taper_K1.square().sum().sqrt()).float()
+
+
+def _band_filters(config: EncoderConfig) -> Tensor:
+    """Triangular filters of unit area over the DFT bins, (bins, F); the mean is left out."""
+    frequency_B = torch.arange(config.band_window_samples // 2 + 1) / config.band_window_samples
+    low, high = (math.log1p(edge / _MEL_BREAK) for edge in (config.band_low, config.band_high))
+    edges = _MEL_BREAK * torch.expm1(torch.linspace(low, high, config.num_bands + 2))
+    left, centre, right = edges[:-2], edges[1:-1], edges[2:]
+    rise = (frequency_B[:, None] - left) / (centre - left)
+    fall = (right - frequency_B[:, None]) / (right - centre)
+    filters_BF = torch.minimum(rise, fall).clamp(min=0)
+    filters_BF[0] = 0
+    nearest = (frequency_B[1:, None] - centre).abs().argmin(dim=0) + 1
+    empty = filters_BF.sum(dim=0) == 0
+    filters_BF[nearest[empty], empty.nonzero().flatten()] = 1  # narrower than a bin: take the nearest
+    return filters_BF / filters_BF.sum(dim=0)

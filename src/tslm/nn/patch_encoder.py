@@ -1,0 +1,68 @@
+"""Patch-Transformer encoder of a series (the guide's section on the time-series encoder).
+
+Shape letters: S series, L signal samples, N patches, D model width.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from tslm.config import EncoderConfig
+from tslm.nn.front_ends import build_front_end
+
+
+class PatchEncoder(nn.Module):
+    """Front end, learned positions, LayerNorm, post-norm Transformer layers with GELU."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.patch_size, self.max_patches, self.d_model = config.patch_size, config.max_patches, config.d_model
+        self.front_end = build_front_end(config)
+        self.positions_1ND = nn.Parameter(torch.randn(1, config.max_patches, config.d_model) * 0.02)
+        self.input_norm = nn.LayerNorm(config.d_model)
+        self.dropout = nn.Dropout(config.dropout)
+        layer = nn.TransformerEncoderLayer(
+            config.d_model, config.num_heads, config.d_ff, config.dropout, activation="gelu", batch_first=True
+        )
+        self.layers = nn.TransformerEncoder(layer, config.num_layers, enable_nested_tensor=False)
+
+    def forward(self, series_SL: Tensor, lengths_S: Tensor | None = None) -> Tensor:
+        """Encode series.
+
+        Args:
+            series_SL: (S, L) normalised signal, zero-padded on the right.
+            lengths_S: (S,) samples that are real; None when all are.
+
+        Returns:
+            (S, N, D) with N = ceil(L / patch_size); tokens past a series' own end are meaningless.
+
+        Raises:
+            ValueError: a series is longer than the position table.
+        """
+        num_patches = count_patches(series_SL.shape[1], self.patch_size)
+        check_num_patches(num_patches, self.max_patches)
+        padded_SL = nn.functional.pad(series_SL, (0, num_patches * self.patch_size - series_SL.shape[1]))
+        patches_SND = self.front_end(padded_SL) + self.positions_1ND[:, :num_patches]
+        padding_SN = None
+        if lengths_S is not None and bool((lengths_S < series_SL.shape[1]).any()):
+            real_S = torch.div(lengths_S + self.patch_size - 1, self.patch_size, rounding_mode="floor")
+            padding_SN = torch.arange(num_patches, device=series_SL.device) >= real_S[:, None]
+        return self.layers(self.dropout(self.input_norm(patches_SND)), src_key_padding_mask=padding_SN)
+
+
+def count_patches(num_samples: int, patch_size: int) -> int:
+    """Patches of a series; the last one may be partly padding."""
+    return -(-num_samples // patch_size)
+
+
+def count_series_tokens(num_samples: int, patch_size: int, merge: int) -> int:
+    """Language-model positions that a series takes."""
+    return -(-count_patches(num_samples, patch_size) // merge)
+
+
+def check_num_patches(num_patches: int, max_patches: int) -> None:
+    """Raise ValueError when a series does not fit the position table."""
+    if num_patches > max_patches:
+        raise ValueError(
+            f"a series of {num_patches} patches exceeds the table of {max_patches} positions; "
+            "raise model.encoder.max_patches or model.encoder.patch_size"
+        )

@@ -1,0 +1,47 @@
+"""From encoder tokens to language-model embeddings.
+
+Shape letters: S series, N patches, M merged tokens, D encoder width, K merged patches, E LLM width.
+"""
+
+import math
+
+from torch import Tensor, nn
+
+from tslm.config import ProjectorConfig
+
+
+class Projector(nn.Module):
+    """Joins `merge` neighbouring patches and maps them to the language model's width.
+
+    `linear` is the guide's LayerNorm-Linear-GELU-Dropout. `mlp` adds a second linear layer, whose
+    output can take either sign, and starts at a set multiple of the word embeddings' spread.
+    """
+
+    def __init__(self, config: ProjectorConfig, d_in: int, d_llm: int, embedding_std: float) -> None:
+        super().__init__()
+        self.merge = config.merge
+        width = d_in * config.merge
+        layers: list[nn.Module] = [nn.LayerNorm(width), nn.Linear(width, d_llm), nn.GELU(), nn.Dropout(config.dropout)]
+        if config.kind == "mlp":
+            out = nn.Linear(d_llm, d_llm)
+            _init_output_std(out, layers[1], config.embedding_scale * embedding_std)
+            layers.append(out)
+        elif config.kind != "linear":
+            raise ValueError(f"unknown model.projector.kind {config.kind!r}; one of: mlp, linear")
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, tokens_SND: Tensor) -> Tensor:
+        """(S, N, D) -> (S, M, E), M = ceil(N / merge); the last token is filled up with zeros."""
+        num_series, num_patches, width = tokens_SND.shape
+        missing = -num_patches % self.merge
+        padded = nn.functional.pad(tokens_SND, (0, 0, 0, missing))
+        return self.layers(padded.reshape(num_series, -1, width * self.merge))
+
+
+def _init_output_std(out: nn.Linear, hidden: nn.Module, target_std: float) -> None:
+    # The hidden layer sees LayerNorm output (variance 1); E[gelu(z)^2] = 0.425 for standard normal z.
+    assert isinstance(hidden, nn.Linear)
+    nn.init.normal_(hidden.weight, std=1 / math.sqrt(hidden.in_features))
+    nn.init.zeros_(hidden.bias)
+    nn.init.normal_(out.weight, std=target_std / math.sqrt(0.425 * out.in_features))
+    nn.init.zeros_(out.bias)
