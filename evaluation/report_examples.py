@@ -1,0 +1,147 @@
+"""Rationales shown in the report: which ones, and how each stands beside its epoch's signal and measurements."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from html import escape
+
+import numpy as np
+
+from evaluation.report_charts import draw_waveform, pick_wave_limit_uv, render_stage_chip
+from evaluation.report_nights import find_epoch_s
+from tslm.answers import ANSWER_PREFIX, parse_answer, split_response
+from tslm.scoring.predictions import PredictionRow, pick_classifier_answers
+
+NUM_EXAMPLES = 10
+_MAX_CHARACTERS = 1500
+_UNITS = {"uv": "µV", "hz": "Hz", "s": "s", "percent": "%"}
+_PERCENT_SUFFIXES = ("share", "fraction")
+_WORDS = {"rms": "RMS", "eeg": "EEG", "emg": "EMG", "eog": "EOG", "k": "K", "std": "SD"}
+
+
+def choose_examples(rows: Sequence[PredictionRow], num_examples: int = NUM_EXAMPLES) -> list[PredictionRow]:
+    """Rows to show, by rule and not by taste: of each true label one right and one wrong answer.
+
+    The hash of the sample_id orders the rows, so the choice is the same on every machine and does
+    not prefer the start of the night. What is then missing to `num_examples` is filled in turn
+    from the labels, two a label first. Shown in the order of the labels, then of the rows.
+    """
+    labels = list(dict.fromkeys(option for row in rows for option in row["options"]))
+    piles: dict[str, list[PredictionRow]] = {label: [] for label in labels} or {"": []}
+    for row in sorted(rows, key=lambda row: hashlib.sha256(row["sample_id"].encode()).digest()):
+        piles.setdefault(row["truth"], []).append(row)
+    for pile in piles.values():
+        firsts = {is_right(row): row for row in reversed(pile)}
+        shown_first = [firsts[kind] for kind in (True, False) if kind in firsts]
+        pile[:] = shown_first + [row for row in pile if all(row is not other for other in shown_first)]
+    depth = max((len(pile) for pile in piles.values()), default=0)
+    in_turn = [pile[turn] for turn in range(depth) for pile in piles.values() if turn < len(pile)]
+    chosen = {row["sample_id"] for row in in_turn[:num_examples]}
+    order = {label: idx for idx, label in enumerate(piles)}
+    return sorted((row for row in rows if row["sample_id"] in chosen), key=lambda row: order[row["truth"]])
+
+
+def render_examples(examples: Sequence[PredictionRow], waveforms: Mapping[str, np.ndarray]) -> str:
+    """Cards of the examples; `waveforms` maps sample_id to (samples,) microvolt and may lack any."""
+    epoch_s = find_epoch_s(examples)
+    limit_uv = pick_wave_limit_uv([waveforms[row["sample_id"]] for row in examples if row["sample_id"] in waveforms])
+    cards = []
+    for row in examples:
+        values_uv = waveforms.get(row["sample_id"])
+        wave = draw_waveform(values_uv, epoch_s, limit_uv) if values_uv is not None else ""
+        cards.append(_render_card(row, wave))
+    return "".join(cards)
+
+
+def is_right(row: PredictionRow) -> bool:
+    """Whether the answer is the expert's; a task without options has nothing to get wrong."""
+    return not row["options"] or parse_answer(row["generated"], row["options"]) == row["truth"]
+
+
+def _render_card(row: PredictionRow, wave: str) -> str:
+    answer = parse_answer(row["generated"], row["options"]) if row["options"] else None
+    verdict = ""
+    if row["options"]:
+        kind, sign, words = (
+            ("right", "✓", "Same as the expert")
+            if answer == row["truth"]
+            else ("unreadable", "?", "Could not be read, counts as wrong")
+            if answer is None
+            else ("wrong", "✗", "Differs from the expert")
+        )
+        verdict = (
+            f'<span class="verdict {kind}"><span aria-hidden="true">{sign}</span> {words}</span>'
+            f'<dl class="stages"><div><dt>Expert</dt><dd>{render_stage_chip(row["truth"])}</dd></div>'
+            f"<div><dt>Model</dt><dd>{render_stage_chip(answer)}</dd></div>{_render_classifier(row)}</dl>"
+        )
+    reference = ""
+    if row.get("target"):
+        reference = f"<details><summary>Reference text for this epoch</summary><p>{escape(row['target'])}</p></details>"
+    return (
+        f'<article class="example"><header><h3>{escape(_name_epoch(row))}</h3>{verdict}</header>{wave}'
+        f'<div class="columns"><div><h4>Written by the model</h4><blockquote>{_render_generated(row["generated"])}'
+        f"</blockquote>{reference}</div>{_render_evidence(row.get('evidence') or {})}</div></article>"
+    )
+
+
+def _render_generated(generated: str) -> str:
+    shown, note = generated, ""
+    if len(generated) > _MAX_CHARACTERS:
+        shown = generated[:_MAX_CHARACTERS]
+        note = f" <em>… cut here, {len(generated)} characters in all</em>"
+    rationale, answer = split_response(shown)
+    if not shown.strip():
+        return "<em>empty</em>"
+    last = f" <b>{ANSWER_PREFIX} {escape(answer)}</b>" if ANSWER_PREFIX in shown else ""
+    return f"{escape(rationale)}{last}{note}"
+
+
+def _render_classifier(row: PredictionRow) -> str:
+    answers = pick_classifier_answers([row])
+    probabilities = row.get("classifier_probabilities")
+    if answers is None or answers[0] is None or probabilities is None:
+        return ""
+    percent = f"{100 * max(probabilities):.0f}&#8239;%"
+    return f"<div><dt>Classifier</dt><dd>{render_stage_chip(answers[0])} <small>{percent}</small></dd></div>"
+
+
+def _render_evidence(evidence: Mapping[str, object]) -> str:
+    if not evidence:
+        return ""
+    items = "".join(
+        f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>"
+        for name, value in (_describe(key, value) for key, value in evidence.items())
+    )
+    return f'<div class="measured"><h4>Measured in this epoch</h4><dl>{items}</dl></div>'
+
+
+def _describe(key: str, value: object) -> tuple[str, str]:
+    """Name and value with unit of a measurement, read off its suffix."""
+    words = key.split("_")
+    unit = ""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if is_number and words[-1] in _PERCENT_SUFFIXES:
+        return _sentence(words), f"{100 * float(value):.0f} %"  # type: ignore[arg-type]
+    if words[-1] in _UNITS and len(words) > 1:
+        unit = f" {_UNITS[words[-1]]}"
+        words = words[:-1]
+    if value is None:
+        return _sentence(words), "not measured"
+    text = (
+        f"{value:.3g}" if isinstance(value, float) and abs(value) < 100 else f"{value:.0f}" if is_number else str(value)
+    )
+    return _sentence(words), text + unit
+
+
+def _sentence(words: Sequence[str]) -> str:
+    text = " ".join(_WORDS.get(word, word) for word in words)
+    return text[:1].upper() + text[1:]
+
+
+def _name_epoch(row: PredictionRow) -> str:
+    if "epoch_idx" not in row:
+        return row["sample_id"]
+    parts = [row.get("recording") or "", f"epoch {row['epoch_idx']}"]
+    if "onset_s" in row:
+        seconds = round(row["onset_s"])
+        parts.append(f"at {seconds // 3600}:{seconds % 3600 // 60:02d}:{seconds % 60:02d}")
+    return ", ".join(part for part in parts if part)

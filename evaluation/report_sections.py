@@ -1,0 +1,190 @@
+"""Sections of the report, each a piece of HTML; an empty string where a task has nothing to show."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from evaluation.report_charts import render_confusion
+from evaluation.report_examples import choose_examples, is_right, render_examples
+from evaluation.report_nights import build_nights, render_night, shown_levels
+from tslm.scoring.predictions import PredictionRow
+
+# Names of Landis & Koch 1977 up to each kappa.
+_KAPPA_WORDS = (
+    (0.0, "poor"),
+    (0.2, "slight"),
+    (0.4, "fair"),
+    (0.6, "moderate"),
+    (0.8, "substantial"),
+    (1.0, "almost perfect"),
+)
+_SUMMARY_METRICS = (("accuracy", "Accuracy"), ("macro_f1", "Macro-F1"), ("cohen_kappa", "Cohen’s kappa"))
+
+
+def render_header(title: str, rows: Sequence[PredictionRow], metrics: Mapping[str, Mapping[str, Any]]) -> str:
+    """Title, the result in plain words, and the first system's figures."""
+    recordings = list(dict.fromkeys(row["recording"] for row in rows if row.get("recording")))
+    name, main_metrics = next(iter(metrics.items()))
+    listed = f"{', '.join(recordings[:5])}{' and others' if len(recordings) > 5 else ''}"
+    what = f"{_number(len(rows), 'sample')}" + (
+        f" of {_number(len(recordings), 'recording')} ({escape(listed)})" if recordings else ""
+    )
+    tiles = [
+        f'<div class="tile"><dt>{words}</dt><dd>{_value(main_metrics[key])}</dd>{_interval(main_metrics, key)}</div>'
+        for key, words in _SUMMARY_METRICS
+        if key in main_metrics
+    ]
+    if "num_parse_failures" in main_metrics:
+        share = 100 * main_metrics["num_parse_failures"] / main_metrics["num_samples"]
+        tiles.append(
+            f'<div class="tile"><dt>Unreadable answers</dt><dd>{main_metrics["num_parse_failures"]}</dd>'
+            f"<small>{share:.1f}&#8239;%, count as wrong</small></div>"
+        )
+    return (
+        f'<header class="page"><p class="eyebrow">Evaluation report</p><h1>{escape(title)}</h1>'
+        f'<p class="lead">{_summarise(metrics)}</p>'
+        f'<p class="scope">{what}. Figures in the boxes: {escape(name.lower())}.</p>'
+        f'<dl class="tiles">{"".join(tiles)}</dl></header>'
+    )
+
+
+def _summarise(metrics: Mapping[str, Mapping[str, Any]]) -> str:
+    sentences = []
+    for idx, (name, values) in enumerate(metrics.items()):
+        if "accuracy" not in values:
+            continue
+        right = f"{values['num_correct']:,} of {values['num_samples']:,}"
+        share = f"{100 * values['accuracy']:.1f}&#8239;%"
+        kappa = values.get("cohen_kappa")
+        word = f", {_kappa_word(kappa)} agreement by Cohen’s kappa ({kappa:.2f})" if kappa is not None else ""
+        first = f"The {escape(name.lower())} gave the reference answer in {right} cases ({share}){word}."
+        sentences.append(first if idx == 0 else f"The {escape(name.lower())}: {right} ({share}){word}.")
+    if any("Non-REM stage 2" in values.get("labels", ()) for values in metrics.values()):
+        sentences.append("Two human scorers of the same night typically reach a kappa of about 0.76 (Lee et al. 2022).")
+    return " ".join(sentences) or "These samples have no options to choose from, so nothing is scored here."
+
+
+def render_scores(metrics: Mapping[str, Mapping[str, Any]]) -> str:
+    """Table of scores, one column a system."""
+    scored = {name: values for name, values in metrics.items() if "accuracy" in values}
+    if not scored:
+        return ""
+    lines = [
+        (words, [f"{_value(values.get(key))}{_interval(values, key)}" for values in scored.values()])
+        for key, words in _SUMMARY_METRICS
+        if any(key in values for values in scored.values())
+    ]
+    lines.append(
+        (
+            "Unreadable answers",
+            [f"{values['num_parse_failures']} of {values['num_samples']}" for values in scored.values()],
+        )
+    )
+    labels = next(iter(scored.values())).get("labels", [])
+    for label in labels:
+        support = next(iter(scored.values()))["support"][label]
+        cells = [_render_bar(values.get("per_class_f1", {}).get(label)) for values in scored.values()]
+        lines.append(
+            (f"F1 {escape(label)}<small>{_number(support, 'epoch' if 'Wake' in labels else 'sample')}</small>", cells)
+        )
+    heads = "".join(f'<th scope="col">{escape(name)}</th>' for name in scored)
+    body = "".join(
+        f'<tr><th scope="row">{words}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'
+        for words, cells in lines
+    )
+    absent = next(iter(scored.values())).get("absent_labels", [])
+    note = f" Not in the reference, so not in macro-F1: {escape(', '.join(absent))}." if absent else ""
+    return (
+        '<section aria-labelledby="scores"><h2 id="scores">Scores</h2>'
+        '<div class="scroll"><table class="scores"><caption>'
+        "Small figures: 95&#8239;% interval over stretches of these recordings; it says nothing about other people."
+        f'{note}</caption><thead><tr><th scope="col">Measure</th>{heads}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div></section>"
+    )
+
+
+def render_nights(rows: Sequence[PredictionRow]) -> str:
+    """Hypnograms and sleep statistics of every recording; the first one unfolded."""
+    nights = build_nights(rows)
+    if not nights:
+        return ""
+    levels = shown_levels([row for row in rows if row["options"]])
+    parts = []
+    for idx, night in enumerate(nights):
+        name = escape(night.recording or "Recording")
+        open_first = " open" if idx == 0 else ""
+        parts.append(
+            f'<details class="recording"{open_first}><summary><h3>{name}</h3></summary>'
+            f"{render_night(night, levels)}</details>"
+        )
+    return f'<section aria-labelledby="nights"><h2 id="nights">The night, epoch by epoch</h2>{"".join(parts)}</section>'
+
+
+def render_confusions(metrics: Mapping[str, Mapping[str, Any]]) -> str:
+    """Confusion matrices side by side."""
+    tables = [render_confusion(values, name) for name, values in metrics.items() if "confusion_matrix" in values]
+    if not tables:
+        return ""
+    return (
+        '<section aria-labelledby="confusions"><h2 id="confusions">What is taken for what</h2>'
+        f'<div class="side-by-side">{"".join(tables)}</div></section>'
+    )
+
+
+def render_rationales(rows: Sequence[PredictionRow], waveforms: Mapping[str, np.ndarray]) -> str:
+    """Examples of what the model wrote, with the warning that nothing in them has been checked."""
+    examples = choose_examples(rows)
+    num_wrong = sum(not is_right(row) for row in examples)
+    rule = (
+        f"{_number(len(examples), 'text')}, picked by a fixed rule and not by hand: of each reference answer one right "
+        f"and one wrong case where there are both. So wrong answers are more frequent here ({num_wrong} of "
+        f"{len(examples)}) than in the scores above."
+    )
+    return (
+        '<section aria-labelledby="rationales"><h2 id="rationales">What the model wrote</h2>'
+        '<p class="warning" role="note"><b>Not checked against the signal.</b> The model’s texts are shown as written. '
+        "Waveforms and numbers that they name may be untrue; compare them with the signal and the measurements beside "
+        f"each.</p><p>{rule}</p>{render_examples(examples, waveforms)}</section>"
+    )
+
+
+def render_footer(facts: Mapping[str, str]) -> str:
+    """Where the figures come from, and what they are not for."""
+    items = "".join(f"<div><dt>{escape(name)}</dt><dd>{_render_fact(text)}</dd></div>" for name, text in facts.items())
+    listed = f"<dl>{items}</dl>" if facts else "<p>Config, seed, checkpoint and data source were not stated.</p>"
+    return (
+        f'<footer><h2>Where these figures come from</h2>{listed}<p class="fine">For research. Not a medical device and '
+        "not for diagnosis. Sleep statistics after the AASM manual; agreement words after "
+        "Landis &amp; Koch 1977.</p></footer>"
+    )
+
+
+def _render_fact(text: str) -> str:
+    if "\n" in text.strip():
+        return f"<details><summary>show</summary><pre>{escape(text.strip())}</pre></details>"
+    return escape(text)
+
+
+def _render_bar(value: float | None) -> str:
+    if value is None:
+        return '<span class="zero">not in the reference</span>'
+    return f'<span class="meter" style="--share:{100 * value:.0f}%" aria-hidden="true"></span>{value:.2f}'
+
+
+def _value(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
+
+
+def _interval(metrics: Mapping[str, Any], key: str) -> str:
+    low, high = metrics.get("intervals", {}).get(key, (None, None))
+    return "" if low is None or high is None else f" <small>{low:.2f} to {high:.2f}</small>"
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def _kappa_word(kappa: float) -> str:
+    return next((word for limit, word in _KAPPA_WORDS if kappa <= limit), _KAPPA_WORDS[-1][1])
