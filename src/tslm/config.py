@@ -16,6 +16,7 @@ from omegaconf.errors import ConfigKeyError, OmegaConfBaseException, ValidationE
 
 CONFIG_FILE = "config.yaml"
 GROUPS = ("llm", "model", "stage")
+TEXT_MODELS = ("soft_prompt",)  # models that hold a language model; the others only score
 
 
 @dataclass(frozen=True)
@@ -141,6 +142,7 @@ class TrainConfig:
     precision: str = "bf16"  # bf16 (autocast) or fp32
     num_workers: int = 0
     label_smoothing: float = 0.0  # classifier only
+    class_weight_power: float = 0.5  # classifier only: weight ~ frequency^-power
     log_every_steps: int = 10
 
 
@@ -155,6 +157,11 @@ class RunConfig:
     stage: StageConfig = field(default_factory=StageConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+
+    @property
+    def writes_text(self) -> bool:
+        """Whether the configured model holds a language model."""
+        return self.model.name in TEXT_MODELS
 
 
 def configs_dir() -> Path:
@@ -207,7 +214,7 @@ def compose_config(
 
 def merge_config(*layers: Any) -> RunConfig:
     """RunConfig from dict-like layers, later ones first in precedence; ValueError on a bad key or value."""
-    merged = _unlock(OmegaConf.structured(RunConfig))
+    merged: Any = _unlock(OmegaConf.structured(RunConfig))
     try:
         for layer in layers:
             plain = OmegaConf.to_container(layer) if OmegaConf.is_config(layer) else layer  # drop the layer's own flags

@@ -141,7 +141,7 @@ def read_participants(cohort_dir: Path) -> list[Participant]:
         )
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
-    return [Participant(**{**row, "fs_hz": float(row["fs_hz"])}) for row in rows]
+    return [Participant(fs_hz=float(row.pop("fs_hz")), **row) for row in rows]
 
 
 def check_subject_splits(participants: Iterable[Participant]) -> None:

@@ -43,6 +43,12 @@ class Classifier(nn.Module):
         pooled_BWD, state_BWC = self.reader(window_BWL, epoch_mask_BW)
         return self.epoch_head(pooled_BWD).float(), self.head(state_BWC).float()
 
+    def set_class_weights(self, num_epochs_K: Tensor, power: float) -> None:
+        """Weights proportional to frequency^-power with mean 1 over the epochs (power 0.5: 1/sqrt(freq))."""
+        frequency_K = num_epochs_K.double().clamp(min=1) / num_epochs_K.sum()
+        weight_K = frequency_K.pow(-power)
+        self.class_weight_K.copy_(weight_K / (frequency_K * weight_K).sum())
+
     def param_groups(self, optim: OptimConfig) -> list[dict]:
         """One group: everything here belongs to the encoder."""
         return build_param_groups({"encoder": (self, optim.lr_encoder)}, optim.weight_decay)

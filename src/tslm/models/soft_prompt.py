@@ -30,8 +30,7 @@ class SoftPrompt(nn.Module):
     def __init__(self, config: ModelConfig, llm: PreTrainedModel | PeftModel) -> None:
         super().__init__()
         self.llm = llm
-        words = self.causal_lm.get_input_embeddings()
-        assert isinstance(words, nn.Embedding)
+        words = self.word_embeddings
         d_llm, spread = words.embedding_dim, float(words.weight[: 1 << 12].float().std())
         self.reader = EpochReader(config)
         self.projector = Projector(config.projector, config.encoder.d_model, d_llm, spread)
@@ -50,6 +49,13 @@ class SoftPrompt(nn.Module):
         assert isinstance(causal_lm, PreTrainedModel)
         return causal_lm
 
+    @property
+    def word_embeddings(self) -> nn.Embedding:
+        """The language model's input embeddings (Gemma's scale them by itself)."""
+        words = self.causal_lm.get_input_embeddings()
+        assert isinstance(words, nn.Embedding)
+        return words
+
     def train(self, mode: bool = True) -> Self:
         """As usual, but a frozen reader stays in evaluation mode (no dropout on what cannot adapt)."""
         super().train(mode)
@@ -60,7 +66,9 @@ class SoftPrompt(nn.Module):
     def forward(self, batch: Batch) -> ModelOutput:
         """Cross-entropy over the supervised tokens; logits exist at those positions only."""
         assert batch.labels_BT is not None and batch.attention_mask_BT is not None
-        hidden_BTE = self.causal_lm.base_model(
+        decoder, head = self.causal_lm.base_model, self.causal_lm.get_output_embeddings()
+        assert isinstance(decoder, nn.Module) and isinstance(head, nn.Module)
+        hidden_BTE = decoder(
             inputs_embeds=self.embed(batch),
             attention_mask=batch.attention_mask_BT,
             position_ids=position_ids(batch.attention_mask_BT),
@@ -68,8 +76,6 @@ class SoftPrompt(nn.Module):
         ).last_hidden_state
         supervised_BT = batch.labels_BT[:, 1:] != IGNORE_INDEX  # position t predicts token t + 1
         truth_P = batch.labels_BT[:, 1:][supervised_BT]
-        head = self.causal_lm.get_output_embeddings()
-        assert isinstance(head, nn.Module)
         logits_PV = head(hidden_BTE[:, :-1][supervised_BT]).float()
         loss_sum = nn.functional.cross_entropy(logits_PV, truth_P, reduction="sum")
         num_tokens = torch.tensor(float(truth_P.numel()), device=loss_sum.device)
@@ -78,7 +84,7 @@ class SoftPrompt(nn.Module):
     def embed(self, batch: Batch) -> Tensor:
         """Word embeddings with series and context tokens put in their slots: (B, T, E)."""
         assert batch.input_ids_BT is not None and batch.slot_BT is not None
-        embeds_BTE = self.causal_lm.get_input_embeddings()(batch.input_ids_BT)
+        embeds_BTE = self.word_embeddings(batch.input_ids_BT)
         if batch.series_SL is not None:
             embeds_BTE = _fill(embeds_BTE, batch.slot_BT == SERIES_SLOT, self._series_tokens(batch))
         if self.context_projector is not None and batch.window_BWL is not None:
@@ -89,7 +95,9 @@ class SoftPrompt(nn.Module):
     def generate(self, batch: Batch, max_new_tokens: int, end_token_ids: list[int], pad_token_id: int) -> Tensor:
         """Greedy continuation: (B, <= max_new_tokens) token ids, pad_token_id after each end."""
         assert batch.attention_mask_BT is not None
-        return self.llm.generate(
+        generate = self.llm.generate
+        assert callable(generate)
+        return generate(
             inputs_embeds=self.embed(batch),
             attention_mask=batch.attention_mask_BT.long(),
             max_new_tokens=max_new_tokens,

@@ -1,0 +1,43 @@
+"""The curriculum as a table: where a stage's run lives and which run it starts from.
+
+Stages themselves are rows in configs/stage/*.yaml.
+"""
+
+from pathlib import Path
+
+from tslm.config import RunConfig, list_group
+
+DEFAULT_STAGES = ("stage1_mcq", "stage2_captioning", "stage3_cot", "stage4_sleep_cot")
+BEST, LAST = "best", "last"
+_NO_LLM = "no_llm"
+
+
+def list_stages() -> list[str]:
+    """Names that `--stages` accepts."""
+    return list_group("stage")
+
+
+def run_dir(config: RunConfig) -> Path:
+    """results/<llm>/<model>/<stage>; models without a language model stand under `no_llm`."""
+    llm = config.llm.name if config.writes_text else _NO_LLM
+    return Path(config.results_dir) / llm / config.model.name / config.stage.name
+
+
+def checkpoint_dir(config: RunConfig, which: str = BEST) -> Path:
+    """Folder of a run's best or last checkpoint."""
+    return run_dir(config) / "checkpoints" / which
+
+
+def log_path(config: RunConfig) -> Path:
+    """JSON lines, one a logged step or pass."""
+    return run_dir(config) / "log.jsonl"
+
+
+def metrics_path(config: RunConfig) -> Path:
+    """Scores of the best checkpoint on the test split."""
+    return run_dir(config) / "results" / "metrics.json"
+
+
+def predictions_path(config: RunConfig) -> Path:
+    """Raw predictions behind the scores."""
+    return run_dir(config) / "results" / "test_predictions.jsonl"

@@ -1,0 +1,173 @@
+"""One curriculum stage: start weights, data, training, evaluation on the test split."""
+
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object, set_seed
+from torch import nn
+from torch.utils.data import DataLoader, Subset
+
+from curriculum.plan import BEST, checkpoint_dir, log_path, metrics_path, predictions_path
+from tslm.config import RunConfig
+from tslm.data.collate import Collator
+from tslm.data.dataset import NightDataset, StageDataset, build_dataset, load_recordings
+from tslm.data.sampling import build_train_sampler, spread_subset
+from tslm.models import build_model, build_tokenizer
+from tslm.models.classifier import Classifier
+from tslm.scoring.inference import classify_nights, generate_predictions
+from tslm.scoring.predictions import PredictionRow, score_predictions, write_metrics, write_predictions
+from tslm.training.checkpoint import load_checkpoint, load_weights, save_checkpoint, set_trained_parts
+from tslm.training.loop import evaluate_loss, fit
+from tslm.training.optim import build_optimizer, build_scheduler
+
+logger = logging.getLogger(__name__)
+
+
+def build_accelerator(config: RunConfig) -> Accelerator:
+    """Accelerate set up for the run's precision; devices and processes come from `accelerate launch`."""
+    return Accelerator(mixed_precision="bf16" if config.train.precision == "bf16" else "no")
+
+
+def train_stage(config: RunConfig, start_from: Path | None, accelerator: Accelerator) -> None:
+    """Train one stage from `start_from` (None: new weights) and write its best and last checkpoint."""
+    set_seed(config.seed)
+    train_set, val_set = build_dataset(config, "train"), build_dataset(config, "val")
+    tokenizer = build_tokenizer(config)
+    model = build_model(config)
+    if start_from is not None:
+        load_weights(model, config, start_from, train_lora="lora" in config.stage.trained)
+        logger.info("%s starts from %s", config.stage.name, start_from)
+    set_trained_parts(model, config)
+    if isinstance(model, Classifier) and isinstance(train_set, NightDataset):
+        model.set_class_weights(torch.from_numpy(train_set.count_classes()), config.train.class_weight_power)
+    collator = Collator(config.model, tokenizer)
+    generator = torch.Generator().manual_seed(config.seed)
+    train_loader: DataLoader = DataLoader(
+        train_set,  # type: ignore[arg-type]
+        batch_size=config.train.batch_size,
+        sampler=build_train_sampler(train_set, config.stage, generator),
+        collate_fn=collator,
+        num_workers=config.train.num_workers,
+    )
+    val_loader = _own_share(val_set, config.stage.num_val_samples, collator, config, accelerator)
+    optimizer = build_optimizer(model.param_groups(config.optim), config.optim)  # type: ignore[operator]
+    num_trained = sum(param.numel() for param in model.parameters() if param.requires_grad)
+    prepared, optimizer, train_loader = accelerator.prepare(model, optimizer, train_loader)
+    num_steps = config.train.train_epochs * -(-len(train_loader) // config.train.grad_accum)
+    scheduler = build_scheduler(getattr(optimizer, "optimizer", optimizer), config.optim, num_steps)
+    logger.info("%s: %d samples to draw from, %d parameters trained", config.stage.name, len(train_set), num_trained)
+    log = _open_log(log_path(config), accelerator)
+    log({"event": "start", "stage": config.stage.name, "num_trained_parameters": num_trained, "num_steps": num_steps})
+
+    def save(which: str, state: dict[str, Any]) -> None:
+        accelerator.wait_for_everyone()
+        if accelerator.is_main_process:
+            save_checkpoint(accelerator.unwrap_model(prepared), config, state, checkpoint_dir(config, which))
+
+    result = fit(
+        prepared, train_loader, val_loader, optimizer, scheduler, accelerator, config.train, config.optim, save, log
+    )
+    log({"event": "end", **vars(result)})
+    accelerator.free_memory()
+
+
+def evaluate_stage(config: RunConfig, accelerator: Accelerator) -> dict[str, Any]:
+    """Score the stage's best checkpoint on its test split; writes predictions and metrics, returns these."""
+    accelerator.wait_for_everyone()
+    model, saved = load_checkpoint(checkpoint_dir(config, BEST))
+    model.to(accelerator.device)
+    rows, metrics = EVALUATIONS[config.stage.metric](model, config, accelerator)
+    metrics |= {"stage": config.stage.name, "metric": config.stage.metric, "seed": saved.seed}
+    if accelerator.is_main_process:
+        if rows:
+            write_predictions(rows, predictions_path(config))
+        write_metrics(metrics, metrics_path(config))
+    return metrics
+
+
+def _evaluate_answers(
+    model: nn.Module, config: RunConfig, accelerator: Accelerator
+) -> tuple[list[PredictionRow], dict[str, Any]]:
+    if isinstance(model, Classifier):
+        recordings = load_recordings(
+            Path(config.stage.test_dir or config.stage.train_dir), "test", config.stage.channel
+        )
+        nights = recordings[accelerator.process_index :: accelerator.num_processes]
+        rows = _gather(list(classify_nights(model, nights, config, accelerator.device)), accelerator)
+        return rows, score_predictions(rows)
+    dataset = build_dataset(config, "test")
+    tokenizer = build_tokenizer(config)
+    assert tokenizer is not None
+    subset = spread_subset(dataset, config.stage.num_test_samples)
+    share = list(subset.indices)[accelerator.process_index :: accelerator.num_processes]
+    rows = _gather(
+        list(
+            generate_predictions(
+                model,  # type: ignore[arg-type]
+                tokenizer,
+                dataset,
+                share,
+                config,
+                accelerator.device,
+                accelerator.is_main_process,
+            )
+        ),
+        accelerator,
+    )
+    return rows, score_predictions(rows)
+
+
+def _evaluate_perplexity(
+    model: nn.Module, config: RunConfig, accelerator: Accelerator
+) -> tuple[list[PredictionRow], dict[str, Any]]:
+    collator = Collator(config.model, build_tokenizer(config))
+    loader = _own_share(build_dataset(config, "test"), config.stage.num_test_samples, collator, config, accelerator)
+    result = evaluate_loss(model, loader, accelerator)
+    return [], {
+        "loss": result.loss,
+        "perplexity": result.perplexity,
+        "token_accuracy": result.accuracy,
+        "num_tokens": int(result.num_supervised),
+    }
+
+
+EVALUATIONS: dict[str, Callable[[nn.Module, RunConfig, Accelerator], tuple[list[PredictionRow], dict[str, Any]]]] = {
+    "sleep": _evaluate_answers,
+    "accuracy": _evaluate_answers,
+    "perplexity": _evaluate_perplexity,
+}
+
+
+def _own_share(
+    dataset: StageDataset, num_samples: int, collator: Collator, config: RunConfig, accelerator: Accelerator
+) -> DataLoader:
+    indices = spread_subset(dataset, num_samples).indices[accelerator.process_index :: accelerator.num_processes]
+    return DataLoader(
+        Subset(dataset, list(indices)),  # type: ignore[arg-type]
+        batch_size=config.train.eval_batch_size,
+        collate_fn=collator,
+    )
+
+
+def _gather(rows: list[PredictionRow], accelerator: Accelerator) -> list[PredictionRow]:
+    gathered = gather_object(rows) if accelerator.num_processes > 1 else rows
+    return sorted(gathered, key=lambda row: (row.get("recording", ""), row.get("epoch_idx", 0), row["sample_id"]))
+
+
+def _open_log(path: Path, accelerator: Accelerator) -> Callable[[dict[str, Any]], None]:
+    """A function that appends one JSON line; silent on other processes. A new run starts a new log."""
+    if accelerator.is_main_process:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("", encoding="utf-8")
+
+    def log(record: dict[str, Any]) -> None:
+        if accelerator.is_main_process:
+            with path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
+
+    return log

@@ -1,0 +1,111 @@
+"""Train the curriculum: `accelerate launch curriculum/train.py --stages stage1_mcq ...`."""
+
+import argparse
+import json
+import logging
+import sys
+from pathlib import Path
+
+from curriculum.plan import BEST, DEFAULT_STAGES, checkpoint_dir, list_stages, metrics_path, run_dir
+from tslm.config import RunConfig, compose_config, list_group
+
+logger = logging.getLogger(__name__)
+
+_EXAMPLE = """example:
+  accelerate launch curriculum/train.py --stages stage1_mcq stage2_captioning stage3_cot stage4_sleep_cot \\
+      --llm smollm2-135m --config guide train.batch_size=8
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the stages in the order given; exit code 0, or 2 for what the user can mend."""
+    args = parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    try:
+        configs = [compose_config(stage, args.config, args.llm, args.model, args.overrides) for stage in args.stages]
+        for config in configs:
+            run(config, args)
+    except (ValueError, OSError, FloatingPointError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def run(config: RunConfig, args: argparse.Namespace) -> None:
+    """Train (unless --eval_only) and evaluate one stage."""
+    if args.resume and metrics_path(config).is_file():
+        logger.info("%s is complete in %s: skipped", config.stage.name, run_dir(config))
+        return
+    start_from = None if args.eval_only else find_start(config, args)
+    from curriculum.run_stage import build_accelerator, evaluate_stage, train_stage  # torch loads here, not for --help
+
+    accelerator = build_accelerator(config)
+    if not args.eval_only:
+        train_stage(config, start_from, accelerator)
+    metrics = evaluate_stage(config, accelerator)
+    if accelerator.is_main_process:
+        print(render_summary(metrics))
+
+
+def find_start(config: RunConfig, args: argparse.Namespace) -> Path | None:
+    """The best checkpoint of the stage's predecessor, or None where it has none.
+
+    Raises:
+        FileNotFoundError: the predecessor was not trained; the message is the command that does it.
+    """
+    predecessor = config.stage.predecessor
+    if not predecessor or args.from_scratch:
+        return None
+    found = checkpoint_dir(compose_config(predecessor, args.config, args.llm, args.model, args.overrides), BEST)
+    if not found.is_dir():
+        options = " ".join(
+            [f"--config {args.config}"] * (args.config != "config")
+            + [f"--llm {args.llm}"] * bool(args.llm)
+            + [f"--model {args.model}"] * bool(args.model)
+            + args.overrides
+        )
+        raise FileNotFoundError(
+            f"{config.stage.name} starts from {predecessor}, which has no checkpoint in {found}; train it first: "
+            f"accelerate launch curriculum/train.py --stages {predecessor} {options}".rstrip()
+            + " (or pass --from_scratch)"
+        )
+    return found
+
+
+def render_summary(metrics: dict) -> str:
+    """One line of the figures a person looks for."""
+    shown = ("accuracy", "macro_f1", "cohen_kappa", "perplexity", "loss", "num_samples", "num_parse_failures")
+    figures = [
+        f"{name} {metrics[name]:.3f}" if isinstance(metrics[name], float) else f"{name} {metrics[name]}"
+        for name in shown
+        if metrics.get(name) is not None
+    ]
+    per_class = metrics.get("per_class_f1")
+    return f"{metrics['stage']}: {', '.join(figures)}" + (f"; F1 {json.dumps(per_class)}" if per_class else "")
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        prog="train.py", description=__doc__, epilog=_EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--stages", nargs="+", default=list(DEFAULT_STAGES), metavar="STAGE", help=f"of: {', '.join(list_stages())}"
+    )
+    parser.add_argument("--model", default="", help=f"one of: {', '.join(list_group('model'))}")
+    parser.add_argument("--llm", default="", help=f"hub id, folder, or one of: {', '.join(list_group('llm'))}")
+    parser.add_argument("--config", default="config", help="preset (demo, guide) or a YAML file")
+    parser.add_argument("--eval_only", action="store_true", help="score the best checkpoints, train nothing")
+    parser.add_argument("--resume", action="store_true", help="skip stages that are complete")
+    parser.add_argument("--from_scratch", action="store_true", help="start without the predecessor's checkpoint")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="any setting, e.g. optim.lr_lora=1e-4")
+    args = parser.parse_intermixed_args(argv)
+    # `--stages a b key=value` reads the override as a stage: sort them out by the equals sign.
+    args.overrides += [item for item in args.stages if "=" in item]
+    args.stages = [item for item in args.stages if "=" not in item]
+    return args
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,258 @@
+"""Prepared data to Examples, one reader per kind of curriculum stage.
+
+1. `build_dataset` finds the folder and the split of a stage and calls its reader.
+2. A dataset holds the samples in file order; `dataset[i]` is an Example, `describe(i)` what is
+   known of it for the predictions file.
+3. Sampling (data/sampling.py) decides which samples a training pass sees, in which order.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from tslm.answers import render_response
+from tslm.batch import IGNORE_INDEX, Example, NightWindow, Series
+from tslm.config import RunConfig
+from tslm.data.corpora import CorpusSample, read_corpus
+from tslm.data.recordings import Recording, check_subject_splits, read_participants, read_recording
+from tslm.labels import ANSWER_NAMES, LABEL_SETS, LabelSet
+from tslm.prompts import (
+    Prompt,
+    render_caption_prompt,
+    render_choice_prompt,
+    render_ecg_prompt,
+    render_series_text,
+    render_sleep_prompt,
+)
+from tslm.signals.normalize import measure_scale
+
+_UNSET_SCALE = 1.0
+
+
+class StageDataset(Protocol):
+    """Samples of one split of one curriculum stage."""
+
+    class_idx: np.ndarray  # (num_samples,) int64 for balanced sampling; all zero where there are no classes
+
+    def __len__(self) -> int:
+        """Number of samples."""
+
+    def __getitem__(self, idx: int) -> Example:
+        """One sample."""
+
+    def describe(self, idx: int) -> dict[str, Any]:
+        """What is known of a sample, for the predictions file."""
+
+
+class SleepDataset:
+    """One sample an epoch that the label set can answer, with its neighbours in view."""
+
+    def __init__(self, recordings: list[Recording], config: RunConfig) -> None:
+        self.recordings = recordings
+        self.label_set = LABEL_SETS[config.model.label_set]
+        self.channel, self.style = config.stage.channel, config.stage.prompt_style
+        context = config.model.context
+        self.window_epochs = context.window_epochs if context.kind != "none" else 0
+        self.scales = [measure_scale(recording.channels[self.channel]) for recording in recordings]
+        self.stage_idx = [_stage_indices(recording, self.label_set) for recording in recordings]
+        self.samples = [
+            (night, int(epoch))
+            for night, idx in enumerate(self.stage_idx)
+            for epoch in np.flatnonzero(idx != IGNORE_INDEX)
+        ]
+        self.class_idx = np.array([self.stage_idx[night][epoch] for night, epoch in self.samples], dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, idx: int) -> Example:
+        night, epoch = self.samples[idx]
+        recording, scale = self.recordings[night], self.scales[night]
+        values_L = recording.channels[self.channel][epoch]
+        answer = ANSWER_NAMES[recording.sleep_stages[epoch]]
+        prompt = render_sleep_prompt(self.label_set.answers, recording.epoch_s, self.style)
+        text = render_series_text(self.channel, float(values_L.mean()), float(values_L.std()), "uV")
+        return Example(
+            sample_id=_epoch_id(recording, epoch),
+            pre_prompt=prompt.pre_prompt,
+            series=(Series(values_L, text, scale),),
+            post_prompt=prompt.post_prompt,
+            response=render_response(_rationale(recording, epoch), answer),
+            answer=answer,
+            options=self.label_set.answers,
+            window=cut_window(recording, self.channel, self.stage_idx[night], epoch, self.window_epochs, scale)
+            if self.window_epochs
+            else None,
+        )
+
+    def describe(self, idx: int) -> dict[str, Any]:
+        """Recording, epoch and measured evidence."""
+        night, epoch = self.samples[idx]
+        recording = self.recordings[night]
+        evidence = {
+            name: float(values[epoch]) for name, values in recording.columns.items() if isinstance(values, np.ndarray)
+        }
+        return {
+            "recording": recording.recording,
+            "epoch_idx": int(epoch),
+            "onset_s": float(recording.onset_s[epoch]),
+            "evidence": evidence,
+        }
+
+
+class NightDataset:
+    """Windows of consecutive epochs for the classifier; half a window apart, so each epoch has neighbours."""
+
+    def __init__(self, recordings: list[Recording], config: RunConfig) -> None:
+        self.recordings = recordings
+        self.label_set = LABEL_SETS[config.model.label_set]
+        self.channel = config.stage.channel
+        self.window_epochs = config.model.context.window_epochs if config.model.context.kind != "none" else 1
+        self.scales = [measure_scale(recording.channels[self.channel]) for recording in recordings]
+        self.stage_idx = [_stage_indices(recording, self.label_set) for recording in recordings]
+        step = max(1, self.window_epochs // 2)
+        self.samples = [
+            (night, centre)
+            for night, recording in enumerate(recordings)
+            for centre in range(step // 2, recording.num_epochs, step)
+        ]
+        self.class_idx = np.zeros(len(self.samples), dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, idx: int) -> Example:
+        night, centre = self.samples[idx]
+        recording = self.recordings[night]
+        window = cut_window(
+            recording, self.channel, self.stage_idx[night], centre, self.window_epochs, self.scales[night]
+        )
+        return Example(_epoch_id(recording, centre), "", (), "", "", "", self.label_set.answers, window)
+
+    def describe(self, idx: int) -> dict[str, Any]:
+        """Recording and centre of the window."""
+        night, centre = self.samples[idx]
+        return {"recording": self.recordings[night].recording, "epoch_idx": int(centre)}
+
+    def count_classes(self) -> np.ndarray:
+        """(num_classes,) scored epochs per class."""
+        scored = np.concatenate(self.stage_idx)
+        return np.bincount(scored[scored != IGNORE_INDEX], minlength=len(self.label_set.answers))
+
+
+class CorpusDataset:
+    """Samples of stages 1 to 3."""
+
+    def __init__(self, samples: list[CorpusSample], render_prompt: Callable[[CorpusSample], Prompt]) -> None:
+        self.samples, self.render_prompt = samples, render_prompt
+        self.class_idx = np.zeros(len(samples), dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, idx: int) -> Example:
+        sample = self.samples[idx]
+        prompt = self.render_prompt(sample)
+        return Example(
+            sample_id=sample.sample_id,
+            pre_prompt=prompt.pre_prompt,
+            series=tuple(
+                Series(
+                    values_L,
+                    render_series_text(name, float(values_L.mean()), float(values_L.std()), sample.unit),
+                    float(values_L.std()) or _UNSET_SCALE,
+                )
+                for name, values_L in zip(sample.series_names, sample.series, strict=True)
+            ),
+            post_prompt=prompt.post_prompt,
+            response=render_response(sample.rationale, sample.answer),
+            answer=sample.answer,
+            options=sample.options,
+        )
+
+    def describe(self, idx: int) -> dict[str, Any]:
+        """The question."""
+        return {"question": self.samples[idx].question}
+
+
+def build_dataset(config: RunConfig, split: str) -> StageDataset:
+    """The stage's samples of one split.
+
+    Raises:
+        FileNotFoundError: the prepared data is missing; the message names the command that makes it.
+        ValueError: an unknown reader, an empty split, a missing channel, or a subject in two splits.
+    """
+    if config.stage.reader not in READERS:
+        raise ValueError(f"unknown stage.reader {config.stage.reader!r}; one of: {', '.join(READERS)}")
+    folders = {"train": config.stage.train_dir, "val": config.stage.val_dir, "test": config.stage.test_dir}
+    folder = Path(folders[split] or config.stage.train_dir)
+    dataset = READERS[config.stage.reader](config, folder, split)
+    if not len(dataset):
+        raise ValueError(f"{folder} holds no sample of split {split!r} that {config.stage.name} can use")
+    return dataset
+
+
+def load_recordings(cohort_dir: Path, split: str, channel: str) -> list[Recording]:
+    """The prepared recordings of one split, one channel each."""
+    participants = read_participants(cohort_dir)
+    check_subject_splits(participants)
+    return [
+        read_recording(cohort_dir / f"{row.recording}.parquet", [channel]) for row in participants if row.split == split
+    ]
+
+
+def cut_window(
+    recording: Recording, channel: str, stage_idx: np.ndarray, centre: int, window_epochs: int, scale: float
+) -> NightWindow:
+    """Epochs around `centre`; those outside the recording or beyond a gap in it are masked and zero."""
+    epochs_EL = recording.channels[channel]
+    offsets_W = np.arange(window_epochs) - window_epochs // 2
+    idx_W = centre + offsets_W
+    mask_W = (idx_W >= 0) & (idx_W < recording.num_epochs)
+    inside_W = np.clip(idx_W, 0, recording.num_epochs - 1)
+    expected_s = recording.onset_s[centre] + offsets_W * recording.epoch_s
+    mask_W &= np.abs(recording.onset_s[inside_W] - expected_s) < recording.epoch_s / 2
+    return NightWindow(
+        values_WL=np.where(mask_W[:, None], epochs_EL[inside_W], np.float32(0)),
+        epoch_mask_W=mask_W,
+        stage_idx_W=np.where(mask_W, stage_idx[inside_W], IGNORE_INDEX),
+        scored_idx=window_epochs // 2,
+        scale=scale,
+    )
+
+
+def _read_sleep(config: RunConfig, folder: Path, split: str) -> StageDataset:
+    return SleepDataset(load_recordings(folder, split, config.stage.channel), config)
+
+
+def _read_nights(config: RunConfig, folder: Path, split: str) -> StageDataset:
+    return NightDataset(load_recordings(folder, split, config.stage.channel), config)
+
+
+def _corpus_reader(render_prompt: Callable[[CorpusSample], Prompt]) -> Callable[[RunConfig, Path, str], StageDataset]:
+    return lambda _config, folder, split: CorpusDataset(read_corpus(folder, split), render_prompt)
+
+
+READERS: dict[str, Callable[[RunConfig, Path, str], StageDataset]] = {
+    "sleep": _read_sleep,
+    "night": _read_nights,
+    "choice": _corpus_reader(lambda sample: render_choice_prompt(sample.question, sample.options)),
+    "caption": _corpus_reader(lambda _sample: render_caption_prompt()),
+    "ecg": _corpus_reader(lambda sample: render_ecg_prompt(sample.question, sample.options)),
+}
+
+
+def _stage_indices(recording: Recording, label_set: LabelSet) -> np.ndarray:
+    idx = np.array([label_set.index(stage) for stage in recording.sleep_stages], dtype=np.int64)
+    return np.where(idx < 0, IGNORE_INDEX, idx)
+
+
+def _rationale(recording: Recording, epoch: int) -> str:
+    rationales = recording.columns.get("rationale")
+    return rationales[epoch] if isinstance(rationales, list) else ""
+
+
+def _epoch_id(recording: Recording, epoch: int) -> str:
+    return f"{recording.recording}:{epoch}"

@@ -1,0 +1,147 @@
+"""Checkpoints: a folder of config, safetensors of what is ours, and the PEFT adapter.
+
+The frozen language model is not in it; the config names it. Folders are written beside and
+renamed, so a reader finds the old checkpoint or the new one, never half of one.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from peft import PeftModel
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from tslm.config import CONFIG_FILE, ModelConfig, RunConfig, load_config, save_config
+from tslm.models import build_model
+from tslm.models.backbone import ADAPTER_DIR, attach_lora, load_lora
+
+WEIGHTS_FILE = "model.safetensors"
+STATE_FILE = "state.json"
+_LLM_PREFIX = "llm."
+_READER_PREFIX = "reader."
+
+
+def save_checkpoint(model: nn.Module, config: RunConfig, state: Mapping[str, Any], checkpoint_dir: Path) -> None:
+    """Write a checkpoint folder; what stood there before stays whole until the new one is complete."""
+    partial = checkpoint_dir.with_name(f"{checkpoint_dir.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    save_config(config, partial / CONFIG_FILE)
+    save_file(own_state(model), partial / WEIGHTS_FILE)
+    llm = getattr(model, "llm", None)
+    if isinstance(llm, PeftModel):
+        llm.save_pretrained(str(partial / ADAPTER_DIR))
+    (partial / STATE_FILE).write_text(json.dumps(dict(state), indent=1) + "\n", encoding="utf-8")
+    old = checkpoint_dir.with_name(f"{checkpoint_dir.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if checkpoint_dir.exists():
+        os.replace(checkpoint_dir, old)
+    os.replace(partial, checkpoint_dir)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def load_checkpoint(checkpoint_dir: Path) -> tuple[nn.Module, RunConfig]:
+    """Rebuild a trained model for inference from its folder alone (and the language model it names)."""
+    config = load_config(checkpoint_dir / CONFIG_FILE)
+    model = build_model(config)
+    load_weights(model, config, checkpoint_dir)
+    return model.requires_grad_(False).eval(), config
+
+
+def load_weights(model: nn.Module, config: RunConfig, checkpoint_dir: Path, train_lora: bool = False) -> None:
+    """Put a checkpoint's weights into a freshly built model.
+
+    A checkpoint of the same kind of model fills it whole, with its adapter; a classifier's
+    checkpoint fills the shared epoch reader only.
+
+    Raises:
+        FileNotFoundError: no checkpoint there.
+        ValueError: it was made with other model settings (named), or its weights are damaged.
+    """
+    saved = load_config(checkpoint_dir / CONFIG_FILE)
+    same_kind = saved.model.name == config.model.name
+    _check_settings(saved.model, config.model, checkpoint_dir, same_kind)
+    tensors = _read_tensors(checkpoint_dir / WEIGHTS_FILE)
+    if not same_kind:
+        tensors = {name: tensor for name, tensor in tensors.items() if name.startswith(_READER_PREFIX)}
+    missing, unexpected = model.load_state_dict(tensors, strict=False)
+    wanted = [name for name in missing if not name.startswith(_LLM_PREFIX)]
+    wanted = wanted if same_kind else [name for name in wanted if name.startswith(_READER_PREFIX)]
+    if wanted or unexpected:
+        raise ValueError(f"{checkpoint_dir} does not fit the model: {(wanted or unexpected)[0]} has no counterpart")
+    llm: Any = getattr(model, "llm", None)
+    if llm is not None and (checkpoint_dir / ADAPTER_DIR).is_dir():
+        model.llm = load_lora(llm, checkpoint_dir, train_lora)
+
+
+def set_trained_parts(model: nn.Module, config: RunConfig) -> None:
+    """Freeze everything but the stage's trained parts; attaches LoRA where the stage trains it first."""
+    known = ("encoder", "projector", "context", "classifier", "lora")
+    unknown = [part for part in config.stage.trained if part not in known]
+    if unknown:
+        raise ValueError(f"unknown part {unknown[0]!r} in stage.trained; choose from: {', '.join(known)}")
+    trained = set(config.stage.trained)
+    llm: Any = getattr(model, "llm", None)
+    if llm is not None:
+        if "lora" in trained and not isinstance(llm, PeftModel):
+            llm = model.llm = attach_lora(llm, config.model.lora)
+        for name, param in llm.named_parameters():
+            param.requires_grad_("lora" in trained and "lora_" in name)
+    parts = {
+        "encoder": ["reader.encoder", "reader.pool"],
+        "context": ["reader.context"],
+        "projector": ["projector", "context_projector"],
+        "classifier": ["head", "epoch_head"],
+    }
+    for part, names in parts.items():
+        for name in names:
+            module = _find_module(model, name)
+            if module is not None:
+                module.requires_grad_(part in trained)
+    if llm is not None and getattr(model, "context_projector", None) is None:
+        _find_module(model, "reader.pool").requires_grad_(False)  # type: ignore[union-attr]  # nothing reads it
+
+
+def own_state(model: nn.Module) -> dict[str, Tensor]:
+    """The weights that a checkpoint holds: everything but the language model."""
+    state = model.state_dict()
+    return {name: tensor.contiguous() for name, tensor in state.items() if not name.startswith(_LLM_PREFIX)}
+
+
+def _find_module(model: nn.Module, name: str) -> nn.Module | None:
+    module: Any = model
+    for part in name.split("."):
+        module = getattr(module, part, None)
+    return module
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise FileNotFoundError(f"no checkpoint weights at {path}")
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged: {error}; restore it or train the stage again") from error
+
+
+def _check_settings(saved: ModelConfig, wanted: ModelConfig, checkpoint_dir: Path, same_kind: bool) -> None:
+    names = [item.name for item in fields(ModelConfig)] if same_kind else ["normalization", "encoder", "context"]
+    for name in names:
+        was, now = getattr(saved, name), getattr(wanted, name)
+        if was != now and name not in ("lora", "gradient_checkpointing", "name"):
+            was_text, now_text = _differences(was, now)
+            raise ValueError(f"{checkpoint_dir} was made with model.{name} {was_text}, this run has {now_text}")
+
+
+def _differences(was: Any, now: Any) -> tuple[str, str]:
+    if not hasattr(was, "__dataclass_fields__"):
+        return repr(was), repr(now)
+    old, new = asdict(was), asdict(now)
+    changed = [key for key in old if old[key] != new[key]]
+    return tuple(", ".join(f"{key}={side[key]}" for key in changed) for side in (old, new))  # type: ignore[return-value]
