@@ -25,8 +25,11 @@ EYES_OPEN, EYES_CLOSED, STATE_N1, STATE_N2, STATE_N3, STATE_REM = range(6)
 _STATE_OF_STAGE = {WAKE: EYES_OPEN, N1: STATE_N1, N2: STATE_N2, N3: STATE_N3, REM: STATE_REM}
 
 # ln S = c - a ln(f + k) of each state, f in Hz, S in microvolt^2 / Hz.
-_SPECTRA = ((4.2, 1.5, 0.5), (3.4, 1.35, 0.5), (3.3, 1.5, 0.5), (5.0, 2.1, 0.8), (7.2, 2.6, 1.2), (3.3, 1.5, 0.5))
-_HIGH_PASS_HZ = 0.3
+_SPECTRA = ((4.1, 1.5, 0.5), (3.4, 1.35, 0.5), (3.1, 1.5, 0.5), (5.2, 2.1, 1.1), (6.6, 2.5, 1.2), (3.4, 1.55, 0.5))
+_HIGH_PASS_HZ = 0.22
+_KNOTS_HZ = np.geomspace(0.5, 40, 6)
+_SUBJECT_SD = 0.4  # ln power between subjects at each knot, the same in all states
+_SLOW_SD, _FAST_SD = 0.3, 0.35  # ln power at each knot that comes and goes over a minute and over 5 s
 
 # Moments of another state inside a stage: (inside, becomes, a minute, shortest and longest in frames).
 _INTRUSIONS = (
@@ -77,7 +80,7 @@ def draw_background(rng: np.random.Generator, timeline: Timeline) -> np.ndarray:
     num_frames = weights_FS.shape[0]
     alpha_hz, theta_hz, sigma_hz = rng.normal(9.6, 0.8), rng.normal(6, 0.6), rng.normal(13.2, 0.5)
     alpha, theta, sigma = rng.normal(1.3, 0.7), rng.normal(0.5, 0.2), rng.normal(0.35, 0.2)
-    emg = max(0.0, rng.normal(1.2, 0.6))
+    emg = max(0.0, rng.normal(0.9, 0.6))
     n1_F, n2_F, n3_F, rem_F = (weights_FS[:, state] for state in (STATE_N1, STATE_N2, STATE_N3, STATE_REM))
     wake_F = weights_FS[:, EYES_OPEN] + weights_FS[:, EYES_CLOSED]
     slow_F, fast_F = draw_wander(rng, num_frames, 2, 40).T
@@ -88,13 +91,13 @@ def draw_background(rng: np.random.Generator, timeline: Timeline) -> np.ndarray:
         ((n2_F + 0.5 * n3_F) * sigma, _bump(sigma_hz, 1.2)),
         (n3_F * 0.9, _bump(0.9, 0.5)),
         (rem_F * 0.2, _bump(2.8, 0.8)),
-        (wake_F * np.maximum(0.2 * emg, emg + 0.5 * slow_F), 1 / (1 + np.exp(-(FREQS_HZ - 23) / 2.5))),
+        (wake_F * np.maximum(0.2 * emg, emg + 0.5 * slow_F), _ramp(23, 2.5)),
     ]
     weights_FK = np.concatenate(
         [
             weights_FS,
             np.stack([weight_F for weight_F, _ in components], axis=1),
-            0.35 * draw_wander(rng, num_frames, 6, 5),
+            _FAST_SD * draw_wander(rng, num_frames, 6, 5) + _SLOW_SD * draw_wander(rng, num_frames, 6, 60),
             np.ones((num_frames, 1), dtype=np.float32),
         ],
         axis=1,
@@ -103,8 +106,8 @@ def draw_background(rng: np.random.Generator, timeline: Timeline) -> np.ndarray:
         [
             _draw_state_spectra(rng),
             np.stack([curve for _, curve in components]),
-            build_hat_basis(np.geomspace(0.5, 40, 6)),
-            np.log(np.maximum(FREQS_HZ, 0.1) ** 2 / (FREQS_HZ**2 + _HIGH_PASS_HZ**2))[None],
+            build_hat_basis(_KNOTS_HZ),
+            _draw_recording_gain(rng)[None],
         ]
     )
     return draw_noise(rng, combine(weights_FK, basis_KB))
@@ -113,6 +116,18 @@ def draw_background(rng: np.random.Generator, timeline: Timeline) -> np.ndarray:
 def _draw_state_spectra(rng: np.random.Generator) -> np.ndarray:
     slope = rng.normal(0, 0.1)
     return np.stack([c - (a + slope) * np.log(FREQS_HZ + k) for c, a, k in _SPECTRA])
+
+
+def _draw_recording_gain(rng: np.random.Generator) -> np.ndarray:
+    """What skull and amplifier do to every state alike, ln power at every frequency bin."""
+    high_pass_hz = _HIGH_PASS_HZ * rng.lognormal(0, 0.25)
+    gain = np.log(np.maximum(FREQS_HZ, 0.1) ** 2 / (FREQS_HZ**2 + high_pass_hz**2))
+    gain += rng.normal(0, _SUBJECT_SD, len(_KNOTS_HZ)) @ build_hat_basis(_KNOTS_HZ)
+    return gain - 0.35 * _ramp(16, 3) - 0.4 * _ramp(30, 3)
+
+
+def _ramp(centre_hz: float, width_hz: float) -> np.ndarray:
+    return 1 / (1 + np.exp(-(FREQS_HZ - centre_hz) / width_hz))
 
 
 def _bump(centre_hz: float, width_hz: float) -> np.ndarray:

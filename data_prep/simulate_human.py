@@ -29,6 +29,7 @@ SOURCE = "sim_human"
 CALIBRATED_SHARE = 0.6
 VARIED_SHARE = 0.4
 _CLIP_UV = 250.0
+_SLOW_WAVES = 0.85
 _CALIBRATED_SLOW_WAVES = 0.6  # full templates on top of calibrated delta make every N3 epoch alike
 
 
@@ -52,7 +53,7 @@ def simulate_human_night(seed: int, subject_idx: int) -> RawRecording:
     stage_E = simulate_hypnogram(rng, n3_factor)
     timeline = draw_timeline(rng, stage_E)
     signal_N = draw_background(rng, timeline)
-    add_sleep_events(rng, signal_N, timeline, _CALIBRATED_SLOW_WAVES if is_calibrated else 1.0)
+    add_sleep_events(rng, signal_N, timeline, _CALIBRATED_SLOW_WAVES if is_calibrated else _SLOW_WAVES)
     add_artifacts(rng, signal_N, timeline)
     if is_calibrated:
         signal_N = impose_targets(signal_N, draw_targets(rng, stage_E))
