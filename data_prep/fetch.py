@@ -8,6 +8,7 @@ import errno
 import http.client
 import os
 import shutil
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -25,11 +26,16 @@ from tslm.data.recordings import hash_file
 DEFAULT_INDEX_URL = "https://pypi.org/simple"
 _BLOCK_BYTES = 1 << 16
 _USER_AGENT = "tslm-sleep (data_prep.fetch)"
+_CONNECTION_ERRORS = (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError)
 _WORTH_RETRYING = (408, 425, 429, 500, 502, 503, 504)
 
 
 class FetchError(OSError):
     """A file could not be fetched; the message is one line for the user."""
+
+
+class NoSpaceError(OSError):
+    """The disk is full; another source would not help."""
 
 
 class ChecksumError(FetchError):
@@ -62,7 +68,9 @@ def fetch_file(
 
     Raises:
         ChecksumError: The file that came has another SHA-256.
-        FetchError: No connection, a refusal of the server, or no space left.
+        FetchError: No connection, or a refusal of the server.
+        NoSpaceError: The disk has no room for the file.
+        ValueError: `url` is no address.
     """
     if sha256 is not None and path.is_file() and hash_file(path) == sha256:
         return path
@@ -74,7 +82,7 @@ def fetch_file(
         try:
             _fetch_rest(url, partial, path.name, timeout_s, show_progress)
             break
-        except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
+        except _CONNECTION_ERRORS as error:
             if isinstance(error, urllib.error.HTTPError) and error.code not in _WORTH_RETRYING:
                 raise FetchError(f"{url} was refused by the server: {error.code} {error.reason}") from error
             num_failed = 1 if _size(partial) > before else num_failed + 1
@@ -129,7 +137,7 @@ def find_on_index(index_url: str, project: str, filename: str, timeout_s: float 
     try:
         with _open(page_url, timeout_s) as response:
             page = response.read().decode("utf-8", errors="replace")
-    except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
+    except _CONNECTION_ERRORS as error:
         raise FetchError(f"{page_url} could not be read ({_name_cause(error)})") from error
     links = _LinkParser()
     links.feed(page)
@@ -185,7 +193,7 @@ def _fetch_rest(url: str, partial: Path, name: str, timeout_s: float, show_progr
                     file.write(block)
                 except OSError as error:
                     if error.errno == errno.ENOSPC:
-                        raise FetchError(f"no space left on the disk of {partial.parent} for {name}") from error
+                        raise NoSpaceError(f"no space left on the disk of {partial.parent} for {name}") from error
                     raise
                 num_received += len(block)
                 bar.update(len(block))
@@ -198,13 +206,13 @@ def _open(url: str, timeout_s: float, headers: dict[str, str] | None = None) -> 
         request = urllib.request.Request(url, headers={"User-Agent": _USER_AGENT, **(headers or {})})
         return urllib.request.urlopen(request, timeout=timeout_s)
     except ValueError as error:
-        raise FetchError(f"{url!r} is not an http or https address") from error
+        raise ValueError(f"{url!r} is not an http or https address") from error
 
 
 def _check_space(partial: Path, num_bytes: int) -> None:
     free = shutil.disk_usage(partial.parent).free
     if num_bytes > free:
-        raise FetchError(
+        raise NoSpaceError(
             f"no space left for {partial.name}: {num_bytes / 1e6:.0f} MB are needed, {free / 1e6:.0f} MB are free in "
             f"{partial.parent}"
         )

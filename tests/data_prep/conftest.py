@@ -1,0 +1,63 @@
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+
+class FileServer:
+    """A web server on this machine whose answers a test can spoil."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        self.can_resume = True
+        self.num_bytes_before_drop: list[int] = []  # one an answer, used up in order
+        self.status_codes: list[int] = []  # one an answer, used up in order; 0 answers as usual
+        self.requests: list[tuple[str, str]] = []  # (path, Range header)
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._build_handler())
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def _build_handler(self) -> type[BaseHTTPRequestHandler]:
+        owner = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                wanted_range = self.headers.get("Range", "")
+                owner.requests.append((self.path, wanted_range))
+                status = owner.status_codes.pop(0) if owner.status_codes else 0
+                content = owner.files.get(self.path)
+                if status or content is None:
+                    self.send_error(status or 404)
+                    return
+                offset = int(wanted_range[len("bytes=") : -1]) if wanted_range and owner.can_resume else 0
+                if offset and offset >= len(content):
+                    self.send_response(416)
+                    self.send_header("Content-Range", f"bytes */{len(content)}")
+                    self.send_header("Content-Length", "0")
+                    self.end_headers()
+                    return
+                self.send_response(206 if offset else 200)
+                self.send_header("Content-Length", str(len(content) - offset))
+                self.end_headers()
+                end = offset + owner.num_bytes_before_drop.pop(0) if owner.num_bytes_before_drop else len(content)
+                self.wfile.write(content[offset:end])
+
+            def log_message(self, *args: object) -> None:
+                pass
+
+        return Handler
+
+
+@pytest.fixture
+def server() -> Iterator[FileServer]:
+    running = FileServer()
+    yield running
+    running.close()
