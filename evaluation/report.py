@@ -61,6 +61,8 @@ def write_report(
     """
     if not rows or not metrics:
         raise ValueError("a report needs at least one prediction and the metrics of one system")
+    if not all(isinstance(values, Mapping) for values in metrics.values()):
+        raise ValueError("metrics are not by system; pass name_systems(score_predictions(rows))")
     sections = [
         render_header(title, rows, metrics),
         render_scores(metrics),

@@ -29,6 +29,7 @@ _TICK_STEPS_H = (1 / 12, 1 / 6, 0.5, 1, 2, 4, 8, 24)
 _MAX_TICKS = 13
 _WAVE_WIDTH, _WAVE_HEIGHT = 1000, 100
 _MAX_COLUMNS = 1000
+_MAX_TINT = 55  # percent of colour in a full cell; the text on it keeps a contrast above 4.5
 
 
 def short_label(label: str) -> str:
@@ -107,7 +108,7 @@ def pick_wave_limit_uv(waveforms_uv: Sequence[np.ndarray]) -> float:
     """One round amplitude that holds nearly all of the waveforms, so that their sizes compare."""
     if not waveforms_uv:
         return 100.0
-    peak = max(float(np.percentile(np.abs(values), 99.8)) for values in waveforms_uv)
+    peak = max(float(np.percentile(np.abs(values), 99)) for values in waveforms_uv)
     return next((limit for limit in (25.0, 50.0, 75.0, 100.0, 150.0, 200.0) if peak <= limit), 250.0)
 
 
@@ -157,9 +158,8 @@ def render_confusion(metrics: Mapping[str, Any], system: str) -> str:
         for column, count in enumerate(row[:shown]):
             share = count / total if total else 0.0
             kind = "same" if column == idx else "other"
-            strength = " strong" if share > 0.5 else ""
             text = f"{count}<small>{100 * share:.0f}&#8239;%</small>" if count else '<span class="zero">0</span>'
-            cells.append(f'<td class="{kind}{strength}" style="--share:{100 * share:.0f}%">{text}</td>')
+            cells.append(f'<td class="{kind}" style="--share:{_MAX_TINT * share:.0f}%">{text}</td>')
         head = f'<th scope="row"><abbr title="{escape(label)}">{escape(short_label(label))}</abbr></th>'
         body.append(f'<tr>{head}{"".join(cells)}<td class="total">{total}</td></tr>')
     question = " “?” = answer could not be read." if has_unparsed else ""

@@ -8,7 +8,7 @@ import numpy as np
 
 from evaluation.report_charts import draw_waveform, pick_wave_limit_uv, render_stage_chip
 from evaluation.report_nights import find_epoch_s
-from tslm.answers import ANSWER_PREFIX, parse_answer, split_response
+from tslm.answers import ANSWER_PREFIX, parse_answer, remove_special_tokens, split_response
 from tslm.scoring.predictions import PredictionRow, pick_classifier_answers
 
 NUM_EXAMPLES = 10
@@ -22,13 +22,18 @@ def choose_examples(rows: Sequence[PredictionRow], num_examples: int = NUM_EXAMP
     """Rows to show, by rule and not by taste: of each true label one right and one wrong answer.
 
     The hash of the sample_id orders the rows, so the choice is the same on every machine and does
-    not prefer the start of the night. What is then missing to `num_examples` is filled in turn
-    from the labels, two a label first. Shown in the order of the labels, then of the rows.
+    not prefer the start of the night. Where some answers could not be read, the first of those
+    stands for the wrong answers of its label. What is then missing to `num_examples` is filled
+    from the labels in turn. Shown in the order of the labels, then of the rows.
     """
     labels = list(dict.fromkeys(option for row in rows for option in row["options"]))
-    piles: dict[str, list[PredictionRow]] = {label: [] for label in labels} or {"": []}
-    for row in sorted(rows, key=lambda row: hashlib.sha256(row["sample_id"].encode()).digest()):
-        piles.setdefault(row["truth"], []).append(row)
+    piles: dict[str, list[PredictionRow]] = {label: [] for label in labels}
+    ordered = sorted(rows, key=lambda row: hashlib.sha256(row["sample_id"].encode()).digest())
+    unread = next((row for row in ordered if row["options"] and _read_answer(row) is None), None)
+    for row in [unread, *ordered] if unread is not None else ordered:
+        pile = piles.setdefault(row["truth"], [])
+        if all(row is not other for other in pile):
+            pile.append(row)
     for pile in piles.values():
         firsts = {is_right(row): row for row in reversed(pile)}
         shown_first = [firsts[kind] for kind in (True, False) if kind in firsts]
@@ -54,11 +59,15 @@ def render_examples(examples: Sequence[PredictionRow], waveforms: Mapping[str, n
 
 def is_right(row: PredictionRow) -> bool:
     """Whether the answer is the expert's; a task without options has nothing to get wrong."""
-    return not row["options"] or parse_answer(row["generated"], row["options"]) == row["truth"]
+    return not row["options"] or _read_answer(row) == row["truth"]
+
+
+def _read_answer(row: PredictionRow) -> str | None:
+    return parse_answer(row["generated"], row["options"])
 
 
 def _render_card(row: PredictionRow, wave: str) -> str:
-    answer = parse_answer(row["generated"], row["options"]) if row["options"] else None
+    answer = _read_answer(row)
     verdict = ""
     if row["options"]:
         kind, sign, words = (
@@ -84,12 +93,12 @@ def _render_card(row: PredictionRow, wave: str) -> str:
 
 
 def _render_generated(generated: str) -> str:
-    shown, note = generated, ""
-    if len(generated) > _MAX_CHARACTERS:
-        shown = generated[:_MAX_CHARACTERS]
-        note = f" <em>… cut here, {len(generated)} characters in all</em>"
+    shown, note = remove_special_tokens(generated).strip(), ""
+    if len(shown) > _MAX_CHARACTERS:
+        shown = shown[:_MAX_CHARACTERS]
+        note = f" <em>… cut here, {len(generated):,} characters in all</em>"
     rationale, answer = split_response(shown)
-    if not shown.strip():
+    if not shown:
         return "<em>empty</em>"
     last = f" <b>{ANSWER_PREFIX} {escape(answer)}</b>" if ANSWER_PREFIX in shown else ""
     return f"{escape(rationale)}{last}{note}"
@@ -126,6 +135,8 @@ def _describe(key: str, value: object) -> tuple[str, str]:
         words = words[:-1]
     if value is None:
         return _sentence(words), "not measured"
+    if is_number and words[-1] == "ratio":
+        return _sentence(words), f"{value:.2f}"
     text = (
         f"{value:.3g}" if isinstance(value, float) and abs(value) < 100 else f"{value:.0f}" if is_number else str(value)
     )
@@ -133,7 +144,7 @@ def _describe(key: str, value: object) -> tuple[str, str]:
 
 
 def _sentence(words: Sequence[str]) -> str:
-    text = " ".join(_WORDS.get(word, word) for word in words)
+    text = " ".join(_WORDS.get(word, word) for word in words).replace("K complex", "K-complex")
     return text[:1].upper() + text[1:]
 
 

@@ -41,6 +41,11 @@ class Night:
         """The expert's scoring."""
         return self.hypnograms[EXPERT]
 
+    def count_same(self, scorer: str) -> int:
+        """Epochs in which a scorer gives the expert's stage."""
+        pairs = zip(self.expert.sleep_stages, self.hypnograms[scorer].sleep_stages, strict=True)
+        return sum(truth is answer for truth, answer in pairs if truth is not SleepStage.UNSCORED)
+
 
 def build_nights(rows: Sequence[PredictionRow]) -> list[Night]:
     """One night a recording, in the order of the rows; none when the task is not sleep staging.
@@ -83,8 +88,8 @@ def render_night(night: Night, levels: Sequence[SleepStage]) -> str:
     return (
         f'<figure class="night">{tracks}<div class="track axis-row">{draw_time_axis(night.onset_s, stop_s)}</div>'
         "<figcaption>Hours and minutes since the start of the recording. "
-        '<span class="key differs"></span> differs from the expert '
-        '<span class="key unread"></span> answer could not be read</figcaption></figure>'
+        '<span class="keys"><span class="key differs"></span> differs from the expert</span> '
+        '<span class="keys"><span class="key unread"></span> answer could not be read</span></figcaption></figure>'
         f"{statistics}"
     )
 
@@ -123,8 +128,7 @@ def _render_track(night: Night, scorer: str, levels: Sequence[SleepStage]) -> st
     chart = draw_hypnogram(hypnogram, levels, f"Hypnogram of the {scorer.lower()}. Minutes: {minutes}.")
     if scorer == EXPERT:
         return f'<div class="track"><h4>{EXPERT}</h4>{chart}</div>'
-    pairs = zip(night.expert.sleep_stages, hypnogram.sleep_stages, strict=True)
-    num_same = sum(truth is answer for truth, answer in pairs if truth is not SleepStage.UNSCORED)
+    num_same = night.count_same(scorer)
     words = f"same stage as the expert in {num_same} of {night.num_predicted} epochs"
     share = f"{100 * num_same / night.num_predicted:.1f}&#8239;%"
     strip = draw_differences(night.expert, hypnogram, f"Differences: {scorer.lower()} gives the {words}.")

@@ -59,7 +59,9 @@ def _summarise(metrics: Mapping[str, Mapping[str, Any]]) -> str:
         share = f"{100 * values['accuracy']:.1f}&#8239;%"
         kappa = values.get("cohen_kappa")
         word = f", {_kappa_word(kappa)} agreement by Cohen’s kappa ({kappa:.2f})" if kappa is not None else ""
-        first = f"The {escape(name.lower())} gave the reference answer in {right} cases ({share}){word}."
+        is_sleep = "Wake" in values.get("labels", ())
+        same = f"agreed with the expert on {right} epochs" if is_sleep else f"gave the reference answer {right} times"
+        first = f"The {escape(name.lower())} {same} ({share}){word}."
         sentences.append(first if idx == 0 else f"The {escape(name.lower())}: {right} ({share}){word}.")
     if any("Non-REM stage 2" in values.get("labels", ()) for values in metrics.values()):
         sentences.append("Two human scorers of the same night typically reach a kappa of about 0.76 (Lee et al. 2022).")
@@ -113,10 +115,13 @@ def render_nights(rows: Sequence[PredictionRow]) -> str:
     levels = shown_levels([row for row in rows if row["options"]])
     parts = []
     for idx, night in enumerate(nights):
-        name = escape(night.recording or "Recording")
-        open_first = " open" if idx == 0 else ""
+        same = ", ".join(
+            f"{scorer}: same stage in {100 * night.count_same(scorer) / night.num_predicted:.1f}&#8239;%"
+            for scorer in list(night.hypnograms)[1:]
+        )
         parts.append(
-            f'<details class="recording"{open_first}><summary><h3>{name}</h3></summary>'
+            f'<details class="recording"{" open" if idx == 0 else ""}><summary>'
+            f"<h3>{escape(night.recording or 'Recording')}</h3> <small>{same}</small></summary>"
             f"{render_night(night, levels)}</details>"
         )
     return f'<section aria-labelledby="nights"><h2 id="nights">The night, epoch by epoch</h2>{"".join(parts)}</section>'

@@ -32,6 +32,11 @@ def split_response(response: str) -> tuple[str, str]:
     return (rationale.strip(), answer.strip()) if prefix else (response.strip(), "")
 
 
+def remove_special_tokens(text: str) -> str:
+    """The text with a tokenizer's markers, such as `<|im_end|>`, replaced by spaces."""
+    return _SPECIAL_TOKEN.sub(" ", text)
+
+
 def parse_answer(response: str, options: Sequence[str]) -> str | None:
     """The one of `options` that the response answers with, or None.
 
@@ -39,7 +44,7 @@ def parse_answer(response: str, options: Sequence[str]) -> str | None:
     whole, to the letter or else regardless of case and edge punctuation; a lettered option
     "(a) text" also matches by its letter. Sleep-stage names match in any of their common spellings.
     """
-    answer_text = _SPECIAL_TOKEN.sub(" ", split_response(response)[1]).strip()
+    answer_text = remove_special_tokens(split_response(response)[1]).strip()
     first_line = answer_text.splitlines()[0].strip() if answer_text else ""
     if first_line in options:
         return first_line
