@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from evaluation.report_examples import choose_examples
-from evaluation.report_nights import CLASSIFIER, LANGUAGE_MODEL
+from evaluation.report_nights import CLASSIFIER, LANGUAGE_MODEL, is_staging
 from evaluation.report_sections import (
     render_confusions,
     render_footer,
@@ -40,7 +40,7 @@ def write_report(
     rows: Sequence[PredictionRow],
     metrics: Mapping[str, Mapping[str, Any]],
     path: Path,
-    title: str = "How well does the model stage sleep?",
+    title: str = "",
     facts: Mapping[str, str] | None = None,
     waveforms: Mapping[str, np.ndarray] | None = None,
 ) -> None:
@@ -51,7 +51,7 @@ def write_report(
         metrics: what `score_predictions` or `compute_metrics` gave, by the system's name; the first
             one heads the page. See `name_systems`.
         path: of the HTML file.
-        title: heading of the page.
+        title: heading of the page; empty: the question that the page answers.
         facts: for the foot of the page, by name: config, seed, checkpoint, data source, licence. A
             text of several lines folds away.
         waveforms: sample_id -> (samples,) microvolt, for the rationales.
@@ -63,6 +63,7 @@ def write_report(
         raise ValueError("a report needs at least one prediction and the metrics of one system")
     if not all(isinstance(values, Mapping) for values in metrics.values()):
         raise ValueError("metrics are not by system; pass name_systems(score_predictions(rows))")
+    title = title or f"How well does the model {'stage sleep' if is_staging(rows) else 'answer'}?"
     sections = [
         render_header(title, rows, metrics),
         render_scores(metrics),
@@ -136,7 +137,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, metavar="FILE.html", help="default: report.html beside the predictions")
     parser.add_argument("--data", type=Path, metavar="DIR", help="prepared cohort, to draw the signal of the examples")
     parser.add_argument("--channel", metavar="NAME", help="channel to draw; default: the first of the recording")
-    parser.add_argument("--title", default="How well does the model stage sleep?")
+    parser.add_argument("--title", default="", help="heading of the page")
     parser.add_argument(
         "--fact", action="append", default=[], metavar="NAME=TEXT", help="line for the foot of the page; repeatable"
     )

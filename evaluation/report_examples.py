@@ -7,7 +7,7 @@ from html import escape
 import numpy as np
 
 from evaluation.report_charts import draw_waveform, pick_wave_limit_uv, render_stage_chip
-from evaluation.report_nights import find_epoch_s
+from evaluation.report_nights import is_staging
 from tslm.answers import ANSWER_PREFIX, parse_answer, remove_special_tokens, split_response
 from tslm.scoring.predictions import PredictionRow, pick_classifier_answers
 
@@ -45,9 +45,8 @@ def choose_examples(rows: Sequence[PredictionRow], num_examples: int = NUM_EXAMP
     return sorted((row for row in rows if row["sample_id"] in chosen), key=lambda row: order[row["truth"]])
 
 
-def render_examples(examples: Sequence[PredictionRow], waveforms: Mapping[str, np.ndarray]) -> str:
+def render_examples(examples: Sequence[PredictionRow], waveforms: Mapping[str, np.ndarray], epoch_s: float) -> str:
     """Cards of the examples; `waveforms` maps sample_id to (samples,) microvolt and may lack any."""
-    epoch_s = find_epoch_s(examples)
     limit_uv = pick_wave_limit_uv([waveforms[row["sample_id"]] for row in examples if row["sample_id"] in waveforms])
     cards = []
     for row in examples:
@@ -70,16 +69,17 @@ def _render_card(row: PredictionRow, wave: str) -> str:
     answer = _read_answer(row)
     verdict = ""
     if row["options"]:
+        judge = "Expert" if is_staging([row]) else "Reference"
         kind, sign, words = (
-            ("right", "✓", "Same as the expert")
+            ("right", "✓", f"Same as the {judge.lower()}")
             if answer == row["truth"]
             else ("unreadable", "?", "Could not be read, counts as wrong")
             if answer is None
-            else ("wrong", "✗", "Differs from the expert")
+            else ("wrong", "✗", f"Differs from the {judge.lower()}")
         )
         verdict = (
             f'<span class="verdict {kind}"><span aria-hidden="true">{sign}</span> {words}</span>'
-            f'<dl class="stages"><div><dt>Expert</dt><dd>{render_stage_chip(row["truth"])}</dd></div>'
+            f'<dl class="stages"><div><dt>{judge}</dt><dd>{render_stage_chip(row["truth"])}</dd></div>'
             f"<div><dt>Model</dt><dd>{render_stage_chip(answer)}</dd></div>{_render_classifier(row)}</dl>"
         )
     reference = ""

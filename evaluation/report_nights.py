@@ -53,11 +53,14 @@ def build_nights(rows: Sequence[PredictionRow]) -> list[Night]:
     Raises:
         ValueError: two rows name the same epoch of a recording.
     """
-    staged = [row for row in rows if "epoch_idx" in row and row["options"]]
-    if not staged or any(option not in _STAGE_OF_ANSWER for option in staged[0]["options"]):
-        return []
+    staged = [row for row in rows if "epoch_idx" in row and is_staging([row])]
     recordings = dict.fromkeys(row.get("recording", "") for row in staged)
     return [_build_night(name, [row for row in staged if row.get("recording", "") == name]) for name in recordings]
+
+
+def is_staging(rows: Sequence[PredictionRow]) -> bool:
+    """Whether every answer that the rows allow is a sleep stage."""
+    return all(row["options"] and all(option in _STAGE_OF_ANSWER for option in row["options"]) for row in rows)
 
 
 def find_epoch_s(rows: Sequence[PredictionRow]) -> float:

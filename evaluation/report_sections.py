@@ -8,7 +8,7 @@ import numpy as np
 
 from evaluation.report_charts import render_confusion
 from evaluation.report_examples import choose_examples, is_right, render_examples
-from evaluation.report_nights import build_nights, render_night, shown_levels
+from evaluation.report_nights import build_nights, find_epoch_s, render_night, shown_levels
 from tslm.scoring.predictions import PredictionRow
 
 # Names of Landis & Koch 1977 up to each kappa.
@@ -58,7 +58,7 @@ def _summarise(metrics: Mapping[str, Mapping[str, Any]]) -> str:
         right = f"{values['num_correct']:,} of {values['num_samples']:,}"
         share = f"{100 * values['accuracy']:.1f}&#8239;%"
         kappa = values.get("cohen_kappa")
-        word = f", {_kappa_word(kappa)} agreement by Cohen’s kappa ({kappa:.2f})" if kappa is not None else ""
+        word = f", {_kappa_word(kappa)} agreement by Cohen’s kappa ({_value(kappa)})" if kappa is not None else ""
         is_sleep = "Wake" in values.get("labels", ())
         same = f"agreed with the expert on {right} epochs" if is_sleep else f"gave the reference answer {right} times"
         first = f"The {escape(name.lower())} {same} ({share}){word}."
@@ -97,12 +97,16 @@ def render_scores(metrics: Mapping[str, Mapping[str, Any]]) -> str:
         for words, cells in lines
     )
     absent = next(iter(scored.values())).get("absent_labels", [])
+    about = (
+        "Small figures: 95&#8239;% interval over stretches of these recordings; it says nothing about other people."
+        if any("intervals" in values for values in scored.values())
+        else "Share of the samples answered as in the reference."
+    )
     note = f" Not in the reference, so not in macro-F1: {escape(', '.join(absent))}." if absent else ""
     return (
         '<section aria-labelledby="scores"><h2 id="scores">Scores</h2>'
         '<div class="scroll"><table class="scores"><caption>'
-        "Small figures: 95&#8239;% interval over stretches of these recordings; it says nothing about other people."
-        f'{note}</caption><thead><tr><th scope="col">Measure</th>{heads}</tr></thead>'
+        f'{about}{note}</caption><thead><tr><th scope="col">Measure</th>{heads}</tr></thead>'
         f"<tbody>{body}</tbody></table></div></section>"
     )
 
@@ -144,14 +148,14 @@ def render_rationales(rows: Sequence[PredictionRow], waveforms: Mapping[str, np.
     num_wrong = sum(not is_right(row) for row in examples)
     rule = (
         f"{_number(len(examples), 'text')}, picked by a fixed rule and not by hand: of each reference answer one right "
-        f"and one wrong case where there are both. So wrong answers are more frequent here ({num_wrong} of "
-        f"{len(examples)}) than in the scores above."
+        f"and one wrong case where there are both. So the share of wrong answers here ({num_wrong} of "
+        f"{len(examples)}) is not that of the scores above."
     )
     return (
         '<section aria-labelledby="rationales"><h2 id="rationales">What the model wrote</h2>'
         '<p class="warning" role="note"><b>Not checked against the signal.</b> The model’s texts are shown as written. '
         "Waveforms and numbers that they name may be untrue; compare them with the signal and the measurements beside "
-        f"each.</p><p>{rule}</p>{render_examples(examples, waveforms)}</section>"
+        f"each.</p><p>{rule}</p>{render_examples(examples, waveforms, find_epoch_s(rows))}</section>"
     )
 
 
@@ -179,12 +183,12 @@ def _render_bar(value: float | None) -> str:
 
 
 def _value(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}"
+    return "–" if value is None else f"{value:.2f}".replace("-", "−")
 
 
 def _interval(metrics: Mapping[str, Any], key: str) -> str:
     low, high = metrics.get("intervals", {}).get(key, (None, None))
-    return "" if low is None or high is None else f" <small>{low:.2f} to {high:.2f}</small>"
+    return "" if low is None or high is None else f" <small>{_value(low)} to {_value(high)}</small>"
 
 
 def _number(count: int, noun: str) -> str:

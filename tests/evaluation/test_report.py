@@ -107,7 +107,7 @@ def test_figures_on_the_page_are_those_of_the_metrics(tmp_path):
     page = write_page(rows, tmp_path / "r.html")
     assert f"{metrics['num_correct']} of 120 epochs" in page.text
     assert f"{100 * metrics['accuracy']:.1f} %" in page.text
-    assert f"{metrics['classifier']['cohen_kappa']:.2f}" in page.text
+    assert f"{metrics['classifier']['cohen_kappa']:.2f}".replace("-", "−") in page.text
     assert "1 of 120" in page.text  # the unreadable answer
     for row in metrics["confusion_matrix"]:
         assert all(str(count) in page.text for count in row)
@@ -227,6 +227,8 @@ def test_other_tasks_have_a_page_without_nights(tmp_path, kind):
     assert "epoch by epoch" not in page.text
     assert ("gave the reference answer 6 of 12 times" if kind == "choice" else "nothing is scored") in page.text
     assert len(page.find("article")) == 10
+    assert "expert" not in page.text.lower()
+    assert "How well does the model answer?" in page.text
 
 
 def test_hypnogram_draws_every_bout_once_and_leaves_gaps():
