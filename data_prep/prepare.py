@@ -1,0 +1,106 @@
+"""Turn raw recordings into prepared cohorts, and make the corpora of the earlier curriculum stages.
+
+Example:
+    python -m data_prep.prepare sim_human --out data/sim_human --workers 2 num_subjects=40
+"""
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from data_prep.prepare_cohorts import SimHumanOptions, SleepEdfOptions, prepare_sim_human, prepare_sleep_edf
+from data_prep.prepare_corpora import CorpusOptions, prepare_corpus
+from data_prep.prepare_options import parse_options, suggest
+from tslm.data.recordings import SPLITS, Participant
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """One row of the table of what can be prepared."""
+
+    description: str
+    options: type
+    prepare: Callable[..., Sequence[Any]]  # (options, out_dir, workers) -> participants, or files of a corpus
+
+
+COHORTS: dict[str, Cohort] = {
+    "sleep_edf": Cohort("nights of Sleep-EDF Expanded", SleepEdfOptions, prepare_sleep_edf),
+    "sim_human": Cohort("simulated human nights", SimHumanOptions, prepare_sim_human),
+    "mcq": Cohort(
+        "multiple-choice questions on series", CorpusOptions, partial(prepare_corpus, "mcq", "data_prep.corpora_mcq")
+    ),
+    "captions": Cohort(
+        "captions of series", CorpusOptions, partial(prepare_corpus, "captions", "data_prep.corpora_captions")
+    ),
+    "ecg_cot": Cohort(
+        "ECG questions with rationales", CorpusOptions, partial(prepare_corpus, "ecg_cot", "data_prep.corpora_ecg")
+    ),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; 0 done, 1 a file could not be read or written, 2 a mistake in the call or the data."""
+    arguments = build_parser().parse_intermixed_args(argv)
+    try:
+        print(_prepare(arguments.cohort, arguments.out, arguments.workers, arguments.options))
+    except KeyboardInterrupt:
+        return _fail("interrupted; run the same command again", 1)
+    except (ValueError, FileNotFoundError) as error:
+        return _fail(str(error), 2)
+    except (OSError, ImportError) as error:
+        return _fail(str(error), 1)
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Command line of `python -m data_prep.prepare`."""
+    parser = argparse.ArgumentParser(
+        prog="python -m data_prep.prepare",
+        description="Prepare a cohort of nights or a corpus.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=f"cohorts and their options:\n{_render_table()}\n\n"
+        "example: python -m data_prep.prepare sim_human --out data/sim_human --workers 2 num_subjects=40",
+    )
+    parser.add_argument("cohort", metavar="COHORT", help=", ".join(COHORTS))
+    parser.add_argument("options", metavar="key=value", nargs="*", help="options of the cohort, see below")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the prepared data")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes (default 1); -1: all cores")
+    return parser
+
+
+def _prepare(name: str, out_dir: Path, workers: int, assignments: Sequence[str]) -> str:
+    if name not in COHORTS:
+        raise ValueError(f"unknown cohort {name!r}; {suggest(name, list(COHORTS))}")
+    if workers == 0 or workers < -1:
+        raise ValueError(f"--workers {workers}: wanted 1 or more, or -1 for all cores")
+    cohort = COHORTS[name]
+    made = cohort.prepare(parse_options(cohort.options, assignments), out_dir, workers)
+    if made and isinstance(made[0], Participant):
+        num_of = Counter(row.split for row in made)
+        counts = ", ".join(f"{num_of[split]} {split}" for split in SPLITS)
+        return f"{len(made)} recordings of {len({row.subject for row in made})} subjects ({counts}) in {out_dir}"
+    return f"{', '.join(path.name for path in made)} in {out_dir}"
+
+
+def _render_table() -> str:
+    lines = []
+    for name, cohort in COHORTS.items():
+        options = " ".join(
+            f"{option.name}={'DIR' if option.default is None else option.default}" for option in fields(cohort.options)
+        )
+        lines.append(f"  {name}: {cohort.description}\n      {options}")
+    return "\n".join(lines)
+
+
+def _fail(message: str, exit_code: int) -> int:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,98 @@
+"""One raw night to one prepared recording: epochs, wake trimmed, evidence and rationales beside the labels.
+
+1. cut every channel into scoring epochs, as far as both signal and hypnogram reach
+2. keep the epochs from `wake_margin_min` before the first sleep to as long after the last
+3. measure each kept epoch's evidence on the first channel
+4. write a rationale a kept epoch from that evidence
+"""
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from data_prep.rationales import write_rationales
+from tslm.data.raw import RawRecording, RawSignal
+from tslm.data.recordings import Recording
+from tslm.hypnogram import SLEEP
+from tslm.labels import SleepStage
+from tslm.signals.evidence import measure_evidence
+
+WAKE_MARGIN_MIN = 30.0
+
+
+def prepare_night(raw: RawRecording, wake_margin_min: float = WAKE_MARGIN_MIN, seed: int = 0) -> Recording:
+    """Cut a night into epochs and add what can be measured in each.
+
+    Movement and unscored epochs inside the kept span stay, with labels MOVE and UNSCORED, so that
+    time runs on without gaps; who trains or scores leaves them out by their label.
+
+    Args:
+        raw: Signals in microvolt and one stage per epoch, both from the start of the recording.
+        wake_margin_min: Minutes kept before the first and after the last epoch of sleep.
+        seed: Seed of the rationales' wording; each recording draws its own from it.
+
+    Returns:
+        The recording, with evidence columns and a `rationale` column.
+
+    Raises:
+        ValueError: No channel, channels of different rates, or a night without sleep.
+    """
+    fs_hz = _common_rate_hz(raw)
+    epoch_samples = round(raw.epoch_s * fs_hz)
+    if abs(epoch_samples - raw.epoch_s * fs_hz) > 1e-6:
+        raise ValueError(
+            f"{raw.recording}: {raw.epoch_s:g} s at {fs_hz:g} Hz is no whole number of samples; resample it"
+        )
+    num_epochs = min(len(signal.values_uv) // epoch_samples for signal in raw.signals.values())
+    kept = find_kept_span(raw.sleep_stages[:num_epochs], round(wake_margin_min * 60 / raw.epoch_s))
+    if not kept:
+        raise ValueError(
+            f"{raw.recording} holds no epoch of sleep within its signal; leave it out or check its hypnogram"
+        )
+    sleep_stages = raw.sleep_stages[kept.start : kept.stop]
+    channels = {name: _cut_epochs(signal, epoch_samples, kept) for name, signal in raw.signals.items()}
+    evidence = measure_evidence(next(iter(channels.values())), fs_hz)
+    rationales = write_rationales(evidence, sleep_stages, _seed_of(seed, raw.recording))
+    return Recording(
+        recording=raw.recording,
+        subject=raw.subject,
+        fs_hz=fs_hz,
+        epoch_s=raw.epoch_s,
+        channels=channels,
+        sleep_stages=sleep_stages,
+        onset_s=np.arange(kept.start, kept.stop) * raw.epoch_s,
+        columns={**evidence, "rationale": rationales},
+        species=raw.species,
+        start=raw.start,
+        age=raw.age,
+        sex=raw.sex,
+        source=raw.source,
+    )
+
+
+def find_kept_span(sleep_stages: Sequence[SleepStage], margin_epochs: int) -> range:
+    """Epochs from `margin_epochs` before the first sleep to as many after the last; empty without sleep."""
+    asleep = [idx for idx, stage in enumerate(sleep_stages) if stage in SLEEP]
+    if not asleep:
+        return range(0)
+    return range(max(0, asleep[0] - margin_epochs), min(len(sleep_stages), asleep[-1] + margin_epochs + 1))
+
+
+def _common_rate_hz(raw: RawRecording) -> float:
+    if not raw.signals:
+        raise ValueError(f"{raw.recording} has no channel; name at least one")
+    rates_hz = {name: signal.fs_hz for name, signal in raw.signals.items()}
+    if len(set(rates_hz.values())) > 1:
+        listed = ", ".join(f"{name} {fs_hz:g} Hz" for name, fs_hz in rates_hz.items())
+        raise ValueError(f"{raw.recording}: channels differ in rate ({listed}); choose channels of one rate")
+    return next(iter(rates_hz.values()))
+
+
+def _cut_epochs(signal: RawSignal, epoch_samples: int, kept: range) -> np.ndarray:
+    values = signal.values_uv[kept.start * epoch_samples : kept.stop * epoch_samples]
+    return np.asarray(values, dtype=np.float32).reshape(len(kept), epoch_samples)
+
+
+def _seed_of(seed: int, recording: str) -> int:
+    return int.from_bytes(hashlib.sha256(f"{seed}/{recording}".encode()).digest()[:4])

@@ -1,0 +1,299 @@
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from joblib import parallel_config
+
+from data_prep import prepare_cohorts
+from data_prep.prepare import main
+from data_prep.prepare_cohorts import (
+    SimHumanOptions,
+    SleepEdfOptions,
+    assign_splits,
+    prepare_sim_human,
+    prepare_sleep_edf,
+)
+from data_prep.prepare_corpora import CorpusOptions, prepare_corpus
+from data_prep.prepare_night import find_kept_span, prepare_night
+from tslm.data.corpora import CorpusSample, read_corpus
+from tslm.data.edf import write_edf
+from tslm.data.raw import RawRecording, RawSignal
+from tslm.data.recordings import PARTICIPANTS_FILE, hash_file, read_participants, read_recording
+from tslm.labels import SleepStage
+from tslm.signals.evidence import EVIDENCE_COLUMNS
+
+W, N1, N2, N3, R = SleepStage.WAKE, SleepStage.N1, SleepStage.N2, SleepStage.N3, SleepStage.REM
+MOVE, UNSCORED = SleepStage.MOVEMENT, SleepStage.UNSCORED
+STAGES = (W,) * 10 + (N1, N2, MOVE, N3, UNSCORED, R) + (W,) * 10
+MARGIN_MIN = 2.0  # four epochs
+
+
+def make_night(seed: int, subject_idx: int) -> RawRecording:
+    values = np.random.default_rng((seed, subject_idx)).normal(0, 30, len(STAGES) * 3000).astype(np.float32)
+    name = f"SIM{subject_idx:04d}"
+    return RawRecording(
+        recording=name,
+        subject=name,
+        signals={"EEG Fpz-Cz": RawSignal(values, 100.0), "EEG Pz-Oz": RawSignal(values / 2, 100.0)},
+        sleep_stages=STAGES,
+        epoch_s=30.0,
+        start="2001-02-03T22:00:00",
+        age="30",
+        sex="M",
+        source="sim_human",
+    )
+
+
+@pytest.fixture
+def raw_dir(tmp_path: Path) -> Path:
+    """Two subjects as Sleep-EDF names them; the first has two nights."""
+    folder = tmp_path / "raw" / "sleep-cassette"
+    folder.mkdir(parents=True)
+    for idx, name in enumerate(("SC4901E", "SC4902E", "SC4911E")):
+        write_edf(make_night(0, idx), folder / f"{name}0-PSG.edf", folder / f"{name}C-Hypnogram.edf")
+    return tmp_path / "raw"
+
+
+@pytest.fixture
+def _short_nights(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prepare_cohorts, "simulate_human_night", make_night)
+
+
+def hashes_in(folder: Path) -> dict[str, str]:
+    return {path.name: hash_file(path) for path in sorted(folder.iterdir()) if path.is_file()}
+
+
+def test_a_night_is_cut_around_its_sleep_with_time_running_on() -> None:
+    raw = make_night(0, 0)
+    recording = prepare_night(raw, MARGIN_MIN)
+    assert recording.sleep_stages == STAGES[6:20]
+    assert recording.onset_s.tolist() == [30.0 * idx for idx in range(6, 20)]
+    for name, signal in raw.signals.items():
+        np.testing.assert_array_equal(recording.channels[name], signal.values_uv.reshape(-1, 3000)[6:20])
+    assert MOVE in recording.sleep_stages
+    assert UNSCORED in recording.sleep_stages
+
+
+def test_every_epoch_has_evidence_and_every_scored_one_a_rationale() -> None:
+    recording = prepare_night(make_night(0, 0), MARGIN_MIN)
+    assert list(recording.columns) == [*EVIDENCE_COLUMNS, "rationale"]
+    assert all(len(column) == recording.num_epochs for column in recording.columns.values())
+    for stage, rationale in zip(recording.sleep_stages, recording.columns["rationale"], strict=True):
+        assert bool(rationale) == (stage is not UNSCORED)
+
+
+def test_a_hypnogram_longer_or_shorter_than_the_signal_keeps_what_both_cover() -> None:
+    raw = make_night(0, 0)
+    longer = prepare_night(replace(raw, sleep_stages=STAGES + (W,) * 50), 60)
+    shorter = prepare_night(replace(raw, sleep_stages=STAGES[:14]), 60)
+    assert (longer.sleep_stages, shorter.sleep_stages) == (STAGES, STAGES[:14])
+
+
+@pytest.mark.parametrize(
+    ("stages", "margin", "kept"),
+    [
+        ((W, W, W, N2, W, W, W), 1, range(2, 5)),
+        ((N2, W, W, R), 5, range(0, 4)),
+        ((UNSCORED, W, MOVE, N1, W), 1, range(2, 5)),
+        ((W, W), 3, range(0)),
+    ],
+)
+def test_kept_span_is_sleep_and_its_margin(stages: tuple[SleepStage, ...], margin: int, kept: range) -> None:
+    assert find_kept_span(stages, margin) == kept
+
+
+def test_a_night_without_sleep_or_with_mixed_rates_is_named() -> None:
+    raw = make_night(0, 7)
+    with pytest.raises(ValueError, match="SIM0007 holds no epoch of sleep"):
+        prepare_night(replace(raw, sleep_stages=(W,) * 20))
+    signals = {**raw.signals, "EMG": RawSignal(np.zeros(2600, dtype=np.float32), 1.0)}
+    with pytest.raises(ValueError, match="EMG 1 Hz.*one rate"):
+        prepare_night(replace(raw, signals=signals))
+
+
+def test_sleep_edf_is_prepared_by_subject_and_does_not_depend_on_the_workers(raw_dir: Path, tmp_path: Path) -> None:
+    options = SleepEdfOptions(raw_dir=raw_dir, wake_margin_min=MARGIN_MIN)
+    for workers in (1, 2):
+        prepare_sleep_edf(options, tmp_path / str(workers), workers)
+    assert hashes_in(tmp_path / "1") == hashes_in(tmp_path / "2")
+    rows = read_participants(tmp_path / "1")
+    assert [(row.recording, row.subject) for row in rows] == [
+        ("SC4901E0", "SC490"),
+        ("SC4902E0", "SC490"),
+        ("SC4911E0", "SC491"),
+    ]
+    assert rows[0].split == rows[1].split != rows[2].split
+    assert all(row.sha256 == hash_file(tmp_path / "1" / f"{row.recording}.parquet") for row in rows)
+    assert all(row.source == "sleep_edf" for row in rows)
+
+
+def test_a_night_without_its_hypnogram_and_an_empty_folder_are_named(raw_dir: Path, tmp_path: Path) -> None:
+    next(raw_dir.rglob("SC4902EC*")).unlink()
+    with pytest.raises(ValueError, match=r"SC4902E0-PSG\.edf needs one hypnogram beside it, 0 found"):
+        prepare_sleep_edf(SleepEdfOptions(raw_dir=raw_dir), tmp_path / "out")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match="python -m data_prep.download sleep-edf"):
+        prepare_sleep_edf(SleepEdfOptions(raw_dir=tmp_path / "empty"), tmp_path / "out")
+    with pytest.raises(FileNotFoundError, match="give raw_dir=DIR"):
+        prepare_sleep_edf(SleepEdfOptions(), tmp_path / "out")
+
+
+@pytest.mark.usefixtures("_short_nights")
+def test_simulated_nights_are_the_same_through_edf_but_for_its_rounding(tmp_path: Path) -> None:
+    for edf in (False, True):
+        options = SimHumanOptions(num_subjects=2, edf=edf, wake_margin_min=MARGIN_MIN)
+        prepare_sim_human(options, tmp_path / str(edf))
+    assert len(list((tmp_path / "True" / "edf").iterdir())) == 4
+    direct, through_edf = (read_recording(tmp_path / edf / "SIM0001.parquet") for edf in ("False", "True"))
+    assert direct.sleep_stages == through_edf.sleep_stages
+    identity = [(night.subject, night.start, night.age, night.sex, night.source) for night in (direct, through_edf)]
+    assert identity[0] == identity[1]
+    for name, epochs in direct.channels.items():
+        np.testing.assert_allclose(through_edf.channels[name], epochs, atol=0.02)
+
+
+@pytest.mark.usefixtures("_short_nights")
+def test_an_interrupted_run_leaves_no_list_of_participants_and_no_half_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = SimHumanOptions(num_subjects=3)
+    prepare_sim_human(options, tmp_path)
+    assert (tmp_path / PARTICIPANTS_FILE).is_file()
+
+    def simulate(seed: int, subject_idx: int) -> RawRecording:
+        if subject_idx == 2:
+            raise KeyboardInterrupt
+        return make_night(seed, subject_idx)
+
+    monkeypatch.setattr(prepare_cohorts, "simulate_human_night", simulate)
+    with pytest.raises(KeyboardInterrupt):
+        prepare_sim_human(options, tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"SIM000{idx}.parquet" for idx in range(3)]
+
+
+@pytest.mark.usefixtures("_short_nights")
+def test_a_smaller_cohort_leaves_no_recording_of_the_larger_one(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    prepare_sim_human(SimHumanOptions(num_subjects=3), tmp_path)
+    prepare_sim_human(SimHumanOptions(num_subjects=1), tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["SIM0000.parquet", "notes.txt", PARTICIPANTS_FILE]
+
+
+@pytest.mark.parametrize(
+    ("num_subjects", "split", "counts"),
+    [
+        (1, "70/15/15", {"test": 1}),
+        (2, "70/15/15", {"test": 1, "train": 1}),
+        (3, "70/15/15", {"test": 1, "train": 1, "val": 1}),
+        (20, "70/15/15", {"train": 14, "val": 3, "test": 3}),
+        (100, "70/15/15", {"train": 70, "val": 15, "test": 15}),
+        (10, "80/20/0", {"train": 8, "val": 2}),
+        (4, "test", {"test": 4}),
+    ],
+)
+def test_splits_have_their_shares(num_subjects: int, split: str, counts: dict[str, int]) -> None:
+    subjects = [f"S{idx}" for idx in range(num_subjects)]
+    assigned = assign_splits(subjects, split, 0)
+    assert Counter(assigned.values()) == counts
+    assert assigned == assign_splits(list(reversed(subjects)), split, 0)
+    if num_subjects == 20:
+        assert assigned != assign_splits(subjects, split, 1)
+
+
+def build_fake_samples(num_samples: int, seed: int) -> Iterator[CorpusSample]:
+    generator = np.random.default_rng(seed)
+    for idx in range(num_samples):
+        series = generator.normal(size=5).astype(np.float32)
+        yield CorpusSample(f"x{idx}", "Which?", ("a", "b"), (series,), ("s",), "uV", "because", "a")
+
+
+@pytest.fixture
+def _fake_corpora(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("corpora_mcq", "corpora_captions", "corpora_ecg"):
+        module = ModuleType(f"data_prep.{name}")
+        module.build_samples = build_fake_samples  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, f"data_prep.{name}", module)
+
+
+@pytest.mark.usefixtures("_fake_corpora")
+def test_a_corpus_has_three_independent_splits_for_any_number_of_workers(tmp_path: Path) -> None:
+    options = CorpusOptions(num_train=450, num_val=30, num_test=40, seed=3)
+    with parallel_config(backend="threading"):
+        for workers in (1, 2):
+            prepare_corpus("mcq", "data_prep.corpora_mcq", options, tmp_path / str(workers), workers)
+    assert hashes_in(tmp_path / "1") == hashes_in(tmp_path / "2")
+    samples = {split: read_corpus(tmp_path / "1", split) for split in ("train", "val", "test")}
+    assert {split: len(rows) for split, rows in samples.items()} == {"train": 450, "val": 30, "test": 40}
+    everything = [sample for rows in samples.values() for sample in rows]
+    assert len({sample.sample_id for sample in everything}) == 520
+    assert len({sample.series[0].tobytes() for sample in everything}) == 520
+    assert samples["train"][449].sample_id == "mcq_train_000449"
+
+
+@pytest.mark.usefixtures("_fake_corpora", "_short_nights")
+@pytest.mark.parametrize(
+    ("cohort", "option", "files"),
+    [
+        ("sim_human", "num_subjects=1", ["SIM0000.parquet", PARTICIPANTS_FILE]),
+        ("mcq", "num_train=3", ["test.parquet", "train.parquet", "val.parquet"]),
+        ("captions", "num_train=3", ["test.parquet", "train.parquet", "val.parquet"]),
+        ("ecg_cot", "num_train=3", ["test.parquet", "train.parquet", "val.parquet"]),
+    ],
+)
+def test_the_command_prepares_each_cohort(cohort: str, option: str, files: list[str], tmp_path: Path) -> None:
+    assert main([cohort, "--out", str(tmp_path / "out"), option, "--workers", "1"]) == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == files
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["sim_humn"], "did you mean 'sim_human'?"),
+        (["sim_human", "num_subject=3"], "did you mean 'num_subjects'?"),
+        (["sim_human", "colour=3"], "choose one of: num_subjects"),
+        (["sim_human", "num_subjects=three"], "wanted a whole number"),
+        (["sim_human", "num_subjects=0"], "wanted 1 or more"),
+        (["sim_human", "edf=maybe"], "wanted true or false"),
+        (["sim_human", "num_subjects"], "is not key=value"),
+        (["sim_human", "split=90/20/10"], "wanted train/val/test in percent"),
+        (["sim_human", "--workers", "0"], "--workers 0"),
+        (["sleep_edf"], "give raw_dir=DIR"),
+        (["mcq", "num_val=-1"], "wanted 0 or more"),
+    ],
+)
+def test_a_mistake_in_the_call_is_one_line_and_code_2(
+    arguments: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*arguments, "--out", str(tmp_path / "out")]) == 2
+    message = capsys.readouterr().err.strip()
+    assert said in message
+    assert message.startswith("error: ")
+    assert "\n" not in message
+    assert not (tmp_path / "out").exists()
+
+
+def test_help_lists_cohorts_with_their_options_and_an_example(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["--help"])
+    assert caught.value.code == 0
+    text = capsys.readouterr().out
+    assert "num_subjects=20" in text
+    assert "raw_dir=DIR" in text
+    assert "example: python -m data_prep.prepare" in text
+
+
+def test_the_real_night_has_841_scored_epochs(tmp_path: Path) -> None:
+    raw_dir = Path(os.environ.get("TSLM_RAW_DIR", tmp_path))
+    if not (raw_dir / "SC4001E0-PSG.edf").is_file():
+        pytest.skip("TSLM_RAW_DIR does not hold SC4001E0-PSG.edf: python -m data_prep.download sleep-edf")
+    rows = prepare_sleep_edf(SleepEdfOptions(raw_dir=raw_dir), tmp_path / "out")
+    night = next(row for row in rows if row.recording == "SC4001E0")
+    recording = read_recording(tmp_path / "out" / "SC4001E0.parquet")
+    assert len(rows) > 1 or night.split == "test"
+    assert Counter(recording.sleep_stages) == {W: 188, N1: 58, N2: 250, N3: 220, R: 125}
