@@ -1,0 +1,158 @@
+"""What can be measured in any one-dimensional series: trend, cycle, jump, spikes, spread, extremes.
+
+Questions, captions and their checkers all rest on these figures, never on how a series was made.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.fft
+import scipy.ndimage
+import scipy.signal
+
+MIN_SAMPLES = 32
+SPIKE_DEVIATIONS = 6.0  # robust standard deviations from the running median
+CYCLE_STRENGTH = 0.4  # autocorrelation from which a cycle is called one
+
+
+@dataclass(frozen=True)
+class SeriesFacts:
+    """Measured figures of one series of n samples; positions are sample indices."""
+
+    mean: float
+    std: float
+    minimum: float
+    maximum: float
+    argmin: int
+    argmax: int
+    start_level: float  # mean of the first tenth
+    end_level: float  # mean of the last tenth
+    trend_change: float  # rise of the fitted line from end to end, in the series' unit
+    trend_share: float  # variance that the line explains, 0 to 1
+    shift_change: float  # mean after minus mean before the best split
+    shift_share: float  # variance that the split explains, 0 to 1
+    shift_step: float  # size of the jump across the split itself over the spread around it
+    shift_idx: int  # first sample after the split
+    period_samples: int  # lag of the cycle, 0 where there is none
+    period_strength: float  # autocorrelation at that lag after the line is taken out
+    num_spikes: int
+    largest_spike_idx: int  # -1 where there is none
+    spread_ratio: float  # typical size of changes in the second half over the first half
+    smoothness: float  # autocorrelation at one sample
+
+
+def measure_series(values_L: np.ndarray) -> SeriesFacts:
+    """Facts of a series (num_samples,) of any unit; ValueError when it is too short or not finite."""
+    values_L = np.asarray(values_L, dtype=np.float64)
+    if values_L.ndim != 1 or len(values_L) < MIN_SAMPLES:
+        raise ValueError(f"a series of shape {values_L.shape} cannot be measured; give {MIN_SAMPLES} samples or more")
+    if not np.isfinite(values_L).all():
+        raise ValueError("the series holds NaN or infinite values; fill or cut them first")
+    tenth = max(len(values_L) // 10, 1)
+    trend_change, trend_share, detrended_L = _fit_line(values_L)
+    shift_idx, shift_change, shift_share, shift_step = _fit_shift(values_L)
+    period_samples, period_strength, smoothness = _find_cycle(detrended_L, values_L)
+    spikes, heights = find_spikes(values_L)
+    return SeriesFacts(
+        mean=float(values_L.mean()),
+        std=float(values_L.std()),
+        minimum=float(values_L.min()),
+        maximum=float(values_L.max()),
+        argmin=int(values_L.argmin()),
+        argmax=int(values_L.argmax()),
+        start_level=float(values_L[:tenth].mean()),
+        end_level=float(values_L[-tenth:].mean()),
+        trend_change=trend_change,
+        trend_share=trend_share,
+        shift_change=shift_change,
+        shift_share=shift_share,
+        shift_step=shift_step,
+        shift_idx=shift_idx,
+        period_samples=period_samples,
+        period_strength=period_strength,
+        num_spikes=len(spikes),
+        largest_spike_idx=int(spikes[heights.argmax()]) if len(spikes) else -1,
+        spread_ratio=_spread_ratio(values_L),
+        smoothness=smoothness,
+    )
+
+
+def find_spikes(values_L: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(indices, heights) of lone samples beyond 6 robust deviations from the running median of 11.
+
+    The deviation is 1.4826 x the median absolute difference from that median (Hampel's identifier),
+    at least a tenth of the standard deviation; samples within 10 of a larger spike belong to it.
+    """
+    residual_L = np.abs(values_L - scipy.ndimage.median_filter(values_L, 11, mode="nearest"))
+    bar = max(SPIKE_DEVIATIONS * 1.4826 * float(np.median(residual_L)), 0.1 * float(values_L.std()), 1e-12)
+    spikes, found = scipy.signal.find_peaks(np.pad(residual_L, 1), height=bar, distance=10)
+    return spikes - 1, found["peak_heights"]
+
+
+def measure_parts(values_L: np.ndarray, num_parts: int) -> tuple[np.ndarray, np.ndarray]:
+    """(mean, standard deviation) of each of `num_parts` equal parts of a series, (num_parts,) each."""
+    parts = np.array_split(np.asarray(values_L, dtype=np.float64), num_parts)
+    return np.array([part.mean() for part in parts]), np.array([part.std() for part in parts])
+
+
+def _fit_line(values_L: np.ndarray) -> tuple[float, float, np.ndarray]:
+    time_L = np.linspace(-0.5, 0.5, len(values_L))
+    centred_L = values_L - values_L.mean()
+    slope = float(time_L @ centred_L / (time_L @ time_L))
+    detrended_L = centred_L - slope * time_L
+    power = float(centred_L @ centred_L)
+    return slope, (1.0 - float(detrended_L @ detrended_L) / power) if power > 0 else 0.0, detrended_L
+
+
+def _fit_shift(values_L: np.ndarray) -> tuple[int, float, float, float]:
+    """Best split into two means (least squares) with a tenth of the series on each side at least."""
+    num_samples, centred_L = len(values_L), values_L - values_L.mean()
+    power = float(centred_L @ centred_L)
+    tenth = max(num_samples // 10, 2)
+    split = np.arange(tenth, num_samples - tenth)
+    before = np.cumsum(centred_L)[split - 1]  # the whole sums to zero, so the part after is its negative
+    explained = before**2 * (1.0 / split + 1.0 / (num_samples - split))
+    idx = int(split[explained.argmax()])
+    change = float(centred_L[idx:].mean() - centred_L[:idx].mean())
+    near = max(num_samples // 40, 3)
+    left_L, right_L = centred_L[idx - near : idx], centred_L[idx : idx + near]
+    around = max(float(np.median([left_L.std(), right_L.std()])), 1e-6 * float(np.ptp(values_L)), 1e-12)
+    step = float(np.median(right_L) - np.median(left_L)) / around
+    return idx, change, float(explained.max()) / power if power > 0 else 0.0, step
+
+
+def _find_cycle(detrended_L: np.ndarray, values_L: np.ndarray) -> tuple[int, float, float]:
+    """(period, its autocorrelation, autocorrelation at lag 1); the first peak within 90 % of the highest."""
+    centred_L = values_L - values_L.mean()
+    power = float(centred_L @ centred_L)
+    smoothness = float(centred_L[:-1] @ centred_L[1:]) / power if power > 0 else 0.0
+    correlation_L = _autocorrelation(detrended_L)
+    dips = np.flatnonzero(correlation_L < 0)
+    longest = len(values_L) // 2
+    if not len(dips):
+        return 0, 0.0, smoothness
+    first = int(dips[0])
+    peaks = scipy.signal.find_peaks(correlation_L[first : longest + 1], height=0.0)[0] + first
+    if not len(peaks):
+        return 0, 0.0, smoothness
+    heights = correlation_L[peaks]
+    best = int(np.flatnonzero(heights >= 0.9 * heights.max())[0])
+    strength = float(heights[best])
+    return (int(peaks[best]) if strength >= CYCLE_STRENGTH else 0), strength, smoothness
+
+
+def _autocorrelation(centred_L: np.ndarray) -> np.ndarray:
+    """Autocorrelation at lags 0 ... n-1, each lag over its own number of products."""
+    num_samples = len(centred_L)
+    num_fft = scipy.fft.next_fast_len(2 * num_samples, real=True)
+    spectrum = scipy.fft.rfft(centred_L, num_fft)
+    products_L = scipy.fft.irfft(spectrum.real**2 + spectrum.imag**2, num_fft)[:num_samples]
+    mean_L = products_L / np.arange(num_samples, 0, -1)
+    return mean_L / mean_L[0] if mean_L[0] > 0 else np.zeros(num_samples)
+
+
+def _spread_ratio(values_L: np.ndarray) -> float:
+    change_L = np.abs(np.diff(values_L))
+    half = len(change_L) // 2
+    first, second = float(np.median(change_L[:half])), float(np.median(change_L[half:]))
+    return second / first if first > 0 else 1.0 if second == 0 else float("inf")
