@@ -19,6 +19,7 @@ from data_prep.simulate_spectrum import (
     combine,
     draw_noise,
     draw_wander,
+    smooth_rows,
 )
 
 EYES_OPEN, EYES_CLOSED, STATE_N1, STATE_N2, STATE_N3, STATE_REM = range(6)
@@ -28,6 +29,7 @@ _STATE_OF_STAGE = {WAKE: EYES_OPEN, N1: STATE_N1, N2: STATE_N2, N3: STATE_N3, RE
 _SPECTRA = ((4.1, 1.5, 0.5), (3.4, 1.35, 0.5), (3.1, 1.5, 0.5), (5.2, 2.1, 1.1), (6.6, 2.5, 1.2), (3.4, 1.55, 0.5))
 _HIGH_PASS_HZ = 0.22
 _KNOTS_HZ = np.geomspace(0.5, 40, 6)
+_NEIGHBOURS = ((75, 0.2), (300, 0.3))  # frames on either side, weight
 _SUBJECT_SD = 0.4  # ln power between subjects at each knot, the same in all states
 _SLOW_SD, _FAST_SD = 0.3, 0.35  # ln power at each knot that comes and goes over a minute and over 5 s
 
@@ -95,7 +97,7 @@ def draw_background(rng: np.random.Generator, timeline: Timeline) -> np.ndarray:
     ]
     weights_FK = np.concatenate(
         [
-            weights_FS,
+            weights_FS + _lean_on_neighbours(weights_FS),
             np.stack([weight_F for weight_F, _ in components], axis=1),
             _FAST_SD * draw_wander(rng, num_frames, 6, 5) + _SLOW_SD * draw_wander(rng, num_frames, 6, 60),
             np.ones((num_frames, 1), dtype=np.float32),
@@ -111,6 +113,16 @@ def draw_background(rng: np.random.Generator, timeline: Timeline) -> np.ndarray:
         ]
     )
     return draw_noise(rng, combine(weights_FK, basis_KB))
+
+
+def _lean_on_neighbours(weights_FS: np.ndarray) -> np.ndarray:
+    """Change of the weights that draws every state's background towards that of the minutes around.
+
+    N2 beside N3 is slower than N2 before REM; on average no state changes.
+    """
+    pull = sum(weight * (smooth_rows(weights_FS, reach) - weights_FS) for reach, weight in _NEIGHBOURS)
+    state_means = np.einsum("fs,ft->st", weights_FS, pull) / np.maximum(weights_FS.sum(axis=0), 1)[:, None]
+    return pull - combine(weights_FS, state_means)
 
 
 def _draw_state_spectra(rng: np.random.Generator) -> np.ndarray:

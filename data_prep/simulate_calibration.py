@@ -23,15 +23,20 @@ from data_prep.simulate_spectrum import (
     combine,
     join_frames,
     read_psd,
+    smooth_rows,
     split_frames,
 )
 
 BANDS_HZ = {"delta": (0.5, 4), "theta": (4, 8), "alpha": (8, 13), "beta": (13, 30), "gamma": (30, 50)}
 NUM_FEATURES = len(BANDS_HZ) + 1
+# The table's periodograms (2.56 s) part delta from what lies below between their bins at .39 and .78 Hz.
+_DELTA_FROM_HZ = 0.6
 _TABLE_PATH = Path(__file__).with_name("sim_human_calibration.json")
 _KNOTS_HZ = np.array([0.2, 0.7, 2.2, 5.7, 10.2, 19, 40])
 _FEATURE_OF_KNOT = [5, 0, 0, 1, 2, 3, 4]
 _MAX_STEP = 3.0  # ln power; a gain beyond that would turn noise into signal
+_NEIGHBOURS = ((1, 0.2), (5, 0.25), (20, 0.4))  # epochs on either side, weight
+_OWN_SHARE = 0.5  # of the residual's variance that follows the signal's own course
 _PASSES = 3
 _STEP = 0.5  # share of the error that one pass takes away
 
@@ -43,21 +48,28 @@ def load_table() -> dict[str, np.ndarray]:
     return {name: np.asarray(table[name]) for name in ("mu", "C", "S", "rho")}
 
 
-def draw_targets(rng: np.random.Generator, stage_E: np.ndarray) -> np.ndarray:
-    """Feature targets of a new subject's night, (E, 6): stage mean + subject + correlated residual."""
+def draw_targets(rng: np.random.Generator, stage_E: np.ndarray, own_E6: np.ndarray | None = None) -> np.ndarray:
+    """Feature targets of a new subject's night, (E, 6): stage mean + subject + residual.
+
+    Args:
+        rng: Source of all randomness.
+        stage_E: (E,) stage codes.
+        own_E6: Features of the signal to be calibrated. Where given, half of the residual's
+            variance follows its own: an epoch full of blinks keeps more delta than its neighbours.
+    """
     table = load_table()
     num_stages = table["mu"].shape[0]
     between = _draw_normal(rng, table["C"], 1).reshape(num_stages, NUM_FEATURES)
-    targets = np.empty((stage_E.size, NUM_FEATURES))
+    means = (table["mu"] + between)[stage_E]
+    targets = means + _lean_on_neighbours(means, stage_E)
     for stage in range(num_stages):
-        shocks = _draw_normal(rng, table["S"][stage], stage_E.size)
-        rho = table["rho"][stage]
-        for feature in range(NUM_FEATURES):
-            steps = shocks[:, feature] * np.sqrt(1 - rho[feature] ** 2)
-            steps[0] = shocks[0, feature]
-            shocks[:, feature] = lfilter([1.0], [1.0, -rho[feature]], steps)
-        here = stage_E == stage
-        targets[here] = (table["mu"][stage] + between[stage] + shocks)[here]
+        residual = _draw_residual(rng, table["S"][stage], table["rho"][stage], stage_E.size)[stage_E == stage]
+        if own_E6 is not None and residual.shape[0] > 1:
+            own = own_E6[stage_E == stage]
+            scores = (own - own.mean(axis=0)) / np.maximum(own.std(axis=0), 0.1)
+            own_residual = np.clip(scores, -2.5, 2.5) * np.sqrt(np.diag(table["S"][stage]))
+            residual = np.sqrt(1 - _OWN_SHARE) * residual + np.sqrt(_OWN_SHARE) * own_residual
+        targets[stage_E == stage] += residual
     return targets
 
 
@@ -67,7 +79,8 @@ def measure_features(signal_N: np.ndarray, psd_FB: np.ndarray | None = None) -> 
     num_epochs = (psd_FB.shape[0] - 1) // FRAMES_PER_EPOCH
     # The first frame of an epoch lies across its edge; the other 14 lie inside.
     inside = psd_FB[:-1].reshape(num_epochs, FRAMES_PER_EPOCH, -1)[:, 1:].mean(axis=1, dtype=np.float64)
-    powers = np.stack([inside[:, _band(*band)].mean(axis=1) for band in BANDS_HZ.values()], axis=1)
+    bands = [_band(max(low, _DELTA_FROM_HZ), high) for low, high in BANDS_HZ.values()]
+    powers = np.stack([inside[:, band].mean(axis=1) for band in bands], axis=1)
     widths_hz = np.array([high - low for low, high in BANDS_HZ.values()])
     variance = signal_N.reshape(num_epochs, -1).var(axis=1, dtype=np.float64)
     below = np.maximum(variance - np.einsum("ef,f->e", powers, widths_hz), 0.02 * variance)
@@ -88,13 +101,30 @@ def impose_targets(signal_N: np.ndarray, targets_E6: np.ndarray) -> np.ndarray:
 def _to_frames(values_E6: np.ndarray) -> np.ndarray:
     """Epoch values at every frame, smoothed over 10 s so that no step betrays the epoch grid."""
     values = np.repeat(values_E6, FRAMES_PER_EPOCH, axis=0)
-    padded = np.concatenate([values[:1], values[:1], values, values[-1:], values[-1:], values[-1:]])
-    sums = np.cumsum(np.concatenate([np.zeros_like(padded[:1]), padded]), axis=0)
-    return (sums[5:] - sums[:-5]) / 5
+    return smooth_rows(np.concatenate([values, values[-1:]]), 2)
+
+
+def _lean_on_neighbours(means_E6: np.ndarray, stage_E: np.ndarray) -> np.ndarray:
+    """How far the epochs around draw an epoch's features towards theirs, zero on average per stage.
+
+    N2 beside N3 is slower than N2 before REM. The reaches and weights are those of a regression of
+    the residuals of the table's recordings on the stage means around.
+    """
+    pull = sum(weight * (smooth_rows(means_E6, reach) - means_E6) for reach, weight in _NEIGHBOURS)
+    for stage in np.unique(stage_E):
+        pull[stage_E == stage] -= pull[stage_E == stage].mean(axis=0)
+    return pull
 
 
 def _band(low_hz: float, high_hz: float) -> slice:
     return slice(*np.searchsorted(FREQS_HZ, (low_hz, high_hz)))
+
+
+def _draw_residual(rng: np.random.Generator, covariance: np.ndarray, rho: np.ndarray, num: int) -> np.ndarray:
+    """First-order autoregressive residual of one stage over the whole night, (num, 6)."""
+    shocks = _draw_normal(rng, covariance, num)
+    shocks[1:] *= np.sqrt(1 - rho**2)
+    return np.stack([lfilter([1.0], [1.0, -r], column) for r, column in zip(rho, shocks.T, strict=True)], axis=1)
 
 
 def _draw_normal(rng: np.random.Generator, covariance: np.ndarray, num: int) -> np.ndarray:

@@ -18,7 +18,7 @@ import numpy as np
 
 from data_prep.simulate_artifacts import add_artifacts
 from data_prep.simulate_background import EYES_CLOSED, EYES_OPEN, STATE_N1, Timeline, draw_background, draw_timeline
-from data_prep.simulate_calibration import draw_targets, impose_targets
+from data_prep.simulate_calibration import draw_targets, impose_targets, measure_features
 from data_prep.simulate_events import add_sleep_events
 from data_prep.simulate_hypnogram import HUMAN_STAGES, simulate_hypnogram
 from data_prep.simulate_spectrum import EPOCH_S, FREQS_HZ, FS_HZ, combine, join_frames, split_frames
@@ -56,7 +56,7 @@ def simulate_human_night(seed: int, subject_idx: int) -> RawRecording:
     add_sleep_events(rng, signal_N, timeline, _CALIBRATED_SLOW_WAVES if is_calibrated else _SLOW_WAVES)
     add_artifacts(rng, signal_N, timeline)
     if is_calibrated:
-        signal_N = impose_targets(signal_N, draw_targets(rng, stage_E))
+        signal_N = impose_targets(signal_N, draw_targets(rng, stage_E, measure_features(signal_N)))
     if is_varied:
         signal_N = _vary(rng, signal_N, timeline)
     signal_N = np.clip(signal_N * np.float32(rng.lognormal(0, 0.1)), -_CLIP_UV, _CLIP_UV)

@@ -73,6 +73,13 @@ def build_hat_basis(knots_hz: np.ndarray) -> np.ndarray:
     return np.stack([np.interp(log_freqs, np.log(knots_hz), row) for row in np.eye(len(knots_hz))]).astype(np.float32)
 
 
+def smooth_rows(values: np.ndarray, reach: int) -> np.ndarray:
+    """Mean over each row and `reach` rows on either side, edges repeated, shape as given."""
+    padded = np.pad(values, ((reach + 1, reach), (0, 0)), mode="edge")
+    sums = np.cumsum(padded, axis=0, dtype=np.float64)
+    return (sums[2 * reach + 1 :] - sums[: -2 * reach - 1]) / (2 * reach + 1)
+
+
 def combine(weights_FK: np.ndarray, basis_KB: np.ndarray) -> np.ndarray:
     """Weighted sum of basis curves in every frame, (F, B) float32.
 
