@@ -12,8 +12,8 @@ from accelerate.utils import gather_object, set_seed
 from torch import nn
 from torch.utils.data import DataLoader, Subset
 
-from curriculum.plan import BEST, checkpoint_dir, log_path, metrics_path, predictions_path
-from tslm.config import RunConfig
+from curriculum.plan import BEST, checkpoint_dir, log_path, metrics_path, predictions_path, run_dir
+from tslm.config import CONFIG_FILE, RunConfig, save_config
 from tslm.data.collate import Collator
 from tslm.data.dataset import NightDataset, StageDataset, build_dataset, load_recordings
 from tslm.data.sampling import build_train_sampler, spread_subset
@@ -62,6 +62,8 @@ def train_stage(config: RunConfig, start_from: Path | None, accelerator: Acceler
     scheduler = build_scheduler(getattr(optimizer, "optimizer", optimizer), config.optim, num_steps)
     logger.info("%s: %d samples to draw from, %d parameters trained", config.stage.name, len(train_set), num_trained)
     log = _open_log(log_path(config), accelerator)
+    if accelerator.is_main_process:
+        save_config(config, run_dir(config) / CONFIG_FILE)
     log({"event": "start", "stage": config.stage.name, "num_trained_parameters": num_trained, "num_steps": num_steps})
 
     def save(which: str, state: dict[str, Any]) -> None:

@@ -25,9 +25,10 @@ from evaluation.report_sections import (
     render_rationales,
     render_scores,
 )
+from evaluation.score import render_table
 from tslm.config import CONFIG_FILE, load_config
 from tslm.data.recordings import read_recording
-from tslm.scoring.predictions import PredictionRow, read_predictions, score_predictions
+from tslm.scoring.predictions import PredictionRow, merge_classifier, read_predictions, score_predictions
 
 PREDICTIONS_FILE = "test_predictions.jsonl"
 _ICON = (
@@ -105,8 +106,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         predictions = _find_predictions(arguments.run)
         rows = read_predictions(predictions)
+        if arguments.classifier:
+            rows = merge_classifier(rows, read_predictions(_find_predictions(arguments.classifier)))
         facts = _collect_facts(predictions, arguments.fact)
-        metrics = name_systems(score_predictions(rows))
+        scores = score_predictions(rows)
         waveforms, sources = _read_waveforms(choose_examples(rows), arguments.data, arguments.channel)
         if sources:
             facts = {"Data source": sources} | facts
@@ -115,14 +118,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     out = arguments.out or predictions.with_name("report.html")
     try:
-        write_report(rows, metrics, out, title=arguments.title, facts=facts, waveforms=waveforms)
+        write_report(rows, name_systems(scores), out, title=arguments.title, facts=facts, waveforms=waveforms)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except OSError as error:
         print(f"error: cannot write {out}: {error}", file=sys.stderr)
         return 1
-    print(f"written to {out}")
+    print(render_table(scores))
+    print(f"\nreport: {out}")
     return 0
 
 
@@ -134,6 +138,12 @@ def build_parser() -> argparse.ArgumentParser:
         epilog="example: python -m evaluation.report results/tiny/soft_prompt/stage4_sleep_cot --data prepared/night",
     )
     parser.add_argument("run", type=Path, metavar="RUN_DIR_OR_FILE.jsonl", help="run folder, or its predictions")
+    parser.add_argument(
+        "--classifier",
+        type=Path,
+        metavar="RUN_DIR_OR_FILE.jsonl",
+        help="the classifier's predictions of the same epochs",
+    )
     parser.add_argument("--out", type=Path, metavar="FILE.html", help="default: report.html beside the predictions")
     parser.add_argument("--data", type=Path, metavar="DIR", help="prepared cohort, to draw the signal of the examples")
     parser.add_argument("--channel", metavar="NAME", help="channel to draw; default: the first of the recording")

@@ -80,6 +80,26 @@ def read_intact_predictions(path: Path) -> tuple[list[PredictionRow], list[int]]
     return rows, list(bad_lines)
 
 
+def merge_classifier(rows: Sequence[PredictionRow], classifier_rows: Sequence[PredictionRow]) -> list[PredictionRow]:
+    """The language model's rows with the classifier's probabilities of the same epochs beside them.
+
+    Raises:
+        ValueError: an epoch that the classifier did not score, or scored with other options.
+    """
+    by_id = {row["sample_id"]: row for row in classifier_rows}
+    merged = []
+    for row in rows:
+        other = by_id.get(row["sample_id"])
+        if other is None or other.get("classifier_probabilities") is None:
+            raise ValueError(f"the classifier's predictions lack {row['sample_id']}; score the same data with both")
+        if list(other["options"]) != list(row["options"]):
+            raise ValueError(
+                f"{row['sample_id']}: the classifier's options are {other['options']}, not {row['options']}"
+            )
+        merged.append(row | {"classifier_probabilities": other["classifier_probabilities"]})
+    return merged  # type: ignore[return-value]
+
+
 def parse_predictions(rows: Sequence[PredictionRow]) -> list[str | None]:
     """Answer of the language model per row, None where its text does not parse."""
     return [parse_answer(row["generated"], row["options"]) for row in rows]

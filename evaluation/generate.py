@@ -1,0 +1,99 @@
+"""Let a checkpoint answer for every epoch of a prepared cohort (or every sample of a corpus).
+
+Example:
+    python -m evaluation.generate --checkpoint results/smollm2-135m/soft_prompt/stage4_sleep_cot/checkpoints/best \\
+        --data prepared/sleep_edf --out predictions.jsonl
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from tslm.config import CONFIG_FILE, RunConfig, load_config
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; 0 done, 2 a mistake in the call, the checkpoint or the data."""
+    arguments = build_parser().parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        config = _adapt(load_config(arguments.checkpoint / CONFIG_FILE), arguments)
+        num_rows = generate(arguments.checkpoint, config, arguments.split, arguments.device, arguments.out)
+    except (ValueError, OSError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    print(f"{num_rows} predictions written to {arguments.out}; score them: python -m evaluation.score {arguments.out}")
+    return 0
+
+
+def generate(checkpoint_dir: Path, config: RunConfig, split: str, device_name: str, out: Path) -> int:
+    """Write one prediction row a sample and return their number."""
+    import torch  # here, so that --help and a mistyped path answer at once
+
+    from tslm.data.dataset import build_dataset, load_recordings
+    from tslm.data.sampling import spread_subset
+    from tslm.models import build_tokenizer
+    from tslm.models.classifier import Classifier
+    from tslm.models.soft_prompt import SoftPrompt
+    from tslm.scoring.inference import classify_nights, generate_predictions
+    from tslm.scoring.predictions import write_predictions
+    from tslm.training.checkpoint import load_checkpoint
+
+    device = torch.device(device_name or ("cuda" if torch.cuda.is_available() else "cpu"))
+    model, _ = load_checkpoint(checkpoint_dir)
+    model.to(device)
+    if isinstance(model, Classifier):
+        recordings = load_recordings(Path(config.stage.test_dir), split, config.stage.channel)
+        rows = list(classify_nights(model, recordings, config, device))
+    else:
+        assert isinstance(model, SoftPrompt)
+        tokenizer = build_tokenizer(config)
+        assert tokenizer is not None
+        dataset = build_dataset(config, split)
+        indices = list(spread_subset(dataset, config.stage.num_test_samples).indices)
+        rows = list(generate_predictions(model, tokenizer, dataset, indices, config, device))
+    if not rows:
+        raise ValueError(f"{config.stage.test_dir} holds nothing in split {split!r} that this checkpoint can answer")
+    write_predictions(rows, out)
+    return len(rows)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Command line of `python -m evaluation.generate`."""
+    parser = argparse.ArgumentParser(
+        prog="python -m evaluation.generate",
+        description="Let a checkpoint answer for every epoch of a prepared cohort, with its reasons.",
+        epilog="example: python -m evaluation.generate --checkpoint RUN/checkpoints/best --data prepared/sleep_edf "
+        "--out predictions.jsonl",
+    )
+    parser.add_argument("--checkpoint", type=Path, required=True, metavar="DIR", help="folder with config.yaml")
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="prepared cohort or corpus")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE.jsonl")
+    parser.add_argument("--split", default="test", choices=["train", "val", "test"])
+    parser.add_argument("--channel", default="", help="channel to read; default: the one trained on")
+    parser.add_argument("--num_samples", type=int, default=0, help="answer so many samples, spread evenly; 0: all")
+    parser.add_argument("--batch_size", type=int, default=0, help="0: the checkpoint's")
+    parser.add_argument("--max_new_tokens", type=int, default=0, help="0: the checkpoint's")
+    parser.add_argument("--device", default="", help="cpu, cuda, cuda:1 ...; default: a GPU if there is one")
+    return parser
+
+
+def _adapt(config: RunConfig, arguments: argparse.Namespace) -> RunConfig:
+    stage = replace(
+        config.stage,
+        train_dir=str(arguments.data),
+        val_dir=str(arguments.data),
+        test_dir=str(arguments.data),
+        num_test_samples=arguments.num_samples,
+        channel=arguments.channel or config.stage.channel,
+        max_new_tokens=arguments.max_new_tokens or config.stage.max_new_tokens,
+    )
+    train = replace(config.train, eval_batch_size=arguments.batch_size or config.train.eval_batch_size)
+    return replace(config, stage=stage, train=train)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
