@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.prepare_cohorts import SimHumanOptions, SleepEdfOptions, prepare_sim_human, prepare_sleep_edf
-from data_prep.prepare_corpora import CorpusOptions, prepare_corpus
+from data_prep.prepare_corpora import CorpusOptions, SeriesCorpusOptions, prepare_corpus
 from data_prep.prepare_options import parse_options, suggest
 from tslm.data.recordings import SPLITS, Participant
 
@@ -32,10 +32,12 @@ COHORTS: dict[str, Cohort] = {
     "sleep_edf": Cohort("nights of Sleep-EDF Expanded", SleepEdfOptions, prepare_sleep_edf),
     "sim_human": Cohort("simulated human nights", SimHumanOptions, prepare_sim_human),
     "mcq": Cohort(
-        "multiple-choice questions on series", CorpusOptions, partial(prepare_corpus, "mcq", "data_prep.corpora_mcq")
+        "multiple-choice questions on series",
+        SeriesCorpusOptions,
+        partial(prepare_corpus, "mcq", "data_prep.corpora_mcq"),
     ),
     "captions": Cohort(
-        "captions of series", CorpusOptions, partial(prepare_corpus, "captions", "data_prep.corpora_captions")
+        "captions of series", SeriesCorpusOptions, partial(prepare_corpus, "captions", "data_prep.corpora_captions")
     ),
     "ecg_cot": Cohort(
         "ECG questions with rationales", CorpusOptions, partial(prepare_corpus, "ecg_cot", "data_prep.corpora_ecg")

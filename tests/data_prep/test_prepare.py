@@ -206,11 +206,11 @@ def test_splits_have_their_shares(num_subjects: int, split: str, counts: dict[st
         assert assigned != assign_splits(subjects, split, 1)
 
 
-def build_fake_samples(num_samples: int, seed: int) -> Iterator[CorpusSample]:
+def build_fake_samples(num_samples: int, seed: int, real_share: float = 0) -> Iterator[CorpusSample]:
     generator = np.random.default_rng(seed)
     for idx in range(num_samples):
         series = generator.normal(size=5).astype(np.float32)
-        yield CorpusSample(f"x{idx}", "Which?", ("a", "b"), (series,), ("s",), "uV", "because", "a")
+        yield CorpusSample(f"x{idx}", "Which?", ("a", "b"), (series,), ("s",), "uV", f"{real_share}", "a")
 
 
 @pytest.fixture
@@ -234,6 +234,12 @@ def test_a_corpus_has_three_independent_splits_for_any_number_of_workers(tmp_pat
     assert len({sample.sample_id for sample in everything}) == 520
     assert len({sample.series[0].tobytes() for sample in everything}) == 520
     assert samples["train"][449].sample_id == "mcq_train_000449"
+
+
+@pytest.mark.usefixtures("_fake_corpora")
+def test_an_option_of_the_builder_reaches_it(tmp_path: Path) -> None:
+    assert main(["captions", "--out", str(tmp_path), "num_val=2", "real_share=0.5"]) == 0
+    assert [sample.rationale for sample in read_corpus(tmp_path, "val")] == ["0.5", "0.5"]
 
 
 @pytest.mark.usefixtures("_fake_corpora", "_short_nights")
@@ -265,6 +271,8 @@ def test_the_command_prepares_each_cohort(cohort: str, option: str, files: list[
         (["sim_human", "--workers", "0"], "--workers 0"),
         (["sleep_edf"], "give raw_dir=DIR"),
         (["mcq", "num_val=-1"], "wanted 0 or more"),
+        (["mcq", "real_share=2"], "wanted a share"),
+        (["ecg_cot", "real_share=0"], "unknown option 'real_share'"),
     ],
 )
 def test_a_mistake_in_the_call_is_one_line_and_code_2(
