@@ -12,10 +12,10 @@ import numpy as np
 
 from data_prep.corpora_series import NamedSeries, draw_oscillation, draw_real, draw_simulated
 from tslm.data.corpora import CorpusSample
+from tslm.signals import series_words as words
 from tslm.signals.evidence import BANDS_HZ, measure_evidence
-from tslm.signals.series_facts import SeriesFacts, measure_parts, measure_series
+from tslm.signals.series_facts import SeriesFacts, measure_series
 
-_QUARTERS = ("first quarter", "second quarter", "third quarter", "last quarter")
 _TRIES = 12
 _PERIOD_FACTORS = (0.3, 0.55, 1.6, 2.6)  # none is a multiple or a whole fraction of the true period
 
@@ -100,78 +100,14 @@ def _render(
     )
 
 
-def _trend(measured: Measured) -> str | None:
-    facts = measured.facts
-    if facts.trend_share >= 0.4:
-        return "rising" if facts.trend_change > 0 else "falling"
-    return "no clear trend" if facts.trend_share < 0.05 else None
-
-
-def _cycle(measured: Measured) -> str | None:
-    facts = measured.facts
-    if facts.period_strength >= 0.6 and 0 < facts.period_samples <= 300:
-        return "yes"
-    return "no" if facts.period_strength < 0.2 else None
-
-
-def _period(measured: Measured) -> str | None:
-    facts = measured.facts
-    if facts.period_strength < 0.6 or not 20 <= facts.period_samples <= 300:
-        return None
-    return f"about {facts.period_samples} samples"
-
-
 def _period_answers(answer: str, rng: np.random.Generator) -> list[str]:
     period = int(answer.split()[1])
     wrong = rng.choice(_PERIOD_FACTORS, size=3, replace=False)
     return [answer, *(f"about {round(period * factor)} samples" for factor in wrong)]
 
 
-def _shift(measured: Measured) -> str | None:
-    facts = measured.facts
-    if facts.shift_share >= 0.5 and abs(facts.shift_step) >= 2.5:
-        if facts.shift_share < facts.trend_share + 0.1 or facts.shift_step * facts.shift_change < 0:
-            return None
-        return "jumps up" if facts.shift_change > 0 else "jumps down"
-    return "no jump" if facts.shift_share < 0.15 else None
-
-
 def _spike_count(measured: Measured) -> str | None:
     return ("none", "one", "two", "three", "four or more")[min(measured.facts.num_spikes, 4)]
-
-
-def _spike_place(measured: Measured) -> str | None:
-    series, facts = measured.series, measured.facts
-    if not 1 <= facts.num_spikes <= 4:
-        return None
-    return _QUARTERS[4 * facts.largest_spike_idx // len(series.values_L)]
-
-
-def _spread(measured: Measured) -> str | None:
-    ratio = measured.facts.spread_ratio
-    if 0.9 <= ratio <= 1.1:
-        return "about the same"
-    return "second half" if ratio >= 1.6 else "first half" if ratio <= 1 / 1.6 else None
-
-
-def _highest(measured: Measured) -> str | None:
-    """Quarter with the highest mean, asked only when it leads by a fifth of the series' deviation."""
-    series, facts = measured.series, measured.facts
-    means, _ = measure_parts(series.values_L, 4)
-    ordered = np.sort(means)
-    return _QUARTERS[int(means.argmax())] if ordered[-1] - ordered[-2] >= 0.2 * facts.std else None
-
-
-def _lowest(measured: Measured) -> str | None:
-    series, facts = measured.series, measured.facts
-    means, _ = measure_parts(series.values_L, 4)
-    ordered = np.sort(means)
-    return _QUARTERS[int(means.argmin())] if ordered[1] - ordered[0] >= 0.2 * facts.std else None
-
-
-def _smooth(measured: Measured) -> str | None:
-    smoothness = measured.facts.smoothness
-    return "smooth" if smoothness >= 0.97 else "noisy" if smoothness <= 0.6 else None
 
 
 def _rhythm(measured: Measured) -> str | None:
@@ -181,36 +117,30 @@ def _rhythm(measured: Measured) -> str | None:
     return shares[0][1] if shares[0][0] >= 1.5 * shares[1][0] else None
 
 
-def _burst(measured: Measured) -> str | None:
-    _, stds = measure_parts(measured.series.values_L, 4)
-    ordered = np.sort(stds)
-    return _QUARTERS[int(stds.argmax())] if ordered[-1] >= 1.25 * ordered[-2] else None
-
-
 FAMILIES: tuple[QuestionFamily, ...] = (
     QuestionFamily(
         "trend",
         ("What is the overall trend?", "Which way does the series go over its whole length?"),
         ("rising", "falling", "no clear trend"),
-        _trend,
+        lambda measured: words.trend_word(measured.facts),
     ),
     QuestionFamily(
         "cycle",
         ("Does a pattern repeat at a fixed interval?", "Is there a regular cycle?"),
         ("yes", "no"),
-        _cycle,
+        lambda measured: words.cycle_word(measured.facts),
     ),
     QuestionFamily(
         "period",
         ("How long is one cycle of the repeating pattern?", "After how many samples does the pattern repeat?"),
         (),
-        _period,
+        lambda measured: words.period_word(measured.facts),
     ),
     QuestionFamily(
         "shift",
         ("Does the mean level jump at some point?", "Is there a sudden change of level?"),
         ("jumps up", "jumps down", "no jump"),
-        _shift,
+        lambda measured: words.shift_word(measured.facts),
     ),
     QuestionFamily(
         "spike_count",
@@ -218,21 +148,46 @@ FAMILIES: tuple[QuestionFamily, ...] = (
         ("none", "one", "two", "three", "four or more"),
         _spike_count,
     ),
-    QuestionFamily("spike_place", ("Where is the largest isolated spike?",), _QUARTERS, _spike_place),
+    QuestionFamily(
+        "spike_place",
+        ("Where is the largest isolated spike?",),
+        words.QUARTERS,
+        lambda measured: words.spike_place_word(measured.facts, len(measured.series.values_L)),
+    ),
     QuestionFamily(
         "spread",
         ("In which half does the series change more from sample to sample?", "Which half is more volatile?"),
         ("first half", "second half", "about the same"),
-        _spread,
+        lambda measured: words.spread_word(measured.facts),
     ),
-    QuestionFamily("highest", ("Which quarter has the highest mean?",), _QUARTERS, _highest),
-    QuestionFamily("lowest", ("Which quarter has the lowest mean?",), _QUARTERS, _lowest),
-    QuestionFamily("smooth", ("Is the series smooth or noisy?",), ("smooth", "noisy"), _smooth),
+    QuestionFamily(
+        "highest",
+        ("Which quarter has the highest mean?",),
+        words.QUARTERS,
+        lambda measured: words.highest_quarter(measured.series.values_L),
+    ),
+    QuestionFamily(
+        "lowest",
+        ("Which quarter has the lowest mean?",),
+        words.QUARTERS,
+        lambda measured: words.lowest_quarter(measured.series.values_L),
+    ),
+    QuestionFamily(
+        "smooth",
+        ("Is the series smooth or noisy?",),
+        ("smooth", "noisy"),
+        lambda measured: words.smoothness_word(measured.facts),
+    ),
     QuestionFamily(
         "rhythm",
         ("Which EEG band holds the most power?", "Which rhythm dominates this signal?"),
         tuple(BANDS_HZ),
         _rhythm,
     ),
-    QuestionFamily("burst", ("Which quarter has the largest oscillations?",), _QUARTERS, _burst),
+    QuestionFamily(
+        "burst",
+        ("Which quarter has the largest oscillations?",),
+        words.QUARTERS,
+        lambda measured: words.strongest_quarter(measured.series.values_L),
+    ),
 )

@@ -81,11 +81,12 @@ def find_spikes(values_L: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(indices, heights) of lone samples beyond 6 robust deviations from the running median of 11.
 
     The deviation is 1.4826 x the median absolute difference from that median (Hampel's identifier),
-    at least a tenth of the standard deviation; samples within 10 of a larger spike belong to it.
+    at least a tenth of the standard deviation. A spike is at most 3 samples wide at half its height;
+    samples within 10 of a larger one belong to it.
     """
     residual_L = np.abs(values_L - scipy.ndimage.median_filter(values_L, 11, mode="nearest"))
     bar = max(SPIKE_DEVIATIONS * 1.4826 * float(np.median(residual_L)), 0.1 * float(values_L.std()), 1e-12)
-    spikes, found = scipy.signal.find_peaks(np.pad(residual_L, 1), height=bar, distance=10)
+    spikes, found = scipy.signal.find_peaks(np.pad(residual_L, 1), height=bar, distance=10, width=(None, 3))
     return spikes - 1, found["peak_heights"]
 
 
