@@ -1,4 +1,4 @@
-"""Let a checkpoint answer for every epoch of a prepared cohort (or every sample of a corpus).
+r"""Let a checkpoint answer for every epoch of a prepared cohort (or every sample of a corpus).
 
 Example:
     python -m evaluation.generate --checkpoint results/smollm2-135m/soft_prompt/stage4_sleep_cot/checkpoints/best \\

@@ -97,7 +97,7 @@ def merge_classifier(rows: Sequence[PredictionRow], classifier_rows: Sequence[Pr
                 f"{row['sample_id']}: the classifier's options are {other['options']}, not {row['options']}"
             )
         merged.append(row | {"classifier_probabilities": other["classifier_probabilities"]})
-    return merged  # type: ignore[return-value]
+    return merged
 
 
 def parse_predictions(rows: Sequence[PredictionRow]) -> list[str | None]:
