@@ -122,7 +122,8 @@ def _explain_early(record: EcgRecord, answer: str) -> str:
     facts = record.facts
     median_s = float(np.median(facts.rr_s))
     far = "far" if answer == "yes" else "not far"
-    return f"{_beats(record)} The median RR interval is {median_s:.2f} s, the shortest {facts.rr_s.min():.2f} s, {far} below."
+    intervals = f"The median RR interval is {median_s:.2f} s, the shortest {facts.rr_s.min():.2f} s"
+    return f"{_beats(record)} {intervals}, {far} below."
 
 
 def _pause(record: EcgRecord) -> str | None:

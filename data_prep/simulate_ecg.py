@@ -79,7 +79,8 @@ def simulate_ecg(rhythm: Rhythm, leads: tuple[str, ...], rng: np.random.Generato
     gain_BW[:, 0] = rhythm.has_p_mask[kept]
     gain_BW[wide_mask] *= (0.0, 1.0, 1.3, 1.5, -1.2)
     waves_WL = np.einsum("bw,bwl->wl", gain_BW, waves_BWL)
-    amplitudes_CW = np.array([LEADS[lead] for lead in leads]) * rng.uniform(0.7, 1.3, size=(len(leads), 5))
+    amplitudes_CW = np.array([LEADS[lead] for lead in leads]) * rng.uniform(0.8, 1.2, size=(len(leads), 5))
+    amplitudes_CW *= rng.uniform(0.5, 1.5, size=(len(leads), 1))
     wander_L = rng.uniform(0, 0.1) * np.sin(2 * np.pi * (rng.uniform(0.15, 0.4) * time_s + rng.random()))
     noise_CL = rng.uniform(0.005, 0.03) * rng.normal(size=(len(leads), len(time_s)))
     return (amplitudes_CW @ waves_WL + wander_L + noise_CL).astype(np.float32)
