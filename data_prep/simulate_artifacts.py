@@ -26,7 +26,7 @@ def add_artifacts(rng: np.random.Generator, signal_N: np.ndarray, timeline: Time
     phasic_F = draw_wander(rng, open_F.size, 1, 12)[:, 0] > rng.normal(0.6, 0.3)
     rem_rate_F = 14 * rng.lognormal(0, 0.4) * (phasic_F + 0.05) * weights_FS[:, STATE_REM]
     _add_saccades(rng, signal_N, rem_rate_F, 22 * rng.lognormal(0, 0.3))
-    _add_slow_eye_movements(rng, signal_N, 2 * rng.lognormal(0, 0.4) * (weights_FS[:, STATE_N1] + 0.5 * closed_F))
+    _add_slow_eye_movements(rng, signal_N, 2.5 * rng.lognormal(0, 0.4) * (weights_FS[:, STATE_N1] + 0.5 * closed_F))
     _add_muscle(rng, signal_N, rng.lognormal(0, 0.5) * (wake_F + 0.06 * (1 - wake_F)))
     _add_movements(rng, signal_N, 0.25 * rng.lognormal(0, 0.5) * (wake_F + 0.05 * (1 - wake_F)))
 

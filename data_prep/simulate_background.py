@@ -26,7 +26,7 @@ EYES_OPEN, EYES_CLOSED, STATE_N1, STATE_N2, STATE_N3, STATE_REM = range(6)
 _STATE_OF_STAGE = {WAKE: EYES_OPEN, N1: STATE_N1, N2: STATE_N2, N3: STATE_N3, REM: STATE_REM}
 
 # ln S = c - a ln(f + k) of each state, f in Hz, S in microvolt^2 / Hz.
-_SPECTRA = ((4.1, 1.5, 0.5), (3.4, 1.35, 0.5), (3.1, 1.5, 0.5), (5.2, 2.1, 1.1), (6.6, 2.5, 1.2), (3.4, 1.55, 0.5))
+_SPECTRA = ((4.1, 1.55, 0.5), (3.4, 1.4, 0.5), (3.05, 1.42, 0.5), (5.0, 2.0, 1.1), (6.3, 2.4, 1.2), (3.4, 1.55, 0.5))
 _HIGH_PASS_HZ = 0.22
 _KNOTS_HZ = np.geomspace(0.5, 40, 6)
 _NEIGHBOURS = ((75, 0.2), (300, 0.3))  # frames on either side, weight
@@ -36,13 +36,13 @@ _SLOW_SD, _FAST_SD = 0.3, 0.35  # ln power at each knot that comes and goes over
 # Moments of another state inside a stage: (inside, becomes, a minute, shortest and longest in frames).
 _INTRUSIONS = (
     (STATE_N1, EYES_CLOSED, 1.0, 2, 5),
-    (STATE_N1, STATE_N2, 0.3, 2, 4),
+    (STATE_N1, STATE_N2, 0.1, 2, 4),
     (STATE_N2, EYES_CLOSED, 0.2, 2, 5),
     (STATE_N2, STATE_N1, 0.15, 2, 5),
     (STATE_N2, STATE_N3, 0.2, 2, 5),
     (STATE_N3, STATE_N2, 0.3, 2, 6),
-    (STATE_REM, EYES_CLOSED, 0.25, 2, 4),
-    (STATE_REM, STATE_N1, 0.2, 2, 5),
+    (STATE_REM, EYES_CLOSED, 0.15, 2, 4),
+    (STATE_REM, STATE_N1, 0.1, 2, 5),
     (EYES_CLOSED, STATE_N1, 0.3, 2, 5),
 )
 
@@ -88,7 +88,7 @@ def draw_background(rng: np.random.Generator, timeline: Timeline) -> np.ndarray:
     slow_F, fast_F = draw_wander(rng, num_frames, 2, 40).T
     components = [
         ((weights_FS[:, EYES_CLOSED] + 0.15 * weights_FS[:, EYES_OPEN]) * (alpha + 0.3 * fast_F), _bump(alpha_hz, 1.1)),
-        ((0.35 * n1_F + 0.25 * rem_F + 0.15 * n2_F) * alpha, _bump(alpha_hz - 1, 1.3)),
+        ((0.4 * n1_F + 0.15 * rem_F + 0.15 * n2_F) * alpha, _bump(alpha_hz - 1, 1.3)),
         ((n1_F + rem_F) * theta, _bump(theta_hz, 1.3)),
         ((n2_F + 0.5 * n3_F) * sigma, _bump(sigma_hz, 1.2)),
         (n3_F * 0.9, _bump(0.9, 0.5)),

@@ -114,7 +114,7 @@ def _add_slow_waves(rng: np.random.Generator, signal_N: np.ndarray, timeline: Ti
 
 def _add_vertex_waves(rng: np.random.Generator, signal_N: np.ndarray, timeline: Timeline) -> None:
     weights_FS = timeline.weights_FS
-    rate = 1.5 * rng.lognormal(0, 0.5)
+    rate = 2.0 * rng.lognormal(0, 0.5)
     onsets = draw_onsets(rng, rate * (weights_FS[:, STATE_N1] + 0.15 * weights_FS[:, STATE_N2]))
     t = seconds(0.8)
     width_s = rng.uniform(0.035, 0.06, (onsets.size, 1))

@@ -46,19 +46,23 @@ def simulate_human_night(seed: int, subject_idx: int) -> RawRecording:
     """
     if seed < 0 or subject_idx < 0:
         raise ValueError(f"seed and subject_idx must not be negative, got {seed} and {subject_idx}")
-    rng = np.random.default_rng(np.random.SeedSequence((seed, subject_idx)))
+    # One stream a part: a change in one part leaves the others' draws as they were.
+    streams = np.random.SeedSequence((seed, subject_idx)).spawn(8)
+    rng, night_rng, course_rng, noise_rng, event_rng, artifact_rng, target_rng, vary_rng = map(
+        np.random.default_rng, streams
+    )
     is_calibrated, is_varied = rng.random() < CALIBRATED_SHARE, rng.random() < VARIED_SHARE
     age = int(np.clip(rng.normal(32, 9), 18, 65))
     n3_factor = rng.lognormal(0, 0.4) * np.exp(-0.01 * (age - 30))
-    stage_E = simulate_hypnogram(rng, n3_factor)
-    timeline = draw_timeline(rng, stage_E)
-    signal_N = draw_background(rng, timeline)
-    add_sleep_events(rng, signal_N, timeline, _CALIBRATED_SLOW_WAVES if is_calibrated else _SLOW_WAVES)
-    add_artifacts(rng, signal_N, timeline)
+    stage_E = simulate_hypnogram(night_rng, n3_factor)
+    timeline = draw_timeline(course_rng, stage_E)
+    signal_N = draw_background(noise_rng, timeline)
+    add_sleep_events(event_rng, signal_N, timeline, _CALIBRATED_SLOW_WAVES if is_calibrated else _SLOW_WAVES)
+    add_artifacts(artifact_rng, signal_N, timeline)
     if is_calibrated:
-        signal_N = impose_targets(signal_N, draw_targets(rng, stage_E, measure_features(signal_N)))
+        signal_N = impose_targets(signal_N, draw_targets(target_rng, stage_E, measure_features(signal_N)))
     if is_varied:
-        signal_N = _vary(rng, signal_N, timeline)
+        signal_N = _vary(vary_rng, signal_N, timeline)
     signal_N = np.clip(signal_N * np.float32(rng.lognormal(0, 0.1)), -_CLIP_UV, _CLIP_UV)
     return RawRecording(
         recording=f"SIM{subject_idx:04d}",
