@@ -25,13 +25,17 @@ class Closing:
     wordings: tuple[str, ...]
 
 
-def write_rationales(evidence: Mapping[str, np.ndarray], sleep_stages: Sequence[SleepStage], seed: int) -> list[str]:
+def write_rationales(
+    evidence: Mapping[str, np.ndarray], sleep_stages: Sequence[SleepStage], seed: int, species: str = "human"
+) -> list[str]:
     """One rationale an epoch, empty where the label cannot be an answer (unscored).
 
     Args:
         evidence: columns of `tslm.signals.evidence.measure_evidence`, one value an epoch.
         sleep_stages: the expert's label of each epoch.
         seed: choice among wordings; the same seed gives the same text for an epoch's position.
+        species: other than "human", nothing is said of spindles, K-complexes, alpha and eye movements,
+            whose definitions are those of the human scalp EEG.
 
     Raises:
         ValueError: evidence and labels differ in length.
@@ -40,18 +44,21 @@ def write_rationales(evidence: Mapping[str, np.ndarray], sleep_stages: Sequence[
     if num_epochs != len(sleep_stages):
         raise ValueError(f"evidence of {num_epochs} epochs but {len(sleep_stages)} labels; pass one label an epoch")
     return [
-        _write_rationale(words.epoch_facts(evidence, idx), stage, np.random.default_rng((seed, idx)))
+        _write_rationale(
+            words.epoch_facts(evidence, idx), stage, np.random.default_rng((seed, idx)), species == "human"
+        )
         if stage in ANSWER_NAMES
         else ""
         for idx, stage in enumerate(sleep_stages)
     ]
 
 
-def _write_rationale(facts: Facts, sleep_stage: SleepStage, rng: np.random.Generator) -> str:
-    closing = next(row for row in _CLOSINGS[sleep_stage] if row.holds(facts))
+def _write_rationale(facts: Facts, sleep_stage: SleepStage, rng: np.random.Generator, is_human: bool) -> str:
+    closings = _CLOSINGS if is_human else _CLOSINGS | _RODENT_CLOSINGS
+    closing = next(row for row in closings[sleep_stage] if row.holds(facts))
     sentences = (
         f"{_amplitude(facts, rng)}; {_bands(facts, rng)}",
-        ", ".join(_waveforms(facts)),
+        ", ".join(_waveforms(facts) if is_human else _slow_waves(facts) + _disturbances(facts)),
         closing.wordings[rng.integers(len(closing.wordings))].format(
             spindles="a spindle" if facts["spindle_count"] == 1 else "spindles",
             k_complexes="a K-complex" if facts["k_complex_count"] == 1 else "K-complexes",
@@ -77,20 +84,29 @@ def _bands(facts: Facts, rng: np.random.Generator) -> str:
 
 def _waveforms(facts: Facts) -> list[str]:
     spindles, k_complexes = int(facts["spindle_count"]), int(facts["k_complex_count"])
-    slow, alpha = facts["slow_wave_fraction"], facts["alpha_fraction"]
-    clauses = [
+    figures = [
         *([_counted(spindles, "spindle")] if spindles else []),
         *([_counted(k_complexes, "K-complex", "K-complexes")] if k_complexes else []),
-    ] or ["no spindles or K-complexes"]
-    clauses.append(f"slow waves in {round(100 * slow)}%" if slow >= words.SLOW_WAVES_SOME else "few slow waves")
-    if alpha >= words.ALPHA_SOME:
-        clauses.append("alpha over half the time" if alpha > words.ALPHA_MOST else "alpha at times")
-    clauses.append(_counted(int(facts["eye_movement_count"]), "eye movement"))
-    if facts["high_frequency_ratio"] >= words.MUSCLE_RATIO:
-        clauses.append("muscle activity")
-    if facts["artefact_fraction"] >= words.ARTEFACT_SOME:
-        clauses.append("flat or clipped parts")
-    return clauses
+    ]
+    alpha = facts["alpha_fraction"]
+    rhythm = (
+        []
+        if alpha < words.ALPHA_SOME
+        else ["alpha at times" if alpha <= words.ALPHA_MOST else "alpha over half the time"]
+    )
+    eyes = _counted(int(facts["eye_movement_count"]), "eye movement")
+    return [*(figures or ["no spindles or K-complexes"]), *_slow_waves(facts), *rhythm, eyes, *_disturbances(facts)]
+
+
+def _slow_waves(facts: Facts) -> list[str]:
+    share = facts["slow_wave_fraction"]
+    return [f"slow waves in {round(100 * share)}%" if share >= words.SLOW_WAVES_SOME else "few slow waves"]
+
+
+def _disturbances(facts: Facts) -> list[str]:
+    muscle = ["muscle activity"] if facts["high_frequency_ratio"] >= words.MUSCLE_RATIO else []
+    artefacts = ["flat or clipped parts"] if facts["artefact_fraction"] >= words.ARTEFACT_SOME else []
+    return muscle + artefacts
 
 
 def _counted(count: int, singular: str, plural: str = "") -> str:
@@ -221,5 +237,29 @@ _CLOSINGS: dict[SleepStage, tuple[Closing, ...]] = {
         ),
         Closing(_has_fast_activity, ("fast activity covers the rhythm", "the rhythm is covered by fast activity")),
         Closing(_always, ("doubt remains, as no part is flat or clipped for long",)),
+    ),
+}
+
+# Without muscle or eye channels: theta leads in REM sleep, delta in NREM, neither rule alone in wake.
+_RODENT_CLOSINGS: dict[SleepStage, tuple[Closing, ...]] = {
+    SleepStage.WAKE: (
+        _AGAINST_SLOW,
+        Closing(
+            _has_fast_activity,
+            ("fast activity with slow waves under a fifth fits", "slow waves under a fifth and fast activity fit"),
+        ),
+        _against(_leads("delta"), "delta leads"),
+        Closing(_always, ("delta does not lead, which fits",)),
+    ),
+    SleepStage.NREM: (
+        Closing(_many_slow_waves, ("slow waves past a fifth decide", "slow waves pass a fifth, which decides")),
+        Closing(_leads("delta"), ("leading delta decides", "delta in the lead decides")),
+        Closing(_always, ("doubt remains, as delta does not lead",)),
+    ),
+    SleepStage.REM: (
+        _AGAINST_SLOW,
+        Closing(_leads("theta"), ("leading theta decides", "theta in the lead decides")),
+        Closing(_has_theta, ("theta with slow waves under a fifth fits",)),
+        Closing(_always, ("doubt remains without much theta",)),
     ),
 }

@@ -23,7 +23,7 @@ corpus = pytest.mark.parametrize("name", BUILDERS)
 
 @pytest.fixture(scope="module")
 def samples():
-    return {name: list(build(num, 11)) for (name, build), num in zip(BUILDERS.items(), (150, 120, 80), strict=True)}
+    return {name: list(build(num, 11)) for (name, build), num in zip(BUILDERS.items(), (110, 80, 70), strict=True)}
 
 
 def _family(sample) -> str:

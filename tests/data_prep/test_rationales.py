@@ -138,6 +138,12 @@ def test_a_seed_gives_the_same_texts_again_and_another_gives_others(rationales, 
     assert write_rationales(evidence, sleep_stages, seed=4) != rationales
 
 
+def test_rodent_texts_say_nothing_that_only_human_scalp_eeg_defines(evidence):
+    for stage in (SleepStage.WAKE, SleepStage.NREM, SleepStage.REM):
+        for text in write_rationales(evidence, [stage] * NUM_EPOCHS, seed=3, species="mouse"):
+            assert not re.search("spindle|k-complex|eye|alpha (at|over)", text.lower())
+
+
 def test_labels_of_another_length_are_refused(evidence):
     with pytest.raises(ValueError, match="600 epochs but 1 labels"):
         write_rationales(evidence, [SleepStage.WAKE], seed=0)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.fft
-from scipy.ndimage import uniform_filter1d
+from scipy.ndimage import maximum_filter1d, uniform_filter1d
 
 # Pass bands in Hz; the edges fall off as raised cosines over the second figure.
 _FILTERS: dict[str, tuple[float, float, float, float]] = {
@@ -77,17 +77,15 @@ def count_k_complexes(waves: SlowWaves, slow_EL: np.ndarray, fs_hz: float) -> np
     """(num_epochs,) K-complexes: a negative wave, then a positive one, alone and clear of the background.
 
     AASM 2007: at least 0.5 s, stands out. Here: a negative-first slow wave, the trough no smaller
-    than half the crest, no slow wave within 1 s on either side other than its own halves, and 3
-    times the epoch's typical slow amplitude (1.48 x median of |x|).
+    than half the crest, deeper than 3 times the epoch's typical slow amplitude (1.48 x median of
+    |x|), and nothing beyond 0.6 of it in the second before and the second after the wave.
     """
     num_epochs, num_samples = slow_EL.shape
     typical_uv = 1.4826 * np.median(np.abs(slow_EL), axis=1)
     epoch_idx = waves.start_samples // max(num_samples, 1)
-    gap = round(fs_hz)
-    alone = _clear_of_neighbours(waves, epoch_idx, gap)
     kept = (
         waves.negative_first_mask
-        & alone
+        & (_loudest_around(waves, slow_EL, round(fs_hz)) <= -0.6 * waves.trough_uv)
         & (-waves.trough_uv >= 0.5 * waves.crest_uv)
         & (-waves.trough_uv >= 3.0 * typical_uv[epoch_idx])
     )
@@ -168,18 +166,16 @@ def _covered(starts: np.ndarray, stops: np.ndarray, num_samples: int) -> np.ndar
     return np.cumsum(edges[:-1]) > 0
 
 
-def _clear_of_neighbours(waves: SlowWaves, epoch_idx: np.ndarray, gap: int) -> np.ndarray:
-    """Which waves have no other wave within `gap` samples, the overlapping pairs next to them aside."""
-    starts, stops = waves.start_samples, waves.stop_samples
-    clear = np.ones(len(starts), dtype=bool)
-    for step in (1, 2, 3):
-        if len(starts) <= step:
-            break
-        apart = starts[step:] - stops[:-step]
-        close = (epoch_idx[step:] == epoch_idx[:-step]) & (apart >= 0) & (apart < gap)
-        clear[:-step] &= ~close
-        clear[step:] &= ~close
-    return clear
+def _loudest_around(waves: SlowWaves, slow_EL: np.ndarray, reach: int) -> np.ndarray:
+    """(num_waves,) largest |x| within `reach` samples before and after each wave, inside its epoch."""
+    num_epochs, num_samples = slow_EL.shape
+    padded_EL = np.zeros((num_epochs, num_samples + 2 * reach), dtype=np.float32)
+    padded_EL[:, reach : reach + num_samples] = np.abs(slow_EL)
+    # [i] = largest of the `reach` samples that end before padded sample i + reach
+    window_EL = maximum_filter1d(padded_EL, reach, axis=1, origin=-(reach // 2))
+    epoch_idx = waves.start_samples // max(num_samples, 1)
+    start, stop = waves.start_samples - epoch_idx * num_samples, waves.stop_samples - epoch_idx * num_samples
+    return np.maximum(window_EL[epoch_idx, start], window_EL[epoch_idx, stop + reach])
 
 
 def _count_runs(extent_EL: np.ndarray, core_EL: np.ndarray, fs_hz: float) -> np.ndarray:
