@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException, ValidationError
 
@@ -204,10 +205,12 @@ def compose_config(
     try:
         with initialize_config_dir(str(preset_dir), version_base="1.3"):
             composed = compose(preset_name, overrides=[*search, *groups])
-    except HydraException as error:
-        raise ValueError(f"cannot read the configuration: {_one_line(error)}") from error
+    except (HydraException, yaml.YAMLError) as error:
+        raise ValueError(f"cannot read the configuration {preset!r}: {_one_line(error)}{_hint(error)}") from error
     OmegaConf.set_struct(composed, False)
     per_stage = composed.pop("per_stage", {})
+    for name in per_stage:
+        _known("stage", name)
     merged = merge_config(composed, per_stage.get(stage, {}), _parse_overrides(overrides))
     return _name_custom_llm(merged)
 
@@ -223,7 +226,8 @@ def merge_config(*layers: Any) -> RunConfig:
     except ConfigKeyError as error:
         raise ValueError(_unknown_key(error.full_key or str(error.key))) from error
     except (ValidationError, OmegaConfBaseException) as error:
-        raise ValueError(f"bad value for {getattr(error, 'full_key', '')}: {str(error).splitlines()[0]}") from error
+        key = f" for {error.full_key}" if getattr(error, "full_key", None) else ""
+        raise ValueError(f"bad value{key}: {str(error).splitlines()[0]}") from error
     assert isinstance(config, RunConfig)
     return config
 
@@ -232,7 +236,11 @@ def load_config(path: Path) -> RunConfig:
     """Read a saved config; ValueError for keys this version does not know."""
     if not path.is_file():
         raise FileNotFoundError(f"no config at {path}; a checkpoint folder holds one named {CONFIG_FILE}")
-    return merge_config(OmegaConf.load(path))
+    try:
+        loaded = OmegaConf.load(path)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is damaged: {_one_line(error)}") from error
+    return merge_config(loaded)
 
 
 def save_config(config: RunConfig, path: Path) -> None:
@@ -278,8 +286,11 @@ def _parse_overrides(overrides: Sequence[str]) -> DictConfig:
         key = override.key_or_group
         if key in GROUPS:
             raise ValueError(f"{key}= chooses a YAML group; use --{'stages' if key == 'stage' else key} instead")
-        if override.is_add() or override.is_delete() or override.is_sweep_override():
+        if not key or override.is_add() or override.is_delete() or override.is_sweep_override():
             raise ValueError(f"{override.input_line!r}: only plain key=value is understood here")
+        inside = [name for name in valid_keys() if name.startswith(f"{key}.")]
+        if inside:
+            raise ValueError(f"{key} is a group of settings; set one of them: {', '.join(inside)}")
         OmegaConf.update(values, key, override.value(), force_add=True)
     return values
 
@@ -313,6 +324,10 @@ def _unknown_key(key: str) -> str:
     nearest = difflib.get_close_matches(key, valid, n=1, cutoff=0.0)
     same_leaf = [name for name in valid if name.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]]
     return f"unknown key {key!r}; the nearest valid one is {(same_leaf or nearest)[0]!r}"
+
+
+def _hint(error: Exception) -> str:
+    return "; begin the file with `defaults: [config, _self_]`" if "defaults list" in str(error) else ""
 
 
 def _one_line(error: Exception) -> str:

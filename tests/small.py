@@ -1,0 +1,151 @@
+"""Small recordings, corpora and configurations that tests build in code."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from tslm.config import (
+    ContextConfig,
+    EncoderConfig,
+    LLMConfig,
+    LoRAConfig,
+    ModelConfig,
+    OptimConfig,
+    RunConfig,
+    StageConfig,
+    TrainConfig,
+)
+from tslm.data.collate import Collator
+from tslm.data.corpora import CorpusSample, write_corpus
+from tslm.data.dataset import SleepDataset
+from tslm.data.recordings import Recording, write_participants, write_recording
+from tslm.labels import SleepStage
+from tslm.models import build_model, build_tokenizer
+from tslm.training.checkpoint import set_trained_parts
+
+CHANNEL = "EEG Fpz-Cz"
+EPOCH_SAMPLES = 600
+AASM = (SleepStage.WAKE, SleepStage.N1, SleepStage.N2, SleepStage.N3, SleepStage.REM)
+CYCLES_PER_SAMPLE = dict(zip(AASM, (0.30, 0.20, 0.12, 0.03, 0.07), strict=True))
+
+
+def small_recording(
+    name: str = "night1",
+    num_epochs: int = 10,
+    seed: int = 0,
+    sleep_stages: Sequence[SleepStage] | None = None,
+    onset_s: np.ndarray | None = None,
+    subject: str = "",
+) -> Recording:
+    """Epochs of 30 s at 20 Hz: a rhythm that tells the stage, and noise."""
+    rng = np.random.default_rng(seed)
+    stages = tuple(sleep_stages) if sleep_stages is not None else tuple(AASM[idx % 5] for idx in range(num_epochs))
+    time = np.arange(EPOCH_SAMPLES)
+    epochs_EL = np.stack(
+        [20 * np.sin(2 * np.pi * CYCLES_PER_SAMPLE.get(stage, 0.1) * time + rng.uniform(0, 6)) for stage in stages]
+    ) + rng.normal(0, 10, (len(stages), EPOCH_SAMPLES))
+    return Recording(
+        recording=name,
+        subject=subject or f"subject of {name}",
+        fs_hz=20.0,
+        epoch_s=30.0,
+        channels={CHANNEL: epochs_EL.astype(np.float32), "EMG": rng.normal(0, 5, epochs_EL.shape).astype(np.float32)},
+        sleep_stages=stages,
+        onset_s=30.0 * np.arange(len(stages)) if onset_s is None else onset_s,
+        columns={
+            "rationale": [f"The rhythm is that of epoch {idx}." for idx in range(len(stages))],
+            "amplitude_uv": epochs_EL.std(axis=1),
+        },
+    )
+
+
+def write_small_cohort(cohort_dir: Path, num_epochs: int = 10) -> Path:
+    """One recording a split, two in train."""
+    splits = {"night1": "train", "night2": "train", "night3": "val", "night4": "test"}
+    rows = [
+        write_recording(small_recording(name, num_epochs, seed), cohort_dir, split)
+        for seed, (name, split) in enumerate(splits.items())
+    ]
+    write_participants(rows, cohort_dir)
+    return cohort_dir
+
+
+def small_sample(idx: int, task: str = "choice", num_series: int = 1) -> CorpusSample:
+    """A question (or a caption) about a rhythm."""
+    rng = np.random.default_rng(idx)
+    options = ("(a) slow", "(b) fast")
+    rate = (0.02, 0.2)[idx % 2]
+    series = tuple(
+        (np.sin(2 * np.pi * rate * np.arange(150 + 50 * (idx % 3))) + rng.normal(0, 0.1, 150 + 50 * (idx % 3))).astype(
+            np.float32
+        )
+        for _ in range(num_series)
+    )
+    is_caption = task == "caption"
+    return CorpusSample(
+        sample_id=f"{task}:{idx}",
+        question="" if is_caption else "How fast is it?",
+        options=() if is_caption else options,
+        series=series,
+        series_names=tuple(f"Series {number}" for number in range(num_series)),
+        unit="mV",
+        rationale={"choice": "", "caption": "A regular rhythm.", "ecg": "Seen in both leads."}[task],
+        answer="" if is_caption else options[idx % 2],
+    )
+
+
+def write_small_corpus(corpus_dir: Path, task: str, num_samples: int = 6) -> Path:
+    """All three splits of one task."""
+    for number, split in enumerate(("train", "val", "test")):
+        first = 100 * number
+        samples = [small_sample(first + idx, task, 2 if task == "ecg" else 1) for idx in range(num_samples)]
+        write_corpus(samples, corpus_dir, split)
+    return corpus_dir
+
+
+def small_config(tiny_dir: Path | str = "tiny", **changes: Any) -> RunConfig:
+    """A run of the smallest parts in float32; `changes` are dotted keys with double underscores."""
+    config = RunConfig(
+        llm=LLMConfig(name="tiny", source=str(tiny_dir)),
+        model=ModelConfig(
+            encoder=EncoderConfig(d_model=16, num_layers=1, num_heads=2, d_ff=32, num_bands=8, max_patches=16),
+            context=ContextConfig(hidden_size=8, window_epochs=5),
+            lora=LoRAConfig(rank=2, alpha=4),
+        ),
+        stage=StageConfig(max_new_tokens=6, prompt_style="brief"),
+        optim=OptimConfig(),
+        train=TrainConfig(train_epochs=1, batch_size=2, eval_batch_size=4, precision="fp32", log_every_steps=1),
+    )
+    for key, value in changes.items():
+        config = _replace_at(config, key.split("__"), value)
+    return config
+
+
+def build_small_model(config: RunConfig, seed: int = 0, lora_noise: float = 0.0) -> Any:
+    """The configured model with the stage's parts trainable; `lora_noise` moves adapters off their zero start."""
+    torch.manual_seed(seed)
+    model = build_model(config)
+    set_trained_parts(model, config)
+    for name, param in model.named_parameters():
+        if "lora_B" in name and lora_noise:
+            torch.nn.init.normal_(param, std=lora_noise)
+    return model.eval()
+
+
+def sleep_dataset(config: RunConfig, **recording: Any) -> SleepDataset:
+    """Samples of one small night."""
+    return SleepDataset([small_recording(**recording)], config)
+
+
+def collate(config: RunConfig, examples: Sequence[Any], with_response: bool = True) -> Any:
+    """A batch of examples by the config's tokenizer."""
+    return Collator(config.model, build_tokenizer(config), with_response)(examples)
+
+
+def _replace_at(config: Any, path: list[str], value: Any) -> Any:
+    head, *rest = path
+    return replace(config, **{head: _replace_at(getattr(config, head), rest, value) if rest else value})
