@@ -68,7 +68,7 @@ def _course(facts: SeriesFacts, series: NamedSeries, rng: np.random.Generator) -
         _level(facts, rng),
         _shift(facts),
         _cycle(facts, rng),
-        _spikes(facts, len(values_L)),
+        "" if series.is_drawn_out else _spikes(facts, len(values_L)),
         _spread(facts),
         _extreme("highest", words.highest_quarter(values_L), rng),
         _extreme("lowest", words.lowest_quarter(values_L), rng),

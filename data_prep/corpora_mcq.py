@@ -48,7 +48,7 @@ def build_samples(num_samples: int, seed: int, real_share: float = 0.2) -> Itera
     Args:
         num_samples: how many.
         seed: the same seed gives the same samples.
-        real_share: share of real series; above 0 it needs statsmodels (extra `ecg`).
+        real_share: share of real series (none where spikes are asked for); above 0 it needs statsmodels (extra `ecg`).
 
     Raises:
         ImportError: statsmodels is missing.
@@ -79,6 +79,8 @@ def _build_sample(sample_id: str, rng: np.random.Generator, real_share: float) -
 def _draw(family: QuestionFamily, rng: np.random.Generator, real_share: float) -> NamedSeries:
     if family.name in ("rhythm", "burst"):
         return draw_oscillation(rng)
+    if family.name in ("spike_count", "spike_place"):  # interpolated series have no lone samples
+        return draw_simulated(rng)
     return draw_real(rng) if rng.random() < real_share else draw_simulated(rng)
 
 

@@ -20,6 +20,7 @@ class NamedSeries:
     name: str
     unit: str
     fs_hz: float = 0.0  # 0 where the series has no sampling rate worth naming
+    is_drawn_out: bool = False  # interpolated: then no sample stands alone and spikes mean nothing
 
 
 def draw_simulated(rng: np.random.Generator) -> NamedSeries:
@@ -75,7 +76,8 @@ def draw_real(rng: np.random.Generator) -> NamedSeries:
     start = int(rng.integers(0, len(values) - num_points + 1))
     part = values[start : start + num_points]
     stretched = np.interp(np.linspace(0, num_points - 1, NUM_SAMPLES), np.arange(num_points), part)
-    return NamedSeries(stretched.astype(np.float32), f"{name}, {num_points} points drawn out to {NUM_SAMPLES}", unit)
+    full_name = f"{name}, {num_points} points drawn out to {NUM_SAMPLES}"
+    return NamedSeries(stretched.astype(np.float32), full_name, unit, is_drawn_out=True)
 
 
 @cache

@@ -14,7 +14,7 @@ DURATION_S = 10.0
 # P, Q, R, S, T amplitudes in millivolt of a usual adult record.
 LEADS: dict[str, tuple[float, float, float, float, float]] = {
     "II": (0.12, -0.08, 1.10, -0.15, 0.30),
-    "V5": (0.08, -0.10, 1.40, -0.25, 0.35),
+    "V5": (0.08, -0.10, 1.20, -0.25, 0.35),
     "V1": (0.05, 0.00, 0.25, -1.00, -0.05),
     "I": (0.08, -0.05, 0.70, -0.10, 0.20),
     "III": (0.06, -0.05, 0.50, -0.15, 0.12),
@@ -80,7 +80,7 @@ def simulate_ecg(rhythm: Rhythm, leads: tuple[str, ...], rng: np.random.Generato
     gain_BW[wide_mask] *= (0.0, 1.0, 1.3, 1.5, -1.2)
     waves_WL = np.einsum("bw,bwl->wl", gain_BW, waves_BWL)
     amplitudes_CW = np.array([LEADS[lead] for lead in leads]) * rng.uniform(0.8, 1.2, size=(len(leads), 5))
-    amplitudes_CW *= rng.uniform(0.5, 1.5, size=(len(leads), 1))
+    amplitudes_CW *= np.exp(rng.normal(0, 0.3, size=(len(leads), 1)))
     wander_L = rng.uniform(0, 0.1) * np.sin(2 * np.pi * (rng.uniform(0.15, 0.4) * time_s + rng.random()))
     noise_CL = rng.uniform(0.005, 0.03) * rng.normal(size=(len(leads), len(time_s)))
     return (amplitudes_CW @ waves_WL + wander_L + noise_CL).astype(np.float32)

@@ -76,7 +76,7 @@ def slow_wave_share(waves: SlowWaves, shape_EL: tuple[int, ...]) -> np.ndarray:
 def count_k_complexes(waves: SlowWaves, slow_EL: np.ndarray, fs_hz: float) -> np.ndarray:
     """(num_epochs,) K-complexes: a negative wave, then a positive one, alone and clear of the background.
 
-    AASM 2007: at least 0.5 s, stands out. Here: a negative-first slow wave, the trough no smaller
+    AASM 2007: at least 0.5 s, stands out. Here: a negative-first slow wave, the negative peak no smaller
     than half the crest, deeper than 3 times the epoch's typical slow amplitude (1.48 x median of
     |x|), and nothing beyond 0.6 of it in the second before and the second after the wave.
     """
@@ -156,8 +156,8 @@ def _half_waves(flat: np.ndarray, num_samples: int) -> tuple[np.ndarray, np.ndar
     turns = np.flatnonzero(np.diff(flat > 0)) + 1
     starts = np.union1d(turns, np.arange(0, flat.size, num_samples))
     stops = np.append(starts[1:], flat.size)
-    crest, trough = np.maximum.reduceat(flat, starts), np.minimum.reduceat(flat, starts)
-    return starts, np.where(crest > -trough, crest, trough), stops
+    highest, lowest = np.maximum.reduceat(flat, starts), np.minimum.reduceat(flat, starts)
+    return starts, np.where(highest > -lowest, highest, lowest), stops
 
 
 def _covered(starts: np.ndarray, stops: np.ndarray, num_samples: int) -> np.ndarray:
