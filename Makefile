@@ -62,7 +62,7 @@ $(PREPARED)/sim_human/participants.tsv: | $(STAMP)
 	$(BIN)/python -m data_prep.prepare sim_human --out $(@D) --workers 2 num_subjects=$(NUM_SUBJECTS) seed=0
 
 $(PREPARED)/%/test.parquet: | $(STAMP)
-	$(BIN)/python -m data_prep.prepare $* --out $(@D)
+	$(BIN)/python -m data_prep.prepare $* --out $(@D) num_train=400 num_val=64 num_test=128
 
 clean:
 	rm -rf $(PREPARED) $(RUNS) build dist

@@ -53,7 +53,10 @@ def render_sleep_prompt(answers: Sequence[str], epoch_s: float = 30, style: str 
 def render_choice_prompt(question: str, options: Sequence[str]) -> Prompt:
     """Multiple choice about any series."""
     listed = "\n".join(options)
-    return Prompt(f"Question about a time series: {question}", f"\nOptions:\n{listed}\nChoose one.")
+    return Prompt(
+        f"Question about a time series: {question}",
+        f"\nOptions:\n{listed}\nChoose one and reply '{ANSWER_PREFIX}' with it.",
+    )
 
 
 def render_caption_prompt() -> Prompt:
