@@ -116,7 +116,8 @@ class NightDataset:
         self.samples = [
             (night, centre)
             for night, recording in enumerate(recordings)
-            for centre in range(step // 2, recording.num_epochs, step)
+            for centre in range(min(step // 2, recording.num_epochs // 2), recording.num_epochs, step)
+            if (_window_stage_indices(recording, self.stage_idx[night], centre, self.window_epochs) >= 0).any()
         ]
         self.class_idx = np.zeros(len(self.samples), dtype=np.int64)
 
@@ -208,19 +209,29 @@ def cut_window(
 ) -> NightWindow:
     """Epochs around `centre`; those outside the recording or beyond a gap in it are masked and zero."""
     epochs_EL = recording.channels[channel]
-    offsets_W = np.arange(window_epochs) - window_epochs // 2
-    idx_W = centre + offsets_W
-    mask_W = (idx_W >= 0) & (idx_W < recording.num_epochs)
-    inside_W = np.clip(idx_W, 0, recording.num_epochs - 1)
-    expected_s = recording.onset_s[centre] + offsets_W * recording.epoch_s
-    mask_W &= np.abs(recording.onset_s[inside_W] - expected_s) < recording.epoch_s / 2
+    inside_W, mask_W = _window_indices(recording, centre, window_epochs)
     return NightWindow(
         values_WL=np.where(mask_W[:, None], epochs_EL[inside_W], np.float32(0)),
         epoch_mask_W=mask_W,
-        stage_idx_W=np.where(mask_W, stage_idx[inside_W], IGNORE_INDEX),
+        stage_idx_W=_window_stage_indices(recording, stage_idx, centre, window_epochs),
         scored_idx=window_epochs // 2,
         scale=scale,
     )
+
+
+def _window_indices(recording: Recording, centre: int, window_epochs: int) -> tuple[np.ndarray, np.ndarray]:
+    """(W,) epochs around `centre`, clipped to the recording, and whether each is truly that neighbour."""
+    offsets_W = np.arange(window_epochs) - window_epochs // 2
+    idx_W = centre + offsets_W
+    inside_W = np.clip(idx_W, 0, recording.num_epochs - 1)
+    expected_s = recording.onset_s[centre] + offsets_W * recording.epoch_s
+    on_time_W = np.abs(recording.onset_s[inside_W] - expected_s) < recording.epoch_s / 2
+    return inside_W, (idx_W == inside_W) & on_time_W
+
+
+def _window_stage_indices(recording: Recording, stage_idx: np.ndarray, centre: int, window_epochs: int) -> np.ndarray:
+    inside_W, mask_W = _window_indices(recording, centre, window_epochs)
+    return np.where(mask_W, stage_idx[inside_W], IGNORE_INDEX)
 
 
 def _read_sleep(config: RunConfig, folder: Path, split: str) -> StageDataset:

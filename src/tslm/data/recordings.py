@@ -133,15 +133,25 @@ def write_participants(participants: Iterable[Participant], cohort_dir: Path) ->
 
 
 def read_participants(cohort_dir: Path) -> list[Participant]:
-    """Rows of participants.tsv. FileNotFoundError says which command makes the cohort."""
+    """Rows of participants.tsv; columns that are not ours are left alone.
+
+    Raises:
+        FileNotFoundError: no such file; the message is the command that makes the cohort.
+        ValueError: a column is missing, or a rate or split is none.
+    """
     path = cohort_dir / PARTICIPANTS_FILE
     if not path.is_file():
         raise FileNotFoundError(
             f"{path} is missing; make it with: python -m data_prep.prepare COHORT --out {cohort_dir}"
         )
     with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file, delimiter="\t"))
-    return [Participant(fs_hz=float(row.pop("fs_hz")), **row) for row in rows]
+        reader = csv.DictReader(file, delimiter="\t")
+        rows = list(reader)
+    names = [item.name for item in fields(Participant)]
+    missing = set(names) - set(reader.fieldnames or ())
+    if missing:
+        raise ValueError(f"{path} lacks the column(s) {', '.join(sorted(missing))}; prepare the cohort again")
+    return [_parse_participant({name: row[name] or "" for name in names}, path) for row in rows]
 
 
 def check_subject_splits(participants: Iterable[Participant]) -> None:
@@ -158,6 +168,16 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _parse_participant(row: dict[str, str], path: Path) -> Participant:
+    if row["split"] not in SPLITS:
+        raise ValueError(f"{path}: {row['recording']} has split {row['split']!r}; wanted one of: {', '.join(SPLITS)}")
+    try:
+        fs_hz = float(row["fs_hz"])
+    except ValueError as error:
+        raise ValueError(f"{path}: {row['recording']} has fs_hz {row['fs_hz']!r}; wanted a number") from error
+    return Participant(**{**row, "fs_hz": fs_hz})  # type: ignore[arg-type]
+
+
 def _to_table(recording: Recording) -> pa.Table:
     scale_uv: dict[str, float] = {}
     columns: dict[str, pa.Array] = {
@@ -168,7 +188,7 @@ def _to_table(recording: Recording) -> pa.Table:
     for name, epochs_EL in recording.channels.items():
         if not np.isfinite(epochs_EL).all():
             raise ValueError(f"channel {name!r} of {recording.recording} holds NaN or infinite values")
-        scale_uv[name] = max(float(np.abs(epochs_EL).max()), 1e-6) / _INT16_MAX
+        scale_uv[name] = float(np.abs(epochs_EL).max(initial=1e-6)) / _INT16_MAX
         steps_EL = np.rint(epochs_EL / scale_uv[name]).astype(np.int16)
         columns[name] = pa.FixedSizeListArray.from_arrays(pa.array(steps_EL.reshape(-1)), steps_EL.shape[1])
     columns.update({name: pa.array(values) for name, values in recording.columns.items()})

@@ -4,12 +4,14 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from tslm.config import LLMConfig, LoRAConfig
 from tslm.models.llm_store import fetch_llm
 
 ADAPTER_DIR = "adapter"
+LanguageModel = PreTrainedModel | PeftModel  # plain, or wrapped with adapters
 
 
 def load_llm(config: LLMConfig, dtype: torch.dtype) -> PreTrainedModel:
@@ -41,6 +43,28 @@ def attach_lora(llm: PreTrainedModel, config: LoRAConfig) -> PeftModel:
     return get_peft_model(llm, lora)
 
 
+def has_lora(llm: LanguageModel) -> bool:
+    """Whether adapters are attached."""
+    return isinstance(llm, PeftModel)
+
+
+def unwrap_lora(llm: LanguageModel) -> PreTrainedModel:
+    """The causal language model itself; attached adapters go on acting in its layers."""
+    causal_lm = llm.get_base_model() if isinstance(llm, PeftModel) else llm
+    assert isinstance(causal_lm, PreTrainedModel)
+    return causal_lm
+
+
+def save_lora(llm: LanguageModel, checkpoint_dir: Path) -> None:
+    """Write the adapters of a wrapped model as a PEFT folder; a plain model has none to write."""
+    if isinstance(llm, PeftModel):
+        llm.save_pretrained(str(checkpoint_dir / ADAPTER_DIR))
+
+
 def load_lora(llm: PreTrainedModel, checkpoint_dir: Path, is_trainable: bool) -> PeftModel:
-    """Adapters of a checkpoint, readable by peft alone as well."""
-    return PeftModel.from_pretrained(llm, checkpoint_dir / ADAPTER_DIR, is_trainable=is_trainable)
+    """Adapters of a checkpoint, readable by peft alone as well; ValueError when they are damaged."""
+    folder = checkpoint_dir / ADAPTER_DIR
+    try:
+        return PeftModel.from_pretrained(llm, folder, is_trainable=is_trainable)
+    except SafetensorError as error:
+        raise ValueError(f"{folder} is damaged: {error}; restore it or train the stage again") from error

@@ -44,9 +44,12 @@ class Classifier(nn.Module):
         return self.epoch_head(pooled_BWD).float(), self.head(state_BWC).float()
 
     def set_class_weights(self, num_epochs_K: Tensor, power: float) -> None:
-        """Weights proportional to frequency^-power with mean 1 over the epochs (power 0.5: 1/sqrt(freq))."""
-        frequency_K = num_epochs_K.double().clamp(min=1) / num_epochs_K.sum()
-        weight_K = frequency_K.pow(-power)
+        """Weights proportional to frequency^-power with mean 1 over the epochs (power 0.5: 1/sqrt(freq)).
+
+        A class without epochs weighs nothing, or label smoothing would pull towards it.
+        """
+        frequency_K = num_epochs_K.double() / num_epochs_K.sum()
+        weight_K = torch.where(frequency_K > 0, frequency_K.pow(-power), 0.0)
         self.class_weight_K.copy_(weight_K / (frequency_K * weight_K).sum())
 
     def param_groups(self, optim: OptimConfig) -> list[dict]:

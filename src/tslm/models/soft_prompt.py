@@ -9,12 +9,12 @@ from contextlib import contextmanager, nullcontext
 from typing import Self
 
 import torch
-from peft import PeftModel
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from tslm.batch import CONTEXT_SLOT, IGNORE_INDEX, SERIES_SLOT, Batch
 from tslm.config import ModelConfig, OptimConfig
+from tslm.models.backbone import LanguageModel, unwrap_lora
 from tslm.models.epoch_reader import EpochReader
 from tslm.models.interface import ModelOutput, build_param_groups
 from tslm.nn.patch_encoder import count_series_tokens
@@ -24,14 +24,14 @@ from tslm.nn.projector import Projector
 class SoftPrompt(nn.Module):
     """Encoder, projector and language model; composition only.
 
-    `llm` may be a plain causal language model or one wrapped by peft.
+    `llm` may be a plain causal language model or one with adapters.
     """
 
-    def __init__(self, config: ModelConfig, llm: PreTrainedModel | PeftModel) -> None:
+    def __init__(self, config: ModelConfig, llm: LanguageModel) -> None:
         super().__init__()
         self.llm = llm
         words = self.word_embeddings
-        d_llm, spread = words.embedding_dim, float(words.weight[: 1 << 12].float().std())
+        d_llm, spread = words.embedding_dim, _measure_spread(words)
         self.reader = EpochReader(config)
         self.projector = Projector(config.projector, config.encoder.d_model, d_llm, spread)
         self.context_projector = None
@@ -44,10 +44,8 @@ class SoftPrompt(nn.Module):
 
     @property
     def causal_lm(self) -> PreTrainedModel:
-        """The language model itself, without peft's wrapper."""
-        causal_lm = self.llm.get_base_model() if isinstance(self.llm, PeftModel) else self.llm
-        assert isinstance(causal_lm, PreTrainedModel)
-        return causal_lm
+        """The language model itself, without the wrapper of its adapters."""
+        return unwrap_lora(self.llm)
 
     @property
     def word_embeddings(self) -> nn.Embedding:
@@ -146,6 +144,13 @@ class SoftPrompt(nn.Module):
 def position_ids(attention_mask_BT: Tensor) -> Tensor:
     """Positions counted over real tokens only, so left padding shifts nothing: (B, T) int64."""
     return (attention_mask_BT.long().cumsum(dim=1) - 1).clamp(min=0)
+
+
+@torch.no_grad()
+def _measure_spread(words: nn.Embedding) -> float:
+    """Standard deviation of what the layer gives, which Gemma scales up from its weights."""
+    some_ids = torch.arange(min(words.num_embeddings, 1 << 12), device=words.weight.device)
+    return float(words(some_ids).float().std())
 
 
 def _fill(embeds_BTE: Tensor, slot_mask_BT: Tensor, tokens_RE: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ Shape letters: B nights, W epochs, N patches, D encoder width, C context width.
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from tslm.config import ContextConfig
 
@@ -32,10 +33,24 @@ class BiGRUContext(nn.Module):
         self.gru = nn.GRU(d_model, config.hidden_size, batch_first=True, bidirectional=True)
 
     def forward(self, epochs_BWD: Tensor, epoch_mask_BW: Tensor) -> Tensor:
-        """(B, W, D) -> (B, W, C); epochs outside the recording enter as zeros."""
-        inputs_BWD = self.dropout(self.norm(epochs_BWD)) * epoch_mask_BW[..., None]
+        """(B, W, D) -> (B, W, C); epochs outside the recording touch no state and have zeros."""
+        inputs_BWD = self.dropout(self.norm(epochs_BWD))
         with torch.autocast(inputs_BWD.device.type, enabled=False):
-            return self.dropout(self.gru(inputs_BWD.float())[0])
+            return self.dropout(self._run(inputs_BWD.float(), epoch_mask_BW))
+
+    def _run(self, inputs_BWD: Tensor, epoch_mask_BW: Tensor) -> Tensor:
+        if bool(epoch_mask_BW.all()):
+            return self.gru(inputs_BWD)[0]
+        order_BW = (~epoch_mask_BW).long().argsort(dim=1, stable=True)  # real epochs first, in time order
+        packed = pack_padded_sequence(
+            _reorder(inputs_BWD, order_BW), epoch_mask_BW.sum(dim=1).cpu(), batch_first=True, enforce_sorted=False
+        )
+        states_BWC, _ = pad_packed_sequence(self.gru(packed)[0], batch_first=True, total_length=inputs_BWD.shape[1])
+        return _reorder(states_BWC, order_BW.argsort(dim=1))
+
+
+def _reorder(values_BWX: Tensor, order_BW: Tensor) -> Tensor:
+    return values_BWX.gather(1, order_BW[..., None].expand(-1, -1, values_BWX.shape[2]))
 
 
 def build_context(config: ContextConfig, d_model: int) -> BiGRUContext | None:

@@ -33,7 +33,7 @@ class PatchEncoder(nn.Module):
             lengths_S: (S,) samples that are real; None when all are.
 
         Returns:
-            (S, N, D) with N = ceil(L / patch_size); tokens past a series' own end are meaningless.
+            (S, N, D) with N = ceil(L / patch_size); tokens past a series' own end are zero.
 
         Raises:
             ValueError: a series is longer than the position table.
@@ -46,7 +46,8 @@ class PatchEncoder(nn.Module):
         if lengths_S is not None and bool((lengths_S < series_SL.shape[1]).any()):
             real_S = torch.div(lengths_S + self.patch_size - 1, self.patch_size, rounding_mode="floor")
             padding_SN = torch.arange(num_patches, device=series_SL.device) >= real_S[:, None]
-        return self.layers(self.dropout(self.input_norm(patches_SND)), src_key_padding_mask=padding_SN)
+        tokens_SND = self.layers(self.dropout(self.input_norm(patches_SND)), src_key_padding_mask=padding_SN)
+        return tokens_SND if padding_SN is None else tokens_SND.masked_fill(padding_SN[..., None], 0)
 
 
 def count_patches(num_samples: int, patch_size: int) -> int:

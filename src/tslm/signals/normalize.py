@@ -31,5 +31,10 @@ def normalize_series(values: np.ndarray, normalization: str, scale: float) -> np
 
 
 def measure_scale(epochs_EL: np.ndarray) -> float:
-    """A recording's typical amplitude: the median over epochs of their standard deviation."""
-    return float(np.median(epochs_EL.std(axis=-1))) if len(epochs_EL) else 1.0
+    """A recording's typical amplitude: the median over epochs of their standard deviation.
+
+    Flat epochs (electrode off) do not count; a recording of nothing else has amplitude 1.
+    """
+    spread_E = epochs_EL.std(axis=-1, dtype=np.float64)
+    alive_E = spread_E[spread_E > _STD_FLOOR]
+    return float(np.median(alive_E)) if len(alive_E) else 1.0

@@ -12,14 +12,13 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from peft import PeftModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from tslm.config import CONFIG_FILE, ModelConfig, RunConfig, load_config, save_config
 from tslm.models import build_model
-from tslm.models.backbone import ADAPTER_DIR, attach_lora, load_lora
+from tslm.models.backbone import ADAPTER_DIR, attach_lora, has_lora, load_lora, save_lora
 
 WEIGHTS_FILE = "model.safetensors"
 STATE_FILE = "state.json"
@@ -35,8 +34,8 @@ def save_checkpoint(model: nn.Module, config: RunConfig, state: Mapping[str, Any
     save_config(config, partial / CONFIG_FILE)
     save_file(own_state(model), partial / WEIGHTS_FILE)
     llm = getattr(model, "llm", None)
-    if isinstance(llm, PeftModel):
-        llm.save_pretrained(str(partial / ADAPTER_DIR))
+    if llm is not None:
+        save_lora(llm, partial)
     (partial / STATE_FILE).write_text(json.dumps(dict(state), indent=1) + "\n", encoding="utf-8")
     old = checkpoint_dir.with_name(f"{checkpoint_dir.name}.old")
     shutil.rmtree(old, ignore_errors=True)
@@ -66,7 +65,8 @@ def load_weights(model: nn.Module, config: RunConfig, checkpoint_dir: Path, trai
     """
     saved = load_config(checkpoint_dir / CONFIG_FILE)
     same_kind = saved.model.name == config.model.name
-    _check_settings(saved.model, config.model, checkpoint_dir, same_kind)
+    has_adapter = (checkpoint_dir / ADAPTER_DIR).is_dir()
+    _check_settings(saved, config, checkpoint_dir, same_kind, has_adapter)
     tensors = _read_tensors(checkpoint_dir / WEIGHTS_FILE)
     if not same_kind:
         tensors = {name: tensor for name, tensor in tensors.items() if name.startswith(_READER_PREFIX)}
@@ -76,7 +76,7 @@ def load_weights(model: nn.Module, config: RunConfig, checkpoint_dir: Path, trai
     if wanted or unexpected:
         raise ValueError(f"{checkpoint_dir} does not fit the model: {(wanted or unexpected)[0]} has no counterpart")
     llm: Any = getattr(model, "llm", None)
-    if llm is not None and (checkpoint_dir / ADAPTER_DIR).is_dir():
+    if llm is not None and has_adapter:
         model.llm = load_lora(llm, checkpoint_dir, train_lora)
 
 
@@ -89,7 +89,7 @@ def set_trained_parts(model: nn.Module, config: RunConfig) -> None:
     trained = set(config.stage.trained)
     llm: Any = getattr(model, "llm", None)
     if llm is not None:
-        if "lora" in trained and not isinstance(llm, PeftModel):
+        if "lora" in trained and not has_lora(llm):
             llm = model.llm = attach_lora(llm, config.model.lora)
         for name, param in llm.named_parameters():
             param.requires_grad_("lora" in trained and "lora_" in name)
@@ -130,13 +130,22 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
         raise ValueError(f"{path} is damaged: {error}; restore it or train the stage again") from error
 
 
-def _check_settings(saved: ModelConfig, wanted: ModelConfig, checkpoint_dir: Path, same_kind: bool) -> None:
-    names = [item.name for item in fields(ModelConfig)] if same_kind else ["normalization", "encoder", "context"]
+def _check_settings(
+    saved: RunConfig, wanted: RunConfig, checkpoint_dir: Path, same_kind: bool, has_adapter: bool
+) -> None:
+    names = ["normalization", "encoder", "context"]
+    if same_kind:
+        names = [item.name for item in fields(ModelConfig) if item.name not in ("lora", "gradient_checkpointing")]
+        names += ["lora"] * has_adapter
     for name in names:
-        was, now = getattr(saved, name), getattr(wanted, name)
-        if was != now and name not in ("lora", "gradient_checkpointing", "name"):
+        was, now = getattr(saved.model, name), getattr(wanted.model, name)
+        if was != now:
             was_text, now_text = _differences(was, now)
             raise ValueError(f"{checkpoint_dir} was made with model.{name} {was_text}, this run has {now_text}")
+    if same_kind and saved.writes_text and saved.llm.source != wanted.llm.source:
+        raise ValueError(f"{checkpoint_dir} was made for {saved.llm.source}, this run has {wanted.llm.source}")
+    if "lora" in saved.stage.trained and same_kind and saved.writes_text and not has_adapter:
+        raise ValueError(f"{checkpoint_dir} is damaged: its {ADAPTER_DIR} folder is missing; train the stage again")
 
 
 def _differences(was: Any, now: Any) -> tuple[str, str]:
