@@ -53,7 +53,7 @@ def prepare_night(raw: RawRecording, wake_margin_min: float = WAKE_MARGIN_MIN, s
     sleep_stages = raw.sleep_stages[kept.start : kept.stop]
     channels = {name: _cut_epochs(signal, epoch_samples, kept) for name, signal in raw.signals.items()}
     evidence = measure_evidence(next(iter(channels.values())), fs_hz)
-    rationales = write_rationales(evidence, sleep_stages, _seed_of(seed, raw.recording))
+    rationales = write_rationales(evidence, sleep_stages, _seed_of(seed, raw.recording), raw.species)
     return Recording(
         recording=raw.recording,
         subject=raw.subject,
