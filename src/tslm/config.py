@@ -176,6 +176,13 @@ def list_group(group: str) -> list[str]:
     return sorted(path.stem for path in (configs_dir() / group).glob("*.yaml"))
 
 
+def resolve_source(llm: str) -> str:
+    """Hub id, folder or embedded name behind a short name of configs/llm; any other text stays as it is."""
+    if llm not in list_group("llm"):
+        return llm
+    return str(OmegaConf.select(OmegaConf.load(configs_dir() / "llm" / f"{llm}.yaml"), "source", default=llm))
+
+
 def compose_config(
     stage: str, preset: str = "config", llm: str = "", model: str = "", overrides: Sequence[str] = ()
 ) -> RunConfig:
