@@ -26,7 +26,7 @@ EYES_OPEN, EYES_CLOSED, STATE_N1, STATE_N2, STATE_N3, STATE_REM = range(6)
 _STATE_OF_STAGE = {WAKE: EYES_OPEN, N1: STATE_N1, N2: STATE_N2, N3: STATE_N3, REM: STATE_REM}
 
 # ln S = c - a ln(f + k) of each state, f in Hz, S in microvolt^2 / Hz.
-_SPECTRA = ((4.1, 1.55, 0.5), (3.4, 1.4, 0.5), (3.05, 1.42, 0.5), (5.0, 2.0, 1.1), (6.3, 2.4, 1.2), (3.4, 1.55, 0.5))
+_SPECTRA = ((4.1, 1.55, 0.5), (3.4, 1.4, 0.5), (3.05, 1.45, 0.5), (5.0, 2.0, 1.1), (6.3, 2.4, 1.2), (3.4, 1.55, 0.5))
 _HIGH_PASS_HZ = 0.22
 _KNOTS_HZ = np.geomspace(0.5, 40, 6)
 _NEIGHBOURS = ((75, 0.2), (300, 0.3))  # frames on either side, weight
@@ -92,7 +92,7 @@ def draw_background(rng: np.random.Generator, timeline: Timeline) -> np.ndarray:
         ((n1_F + rem_F) * theta, _bump(theta_hz, 1.3)),
         ((n2_F + 0.5 * n3_F) * sigma, _bump(sigma_hz, 1.2)),
         (n3_F * 0.9, _bump(0.9, 0.5)),
-        (rem_F * 0.2, _bump(2.8, 0.8)),
+        (rem_F * 0.45, _bump(2.6, 1.0)),
         (wake_F * np.maximum(0.2 * emg, emg + 0.5 * slow_F), _ramp(23, 2.5)),
     ]
     weights_FK = np.concatenate(

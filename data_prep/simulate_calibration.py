@@ -36,6 +36,8 @@ _KNOTS_HZ = np.array([0.2, 0.7, 2.2, 5.7, 10.2, 19, 40])
 _FEATURE_OF_KNOT = [5, 0, 0, 1, 2, 3, 4]
 _MAX_STEP = 3.0  # ln power; a gain beyond that would turn noise into signal
 _NEIGHBOURS = ((1, 0.2), (5, 0.25), (20, 0.4))  # epochs on either side, weight
+_SUBJECT_LIMIT = 1.6  # standard deviations; nine subjects say nothing of the tails
+_RESIDUAL_SCALE = 0.92  # the pull of the neighbours has a share in the table's variance within stages
 _OWN_SHARE = 0.5  # of the residual's variance that follows the signal's own course
 _PASSES = 3
 _STEP = 0.5  # share of the error that one pass takes away
@@ -59,7 +61,7 @@ def draw_targets(rng: np.random.Generator, stage_E: np.ndarray, own_E6: np.ndarr
     """
     table = load_table()
     num_stages = table["mu"].shape[0]
-    between = _draw_normal(rng, table["C"], 1).reshape(num_stages, NUM_FEATURES)
+    between = _draw_normal(rng, table["C"], 1, _SUBJECT_LIMIT).reshape(num_stages, NUM_FEATURES)
     means = (table["mu"] + between)[stage_E]
     targets = means + _lean_on_neighbours(means, stage_E)
     for stage in range(num_stages):
@@ -69,7 +71,7 @@ def draw_targets(rng: np.random.Generator, stage_E: np.ndarray, own_E6: np.ndarr
             scores = (own - own.mean(axis=0)) / np.maximum(own.std(axis=0), 0.1)
             own_residual = np.clip(scores, -2.5, 2.5) * np.sqrt(np.diag(table["S"][stage]))
             residual = np.sqrt(1 - _OWN_SHARE) * residual + np.sqrt(_OWN_SHARE) * own_residual
-        targets[stage_E == stage] += residual
+        targets[stage_E == stage] += _RESIDUAL_SCALE * residual
     return targets
 
 
@@ -127,9 +129,9 @@ def _draw_residual(rng: np.random.Generator, covariance: np.ndarray, rho: np.nda
     return np.stack([lfilter([1.0], [1.0, -r], column) for r, column in zip(rho, shocks.T, strict=True)], axis=1)
 
 
-def _draw_normal(rng: np.random.Generator, covariance: np.ndarray, num: int) -> np.ndarray:
-    """Normal vectors from scores limited to 2.5 standard deviations, (num, size)."""
+def _draw_normal(rng: np.random.Generator, covariance: np.ndarray, num: int, limit: float = 2.5) -> np.ndarray:
+    """Normal vectors from scores limited to so many standard deviations, (num, size)."""
     ridge = 1e-4 * np.eye(covariance.shape[0])  # the table is rounded and of less than full rank
     factor = np.linalg.cholesky(covariance + ridge)
-    scores = np.clip(rng.standard_normal((num, covariance.shape[0])), -2.5, 2.5)
+    scores = np.clip(rng.standard_normal((num, covariance.shape[0])), -limit, limit)
     return np.einsum("nk,jk->nj", scores, factor)

@@ -10,6 +10,7 @@ bins, N samples.
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy import fft
+from scipy.signal import lfilter
 
 FS_HZ = 100
 EPOCH_S = 30
@@ -59,8 +60,6 @@ def draw_noise(rng: np.random.Generator, log_psd_FB: np.ndarray) -> np.ndarray:
 
 def draw_wander(rng: np.random.Generator, num_frames: int, num_series: int, time_constant_s: float) -> np.ndarray:
     """Independent first-order autoregressive series of unit variance, (F, num_series) float32."""
-    from scipy.signal import lfilter
-
     rho = float(np.exp(-HOP_SAMPLES / FS_HZ / time_constant_s))
     steps = rng.standard_normal((num_frames, num_series)) * np.sqrt(1 - rho**2)
     steps[0] /= np.sqrt(1 - rho**2)

@@ -1,7 +1,14 @@
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy.signal import welch
 
+import data_prep
 from data_prep.simulate_calibration import draw_targets, impose_targets, load_table, measure_features
 from data_prep.simulate_human import CHANNEL, simulate_human_night
 from data_prep.simulate_hypnogram import HUMAN_STAGES, N2, WAKE, simulate_hypnogram
@@ -132,3 +139,26 @@ def test_n2_has_more_spindle_power_than_its_neighbours_in_frequency_suggest(nigh
 def test_labels_come_from_the_hypnogram_codes():
     assert HUMAN_STAGES[WAKE] == SleepStage.WAKE
     assert HUMAN_STAGES[N2] == SleepStage.N2
+
+
+def test_about_three_nights_in_five_are_calibrated(monkeypatch):
+    calls = []
+    monkeypatch.setattr("data_prep.simulate_human.simulate_hypnogram", lambda rng, factor: np.array([0, 1, 2, 3, 4, 0]))
+    monkeypatch.setattr("data_prep.simulate_human.impose_targets", lambda signal, _: calls.append("cal") or signal)
+    monkeypatch.setattr("data_prep.simulate_human._vary", lambda _rng, signal, _: calls.append("vary") or signal)
+    for subject_idx in range(120):
+        simulate_human_night(0, subject_idx)
+    assert 0.45 < calls.count("cal") / 120 < 0.75
+    assert 0.25 < calls.count("vary") / 120 < 0.55
+
+
+def test_night_does_not_depend_on_the_process_or_its_threads(nights):
+    code = (
+        "import hashlib; from data_prep.simulate_human import CHANNEL, simulate_human_night; "
+        "print(hashlib.sha256(simulate_human_night(3, 1).signals[CHANNEL].values_uv.tobytes()).hexdigest())"
+    )
+    own = hashlib.sha256(nights[1].signals[CHANNEL].values_uv.tobytes()).hexdigest()
+    root = Path(data_prep.__file__).parents[1]
+    environment = os.environ | {"OMP_NUM_THREADS": "3", "PYTHONPATH": os.pathsep.join([str(root), str(root / "src")])}
+    other = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert other.stdout.strip() == own
