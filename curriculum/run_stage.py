@@ -3,12 +3,14 @@
 import json
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object, set_seed
+from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedDataParallelKwargs, gather_object, set_seed
 from torch import nn
 from torch.utils.data import DataLoader, Subset
 
@@ -30,7 +32,12 @@ logger = logging.getLogger(__name__)
 
 def build_accelerator(config: RunConfig) -> Accelerator:
     """Accelerate set up for the run's precision; devices and processes come from `accelerate launch`."""
-    return Accelerator(mixed_precision="bf16" if config.train.precision == "bf16" else "no")
+    AcceleratorState._reset_state(reset_partial_state=False)  # the stage before may have had another precision
+    return Accelerator(
+        mixed_precision="bf16" if config.train.precision == "bf16" else "no",
+        # Stages without night windows leave the context network and its projector unread.
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+    )
 
 
 def train_stage(config: RunConfig, start_from: Path | None, accelerator: Accelerator) -> None:
@@ -79,9 +86,13 @@ def train_stage(config: RunConfig, start_from: Path | None, accelerator: Acceler
 
 
 def evaluate_stage(config: RunConfig, accelerator: Accelerator) -> dict[str, Any]:
-    """Score the stage's best checkpoint on its test split; writes predictions and metrics, returns these."""
+    """Score the stage's best checkpoint on its test split; writes predictions and metrics, returns these.
+
+    The model's own settings come from the checkpoint, data and decoding from `config`.
+    """
     accelerator.wait_for_everyone()
     model, saved = load_checkpoint(checkpoint_dir(config, BEST))
+    config = replace(config, model=saved.model, llm=saved.llm)
     model.to(accelerator.device)
     rows, metrics = EVALUATIONS[config.stage.metric](model, config, accelerator)
     metrics |= {"stage": config.stage.name, "metric": config.stage.metric, "seed": saved.seed}

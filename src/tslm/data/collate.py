@@ -109,9 +109,7 @@ class Collator:
     def _add_series(self, batch: Batch, examples: Sequence[Example]) -> None:
         encoder = self.config.encoder
         values = [
-            normalize_series(series.values_L, self.config.normalization, series.scale)
-            for example in examples
-            for series in example.series
+            self._normalize(example, series.values_L, series.scale) for example in examples for series in example.series
         ]
         if not values:
             return
@@ -130,11 +128,16 @@ class Collator:
         if len(windows) != len(examples):
             raise ValueError("samples with and without a night window cannot share a batch")
         normalized = [
-            normalize_series(window.values_WL, self.config.normalization, window.scale)
-            * window.epoch_mask_W[:, None].astype(np.float32)
-            for window in windows
+            self._normalize(example, window.values_WL, window.scale) * window.epoch_mask_W[:, None].astype(np.float32)
+            for example, window in zip(examples, windows, strict=True)
         ]
         batch.window_BWL = torch.from_numpy(np.stack(normalized))
         batch.epoch_mask_BW = torch.from_numpy(np.stack([window.epoch_mask_W for window in windows]))
         batch.stage_idx_BW = torch.from_numpy(np.stack([window.stage_idx_W for window in windows]))
         batch.scored_idx_B = torch.tensor([window.scored_idx for window in windows])
+
+    def _normalize(self, example: Example, values: np.ndarray, scale: float) -> np.ndarray:
+        try:
+            return normalize_series(values, self.config.normalization, scale)
+        except ValueError as error:
+            raise ValueError(f"{example.sample_id}: {error}") from error

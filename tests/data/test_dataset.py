@@ -1,0 +1,158 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from small import (
+    AASM,
+    CHANNEL,
+    sleep_dataset,
+    small_config,
+    small_recording,
+    write_small_cohort,
+    write_small_corpus,
+)
+
+from tslm.batch import IGNORE_INDEX
+from tslm.data.dataset import NightDataset, build_dataset, cut_window, load_recordings
+from tslm.data.recordings import Participant, read_participants, write_recording
+from tslm.data.sampling import build_train_sampler, spread_subset
+from tslm.labels import SleepStage
+
+CONFIG = small_config()
+WITH_GAP_S = 30.0 * np.array([0, 1, 2, 3, 10, 11, 12, 13, 14, 15])
+
+
+def test_only_epochs_that_the_labels_can_answer_are_samples() -> None:
+    stages = [SleepStage.WAKE, SleepStage.UNSCORED, SleepStage.N2, SleepStage.MOVEMENT, SleepStage.REM]
+    dataset = sleep_dataset(CONFIG, sleep_stages=stages)
+    assert [dataset[idx].answer for idx in range(len(dataset))] == ["Wake", "Non-REM stage 2", "REM sleep"]
+    assert [dataset.describe(idx)["epoch_idx"] for idx in range(len(dataset))] == [0, 2, 4]
+    assert dataset.class_idx.tolist() == [0, 2, 4]
+    with_movement = sleep_dataset(small_config(model__label_set="aasm_movement"), sleep_stages=stages)
+    assert [with_movement[idx].answer for idx in range(4)][2] == "Movement"
+
+
+def test_a_sleep_sample_holds_rationale_answer_and_measured_text() -> None:
+    dataset = sleep_dataset(CONFIG)
+    example = dataset[3]
+    values = dataset.recordings[0].channels[CHANNEL][3]
+    assert example.response == "The rhythm is that of epoch 3. Answer: Non-REM stage 3"
+    assert f"mean {values.mean():.2f} and std {values.std():.2f} uV" in example.series[0].text
+    assert example.answer in example.options
+    assert example.answer not in example.pre_prompt
+    assert dataset.describe(3)["evidence"] == {"amplitude_uv": pytest.approx(values.std(), rel=1e-3)}
+
+
+def test_a_window_stops_at_the_ends_and_at_gaps() -> None:
+    recording = small_recording(onset_s=WITH_GAP_S)
+    stage_idx = np.arange(10) % 5
+
+    def epochs_in_view(centre: int) -> list[int]:
+        window = cut_window(recording, CHANNEL, stage_idx, centre, 5, 1.0)
+        assert window.stage_idx_W[~window.epoch_mask_W].tolist() == [IGNORE_INDEX] * int((~window.epoch_mask_W).sum())
+        assert bool((window.values_WL[~window.epoch_mask_W] == 0).all())
+        for row in np.flatnonzero(window.epoch_mask_W):
+            assert np.array_equal(window.values_WL[row], recording.channels[CHANNEL][centre - 2 + row])
+        return (np.flatnonzero(window.epoch_mask_W) + centre - 2).tolist()
+
+    assert epochs_in_view(0) == [0, 1, 2]
+    assert epochs_in_view(3) == [1, 2, 3]
+    assert epochs_in_view(4) == [4, 5, 6]
+    assert epochs_in_view(7) == [5, 6, 7, 8, 9]
+
+
+@pytest.mark.parametrize("num_epochs", [1, 2, 3, 7, 10, 26])
+@pytest.mark.parametrize("window_epochs", [1, 2, 5, 24, 25])
+def test_windows_of_a_night_cover_every_epoch(num_epochs: int, window_epochs: int) -> None:
+    config = small_config(model__context__window_epochs=window_epochs)
+    dataset = NightDataset([small_recording(num_epochs=num_epochs)], config)
+    covered: set[int] = set()
+    for idx in range(len(dataset)):
+        window, centre = dataset[idx].window, dataset.describe(idx)["epoch_idx"]
+        assert window is not None
+        covered |= set((np.flatnonzero(window.epoch_mask_W) + centre - window_epochs // 2).tolist())
+    assert covered == set(range(num_epochs))
+
+
+def test_a_window_without_a_scored_epoch_is_no_sample() -> None:
+    stages = [SleepStage.UNSCORED] * 20 + [SleepStage.WAKE] * 3
+    dataset = NightDataset([small_recording(sleep_stages=stages)], CONFIG)
+    windows = [dataset[idx].window for idx in range(len(dataset))]
+    assert windows
+    assert all((window.stage_idx_W >= 0).any() for window in windows)
+    assert dataset.count_classes().tolist() == [3, 0, 0, 0, 0]
+
+
+def test_each_split_holds_its_own_recordings(tmp_path: Path) -> None:
+    write_small_cohort(tmp_path)
+    names = {split: [rec.recording for rec in load_recordings(tmp_path, split, CHANNEL)] for split in ("train", "test")}
+    assert names == {"train": ["night1", "night2"], "test": ["night4"]}
+
+
+def test_a_leak_in_the_participants_is_found_on_reading(tmp_path: Path) -> None:
+    write_small_cohort(tmp_path)
+    path = tmp_path / "participants.tsv"
+    path.write_text(path.read_text().replace("subject of night4", "subject of night1"))
+    with pytest.raises(ValueError, match="leak"):
+        load_recordings(tmp_path, "train", CHANNEL)
+
+
+@pytest.mark.parametrize("reader", ["sleep", "night", "choice", "caption", "ecg"])
+def test_every_reader_gives_samples_of_every_split(reader: str, tmp_path: Path) -> None:
+    if reader in ("sleep", "night"):
+        write_small_cohort(tmp_path)
+    else:
+        write_small_corpus(tmp_path, reader)
+    config = small_config(stage__reader=reader, stage__train_dir=str(tmp_path))
+    ids: list[str] = []
+    for split in ("train", "val", "test"):
+        dataset = build_dataset(config, split)
+        examples = [dataset[idx] for idx in range(len(dataset))]
+        ids += [example.sample_id for example in examples]
+        assert all(not example.answer or example.answer in example.options for example in examples)
+        assert len(dataset.class_idx) == len(dataset)
+    assert len(set(ids)) == len(ids)
+
+
+def test_a_wrong_reader_or_an_empty_split_is_a_value_error(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="one of: sleep, night, choice"):
+        build_dataset(small_config(stage__reader="nigth"), "train")
+    row: Participant = write_recording(small_recording(), tmp_path, "train")
+    (tmp_path / "participants.tsv").write_text(
+        "\t".join(vars(row)) + "\n" + "\t".join(str(value) for value in vars(row).values()) + "\n"
+    )
+    assert len(read_participants(tmp_path)) == 1
+    with pytest.raises(ValueError, match="no sample of split 'val'"):
+        build_dataset(small_config(stage__train_dir=str(tmp_path)), "val")
+
+
+def test_balanced_sampling_draws_classes_evenly_and_repeats_with_its_seed() -> None:
+    stages = [AASM[0]] * 40 + [AASM[1]] * 4 + [AASM[4]] * 4
+    dataset = sleep_dataset(CONFIG, sleep_stages=stages)
+    stage = replace(CONFIG.stage, balanced=True, num_train_samples=3000)
+    draws = [list(build_train_sampler(dataset, stage, torch.Generator().manual_seed(seed))) for seed in (1, 1, 2)]
+    assert draws[0] == draws[1] != draws[2]
+    counts = np.bincount(dataset.class_idx[draws[0]], minlength=5)
+    assert counts[[2, 3]].tolist() == [0, 0]
+    assert counts[[0, 1, 4]].min() > 850
+
+
+def test_plain_sampling_takes_each_sample_at_most_once_in_a_new_order_each_pass() -> None:
+    dataset = sleep_dataset(CONFIG, num_epochs=20)
+    sampler = build_train_sampler(dataset, CONFIG.stage, torch.Generator().manual_seed(0))
+    first, second = list(sampler), list(sampler)
+    assert sorted(first) == sorted(second) == list(range(20))
+    assert first != second
+    few = replace(CONFIG.stage, num_train_samples=7)
+    assert len(set(build_train_sampler(dataset, few, torch.Generator().manual_seed(0)))) == 7
+
+
+@pytest.mark.parametrize(("wanted", "count"), [(0, 20), (1, 1), (5, 5), (20, 20), (99, 20)])
+def test_evaluation_samples_are_spread_over_the_set(wanted: int, count: int) -> None:
+    indices = list(spread_subset(sleep_dataset(CONFIG, num_epochs=20), wanted).indices)
+    assert len(set(indices)) == count
+    if count > 1:
+        assert (indices[0], indices[-1]) == (0, 19)
+        assert max(np.diff(indices)) - min(np.diff(indices)) <= 1

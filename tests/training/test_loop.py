@@ -1,0 +1,249 @@
+import math
+import multiprocessing
+import os
+import socket
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from accelerate import Accelerator
+from small import build_small_model, collate, sleep_dataset, small_config, small_sample
+from torch.multiprocessing import start_processes
+from torch.utils.data import DataLoader
+
+from curriculum.run_stage import build_accelerator
+from tslm.batch import Batch
+from tslm.config import OptimConfig, TrainConfig
+from tslm.data.collate import Collator
+from tslm.data.dataset import CorpusDataset
+from tslm.models import build_tokenizer
+from tslm.models.interface import ModelOutput
+from tslm.prompts import render_choice_prompt
+from tslm.training.loop import EvalResult, evaluate_loss, fit
+from tslm.training.optim import build_optimizer, build_scheduler
+
+NO_DROPOUT = {"model__encoder__dropout": 0.0, "model__context__dropout": 0.0}
+
+
+def train(config: Any, loader: DataLoader, model: Any = None, **fit_changes: Any) -> tuple[Any, list, list]:
+    """(model, log records, saved checkpoints' names and states)."""
+    accelerator = Accelerator(cpu=True)
+    model = model if model is not None else build_small_model(config, lora_noise=0.1)
+    optimizer = build_optimizer(model.param_groups(config.optim), config.optim)
+    prepared, optimizer, loader = accelerator.prepare(model, optimizer, loader)
+    num_steps = config.train.train_epochs * math.ceil(len(loader) / config.train.grad_accum)
+    scheduler = build_scheduler(optimizer.optimizer, config.optim, num_steps)
+    records: list[dict] = []
+    saved: list[tuple[str, dict]] = []
+    arguments = {"val_loader": loader, "train": config.train, "optim": config.optim} | fit_changes
+    result = fit(
+        prepared,
+        loader,
+        optimizer=optimizer,
+        scheduler=scheduler,
+        accelerator=accelerator,
+        save=lambda which, state: saved.append((which, state)),
+        log=records.append,
+        **arguments,
+    )
+    return result, records, saved
+
+
+def sample_loader(config: Any, count: int, batch_size: int) -> DataLoader:
+    dataset = sleep_dataset(config)
+    collator = Collator(config.model, build_tokenizer(config))
+    return DataLoader([dataset[idx] for idx in range(count)], batch_size=batch_size, collate_fn=collator)
+
+
+class Toy(torch.nn.Module):
+    """Loss (w - target)^2 a sample; the target is read from the sample's id."""
+
+    def __init__(self, start: float = 1.0) -> None:
+        super().__init__()
+        self.w = torch.nn.Parameter(torch.tensor(start))
+
+    def forward(self, batch: Batch) -> ModelOutput:
+        targets = torch.tensor([float(sample_id) for sample_id in batch.sample_ids])
+        return ModelOutput((self.w - targets).square().sum(), torch.tensor(float(len(targets))))
+
+    def param_groups(self, optim: OptimConfig) -> list[dict]:
+        return [{"name": "w", "params": [self.w], "lr": 0.1, "weight_decay": 0.0}]
+
+
+def toy_loader(targets: list[float], batch_size: int = 1) -> DataLoader:
+    def collate_ids(ids: list[float]) -> Batch:
+        return Batch([str(target) for target in ids], labels_BT=torch.zeros(len(ids), 1, dtype=torch.int64))
+
+    return DataLoader(targets, batch_size=batch_size, collate_fn=collate_ids)  # type: ignore[arg-type]
+
+
+def toy_config(**train_changes: Any) -> Any:
+    return replace(
+        small_config(), train=replace(TrainConfig(train_epochs=6, batch_size=1, log_every_steps=1), **train_changes)
+    )
+
+
+def test_accumulating_two_batches_of_two_is_a_batch_of_four(tiny_llm: Path) -> None:
+    ends = []
+    for batch_size, grad_accum in ((4, 1), (2, 2), (1, 4)):
+        config = small_config(tiny_llm, train__grad_accum=grad_accum, **NO_DROPOUT)
+        model = build_small_model(config, lora_noise=0.1)
+        train(config, sample_loader(config, 4, batch_size), model)
+        ends.append({name: param.detach() for name, param in model.named_parameters() if param.requires_grad})
+    for other in ends[1:]:
+        for name, param in ends[0].items():
+            assert torch.allclose(param, other[name], atol=1e-6), name
+
+
+def test_the_logged_loss_is_the_mean_over_tokens(tiny_llm: Path) -> None:
+    config = small_config(tiny_llm, train__grad_accum=2, optim__max_grad_norm=1e9, **NO_DROPOUT)
+    model = build_small_model(config)
+    dataset = sleep_dataset(config)
+    examples = [dataset[0], replace(dataset[1], response="W. Answer: Wake"), dataset[2], dataset[3]]
+    with torch.no_grad():
+        whole = model(collate(config, examples))
+    collator = Collator(config.model, build_tokenizer(config))
+    _, records, _ = train(config, DataLoader(examples, batch_size=2, collate_fn=collator), model)  # type: ignore[arg-type]
+    assert records[0]["loss"] == pytest.approx(float(whole.loss_sum / whole.weight_sum), rel=1e-5)
+
+
+def test_gradients_are_clipped_to_the_set_norm(tiny_llm: Path) -> None:
+    config = small_config(tiny_llm, optim__max_grad_norm=1e-3)
+    model = build_small_model(config)
+    norms = []
+    original = torch.optim.AdamW.step
+
+    def spy(self: Any, *args: Any, **kwargs: Any) -> Any:
+        grads = [param.grad for group in self.param_groups for param in group["params"] if param.grad is not None]
+        norms.append(float(torch.stack([grad.norm() for grad in grads]).norm()))
+        return original(self, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.optim.AdamW, "step", spy)
+        _, records, _ = train(config, sample_loader(config, 2, 2), model)
+    assert norms[0] == pytest.approx(1e-3, rel=1e-3)
+    assert records[0]["grad_norm"] > 1e-2
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_stops_before_any_update_and_names_the_samples(bad: float) -> None:
+    model = Toy()
+    with pytest.raises(FloatingPointError, match=str(bad)) as caught:
+        train(toy_config(), toy_loader([bad, 2.0]), model)
+    assert model.w.item() == 1.0
+    assert f"samples: ['{bad}']" in str(caught.value)
+
+
+def test_training_stops_when_validation_no_longer_improves_and_keeps_the_best() -> None:
+    losses = iter([3.0, 2.0, 1.99999, 2.5, 2.5, 0.0])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tslm.training.loop.evaluate_loss", lambda *_: EvalResult(next(losses), 0.5, 1.0))
+        result, _, saved = train(toy_config(patience=3, min_delta=1e-4), toy_loader([2.0, 3.0]), Toy())
+    assert result.stopped_early
+    assert (result.best_val_loss, result.best_train_epoch) == (2.0, 2)
+    assert [which for which, _ in saved] == ["last", "best", "last", "best", "last", "last", "last"]
+    assert saved[-1][1]["train_epoch"] == 5
+    assert result.num_steps == 10
+
+
+def test_training_runs_all_passes_while_it_improves() -> None:
+    result, records, saved = train(toy_config(train_epochs=4), toy_loader([2.0, 2.0, 2.0]), Toy())
+    assert not result.stopped_early
+    assert result.num_steps == 12
+    assert result.num_samples == 12
+    assert [state["train_epoch"] for which, state in saved if which == "best"] == [1, 2, 3, 4]
+    val_losses = [record["val_loss"] for record in records if "val_loss" in record]
+    assert val_losses == sorted(val_losses, reverse=True)
+
+
+def test_steps_left_over_from_accumulation_still_count() -> None:
+    result, records, _ = train(toy_config(train_epochs=1, grad_accum=2), toy_loader([2.0] * 5), Toy())
+    assert result.num_steps == 3
+    assert sum("loss" in record for record in records) == 3
+
+
+def test_the_schedule_warms_up_and_falls_to_zero() -> None:
+    optim = OptimConfig(warmup_fraction=0.2)
+    optimizer = build_optimizer(Toy().param_groups(optim), optim)
+    scheduler = build_scheduler(optimizer, optim, 10)
+    rates = []
+    for _ in range(11):
+        rates.append(scheduler.get_last_lr()[0])
+        optimizer.step()
+        scheduler.step()
+    assert rates == pytest.approx([0, 0.05, 0.1, *(0.1 * left / 8 for left in range(7, -1, -1))])
+
+
+def test_nothing_to_train_is_a_value_error() -> None:
+    with pytest.raises(ValueError, match="stage.trained"):
+        build_optimizer([], OptimConfig())
+
+
+def test_validation_counts_each_sample_once_whatever_the_batch_size(tiny_llm: Path) -> None:
+    config = small_config(tiny_llm)
+    model = build_small_model(config).train()
+    results = [evaluate_loss(model, sample_loader(config, 5, size), Accelerator(cpu=True)) for size in (1, 2, 5)]
+    assert model.training
+    for result in results[1:]:
+        assert result.loss == pytest.approx(results[0].loss, rel=1e-5)
+        assert (result.accuracy, result.num_supervised) == (results[0].accuracy, results[0].num_supervised)
+    assert results[0].perplexity == pytest.approx(math.exp(results[0].loss))
+
+
+def train_on_questions(world_size: int, tiny_llm: Path) -> tuple[dict[str, torch.Tensor], list[float]]:
+    """(trained parameters, losses) after two passes over eight samples, four a step in all."""
+    config = small_config(tiny_llm, train__grad_accum=2, train__batch_size=2 // world_size, **NO_DROPOUT)
+    config = replace(config, train=replace(config.train, train_epochs=2))
+    accelerator = build_accelerator(config)
+    model = build_small_model(config, lora_noise=0.1)
+    loader = corpus_loader(config, 8, config.train.batch_size)
+    optimizer = build_optimizer(model.param_groups(config.optim), config.optim)
+    prepared, optimizer, loader = accelerator.prepare(model, optimizer, loader)
+    scheduler = build_scheduler(optimizer.optimizer, config.optim, 4)
+    losses: list[float] = []
+    fit(
+        prepared,
+        loader,
+        loader,
+        optimizer,
+        scheduler,
+        accelerator,
+        config.train,
+        config.optim,
+        lambda *_: None,
+        lambda record: losses.extend([record["loss"]] if "loss" in record else []),
+    )
+    return {name: param.detach() for name, param in model.named_parameters() if param.requires_grad}, losses
+
+
+def _train_rank(rank: int, world_size: int, port: int, tiny_llm: Path, out_path: Path) -> None:
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world_size)}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "ACCELERATE_USE_CPU": "true"}
+    state, losses = train_on_questions(world_size, tiny_llm)
+    if rank == 0:
+        torch.save({"state": state, "losses": losses}, out_path)
+    torch.distributed.destroy_process_group()
+
+
+def corpus_loader(config: Any, count: int, batch_size: int) -> DataLoader:
+    """Questions without a night window: pool, context and their projector go unused, as in stages 1 to 3."""
+    samples = [small_sample(idx) for idx in range(count)]
+    dataset = CorpusDataset(samples, lambda sample: render_choice_prompt(sample.question, sample.options))
+    collator = Collator(config.model, build_tokenizer(config))
+    return DataLoader(dataset, batch_size=batch_size, collate_fn=collator)  # type: ignore[arg-type]
+
+
+def test_two_processes_end_where_one_ends(tiny_llm: Path, tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["curriculum.run_stage"])  # imports torch once
+    start_processes(_train_rank, (2, port, tiny_llm, tmp_path / "end.pt"), nprocs=2, start_method="forkserver")
+    end = torch.load(tmp_path / "end.pt", weights_only=True)
+    state, losses = train_on_questions(1, tiny_llm)
+    assert len(losses) == 4
+    assert losses == pytest.approx(end["losses"], rel=1e-5)
+    for name, param in state.items():
+        assert torch.allclose(param, end["state"][name], atol=1e-6), name
