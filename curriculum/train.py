@@ -3,6 +3,7 @@
 import argparse
 import json
 import logging
+import shlex
 import sys
 from pathlib import Path
 
@@ -59,10 +60,10 @@ def find_start(config: RunConfig, args: argparse.Namespace) -> Path | None:
         return None
     found = checkpoint_dir(compose_config(predecessor, args.config, args.llm, args.model, args.overrides), BEST)
     if not found.is_dir():
-        options = " ".join(
-            [f"--config {args.config}"] * (args.config != "config")
-            + [f"--llm {args.llm}"] * bool(args.llm)
-            + [f"--model {args.model}"] * bool(args.model)
+        options = shlex.join(
+            ["--config", args.config] * (args.config != "config")
+            + ["--llm", args.llm] * bool(args.llm)
+            + ["--model", args.model] * bool(args.model)
             + args.overrides
         )
         raise FileNotFoundError(

@@ -37,14 +37,15 @@ def train(config: Any, loader: DataLoader, model: Any = None, **fit_changes: Any
     scheduler = build_scheduler(optimizer.optimizer, config.optim, num_steps)
     records: list[dict] = []
     saved: list[tuple[str, dict]] = []
-    arguments = {"val_loader": loader, "train": config.train, "optim": config.optim} | fit_changes
+    arguments = {"val_loader": loader, "save": lambda which, state: saved.append((which, state))} | fit_changes
     result = fit(
         prepared,
         loader,
         optimizer=optimizer,
         scheduler=scheduler,
         accelerator=accelerator,
-        save=lambda which, state: saved.append((which, state)),
+        train=config.train,
+        optim=config.optim,
         log=records.append,
         **arguments,
     )
@@ -146,6 +147,15 @@ def test_training_stops_when_validation_no_longer_improves_and_keeps_the_best() 
     assert [which for which, _ in saved] == ["last", "best", "last", "best", "last", "last", "last"]
     assert saved[-1][1]["train_epoch"] == 5
     assert result.num_steps == 10
+
+
+def test_a_validation_loss_that_is_not_finite_saves_nothing() -> None:
+    saved: list[str] = []
+    with pytest.raises(FloatingPointError, match="validation loss nan"):
+        train(
+            toy_config(), toy_loader([2.0]), Toy(), val_loader=toy_loader([]), save=lambda which, _: saved.append(which)
+        )
+    assert saved == []
 
 
 def test_training_runs_all_passes_while_it_improves() -> None:

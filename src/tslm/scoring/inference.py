@@ -35,29 +35,28 @@ def generate_predictions(
     collator = Collator(config.model, tokenizer, with_response=False)
     batch_size = config.train.eval_batch_size
     model.eval()
-    bar = tqdm(total=len(indices), desc="generate", unit="sample", disable=not show_progress)
-    for first in range(0, len(indices), batch_size):
-        chunk = list(indices[first : first + batch_size])
-        examples = [dataset[idx] for idx in chunk]
-        with torch.autocast(device.type, torch.bfloat16, enabled=config.train.precision == "bf16"):
-            ids_BT = model.generate(
-                collator(examples).to(device),
-                config.stage.max_new_tokens,
-                [collator.end_token_id],
-                collator.pad_token_id,
-            )
-        for idx, example, ids_T in zip(chunk, examples, ids_BT.tolist(), strict=True):
-            ended = ids_T.index(collator.end_token_id) if collator.end_token_id in ids_T else len(ids_T)
-            yield {
-                "sample_id": example.sample_id,
-                **dataset.describe(idx),  # type: ignore[typeddict-item]
-                "truth": example.answer,
-                "options": list(example.options),
-                "generated": str(tokenizer.decode(ids_T[:ended], skip_special_tokens=True)).strip(),
-                "target": example.response,
-            }
-        bar.update(len(chunk))
-    bar.close()
+    with tqdm(total=len(indices), desc="generate", unit="sample", disable=not show_progress) as bar:
+        for first in range(0, len(indices), batch_size):
+            chunk = list(indices[first : first + batch_size])
+            examples = [dataset[idx] for idx in chunk]
+            with torch.autocast(device.type, torch.bfloat16, enabled=config.train.precision == "bf16"):
+                ids_BT = model.generate(
+                    collator(examples).to(device),
+                    config.stage.max_new_tokens,
+                    [collator.end_token_id],
+                    collator.pad_token_id,
+                )
+            for idx, example, ids_T in zip(chunk, examples, ids_BT.tolist(), strict=True):
+                ended = ids_T.index(collator.end_token_id) if collator.end_token_id in ids_T else len(ids_T)
+                yield {
+                    "sample_id": example.sample_id,
+                    **dataset.describe(idx),  # type: ignore[typeddict-item]
+                    "truth": example.answer,
+                    "options": list(example.options),
+                    "generated": str(tokenizer.decode(ids_T[:ended], skip_special_tokens=True)).strip(),
+                    "target": example.response,
+                }
+            bar.update(len(chunk))
 
 
 def score_night(

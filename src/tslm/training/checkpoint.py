@@ -1,7 +1,8 @@
 """Checkpoints: a folder of config, safetensors of what is ours, and the PEFT adapter.
 
 The frozen language model is not in it; the config names it. Folders are written beside and
-renamed, so a reader finds the old checkpoint or the new one, never half of one.
+renamed, so nobody finds half of one. A run that dies between the two renames leaves the old
+checkpoint under `<name>.old`.
 """
 
 import json

@@ -74,50 +74,55 @@ def fit(
         log: called with one record a logged step or pass, on the main process.
 
     Raises:
-        FloatingPointError: loss or gradient is not finite; names the samples, before any update.
+        FloatingPointError: loss or gradient is not finite (names the samples, before any update), or
+            the validation loss is not.
     """
     best, best_train_epoch, stale, num_steps, num_samples = math.inf, 0, 0, 0, 0
     started = time.monotonic()
-    bar = tqdm(
+    with tqdm(
         total=train.train_epochs * math.ceil(len(train_loader) / train.grad_accum),
         unit="step",
         disable=not accelerator.is_main_process,
-    )
-    for train_epoch in range(1, train.train_epochs + 1):
-        model.train()
-        for batches in _chunks(train_loader, train.grad_accum):
-            record = _step(model, batches, optimizer, accelerator, optim.max_grad_norm)
-            rate = scheduler.get_last_lr()
-            scheduler.step()
-            num_steps += 1
-            num_samples += int(record.pop("num_samples"))
-            speed = num_samples / (time.monotonic() - started)
-            bar.update()
-            bar.set_postfix(loss=f"{record['loss']:.3f}", lr=f"{max(rate):.1e}", samples_s=f"{speed:.1f}")
-            if num_steps % train.log_every_steps == 0 and accelerator.is_main_process:
-                log({"step": num_steps, "train_epoch": train_epoch, **record, "lr": rate, "samples_s": speed})
-        val = evaluate_loss(model, val_loader, accelerator)
-        improved = val.loss < best - train.min_delta
-        best, best_train_epoch = (val.loss, train_epoch) if improved else (best, best_train_epoch)
-        stale = 0 if improved else stale + 1
-        state = {"train_epoch": train_epoch, "step": num_steps, "val_loss": val.loss, "best_val_loss": best}
-        if accelerator.is_main_process:
-            log({**state, "val_accuracy": val.accuracy})
-            bar.write(f"train_epoch {train_epoch}: validation loss {val.loss:.4f}, accuracy {val.accuracy:.3f}")
-        save("last", state)
-        if improved:
-            save("best", state)
-        if stale >= train.patience:
-            logger.info("no improvement for %d passes: stopped early", stale)
-            break
-    bar.close()
+    ) as bar:
+        for train_epoch in range(1, train.train_epochs + 1):
+            model.train()
+            for batches in _chunks(train_loader, train.grad_accum):
+                record = _step(model, batches, optimizer, accelerator, optim.max_grad_norm)
+                rate = scheduler.get_last_lr()
+                scheduler.step()
+                num_steps += 1
+                num_samples += int(record.pop("num_samples"))
+                speed = num_samples / (time.monotonic() - started)
+                bar.update()
+                bar.set_postfix(loss=f"{record['loss']:.3f}", lr=f"{max(rate):.1e}", samples_s=f"{speed:.1f}")
+                if num_steps % train.log_every_steps == 0 and accelerator.is_main_process:
+                    log({"step": num_steps, "train_epoch": train_epoch, **record, "lr": rate, "samples_s": speed})
+            val = evaluate_loss(model, val_loader, accelerator)
+            if not math.isfinite(val.loss):
+                raise FloatingPointError(f"validation loss {val.loss} after train_epoch {train_epoch} is not finite")
+            improved = val.loss < best - train.min_delta
+            best, best_train_epoch = (val.loss, train_epoch) if improved else (best, best_train_epoch)
+            stale = 0 if improved else stale + 1
+            state = {"train_epoch": train_epoch, "step": num_steps, "val_loss": val.loss, "best_val_loss": best}
+            if accelerator.is_main_process:
+                log({**state, "val_accuracy": val.accuracy})
+                logger.info("train_epoch %d: validation loss %.4f, accuracy %.3f", train_epoch, val.loss, val.accuracy)
+            save("last", state)
+            if improved:
+                save("best", state)
+            if stale >= train.patience:
+                logger.info("no improvement for %d passes: stopped early", stale)
+                break
     stopped_early = stale >= train.patience
     return FitResult(best, best_train_epoch, num_steps, num_samples, time.monotonic() - started, stopped_early)
 
 
 @torch.no_grad()
 def evaluate_loss(model: torch.nn.Module, loader: DataLoader, accelerator: Accelerator) -> EvalResult:
-    """Mean loss over this process' samples and those of the others; each sample counts once."""
+    """Mean loss over this process' samples and those of the others; each sample counts once.
+
+    NaN where nothing is supervised.
+    """
     unwrapped = accelerator.unwrap_model(model)
     was_training = unwrapped.training
     unwrapped.eval()
@@ -131,6 +136,8 @@ def evaluate_loss(model: torch.nn.Module, loader: DataLoader, accelerator: Accel
     totals = accelerator.reduce(totals, "sum")
     unwrapped.train(was_training)
     loss_sum, weight_sum, correct_sum, count_sum = totals.tolist()
+    if not weight_sum:
+        return EvalResult(math.nan, math.nan, count_sum)
     return EvalResult(loss_sum / weight_sum, correct_sum / count_sum, count_sum)
 
 

@@ -1,0 +1,199 @@
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small import write_small_cohort, write_small_corpus
+
+from curriculum.train import main, parse_args
+from tslm.config import list_group
+from tslm.scoring.predictions import read_predictions
+from tslm.training.checkpoint import load_checkpoint
+
+STAGES = ["stage0_encoder", "stage1_mcq", "stage2_captioning", "stage3_cot", "stage4_sleep_cot"]
+PRESET = """
+defaults: [config, _self_]
+model:
+  encoder: {{d_model: 16, num_layers: 1, num_heads: 2, d_ff: 32, num_bands: 8}}
+  context: {{hidden_size: 8, window_epochs: 5}}
+  lora: {{rank: 2}}
+train: {{train_epochs: 1, batch_size: 4, precision: fp32, log_every_steps: 1}}
+stage: {{max_new_tokens: 4, prompt_style: brief, train_dir: {data}/sim_human, test_dir: ""}}
+results_dir: {data}/results
+per_stage:
+  stage1_mcq: {{stage: {{predecessor: stage0_encoder, train_dir: {data}/mcq}}}}
+  stage2_captioning: {{stage: {{train_dir: {data}/captions}}}}
+  stage3_cot: {{stage: {{train_dir: {data}/ecg_cot}}}}
+  stage4_sleep_cot: {{stage: {{num_train_samples: 8, balanced: true}}, train: {{precision: bf16}}}}
+"""
+
+
+@pytest.fixture(scope="module")
+def data_dir(tiny_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Small prepared data of every stage and a preset for it."""
+    folder = tmp_path_factory.mktemp("train")
+    write_small_cohort(folder / "sim_human")
+    for name, task in (("mcq", "choice"), ("captions", "caption"), ("ecg_cot", "ecg")):
+        write_small_corpus(folder / name, task)
+    (folder / "small.yaml").write_text(PRESET.format(data=folder))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TSLM_CACHE_DIR", str(tiny_cache))
+        yield folder
+
+
+def command(data_dir: Path, stages: list[str], *more: str) -> int:
+    return main(["--stages", *stages, "--llm", "tiny", "--config", str(data_dir / "small.yaml"), *more])
+
+
+@pytest.fixture(scope="module")
+def results(data_dir: Path) -> Path:
+    """The results folder of the whole curriculum in one command."""
+    assert command(data_dir, STAGES) == 0
+    return data_dir / "results"
+
+
+def stage_dir(results: Path, stage: str) -> Path:
+    return results / ("no_llm/classifier" if stage == "stage0_encoder" else "tiny/soft_prompt") / stage
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_leaves_checkpoints_log_and_metrics(stage: str, results: Path) -> None:
+    folder = stage_dir(results, stage)
+    for which in ("best", "last"):
+        _, config = load_checkpoint(folder / "checkpoints" / which)
+        assert config.stage.name == stage
+    metrics = json.loads((folder / "results" / "metrics.json").read_text())
+    assert metrics["stage"] == stage
+    assert metrics["seed"] == 0
+    records = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    assert [record.get("event") for record in records][:: len(records) - 1] == ["start", "end"]
+    assert (folder / "config.yaml").is_file()
+
+
+@pytest.mark.parametrize("stage", ["stage0_encoder", "stage1_mcq", "stage3_cot", "stage4_sleep_cot"])
+def test_a_stage_with_answers_leaves_predictions_that_its_metrics_count(stage: str, results: Path) -> None:
+    folder = stage_dir(results, stage) / "results"
+    rows = read_predictions(folder / "test_predictions.jsonl")
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert len(rows) == metrics["num_samples"] == (10 if stage in ("stage0_encoder", "stage4_sleep_cot") else 6)
+    assert all(row["truth"] in row["options"] for row in rows)
+
+
+def test_captions_are_judged_by_perplexity(results: Path) -> None:
+    metrics = json.loads((stage_dir(results, "stage2_captioning") / "results" / "metrics.json").read_text())
+    assert metrics["perplexity"] > 1
+    assert metrics["num_tokens"] == 6 * (len(" A regular rhythm.") + 1)
+
+
+def test_only_stages_that_train_adapters_have_them(results: Path) -> None:
+    has_adapter = {stage: (stage_dir(results, stage) / "checkpoints" / "best" / "adapter").is_dir() for stage in STAGES}
+    assert has_adapter == dict(zip(STAGES, (False, False, False, True, True), strict=True))
+
+
+def test_scoring_again_gives_the_same_metrics(results: Path, data_dir: Path) -> None:
+    for stage in ("stage0_encoder", "stage3_cot"):
+        path = stage_dir(results, stage) / "results" / "metrics.json"
+        before = path.read_text()
+        assert command(data_dir, [stage], "--eval_only") == 0
+        assert path.read_text() == before
+
+
+def test_scoring_takes_the_models_settings_from_the_checkpoint(results: Path, data_dir: Path) -> None:
+    path = stage_dir(results, "stage1_mcq") / "results" / "metrics.json"
+    before = path.read_text()
+    changes = ["model.normalization=zscore", "model.projector.merge=2", "model.encoder.patch_size=50"]
+    assert command(data_dir, ["stage1_mcq"], "--eval_only", *changes) == 0
+    assert path.read_text() == before
+
+
+def test_resume_skips_complete_stages(results: Path, data_dir: Path) -> None:
+    log = stage_dir(results, "stage1_mcq") / "log.jsonl"
+    before = log.stat().st_mtime_ns
+    assert command(data_dir, ["stage1_mcq"], "--resume") == 0
+    assert log.stat().st_mtime_ns == before
+
+
+def read_losses(folder: Path) -> list[float]:
+    records = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return [record[key] for record in records for key in ("loss", "val_loss") if key in record]
+
+
+def test_one_seed_gives_identical_losses_and_another_gives_others(data_dir: Path, tmp_path: Path) -> None:
+    losses = []
+    for run, seed in enumerate((1, 1, 2)):
+        overrides = [f"seed={seed}", f"results_dir={tmp_path / str(run)}"]
+        assert command(data_dir, ["stage4_sleep_cot"], "--from_scratch", *overrides) == 0
+        losses.append(read_losses(tmp_path / str(run) / "tiny" / "soft_prompt" / "stage4_sleep_cot"))
+    assert len(losses[0]) == 3
+    assert losses[0] == losses[1]
+    assert losses[0] != losses[2]
+
+
+def fails_with_one_line(data_dir: Path, capsys: Any, stages: list[str], *more: str) -> str:
+    assert command(data_dir, stages, *more) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("error: ")
+    return error
+
+
+def test_a_missing_predecessor_is_the_command_to_run(
+    data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    more = [f"results_dir={tmp_path}", "stage.channel=EEG Fpz-Cz"]
+    error = fails_with_one_line(data_dir, capsys, ["stage3_cot"], *more)
+    wanted = f"accelerate launch curriculum/train.py --stages stage2_captioning --config {data_dir / 'small.yaml'}"
+    assert wanted in error
+    assert "--from_scratch" in error
+    assert "'stage.channel=EEG Fpz-Cz'" in error
+
+
+@pytest.mark.parametrize(
+    ("stages", "more", "said"),
+    [
+        (["stage9_dreams"], [], "stage4_sleep_cot"),
+        (["stage1_mcq"], ["train.batchsize=4"], "train.batch_size"),
+        (["stage1_mcq"], ["--model", "gpt"], "soft_prompt"),
+        (["stage1_mcq"], ["--llm", "smolm"], "smollm2-135m"),
+        (["stage0_encoder"], ["stage.train_dir=nowhere"], "data_prep.prepare"),
+        (["stage0_encoder"], ["stage.channel=EEG C4"], "EEG Fpz-Cz"),
+        (["stage1_mcq"], ["--from_scratch", "stage.trained=[encodr]"], "encoder, projector"),
+        (["stage1_mcq"], ["--from_scratch", "model.encoder.max_patches=1"], "model.encoder.max_patches"),
+        (["stage2_captioning"], ["--eval_only", "results_dir=nowhere"], "nowhere"),
+    ],
+)
+def test_what_the_user_can_mend_is_exit_2_and_one_line(
+    stages: list[str], more: list[str], said: str, data_dir: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert said in fails_with_one_line(data_dir, capsys, stages, *more)
+
+
+def test_a_wrong_stage_lists_the_stages(data_dir: Path, capsys: pytest.CaptureFixture) -> None:
+    error = fails_with_one_line(data_dir, capsys, ["stage1_mcq", "stage9_dreams"])
+    assert all(stage in error for stage in list_group("stage"))
+
+
+def test_overrides_may_follow_the_stages() -> None:
+    args = parse_args(["--stages", "stage1_mcq", "stage3_cot", "seed=3", "--llm", "tiny", "train.batch_size=2"])
+    assert args.stages == ["stage1_mcq", "stage3_cot"]
+    assert sorted(args.overrides) == ["seed=3", "train.batch_size=2"]
+
+
+def test_help_is_quick_and_loads_no_torch() -> None:
+    code = (
+        "import sys\n"
+        "from curriculum.train import main\n"
+        "try:\n    main(['--help'])\n"
+        "except SystemExit as done:\n    assert done.code == 0\n"
+        "heavy = {'torch', 'transformers', 'accelerate', 'peft', 'pyarrow'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    started = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "accelerate launch curriculum/train.py" in done.stdout
+    assert "stage4_sleep_cot" in done.stdout
+    assert time.monotonic() - started < 1.5

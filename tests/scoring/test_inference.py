@@ -1,0 +1,106 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from small import CHANNEL, build_small_model, sleep_dataset, small_config, small_recording, small_sample
+from transformers import AutoTokenizer
+
+from tslm.answers import parse_answer
+from tslm.data.collate import Collator
+from tslm.data.dataset import CorpusDataset, NightDataset
+from tslm.labels import SleepStage
+from tslm.prompts import render_ecg_prompt
+from tslm.scoring.inference import classify_nights, generate_predictions, score_night
+from tslm.scoring.predictions import read_predictions, score_predictions, write_predictions
+
+CPU = torch.device("cpu")
+
+
+def classifier_config(**changes: Any) -> Any:
+    return small_config(model__name="classifier", stage__trained=("encoder", "context", "classifier"), **changes)
+
+
+@torch.no_grad()
+def test_a_night_scored_whole_is_the_night_seen_through_one_wide_window() -> None:
+    config = classifier_config(model__context__window_epochs=25)
+    model = build_small_model(config)
+    recording = small_recording()
+    dataset = NightDataset([recording], config)
+    centre = dataset.describe(0)["epoch_idx"]
+    batch = Collator(config.model, None)([dataset[0]])
+    logits = model.logits(batch.window_BWL, batch.epoch_mask_BW)[1][0]
+    first = config.model.context.window_epochs // 2 - centre
+    expected = logits[first : first + recording.num_epochs].softmax(-1).numpy()
+    probabilities = score_night(model, recording, CHANNEL, config.model, CPU)
+    assert probabilities.shape == (10, 5)
+    assert np.allclose(probabilities.sum(axis=1), 1, atol=1e-6)
+    assert np.allclose(probabilities, expected, atol=1e-5)
+
+
+def test_a_night_is_scored_as_its_pieces_between_gaps() -> None:
+    config = classifier_config()
+    model = build_small_model(config)
+    whole = small_recording(onset_s=30.0 * np.array([0, 1, 2, 3, 20, 21, 22, 23, 24, 25]))
+    probabilities = score_night(model, whole, CHANNEL, config.model, CPU)
+    changed = small_recording(onset_s=whole.onset_s)
+    changed.channels[CHANNEL][4] = np.random.default_rng(5).normal(0, changed.channels[CHANNEL][4].std(), 600)
+    moved = np.abs(score_night(model, changed, CHANNEL, config.model, CPU) - probabilities).max(axis=1) > 1e-4
+    assert not moved[:4].any()
+    assert moved[4:].any()
+
+
+def test_classifier_rows_are_predictions_that_score(tmp_path: Path) -> None:
+    config = classifier_config()
+    stages = [SleepStage.WAKE, SleepStage.UNSCORED, *([SleepStage.N2] * 4), SleepStage.REM, SleepStage.MOVEMENT]
+    rows = list(classify_nights(build_small_model(config), [small_recording(sleep_stages=stages)], config, CPU))
+    assert [row["epoch_idx"] for row in rows] == [0, 2, 3, 4, 5, 6]
+    write_predictions(rows, tmp_path / "rows.jsonl")
+    metrics = score_predictions(read_predictions(tmp_path / "rows.jsonl"), num_resamples=0)
+    assert metrics["num_samples"] == 6
+    assert metrics["num_parse_failures"] == 0
+    for row in rows:
+        best = int(np.argmax(row["classifier_probabilities"]))
+        assert parse_answer(row["generated"], row["options"]) == row["options"][best]
+
+
+@pytest.fixture(scope="module")
+def text_model(tiny_llm: Path) -> Any:
+    config = small_config(tiny_llm, train__eval_batch_size=3)
+    return config, build_small_model(config, lora_noise=0.1), AutoTokenizer.from_pretrained(tiny_llm)
+
+
+def test_generated_rows_follow_the_indices_and_do_not_depend_on_the_batch(text_model: Any) -> None:
+    config, model, tokenizer = text_model
+    dataset = sleep_dataset(config)
+    indices = [8, 1, 4, 5]
+    rows = list(generate_predictions(model, tokenizer, dataset, indices, config, CPU, show_progress=False))
+    assert [row["sample_id"] for row in rows] == [f"night1:{idx}" for idx in indices]
+    assert [row["truth"] for row in rows] == [dataset[idx].answer for idx in indices]
+    alone = [
+        next(iter(generate_predictions(model, tokenizer, dataset, [idx], config, CPU, show_progress=False)))
+        for idx in indices
+    ]
+    assert rows == alone
+    assert all(row["evidence"] for row in rows)
+
+
+def test_generated_rows_of_a_corpus_can_be_written_and_scored(text_model: Any, tmp_path: Path) -> None:
+    config, model, tokenizer = text_model
+    samples = [small_sample(idx, "ecg", 2) for idx in range(4)]
+    dataset = CorpusDataset(samples, lambda sample: render_ecg_prompt(sample.question, sample.options))
+    rows = list(generate_predictions(model, tokenizer, dataset, range(4), config, CPU, show_progress=False))
+    write_predictions(rows, tmp_path / "rows.jsonl")
+    metrics = score_predictions(read_predictions(tmp_path / "rows.jsonl"), num_resamples=0)
+    assert metrics["num_samples"] == 4
+    assert rows[0]["target"] == "Seen in both leads. Answer: (a) slow"
+
+
+def test_generation_stops_at_the_end_token(text_model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, model, tokenizer = text_model
+    end = tokenizer.eos_token_id
+    ids = [*tokenizer("Answer: Wake", add_special_tokens=False).input_ids, end, *tokenizer("more").input_ids]
+    monkeypatch.setattr(model, "generate", lambda *_: torch.tensor([ids]))
+    (row,) = generate_predictions(model, tokenizer, sleep_dataset(config), [0], config, CPU, show_progress=False)
+    assert row["generated"] == "Answer: Wake"

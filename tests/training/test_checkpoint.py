@@ -1,0 +1,216 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import peft
+import pytest
+import torch
+from small import build_small_model, collate, sleep_dataset, small_config
+from transformers import AutoModelForCausalLM
+
+from tslm.config import CONFIG_FILE, load_config
+from tslm.models import build_model
+from tslm.training import checkpoint as checkpoint_module
+from tslm.training.checkpoint import (
+    STATE_FILE,
+    WEIGHTS_FILE,
+    load_checkpoint,
+    load_weights,
+    save_checkpoint,
+    set_trained_parts,
+)
+
+CLASSIFIER = {"model__name": "classifier", "stage__trained": ("encoder", "context", "classifier")}
+
+
+@pytest.fixture(scope="module")
+def config(tiny_llm: Path) -> Any:
+    return small_config(tiny_llm)
+
+
+@pytest.fixture
+def saved(config: Any, tmp_path: Path) -> tuple[Any, Path]:
+    """A model with adapters off their start, and its checkpoint."""
+    model = build_small_model(config, lora_noise=0.1)
+    save_checkpoint(model, config, {"step": 7}, tmp_path / "best")
+    return model, tmp_path / "best"
+
+
+@torch.no_grad()
+def loss_of(model: Any, config: Any) -> float:
+    return float(model(collate(config, [sleep_dataset(config)[3]])).loss_sum)
+
+
+def test_a_saved_model_loads_with_equal_outputs(saved: Any, config: Any) -> None:
+    model, folder = saved
+    loaded, loaded_config = load_checkpoint(folder)
+    assert loaded_config == config
+    assert not loaded.training
+    assert not any(param.requires_grad for param in loaded.parameters())
+    assert loss_of(loaded, config) == loss_of(model, config)
+    assert loss_of(loaded, config) != loss_of(build_small_model(config), config)
+
+
+def test_a_saved_classifier_loads_with_equal_outputs(tmp_path: Path) -> None:
+    config = small_config(**CLASSIFIER)
+    model = build_small_model(config)
+    model.set_class_weights(torch.tensor([5, 4, 3, 2, 1]), 0.5)
+    save_checkpoint(model, config, {}, tmp_path / "best")
+    loaded, _ = load_checkpoint(tmp_path / "best")
+    assert all(
+        torch.equal(a, b) for a, b in zip(model.state_dict().values(), loaded.state_dict().values(), strict=True)
+    )
+    assert not (tmp_path / "best" / "adapter").exists()
+
+
+def test_a_checkpoint_holds_its_config_state_and_no_frozen_weights(saved: Any, config: Any) -> None:
+    _, folder = saved
+    assert {path.name for path in folder.iterdir()} == {CONFIG_FILE, WEIGHTS_FILE, STATE_FILE, "adapter"}
+    assert json.loads((folder / STATE_FILE).read_text()) == {"step": 7}
+    assert load_config(folder / CONFIG_FILE) == config
+    assert not any(path.suffix in (".pt", ".bin", ".pkl") for path in folder.rglob("*"))
+
+
+def test_the_adapter_is_readable_by_peft_alone(saved: Any, tiny_llm: Path) -> None:
+    model, folder = saved
+    alone = peft.PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_llm), folder / "adapter").eval()
+    ids = torch.arange(20)[None]
+    with torch.no_grad():
+        assert torch.equal(alone(ids).logits, model.llm(ids).logits)
+
+
+def test_a_loaded_adapter_goes_on_training_where_the_stage_trains_it(saved: Any, config: Any) -> None:
+    _, folder = saved
+    for trained in (("projector", "lora"), ("projector",)):
+        stage_config = replace(config, stage=replace(config.stage, trained=trained))
+        model = build_model(stage_config)
+        load_weights(model, stage_config, folder, train_lora="lora" in trained)
+        set_trained_parts(model, stage_config)
+        adapters = [param for name, param in model.named_parameters() if "lora_" in name]
+        assert adapters
+        assert all(param.requires_grad == ("lora" in trained) for param in adapters)
+
+
+@pytest.mark.parametrize("failing", ["save_file", "save_lora", "save_config"])
+def test_an_interrupted_save_leaves_the_old_checkpoint_whole(
+    failing: str, saved: Any, config: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, folder = saved
+    before = {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+    def fail(*_: Any) -> None:
+        raise OSError("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint_module, failing, fail)
+        with pytest.raises(OSError, match="disk full"):
+            save_checkpoint(build_small_model(config, seed=5), config, {"step": 8}, folder)
+    after = {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert after == before
+    save_checkpoint(model, config, {"step": 9}, folder)
+    assert json.loads((folder / STATE_FILE).read_text()) == {"step": 9}
+    assert [path.name for path in folder.parent.iterdir()] == ["best"]
+
+
+def test_a_save_cut_off_between_its_renames_loses_no_checkpoint(
+    saved: Any, config: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, folder = saved
+    real_replace, calls = checkpoint_module.os.replace, []
+
+    def replace_once(source: Path, target: Path) -> None:
+        calls.append(source)
+        if len(calls) == 2:
+            raise OSError("killed")
+        real_replace(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint_module.os, "replace", replace_once)
+        with pytest.raises(OSError, match="killed"):
+            save_checkpoint(build_small_model(config, seed=5), config, {"step": 8}, folder)
+    loaded, _ = load_checkpoint(folder.with_name("best.old"))
+    assert loss_of(loaded, config) == loss_of(model, config)
+
+
+@pytest.mark.parametrize("file", [WEIGHTS_FILE, "adapter/adapter_model.safetensors"])
+@pytest.mark.parametrize("damage", ["cut", "garbage"])
+def test_damaged_weights_are_one_clear_value_error(file: str, damage: str, saved: Any, config: Any) -> None:
+    _, folder = saved
+    content = (folder / file).read_bytes()
+    (folder / file).write_bytes(content[: len(content) // 2] if damage == "cut" else b"not a tensor" * 100)
+    with pytest.raises(ValueError, match="is damaged.*train the stage again") as caught:
+        load_checkpoint(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_checkpoint_without_its_adapter_is_damaged(saved: Any) -> None:
+    _, folder = saved
+    (folder / "adapter").rename(folder / "elsewhere")
+    with pytest.raises(ValueError, match="adapter.*missing"):
+        load_checkpoint(folder)
+
+
+def test_a_missing_checkpoint_is_named(config: Any, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="absent"):
+        load_checkpoint(tmp_path / "absent")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("model__encoder__num_layers", 2, "model.encoder num_layers=1, this run has num_layers=2"),
+        ("model__normalization", "zscore", "model.normalization 'recording', this run has 'zscore'"),
+        ("model__projector__merge", 2, "model.projector merge=1, this run has merge=2"),
+        ("model__label_set", "rodent", "model.label_set"),
+        ("model__context__window_epochs", 7, "model.context window_epochs=5, this run has window_epochs=7"),
+        ("model__lora__rank", 4, "model.lora rank=2, this run has rank=4"),
+        ("llm__source", "another/model", "another/model"),
+    ],
+)
+def test_other_settings_than_the_checkpoints_are_named(
+    key: str, value: Any, said: str, saved: Any, config: Any
+) -> None:
+    _, folder = saved
+    changed = small_config(config.llm.source, **{key: value})
+    with pytest.raises(ValueError, match=said):
+        load_weights(build_model(config), changed, folder)
+
+
+def test_a_classifiers_checkpoint_fills_the_reader_and_nothing_else(config: Any, tmp_path: Path) -> None:
+    classifier_config = small_config(**CLASSIFIER, model__label_set="rodent")
+    classifier = build_small_model(classifier_config, seed=3)
+    save_checkpoint(classifier, classifier_config, {}, tmp_path / "best")
+    model = build_small_model(config)
+    before = {name: param.clone() for name, param in model.state_dict().items()}
+    load_weights(model, config, tmp_path / "best")
+    reader = {f"reader.{name}": param for name, param in classifier.reader.state_dict().items()}
+    for name, param in model.state_dict().items():
+        assert torch.equal(param, reader.get(name, before[name])), name
+
+
+def test_a_classifiers_checkpoint_with_another_encoder_is_refused(config: Any, tmp_path: Path) -> None:
+    classifier_config = small_config(**CLASSIFIER, model__encoder__d_model=32)
+    save_checkpoint(build_small_model(classifier_config), classifier_config, {}, tmp_path / "best")
+    with pytest.raises(ValueError, match="d_model=32, this run has d_model=16"):
+        load_weights(build_model(config), config, tmp_path / "best")
+
+
+def test_a_text_models_checkpoint_fills_a_classifiers_reader(saved: Any) -> None:
+    model, folder = saved
+    classifier_config = small_config(**CLASSIFIER)
+    classifier = build_small_model(classifier_config, seed=4)
+    load_weights(classifier, classifier_config, folder)
+    assert torch.equal(classifier.reader.encoder.positions_1ND, model.reader.encoder.positions_1ND)
+
+
+def test_an_unknown_part_to_train_lists_the_parts(config: Any) -> None:
+    wrong = replace(config, stage=replace(config.stage, trained=("encodr",)))
+    with pytest.raises(ValueError, match="encodr.*encoder, projector, context, classifier, lora"):
+        set_trained_parts(build_model(wrong), wrong)
+
+
+def test_a_checkpoint_folder_may_move(saved: Any, config: Any, tmp_path: Path) -> None:
+    model, folder = saved
+    moved = folder.rename(tmp_path / "moved")
+    assert loss_of(load_checkpoint(moved)[0], config) == loss_of(model, config)
