@@ -41,6 +41,7 @@ def measure(llm: str, preset: str, repeats: int) -> list[str]:
     from tslm.config import compose_config
     from tslm.data.collate import Collator
     from tslm.models import build_model, build_tokenizer
+    from tslm.models.backbone import merge_lora
     from tslm.training.checkpoint import set_trained_parts
 
     config = compose_config("stage4_sleep_cot", preset, llm)
@@ -106,6 +107,7 @@ def measure(llm: str, preset: str, repeats: int) -> list[str]:
     model.train()
     step_s = timed(step) / len(train_batch.sample_ids)
     model.eval()
+    model.llm = merge_lora(model.llm)  # type: ignore[arg-type]  # as load_checkpoint does
     generate_s = timed(generate) / 16
     classify_ms = 1000 * timed(classify) / 960
     peak_gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

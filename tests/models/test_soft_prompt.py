@@ -11,7 +11,8 @@ from transformers import Gemma3ForCausalLM, Gemma3TextConfig
 from tslm.batch import CONTEXT_SLOT, IGNORE_INDEX, SERIES_SLOT, Batch, Example
 from tslm.config import OptimConfig
 from tslm.data.dataset import CorpusDataset
-from tslm.models.soft_prompt import SoftPrompt, position_ids
+from tslm.models.decoding import position_ids
+from tslm.models.soft_prompt import SoftPrompt
 from tslm.prompts import render_ecg_prompt
 
 VARIANTS: dict[str, dict[str, Any]] = {

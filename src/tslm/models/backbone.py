@@ -4,6 +4,7 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.lora import LoraLayer
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -40,7 +41,12 @@ def attach_lora(llm: PreTrainedModel, config: LoRAConfig) -> PeftModel:
         target_modules=list(config.target_modules),
         task_type="CAUSAL_LM",
     )
-    return get_peft_model(llm, lora)
+    return _without_casts(get_peft_model(llm, lora))
+
+
+def merge_lora(llm: LanguageModel) -> PreTrainedModel:
+    """The plain model with its adapters added into the weights: nothing to compute beside them."""
+    return llm.merge_and_unload() if isinstance(llm, PeftModel) else llm
 
 
 def has_lora(llm: LanguageModel) -> bool:
@@ -65,6 +71,15 @@ def load_lora(llm: PreTrainedModel, checkpoint_dir: Path, is_trainable: bool) ->
     """Adapters of a checkpoint, readable by peft alone as well; ValueError when they are damaged."""
     folder = checkpoint_dir / ADAPTER_DIR
     try:
-        return PeftModel.from_pretrained(llm, folder, is_trainable=is_trainable)
+        return _without_casts(PeftModel.from_pretrained(llm, folder, is_trainable=is_trainable))
     except SafetensorError as error:
         raise ValueError(f"{folder} is damaged: {error}; restore it or train the stage again") from error
+
+
+def _without_casts(llm: PeftModel) -> PeftModel:
+    # peft would turn every activation into the adapters' float32 first and keep the copy for the
+    # backward pass; under autocast the product is bfloat16 either way.
+    for module in llm.modules():
+        if isinstance(module, LoraLayer):
+            module.cast_input_dtype_enabled = False
+    return llm

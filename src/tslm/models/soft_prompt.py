@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 from tslm.batch import CONTEXT_SLOT, IGNORE_INDEX, SERIES_SLOT, Batch
 from tslm.config import ModelConfig, OptimConfig
 from tslm.models.backbone import LanguageModel, unwrap_lora
+from tslm.models.decoding import decode_greedy, position_ids
 from tslm.models.epoch_reader import EpochReader
 from tslm.models.interface import ModelOutput, build_param_groups
 from tslm.nn.patch_encoder import count_series_tokens
@@ -93,15 +94,8 @@ class SoftPrompt(nn.Module):
     def generate(self, batch: Batch, max_new_tokens: int, end_token_ids: list[int], pad_token_id: int) -> Tensor:
         """Greedy continuation: (B, <= max_new_tokens) token ids, pad_token_id after each end."""
         assert batch.attention_mask_BT is not None
-        generate = self.llm.generate
-        assert callable(generate)
-        return generate(
-            inputs_embeds=self.embed(batch),
-            attention_mask=batch.attention_mask_BT.long(),
-            max_new_tokens=max_new_tokens,
-            do_sample=False,
-            eos_token_id=end_token_ids,
-            pad_token_id=pad_token_id,
+        return decode_greedy(
+            self.causal_lm, self.embed(batch), batch.attention_mask_BT, max_new_tokens, end_token_ids, pad_token_id
         )
 
     def param_groups(self, optim: OptimConfig) -> list[dict]:
@@ -139,11 +133,6 @@ class SoftPrompt(nn.Module):
             _, state_BWC = self.reader(batch.window_BWL, batch.epoch_mask_BW)
         rows_B = torch.arange(len(batch.sample_ids), device=state_BWC.device)
         return self.context_projector(state_BWC[rows_B, batch.scored_idx_B][:, None])[:, 0]
-
-
-def position_ids(attention_mask_BT: Tensor) -> Tensor:
-    """Positions counted over real tokens only, so left padding shifts nothing: (B, T) int64."""
-    return (attention_mask_BT.long().cumsum(dim=1) - 1).clamp(min=0)
 
 
 @torch.no_grad()

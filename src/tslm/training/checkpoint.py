@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from tslm.config import CONFIG_FILE, ModelConfig, RunConfig, load_config, save_config
 from tslm.models import build_model
-from tslm.models.backbone import ADAPTER_DIR, attach_lora, has_lora, load_lora, save_lora
+from tslm.models.backbone import ADAPTER_DIR, attach_lora, has_lora, load_lora, merge_lora, save_lora
 
 WEIGHTS_FILE = "model.safetensors"
 STATE_FILE = "state.json"
@@ -47,10 +47,15 @@ def save_checkpoint(model: nn.Module, config: RunConfig, state: Mapping[str, Any
 
 
 def load_checkpoint(checkpoint_dir: Path) -> tuple[nn.Module, RunConfig]:
-    """Rebuild a trained model for inference from its folder alone (and the language model it names)."""
+    """Rebuild a trained model for inference from its folder alone (and the language model it names).
+
+    Adapters are merged into the language model's weights, which is faster than computing them beside.
+    """
     config = load_config(checkpoint_dir / CONFIG_FILE)
-    model = build_model(config)
+    model: Any = build_model(config)
     load_weights(model, config, checkpoint_dir)
+    if config.writes_text:
+        model.llm = merge_lora(model.llm)
     return model.requires_grad_(False).eval(), config
 
 
