@@ -3,9 +3,12 @@
 import argparse
 import json
 import logging
+import os
 import shlex
 import sys
 from pathlib import Path
+
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from curriculum.plan import BEST, DEFAULT_STAGES, checkpoint_dir, list_stages, metrics_path, run_dir
 from tslm.config import RunConfig, compose_config, list_group
@@ -21,12 +24,14 @@ _EXAMPLE = """example:
 def main(argv: list[str] | None = None) -> int:
     """Run the stages in the order given; exit code 0, or 2 for what the user can mend."""
     args = parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    is_main_process = os.environ.get("RANK", "0") == "0"
+    logging.basicConfig(level=logging.INFO if is_main_process else logging.WARNING, format="%(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
         configs = [compose_config(stage, args.config, args.llm, args.model, args.overrides) for stage in args.stages]
-        for config in configs:
-            run(config, args)
+        with logging_redirect_tqdm():  # log lines above the progress bar, not in it
+            for config in configs:
+                run(config, args)
     except (ValueError, OSError, FloatingPointError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
