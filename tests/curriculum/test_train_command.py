@@ -1,7 +1,7 @@
 import json
+import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -162,6 +162,7 @@ def test_a_missing_predecessor_is_the_command_to_run(
         (["stage0_encoder"], ["stage.channel=EEG C4"], "EEG Fpz-Cz"),
         (["stage1_mcq"], ["--from_scratch", "stage.trained=[encodr]"], "encoder, projector"),
         (["stage1_mcq"], ["--from_scratch", "model.encoder.max_patches=1"], "model.encoder.max_patches"),
+        (["stage1_mcq"], ["--model", "classifier", "--from_scratch"], "stage.reader=night"),
         (["stage2_captioning"], ["--eval_only", "results_dir=nowhere"], "nowhere"),
     ],
 )
@@ -191,9 +192,10 @@ def test_help_is_quick_and_loads_no_torch() -> None:
         "heavy = {'torch', 'transformers', 'accelerate', 'peft', 'pyarrow'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
-    started = time.monotonic()
+    before = os.times()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    after = os.times()
     assert done.returncode == 0, done.stderr
     assert "accelerate launch curriculum/train.py" in done.stdout
     assert "stage4_sleep_cot" in done.stdout
-    assert time.monotonic() - started < 1.5
+    assert after.children_user - before.children_user < 1.5  # processor time: the machine may be busy

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from small import build_small_model, collate, sleep_dataset, small_config, small_sample
-from transformers import Gemma3ForCausalLM, Gemma3TextConfig
+from transformers import AutoModelForCausalLM, Gemma2Config, Gemma3TextConfig, LlamaConfig, PreTrainedModel, Qwen3Config
 
 from tslm.batch import CONTEXT_SLOT, IGNORE_INDEX, SERIES_SLOT, Batch, Example
 from tslm.config import OptimConfig
@@ -248,21 +248,78 @@ def test_gradient_checkpointing_changes_no_gradient(tiny_llm: Path) -> None:
     assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(*gradients, strict=True))
 
 
-def test_series_tokens_start_at_the_scale_of_embeddings_that_a_model_scales_itself() -> None:
+SMALL_LLM = {
+    "vocab_size": 257,
+    "hidden_size": 64,
+    "intermediate_size": 64,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "head_dim": 32,
+}
+ARCHITECTURES = {
+    "llama": LlamaConfig(**SMALL_LLM, tie_word_embeddings=False),
+    "qwen3": Qwen3Config(**SMALL_LLM),
+    "gemma2": Gemma2Config(**SMALL_LLM, sliding_window=32, final_logit_softcapping=0.5),
+    "gemma3": Gemma3TextConfig(**SMALL_LLM, sliding_window=32),
+}
+
+
+def build_llm(architecture: str) -> PreTrainedModel:
     torch.manual_seed(0)
-    llm = Gemma3ForCausalLM(
-        Gemma3TextConfig(
-            vocab_size=300,
-            hidden_size=64,
-            intermediate_size=64,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            num_key_value_heads=1,
-            head_dim=32,
-        )
-    ).requires_grad_(False)
+    config = ARCHITECTURES[architecture]
+    config._attn_implementation = "eager" if architecture == "gemma2" else "sdpa"
+    llm = AutoModelForCausalLM.from_config(config).requires_grad_(False).eval()
+    for name, param in llm.named_parameters():
+        if "norm" not in name:
+            torch.nn.init.normal_(param, std=0.1)
+    return llm
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@torch.no_grad()
+def test_loss_and_padding_hold_for_every_architecture(architecture: str, tiny_llm: Path) -> None:
+    config = small_config(tiny_llm)
+    model = SoftPrompt(config.model, build_llm(architecture)).eval()
+    dataset = sleep_dataset(config)
+    examples = [dataset[0], replace(dataset[3], pre_prompt="A longer prompt. " + dataset[3].pre_prompt)]
+    batch = collate(config, examples)
+    theirs = model.causal_lm(
+        inputs_embeds=model.embed(batch),
+        attention_mask=batch.attention_mask_BT.long(),
+        position_ids=position_ids(batch.attention_mask_BT),
+        labels=batch.labels_BT,
+    )
+    ours = model(batch)
+    assert float(ours.loss_sum / ours.weight_sum) == pytest.approx(float(theirs.loss), rel=1e-5)
+    alone = sum(float(model(collate(config, [example])).loss_sum) for example in examples)
+    assert float(ours.loss_sum) == pytest.approx(alone, rel=1e-5)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_generation_holds_for_every_architecture(architecture: str, tiny_llm: Path) -> None:
+    config = small_config(tiny_llm)
+    model = SoftPrompt(config.model, build_llm(architecture)).eval()
+    dataset = sleep_dataset(config)
+    examples = [dataset[0], replace(dataset[3], pre_prompt="A longer prompt. " + dataset[3].pre_prompt)]
+    together = generate(config, model, examples)
+    assert together == [generate(config, model, [example])[0] for example in examples]
+    batch = collate(config, examples[:1], with_response=False)
+    theirs = model.causal_lm.generate(
+        inputs_embeds=model.embed(batch),
+        attention_mask=batch.attention_mask_BT.long(),
+        max_new_tokens=8,
+        do_sample=False,
+        eos_token_id=256,
+        pad_token_id=256,
+    )
+    assert together[0] == [token for token in theirs[0].tolist() if token != 256]
+
+
+def test_series_tokens_start_at_the_scale_of_embeddings_that_a_model_scales_itself() -> None:
+    llm = build_llm("gemma3")
     model = SoftPrompt(small_config().model, llm).eval()
-    words = model.word_embeddings(torch.arange(1, 300)).std()
+    words = model.word_embeddings(torch.arange(257)).std()
     tokens = model.projector(torch.randn(10, 6, 16)).std()
     assert words.item() > 5 * llm.get_input_embeddings().weight.std().item()
     assert tokens.item() == pytest.approx(3.0 * words.item(), rel=0.25)

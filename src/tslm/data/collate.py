@@ -123,6 +123,8 @@ class Collator:
 
     def _add_windows(self, batch: Batch, examples: Sequence[Example]) -> None:
         windows = [example.window for example in examples if example.window is not None]
+        if not windows and self.tokenizer is None:
+            raise ValueError("a model that writes no text reads night windows: it needs stage.reader=night")
         if not windows:
             return
         if len(windows) != len(examples):

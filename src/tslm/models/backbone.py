@@ -61,6 +61,15 @@ def unwrap_lora(llm: LanguageModel) -> PreTrainedModel:
     return causal_lm
 
 
+def cap_logits(logits_PV: torch.Tensor, causal_lm: PreTrainedModel) -> torch.Tensor:
+    """What the model makes of its head's output before the softmax (Gemma 2 bounds it by a tanh).
+
+    It keeps the order of the tokens, so greedy decoding may go without.
+    """
+    cap = getattr(causal_lm.config, "final_logit_softcapping", None)
+    return logits_PV if cap is None else cap * torch.tanh(logits_PV / cap)
+
+
 def save_lora(llm: LanguageModel, checkpoint_dir: Path) -> None:
     """Write the adapters of a wrapped model as a PEFT folder; a plain model has none to write."""
     if isinstance(llm, PeftModel):

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 
 from tslm.batch import CONTEXT_SLOT, IGNORE_INDEX, SERIES_SLOT, Batch
 from tslm.config import ModelConfig, OptimConfig
-from tslm.models.backbone import LanguageModel, unwrap_lora
+from tslm.models.backbone import LanguageModel, cap_logits, unwrap_lora
 from tslm.models.decoding import decode_greedy, position_ids
 from tslm.models.epoch_reader import EpochReader
 from tslm.models.interface import ModelOutput, build_param_groups
@@ -75,7 +75,7 @@ class SoftPrompt(nn.Module):
         ).last_hidden_state
         supervised_BT = batch.labels_BT[:, 1:] != IGNORE_INDEX  # position t predicts token t + 1
         truth_P = batch.labels_BT[:, 1:][supervised_BT]
-        logits_PV = head(hidden_BTE[:, :-1][supervised_BT]).float()
+        logits_PV = cap_logits(head(hidden_BTE[:, :-1][supervised_BT]).float(), self.causal_lm)
         loss_sum = nn.functional.cross_entropy(logits_PV, truth_P, reduction="sum")
         num_tokens = torch.tensor(float(truth_P.numel()), device=loss_sum.device)
         return ModelOutput(loss_sum, num_tokens, (logits_PV.argmax(-1) == truth_P).sum())
