@@ -14,6 +14,17 @@ def tiny_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_llm(tiny_cache: Path) -> Path:
-    """Folder of the tiny language model."""
-    return tiny_cache / "llm" / "tiny"
+def tiny_llm(tiny_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the tiny language model with larger weights, so that every input moves its logits."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = tmp_path_factory.mktemp("llm") / "tiny"
+    model = AutoModelForCausalLM.from_pretrained(tiny_cache / "llm" / "tiny")
+    generator = torch.Generator().manual_seed(0)
+    for param in model.parameters():
+        if param.ndim > 1:
+            torch.nn.init.normal_(param, std=0.3, generator=generator)
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(tiny_cache / "llm" / "tiny").save_pretrained(folder)
+    return folder

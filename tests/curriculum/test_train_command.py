@@ -105,7 +105,7 @@ def test_scoring_again_gives_the_same_metrics(results: Path, data_dir: Path) -> 
 def test_scoring_takes_the_models_settings_from_the_checkpoint(results: Path, data_dir: Path) -> None:
     path = stage_dir(results, "stage1_mcq") / "results" / "metrics.json"
     before = path.read_text()
-    changes = ["model.normalization=zscore", "model.projector.merge=2", "model.encoder.patch_size=50"]
+    changes = ["model.normalization=zscore", "model.projector.merge=2"]
     assert command(data_dir, ["stage1_mcq"], "--eval_only", *changes) == 0
     assert path.read_text() == before
 

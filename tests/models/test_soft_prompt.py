@@ -208,6 +208,21 @@ def test_neighbours_change_the_context_token_and_nothing_else(default) -> None:
 
 
 @torch.no_grad()
+def test_the_context_token_is_the_state_at_the_scored_epoch(default) -> None:
+    config, model = default
+    dataset = sleep_dataset(config)
+    batch = collate(config, [dataset[0], dataset[5]])
+    _, state_BWC = model.reader(batch.window_BWL, batch.epoch_mask_BW)
+    expected = model.context_projector(state_BWC[:, [config.model.context.window_epochs // 2]])[:, 0]
+    assert torch.allclose(model.embed(batch)[batch.slot_BT == CONTEXT_SLOT], expected, atol=1e-6)
+
+
+def test_positions_are_counted_over_real_tokens() -> None:
+    mask = torch.tensor([[0, 0, 1, 1, 1], [1, 1, 1, 1, 1]], dtype=torch.bool)
+    assert position_ids(mask).tolist() == [[0, 0, 0, 1, 2], [0, 1, 2, 3, 4]]
+
+
+@torch.no_grad()
 def test_the_series_fills_its_slots_in_order_and_text_keeps_its_words(default) -> None:
     config, model = default
     examples = corpus_examples()

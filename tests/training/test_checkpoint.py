@@ -48,8 +48,15 @@ def test_a_saved_model_loads_with_equal_outputs(saved: Any, config: Any) -> None
     assert loaded_config == config
     assert not loaded.training
     assert not any(param.requires_grad for param in loaded.parameters())
-    assert loss_of(loaded, config) == loss_of(model, config)
-    assert loss_of(loaded, config) != loss_of(build_small_model(config), config)
+    assert loss_of(loaded, config) == pytest.approx(loss_of(model, config), rel=1e-6)  # adapters are merged
+    assert loss_of(build_small_model(config), config) != pytest.approx(loss_of(model, config), rel=1e-3)
+
+
+def test_the_next_stage_starts_from_equal_outputs_bit_for_bit(saved: Any, config: Any) -> None:
+    model, folder = saved
+    loaded = build_model(config)
+    load_weights(loaded, config, folder, train_lora=True)
+    assert loss_of(loaded.eval(), config) == loss_of(model, config)
 
 
 def test_a_saved_classifier_loads_with_equal_outputs(tmp_path: Path) -> None:
@@ -130,7 +137,7 @@ def test_a_save_cut_off_between_its_renames_loses_no_checkpoint(
         with pytest.raises(OSError, match="killed"):
             save_checkpoint(build_small_model(config, seed=5), config, {"step": 8}, folder)
     loaded, _ = load_checkpoint(folder.with_name("best.old"))
-    assert loss_of(loaded, config) == loss_of(model, config)
+    assert loss_of(loaded, config) == pytest.approx(loss_of(model, config), rel=1e-6)
 
 
 @pytest.mark.parametrize("file", [WEIGHTS_FILE, "adapter/adapter_model.safetensors"])
@@ -213,4 +220,4 @@ def test_an_unknown_part_to_train_lists_the_parts(config: Any) -> None:
 def test_a_checkpoint_folder_may_move(saved: Any, config: Any, tmp_path: Path) -> None:
     model, folder = saved
     moved = folder.rename(tmp_path / "moved")
-    assert loss_of(load_checkpoint(moved)[0], config) == loss_of(model, config)
+    assert loss_of(load_checkpoint(moved)[0], config) == pytest.approx(loss_of(model, config), rel=1e-6)
