@@ -115,16 +115,19 @@ def test_accumulating_two_batches_of_two_is_a_batch_of_four(tiny_llm: Path) -> N
             assert torch.allclose(param, other[name], atol=1e-6), name
 
 
-def test_the_logged_loss_is_the_mean_over_tokens(tiny_llm: Path) -> None:
+def test_loss_and_gradient_are_means_over_tokens(tiny_llm: Path) -> None:
     config = small_config(tiny_llm, train__grad_accum=2, optim__max_grad_norm=1e9, **NO_DROPOUT)
     model = build_small_model(config)
     dataset = sleep_dataset(config)
     examples = [dataset[0], replace(dataset[1], response="W. Answer: Wake"), dataset[2], dataset[3]]
-    with torch.no_grad():
-        whole = model(collate(config, examples))
+    whole = model(collate(config, examples))
+    (whole.loss_sum / whole.weight_sum).backward()
+    norm = torch.stack([param.grad.norm() for param in model.parameters() if param.grad is not None]).norm()
+    model.zero_grad()
     collator = Collator(config.model, build_tokenizer(config))
     _, records, _ = train(config, DataLoader(examples, batch_size=2, collate_fn=collator), model)  # type: ignore[arg-type]
-    assert records[0]["loss"] == pytest.approx(float(whole.loss_sum / whole.weight_sum), rel=1e-5)
+    assert records[0]["loss"] == pytest.approx((whole.loss_sum / whole.weight_sum).item(), rel=1e-5)
+    assert records[0]["grad_norm"] == pytest.approx(norm.item(), rel=1e-4)
 
 
 def test_gradients_are_clipped_to_the_set_norm(tiny_llm: Path) -> None:
