@@ -118,7 +118,7 @@ def test_every_reader_gives_samples_of_every_split(reader: str, tmp_path: Path) 
 
 def test_a_wrong_reader_or_an_empty_split_is_a_value_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="one of: sleep, night, choice"):
-        build_dataset(small_config(stage__reader="nigth"), "train")
+        build_dataset(small_config(stage__reader="dream"), "train")
     row: Participant = write_recording(small_recording(), tmp_path, "train")
     (tmp_path / "participants.tsv").write_text(
         "\t".join(vars(row)) + "\n" + "\t".join(str(value) for value in vars(row).values()) + "\n"
