@@ -52,8 +52,9 @@ class EncoderConfig:
     num_layers: int = 2
     num_heads: int = 8
     d_ff: int = 512
-    dropout: float = 0.1
+    dropout: float = 0.0
     max_patches: int = 128  # length of the table of learned positions
+    raw_patch: bool = True  # filterbank only: add a linear view of the raw patch
     num_bands: int = 40  # filterbank only
     band_window_samples: int = 200  # filterbank only: analysis window, centred on the patch
     band_low: float = 0.003  # filterbank only: edges in cycles a sample (0.3 and 45 Hz at 100 Hz)
@@ -144,6 +145,8 @@ class TrainConfig:
     num_workers: int = 0
     label_smoothing: float = 0.0  # classifier only
     class_weight_power: float = 0.5  # classifier only: weight ~ frequency^-power
+    gain_jitter: float = 0.2  # classifier only: sd of a training window's ln gain
+    band_jitter: float = 0.2  # classifier only: sd of its ln gain at each of seven frequencies
     log_every_steps: int = 10
 
 

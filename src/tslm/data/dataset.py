@@ -7,10 +7,12 @@
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 
 from tslm.answers import render_response
 from tslm.batch import IGNORE_INDEX, Example, NightWindow, Series
@@ -26,6 +28,7 @@ from tslm.prompts import (
     render_series_text,
     render_sleep_prompt,
 )
+from tslm.signals.augment import NUM_DRAWS, jitter_spectrum
 from tslm.signals.normalize import measure_scale
 
 _UNSET_SCALE = 1.0
@@ -103,9 +106,14 @@ class SleepDataset:
 
 
 class NightDataset:
-    """Windows of consecutive epochs for the classifier; half a window apart, so each epoch has neighbours."""
+    """Windows of consecutive epochs for the classifier; half a window apart, so each epoch has neighbours.
 
-    def __init__(self, recordings: list[Recording], config: RunConfig) -> None:
+    With `augmented`, gain and spectral slope of every window drawn are jittered (torch's generator).
+    """
+
+    def __init__(self, recordings: list[Recording], config: RunConfig, augmented: bool = False) -> None:
+        self.gain_jitter, self.band_jitter = config.train.gain_jitter, config.train.band_jitter
+        self.augmented = augmented and (self.gain_jitter > 0 or self.band_jitter > 0)
         self.recordings = recordings
         self.label_set = LABEL_SETS[config.model.label_set]
         self.channel = config.stage.channel
@@ -130,6 +138,10 @@ class NightDataset:
         window = cut_window(
             recording, self.channel, self.stage_idx[night], centre, self.window_epochs, self.scales[night]
         )
+        if self.augmented:
+            draws = torch.randn(NUM_DRAWS).numpy()
+            values_WL = jitter_spectrum(window.values_WL, self.gain_jitter, self.band_jitter, draws)
+            window = replace(window, values_WL=values_WL)
         return Example(_epoch_id(recording, centre), "", (), "", "", "", self.label_set.answers, window)
 
     def describe(self, idx: int) -> dict[str, Any]:
@@ -239,7 +251,7 @@ def _read_sleep(config: RunConfig, folder: Path, split: str) -> StageDataset:
 
 
 def _read_nights(config: RunConfig, folder: Path, split: str) -> StageDataset:
-    return NightDataset(load_recordings(folder, split, config.stage.channel), config)
+    return NightDataset(load_recordings(folder, split, config.stage.channel), config, augmented=split == "train")
 
 
 def _corpus_reader(render_prompt: Callable[[CorpusSample], Prompt]) -> Callable[[RunConfig, Path, str], StageDataset]:

@@ -27,10 +27,10 @@ class ConvFrontEnd(nn.Module):
 
 
 class FilterbankFrontEnd(nn.Module):
-    """Log energy in mel-like bands around each patch, beside the raw patch.
+    """Log energy in mel-like bands around each patch, beside the raw patch (`raw_patch`).
 
     Log power is what carries over from simulated to real recordings, where a plain convolution on
-    the raw signal confuses Wake with REM.
+    the raw signal confuses Wake with REM. The raw patch adds polarity and trend.
     """
 
     basis: Tensor
@@ -38,7 +38,7 @@ class FilterbankFrontEnd(nn.Module):
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
-        self.raw = ConvFrontEnd(config)
+        self.raw = ConvFrontEnd(config) if config.raw_patch else None
         self.patch_size, self.window = config.patch_size, config.band_window_samples
         if self.window < self.patch_size or (self.window - self.patch_size) % 2:
             raise ValueError("model.encoder.band_window_samples must exceed patch_size by an even number")
@@ -59,7 +59,8 @@ class FilterbankFrontEnd(nn.Module):
 
     def forward(self, series_SL: Tensor) -> Tensor:
         """Embed series whose length is a multiple of the patch size: (S, L) -> (S, N, D)."""
-        return self.raw(series_SL) + self.bands(self.band_log_energy(series_SL))
+        bands_SND = self.bands(self.band_log_energy(series_SL))
+        return bands_SND if self.raw is None else self.raw(series_SL) + bands_SND
 
 
 FRONT_ENDS: dict[str, type[nn.Module]] = {"conv": ConvFrontEnd, "filterbank": FilterbankFrontEnd}
