@@ -40,7 +40,8 @@ bench: $(STAMP)
 RAW := raw/sleep-edf
 PREPARED := prepared
 RUNS := results/demo
-LAUNCH := $(BIN)/accelerate launch -q --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no
+LAUNCH := $(BIN)/accelerate launch -q --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no \
+	--num_cpu_threads_per_process $(shell getconf _NPROCESSORS_ONLN)
 NUM_SUBJECTS := 24
 
 demo: $(STAMP) $(PREPARED)/sleep_edf/participants.tsv $(PREPARED)/sim_human/participants.tsv \
