@@ -1,6 +1,7 @@
 """Train the curriculum: `accelerate launch curriculum/train.py --stages stage1_mcq ...`."""
 
 import argparse
+import gc
 import json
 import logging
 import os
@@ -49,7 +50,9 @@ def run(config: RunConfig, args: argparse.Namespace) -> None:
     accelerator = build_accelerator(config)
     if not args.eval_only:
         train_stage(config, start_from, accelerator)
+        gc.collect()  # wrapped modules refer to themselves; without this every stage's model stays in memory
     metrics = evaluate_stage(config, accelerator)
+    gc.collect()
     if accelerator.is_main_process:
         print(render_summary(metrics))
 
