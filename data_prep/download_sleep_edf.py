@@ -14,7 +14,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from data_prep.fetch import ChecksumError, FetchError, fetch_file, fetch_pypi
-from tslm.data.recordings import hash_file
+from tslm.files import hash_file
 
 PHYSIONET_URL = "https://physionet.org/files/sleep-edfx/1.0.0"
 FOLDERS: dict[str, str] = {"sc4001": "sleep-cassette", "cassette": "sleep-cassette", "telemetry": "sleep-telemetry"}

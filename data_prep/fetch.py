@@ -21,7 +21,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from tslm.data.recordings import hash_file
+from tslm.files import hash_file
 
 DEFAULT_INDEX_URL = "https://pypi.org/simple"
 _BLOCK_BYTES = 1 << 16

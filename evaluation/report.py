@@ -5,7 +5,6 @@ Example:
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -28,6 +27,7 @@ from evaluation.report_sections import (
 from evaluation.score import render_table
 from tslm.config import CONFIG_FILE, load_config
 from tslm.data.recordings import read_recording
+from tslm.files import write_beside
 from tslm.scoring.predictions import PredictionRow, merge_classifier, read_predictions, score_predictions
 
 PREDICTIONS_FILE = "test_predictions.jsonl"
@@ -83,13 +83,8 @@ def write_report(
         + f"\n</main>\n{render_footer(facts or {})}\n"
         "</body>\n</html>\n"
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    try:
+    with write_beside(path) as partial:
         partial.write_text(page, encoding="utf-8")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def name_systems(metrics: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

@@ -12,12 +12,12 @@ from small import CHANNEL, small_recording, small_sample, write_small_cohort, wr
 from tslm.data.corpora import read_corpus, write_corpus
 from tslm.data.recordings import (
     PARTICIPANTS_FILE,
-    hash_file,
     read_participants,
     read_recording,
     write_participants,
     write_recording,
 )
+from tslm.files import hash_file
 from tslm.labels import SleepStage
 from tslm.signals.normalize import measure_scale, normalize_series
 

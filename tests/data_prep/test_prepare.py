@@ -24,7 +24,8 @@ from data_prep.prepare_night import find_kept_span, prepare_night
 from tslm.data.corpora import CorpusSample, read_corpus
 from tslm.data.edf import write_edf
 from tslm.data.raw import RawRecording, RawSignal
-from tslm.data.recordings import PARTICIPANTS_FILE, hash_file, read_participants, read_recording
+from tslm.data.recordings import PARTICIPANTS_FILE, read_participants, read_recording
+from tslm.files import hash_file
 from tslm.labels import SleepStage
 from tslm.signals.evidence import EVIDENCE_COLUMNS
 

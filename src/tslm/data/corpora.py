@@ -4,7 +4,6 @@ Rows keep question, options, series and the parts of the response; prompt text i
 sample is read, so its wording is a matter of configuration, not of preparation.
 """
 
-import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tslm.data.recordings import SPLITS
+from tslm.files import write_beside
 
 
 @dataclass(frozen=True)
@@ -55,14 +55,9 @@ def write_corpus(samples: Iterable[CorpusSample], corpus_dir: Path, split: str) 
         if len(sample.series) != len(sample.series_names):
             raise ValueError(f"{sample.sample_id}: {len(sample.series)} series but {len(sample.series_names)} names")
         rows.append(asdict(sample))
-    corpus_dir.mkdir(parents=True, exist_ok=True)
     path = corpus_dir / f"{split}.parquet"
-    partial = path.with_suffix(".parquet.partial")
-    try:
+    with write_beside(path) as partial:
         pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), partial, compression="zstd")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
     return path
 
 

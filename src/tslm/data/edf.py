@@ -4,7 +4,6 @@ Sizes and labels are read from the header itself (Kemp et al. 1992; EDF+: Kemp &
 a damaged file is named in one sentence; samples and annotations are left to pyedflib.
 """
 
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ import numpy as np
 import pyedflib
 
 from tslm.data.raw import RawRecording, RawSignal
+from tslm.files import write_beside
 from tslm.hypnogram import SLEEP, Hypnogram
 from tslm.labels import RK_ANNOTATIONS, SleepStage
 
@@ -228,15 +228,9 @@ def write_edf(
         raise ValueError(
             f"channel {fractional[0]!r} has {recording.signals[fractional[0]].fs_hz} Hz; EDF needs whole Hz"
         )
-    partial_paths = [path.with_name(f"{path.name}.partial") for path in (psg_path, hypnogram_path)]
-    try:
-        _write_signals(recording, partial_paths[0])
-        _write_annotations(recording, partial_paths[1], text_of)
-        os.replace(partial_paths[0], psg_path)
-        os.replace(partial_paths[1], hypnogram_path)
-    finally:
-        for partial in partial_paths:
-            partial.unlink(missing_ok=True)
+    with write_beside(psg_path) as partial_psg, write_beside(hypnogram_path) as partial_hypnogram:
+        _write_signals(recording, partial_psg)
+        _write_annotations(recording, partial_hypnogram, text_of)
 
 
 def _write_signals(recording: RawRecording, path: Path) -> None:

@@ -6,9 +6,7 @@ its scale in microvolt per step stands in the schema's metadata, with rate and e
 """
 
 import csv
-import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -17,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tslm.files import hash_file, write_beside
 from tslm.labels import SleepStage
 
 PARTICIPANTS_FILE = "participants.tsv"
@@ -71,12 +70,8 @@ def write_recording(recording: Recording, cohort_dir: Path, split: str) -> Parti
         raise ValueError(f"unknown split {split!r}; one of: {', '.join(SPLITS)}")
     path = cohort_dir / f"{recording.recording}.parquet"
     cohort_dir.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".parquet.partial")
-    try:
+    with write_beside(path) as partial:
         pq.write_table(_to_table(recording), partial, compression="zstd", row_group_size=1 << 20)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
     return Participant(
         recording=recording.recording,
         subject=recording.subject,
@@ -124,12 +119,13 @@ def write_participants(participants: Iterable[Participant], cohort_dir: Path) ->
     rows = sorted(participants, key=lambda row: row.recording)
     check_subject_splits(rows)
     names = [f.name for f in fields(Participant)]
-    partial = cohort_dir / f"{PARTICIPANTS_FILE}.partial"
-    with partial.open("w", newline="", encoding="utf-8") as file:
+    with (
+        write_beside(cohort_dir / PARTICIPANTS_FILE) as partial,
+        partial.open("w", newline="", encoding="utf-8") as file,
+    ):
         writer = csv.writer(file, delimiter="\t", lineterminator="\n")
         writer.writerow(names)
         writer.writerows([getattr(row, name) for name in names] for row in rows)
-    os.replace(partial, cohort_dir / PARTICIPANTS_FILE)
 
 
 def read_participants(cohort_dir: Path) -> list[Participant]:
@@ -160,12 +156,6 @@ def check_subject_splits(participants: Iterable[Participant]) -> None:
     for row in participants:
         if split_of.setdefault(row.subject, row.split) != row.split:
             raise ValueError(f"subject {row.subject} is in {split_of[row.subject]} and in {row.split}: a leak")
-
-
-def hash_file(path: Path) -> str:
-    """SHA-256 of a file as hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _parse_participant(row: dict[str, str], path: Path) -> Participant:

@@ -6,7 +6,6 @@ change of the answer grammar never needs a second generation run.
 
 import json
 import math
-import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any, NotRequired, TypedDict
 import numpy as np
 
 from tslm.answers import parse_answer
+from tslm.files import write_beside
 from tslm.scoring.metrics import bootstrap_intervals, compute_metrics
 
 _REQUIRED: dict[str, tuple[type, ...]] = {
@@ -52,7 +52,8 @@ def write_predictions(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
         checked = _check_row(row, f"row {number}")
         _check_new(checked["sample_id"], number, seen, "row")
         lines.append(json.dumps(_to_json(row), ensure_ascii=False, allow_nan=False) + "\n")
-    _write_atomically("".join(lines), path)
+    with write_beside(path) as partial:
+        partial.write_text("".join(lines), encoding="utf-8")
 
 
 def read_predictions(path: Path) -> list[PredictionRow]:
@@ -160,7 +161,10 @@ def score_predictions(rows: Sequence[PredictionRow], *, num_resamples: int = 100
 
 def write_metrics(metrics: Mapping[str, Any], path: Path) -> None:
     """Write metrics as indented JSON, beside `path`, then rename. NaN becomes null."""
-    _write_atomically(json.dumps(_to_json(metrics), indent=2, ensure_ascii=False, allow_nan=False) + "\n", path)
+    with write_beside(path) as partial:
+        partial.write_text(
+            json.dumps(_to_json(metrics), indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
+        )
 
 
 def _score_system(
@@ -267,13 +271,3 @@ def _to_json(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_to_json(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _write_atomically(text: str, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

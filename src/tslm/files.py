@@ -1,0 +1,29 @@
+"""Files on disk: written beside and renamed, so nobody finds half of one, and known by their checksum."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def write_beside(path: Path) -> Iterator[Path]:
+    """A path to write to in place of `path`.
+
+    Renamed to `path` when the block ends well; removed when it does not, and what stood at `path`
+    stays as it was. The folder is made where it is missing.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file as hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
