@@ -13,7 +13,7 @@ import numpy as np
 
 from data_prep.rationales import write_rationales
 from tslm.data.raw import RawRecording, RawSignal
-from tslm.data.recordings import Recording
+from tslm.data.recordings import IDENTITY, Recording
 from tslm.hypnogram import SLEEP
 from tslm.labels import SleepStage
 from tslm.signals.evidence import measure_evidence
@@ -44,7 +44,7 @@ def prepare_night(raw: RawRecording, wake_margin_min: float = WAKE_MARGIN_MIN, s
         raise ValueError(
             f"{raw.recording}: {raw.epoch_s:g} s at {fs_hz:g} Hz is no whole number of samples; resample it"
         )
-    num_epochs = min(len(signal.values_uv) // epoch_samples for signal in raw.signals.values())
+    num_epochs = min(len(signal.values) // epoch_samples for signal in raw.signals.values())
     kept = find_kept_span(raw.sleep_stages[:num_epochs], round(wake_margin_min * 60 / raw.epoch_s))
     if not kept:
         raise ValueError(
@@ -55,19 +55,14 @@ def prepare_night(raw: RawRecording, wake_margin_min: float = WAKE_MARGIN_MIN, s
     evidence = measure_evidence(next(iter(channels.values())), fs_hz)
     rationales = write_rationales(evidence, sleep_stages, _seed_of(seed, raw.recording), raw.species)
     return Recording(
-        recording=raw.recording,
-        subject=raw.subject,
+        **{name: getattr(raw, name) for name in IDENTITY},
         fs_hz=fs_hz,
         epoch_s=raw.epoch_s,
         channels=channels,
         sleep_stages=sleep_stages,
         onset_s=np.arange(kept.start, kept.stop) * raw.epoch_s,
         columns={**evidence, "rationale": rationales},
-        species=raw.species,
-        start=raw.start,
-        age=raw.age,
-        sex=raw.sex,
-        source=raw.source,
+        units={name: signal.unit for name, signal in raw.signals.items() if signal.unit != "uV"},
     )
 
 
@@ -90,7 +85,7 @@ def _common_rate_hz(raw: RawRecording) -> float:
 
 
 def _cut_epochs(signal: RawSignal, epoch_samples: int, kept: range) -> np.ndarray:
-    values = signal.values_uv[kept.start * epoch_samples : kept.stop * epoch_samples]
+    values = signal.values[kept.start * epoch_samples : kept.stop * epoch_samples]
     return np.asarray(values, dtype=np.float32).reshape(len(kept), epoch_samples)
 
 

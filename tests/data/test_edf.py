@@ -57,18 +57,18 @@ def test_a_night_written_as_edf_reads_back(paths: tuple[Path, Path]) -> None:
     assert (back.sleep_stages, back.epoch_s) == (night.sleep_stages, 30)
     assert (back.subject, back.age, back.sex, back.start) == ("S-7", "41", "F", "2001-02-03T22:10:05")
     for name, signal in back.signals.items():
-        written = night.signals[name].values_uv
+        written = night.signals[name].values
         step_uv = 2 * np.ceil(np.abs(written).max()) / 65535
         assert signal.fs_hz == 100
-        assert signal.values_uv.dtype == np.float32
-        np.testing.assert_allclose(signal.values_uv, written, atol=step_uv)
+        assert signal.values.dtype == np.float32
+        np.testing.assert_allclose(signal.values, written, atol=step_uv)
 
 
 def test_an_independent_reader_agrees(paths: tuple[Path, Path]) -> None:
     mne = pytest.importorskip("mne", reason="MNE is not installed")
     raw = mne.io.read_raw_edf(paths[0], verbose="error")
     np.testing.assert_allclose(
-        raw.get_data(["EEG Pz-Oz"])[0] * 1e6, read_psg(paths[0], ["EEG Pz-Oz"])["EEG Pz-Oz"].values_uv, atol=1e-3
+        raw.get_data(["EEG Pz-Oz"])[0] * 1e6, read_psg(paths[0], ["EEG Pz-Oz"])["EEG Pz-Oz"].values, atol=1e-3
     )
     annotations = mne.read_annotations(paths[1])
     assert list(annotations.description[:3]) == ["Sleep stage W", "Sleep stage 1", "Sleep stage 2"]
@@ -113,10 +113,10 @@ def test_age_and_sex_come_from_the_patient_field(paths: tuple[Path, Path], field
 
 @pytest.mark.parametrize(("unit", "factor"), [(b"mV", 1e3), (b"V", 1e6), (b"nV", 1e-3)])
 def test_units_become_microvolt(paths: tuple[Path, Path], unit: bytes, factor: float) -> None:
-    written = make_night().signals["EEG Fpz-Cz"].values_uv
+    written = make_night().signals["EEG Fpz-Cz"].values
     num_signals = 4  # three and the annotation channel
     patch(paths[0], 256 + num_signals * 96, unit.ljust(8))
-    read = read_psg(paths[0], ["EEG Fpz-Cz"])["EEG Fpz-Cz"].values_uv
+    read = read_psg(paths[0], ["EEG Fpz-Cz"])["EEG Fpz-Cz"].values
     np.testing.assert_allclose(read, written * factor, atol=0.01 * factor)
 
 
@@ -230,4 +230,4 @@ def test_the_real_night_has_its_published_stages() -> None:
     assert (night.start, night.age, night.sex) == ("1989-04-24T16:13:00", "33", "F")
     counts = {stage: night.sleep_stages.count(stage) for stage in (N1, N2, N3, R)}
     assert counts == {N1: 58, N2: 250, N3: 220, R: 125}
-    assert len(night.signals["EEG Fpz-Cz"].values_uv) == 7_950_000
+    assert len(night.signals["EEG Fpz-Cz"].values) == 7_950_000

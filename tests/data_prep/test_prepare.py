@@ -76,7 +76,7 @@ def test_a_night_is_cut_around_its_sleep_with_time_running_on() -> None:
     assert recording.sleep_stages == STAGES[6:20]
     assert recording.onset_s.tolist() == [30.0 * idx for idx in range(6, 20)]
     for name, signal in raw.signals.items():
-        np.testing.assert_array_equal(recording.channels[name], signal.values_uv.reshape(-1, 3000)[6:20])
+        np.testing.assert_array_equal(recording.channels[name], signal.values.reshape(-1, 3000)[6:20])
     assert MOVE in recording.sleep_stages
     assert UNSCORED in recording.sleep_stages
 

@@ -24,13 +24,13 @@ def nights():
 
 
 def _epochs(night):
-    return night.signals[CHANNEL].values_uv.reshape(len(night.sleep_stages), -1)
+    return night.signals[CHANNEL].values.reshape(len(night.sleep_stages), -1)
 
 
 def test_the_same_arguments_give_the_same_night_bit_for_bit(nights):
     again = simulate_human_night(3, 1)
     assert again.sleep_stages == nights[1].sleep_stages
-    assert np.array_equal(again.signals[CHANNEL].values_uv, nights[1].signals[CHANNEL].values_uv)
+    assert np.array_equal(again.signals[CHANNEL].values, nights[1].signals[CHANNEL].values)
     assert (again.start, again.age, again.sex) == (nights[1].start, nights[1].age, nights[1].sex)
 
 
@@ -38,7 +38,7 @@ def test_the_same_arguments_give_the_same_night_bit_for_bit(nights):
 def test_other_subjects_and_seeds_give_other_nights(nights, seed, subject_idx):
     other = simulate_human_night(seed, subject_idx)
     num = 100_000
-    assert not np.array_equal(other.signals[CHANNEL].values_uv[:num], nights[1].signals[CHANNEL].values_uv[:num])
+    assert not np.array_equal(other.signals[CHANNEL].values[:num], nights[1].signals[CHANNEL].values[:num])
 
 
 def test_a_night_is_a_complete_recording(nights):
@@ -48,10 +48,10 @@ def test_a_night_is_a_complete_recording(nights):
         assert night.source == "sim_human"
         assert night.epoch_s == 30
         assert signal.fs_hz == 100
-        assert signal.values_uv.dtype == np.float32
-        assert signal.values_uv.size == len(night.sleep_stages) * 3000
-        assert np.isfinite(signal.values_uv).all()
-        assert np.abs(signal.values_uv).max() <= 250
+        assert signal.values.dtype == np.float32
+        assert signal.values.size == len(night.sleep_stages) * 3000
+        assert np.isfinite(signal.values).all()
+        assert np.abs(signal.values).max() <= 250
         assert 18 <= int(night.age) <= 65
 
 
@@ -155,9 +155,9 @@ def test_about_three_nights_in_five_are_calibrated(monkeypatch):
 def test_night_does_not_depend_on_the_process_or_its_threads(nights):
     code = (
         "import hashlib; from data_prep.simulate_human import CHANNEL, simulate_human_night; "
-        "print(hashlib.sha256(simulate_human_night(3, 1).signals[CHANNEL].values_uv.tobytes()).hexdigest())"
+        "print(hashlib.sha256(simulate_human_night(3, 1).signals[CHANNEL].values.tobytes()).hexdigest())"
     )
-    own = hashlib.sha256(nights[1].signals[CHANNEL].values_uv.tobytes()).hexdigest()
+    own = hashlib.sha256(nights[1].signals[CHANNEL].values.tobytes()).hexdigest()
     root = Path(data_prep.__file__).parents[1]
     environment = os.environ | {"OMP_NUM_THREADS": "3", "PYTHONPATH": os.pathsep.join([str(root), str(root / "src")])}
     other = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)

@@ -238,7 +238,7 @@ def _write_signals(recording: RawRecording, path: Path) -> None:
     try:
         _write_identity(writer, recording)
         for idx, (name, signal) in enumerate(recording.signals.items()):
-            limit_uv = int(np.ceil(np.abs(signal.values_uv).max(initial=1.0)))
+            limit_uv = int(np.ceil(np.abs(signal.values).max(initial=1.0)))
             writer.setSignalHeader(
                 idx,
                 {
@@ -253,7 +253,7 @@ def _write_signals(recording: RawRecording, path: Path) -> None:
                     "prefilter": "",
                 },
             )
-        writer.writeSamples([signal.values_uv.astype(np.float64) for signal in recording.signals.values()])
+        writer.writeSamples([signal.values.astype(np.float64) for signal in recording.signals.values()])
     finally:
         writer.close()
 

@@ -12,8 +12,10 @@ from tslm.labels import SleepStage
 class RawSignal:
     """One channel as recorded."""
 
-    values_uv: np.ndarray  # (num_samples,) float32, microvolt
+    values: np.ndarray  # (num_samples,) float32 in `unit`; NaN where nothing was recorded
     fs_hz: float
+    unit: str = "uV"  # microvolt for every voltage; g for an accelerometer
+    start_s: float = 0.0  # of the first sample, from the start of the recording
 
 
 @dataclass(frozen=True)
@@ -32,4 +34,7 @@ class RawRecording:
     start: str = ""  # ISO 8601
     age: str = ""
     sex: str = ""
+    strain: str = ""
+    lights_on: str = ""  # time of day on the clock of `start`, e.g. 07:00
+    lights_off: str = ""
     source: str = ""

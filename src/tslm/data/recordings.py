@@ -20,6 +20,8 @@ from tslm.labels import SleepStage
 
 PARTICIPANTS_FILE = "participants.tsv"
 SPLITS = ("train", "val", "test")
+# What a recording, its parquet file and its row of participants.tsv all say of the subject and the day.
+IDENTITY = ("recording", "subject", "species", "start", "age", "sex", "strain", "lights_on", "lights_off", "source")
 _METADATA_KEY = b"tslm"
 _INT16_MAX = 32767
 
@@ -32,7 +34,7 @@ class Recording:
     subject: str
     fs_hz: float
     epoch_s: float
-    channels: Mapping[str, np.ndarray]  # name -> (num_epochs, epoch samples) float32, microvolt
+    channels: Mapping[str, np.ndarray]  # name -> (num_epochs, epoch samples) float32, microvolt unless `units` tells
     sleep_stages: tuple[SleepStage, ...]  # one per epoch
     onset_s: np.ndarray  # (num_epochs,) seconds from the start of the recording
     columns: Mapping[str, np.ndarray | list[str]] = field(default_factory=dict)  # evidence, artefact flags, rationale
@@ -40,7 +42,11 @@ class Recording:
     start: str = ""  # ISO 8601; empty when unknown
     age: str = ""
     sex: str = ""
+    strain: str = ""
+    lights_on: str = ""  # time of day on the clock of `start`, e.g. 07:00
+    lights_off: str = ""
     source: str = ""
+    units: Mapping[str, str] = field(default_factory=dict)  # of channels that are no voltage; the others are in uV
 
     @property
     def num_epochs(self) -> int:
@@ -61,6 +67,9 @@ class Participant:
     start: str
     age: str
     sex: str
+    strain: str
+    lights_on: str
+    lights_off: str
     source: str
 
 
@@ -72,18 +81,8 @@ def write_recording(recording: Recording, cohort_dir: Path, split: str) -> Parti
     cohort_dir.mkdir(parents=True, exist_ok=True)
     with write_beside(path) as partial:
         pq.write_table(_to_table(recording), partial, compression="zstd", row_group_size=1 << 20)
-    return Participant(
-        recording=recording.recording,
-        subject=recording.subject,
-        species=recording.species,
-        split=split,
-        sha256=hash_file(path),
-        fs_hz=recording.fs_hz,
-        start=recording.start,
-        age=recording.age,
-        sex=recording.sex,
-        source=recording.source,
-    )
+    identity = {name: getattr(recording, name) for name in IDENTITY}
+    return Participant(**identity, fs_hz=recording.fs_hz, split=split, sha256=hash_file(path))
 
 
 def read_recording(path: Path, channels: Iterable[str] | None = None) -> Recording:
@@ -98,19 +97,14 @@ def read_recording(path: Path, channels: Iterable[str] | None = None) -> Recordi
     table = pq.read_table(path, columns=names).combine_chunks()
     core = {"epoch_idx", "onset_s", "sleep_stage", *wanted}
     return Recording(
-        recording=metadata["recording"],
-        subject=metadata["subject"],
+        **{name: metadata.get(name, "") for name in IDENTITY},
         fs_hz=metadata["fs_hz"],
         epoch_s=metadata["epoch_s"],
         channels={name: _read_channel(table, name, metadata["scale_uv"][name]) for name in wanted},
         sleep_stages=tuple(SleepStage(code) for code in table["sleep_stage"].to_pylist()),
         onset_s=table["onset_s"].to_numpy(),
         columns={name: _read_column(table, name) for name in names if name not in core},
-        species=metadata["species"],
-        start=metadata["start"],
-        age=metadata["age"],
-        sex=metadata["sex"],
-        source=metadata["source"],
+        units={name: unit for name, unit in metadata.get("units", {}).items() if name in wanted},
     )
 
 
@@ -182,8 +176,8 @@ def _to_table(recording: Recording) -> pa.Table:
         steps_EL = np.rint(epochs_EL / scale_uv[name]).astype(np.int16)
         columns[name] = pa.FixedSizeListArray.from_arrays(pa.array(steps_EL.reshape(-1)), steps_EL.shape[1])
     columns.update({name: pa.array(values) for name, values in recording.columns.items()})
-    names = ("recording", "subject", "fs_hz", "epoch_s", "species", "start", "age", "sex", "source")
-    metadata = {name: getattr(recording, name) for name in names} | {"scale_uv": scale_uv}
+    metadata = {name: getattr(recording, name) for name in (*IDENTITY, "fs_hz", "epoch_s")}
+    metadata |= {"scale_uv": scale_uv, "units": dict(recording.units)}
     return pa.table(columns).replace_schema_metadata({_METADATA_KEY: json.dumps(metadata)})
 
 
