@@ -2,7 +2,7 @@
 
 1. cut every channel into scoring epochs, as far as both signal and hypnogram reach
 2. keep the epochs from `wake_margin_min` before the first sleep to as long after the last
-3. measure each kept epoch's evidence on the first channel
+3. measure each kept epoch's evidence on the first channel, and muscle tone on the EMG channel if there is one
 4. write a rationale a kept epoch from that evidence
 """
 
@@ -17,6 +17,7 @@ from tslm.data.recordings import IDENTITY, Recording
 from tslm.hypnogram import SLEEP
 from tslm.labels import SleepStage
 from tslm.signals.evidence import measure_evidence
+from tslm.signals.muscle import find_emg_channel, measure_emg
 
 WAKE_MARGIN_MIN = 30.0
 
@@ -53,6 +54,9 @@ def prepare_night(raw: RawRecording, wake_margin_min: float = WAKE_MARGIN_MIN, s
     sleep_stages = raw.sleep_stages[kept.start : kept.stop]
     channels = {name: _cut_epochs(signal, epoch_samples, kept) for name, signal in raw.signals.items()}
     evidence = measure_evidence(next(iter(channels.values())), fs_hz)
+    emg_name = find_emg_channel(channels)
+    if emg_name is not None:
+        evidence |= measure_emg(channels[emg_name], fs_hz)
     rationales = write_rationales(evidence, sleep_stages, _seed_of(seed, raw.recording), raw.species)
     return Recording(
         **{name: getattr(raw, name) for name in IDENTITY},

@@ -28,6 +28,7 @@ from tslm.data.recordings import PARTICIPANTS_FILE, read_participants, read_reco
 from tslm.files import hash_file
 from tslm.labels import SleepStage
 from tslm.signals.evidence import EVIDENCE_COLUMNS
+from tslm.signals.muscle import EMG_COLUMNS
 
 W, N1, N2, N3, R = SleepStage.WAKE, SleepStage.N1, SleepStage.N2, SleepStage.N3, SleepStage.REM
 MOVE, UNSCORED = SleepStage.MOVEMENT, SleepStage.UNSCORED
@@ -87,6 +88,14 @@ def test_every_epoch_has_evidence_and_every_scored_one_a_rationale() -> None:
     assert all(len(column) == recording.num_epochs for column in recording.columns.values())
     for stage, rationale in zip(recording.sleep_stages, recording.columns["rationale"], strict=True):
         assert bool(rationale) == (stage is not UNSCORED)
+
+
+def test_an_emg_channel_adds_muscle_tone() -> None:
+    raw = make_night(0, 0)
+    signals = {**raw.signals, "EMG submental": raw.signals["EEG Pz-Oz"]}
+    recording = prepare_night(replace(raw, signals=signals), MARGIN_MIN)
+    assert list(recording.columns) == [*EVIDENCE_COLUMNS, *EMG_COLUMNS, "rationale"]
+    assert np.median(recording.columns["emg_tone"]) == pytest.approx(1)
 
 
 def test_a_hypnogram_longer_or_shorter_than_the_signal_keeps_what_both_cover() -> None:

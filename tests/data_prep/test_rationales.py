@@ -26,10 +26,15 @@ def evidence():
         "alpha_fraction": rng.beta(0.5, 2, NUM_EPOCHS),
         "slow_wave_fraction": rng.beta(0.3, 1.5, NUM_EPOCHS),
         "spindle_count": rng.poisson(1, NUM_EPOCHS),
+        "spindle_density_per_min": np.zeros(NUM_EPOCHS),
+        "spindle_duration_s": np.zeros(NUM_EPOCHS),
+        "sawtooth_count": rng.poisson(0.1, NUM_EPOCHS),
         "k_complex_count": rng.poisson(0.5, NUM_EPOCHS),
         "eye_movement_count": rng.poisson(1.2, NUM_EPOCHS),
         "artefact_fraction": rng.choice([0, 0.5], NUM_EPOCHS, p=[0.97, 0.03]),
     }
+    columns["spindle_density_per_min"] = 2.0 * columns["spindle_count"]
+    columns["spindle_duration_s"] = np.where(columns["spindle_count"] > 0, rng.uniform(0.5, 2, NUM_EPOCHS), 0.0)
     assert set(columns) == set(EVIDENCE_COLUMNS)
     return columns
 

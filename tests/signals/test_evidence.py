@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.signal import sawtooth
 
 from tslm.signals.evidence import BANDS_HZ, EVIDENCE_COLUMNS, measure_evidence
 
@@ -58,6 +59,46 @@ def test_injected_spindles_are_counted(num_spindles):
     assert measure_evidence(epochs, FS_HZ)["spindle_count"].mean() == pytest.approx(num_spindles, abs=0.4)
 
 
+@pytest.mark.parametrize("duration_s", [0.7, 1.0, 1.5])
+def test_the_duration_of_spindles_is_measured_and_zero_without_any(duration_s):
+    epochs = _noise(60, 1.8, 18)
+    epochs[:50] += 16 * np.sin(2 * np.pi * 13.2 * TIME_S) * (np.abs((TIME_S % 7) - 3) < duration_s / 2)
+    evidence = measure_evidence(epochs, FS_HZ)
+    found = evidence["spindle_count"] > 0
+    assert found[:50].all()
+    assert duration_s - 0.1 < evidence["spindle_duration_s"][found].mean() < duration_s + 0.35
+    assert (evidence["spindle_duration_s"][~found] == 0).all()
+
+
+def test_spindle_density_is_the_count_over_the_time():
+    epochs = _noise(20, 1.8, 18) + np.sin(2 * np.pi * 13.2 * TIME_S) * _burst(5, 0.45, 16)
+    for part, minutes in ((epochs, 0.5), (epochs[:, :1000], 1 / 6)):
+        evidence = measure_evidence(part, FS_HZ)
+        np.testing.assert_allclose(evidence["spindle_density_per_min"], evidence["spindle_count"] / minutes, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("freq_hz", "amplitude_uv", "found"), [(2.6, 20, 1), (4.5, 20, 1), (2.6, 5, 0), (1.2, 20, 0)])
+def test_a_train_of_sawtooth_waves_counts_once(freq_hz, amplitude_uv, found):
+    inside = (TIME_S > 12) & (TIME_S < 18)
+    epochs = _noise(50, 1.2, 8) + amplitude_uv * sawtooth(2 * np.pi * freq_hz * TIME_S) * inside
+    assert measure_evidence(epochs, FS_HZ)["sawtooth_count"].mean() == pytest.approx(found, abs=0.25)
+
+
+@pytest.mark.parametrize("num_trains", [0, 1, 2])
+def test_trains_apart_count_apart(num_trains):
+    epochs = _noise(50, 1.2, 8)
+    for start_s in (3, 17)[:num_trains]:
+        epochs += 20 * sawtooth(2 * np.pi * 2.8 * TIME_S) * ((start_s < TIME_S) & (start_s + 5 > TIME_S))
+    assert measure_evidence(epochs, FS_HZ)["sawtooth_count"].mean() == pytest.approx(num_trains, abs=0.25)
+
+
+def test_slow_waves_and_alpha_are_no_sawtooth():
+    slow = _noise(50, 1.2, 8) + 50 * np.sin(2 * np.pi * 0.9 * TIME_S)
+    alpha = _noise(50, 1.2, 8) + 20 * np.sin(2 * np.pi * 10 * TIME_S)
+    assert measure_evidence(slow, FS_HZ)["sawtooth_count"].mean() < 0.1
+    assert measure_evidence(alpha, FS_HZ)["sawtooth_count"].mean() < 0.1
+
+
 def test_an_alpha_rhythm_is_no_spindle():
     epochs = _noise(50, 1.5, 12) + np.sin(2 * np.pi * 9.5 * TIME_S) * _burst(15, 1, 25)
     assert measure_evidence(epochs, FS_HZ)["spindle_count"].mean() < 0.2
@@ -106,6 +147,7 @@ def test_pure_noise_holds_few_waveforms(exponent):
     assert evidence["spindle_count"].mean() < 0.3
     assert evidence["k_complex_count"].mean() < 0.1
     assert evidence["eye_movement_count"].mean() < 0.5
+    assert evidence["sawtooth_count"].mean() < 0.3
     assert evidence["slow_wave_fraction"].mean() < 0.02
 
 

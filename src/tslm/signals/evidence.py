@@ -14,9 +14,10 @@ import scipy.signal
 from tslm.signals.waveforms import (
     count_eye_movements,
     count_k_complexes,
-    count_spindles,
+    count_sawtooth_trains,
     filter_bands,
     find_slow_waves,
+    measure_spindles,
     slow_wave_share,
 )
 
@@ -37,7 +38,10 @@ EVIDENCE_COLUMNS: tuple[str, ...] = (
     "alpha_fraction",
     "slow_wave_fraction",
     "spindle_count",
+    "spindle_density_per_min",
+    "spindle_duration_s",
     "k_complex_count",
+    "sawtooth_count",
     "eye_movement_count",
     "artefact_fraction",
 )
@@ -54,7 +58,8 @@ def measure_evidence(epochs_EL: np.ndarray, fs_hz: float) -> dict[str, np.ndarra
     Shares and fractions are 0 to 1: `<band>_share` of the power in 0.5-30 Hz, `alpha_fraction`,
     `slow_wave_fraction` and `artefact_fraction` of the epoch's time. `high_frequency_ratio` is
     power in 30-45 Hz over power in 0.5-30 Hz (muscle). `dominant_hz` is where power times
-    frequency peaks, which takes the 1/f slope out. Counts are int16, the rest float32.
+    frequency peaks, which takes the 1/f slope out. `spindle_duration_s` is the mean of the epoch's
+    spindles, 0 without any; `sawtooth_count` counts trains, not waves. Counts are int16, the rest float32.
 
     Args:
         epochs_EL: (num_epochs, samples) microvolt, finite.
@@ -84,14 +89,18 @@ def _measure_chunk(epochs_EL: np.ndarray, fs_hz: float) -> dict[str, np.ndarray]
     centred_EL = epochs_EL - epochs_EL.mean(axis=1, keepdims=True)
     bands = filter_bands(centred_EL, fs_hz)
     waves = find_slow_waves(bands["slow"], fs_hz)
+    num_spindles, spindle_s = measure_spindles(bands, fs_hz)
     values = {
         "rms_uv": np.sqrt(np.mean(centred_EL**2, axis=1)),
         "peak_to_peak_uv": np.ptp(epochs_EL, axis=1),
         **_spectral_shares(centred_EL, fs_hz),
         "alpha_fraction": _alpha_fraction(centred_EL, fs_hz),
         "slow_wave_fraction": slow_wave_share(waves, epochs_EL.shape),
-        "spindle_count": count_spindles(bands, fs_hz),
+        "spindle_count": num_spindles,
+        "spindle_density_per_min": num_spindles * (60 * fs_hz / epochs_EL.shape[1]),
+        "spindle_duration_s": spindle_s,
         "k_complex_count": count_k_complexes(waves, bands["slow"], fs_hz),
+        "sawtooth_count": count_sawtooth_trains(bands, fs_hz),
         "eye_movement_count": count_eye_movements(bands["low"], waves, fs_hz),
         "artefact_fraction": artefact_fraction,
     }

@@ -46,12 +46,12 @@ def rank_bands(evidence: Mapping[str, float]) -> list[tuple[str, float]]:
 
 
 def epoch_facts(evidence: Mapping[str, np.ndarray], epoch_idx: int) -> dict[str, float]:
-    """The evidence of one epoch as it may be written down: whole microvolts, hertz to a tenth, whole percents.
+    """The evidence of one epoch as it may be written down: whole uV, Hz and seconds to a tenth, whole percents.
 
     Words follow these rounded values, so a text can be checked without knowing what was rounded away.
     """
     facts = {}
     for name, values in evidence.items():
-        steps = 1 if name.endswith(("_uv", "_count")) else 10 if name.endswith("_hz") else 100
+        steps = 1 if name.endswith(("_uv", "_count")) else 10 if name.endswith(("_hz", "_s", "_per_min")) else 100
         facts[name] = round(float(values[epoch_idx]) * steps) / steps
     return facts

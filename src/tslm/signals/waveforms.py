@@ -1,12 +1,14 @@
-"""Detectors of single waveforms in scoring epochs: slow waves, K-complexes, spindles, eye movements.
+"""Detectors of single waveforms in scoring epochs: slow waves, K-complexes, spindles, sawtooth waves, eye movements.
 
 All work on many epochs at once and on each by itself. Shape letters: E epochs, L samples.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import scipy.fft
+from numpy.lib.stride_tricks import sliding_window_view
 from scipy.ndimage import maximum_filter1d, uniform_filter1d
 
 # Pass bands in Hz; the edges fall off as raised cosines over the second figure.
@@ -17,11 +19,16 @@ _FILTERS: dict[str, tuple[float, float, float, float]] = {
     "sigma": (12.0, 15.0, 1.0, 1.0),  # Vallat & Walker 2021 (YASA)
     "low_beta": (17.0, 20.0, 1.0, 1.0),
     "broad": (1.0, 30.0, 0.5, 2.0),
+    "sawtooth": (1.5, 12.0, 0.5, 2.0),  # the waves and the harmonics that make them triangular and notched
 }
 SLOW_WAVE_UV = 75.0  # peak to peak, AASM 2007
 SLOW_TROUGH_UV = 40.0  # the negative half by itself, as in YASA; keeps the ringing of blinks out
 SPINDLE_S = (0.5, 2.0)  # shortest by AASM 2007, longest by YASA
 EYE_MOVEMENT_UV = 25.0
+SAWTOOTH_HZ = (2.0, 6.0)  # AASM 2007; most lie at 2.5-3 Hz (Bernardi et al. 2019)
+SAWTOOTH_RMS_UV = 5.8  # of a triangular wave of 20 uV peak to peak, about the smallest that scorers mark
+SAWTOOTH_REGULARITY = 0.55  # autocorrelation after one wave, see `count_sawtooth_trains`
+_SAWTOOTH_WINDOW_S, _SAWTOOTH_HOP_S = 3.0, 0.5
 
 
 @dataclass(frozen=True)
@@ -35,10 +42,13 @@ class SlowWaves:
     crest_uv: np.ndarray  # (num_waves,) float32, positive
 
 
-def filter_bands(centred_EL: np.ndarray, fs_hz: float) -> dict[str, np.ndarray]:
+def filter_bands(
+    centred_EL: np.ndarray, fs_hz: float, filters: Mapping[str, tuple[float, float, float, float]] = _FILTERS
+) -> dict[str, np.ndarray]:
     """Zero-phase filtered copies (num_epochs, samples) of mean-free epochs by filter name, microvolt.
 
     Epochs are mirrored by 2 s at both ends against edge effects and filtered in the frequency domain.
+    Each filter is (low, high, width of the lower edge, width of the upper edge) in Hz.
     """
     length = centred_EL.shape[1]
     pad = min(round(2 * fs_hz), length - 1)
@@ -48,7 +58,7 @@ def filter_bands(centred_EL: np.ndarray, fs_hz: float) -> dict[str, np.ndarray]:
     freqs_hz = scipy.fft.rfftfreq(num_fft, 1 / fs_hz)
     return {
         name: scipy.fft.irfft(spectrum_EF * _gain(freqs_hz, *edges), num_fft, axis=1)[:, pad : pad + length]
-        for name, edges in _FILTERS.items()
+        for name, edges in filters.items()
     }
 
 
@@ -92,8 +102,11 @@ def count_k_complexes(waves: SlowWaves, slow_EL: np.ndarray, fs_hz: float) -> np
     return np.bincount(epoch_idx[kept], minlength=num_epochs)
 
 
-def count_spindles(bands: dict[str, np.ndarray], fs_hz: float) -> np.ndarray:
-    """(num_epochs,) sleep spindles of 0.5-2 s.
+def measure_spindles(bands: dict[str, np.ndarray], fs_hz: float) -> tuple[np.ndarray, np.ndarray]:
+    """Number of sleep spindles of 0.5-2 s, (num_epochs,), and their mean duration in s, 0 where there is none.
+
+    A spindle lasts as long as the moving RMS of sigma stays over its threshold; the RMS's window of
+    0.3 s lengthens short ones by up to as much.
 
     Three thresholds as in YASA (Vallat & Walker 2021, after Lacourse 2019): sigma holds a fifth of
     the power in 1-30 Hz, correlates with the broad signal by 0.65, and its moving RMS exceeds the
@@ -115,7 +128,42 @@ def count_spindles(bands: dict[str, np.ndarray], fs_hz: float) -> np.ndarray:
     rms_EL = np.sqrt(np.maximum(sigma_power_EL, 0.0))
     strong_EL = rms_EL > _trimmed_threshold(rms_EL, 1.5)
     core_EL = correlated_EL & rich_EL & narrow_EL & strong_EL
-    return _count_runs(strong_EL, core_EL, fs_hz)
+    return _measure_runs(strong_EL, core_EL, fs_hz)
+
+
+def count_sawtooth_trains(bands: dict[str, np.ndarray], fs_hz: float) -> np.ndarray:
+    """(num_epochs,) trains of sawtooth waves: 2-6 Hz, triangular, often notched, as in REM sleep (AASM 2007).
+
+    What sets a train apart from mixed frequencies is that it repeats itself. In windows of 3 s every
+    0.5 s the signal of 1.5-12 Hz must resemble itself after one wave (autocorrelation first peaks between
+    1/6 and 1/2 s, at 0.55 or more), have the RMS of a triangular wave of 20 uV, and exceed the
+    slow waves under it. Windows that follow one another are one train.
+
+    The 0.55 was set on five simulated nights with known trains: of those of 20 uV and 2.5 s or more it
+    finds two fifths, half of what it finds in REM is one of them, and it fires .33 times a minute
+    in REM, .11 in N2 and .06 or less elsewhere. Absence of a count is no evidence of absence.
+    """
+    sawtooth_EL = bands["sawtooth"]
+    length, hop = round(_SAWTOOTH_WINDOW_S * fs_hz), round(_SAWTOOTH_HOP_S * fs_hz)
+    fastest, shortest, longest = (round(fs_hz / freq_hz) for freq_hz in (_FILTERS["sawtooth"][1], *SAWTOOTH_HZ[::-1]))
+    windows_EWL = sliding_window_view(sawtooth_EL, length, axis=1)[:, ::hop]
+    num_fft = scipy.fft.next_fast_len(length + longest + 2, real=True)
+    spectrum_EWF = scipy.fft.rfft(windows_EWL, num_fft, axis=-1)
+    products_EWL = scipy.fft.irfft(spectrum_EWF.real**2 + spectrum_EWF.imag**2, num_fft, axis=-1)[..., : longest + 2]
+    lags = np.arange(longest + 2)
+    similarity_EWL = products_EWL * (length / (length - lags)) / np.maximum(products_EWL[..., :1], 1e-9)
+    later_EWL = similarity_EWL[..., fastest : longest + 1]
+    repeats_EWL = (
+        (later_EWL >= similarity_EWL[..., fastest - 1 : longest])
+        & (later_EWL >= similarity_EWL[..., fastest + 1 : longest + 2])
+        & (later_EWL >= SAWTOOTH_REGULARITY)
+    )
+    # The first repetition counts: alpha, too, comes back after three of its waves.
+    repeats_EW = repeats_EWL.any(axis=-1) & (repeats_EWL.argmax(axis=-1) >= shortest - fastest)
+    power_EW = products_EWL[..., 0] / length
+    slow_EW = np.square(sliding_window_view(bands["slow"], length, axis=1)[:, ::hop]).mean(axis=-1)
+    in_train_EW = repeats_EW & (power_EW >= SAWTOOTH_RMS_UV**2) & (slow_EW <= power_EW)
+    return np.count_nonzero(np.diff(in_train_EW.astype(np.int8), axis=1, prepend=0) == 1, axis=1)
 
 
 def count_eye_movements(low_EL: np.ndarray, waves: SlowWaves, fs_hz: float) -> np.ndarray:
@@ -178,8 +226,8 @@ def _loudest_around(waves: SlowWaves, slow_EL: np.ndarray, reach: int) -> np.nda
     return np.maximum(window_EL[epoch_idx, start], window_EL[epoch_idx, stop + reach])
 
 
-def _count_runs(extent_EL: np.ndarray, core_EL: np.ndarray, fs_hz: float) -> np.ndarray:
-    """(num_epochs,) runs of `extent` of spindle length that hold a core sample."""
+def _measure_runs(extent_EL: np.ndarray, core_EL: np.ndarray, fs_hz: float) -> tuple[np.ndarray, np.ndarray]:
+    """Number and mean duration in s, each (num_epochs,), of runs of `extent` of spindle length with a core sample."""
     num_epochs, num_samples = extent_EL.shape
     walled = np.zeros((num_epochs, num_samples + 2), dtype=np.int8)
     walled[:, 1:-1] = extent_EL
@@ -191,7 +239,9 @@ def _count_runs(extent_EL: np.ndarray, core_EL: np.ndarray, fs_hz: float) -> np.
     holds_core = num_core[epoch_idx, stops] > num_core[epoch_idx, starts]
     duration_s = (stops - starts) / fs_hz
     kept = holds_core & (duration_s >= SPINDLE_S[0]) & (duration_s <= SPINDLE_S[1])
-    return np.bincount(epoch_idx[kept], minlength=num_epochs)
+    counts = np.bincount(epoch_idx[kept], minlength=num_epochs)
+    total_s = np.bincount(epoch_idx[kept], duration_s[kept], minlength=num_epochs)
+    return counts, total_s / np.maximum(counts, 1)
 
 
 def _trimmed_threshold(values_EL: np.ndarray, num_deviations: float) -> np.ndarray:
