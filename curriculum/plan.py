@@ -18,9 +18,14 @@ def list_stages() -> list[str]:
 
 
 def run_dir(config: RunConfig) -> Path:
-    """results/<llm>/<model>/<stage>; models without a language model stand under `no_llm`."""
+    """results/<llm>/<model>/<stage>[/fold_<n>]; models without a language model stand under `no_llm`.
+
+    Every stage of a run with folds has its own folder a fold, corpora too: a stage inherits from its
+    predecessor what that one learnt on the fold's training subjects.
+    """
     llm = config.llm.name if config.writes_text else _NO_LLM
-    return Path(config.results_dir) / llm / config.model.name / config.stage.name
+    folder = Path(config.results_dir) / llm / config.model.name / config.stage.name
+    return folder / f"fold_{config.stage.fold}" if config.stage.fold >= 0 else folder
 
 
 def checkpoint_dir(config: RunConfig, which: str = BEST) -> Path:

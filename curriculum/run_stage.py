@@ -108,7 +108,7 @@ def _evaluate_answers(
 ) -> tuple[list[PredictionRow], dict[str, Any]]:
     if isinstance(model, Classifier):
         recordings = load_recordings(
-            Path(config.stage.test_dir or config.stage.train_dir), "test", config.stage.channel
+            Path(config.stage.test_dir or config.stage.train_dir), "test", config.stage.channel, config.stage.fold
         )
         nights = recordings[accelerator.process_index :: accelerator.num_processes]
         rows = _gather(list(classify_nights(model, nights, config, accelerator.device)), accelerator)

@@ -17,6 +17,7 @@ from data_prep.prepare_cohorts import SimHumanOptions, SleepEdfOptions, prepare_
 from data_prep.prepare_corpora import CorpusOptions, SeriesCorpusOptions, prepare_corpus
 from data_prep.prepare_options import parse_options, suggest
 from tslm.data.recordings import SPLITS, Participant
+from tslm.data.splits import list_folds
 
 
 @dataclass(frozen=True)
@@ -83,10 +84,19 @@ def _prepare(name: str, out_dir: Path, workers: int, assignments: Sequence[str])
     cohort = COHORTS[name]
     made = cohort.prepare(parse_options(cohort.options, assignments), out_dir, workers)
     if made and isinstance(made[0], Participant):
-        num_of = Counter(row.split for row in made)
-        counts = ", ".join(f"{num_of[split]} {split}" for split in SPLITS)
-        return f"{len(made)} recordings of {len({row.subject for row in made})} subjects ({counts}) in {out_dir}"
+        return f"{len(made)} recordings of {len({row.subject for row in made})} subjects ({_count(made)}) in {out_dir}"
     return f"{', '.join(path.name for path in made)} in {out_dir}"
+
+
+def _count(participants: Sequence[Participant]) -> str:
+    """Recordings by split, or what stands in the place of splits."""
+    folds = list_folds(participants)
+    if folds:
+        return f"{len(folds)} folds; train with stage.fold=N"
+    if any(row.is_leaky for row in participants):
+        return "split by epoch, which LEAKS: results are marked leaky"
+    num_of = Counter(row.split for row in participants)
+    return ", ".join(f"{num_of[split]} {split}" for split in SPLITS)
 
 
 def _render_table() -> str:

@@ -1,11 +1,11 @@
 """Cohorts of nights: from raw recordings to a folder of prepared ones, with splits made once, by subject."""
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 from joblib import Parallel, delayed
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
@@ -15,16 +15,18 @@ from data_prep.simulate_human import simulate_human_night
 from tslm.data.edf import SLEEP_EDF_CHANNELS, read_scored_night, read_sleep_edf, write_edf
 from tslm.data.raw import RawRecording
 from tslm.data.recordings import (
+    BY_EPOCH,
+    EPOCH_SPLIT_COLUMN,
     PARTICIPANTS_FILE,
-    SPLITS,
     Participant,
     check_subject_splits,
     read_participants,
     write_participants,
     write_recording,
 )
+from tslm.data.splits import DEFAULT_SPLIT, Place, assign_splits, check_split, draw_epoch_splits
 
-DEFAULT_SPLIT = "70/15/15"
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -34,11 +36,11 @@ class SleepEdfOptions:
     raw_dir: Path | None = None
     channels: str = ",".join(SLEEP_EDF_CHANNELS)  # separated by commas; evidence is measured on the first
     wake_margin_min: float = WAKE_MARGIN_MIN
-    split: str = DEFAULT_SPLIT  # percent of subjects train/val/test, or one split's name for all
+    split: str = DEFAULT_SPLIT  # a rule of tslm.data.splits
     seed: int = 0
 
     def __post_init__(self) -> None:
-        parse_split(self.split)
+        check_split(self.split)
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class SimHumanOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        parse_split(self.split)
+        check_split(self.split)
         if self.num_subjects < 1:
             raise ValueError(f"num_subjects={self.num_subjects}: wanted 1 or more")
         if self.seed < 0:
@@ -114,42 +116,17 @@ def find_sleep_edf_nights(raw_dir: Path | None) -> list[tuple[Path, Path]]:
     return pairs
 
 
-def parse_split(split: str) -> dict[str, float]:
-    """Share of subjects by split, adding up to 1: "70/15/15" (train/val/test), or one split's name."""
-    if split in SPLITS:
-        return {name: float(name == split) for name in SPLITS}
-    try:
-        percents = [float(part) for part in split.split("/")]
-    except ValueError:
-        percents = []
-    if len(percents) != len(SPLITS) or min(percents) < 0 or abs(sum(percents) - 100) > 1e-6:
-        raise ValueError(f"split={split}: wanted train/val/test in percent such as {DEFAULT_SPLIT}, or one of {SPLITS}")
-    return {name: percent / 100 for name, percent in zip(SPLITS, percents, strict=True)}
-
-
-def assign_splits(subjects: Sequence[str], split: str, seed: int) -> dict[str, str]:
-    """Split of each subject, drawn by `seed`.
-
-    Each split takes one subject first (test, then train, then val, as far as they reach, so that a
-    single subject is test), then every further subject goes where most are missing.
-    """
-    shares: dict[str, float] = {name: share for name, share in parse_split(split).items() if share > 0}
-    ordered = sorted(set(subjects))
-    first_served: tuple[str, ...] = ("test", "train", "val")
-    names = [name for name in first_served if name in shares][: len(ordered)]
-    while len(names) < len(ordered):
-        names.append(max(shares, key=lambda name: shares[name] * len(ordered) - names.count(name)))
-    shuffled = np.random.default_rng(seed).permutation(len(ordered))
-    return {ordered[idx]: name for idx, name in zip(shuffled, names, strict=True)}
-
-
 def _prepare_nights(
     nights: Sequence[Night], out_dir: Path, split: str, wake_margin_min: float, seed: int, workers: int
 ) -> list[Participant]:
-    split_of = assign_splits([night.subject for night in nights], split, seed)
+    place_of = assign_splits((night.subject for night in nights), split, seed)
+    left_out = sorted({night.subject for night in nights} - set(place_of))
+    if left_out:
+        logger.warning("split=%s does not know %d subjects, left out: %s", split, len(left_out), ", ".join(left_out))
+    nights = [night for night in nights if night.subject in place_of]
     before = read_participants(out_dir) if (out_dir / PARTICIPANTS_FILE).is_file() else []
     (out_dir / PARTICIPANTS_FILE).unlink(missing_ok=True)  # an interrupted run must not look like a whole cohort
-    tasks = (delayed(_prepare_one)(night, out_dir, split_of[night.subject], wake_margin_min, seed) for night in nights)
+    tasks = (delayed(_prepare_one)(night, out_dir, place_of[night.subject], wake_margin_min, seed) for night in nights)
     done = Parallel(n_jobs=workers, return_as="generator")(tasks)
     participants = list(tqdm(done, total=len(nights), desc="prepare", unit="night"))
     check_subject_splits(participants)
@@ -159,9 +136,13 @@ def _prepare_nights(
     return participants
 
 
-def _prepare_one(night: Night, out_dir: Path, split: str, wake_margin_min: float, seed: int) -> Participant:
+def _prepare_one(night: Night, out_dir: Path, place: Place, wake_margin_min: float, seed: int) -> Participant:
     with threadpool_limits(1):  # sums in another order would change the last bit
-        return write_recording(prepare_night(night.read(), wake_margin_min, seed), out_dir, split)
+        recording = prepare_night(night.read(), wake_margin_min, seed)
+        if place.split == BY_EPOCH:
+            splits = draw_epoch_splits(recording.sleep_stages, recording.recording, seed)
+            recording = replace(recording, columns={**recording.columns, EPOCH_SPLIT_COLUMN: splits})
+        return write_recording(recording, out_dir, place.split, place.fold)
 
 
 def _read_simulated(seed: int, subject_idx: int, edf_dir: Path | None) -> RawRecording:

@@ -46,7 +46,7 @@ def generate(checkpoint_dir: Path, config: RunConfig, split: str, device_name: s
     model, _ = load_checkpoint(checkpoint_dir)
     model.to(device)
     if isinstance(model, Classifier):
-        recordings = load_recordings(Path(config.stage.test_dir), split, config.stage.channel)
+        recordings = load_recordings(Path(config.stage.test_dir), split, config.stage.channel, config.stage.fold)
         rows = list(classify_nights(model, recordings, config, device))
     else:
         assert isinstance(model, SoftPrompt)

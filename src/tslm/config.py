@@ -107,6 +107,7 @@ class StageConfig:
     train_dir: str = "prepared/sim_human"
     val_dir: str = ""  # empty: the train folder
     test_dir: str = ""  # empty: the train folder
+    fold: int = -1  # of a cohort with folds: the one to test on; the next one validates. -1: the cohort has none
     channel: str = "EEG Fpz-Cz"  # sleep only
     prompt_style: str = "full"  # sleep only: full or brief
     balanced: bool = False  # draw classes evenly while training

@@ -1,3 +1,4 @@
+import json
 import os
 import sys
 from collections import Counter
@@ -15,7 +16,6 @@ from data_prep.prepare import main
 from data_prep.prepare_cohorts import (
     SimHumanOptions,
     SleepEdfOptions,
-    assign_splits,
     prepare_sim_human,
     prepare_sleep_edf,
 )
@@ -24,7 +24,13 @@ from data_prep.prepare_night import find_kept_span, prepare_night
 from tslm.data.corpora import CorpusSample, read_corpus
 from tslm.data.edf import write_edf
 from tslm.data.raw import RawRecording, RawSignal
-from tslm.data.recordings import PARTICIPANTS_FILE, read_participants, read_recording
+from tslm.data.recordings import (
+    BY_EPOCH,
+    PARTICIPANTS_FILE,
+    PARTICIPANTS_NOTES_FILE,
+    read_participants,
+    read_recording,
+)
 from tslm.files import hash_file
 from tslm.labels import SleepStage
 from tslm.signals.evidence import EVIDENCE_COLUMNS
@@ -195,25 +201,34 @@ def test_a_smaller_cohort_leaves_no_recording_of_the_larger_one(tmp_path: Path) 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["SIM0000.parquet", "notes.txt", PARTICIPANTS_FILE]
 
 
-@pytest.mark.parametrize(
-    ("num_subjects", "split", "counts"),
-    [
-        (1, "70/15/15", {"test": 1}),
-        (2, "70/15/15", {"test": 1, "train": 1}),
-        (3, "70/15/15", {"test": 1, "train": 1, "val": 1}),
-        (20, "70/15/15", {"train": 14, "val": 3, "test": 3}),
-        (100, "70/15/15", {"train": 70, "val": 15, "test": 15}),
-        (10, "80/20/0", {"train": 8, "val": 2}),
-        (4, "test", {"test": 4}),
-    ],
-)
-def test_splits_have_their_shares(num_subjects: int, split: str, counts: dict[str, int]) -> None:
-    subjects = [f"S{idx}" for idx in range(num_subjects)]
-    assigned = assign_splits(subjects, split, 0)
-    assert Counter(assigned.values()) == counts
-    assert assigned == assign_splits(list(reversed(subjects)), split, 0)
-    if num_subjects == 20:
-        assert assigned != assign_splits(subjects, split, 1)
+@pytest.mark.usefixtures("_short_nights")
+def test_folds_and_the_split_by_epoch_are_written_and_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["sim_human", "--out", str(tmp_path), "num_subjects=4", f"wake_margin_min={MARGIN_MIN}"]
+    assert main([*command, "split=kfold:3"]) == 0
+    rows = read_participants(tmp_path)
+    assert sorted(row.fold for row in rows) == ["0", "0", "1", "2"]
+    assert "3 folds; train with stage.fold=N" in capsys.readouterr().out
+    assert not (tmp_path / PARTICIPANTS_NOTES_FILE).exists()
+    assert main([*command, "split=by_epoch"]) == 0
+    assert {(row.split, row.fold) for row in read_participants(tmp_path)} == {(BY_EPOCH, "")}
+    assert json.loads((tmp_path / PARTICIPANTS_NOTES_FILE).read_text()) == {"split": "by_epoch", "leaky": True}
+    assert "LEAKS" in capsys.readouterr().out
+    assert read_recording(tmp_path / "SIM0000.parquet").is_leaky
+    assert main(command) == 0
+    assert not (tmp_path / PARTICIPANTS_NOTES_FILE).exists()
+    assert not read_recording(tmp_path / "SIM0000.parquet").is_leaky
+
+
+def test_subjects_that_a_published_split_does_not_know_are_left_out_by_name(
+    raw_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = raw_dir / "sleep-cassette"
+    for idx, name in enumerate(("SC4001E", "SC4021E", "SC4191E")):
+        write_edf(make_night(1, idx), folder / f"{name}0-PSG.edf", folder / f"{name}C-Hypnogram.edf")
+    options = SleepEdfOptions(raw_dir=raw_dir, wake_margin_min=MARGIN_MIN, split="sleep_edf_20")
+    rows = prepare_sleep_edf(options, tmp_path / "out")
+    assert [(row.subject, row.fold) for row in rows] == [("SC400", "0"), ("SC402", "2"), ("SC419", "19")]
+    assert "2 subjects, left out: SC490, SC491" in caplog.text
 
 
 def build_fake_samples(num_samples: int, seed: int, real_share: float = 0) -> Iterator[CorpusSample]:

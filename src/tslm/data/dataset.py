@@ -19,6 +19,7 @@ from tslm.batch import IGNORE_INDEX, Example, NightWindow, Series
 from tslm.config import RunConfig
 from tslm.data.corpora import CorpusSample, read_corpus
 from tslm.data.recordings import Recording, check_subject_splits, read_participants, read_recording
+from tslm.data.splits import choose_fold, keep_epochs
 from tslm.labels import ANSWER_NAMES, LABEL_SETS, LabelSet
 from tslm.prompts import (
     Prompt,
@@ -207,12 +208,25 @@ def build_dataset(config: RunConfig, split: str) -> StageDataset:
     return dataset
 
 
-def load_recordings(cohort_dir: Path, split: str, channel: str) -> list[Recording]:
-    """The prepared recordings of one split, one channel each."""
-    participants = read_participants(cohort_dir)
+def load_recordings(cohort_dir: Path, split: str, channel: str, fold: int = -1) -> list[Recording]:
+    """The prepared recordings of one split, one channel each.
+
+    Args:
+        cohort_dir: folder of the cohort.
+        split: train, val or test.
+        channel: name of the channel to read.
+        fold: where the cohort has folds, the one that `split` refers to; ignored where it has none.
+
+    Raises:
+        FileNotFoundError: there is no cohort.
+        ValueError: a subject in two splits or folds, a missing channel, or no such fold.
+    """
+    participants = choose_fold(read_participants(cohort_dir), fold)
     check_subject_splits(participants)
     return [
-        read_recording(cohort_dir / f"{row.recording}.parquet", [channel]) for row in participants if row.split == split
+        keep_epochs(read_recording(cohort_dir / f"{row.recording}.parquet", [channel]), split)
+        for row in participants
+        if row.split == split or row.is_leaky
     ]
 
 
@@ -247,11 +261,13 @@ def _window_stage_indices(recording: Recording, stage_idx: np.ndarray, centre: i
 
 
 def _read_sleep(config: RunConfig, folder: Path, split: str) -> StageDataset:
-    return SleepDataset(load_recordings(folder, split, config.stage.channel), config)
+    return SleepDataset(load_recordings(folder, split, config.stage.channel, config.stage.fold), config)
 
 
 def _read_nights(config: RunConfig, folder: Path, split: str) -> StageDataset:
-    return NightDataset(load_recordings(folder, split, config.stage.channel), config, augmented=split == "train")
+    return NightDataset(
+        load_recordings(folder, split, config.stage.channel, config.stage.fold), config, augmented=split == "train"
+    )
 
 
 def _corpus_reader(render_prompt: Callable[[CorpusSample], Prompt]) -> Callable[[RunConfig, Path, str], StageDataset]:

@@ -6,9 +6,10 @@ its scale in microvolt per step stands in the schema's metadata, with rate and e
 """
 
 import csv
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,10 @@ from tslm.files import hash_file, write_beside
 from tslm.labels import SleepStage
 
 PARTICIPANTS_FILE = "participants.tsv"
+PARTICIPANTS_NOTES_FILE = "participants.json"  # beside it where the split leaks: {"split": "by_epoch", "leaky": true}
 SPLITS = ("train", "val", "test")
+BY_EPOCH = "by_epoch"  # in the place of a split: every epoch has its own, which leaks
+EPOCH_SPLIT_COLUMN = "split"  # of a recording that is split by epoch
 # What a recording, its parquet file and its row of participants.tsv all say of the subject and the day.
 IDENTITY = ("recording", "subject", "species", "start", "age", "sex", "strain", "lights_on", "lights_off", "source")
 _METADATA_KEY = b"tslm"
@@ -53,6 +57,11 @@ class Recording:
         """Number of scoring epochs."""
         return len(self.sleep_stages)
 
+    @property
+    def is_leaky(self) -> bool:
+        """Whether the recording is split by epoch, so that training and test share its subject."""
+        return EPOCH_SPLIT_COLUMN in self.columns
+
 
 @dataclass(frozen=True)
 class Participant:
@@ -67,22 +76,38 @@ class Participant:
     start: str
     age: str
     sex: str
-    strain: str
-    lights_on: str
-    lights_off: str
-    source: str
+    strain: str = ""
+    lights_on: str = ""
+    lights_off: str = ""
+    source: str = ""
+    fold: str = ""  # number of the fold that tests the subject; empty where the cohort has no folds
+
+    @property
+    def is_leaky(self) -> bool:
+        """Whether the recording is split by epoch, so that training and test share its subject."""
+        return self.split == BY_EPOCH
 
 
-def write_recording(recording: Recording, cohort_dir: Path, split: str) -> Participant:
-    """Write one recording's parquet file (beside, then renamed) and return its participants row."""
-    if split not in SPLITS:
-        raise ValueError(f"unknown split {split!r}; one of: {', '.join(SPLITS)}")
+def write_recording(recording: Recording, cohort_dir: Path, split: str, fold: str = "") -> Participant:
+    """Write one recording's parquet file (beside, then renamed) and return its participants row.
+
+    Args:
+        recording: what to write.
+        cohort_dir: folder of the cohort.
+        split: train, val or test; `by_epoch` for a recording with a column `split`.
+        fold: number of the fold that tests the subject; empty without folds.
+
+    Raises:
+        ValueError: an unknown split, or values that are not finite.
+    """
+    if split not in ((BY_EPOCH,) if recording.is_leaky else SPLITS):
+        raise ValueError(f"unknown split {split!r} of {recording.recording}; one of: {', '.join(SPLITS)}")
     path = cohort_dir / f"{recording.recording}.parquet"
     cohort_dir.mkdir(parents=True, exist_ok=True)
     with write_beside(path) as partial:
         pq.write_table(_to_table(recording), partial, compression="zstd", row_group_size=1 << 20)
     identity = {name: getattr(recording, name) for name in IDENTITY}
-    return Participant(**identity, fs_hz=recording.fs_hz, split=split, sha256=hash_file(path))
+    return Participant(**identity, fs_hz=recording.fs_hz, split=split, sha256=hash_file(path), fold=fold)
 
 
 def read_recording(path: Path, channels: Iterable[str] | None = None) -> Recording:
@@ -109,7 +134,11 @@ def read_recording(path: Path, channels: Iterable[str] | None = None) -> Recordi
 
 
 def write_participants(participants: Iterable[Participant], cohort_dir: Path) -> None:
-    """Write participants.tsv; ValueError when a subject stands in two splits."""
+    """Write participants.tsv, and participants.json where the split leaks.
+
+    Raises:
+        ValueError: a subject stands in two splits.
+    """
     rows = sorted(participants, key=lambda row: row.recording)
     check_subject_splits(rows)
     names = [f.name for f in fields(Participant)]
@@ -120,10 +149,15 @@ def write_participants(participants: Iterable[Participant], cohort_dir: Path) ->
         writer = csv.writer(file, delimiter="\t", lineterminator="\n")
         writer.writerow(names)
         writer.writerows([getattr(row, name) for name in names] for row in rows)
+    notes_path = cohort_dir / PARTICIPANTS_NOTES_FILE
+    notes_path.unlink(missing_ok=True)
+    if any(row.is_leaky for row in rows):
+        with write_beside(notes_path) as partial:
+            partial.write_text(json.dumps({"split": BY_EPOCH, "leaky": True}) + "\n", encoding="utf-8")
 
 
 def read_participants(cohort_dir: Path) -> list[Participant]:
-    """Rows of participants.tsv; columns that are not ours are left alone.
+    """Rows of participants.tsv; columns that are not ours are left alone, those with a default may lack.
 
     Raises:
         FileNotFoundError: no such file; the message is the command that makes the cohort.
@@ -137,11 +171,16 @@ def read_participants(cohort_dir: Path) -> list[Participant]:
     with path.open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file, delimiter="\t")
         rows = list(reader)
-    names = [item.name for item in fields(Participant)]
-    missing = set(names) - set(reader.fieldnames or ())
+    known = fields(Participant)
+    missing = {item.name for item in known if item.default is MISSING} - set(reader.fieldnames or ())
     if missing:
         raise ValueError(f"{path} lacks the column(s) {', '.join(sorted(missing))}; prepare the cohort again")
-    return [_parse_participant({name: row[name] or "" for name in names}, path) for row in rows]
+    return [_parse_participant({item.name: row.get(item.name) or "" for item in known}, path) for row in rows]
+
+
+def read_signal_hashes(path: Path) -> dict[str, str]:
+    """SHA-256 of each live channel's samples in a prepared recording; the same under whatever name it stands."""
+    return dict(_read_metadata(path).get("signal_sha256", {}))
 
 
 def check_subject_splits(participants: Iterable[Participant]) -> None:
@@ -153,8 +192,10 @@ def check_subject_splits(participants: Iterable[Participant]) -> None:
 
 
 def _parse_participant(row: dict[str, str], path: Path) -> Participant:
-    if row["split"] not in SPLITS:
+    if row["split"] not in (*SPLITS, BY_EPOCH):
         raise ValueError(f"{path}: {row['recording']} has split {row['split']!r}; wanted one of: {', '.join(SPLITS)}")
+    if row["fold"] and not (row["fold"].isascii() and row["fold"].isdigit()):
+        raise ValueError(f"{path}: {row['recording']} has fold {row['fold']!r}; wanted a whole number or nothing")
     try:
         fs_hz = float(row["fs_hz"])
     except ValueError as error:
@@ -164,6 +205,7 @@ def _parse_participant(row: dict[str, str], path: Path) -> Participant:
 
 def _to_table(recording: Recording) -> pa.Table:
     scale_uv: dict[str, float] = {}
+    signal_sha256: dict[str, str] = {}
     columns: dict[str, pa.Array] = {
         "epoch_idx": pa.array(np.arange(recording.num_epochs, dtype=np.int32)),
         "onset_s": pa.array(np.asarray(recording.onset_s, dtype=np.float64)),
@@ -174,10 +216,12 @@ def _to_table(recording: Recording) -> pa.Table:
             raise ValueError(f"channel {name!r} of {recording.recording} holds NaN or infinite values")
         scale_uv[name] = float(np.abs(epochs_EL).max(initial=1e-6)) / _INT16_MAX
         steps_EL = np.rint(epochs_EL / scale_uv[name]).astype(np.int16)
+        if steps_EL.any():  # a dead channel is no mark of its recording
+            signal_sha256[name] = hashlib.sha256(steps_EL.tobytes()).hexdigest()
         columns[name] = pa.FixedSizeListArray.from_arrays(pa.array(steps_EL.reshape(-1)), steps_EL.shape[1])
     columns.update({name: pa.array(values) for name, values in recording.columns.items()})
     metadata = {name: getattr(recording, name) for name in (*IDENTITY, "fs_hz", "epoch_s")}
-    metadata |= {"scale_uv": scale_uv, "units": dict(recording.units)}
+    metadata |= {"scale_uv": scale_uv, "units": dict(recording.units), "signal_sha256": signal_sha256}
     return pa.table(columns).replace_schema_metadata({_METADATA_KEY: json.dumps(metadata)})
 
 
