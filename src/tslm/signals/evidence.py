@@ -11,6 +11,8 @@ import numpy as np
 import scipy.fft
 import scipy.signal
 
+from tslm.signals.artifacts import measure_seconds
+from tslm.signals.spectrum import BANDS_HZ, measure_psd, sum_band
 from tslm.signals.waveforms import (
     count_eye_movements,
     count_k_complexes,
@@ -21,14 +23,6 @@ from tslm.signals.waveforms import (
     slow_wave_share,
 )
 
-# AASM bands; sigma is where spindles live (AASM manual 2007: 11-16 Hz, mostly 12-14 Hz).
-BANDS_HZ: dict[str, tuple[float, float]] = {
-    "delta": (0.5, 4.0),
-    "theta": (4.0, 8.0),
-    "alpha": (8.0, 12.0),
-    "sigma": (12.0, 16.0),
-    "beta": (16.0, 30.0),
-}
 EVIDENCE_COLUMNS: tuple[str, ...] = (
     "rms_uv",
     "peak_to_peak_uv",
@@ -47,8 +41,6 @@ EVIDENCE_COLUMNS: tuple[str, ...] = (
 )
 MIN_EPOCH_S = 4.0
 MIN_FS_HZ = 64.0
-SATURATION_UV = 250.0  # the usual clipping level of an ambulatory EEG amplifier
-FLAT_UV = 1.0
 _EPOCHS_AT_ONCE = 64  # keeps the working arrays in the cache
 
 
@@ -109,15 +101,15 @@ def _measure_chunk(epochs_EL: np.ndarray, fs_hz: float) -> dict[str, np.ndarray]
 
 def _spectral_shares(centred_EL: np.ndarray, fs_hz: float) -> dict[str, np.ndarray]:
     """Band shares by Welch's method: 4-s Hann windows, half overlapping (the usual choice for sleep EEG)."""
-    freqs_hz, psd_EF = scipy.signal.welch(centred_EL, fs_hz, nperseg=round(4 * fs_hz), axis=-1)
-    total_E = np.maximum(_band_power(psd_EF, freqs_hz, 0.5, 30.0), np.finfo(np.float32).tiny)
-    shares = {f"{band}_share": _band_power(psd_EF, freqs_hz, *edges) / total_E for band, edges in BANDS_HZ.items()}
+    freqs_hz, psd_EF = measure_psd(centred_EL, fs_hz)
+    total_E = np.maximum(sum_band(psd_EF, freqs_hz, 0.5, 30.0), np.finfo(np.float32).tiny)
+    shares = {f"{band}_share": sum_band(psd_EF, freqs_hz, *edges) / total_E for band, edges in BANDS_HZ.items()}
     top_hz = min(45.0, 0.45 * fs_hz)
     scored_mask = (freqs_hz >= 0.5) & (freqs_hz < 30.0)
     weighted_EF = psd_EF[:, scored_mask] * freqs_hz[scored_mask]
     has_power_E = weighted_EF.max(axis=1, initial=0.0) > 0
     dominant_hz = np.where(has_power_E, freqs_hz[scored_mask][weighted_EF.argmax(axis=1)], 0.0)
-    high_frequency_ratio = _band_power(psd_EF, freqs_hz, 30.0, top_hz) / total_E if top_hz > 30 else 0 * total_E
+    high_frequency_ratio = sum_band(psd_EF, freqs_hz, 30.0, top_hz) / total_E if top_hz > 30 else 0 * total_E
     return {**shares, "high_frequency_ratio": high_frequency_ratio, "dominant_hz": dominant_hz}
 
 
@@ -133,26 +125,16 @@ def _alpha_fraction(centred_EL: np.ndarray, fs_hz: float) -> np.ndarray:
     spectrum_EWF = scipy.fft.rfft(windows_EWL * taper_L, axis=-1)
     power_EWF = spectrum_EWF.real**2 + spectrum_EWF.imag**2
     freqs_hz = scipy.fft.rfftfreq(length, 1 / fs_hz)
-    power = {band: _band_power(power_EWF, freqs_hz, *edges) for band, edges in BANDS_HZ.items()}
+    power = {band: sum_band(power_EWF, freqs_hz, *edges) for band, edges in BANDS_HZ.items()}
     rivals_EW = np.maximum(np.maximum(power["theta"], power["sigma"]), power["beta"])
     return (power["alpha"] > rivals_EW).mean(axis=1)
 
 
 def _artefact_fraction(epochs_EL: np.ndarray, fs_hz: float) -> np.ndarray:
     """Share of the epoch's whole seconds that are flat (under 1 uV peak to peak) or reach +-250 uV."""
-    num_seconds = int(epochs_EL.shape[1] / fs_hz)
-    bounds = np.rint(np.arange(num_seconds) * fs_hz).astype(int)
-    whole_EL = epochs_EL[:, : round(num_seconds * fs_hz)]
-    highest_ES = np.maximum.reduceat(whole_EL, bounds, axis=1)
-    lowest_ES = np.minimum.reduceat(whole_EL, bounds, axis=1)
-    flat_ES = highest_ES - lowest_ES < FLAT_UV
-    saturated_ES = np.maximum(highest_ES, -lowest_ES) >= SATURATION_UV
+    flat_ES, saturated_ES, _ = measure_seconds(epochs_EL, fs_hz)
     return (flat_ES | saturated_ES).mean(axis=1)
 
 
 def _dtype(column: str) -> type:
     return np.int16 if column.endswith("_count") else np.float32
-
-
-def _band_power(psd: np.ndarray, freqs_hz: np.ndarray, low_hz: float, high_hz: float) -> np.ndarray:
-    return psd[..., (freqs_hz >= low_hz) & (freqs_hz < high_hz)].sum(axis=-1)

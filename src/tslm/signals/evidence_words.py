@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from tslm.signals.evidence import BANDS_HZ
+from tslm.signals.spectrum import BANDS_HZ
 
 # (below this RMS in microvolt, word); the last one has no upper end. Frontal adult EEG:
 # light sleep lies near 10 uV, N2 near 15, N3 near 30 (Sleep-EDF, variance per stage).

@@ -1,0 +1,67 @@
+"""Filters without phase shift: every wave stays where it is in time."""
+
+import numpy as np
+import scipy.signal
+
+_ORDER = 4  # of each of the two passes
+_PAD_CYCLES = 1.5  # of the lowest edge; longer than a Butterworth filter of this order rings
+
+
+def filter_zero_phase(
+    signal: np.ndarray, fs_hz: float, low_hz: float | None = None, high_hz: float | None = None
+) -> np.ndarray:
+    """Band-pass, high-pass (`low_hz` only) or low-pass (`high_hz` only) along the last axis.
+
+    A Butterworth filter of order 4, run forwards and backwards (`scipy.signal.sosfiltfilt`): no
+    ripple, no delay, half the amplitude (-6 dB) at the edges, -48 dB or less an octave beyond a
+    single edge. The signal is mirrored at both ends against edge effects.
+
+    Args:
+        signal: (..., samples), finite; rows are filtered each by itself.
+        fs_hz: sampling rate.
+        low_hz: lower edge; None lets everything below pass.
+        high_hz: upper edge; None lets everything above pass.
+
+    Returns:
+        The filtered signal, float32, in the same shape and unit.
+
+    Raises:
+        ValueError: no edge, edges out of order or not below the Nyquist frequency, NaN, or fewer than two samples.
+    """
+    edges_hz = [edge for edge in (low_hz, high_hz) if edge is not None]
+    if not edges_hz:
+        raise ValueError("a filter needs low_hz or high_hz")
+    if min(edges_hz) <= 0 or max(edges_hz) >= fs_hz / 2 or edges_hz != sorted(set(edges_hz)):
+        wanted = f"wanted 0 < low_hz < high_hz < {fs_hz / 2:g} Hz, half the sampling rate"
+        raise ValueError(f"filter edges are low_hz={low_hz}, high_hz={high_hz}; {wanted}")
+    kind = "bandpass" if len(edges_hz) == 2 else "highpass" if high_hz is None else "lowpass"
+    sos = scipy.signal.butter(_ORDER, edges_hz if len(edges_hz) == 2 else edges_hz[0], kind, fs=fs_hz, output="sos")
+    return _run_both_ways(sos, signal, _PAD_CYCLES * fs_hz / min(edges_hz))
+
+
+def notch(signal: np.ndarray, fs_hz: float, line_hz: float, width_hz: float = 2.0) -> np.ndarray:
+    """Take out a narrow band around `line_hz`, as the mains, along the last axis and without phase shift.
+
+    A second-order notch (`scipy.signal.iirnotch`), run forwards and backwards; amplitude is halved at
+    `width_hz` / 2 on either side.
+
+    Raises:
+        ValueError: the band does not lie between 0 and the Nyquist frequency, NaN, or fewer than two samples.
+    """
+    if width_hz <= 0 or line_hz - width_hz / 2 <= 0 or line_hz + width_hz / 2 >= fs_hz / 2:
+        raise ValueError(
+            f"notch of {width_hz:g} Hz at {line_hz:g} Hz; wanted a band between 0 and {fs_hz / 2:g} Hz, "
+            "half the sampling rate"
+        )
+    sos = scipy.signal.tf2sos(*scipy.signal.iirnotch(line_hz, line_hz / width_hz, fs_hz))
+    return _run_both_ways(sos, signal, _PAD_CYCLES * fs_hz / width_hz)
+
+
+def _run_both_ways(sos: np.ndarray, signal: np.ndarray, pad_samples: float) -> np.ndarray:
+    signal = np.asarray(signal)
+    if signal.ndim < 1 or signal.shape[-1] < 2:
+        raise ValueError(f"signal has shape {signal.shape}; a filter needs two samples or more along the last axis")
+    if not np.isfinite(signal).all():
+        raise ValueError("signal holds NaN or infinite values; fill or leave out what is missing before filtering")
+    padding = min(int(np.ceil(pad_samples)), signal.shape[-1] - 1)
+    return scipy.signal.sosfiltfilt(sos, signal, axis=-1, padlen=padding).astype(np.float32)
