@@ -2,7 +2,8 @@
 
 1. cut every channel into scoring epochs, as far as both signal and hypnogram reach
 2. keep the epochs from `wake_margin_min` before the first sleep to as long after the last
-3. measure each kept epoch's evidence on the first channel, and muscle tone on the EMG channel if there is one
+3. measure each kept epoch's evidence on the first channel, and muscle tone on the EMG channel if there is one;
+   flag the artefacts of the first channel
 4. write a rationale a kept epoch from that evidence
 """
 
@@ -16,6 +17,7 @@ from tslm.data.raw import RawRecording, RawSignal
 from tslm.data.recordings import IDENTITY, Recording
 from tslm.hypnogram import SLEEP
 from tslm.labels import SleepStage
+from tslm.signals.artifacts import flag_artifacts
 from tslm.signals.evidence import measure_evidence
 from tslm.signals.muscle import find_emg_channel, measure_emg
 
@@ -34,7 +36,8 @@ def prepare_night(raw: RawRecording, wake_margin_min: float = WAKE_MARGIN_MIN, s
         seed: Seed of the rationales' wording; each recording draws its own from it.
 
     Returns:
-        The recording, with evidence columns and a `rationale` column.
+        The recording, with evidence columns, a bool column `<kind>_flag` for each of ARTIFACT_KINDS, and a
+        `rationale` column.
 
     Raises:
         ValueError: No channel, channels of different rates, or a night without sleep.
@@ -54,6 +57,7 @@ def prepare_night(raw: RawRecording, wake_margin_min: float = WAKE_MARGIN_MIN, s
     sleep_stages = raw.sleep_stages[kept.start : kept.stop]
     channels = {name: _cut_epochs(signal, epoch_samples, kept) for name, signal in raw.signals.items()}
     evidence = measure_evidence(next(iter(channels.values())), fs_hz)
+    flags = flag_artifacts(next(iter(channels.values())), fs_hz)
     emg_name = find_emg_channel(channels)
     if emg_name is not None:
         evidence |= measure_emg(channels[emg_name], fs_hz)
@@ -65,7 +69,7 @@ def prepare_night(raw: RawRecording, wake_margin_min: float = WAKE_MARGIN_MIN, s
         channels=channels,
         sleep_stages=sleep_stages,
         onset_s=np.arange(kept.start, kept.stop) * raw.epoch_s,
-        columns={**evidence, "rationale": rationales},
+        columns={**evidence, **{f"{kind}_flag": flags_E for kind, flags_E in flags.items()}, "rationale": rationales},
         units={name: signal.unit for name, signal in raw.signals.items() if signal.unit != "uV"},
     )
 

@@ -30,9 +30,12 @@ from tslm.prompts import (
     render_sleep_prompt,
 )
 from tslm.signals.augment import NUM_DRAWS, jitter_spectrum
+from tslm.signals.evidence import EVIDENCE_COLUMNS
+from tslm.signals.muscle import EMG_COLUMNS
 from tslm.signals.normalize import measure_scale
 
 _UNSET_SCALE = 1.0
+_MEASURED = (*EVIDENCE_COLUMNS, *EMG_COLUMNS)  # what a prediction's row tells of its epoch; flags are no evidence
 
 
 class StageDataset(Protocol):
@@ -95,9 +98,7 @@ class SleepDataset:
         """Recording, epoch and measured evidence."""
         night, epoch = self.samples[idx]
         recording = self.recordings[night]
-        evidence = {
-            name: float(values[epoch]) for name, values in recording.columns.items() if isinstance(values, np.ndarray)
-        }
+        evidence = {name: float(recording.columns[name][epoch]) for name in _MEASURED if name in recording.columns}
         return {
             "recording": recording.recording,
             "epoch_idx": int(epoch),
