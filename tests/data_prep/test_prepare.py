@@ -281,14 +281,17 @@ def test_an_option_of_the_builder_reaches_it(tmp_path: Path) -> None:
     assert [sample.rationale for sample in read_corpus(tmp_path, "val")] == ["0.5", "0.5"]
 
 
+CORPUS_FILES = sorted(f"{split}.{kind}" for split in ("train", "val", "test") for kind in ("parquet", "series.arrow"))
+
+
 @pytest.mark.usefixtures("_fake_corpora", "_short_nights")
 @pytest.mark.parametrize(
     ("cohort", "option", "files"),
     [
         ("sim_human", "num_subjects=1", ["SIM0000.parquet", PARTICIPANTS_FILE]),
-        ("mcq", "num_train=3", ["test.parquet", "train.parquet", "val.parquet"]),
-        ("captions", "num_train=3", ["test.parquet", "train.parquet", "val.parquet"]),
-        ("ecg_cot", "num_train=3", ["test.parquet", "train.parquet", "val.parquet"]),
+        ("mcq", "num_train=3", CORPUS_FILES),
+        ("captions", "num_train=3", CORPUS_FILES),
+        ("ecg_cot", "num_train=3", CORPUS_FILES),
     ],
 )
 def test_the_command_prepares_each_cohort(cohort: str, option: str, files: list[str], tmp_path: Path) -> None:
