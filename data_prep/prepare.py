@@ -13,13 +13,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from data_prep.prepare_cohorts import SimHumanOptions, SleepEdfOptions, prepare_sim_human, prepare_sleep_edf
+from data_prep.prepare_cohorts import CohortOptions, SimHumanOptions, prepare_cohort, prepare_sim_human
 from data_prep.prepare_corpora import CorpusOptions, SeriesCorpusOptions, prepare_corpus
 from data_prep.prepare_options import parse_options, suggest
-from data_prep.published_exam import TimeSeriesExamOptions, prepare_timeseriesexam
-from data_prep.published_m4 import M4Options, prepare_m4
-from data_prep.published_tsqa import TsqaOptions, prepare_tsqa
-from tslm.data.corpora import read_corpus
+from tslm.config import list_group
+from tslm.data.cohort import COHORT_GROUP, load_cohort
 from tslm.data.recordings import SPLITS, Participant
 from tslm.data.splits import list_folds
 
@@ -34,7 +32,6 @@ class Cohort:
 
 
 COHORTS: dict[str, Cohort] = {
-    "sleep_edf": Cohort("nights of Sleep-EDF Expanded", SleepEdfOptions, prepare_sleep_edf),
     "sim_human": Cohort("simulated human nights", SimHumanOptions, prepare_sim_human),
     "mcq": Cohort(
         "multiple-choice questions on series",
@@ -47,11 +44,6 @@ COHORTS: dict[str, Cohort] = {
     "ecg_cot": Cohort(
         "ECG questions with rationales", CorpusOptions, partial(prepare_corpus, "ecg_cot", "data_prep.corpora_ecg")
     ),
-    "tsqa": Cohort("TSQA, published multiple choice on series", TsqaOptions, prepare_tsqa),
-    "timeseriesexam": Cohort(
-        "TimeSeriesExam, published multiple choice on series", TimeSeriesExamOptions, prepare_timeseriesexam
-    ),
-    "m4": Cohort("M4 series with captions", M4Options, prepare_m4),
 }
 
 
@@ -78,7 +70,8 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=f"cohorts and their options:\n{_render_table()}\n\n"
         "example: python -m data_prep.prepare sim_human --out data/sim_human --workers 2 num_subjects=40",
     )
-    parser.add_argument("cohort", metavar="COHORT", help=", ".join(COHORTS))
+    names = ", ".join((*list_group(COHORT_GROUP), *COHORTS))
+    parser.add_argument("cohort", metavar="COHORT", help=f"{names}, or a YAML file of your own cohort")
     parser.add_argument("options", metavar="key=value", nargs="*", help="options of the cohort, see below")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the prepared data")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes (default 1); -1: all cores")
@@ -86,16 +79,22 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _prepare(name: str, out_dir: Path, workers: int, assignments: Sequence[str]) -> str:
-    if name not in COHORTS:
-        raise ValueError(f"unknown cohort {name!r}; {suggest(name, list(COHORTS))}")
     if workers == 0 or workers < -1:
         raise ValueError(f"--workers {workers}: wanted 1 or more, or -1 for all cores")
-    cohort = COHORTS[name]
-    made = cohort.prepare(parse_options(cohort.options, assignments), out_dir, workers)
+    of_files = list_group(COHORT_GROUP)
+    if name in COHORTS:
+        cohort = COHORTS[name]
+        made = cohort.prepare(parse_options(cohort.options, assignments), out_dir, workers)
+    elif name in of_files or Path(name).is_file():
+        own = [word for word in assignments if word.partition("=")[0] in {item.name for item in fields(CohortOptions)}]
+        config = load_cohort(name, [word for word in assignments if word not in own])
+        made = prepare_cohort(config, parse_options(CohortOptions, own), out_dir, workers)
+    else:
+        known = suggest(name, [*of_files, *COHORTS])
+        raise ValueError(f"unknown cohort {name!r}: neither a YAML file nor a known one; {known}")
     if made and isinstance(made[0], Participant):
         return f"{len(made)} recordings of {len({row.subject for row in made})} subjects ({_count(made)}) in {out_dir}"
-    counts = ", ".join(f"{len(read_corpus(path.parent, path.stem))} {path.stem}" for path in made)
-    return f"{counts} samples in {out_dir}"
+    return f"{', '.join(path.name for path in made)} in {out_dir}"
 
 
 def _count(participants: Sequence[Participant]) -> str:
@@ -110,13 +109,16 @@ def _count(participants: Sequence[Participant]) -> str:
 
 
 def _render_table() -> str:
-    lines = []
+    lines = [f"  {name}: {load_cohort(name).description}" for name in list_group(COHORT_GROUP)]
+    lines.append("  FILE.yaml: your own recordings, written as those above (configs/cohort)")
+    lines.append(f"      {_render_options(CohortOptions)}, and any key of the YAML (fs_hz=100 hypnogram.epoch_s=20)")
     for name, cohort in COHORTS.items():
-        options = " ".join(
-            f"{option.name}={'DIR' if option.default is None else option.default}" for option in fields(cohort.options)
-        )
-        lines.append(f"  {name}: {cohort.description}\n      {options}")
+        lines.append(f"  {name}: {cohort.description}\n      {_render_options(cohort.options)}")
     return "\n".join(lines)
+
+
+def _render_options(kind: type) -> str:
+    return " ".join(f"{item.name}={'DIR' if item.default is None else item.default}" for item in fields(kind))
 
 
 def _fail(message: str, exit_code: int) -> int:

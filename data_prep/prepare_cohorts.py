@@ -12,7 +12,8 @@ from tqdm import tqdm
 
 from data_prep.prepare_night import WAKE_MARGIN_MIN, prepare_night
 from data_prep.simulate_human import simulate_human_night
-from tslm.data.edf import SLEEP_EDF_CHANNELS, read_scored_night, read_sleep_edf, write_edf
+from tslm.data.cohort import CohortConfig, RecordingFiles, find_recordings, parse_cohort
+from tslm.data.edf_writer import write_edf
 from tslm.data.raw import RawRecording
 from tslm.data.recordings import (
     BY_EPOCH,
@@ -24,17 +25,17 @@ from tslm.data.recordings import (
     write_participants,
     write_recording,
 )
+from tslm.data.scored_night import Survey, read_scored_night, survey_recording
 from tslm.data.splits import DEFAULT_SPLIT, Place, assign_splits, check_split, draw_epoch_splits
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class SleepEdfOptions:
-    """Sleep-EDF Expanded: EDF files of nights and hypnograms in `raw_dir`."""
+class CohortOptions:
+    """What a run decides about any cohort of files; the rest stands in the cohort's YAML."""
 
     raw_dir: Path | None = None
-    channels: str = ",".join(SLEEP_EDF_CHANNELS)  # separated by commas; evidence is measured on the first
     wake_margin_min: float = WAKE_MARGIN_MIN
     split: str = DEFAULT_SPLIT  # a rule of tslm.data.splits
     seed: int = 0
@@ -69,17 +70,20 @@ class Night:
     read: Callable[[], RawRecording]
 
 
-def prepare_sleep_edf(options: SleepEdfOptions, out_dir: Path, workers: int = 1) -> list[Participant]:
-    """Prepare every night of Sleep-EDF Expanded below `raw_dir`.
+def prepare_cohort(config: CohortConfig, options: CohortOptions, out_dir: Path, workers: int = 1) -> list[Participant]:
+    """Prepare every recording of a cohort below `raw_dir`; the bytes do not depend on the number of workers.
 
     Raises:
-        FileNotFoundError: `raw_dir` is not given, missing, or holds no night.
-        ValueError: A night lacks its hypnogram, or one of its files is damaged.
+        FileNotFoundError: `raw_dir` is not given, missing, or holds no recording.
+        ValueError: A recording lacks its hypnogram, a label is unknown (all of them are listed), or a file is damaged.
+        ImportError: A file's reader needs an extra that is not installed.
     """
-    channels = tuple(name.strip() for name in options.channels.split(",") if name.strip())
+    found = find_recordings(config, options.raw_dir)
+    surveys = Parallel(n_jobs=workers)(delayed(survey_recording)(config, files) for files in found)
+    _check_labels(config, found, surveys)
     nights = [
-        Night(psg_path.name[:5], partial(read_sleep_edf, psg_path, hypnogram_path, channels))
-        for psg_path, hypnogram_path in find_sleep_edf_nights(options.raw_dir)
+        Night(survey.subject, partial(read_scored_night, config, files))
+        for survey, files in zip(surveys, found, strict=True)
     ]
     return _prepare_nights(nights, out_dir, options.split, options.wake_margin_min, options.seed, workers)
 
@@ -94,26 +98,17 @@ def prepare_sim_human(options: SimHumanOptions, out_dir: Path, workers: int = 1)
     return _prepare_nights(nights, out_dir, options.split, options.wake_margin_min, options.seed, workers)
 
 
-def find_sleep_edf_nights(raw_dir: Path | None) -> list[tuple[Path, Path]]:
-    """Pairs of night and hypnogram below a folder; both names begin with the same six characters.
-
-    Raises:
-        FileNotFoundError: No night there.
-        ValueError: A night without exactly one hypnogram beside it.
-    """
-    if raw_dir is None or not raw_dir.is_dir():
-        raise FileNotFoundError(f"raw_dir={raw_dir or ''} is no folder; give raw_dir=DIR with the EDF files")
-    pairs = []
-    for psg_path in sorted(raw_dir.rglob("*-PSG.edf")):
-        hypnograms = sorted(psg_path.parent.glob(f"{psg_path.name[:6]}*-Hypnogram.edf"))
-        if len(hypnograms) != 1:
-            raise ValueError(f"{psg_path} needs one hypnogram beside it, {len(hypnograms)} found; download it again")
-        pairs.append((psg_path, hypnograms[0]))
-    if not pairs:
-        raise FileNotFoundError(
-            f"{raw_dir} holds no *-PSG.edf; get nights with: python -m data_prep.download sleep-edf --out {raw_dir}"
+def _check_labels(config: CohortConfig, found: Sequence[RecordingFiles], surveys: Sequence[Survey]) -> None:
+    first_of: dict[str, RecordingFiles] = {}
+    for survey, files in zip(surveys, found, strict=True):
+        for label in survey.unknown_labels:
+            first_of.setdefault(label, files)
+    if first_of:
+        listed = ", ".join(f"{label!r} ({first_of[label].recording})" for label in sorted(first_of))
+        raise ValueError(
+            f"unknown labels: {listed}; give each a stage in labels or name it in hypnogram.ignore. "
+            f"Known are: {', '.join(map(repr, config.label_map))}"
         )
-    return pairs
 
 
 def _prepare_nights(
@@ -128,7 +123,11 @@ def _prepare_nights(
     (out_dir / PARTICIPANTS_FILE).unlink(missing_ok=True)  # an interrupted run must not look like a whole cohort
     tasks = (delayed(_prepare_one)(night, out_dir, place_of[night.subject], wake_margin_min, seed) for night in nights)
     done = Parallel(n_jobs=workers, return_as="generator")(tasks)
-    participants = list(tqdm(done, total=len(nights), desc="prepare", unit="night"))
+    participants = []
+    for participant in tqdm(done, total=len(nights), desc="prepare", unit="night"):
+        participants.append(participant)
+        if participant.notes:
+            logger.warning("%s: %s", participant.recording, participant.notes)
     check_subject_splits(participants)
     write_participants(participants, out_dir)
     for stale in {row.recording for row in before} - {row.recording for row in participants}:
@@ -150,6 +149,7 @@ def _read_simulated(seed: int, subject_idx: int, edf_dir: Path | None) -> RawRec
     if edf_dir is None:
         return night
     edf_dir.mkdir(parents=True, exist_ok=True)
-    paths = edf_dir / f"{night.recording}-PSG.edf", edf_dir / f"{night.recording}-Hypnogram.edf"
-    write_edf(night, *paths)
-    return replace(read_scored_night(*paths, tuple(night.signals)), source=night.source)
+    psg_path, hypnogram_path = (edf_dir / f"{night.recording}-{kind}.edf" for kind in ("PSG", "Hypnogram"))
+    write_edf(night, psg_path, hypnogram_path)
+    config = parse_cohort({"channels": list(night.signals), "source": night.source})
+    return read_scored_night(config, RecordingFiles(night.recording, night.subject, psg_path, hypnogram_path))

@@ -2,13 +2,13 @@
 
 1. cut every channel into scoring epochs, as far as both signal and hypnogram reach
 2. keep the epochs from `wake_margin_min` before the first sleep to as long after the last
-3. measure each kept epoch's evidence on the first channel, and muscle tone on the EMG channel if there is one;
-   flag the artefacts of the first channel
-4. write a rationale a kept epoch from that evidence
+3. leave out those of which too much was not recorded, interpolate the rest
+4. measure each kept epoch's evidence on the first channel, and muscle tone on the EMG channel if there is one
+5. write a rationale a kept epoch from that evidence
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -17,11 +17,11 @@ from tslm.data.raw import RawRecording, RawSignal
 from tslm.data.recordings import IDENTITY, Recording
 from tslm.hypnogram import SLEEP
 from tslm.labels import SleepStage
-from tslm.signals.artifacts import flag_artifacts
 from tslm.signals.evidence import measure_evidence
 from tslm.signals.muscle import find_emg_channel, measure_emg
 
 WAKE_MARGIN_MIN = 30.0
+_MAX_MISSING_SHARE = 0.1  # of an epoch; more, and it is left out
 
 
 def prepare_night(raw: RawRecording, wake_margin_min: float = WAKE_MARGIN_MIN, seed: int = 0) -> Recording:
@@ -36,8 +36,7 @@ def prepare_night(raw: RawRecording, wake_margin_min: float = WAKE_MARGIN_MIN, s
         seed: Seed of the rationales' wording; each recording draws its own from it.
 
     Returns:
-        The recording, with evidence columns, a bool column `<kind>_flag` for each of ARTIFACT_KINDS, and a
-        `rationale` column.
+        The recording, with evidence columns and a `rationale` column.
 
     Raises:
         ValueError: No channel, channels of different rates, or a night without sleep.
@@ -54,10 +53,14 @@ def prepare_night(raw: RawRecording, wake_margin_min: float = WAKE_MARGIN_MIN, s
         raise ValueError(
             f"{raw.recording} holds no epoch of sleep within its signal; leave it out or check its hypnogram"
         )
-    sleep_stages = raw.sleep_stages[kept.start : kept.stop]
-    channels = {name: _cut_epochs(signal, epoch_samples, kept) for name, signal in raw.signals.items()}
+    cut = {name: _cut_epochs(signal, epoch_samples, kept) for name, signal in raw.signals.items()}
+    is_whole = find_whole_epochs(cut)
+    if not is_whole.any():
+        raise ValueError(f"{raw.recording}: more than {_MAX_MISSING_SHARE:.0%} of every epoch is missing")
+    channels, gap_notes = _mend_gaps(cut, is_whole)
+    epoch_idx = kept.start + np.flatnonzero(is_whole)
+    sleep_stages = tuple(raw.sleep_stages[idx] for idx in epoch_idx)
     evidence = measure_evidence(next(iter(channels.values())), fs_hz)
-    flags = flag_artifacts(next(iter(channels.values())), fs_hz)
     emg_name = find_emg_channel(channels)
     if emg_name is not None:
         evidence |= measure_emg(channels[emg_name], fs_hz)
@@ -68,10 +71,17 @@ def prepare_night(raw: RawRecording, wake_margin_min: float = WAKE_MARGIN_MIN, s
         epoch_s=raw.epoch_s,
         channels=channels,
         sleep_stages=sleep_stages,
-        onset_s=np.arange(kept.start, kept.stop) * raw.epoch_s,
-        columns={**evidence, **{f"{kind}_flag": flags_E for kind, flags_E in flags.items()}, "rationale": rationales},
+        onset_s=epoch_idx * raw.epoch_s,
+        columns={**evidence, "rationale": rationales},
         units={name: signal.unit for name, signal in raw.signals.items() if signal.unit != "uV"},
+        notes=(*raw.notes, *gap_notes),
     )
+
+
+def find_whole_epochs(channels: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Mask of epochs of which at most a tenth is missing (NaN) on every channel; channels (num_epochs, samples)."""
+    missing = [np.isnan(epochs_EL).mean(axis=1) for epochs_EL in channels.values()]
+    return np.max(missing, axis=0) <= _MAX_MISSING_SHARE
 
 
 def find_kept_span(sleep_stages: Sequence[SleepStage], margin_epochs: int) -> range:
@@ -95,6 +105,29 @@ def _common_rate_hz(raw: RawRecording) -> float:
 def _cut_epochs(signal: RawSignal, epoch_samples: int, kept: range) -> np.ndarray:
     values = signal.values[kept.start * epoch_samples : kept.stop * epoch_samples]
     return np.asarray(values, dtype=np.float32).reshape(len(kept), epoch_samples)
+
+
+def _mend_gaps(cut: Mapping[str, np.ndarray], is_whole: np.ndarray) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Whole epochs of each channel, missing samples interpolated linearly inside their epoch; and what was done."""
+    notes = []
+    num_left_out = int((~is_whole).sum())
+    if num_left_out:
+        notes.append(f"{num_left_out} epochs left out: more than {_MAX_MISSING_SHARE:.0%} of their samples are missing")
+    channels = cut if is_whole.all() else {name: epochs_EL[is_whole] for name, epochs_EL in cut.items()}
+    mended: dict[str, np.ndarray] = {}
+    for name, epochs_EL in channels.items():
+        missing_EL = np.isnan(epochs_EL)
+        if not missing_EL.any():
+            mended[name] = epochs_EL
+            continue
+        filled_EL = epochs_EL.copy()
+        with_gap = np.flatnonzero(missing_EL.any(axis=1))
+        for idx in with_gap:
+            gap = missing_EL[idx]
+            filled_EL[idx, gap] = np.interp(np.flatnonzero(gap), np.flatnonzero(~gap), epochs_EL[idx, ~gap])
+        mended[name] = filled_EL
+        notes.append(f"{name}: {int(missing_EL.sum())} missing samples in {len(with_gap)} epochs interpolated")
+    return mended, notes
 
 
 def _seed_of(seed: int, recording: str) -> int:

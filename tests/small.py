@@ -58,8 +58,7 @@ def small_recording(
         onset_s=30.0 * np.arange(len(stages)) if onset_s is None else onset_s,
         columns={
             "rationale": [f"The rhythm is that of epoch {idx}." for idx in range(len(stages))],
-            "rms_uv": epochs_EL.std(axis=1),
-            "motion_flag": np.arange(len(stages)) % 3 == 0,
+            "amplitude_uv": epochs_EL.std(axis=1),
         },
     )
 

@@ -9,7 +9,7 @@ import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
@@ -17,6 +17,7 @@ from omegaconf.errors import ConfigKeyError, OmegaConfBaseException, ValidationE
 
 CONFIG_FILE = "config.yaml"
 GROUPS = ("llm", "model", "stage")
+Config = TypeVar("Config")
 TEXT_MODELS = ("soft_prompt",)  # models that hold a language model; the others only score
 
 
@@ -228,18 +229,32 @@ def compose_config(
 
 def merge_config(*layers: Any) -> RunConfig:
     """RunConfig from dict-like layers, later ones first in precedence; ValueError on a bad key or value."""
-    merged: Any = _unlock(OmegaConf.structured(RunConfig))
+    return build_config(RunConfig, *layers)
+
+
+def build_config(kind: type[Config], *layers: Any, prefix: str = "") -> Config:
+    """A frozen dataclass of settings from dict-like layers, later ones first in precedence.
+
+    Args:
+        kind: the dataclass; its own fields may be dataclasses.
+        layers: mappings, each with some of the fields.
+        prefix: where this dataclass stands in a larger one ("channels.EEG."), for messages only.
+
+    Raises:
+        ValueError: an unknown key (the nearest valid one is named) or a bad value.
+    """
+    merged: Any = _unlock(OmegaConf.structured(kind))
     try:
         for layer in layers:
             plain = OmegaConf.to_container(layer) if OmegaConf.is_config(layer) else layer  # drop the layer's own flags
             merged = OmegaConf.merge(merged, plain)
         config = OmegaConf.to_object(merged)
     except ConfigKeyError as error:
-        raise ValueError(_unknown_key(error.full_key or str(error.key))) from error
+        raise ValueError(_unknown_key(prefix + (error.full_key or str(error.key)), kind, prefix)) from error
     except (ValidationError, OmegaConfBaseException) as error:
-        key = f" for {error.full_key}" if getattr(error, "full_key", None) else ""
+        key = f" for {prefix}{error.full_key}" if getattr(error, "full_key", None) else ""
         raise ValueError(f"bad value{key}: {str(error).splitlines()[0]}") from error
-    assert isinstance(config, RunConfig)
+    assert isinstance(config, kind)
     return config
 
 
@@ -330,8 +345,8 @@ def _name_custom_llm(config: RunConfig) -> RunConfig:
     return replace(config, llm=replace(config.llm, name=name))
 
 
-def _unknown_key(key: str) -> str:
-    valid = valid_keys()
+def _unknown_key(key: str, kind: type, prefix: str) -> str:
+    valid = valid_keys(kind, prefix)
     nearest = difflib.get_close_matches(key, valid, n=1, cutoff=0.0)
     same_leaf = [name for name in valid if name.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]]
     return f"unknown key {key!r}; the nearest valid one is {(same_leaf or nearest)[0]!r}"

@@ -14,15 +14,16 @@ from joblib import parallel_config
 from data_prep import prepare_cohorts
 from data_prep.prepare import main
 from data_prep.prepare_cohorts import (
+    CohortOptions,
     SimHumanOptions,
-    SleepEdfOptions,
+    prepare_cohort,
     prepare_sim_human,
-    prepare_sleep_edf,
 )
 from data_prep.prepare_corpora import CorpusOptions, prepare_corpus
 from data_prep.prepare_night import find_kept_span, prepare_night
+from tslm.data.cohort import load_cohort
 from tslm.data.corpora import CorpusSample, read_corpus
-from tslm.data.edf import write_edf
+from tslm.data.edf_writer import write_edf
 from tslm.data.raw import RawRecording, RawSignal
 from tslm.data.recordings import (
     BY_EPOCH,
@@ -30,19 +31,17 @@ from tslm.data.recordings import (
     PARTICIPANTS_NOTES_FILE,
     read_participants,
     read_recording,
-    write_recording,
 )
 from tslm.files import hash_file
 from tslm.labels import SleepStage
-from tslm.signals.artifacts import ARTIFACT_KINDS
 from tslm.signals.evidence import EVIDENCE_COLUMNS
 from tslm.signals.muscle import EMG_COLUMNS
 
 W, N1, N2, N3, R = SleepStage.WAKE, SleepStage.N1, SleepStage.N2, SleepStage.N3, SleepStage.REM
 MOVE, UNSCORED = SleepStage.MOVEMENT, SleepStage.UNSCORED
 STAGES = (W,) * 10 + (N1, N2, MOVE, N3, UNSCORED, R) + (W,) * 10
+SLEEP_EDF = load_cohort("sleep_edf")
 MARGIN_MIN = 2.0  # four epochs
-FLAG_COLUMNS = [f"{kind}_flag" for kind in ARTIFACT_KINDS]
 
 
 def make_night(seed: int, subject_idx: int) -> RawRecording:
@@ -93,28 +92,17 @@ def test_a_night_is_cut_around_its_sleep_with_time_running_on() -> None:
 
 def test_every_epoch_has_evidence_and_every_scored_one_a_rationale() -> None:
     recording = prepare_night(make_night(0, 0), MARGIN_MIN)
-    assert list(recording.columns) == [*EVIDENCE_COLUMNS, *FLAG_COLUMNS, "rationale"]
+    assert list(recording.columns) == [*EVIDENCE_COLUMNS, "rationale"]
     assert all(len(column) == recording.num_epochs for column in recording.columns.values())
     for stage, rationale in zip(recording.sleep_stages, recording.columns["rationale"], strict=True):
         assert bool(rationale) == (stage is not UNSCORED)
-
-
-def test_epochs_with_artefacts_are_flagged_on_disk(tmp_path: Path) -> None:
-    raw = make_night(0, 0)
-    raw.signals["EEG Fpz-Cz"].values[8 * 3000 : 8 * 3000 + 500] = 0.0
-    raw.signals["EEG Pz-Oz"].values[9 * 3000 : 9 * 3000 + 500] = 0.0
-    write_recording(prepare_night(raw, MARGIN_MIN), tmp_path, "train")
-    columns = read_recording(tmp_path / "SIM0000.parquet").columns
-    found = {name: np.flatnonzero(columns[name]).tolist() for name in FLAG_COLUMNS}
-    assert found == {name: [2] if name == "flatline_flag" else [] for name in FLAG_COLUMNS}
-    assert all(columns[name].dtype == bool for name in FLAG_COLUMNS)
 
 
 def test_an_emg_channel_adds_muscle_tone() -> None:
     raw = make_night(0, 0)
     signals = {**raw.signals, "EMG submental": raw.signals["EEG Pz-Oz"]}
     recording = prepare_night(replace(raw, signals=signals), MARGIN_MIN)
-    assert list(recording.columns) == [*EVIDENCE_COLUMNS, *EMG_COLUMNS, *FLAG_COLUMNS, "rationale"]
+    assert list(recording.columns) == [*EVIDENCE_COLUMNS, *EMG_COLUMNS, "rationale"]
     assert np.median(recording.columns["emg_tone"]) == pytest.approx(1)
 
 
@@ -148,9 +136,9 @@ def test_a_night_without_sleep_or_with_mixed_rates_is_named() -> None:
 
 
 def test_sleep_edf_is_prepared_by_subject_and_does_not_depend_on_the_workers(raw_dir: Path, tmp_path: Path) -> None:
-    options = SleepEdfOptions(raw_dir=raw_dir, wake_margin_min=MARGIN_MIN)
+    options = CohortOptions(raw_dir=raw_dir, wake_margin_min=MARGIN_MIN)
     for workers in (1, 2):
-        prepare_sleep_edf(options, tmp_path / str(workers), workers)
+        prepare_cohort(SLEEP_EDF, options, tmp_path / str(workers), workers)
     assert hashes_in(tmp_path / "1") == hashes_in(tmp_path / "2")
     rows = read_participants(tmp_path / "1")
     assert [(row.recording, row.subject) for row in rows] == [
@@ -166,12 +154,12 @@ def test_sleep_edf_is_prepared_by_subject_and_does_not_depend_on_the_workers(raw
 def test_a_night_without_its_hypnogram_and_an_empty_folder_are_named(raw_dir: Path, tmp_path: Path) -> None:
     next(raw_dir.rglob("SC4902EC*")).unlink()
     with pytest.raises(ValueError, match=r"SC4902E0-PSG\.edf needs one hypnogram beside it, 0 found"):
-        prepare_sleep_edf(SleepEdfOptions(raw_dir=raw_dir), tmp_path / "out")
+        prepare_cohort(SLEEP_EDF, CohortOptions(raw_dir=raw_dir), tmp_path / "out")
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match="python -m data_prep.download sleep-edf"):
-        prepare_sleep_edf(SleepEdfOptions(raw_dir=tmp_path / "empty"), tmp_path / "out")
+        prepare_cohort(SLEEP_EDF, CohortOptions(raw_dir=tmp_path / "empty"), tmp_path / "out")
     with pytest.raises(FileNotFoundError, match="give raw_dir=DIR"):
-        prepare_sleep_edf(SleepEdfOptions(), tmp_path / "out")
+        prepare_cohort(SLEEP_EDF, CohortOptions(), tmp_path / "out")
 
 
 @pytest.mark.usefixtures("_short_nights")
@@ -239,8 +227,8 @@ def test_subjects_that_a_published_split_does_not_know_are_left_out_by_name(
     folder = raw_dir / "sleep-cassette"
     for idx, name in enumerate(("SC4001E", "SC4021E", "SC4191E")):
         write_edf(make_night(1, idx), folder / f"{name}0-PSG.edf", folder / f"{name}C-Hypnogram.edf")
-    options = SleepEdfOptions(raw_dir=raw_dir, wake_margin_min=MARGIN_MIN, split="sleep_edf_20")
-    rows = prepare_sleep_edf(options, tmp_path / "out")
+    options = CohortOptions(raw_dir=raw_dir, wake_margin_min=MARGIN_MIN, split="sleep_edf_20")
+    rows = prepare_cohort(SLEEP_EDF, options, tmp_path / "out")
     assert [(row.subject, row.fold) for row in rows] == [("SC400", "0"), ("SC402", "2"), ("SC419", "19")]
     assert "2 subjects, left out: SC490, SC491" in caplog.text
 
@@ -281,17 +269,14 @@ def test_an_option_of_the_builder_reaches_it(tmp_path: Path) -> None:
     assert [sample.rationale for sample in read_corpus(tmp_path, "val")] == ["0.5", "0.5"]
 
 
-CORPUS_FILES = sorted(f"{split}.{kind}" for split in ("train", "val", "test") for kind in ("parquet", "series.arrow"))
-
-
 @pytest.mark.usefixtures("_fake_corpora", "_short_nights")
 @pytest.mark.parametrize(
     ("cohort", "option", "files"),
     [
         ("sim_human", "num_subjects=1", ["SIM0000.parquet", PARTICIPANTS_FILE]),
-        ("mcq", "num_train=3", CORPUS_FILES),
-        ("captions", "num_train=3", CORPUS_FILES),
-        ("ecg_cot", "num_train=3", CORPUS_FILES),
+        ("mcq", "num_train=3", ["test.parquet", "train.parquet", "val.parquet"]),
+        ("captions", "num_train=3", ["test.parquet", "train.parquet", "val.parquet"]),
+        ("ecg_cot", "num_train=3", ["test.parquet", "train.parquet", "val.parquet"]),
     ],
 )
 def test_the_command_prepares_each_cohort(cohort: str, option: str, files: list[str], tmp_path: Path) -> None:
@@ -342,7 +327,7 @@ def test_the_real_night_has_841_scored_epochs(tmp_path: Path) -> None:
     raw_dir = Path(os.environ.get("TSLM_RAW_DIR", tmp_path))
     if not (raw_dir / "SC4001E0-PSG.edf").is_file():
         pytest.skip("TSLM_RAW_DIR does not hold SC4001E0-PSG.edf: python -m data_prep.download sleep-edf")
-    rows = prepare_sleep_edf(SleepEdfOptions(raw_dir=raw_dir), tmp_path / "out")
+    rows = prepare_cohort(SLEEP_EDF, CohortOptions(raw_dir=raw_dir), tmp_path / "out")
     night = next(row for row in rows if row.recording == "SC4001E0")
     recording = read_recording(tmp_path / "out" / "SC4001E0.parquet")
     assert len(rows) > 1 or night.split == "test"

@@ -1,340 +1,210 @@
-"""EDF and EDF+ in and out: signals in microvolt, hypnograms from annotations.
+"""EDF, EDF+ and BDF in: samples by memory map, one channel at a time, and annotations.
 
-Sizes and labels are read from the header itself (Kemp et al. 1992; EDF+: Kemp & Olivan 2003) so that
-a damaged file is named in one sentence; samples and annotations are left to pyedflib.
+Data records of discontinuous files (EDF+D) are placed by their time-keeping annotations, NaN between
+them. Scaling follows the standard: physical = gain * (offset + digital), in double precision.
 """
 
+import math
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from itertools import groupby
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-import pyedflib
 
-from tslm.data.raw import RawRecording, RawSignal
-from tslm.files import write_beside
-from tslm.hypnogram import SLEEP, Hypnogram
-from tslm.labels import RK_ANNOTATIONS, SleepStage
+from tslm.data.edf_header import EdfChannel, EdfHeader, read_edf_header
+from tslm.data.raw import Annotation, ChannelInfo, SignalFile
 
-UV_PER_UNIT: dict[str, float] = {"nv": 1e-3, "uv": 1.0, "mv": 1e3, "v": 1e6}
-SLEEP_EDF_CHANNELS = ("EEG Fpz-Cz",)
-_ANNOTATIONS = ("EDF Annotations", "BDF Annotations")
-_EEG_SITE = r"(?:Fp|AF|FC|FT|CP|TP|PO|F|C|T|P|O|A|M)(?:z|\d{1,2})"
-_EEG_LABEL = re.compile(rf"EEG.*|{_EEG_SITE}(?:[-:/ ].*)?", re.IGNORECASE)
-_MAX_START_DIFFERENCE_S = 1.0
-_NO_START = datetime(1985, 1, 1)  # the first day an EDF header can express
+_BLOCK_SAMPLES = 1 << 20  # converted at a time
+_TIMESTAMP = re.compile(r"[+-][0-9]+(\.[0-9]+)?")
+_DURATION = re.compile(r"[0-9]+(\.[0-9]+)?")
+_MIN_RECORDED_SHARE = 0.01  # of a discontinuous recording; less means that its time stamps are damaged
+_SHORT_SPAN_S = 2 * 86400.0  # below this the share is not looked at
 
 
-@dataclass(frozen=True)
-class EdfChannel:
-    """One signal of an EDF file as its header states it."""
-
-    name: str
-    unit: str
-    fs_hz: float
-
-
-@dataclass(frozen=True)
-class EdfHeader:
-    """What an EDF file says about itself."""
-
-    start: datetime
-    duration_s: float
-    channels: tuple[EdfChannel, ...]  # without annotation channels, in file order
-    patient_code: str  # EDF+ only; empty when the file does not tell, as age and sex
-    age: str
-    sex: str  # F or M
-
-    @property
-    def eeg_channels(self) -> tuple[str, ...]:
-        """Names of the channels that are labelled as EEG (by the word or by a 10-20 site)."""
-        return tuple(channel.name for channel in self.channels if _EEG_LABEL.fullmatch(channel.name))
-
-
-def read_edf_header(path: Path) -> EdfHeader:
-    """Header of an EDF, EDF+ or BDF file.
+def open_edf(path: Path, allow_truncated: bool = False) -> SignalFile:
+    """An EDF, EDF+ or BDF file.
 
     Raises:
         FileNotFoundError: The file is missing.
-        ValueError: It is no EDF file, is truncated or longer than its header says, or is discontinuous (EDF+D).
+        ValueError: As `read_edf_header`; or the time stamps of a discontinuous file cannot be.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}")
-    with path.open("rb") as file:
-        fixed = file.read(256)
-        is_bdf = fixed[:8] == b"\xffBIOSEMI"
-        if len(fixed) < 256 or not (is_bdf or fixed[:8].strip() == b"0"):
-            raise ValueError(f"{path} is not an EDF file: its first bytes are not an EDF header")
-        try:
-            num_signals, num_records, header_bytes = int(fixed[252:256]), int(fixed[236:244]), int(fixed[184:192])
-            record_s = float(fixed[244:252])
-            start = _parse_start(fixed[168:184].decode("latin-1"))
-            table = file.read(num_signals * 256).decode("latin-1")
-            names, units = _column(table, num_signals, 0, 16), _column(table, num_signals, 96, 8)
-            num_samples = [int(field) for field in _column(table, num_signals, 216, 8)]
-        except ValueError as error:
-            raise ValueError(f"{path} is not a valid EDF file: its header cannot be read ({error})") from error
-    if fixed[192:197] == b"EDF+D":
-        raise ValueError(f"{path} is a discontinuous EDF+ file (EDF+D); export it as one continuous recording (EDF+C)")
-    wanted_bytes = header_bytes + num_records * sum(num_samples) * (3 if is_bdf else 2)
-    found_bytes = path.stat().st_size
-    if num_records < 0:
-        raise ValueError(f"{path} was never closed by its recorder: its header does not tell how long it is")
-    if found_bytes != wanted_bytes:
-        state = "truncated" if found_bytes < wanted_bytes else "longer than its header says"
-        raise ValueError(f"{path} is {state}: {found_bytes} bytes, wanted {wanted_bytes}; copy or download it again")
-    patient = fixed[8:88].decode("latin-1").strip()
-    return EdfHeader(
-        start=start,
-        duration_s=num_records * record_s,
-        channels=tuple(
-            EdfChannel(name, unit, count / record_s if record_s else 0.0)
-            for name, unit, count in zip(names, units, num_samples, strict=True)
-            if name not in _ANNOTATIONS
-        ),
-        patient_code=_patient_code(patient) if fixed[192:196] == b"EDF+" else "",
-        age=_patient_age(patient, start),
-        sex=_patient_sex(patient),
-    )
-
-
-def read_psg(path: Path, channels: Sequence[str]) -> dict[str, RawSignal]:
-    """Signals of an EDF file in microvolt; names match regardless of case.
-
-    Raises:
-        FileNotFoundError: The file is missing.
-        ValueError: It is no EDF file, has no such channel (or no EEG at all), or the unit is no voltage.
-    """
-    header = read_edf_header(path)
-    if not header.eeg_channels:
-        raise ValueError(f"{path} has no EEG channel; it has: {_list_channels(header)}")
-    idx_of = {channel.name.casefold(): idx for idx, channel in reversed(list(enumerate(header.channels)))}
-    missing = [name for name in channels if name.casefold() not in idx_of]
-    if missing:
-        raise ValueError(f"{path} has no channel {missing[0]!r}; it has: {_list_channels(header)}")
-    signals: dict[str, RawSignal] = {}
-    with _open_edf(path) as reader:
-        for name in channels:
-            idx = idx_of[name.casefold()]  # pyedflib, too, counts without annotation channels
-            channel = header.channels[idx]
-            if channel.unit.casefold() not in UV_PER_UNIT:
-                raise ValueError(
-                    f"channel {channel.name!r} of {path} is in {channel.unit or 'no unit'!r}; wanted uV, mV or V"
-                )
-            values = reader.readSignal(idx) * UV_PER_UNIT[channel.unit.casefold()]
-            signals[channel.name] = RawSignal(values.astype(np.float32), channel.fs_hz)
-    return signals
-
-
-def read_hypnogram(path: Path, label_map: Mapping[str, SleepStage] = RK_ANNOTATIONS, epoch_s: float = 30) -> Hypnogram:
-    """Stages of consecutive epochs from the annotations of an EDF+ file.
-
-    An epoch has the stage of the annotation that covers its middle; where none does it is unscored.
-    Annotations that speak of something else than stages (lights off, apnoea) are left out.
-
-    Args:
-        path: EDF+ file with annotations; it may hold signals too.
-        label_map: Annotation text to stage.
-        epoch_s: Length of a scoring epoch in seconds.
-
-    Raises:
-        FileNotFoundError: The file is missing.
-        ValueError: It is no EDF+ file, or it holds no stage or a stage that `label_map` does not know.
-    """
-    header = read_edf_header(path)
-    with _open_edf(path) as reader:
-        onsets_s, durations_s, texts = reader.readAnnotations()
-    names = [str(text).strip() for text in texts]
-    first_words = {name.split(" ")[0] for name in label_map if " " in name}
-    unknown = sorted({name for name in names if name not in label_map and name.split(" ")[0] in first_words})
-    if unknown:
-        raise ValueError(f"{path} holds the unknown stage {unknown[0]!r}; known are: {', '.join(label_map)}")
-    scored = [row for row in zip(onsets_s, durations_s, names, strict=True) if row[2] in label_map]
-    if not scored:
-        found = ", ".join(sorted(set(names))[:8]) or "none"
-        raise ValueError(f"{path} is not a hypnogram: no annotation is a sleep stage (annotations: {found})")
-    num_epochs = round(max(onset_s + max(duration_s, epoch_s) for onset_s, duration_s, _ in scored) / epoch_s)
-    stages = [SleepStage.UNSCORED] * num_epochs
-    middles_s = (np.arange(num_epochs) + 0.5) * epoch_s
-    for onset_s, duration_s, name in scored:
-        end_s = onset_s + (duration_s if duration_s > 0 else epoch_s)
-        for idx in np.flatnonzero((middles_s >= onset_s) & (middles_s < end_s)):
-            stages[idx] = label_map[name]
-    return Hypnogram(tuple(stages), epoch_s, header.start.isoformat())
-
-
-def read_scored_night(
-    psg_path: Path,
-    hypnogram_path: Path,
-    channels: Sequence[str],
-    label_map: Mapping[str, SleepStage] = RK_ANNOTATIONS,
-) -> RawRecording:
-    """A night and its hypnogram; the subject is the header's patient code, or the file name without one.
-
-    Raises:
-        FileNotFoundError: A file is missing.
-        ValueError: A file is not what it should be, or the hypnogram does not belong to the night.
-    """
-    header = read_edf_header(psg_path)
-    hypnogram = read_hypnogram(hypnogram_path, label_map)
-    _check_match(psg_path, header, hypnogram_path, hypnogram)
-    recording = psg_path.stem.removesuffix("-PSG")
-    return RawRecording(
-        recording=recording,
-        subject=header.patient_code or recording,
-        signals=read_psg(psg_path, channels),
-        sleep_stages=hypnogram.sleep_stages,
-        epoch_s=hypnogram.epoch_s,
-        start=header.start.isoformat(),
+    header = read_edf_header(path, allow_truncated)
+    onsets_s = read_record_onsets(header) if header.is_discontinuous else None
+    span_s = header.num_records * header.record_s
+    notes = list(header.notes)
+    if onsets_s is not None and len(onsets_s):
+        missing_s = onsets_s[-1] + header.record_s - span_s
+        span_s = onsets_s[-1] + header.record_s
+        if missing_s >= header.record_s / 2:
+            notes.append(f"discontinuous (EDF+D): {missing_s:g} s of {span_s:g} s were not recorded")
+    return SignalFile(
+        path=path,
+        channels=tuple(ChannelInfo(channel.name, channel.unit, channel.fs_hz) for channel in header.channels),
+        duration_s=float(span_s),
+        read_values=partial(_read_placed, header, onsets_s),
+        read_annotations=partial(read_edf_annotations, header),
+        start=header.start,
+        subject=header.patient_code,
         age=header.age,
         sex=header.sex,
+        notes=tuple(notes),
     )
 
 
-def read_sleep_edf(psg_path: Path, hypnogram_path: Path, channels: Sequence[str] = SLEEP_EDF_CHANNELS) -> RawRecording:
-    """One night of Sleep-EDF Expanded; its subject is the first five characters of the file name.
+def read_edf_values(header: EdfHeader, channel: EdfChannel) -> np.ndarray:
+    """All samples of one channel, record after record, in the header's physical unit.
+
+    Returns:
+        (num_records * samples a record,) float32.
 
     Raises:
-        FileNotFoundError: A file is missing.
-        ValueError: As `read_scored_night`.
+        ValueError: The header gives no rate or no scale for the channel.
     """
-    night = read_scored_night(psg_path, hypnogram_path, channels)
-    return replace(night, subject=psg_path.name[:5], source="sleep_edf")
+    gain, offset = _find_scale(header, channel)
+    records = _map_records(header)
+    values = np.empty(header.num_records * channel.num_samples, dtype=np.float32)
+    block_records = max(1, _BLOCK_SAMPLES // channel.num_samples)
+    for first in range(0, header.num_records, block_records):
+        digital = _read_digital(records[first : first + block_records], channel, header.sample_bytes)
+        start = first * channel.num_samples
+        values[start : start + len(digital)] = gain * (offset + digital)
+    return values
 
 
-def write_edf(
-    recording: RawRecording,
-    psg_path: Path,
-    hypnogram_path: Path,
-    label_map: Mapping[str, SleepStage] = RK_ANNOTATIONS,
-) -> None:
-    """Write a recording as an EDF+ file of signals and an EDF+ file of annotations.
-
-    Samples take 16 bits over each channel's own range. A last second that is not full is filled with
-    zeros, as EDF stores whole data records. Both files appear whole or not at all.
+def read_edf_annotations(header: EdfHeader) -> list[Annotation]:
+    """Annotations of all annotation channels in file order, without the time-keeping ones.
 
     Raises:
-        ValueError: A stage has no annotation text, or a sampling rate is not a whole number of hertz.
+        ValueError: The header has no annotation channel, or the lists in it are damaged.
     """
-    text_of = {stage: text for text, stage in reversed(list(label_map.items()))}
-    unnamed = sorted({stage for stage in recording.sleep_stages if stage not in text_of})
-    if unnamed:
-        raise ValueError(f"stage {unnamed[0].value} of {recording.recording} has no annotation text")
-    fractional = [name for name, signal in recording.signals.items() if signal.fs_hz % 1]
-    if fractional:
+    if not header.annotation_channels:
+        raise ValueError(f"{header.path} has no annotations; a hypnogram as EDF must be EDF+")
+    annotations: list[Annotation] = []
+    base_s = _subsecond(header)
+    for channel in header.annotation_channels:
+        for content in _read_annotation_bytes(header, channel):
+            for onset_s, duration_s, texts in _parse_lists(content, header.path):
+                annotations += [Annotation(onset_s - base_s, duration_s, text) for text in texts if text]
+    return annotations
+
+
+def read_record_onsets(header: EdfHeader) -> np.ndarray:
+    """Onset of each data record in seconds from the start of the recording, by its time-keeping annotation.
+
+    Raises:
+        ValueError: A record has no onset, begins before the one before it ends, or the recording spans
+            so much more time than it holds that the time stamps must be damaged.
+    """
+    if not header.annotation_channels or header.num_records == 0:
+        raise ValueError(f"{header.path} is discontinuous (EDF+D) but holds no time-keeping annotations")
+    onsets_s = np.empty(header.num_records)
+    for idx, content in enumerate(_read_annotation_bytes(header, header.annotation_channels[0])):
+        first = next(_parse_lists(content, header.path), None)
+        if first is None:
+            raise ValueError(f"{header.path} is discontinuous (EDF+D) but data record {idx} has no time stamp")
+        onsets_s[idx] = first[0]
+    onsets_s -= _subsecond(header)
+    early = np.flatnonzero(np.diff(onsets_s) < header.record_s * (1 - 1e-3))
+    if onsets_s[0] < 0 or len(early):
+        idx = int(early[0]) + 1 if len(early) else 0
         raise ValueError(
-            f"channel {fractional[0]!r} has {recording.signals[fractional[0]].fs_hz} Hz; EDF needs whole Hz"
+            f"{header.path}: data record {idx} begins at {onsets_s[idx]:g} s, before the one before it ends"
         )
-    with write_beside(psg_path) as partial_psg, write_beside(hypnogram_path) as partial_hypnogram:
-        _write_signals(recording, partial_psg)
-        _write_annotations(recording, partial_hypnogram, text_of)
+    span_s, recorded_s = onsets_s[-1] + header.record_s, header.num_records * header.record_s
+    if span_s > _SHORT_SPAN_S and recorded_s < _MIN_RECORDED_SHARE * span_s:
+        raise ValueError(f"{header.path} holds {recorded_s:g} s in {span_s:g} s by its time stamps; they are damaged")
+    return onsets_s
 
 
-def _write_signals(recording: RawRecording, path: Path) -> None:
-    writer = pyedflib.EdfWriter(str(path), len(recording.signals), file_type=pyedflib.FILETYPE_EDFPLUS)
+def _read_placed(header: EdfHeader, onsets_s: np.ndarray | None, channel_idx: int) -> np.ndarray:
+    channel = header.channels[channel_idx]
+    values = read_edf_values(header, channel)
+    if onsets_s is None:
+        return values
+    starts = np.rint(onsets_s * channel.fs_hz).astype(np.int64)
+    placed = np.full(int(starts[-1]) + channel.num_samples, np.nan, dtype=np.float32)
+    for start, record in zip(starts, values.reshape(header.num_records, channel.num_samples), strict=True):
+        placed[start : start + channel.num_samples] = record
+    return placed
+
+
+def _find_scale(header: EdfHeader, channel: EdfChannel) -> tuple[float, float]:
+    """Gain and offset of a channel, as the reference library edflib computes them."""
+    if channel.num_samples == 0 or channel.fs_hz <= 0:
+        raise ValueError(f"channel {channel.name!r} of {header.path} has 0 Hz by its header; it cannot be read")
+    physical_min, physical_max = channel.physical_range
+    digital_min, digital_max = channel.digital_range
+    span = physical_max - physical_min, digital_max - digital_min
+    if not all(math.isfinite(part) and part != 0 for part in span):
+        kind, (low, high) = (
+            ("physical", channel.physical_range)
+            if not math.isfinite(span[0]) or span[0] == 0
+            else ("digital", channel.digital_range)
+        )
+        raise ValueError(
+            f"channel {channel.name!r} of {header.path} has the {kind} range {low:g} to {high:g} by its header; "
+            "its samples cannot be scaled, export it again"
+        )
+    gain = span[0] / span[1]
+    offset = physical_max / gain - digital_max if gain else math.inf
+    if not (math.isfinite(offset) and abs(gain) < np.finfo(np.float32).max / 2**32):
+        raise ValueError(f"channel {channel.name!r} of {header.path} has a physical range beyond all measure")
+    return gain, offset
+
+
+def _map_records(header: EdfHeader) -> np.ndarray:
+    """Data records as a view on the file, (num_records, bytes of a record)."""
+    record_bytes = header.record_samples * header.sample_bytes
+    shape = header.num_records, record_bytes
+    if header.num_records == 0:
+        return np.zeros(shape, dtype=np.uint8)
+    return np.memmap(header.path, dtype=np.uint8, mode="r", offset=header.header_bytes, shape=shape)
+
+
+def _read_digital(records: np.ndarray, channel: EdfChannel, sample_bytes: int) -> np.ndarray:
+    """Digital values of one channel in some data records; little-endian, two's complement."""
+    start = channel.offset_samples * sample_bytes
+    content = np.ascontiguousarray(records[:, start : start + channel.num_samples * sample_bytes])
+    if sample_bytes == 2:
+        return content.view("<i2").reshape(-1)
+    padded = np.zeros((content.size // 3, 4), dtype=np.uint8)
+    padded[:, 1:] = content.reshape(-1, 3)
+    return padded.view("<i4").reshape(-1) >> 8  # the sign bit is the highest of the 24
+
+
+def _read_annotation_bytes(header: EdfHeader, channel: EdfChannel) -> list[bytes]:
+    """Content of an annotation channel, one entry a data record."""
+    start = channel.offset_samples * header.sample_bytes
+    content = _map_records(header)[:, start : start + channel.num_samples * header.sample_bytes]
+    return [row.tobytes() for row in content]
+
+
+def _parse_lists(content: bytes, path: Path) -> Iterator[tuple[float, float, list[str]]]:
+    """Onset, duration (0 where there is none) and texts of each time-stamped annotation list of a data record."""
+    for chunk in content.split(b"\0"):
+        if not chunk:
+            continue
+        head, *texts = chunk.split(b"\x14")
+        onset, _, duration = head.decode("latin-1").partition("\x15")
+        if not texts or not _TIMESTAMP.fullmatch(onset) or (duration and not _DURATION.fullmatch(duration)):
+            raise ValueError(f"{path} has damaged annotations: {chunk[:40]!r} is no time-stamped annotation list")
+        yield float(onset), float(duration or 0), [_decode_text(text) for text in texts]
+
+
+def _decode_text(text: bytes) -> str:
     try:
-        _write_identity(writer, recording)
-        for idx, (name, signal) in enumerate(recording.signals.items()):
-            limit_uv = int(np.ceil(np.abs(signal.values).max(initial=1.0)))
-            writer.setSignalHeader(
-                idx,
-                {
-                    "label": name,
-                    "dimension": "uV",
-                    "sample_frequency": int(signal.fs_hz),
-                    "physical_min": -limit_uv,
-                    "physical_max": limit_uv,
-                    "digital_min": -32768,
-                    "digital_max": 32767,
-                    "transducer": "",
-                    "prefilter": "",
-                },
-            )
-        writer.writeSamples([signal.values.astype(np.float64) for signal in recording.signals.values()])
-    finally:
-        writer.close()
+        return " ".join(text.decode("utf-8").split())
+    except UnicodeDecodeError:
+        return " ".join(text.decode("latin-1").split())
 
 
-def _write_annotations(recording: RawRecording, path: Path, text_of: Mapping[SleepStage, str]) -> None:
-    writer = pyedflib.EdfWriter(str(path), 0, file_type=pyedflib.FILETYPE_EDFPLUS)
-    try:
-        _write_identity(writer, recording)
-        epoch_idx = 0
-        for stage, bout in groupby(recording.sleep_stages):
-            num_epochs = len(list(bout))
-            writer.writeAnnotation(epoch_idx * recording.epoch_s, num_epochs * recording.epoch_s, text_of[stage])
-            epoch_idx += num_epochs
-    finally:
-        writer.close()
-
-
-def _write_identity(writer: pyedflib.EdfWriter, recording: RawRecording) -> None:
-    writer.setStartdatetime(datetime.fromisoformat(recording.start) if recording.start else _NO_START)
-    writer.setPatientCode(recording.subject.replace(" ", "_"))
-    if recording.sex in ("F", "M"):
-        writer.setSex(1 if recording.sex == "M" else 0)
-    if recording.age:
-        writer.setPatientName(f"{recording.age}yr")
-
-
-def _open_edf(path: Path) -> pyedflib.EdfReader:
-    try:
-        return pyedflib.EdfReader(str(path))
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read as EDF: {str(error).removeprefix(f'{path}: ')}") from error
-
-
-def _check_match(psg_path: Path, header: EdfHeader, hypnogram_path: Path, hypnogram: Hypnogram) -> None:
-    offset_s = (datetime.fromisoformat(hypnogram.start) - header.start).total_seconds()
-    names = f"{hypnogram_path.name} does not match {psg_path.name}"
-    if abs(offset_s) > _MAX_START_DIFFERENCE_S:
-        raise ValueError(f"{names}: it starts at {hypnogram.start}, the night at {header.start.isoformat()}")
-    asleep = [idx for idx, stage in enumerate(hypnogram.sleep_stages) if stage in SLEEP]
-    asleep_s = (max(asleep, default=-1) + 1) * hypnogram.epoch_s
-    annotated_s = hypnogram.num_epochs * hypnogram.epoch_s
-    if asleep_s >= header.duration_s + 2 * hypnogram.epoch_s:
-        raise ValueError(f"{names}: it scores sleep up to {asleep_s:g} s, the night ends at {header.duration_s:g} s")
-    if annotated_s < header.duration_s / 2:
-        raise ValueError(f"{names}: its annotations end at {annotated_s:g} s, the night at {header.duration_s:g} s")
-
-
-def _column(table: str, num_signals: int, start: int, width: int) -> list[str]:
-    fields = table[start * num_signals : (start + width) * num_signals]
-    if len(fields) < num_signals * width:
-        raise ValueError("it ends inside the header")
-    return [fields[idx * width : (idx + 1) * width].strip() for idx in range(num_signals)]
-
-
-def _parse_start(text: str) -> datetime:
-    day, month, year = (int(part) for part in text[:8].split("."))
-    hour, minute, second = (int(part) for part in text[8:].split("."))
-    return datetime(year + (1900 if year >= 85 else 2000), month, day, hour, minute, second)
-
-
-def _patient_code(patient: str) -> str:
-    code = patient.split(" ")[0]
-    return "" if code.upper() == "X" else code
-
-
-def _patient_sex(patient: str) -> str:
-    fields = patient.upper().split(" ")
-    return fields[1] if len(fields) > 1 and fields[1] in ("F", "M") else ""
-
-
-def _patient_age(patient: str, start: datetime) -> str:
-    """Age in whole years, as written ("33yr") or from the date of birth (EDF+ patient field)."""
-    written = re.search(r"(\d{1,3}) ?yr", patient)
-    if written:
-        return written.group(1)
-    born = re.search(r"\b(\d{2}-[A-Z]{3}-\d{4})\b", patient.upper())
-    if not born:
-        return ""
-    birthday = datetime.strptime(born.group(1).title(), "%d-%b-%Y")
-    return str(int((start - birthday) / timedelta(days=365.2425)))
-
-
-def _list_channels(header: EdfHeader) -> str:
-    return ", ".join(channel.name for channel in header.channels) or "none"
+def _subsecond(header: EdfHeader) -> float:
+    """Fraction of a second after the header's start at which the first sample was taken (EDF+, 2.2.4)."""
+    if not header.annotation_channels or header.num_records == 0:
+        return 0.0
+    channel = header.annotation_channels[0]
+    start = channel.offset_samples * header.sample_bytes
+    content = _map_records(header)[0, start : start + channel.num_samples * header.sample_bytes].tobytes()
+    first = next(_parse_lists(content, header.path), None)
+    return first[0] if first and 0 <= first[0] < 1 else 0.0

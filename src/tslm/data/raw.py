@@ -1,7 +1,9 @@
-"""A continuous recording with its hypnogram: what file readers and the simulator both return."""
+"""Continuous recordings: what file readers and the simulator return, before anything is cut into epochs."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
 
 import numpy as np
 
@@ -38,3 +40,38 @@ class RawRecording:
     lights_on: str = ""  # time of day on the clock of `start`, e.g. 07:00
     lights_off: str = ""
     source: str = ""
+    notes: tuple[str, ...] = ()  # what was changed on the way in, e.g. "EEG: converted from mV"
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """What a file says of a stretch of time."""
+
+    onset_s: float  # from the start of the recording
+    duration_s: float  # 0 where the file does not tell
+    text: str
+
+
+@dataclass(frozen=True)
+class ChannelInfo:
+    """One channel as a file describes it."""
+
+    name: str
+    unit: str  # as written; empty when the file does not tell
+    fs_hz: float
+
+
+@dataclass(frozen=True)
+class SignalFile:
+    """An open door to a file of signals: what it holds, and how to read one channel of it."""
+
+    path: Path
+    channels: tuple[ChannelInfo, ...]  # in file order
+    duration_s: float  # from the first to the last sample, gaps included
+    read_values: Callable[[int], np.ndarray]  # channel's position -> (num_samples,) float32 in its own unit
+    read_annotations: Callable[[], list[Annotation]]
+    start: datetime | None = None
+    subject: str = ""  # empty when the file does not tell, as age and sex
+    age: str = ""
+    sex: str = ""  # F or M
+    notes: tuple[str, ...] = ()  # what was mended while the file was opened

@@ -51,6 +51,7 @@ class Recording:
     lights_off: str = ""
     source: str = ""
     units: Mapping[str, str] = field(default_factory=dict)  # of channels that are no voltage; the others are in uV
+    notes: tuple[str, ...] = ()  # what was changed on the way from the raw files
 
     @property
     def num_epochs(self) -> int:
@@ -81,6 +82,7 @@ class Participant:
     lights_off: str = ""
     source: str = ""
     fold: str = ""  # number of the fold that tests the subject; empty where the cohort has no folds
+    notes: str = ""  # what was changed on the way from the raw files, divided by "; "
 
     @property
     def is_leaky(self) -> bool:
@@ -107,7 +109,8 @@ def write_recording(recording: Recording, cohort_dir: Path, split: str, fold: st
     with write_beside(path) as partial:
         pq.write_table(_to_table(recording), partial, compression="zstd", row_group_size=1 << 20)
     identity = {name: getattr(recording, name) for name in IDENTITY}
-    return Participant(**identity, fs_hz=recording.fs_hz, split=split, sha256=hash_file(path), fold=fold)
+    notes = "; ".join(" ".join(note.split()) for note in recording.notes)
+    return Participant(**identity, fs_hz=recording.fs_hz, split=split, sha256=hash_file(path), fold=fold, notes=notes)
 
 
 def read_recording(path: Path, channels: Iterable[str] | None = None) -> Recording:
@@ -130,6 +133,7 @@ def read_recording(path: Path, channels: Iterable[str] | None = None) -> Recordi
         onset_s=table["onset_s"].to_numpy(),
         columns={name: _read_column(table, name) for name in names if name not in core},
         units={name: unit for name, unit in metadata.get("units", {}).items() if name in wanted},
+        notes=tuple(metadata.get("notes", ())),
     )
 
 
@@ -222,6 +226,8 @@ def _to_table(recording: Recording) -> pa.Table:
     columns.update({name: pa.array(values) for name, values in recording.columns.items()})
     metadata = {name: getattr(recording, name) for name in (*IDENTITY, "fs_hz", "epoch_s")}
     metadata |= {"scale_uv": scale_uv, "units": dict(recording.units), "signal_sha256": signal_sha256}
+    if recording.notes:
+        metadata["notes"] = list(recording.notes)
     return pa.table(columns).replace_schema_metadata({_METADATA_KEY: json.dumps(metadata)})
 
 
