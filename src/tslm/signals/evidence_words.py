@@ -27,6 +27,24 @@ SECOND_BAND_SHARE = 0.1  # a second band is named from here on
 THETA_SHARE = 0.15  # theta counts as present from here on
 ARTEFACT_SOME = 0.1  # share of flat or clipped seconds worth a word
 EYE_MOVEMENTS_REPEATED = 2
+COUNT_FEW = 2  # "few", "rare" of single waveforms: up to
+COUNT_MANY = 3  # "many", "frequent": from here on
+# Bands count as present from these shares of power on; alpha by its share of the epoch's time (ALPHA_SOME).
+# Delta holds more than half of nearly every epoch of frontal EEG, so "delta is present" says little.
+BAND_SHARES = {"delta": 0.5, "theta": THETA_SHARE, "sigma": 0.05, "beta": FAST_SHARE}
+TONE_LOW, TONE_HIGH = 0.7, 1.5  # EMG RMS over the recording's median, below and above which tone is low and high
+
+# How far a written figure may lie from the measured one: (plain, after "about"), per unit.
+_SLACK = {
+    "uv": (1.0, 3.0),
+    "hz": (0.3, 1.0),
+    "s": (0.1, 0.3),
+    "per_minute": (0.5, 1.0),
+    "count": (0.0, 1.0),
+    "time": (0.01, 0.05),
+    "power": (0.01, 0.05),
+}
+_RELATIVE_SLACK = {"uv": (0.03, 0.15)}  # of the figure, where that is more
 
 
 def amplitude_word(rms_uv: float) -> str:
@@ -45,13 +63,37 @@ def rank_bands(evidence: Mapping[str, float]) -> list[tuple[str, float]]:
     return sorted(shares, key=lambda pair: -pair[1])
 
 
+def tone_word(emg_tone: float) -> str:
+    """Muscle tone, measured as EMG RMS over the recording's median: low, moderate or high."""
+    return "low" if emg_tone < TONE_LOW else "high" if emg_tone > TONE_HIGH else "moderate"
+
+
+def has_band(facts: Mapping[str, float], band: str) -> bool:
+    """Whether a band counts as present in an epoch; fast activity of the muscles counts as beta."""
+    if band == "alpha":
+        return facts["alpha_fraction"] >= ALPHA_SOME
+    is_muscle = band == "beta" and facts.get("high_frequency_ratio", 0.0) >= MUSCLE_RATIO
+    return is_muscle or facts[f"{band}_share"] >= BAND_SHARES[band]
+
+
+def figure_slack(unit: str, value: float, is_rough: bool) -> float:
+    """How far the measured value may lie from a written figure, in the figure's unit (shares 0 to 1)."""
+    relative = _RELATIVE_SLACK.get(unit, (0.0, 0.0))[is_rough]
+    return max(_SLACK[unit][is_rough], relative * value) + 1e-9
+
+
 def epoch_facts(evidence: Mapping[str, np.ndarray], epoch_idx: int) -> dict[str, float]:
-    """The evidence of one epoch as it may be written down: whole uV, Hz and seconds to a tenth, whole percents.
+    """The evidence of one epoch as it may be written down (`round_facts`)."""
+    return round_facts({name: float(values[epoch_idx]) for name, values in evidence.items()})
+
+
+def round_facts(evidence_row: Mapping[str, float]) -> dict[str, float]:
+    """Measured values as they may be written down: whole uV, Hz and seconds to a tenth, whole percents.
 
     Words follow these rounded values, so a text can be checked without knowing what was rounded away.
     """
     facts = {}
-    for name, values in evidence.items():
+    for name, value in evidence_row.items():
         steps = 1 if name.endswith(("_uv", "_count")) else 10 if name.endswith(("_hz", "_s", "_per_min")) else 100
-        facts[name] = round(float(values[epoch_idx]) * steps) / steps
+        facts[name] = round(value * steps) / steps
     return facts
