@@ -17,12 +17,22 @@ TEXT_SLOT, SERIES_SLOT, CONTEXT_SLOT = 0, 1, 2  # what fills a sequence position
 
 
 @dataclass(frozen=True)
+class Reference:
+    """What is typical of a recording: the yardstick that its epochs are normalised by."""
+
+    scale: float = 1.0  # amplitude, in the unit of the series
+    log_amplitude_K: np.ndarray | None = (
+        None  # ln amplitude over `scale` at the knots of signals.normalize; None: unknown
+    )
+
+
+@dataclass(frozen=True)
 class Series:
     """One signal of a sample with the line of text that introduces it."""
 
     values_L: np.ndarray  # float32, in the unit the text names
     text: str
-    scale: float = 1.0  # the recording's typical amplitude in the same unit
+    reference: Reference = Reference()
 
 
 @dataclass(frozen=True)
@@ -33,7 +43,7 @@ class NightWindow:
     epoch_mask_W: np.ndarray  # bool, True = inside the recording
     stage_idx_W: np.ndarray  # int64 class index, IGNORE_INDEX where unscored
     scored_idx: int  # position of the scored epoch in the window
-    scale: float = 1.0  # the recording's typical amplitude, microvolt
+    reference: Reference = Reference()
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,7 @@ class ModelConfig:
 
     name: str = "soft_prompt"
     label_set: str = "aasm"
-    normalization: str = "recording"  # recording (divide by the night's typical amplitude) or zscore (the guide's)
+    normalization: str = "whitened"  # whitened or recording (by the night's typical spectrum or amplitude), zscore
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     context: ContextConfig = field(default_factory=ContextConfig)
     projector: ProjectorConfig = field(default_factory=ProjectorConfig)

@@ -4,9 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 from small import CHANNEL, small_recording, small_sample, write_small_cohort, write_small_corpus
 
 from tslm.data.corpora import read_corpus, write_corpus
@@ -19,7 +16,6 @@ from tslm.data.recordings import (
 )
 from tslm.files import hash_file
 from tslm.labels import SleepStage
-from tslm.signals.normalize import measure_scale, normalize_series
 
 
 def test_a_recording_reads_back_as_it_was_written(tmp_path: Path) -> None:
@@ -170,47 +166,6 @@ def test_a_missing_or_foreign_corpus_is_a_clear_error(tmp_path: Path) -> None:
     write_recording(small_recording("train"), tmp_path, "train")
     with pytest.raises(ValueError, match="not a prepared corpus"):
         read_corpus(tmp_path, "train")
-
-
-SERIES = hnp.arrays(np.float32, st.integers(2, 60), elements=st.floats(-500, 500, width=32))
-
-
-@given(SERIES)
-@settings(max_examples=50, deadline=None)
-def test_zscore_is_the_guides_formula(series: np.ndarray) -> None:
-    wanted = (series - series.mean(dtype=np.float64)) / max(series.std(dtype=np.float64), 1e-6)
-    assert np.allclose(normalize_series(series, "zscore", 1.0), wanted, atol=1e-5)
-
-
-def test_normalising_by_the_recording_keeps_loud_and_quiet_apart_and_ignores_the_unit() -> None:
-    epochs_EL = small_recording().channels[CHANNEL] * np.linspace(0.5, 2, 10)[:, None]
-    in_uv = normalize_series(epochs_EL, "recording", measure_scale(epochs_EL))
-    in_mv = normalize_series(epochs_EL / 1000, "recording", measure_scale(epochs_EL / 1000))
-    assert np.allclose(in_uv, in_mv, atol=1e-4)
-    assert in_uv[9].std() > 2 * in_uv[0].std()
-    assert np.median(in_uv.std(axis=1)) == pytest.approx(1, rel=1e-3)
-
-
-def test_a_dead_electrode_for_most_of_the_night_does_not_blow_up_the_rest() -> None:
-    epochs_EL = small_recording().channels[CHANNEL].copy()
-    epochs_EL[:7] = 0
-    normalized = normalize_series(epochs_EL, "recording", measure_scale(epochs_EL))
-    assert 0.5 < normalized[7:].std() < 2
-    assert measure_scale(np.zeros((4, 100))) == measure_scale(np.zeros((0, 100))) == 1.0
-
-
-@pytest.mark.parametrize(
-    ("values", "kind", "said"),
-    [
-        (np.array([1.0, np.nan]), "zscore", "NaN"),
-        (np.array([1.0, np.inf]), "recording", "NaN or infinite"),
-        (np.array([]), "zscore", "empty"),
-        (np.array([1.0, 2.0]), "minmax", "zscore, recording"),
-    ],
-)
-def test_a_series_that_cannot_be_normalised_is_a_value_error(values: np.ndarray, kind: str, said: str) -> None:
-    with pytest.raises(ValueError, match=said):
-        normalize_series(values, kind, 1.0)
 
 
 def test_stage_codes_are_kept_apart_on_disk(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from tslm.batch import CONTEXT_SLOT, IGNORE_INDEX, SERIES_SLOT, TEXT_SLOT, Batch, Example
+from tslm.batch import CONTEXT_SLOT, IGNORE_INDEX, SERIES_SLOT, TEXT_SLOT, Batch, Example, Reference
 from tslm.config import ModelConfig
 from tslm.nn.patch_encoder import check_num_patches, count_patches, count_series_tokens
 from tslm.signals.normalize import normalize_series
@@ -109,7 +109,9 @@ class Collator:
     def _add_series(self, batch: Batch, examples: Sequence[Example]) -> None:
         encoder = self.config.encoder
         values = [
-            self._normalize(example, series.values_L, series.scale) for example in examples for series in example.series
+            self._normalize(example, series.values_L, series.reference)
+            for example in examples
+            for series in example.series
         ]
         if not values:
             return
@@ -130,7 +132,8 @@ class Collator:
         if len(windows) != len(examples):
             raise ValueError("samples with and without a night window cannot share a batch")
         normalized = [
-            self._normalize(example, window.values_WL, window.scale) * window.epoch_mask_W[:, None].astype(np.float32)
+            self._normalize(example, window.values_WL, window.reference)
+            * window.epoch_mask_W[:, None].astype(np.float32)
             for example, window in zip(examples, windows, strict=True)
         ]
         batch.window_BWL = torch.from_numpy(np.stack(normalized))
@@ -138,8 +141,8 @@ class Collator:
         batch.stage_idx_BW = torch.from_numpy(np.stack([window.stage_idx_W for window in windows]))
         batch.scored_idx_B = torch.tensor([window.scored_idx for window in windows])
 
-    def _normalize(self, example: Example, values: np.ndarray, scale: float) -> np.ndarray:
+    def _normalize(self, example: Example, values: np.ndarray, reference: Reference) -> np.ndarray:
         try:
-            return normalize_series(values, self.config.normalization, scale)
+            return normalize_series(values, self.config.normalization, reference)
         except ValueError as error:
             raise ValueError(f"{example.sample_id}: {error}") from error

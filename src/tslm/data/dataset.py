@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from tslm.answers import render_response
-from tslm.batch import IGNORE_INDEX, Example, NightWindow, Series
+from tslm.batch import IGNORE_INDEX, Example, NightWindow, Reference, Series
 from tslm.config import RunConfig
 from tslm.data.corpora import CorpusSample, read_corpus
 from tslm.data.recordings import Recording, check_subject_splits, read_participants, read_recording
@@ -30,7 +30,7 @@ from tslm.prompts import (
     render_sleep_prompt,
 )
 from tslm.signals.augment import NUM_DRAWS, jitter_spectrum
-from tslm.signals.normalize import measure_scale
+from tslm.signals.normalize import measure_reference
 
 _UNSET_SCALE = 1.0
 
@@ -59,7 +59,7 @@ class SleepDataset:
         self.channel, self.style = config.stage.channel, config.stage.prompt_style
         context = config.model.context
         self.window_epochs = context.window_epochs if context.kind != "none" else 0
-        self.scales = [measure_scale(recording.channels[self.channel]) for recording in recordings]
+        self.references = [measure_reference(recording.channels[self.channel]) for recording in recordings]
         self.stage_idx = [_stage_indices(recording, self.label_set) for recording in recordings]
         self.samples = [
             (night, int(epoch))
@@ -73,7 +73,7 @@ class SleepDataset:
 
     def __getitem__(self, idx: int) -> Example:
         night, epoch = self.samples[idx]
-        recording, scale = self.recordings[night], self.scales[night]
+        recording, reference = self.recordings[night], self.references[night]
         values_L = recording.channels[self.channel][epoch]
         answer = ANSWER_NAMES[recording.sleep_stages[epoch]]
         prompt = render_sleep_prompt(self.label_set.answers, recording.epoch_s, self.style)
@@ -81,12 +81,12 @@ class SleepDataset:
         return Example(
             sample_id=_epoch_id(recording, epoch),
             pre_prompt=prompt.pre_prompt,
-            series=(Series(values_L, text, scale),),
+            series=(Series(values_L, text, reference),),
             post_prompt=prompt.post_prompt,
             response=render_response(_rationale(recording, epoch), answer),
             answer=answer,
             options=self.label_set.answers,
-            window=cut_window(recording, self.channel, self.stage_idx[night], epoch, self.window_epochs, scale)
+            window=cut_window(recording, self.channel, self.stage_idx[night], epoch, self.window_epochs, reference)
             if self.window_epochs
             else None,
         )
@@ -119,7 +119,7 @@ class NightDataset:
         self.label_set = LABEL_SETS[config.model.label_set]
         self.channel = config.stage.channel
         self.window_epochs = config.model.context.window_epochs if config.model.context.kind != "none" else 1
-        self.scales = [measure_scale(recording.channels[self.channel]) for recording in recordings]
+        self.references = [measure_reference(recording.channels[self.channel]) for recording in recordings]
         self.stage_idx = [_stage_indices(recording, self.label_set) for recording in recordings]
         step = max(1, self.window_epochs // 2)
         self.samples = [
@@ -137,7 +137,7 @@ class NightDataset:
         night, centre = self.samples[idx]
         recording = self.recordings[night]
         window = cut_window(
-            recording, self.channel, self.stage_idx[night], centre, self.window_epochs, self.scales[night]
+            recording, self.channel, self.stage_idx[night], centre, self.window_epochs, self.references[night]
         )
         if self.augmented:
             draws = torch.randn(NUM_DRAWS).numpy()
@@ -176,7 +176,7 @@ class CorpusDataset:
                 Series(
                     values_L,
                     render_series_text(name, float(values_L.mean()), float(values_L.std()), sample.unit),
-                    float(values_L.std()) or _UNSET_SCALE,
+                    Reference(float(values_L.std()) or _UNSET_SCALE),
                 )
                 for name, values_L in zip(sample.series_names, sample.series, strict=True)
             ),
@@ -231,7 +231,7 @@ def load_recordings(cohort_dir: Path, split: str, channel: str, fold: int = -1) 
 
 
 def cut_window(
-    recording: Recording, channel: str, stage_idx: np.ndarray, centre: int, window_epochs: int, scale: float
+    recording: Recording, channel: str, stage_idx: np.ndarray, centre: int, window_epochs: int, reference: Reference
 ) -> NightWindow:
     """Epochs around `centre`; those outside the recording or beyond a gap in it are masked and zero."""
     epochs_EL = recording.channels[channel]
@@ -241,7 +241,7 @@ def cut_window(
         epoch_mask_W=mask_W,
         stage_idx_W=_window_stage_indices(recording, stage_idx, centre, window_epochs),
         scored_idx=window_epochs // 2,
-        scale=scale,
+        reference=reference,
     )
 
 

@@ -16,7 +16,7 @@ from tslm.labels import ANSWER_NAMES, LABEL_SETS
 from tslm.models.classifier import Classifier
 from tslm.models.soft_prompt import SoftPrompt
 from tslm.scoring.predictions import PredictionRow
-from tslm.signals.normalize import measure_scale, normalize_series
+from tslm.signals.normalize import measure_reference, normalize_series
 
 
 def generate_predictions(
@@ -67,12 +67,12 @@ def score_night(
     The whole night is read at once; the context never crosses a gap in the recording.
     """
     epochs_EL = recording.channels[channel]
-    scale = measure_scale(epochs_EL)
+    reference = measure_reference(epochs_EL)
     gaps = np.flatnonzero(np.diff(recording.onset_s) > 1.5 * recording.epoch_s) + 1
     model.eval()
     probabilities = []
     for run_EL in np.split(epochs_EL, gaps):
-        series = torch.from_numpy(normalize_series(run_EL, config.normalization, scale)).to(device)
+        series = torch.from_numpy(normalize_series(run_EL, config.normalization, reference)).to(device)
         with torch.inference_mode():
             _, logits_BEK = model.logits(series[None], torch.ones(1, len(series), dtype=torch.bool, device=device))
         probabilities.append(logits_BEK[0].softmax(-1).cpu().numpy())

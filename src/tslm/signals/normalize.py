@@ -1,17 +1,32 @@
-"""How a series is scaled on its way into the model; the choice is part of the model's config."""
+"""How a series is scaled on its way into the model; the choice is part of the model's config.
+
+Shape letters: E epochs, L samples of an epoch, K knots, F frequencies.
+"""
 
 import numpy as np
+import scipy.fft
 
-NORMALIZATIONS = ("zscore", "recording")
+from tslm.batch import Reference
+
+NORMALIZATIONS = ("zscore", "recording", "whitened")
 _STD_FLOOR = 1e-6  # the guide's
+# Cycles a sample, evenly apart in pitch: 0.2 to 45 Hz at 100 Hz. Below the first and above the last all is alike.
+_KNOTS_K = np.geomspace(0.002, 0.45, 32)
+_FRAME_SAMPLES = 400  # of the spectra whose median is taken: four seconds at 100 Hz
+_MARGIN_SAMPLES = 200  # mirrored at both ends of an epoch, so that whitening sees no jump there
+_MAX_LOG_GAIN = np.log(1e3)  # beyond 60 dB under its strongest band a recording holds rounding noise
+_NIGHT_EPOCHS = 500  # a reference rests on about so many epochs, evenly spread
 
 
-def normalize_series(values: np.ndarray, normalization: str, scale: float) -> np.ndarray:
+def normalize_series(values: np.ndarray, normalization: str, reference: Reference) -> np.ndarray:
     """Normalise along the last axis; float32.
 
     `zscore` removes the series' own mean and divides by its population standard deviation (guide,
-    section on preprocessing). `recording` removes the mean and divides by `scale`, the recording's
-    typical amplitude in the same unit, so that loud and quiet epochs stay different.
+    section on preprocessing). `recording` removes the mean and divides by the recording's typical
+    amplitude, so that loud and quiet epochs stay different. `whitened` divides each frequency by the
+    recording's typical amplitude there: what is left is how an epoch differs from its night, whatever
+    skull, electrode and amplifier do to the spectrum. A series without a known spectrum is taken to be
+    white already, which is the same as `recording`.
 
     Raises:
         ValueError: NaN or infinite values, an empty series, or an unknown normalisation.
@@ -20,21 +35,62 @@ def normalize_series(values: np.ndarray, normalization: str, scale: float) -> np
         raise ValueError("the series is empty")
     if not np.isfinite(values).all():
         raise ValueError("the series holds NaN or infinite values; repair or drop it before scoring")
+    if normalization not in NORMALIZATIONS:
+        raise ValueError(f"unknown model.normalization {normalization!r}; one of: {', '.join(NORMALIZATIONS)}")
     centred = values - values.mean(axis=-1, keepdims=True, dtype=np.float64)
     if normalization == "zscore":
         divisor = np.maximum(values.std(axis=-1, keepdims=True, dtype=np.float64), _STD_FLOOR)
-    elif normalization == "recording":
-        divisor = np.float64(max(scale, _STD_FLOOR))
     else:
-        raise ValueError(f"unknown model.normalization {normalization!r}; one of: {', '.join(NORMALIZATIONS)}")
-    return (centred / divisor).astype(np.float32)
+        divisor = np.float64(max(reference.scale, _STD_FLOOR))
+    scaled = (centred / divisor).astype(np.float32)
+    if normalization == "whitened" and reference.log_amplitude_K is not None:
+        return _divide_spectrum(scaled, reference.log_amplitude_K)
+    return scaled
 
 
-def measure_scale(epochs_EL: np.ndarray) -> float:
-    """A recording's typical amplitude: the median over epochs of their standard deviation.
+def measure_reference(epochs_EL: np.ndarray) -> Reference:
+    """What is typical of a recording, from its own signal alone: no labels are looked at.
 
-    Flat epochs (electrode off) do not count; a recording of nothing else has amplitude 1.
+    The scale is the median over epochs of their standard deviation. The spectrum is the median over
+    epochs and frames of log power. Flat epochs (electrode off) do not count; a recording of nothing
+    else has scale 1 and no spectrum.
+
+    Args:
+        epochs_EL: (num_epochs, samples), finite; epochs shorter than a frame have no spectrum.
     """
     spread_E = epochs_EL.std(axis=-1, dtype=np.float64)
-    alive_E = spread_E[spread_E > _STD_FLOOR]
-    return float(np.median(alive_E)) if len(alive_E) else 1.0
+    alive_E = spread_E > _STD_FLOOR
+    if not alive_E.any():
+        return Reference()
+    scale = float(np.median(spread_E[alive_E]))
+    if epochs_EL.shape[-1] < _FRAME_SAMPLES:
+        return Reference(scale)
+    used_EL = epochs_EL[alive_E][:: max(1, round(alive_E.sum() / _NIGHT_EPOCHS))] / np.float32(scale)
+    log_amplitude_K = _typical_log_amplitude(used_EL)
+    # A constant makes the typical whitened epoch have standard deviation 1.
+    whitened_EL = _divide_spectrum(used_EL - used_EL.mean(axis=-1, keepdims=True), log_amplitude_K)
+    return Reference(scale, log_amplitude_K + np.log(np.median(whitened_EL.std(axis=-1))))
+
+
+def _typical_log_amplitude(epochs_EL: np.ndarray) -> np.ndarray:
+    """(K,) median log amplitude around each knot."""
+    frames = np.lib.stride_tricks.sliding_window_view(epochs_EL, _FRAME_SAMPLES, axis=-1)[:, :: _FRAME_SAMPLES // 2]
+    frames = (frames - frames.mean(axis=-1, keepdims=True)) * np.hanning(_FRAME_SAMPLES).astype(np.float32)
+    power = np.abs(scipy.fft.rfft(frames.reshape(-1, _FRAME_SAMPLES), axis=-1)) ** 2
+    log_power_F = np.median(np.log(power + np.float32(1e-12)), axis=0)
+    frequency_F = np.arange(1, log_power_F.size) / _FRAME_SAMPLES
+    log_amplitude_K = 0.5 * np.interp(np.log(_KNOTS_K), np.log(frequency_F), log_power_F[1:])
+    return np.maximum(log_amplitude_K, log_amplitude_K.max() - _MAX_LOG_GAIN)
+
+
+def _divide_spectrum(values: np.ndarray, log_amplitude_K: np.ndarray) -> np.ndarray:
+    num_samples = values.shape[-1]
+    margin = min(_MARGIN_SAMPLES, num_samples - 1)
+    widths = [(0, 0)] * (values.ndim - 1) + [(margin, margin)]
+    padded = np.pad(values, widths, mode="reflect", reflect_type="odd")
+    length = scipy.fft.next_fast_len(padded.shape[-1], real=True)
+    frequency_F = np.maximum(scipy.fft.rfftfreq(length), _KNOTS_K[0])
+    gain_F = np.exp(-np.interp(np.log(frequency_F), np.log(_KNOTS_K), log_amplitude_K)).astype(np.float32)
+    gain_F[0] = 0  # no mean
+    filtered = scipy.fft.irfft(scipy.fft.rfft(padded, n=length, axis=-1) * gain_F, n=length, axis=-1)
+    return filtered[..., margin : margin + num_samples].astype(np.float32)

@@ -1,0 +1,117 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from scipy import signal
+
+from tslm.batch import Reference
+from tslm.signals.normalize import measure_reference, normalize_series
+
+SERIES = hnp.arrays(np.float32, st.integers(2, 60), elements=st.floats(-500, 500, width=32))
+
+
+def draw_night(num_epochs: int = 40, seed: int = 0) -> np.ndarray:
+    """Noise with a slope like that of EEG, louder every fourth epoch."""
+    noise = np.random.default_rng(seed).normal(size=num_epochs * 3000)
+    night_EL = (30 * signal.lfilter([1], [1, -0.95], noise)).reshape(num_epochs, 3000)
+    night_EL[::4] *= 3
+    return night_EL.astype(np.float32)
+
+
+def log_spectra(epochs_EL: np.ndarray) -> np.ndarray:
+    """(epochs, frequencies from 1 to 40 Hz) ln power, smoothed."""
+    freqs_hz, psd_EF = signal.welch(epochs_EL, 100, nperseg=400, axis=-1)
+    return np.log(psd_EF[:, (freqs_hz >= 1) & (freqs_hz <= 40)])
+
+
+@given(SERIES)
+@settings(max_examples=50, deadline=None)
+def test_zscore_is_the_guides_formula(series: np.ndarray) -> None:
+    wanted = (series - series.mean(dtype=np.float64)) / max(series.std(dtype=np.float64), 1e-6)
+    assert np.allclose(normalize_series(series, "zscore", Reference()), wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("normalization", ["recording", "whitened"])
+def test_normalising_by_the_recording_keeps_loud_and_quiet_apart_and_ignores_the_unit(normalization: str) -> None:
+    in_uv = normalize_series(draw_night(), normalization, measure_reference(draw_night()))
+    in_mv = normalize_series(draw_night() / 1000, normalization, measure_reference(draw_night() / 1000))
+    assert np.allclose(in_uv, in_mv, atol=1e-3)
+    assert in_uv[4].std() > 2 * in_uv[5].std()
+    assert np.median(in_uv.std(axis=1)) == pytest.approx(1, rel=0.02)
+
+
+@pytest.mark.parametrize("normalization", ["recording", "whitened"])
+def test_a_dead_electrode_for_most_of_the_night_does_not_blow_up_the_rest(normalization: str) -> None:
+    night_EL = draw_night()
+    night_EL[:30] = 0
+    normalized = normalize_series(night_EL, normalization, measure_reference(night_EL))
+    assert np.isfinite(normalized).all()
+    assert 0.3 < normalized[30:].std() < 3
+
+
+@pytest.mark.parametrize("night_EL", [np.zeros((4, 3000)), np.zeros((0, 3000)), np.full((3, 3000), 7.0)])
+def test_a_recording_of_nothing_has_a_neutral_reference(night_EL: np.ndarray) -> None:
+    assert measure_reference(night_EL) == Reference()
+
+
+def test_whitening_flattens_the_typical_spectrum_of_the_night() -> None:
+    night_EL = draw_night()
+    whitened = normalize_series(night_EL, "whitened", measure_reference(night_EL))
+    assert np.ptp(np.median(log_spectra(night_EL), axis=0)) > 4
+    assert np.ptp(np.median(log_spectra(whitened), axis=0)) < 0.5
+
+
+def test_whitening_undoes_what_an_amplifier_does_to_all_epochs_alike() -> None:
+    night_EL = draw_night()
+    night_EL[7] += 40 * np.sin(2 * np.pi * 10 * np.arange(3000) / 100)
+    other_EL = signal.lfilter([1, -0.6], [1], night_EL, axis=-1)  # takes slow power away
+    pair = [normalize_series(one, "whitened", measure_reference(one)) for one in (night_EL, other_EL)]
+    before = np.abs(log_spectra(night_EL) - log_spectra(other_EL)).mean()
+    after = np.abs(log_spectra(pair[0]) - log_spectra(pair[1])).mean()
+    assert before > 0.6
+    assert after < 0.1
+
+
+def test_whitening_treats_every_epoch_by_itself() -> None:
+    night_EL = draw_night()
+    reference = measure_reference(night_EL)
+    together = normalize_series(night_EL, "whitened", reference)
+    assert np.array_equal(together[3], normalize_series(night_EL[3], "whitened", reference))
+
+
+def test_a_drift_leaves_no_spike_at_the_ends_of_an_epoch() -> None:
+    night_EL = draw_night()
+    reference = measure_reference(night_EL)
+    drifting = night_EL[5] + np.linspace(-200, 200, 3000, dtype=np.float32)
+    whitened = normalize_series(drifting, "whitened", reference)
+    assert np.abs(whitened[:50]).max() < 1.5 * np.abs(whitened[200:-200]).max()
+
+
+def test_a_lone_series_keeps_its_spectrum() -> None:
+    series = draw_night()[0]
+    reference = Reference(scale=float(series.std()))
+    whitened = normalize_series(series, "whitened", reference)
+    assert np.array_equal(whitened, normalize_series(series, "recording", reference))
+
+
+def test_bands_that_an_amplifier_took_away_are_not_blown_up() -> None:
+    night_EL = draw_night()
+    low_passed = signal.sosfiltfilt(signal.butter(8, 20, fs=100, output="sos"), night_EL, axis=-1).astype(np.float32)
+    whitened = normalize_series(low_passed, "whitened", measure_reference(low_passed))
+    freqs_hz, psd_EF = signal.welch(whitened, 100, nperseg=400, axis=-1)
+    assert psd_EF[:, freqs_hz > 40].sum() < 0.2 * psd_EF.sum()
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "said"),
+    [
+        (np.array([1.0, np.nan]), "zscore", "NaN"),
+        (np.array([1.0, np.inf]), "recording", "NaN or infinite"),
+        (np.array([]), "zscore", "empty"),
+        (np.array([1.0, 2.0]), "minmax", "zscore, recording, whitened"),
+    ],
+)
+def test_a_series_that_cannot_be_normalised_is_a_value_error(values: np.ndarray, kind: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        normalize_series(values, kind, Reference())
