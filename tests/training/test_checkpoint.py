@@ -167,7 +167,7 @@ def test_a_missing_checkpoint_is_named(config: Any, tmp_path: Path) -> None:
     ("key", "value", "said"),
     [
         ("model__encoder__num_layers", 2, "model.encoder num_layers=1, this run has num_layers=2"),
-        ("model__normalization", "zscore", "model.normalization 'recording', this run has 'zscore'"),
+        ("model__normalization", "zscore", "model.normalization 'whitened', this run has 'zscore'"),
         ("model__projector__merge", 2, "model.projector merge=1, this run has merge=2"),
         ("model__label_set", "rodent", "model.label_set"),
         ("model__context__window_epochs", 7, "model.context window_epochs=5, this run has window_epochs=7"),
