@@ -50,12 +50,13 @@ def build_samples(
             series=(series.values_L,),
             series_names=(series.name,),
             unit=series.unit,
-            rationale=_write_caption(series, rng),
+            rationale=write_caption(series, rng),
             answer="",
         )
 
 
-def _write_caption(series: NamedSeries, rng: np.random.Generator) -> str:
+def write_caption(series: NamedSeries, rng: np.random.Generator) -> str:
+    """A caption of a series of `tslm.signals.series_facts.MIN_SAMPLES` or more; every statement is measured in it."""
     facts = measure_series(series.values_L)
     statements = _rhythm(series, rng) if series.fs_hz else _course(facts, series, rng)
     kept = [statement for statement in statements if statement][:_MOST_STATEMENTS]

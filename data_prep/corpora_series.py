@@ -16,7 +16,7 @@ EEG_FS_HZ = 100.0
 class NamedSeries:
     """One series with what is known about its origin."""
 
-    values_L: np.ndarray  # (NUM_SAMPLES,) float32
+    values_L: np.ndarray  # (num_samples,) float32
     name: str
     unit: str
     fs_hz: float = 0.0  # 0 where the series has no sampling rate worth naming

@@ -16,8 +16,12 @@ from typing import Any
 from data_prep.prepare_cohorts import CohortOptions, SimHumanOptions, prepare_cohort, prepare_sim_human
 from data_prep.prepare_corpora import CorpusOptions, SeriesCorpusOptions, prepare_corpus
 from data_prep.prepare_options import parse_options, suggest
+from data_prep.published_exam import TimeSeriesExamOptions, prepare_timeseriesexam
+from data_prep.published_m4 import M4Options, prepare_m4
+from data_prep.published_tsqa import TsqaOptions, prepare_tsqa
 from tslm.config import list_group
 from tslm.data.cohort import COHORT_GROUP, load_cohort
+from tslm.data.corpora import read_corpus
 from tslm.data.recordings import SPLITS, Participant
 from tslm.data.splits import list_folds
 
@@ -44,6 +48,11 @@ COHORTS: dict[str, Cohort] = {
     "ecg_cot": Cohort(
         "ECG questions with rationales", CorpusOptions, partial(prepare_corpus, "ecg_cot", "data_prep.corpora_ecg")
     ),
+    "tsqa": Cohort("TSQA, published multiple choice on series", TsqaOptions, prepare_tsqa),
+    "timeseriesexam": Cohort(
+        "TimeSeriesExam, published multiple choice on series", TimeSeriesExamOptions, prepare_timeseriesexam
+    ),
+    "m4": Cohort("M4 series with captions", M4Options, prepare_m4),
 }
 
 
@@ -94,7 +103,8 @@ def _prepare(name: str, out_dir: Path, workers: int, assignments: Sequence[str])
         raise ValueError(f"unknown cohort {name!r}: neither a YAML file nor a known one; {known}")
     if made and isinstance(made[0], Participant):
         return f"{len(made)} recordings of {len({row.subject for row in made})} subjects ({_count(made)}) in {out_dir}"
-    return f"{', '.join(path.name for path in made)} in {out_dir}"
+    counts = ", ".join(f"{len(read_corpus(path.parent, path.stem))} {path.stem}" for path in made)
+    return f"{counts} samples in {out_dir}"
 
 
 def _count(participants: Sequence[Participant]) -> str:

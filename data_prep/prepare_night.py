@@ -3,7 +3,8 @@
 1. cut every channel into scoring epochs, as far as both signal and hypnogram reach
 2. keep the epochs from `wake_margin_min` before the first sleep to as long after the last
 3. leave out those of which too much was not recorded, interpolate the rest
-4. measure each kept epoch's evidence on the first channel, and muscle tone on the EMG channel if there is one
+4. measure each kept epoch's evidence on the first channel, and muscle tone on the EMG channel if there is one;
+   flag the artefacts of the first channel
 5. write a rationale a kept epoch from that evidence
 """
 
@@ -17,6 +18,7 @@ from tslm.data.raw import RawRecording, RawSignal
 from tslm.data.recordings import IDENTITY, Recording
 from tslm.hypnogram import SLEEP
 from tslm.labels import SleepStage
+from tslm.signals.artifacts import flag_artifacts
 from tslm.signals.evidence import measure_evidence
 from tslm.signals.muscle import find_emg_channel, measure_emg
 
@@ -36,7 +38,8 @@ def prepare_night(raw: RawRecording, wake_margin_min: float = WAKE_MARGIN_MIN, s
         seed: Seed of the rationales' wording; each recording draws its own from it.
 
     Returns:
-        The recording, with evidence columns and a `rationale` column.
+        The recording, with evidence columns, a bool column `<kind>_flag` for each of ARTIFACT_KINDS, and a
+        `rationale` column.
 
     Raises:
         ValueError: No channel, channels of different rates, or a night without sleep.
@@ -61,6 +64,7 @@ def prepare_night(raw: RawRecording, wake_margin_min: float = WAKE_MARGIN_MIN, s
     epoch_idx = kept.start + np.flatnonzero(is_whole)
     sleep_stages = tuple(raw.sleep_stages[idx] for idx in epoch_idx)
     evidence = measure_evidence(next(iter(channels.values())), fs_hz)
+    flags = flag_artifacts(next(iter(cut.values()))[is_whole], fs_hz)  # before gaps are filled
     emg_name = find_emg_channel(channels)
     if emg_name is not None:
         evidence |= measure_emg(channels[emg_name], fs_hz)
@@ -72,7 +76,7 @@ def prepare_night(raw: RawRecording, wake_margin_min: float = WAKE_MARGIN_MIN, s
         channels=channels,
         sleep_stages=sleep_stages,
         onset_s=epoch_idx * raw.epoch_s,
-        columns={**evidence, "rationale": rationales},
+        columns={**evidence, **{f"{kind}_flag": flags_E for kind, flags_E in flags.items()}, "rationale": rationales},
         units={name: signal.unit for name, signal in raw.signals.items() if signal.unit != "uV"},
         notes=(*raw.notes, *gap_notes),
     )

@@ -6,14 +6,11 @@ blinks and saccades with eyes open, slow rolling eyes at sleep onset, bursts of 
 Shape letters: F frames, N samples of the night, n events, L samples of an event.
 """
 
-from collections.abc import Callable
-
 import numpy as np
-from scipy import fft
 
 from data_prep.simulate_background import EYES_CLOSED, EYES_OPEN, STATE_N1, STATE_REM, Timeline
-from data_prep.simulate_events import add_waves, draw_onsets, draw_sizes, seconds
-from data_prep.simulate_spectrum import FS_HZ, draw_wander
+from data_prep.simulate_spectrum import draw_wander
+from data_prep.simulate_waves import add_waves, draw_coloured, draw_onsets, draw_sizes, seconds
 
 
 def add_artifacts(rng: np.random.Generator, signal_N: np.ndarray, timeline: Timeline) -> None:
@@ -70,7 +67,7 @@ def _add_slow_eye_movements(rng: np.random.Generator, signal_N: np.ndarray, rate
 def _add_muscle(rng: np.random.Generator, signal_N: np.ndarray, rate_F: np.ndarray) -> None:
     onsets = draw_onsets(rng, rate_F)
     t = seconds(5.0)
-    noise = _draw_coloured(rng, onsets.size, t.shape[1], lambda f: np.clip((f - 12) / 15, 0, 1))
+    noise = draw_coloured(rng, onsets.size, t.shape[1], lambda f: np.clip((f - 12) / 15, 0, 1))
     envelope = np.sin(np.pi * np.clip(t / rng.uniform(0.8, 5, (onsets.size, 1)), 0, 1)) ** 0.5
     add_waves(signal_N, onsets, draw_sizes(rng, 9, 0.5, onsets.size) * envelope * noise)
 
@@ -79,18 +76,8 @@ def _add_movements(rng: np.random.Generator, signal_N: np.ndarray, rate_F: np.nd
     onsets = draw_onsets(rng, rate_F)
     num = onsets.size
     t = seconds(10.0)
-    sway = _draw_coloured(rng, num, t.shape[1], lambda f: np.where(f > 0, 1 / (f + 0.3) ** 1.3, 0))
-    muscle = _draw_coloured(rng, num, t.shape[1], lambda f: np.clip((f - 12) / 15, 0, 1))
+    sway = draw_coloured(rng, num, t.shape[1], lambda f: np.where(f > 0, 1 / (f + 0.3) ** 1.3, 0))
+    muscle = draw_coloured(rng, num, t.shape[1], lambda f: np.clip((f - 12) / 15, 0, 1))
     envelope = np.sin(np.pi * np.clip(t / rng.uniform(2, 10, (num, 1)), 0, 1)) ** 0.7
     mix = 0.5 * sway + rng.uniform(0.03, 0.15, (num, 1)) * muscle
     add_waves(signal_N, onsets, rng.uniform(60, 250, (num, 1)) * envelope * mix)
-
-
-def _draw_coloured(
-    rng: np.random.Generator, num: int, num_samples: int, amplitude: Callable[[np.ndarray], np.ndarray]
-) -> np.ndarray:
-    """Rows of noise of unit variance with the given amplitude spectrum, (num, num_samples)."""
-    gain = amplitude(np.fft.rfftfreq(num_samples, 1 / FS_HZ))
-    spectrum = fft.rfft(rng.standard_normal((num, num_samples)), axis=1) * gain
-    noise = fft.irfft(spectrum, n=num_samples, axis=1)
-    return noise / np.sqrt(2 * (gain**2).sum() / num_samples)

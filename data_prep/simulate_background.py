@@ -16,9 +16,11 @@ from data_prep.simulate_spectrum import (
     FRAMES_PER_EPOCH,
     FREQS_HZ,
     build_hat_basis,
+    bump,
     combine,
     draw_noise,
     draw_wander,
+    ramp,
     smooth_rows,
 )
 
@@ -87,13 +89,13 @@ def draw_background(rng: np.random.Generator, timeline: Timeline) -> np.ndarray:
     wake_F = weights_FS[:, EYES_OPEN] + weights_FS[:, EYES_CLOSED]
     slow_F, fast_F = draw_wander(rng, num_frames, 2, 40).T
     components = [
-        ((weights_FS[:, EYES_CLOSED] + 0.15 * weights_FS[:, EYES_OPEN]) * (alpha + 0.3 * fast_F), _bump(alpha_hz, 1.1)),
-        ((0.4 * n1_F + 0.15 * rem_F + 0.15 * n2_F) * alpha, _bump(alpha_hz - 1, 1.3)),
-        ((n1_F + rem_F) * theta, _bump(theta_hz, 1.3)),
-        ((n2_F + 0.5 * n3_F) * sigma, _bump(sigma_hz, 1.2)),
-        (n3_F * 0.9, _bump(0.9, 0.5)),
-        (rem_F * 0.45, _bump(2.6, 1.0)),
-        (wake_F * np.maximum(0.2 * emg, emg + 0.5 * slow_F), _ramp(23, 2.5)),
+        ((weights_FS[:, EYES_CLOSED] + 0.15 * weights_FS[:, EYES_OPEN]) * (alpha + 0.3 * fast_F), bump(alpha_hz, 1.1)),
+        ((0.4 * n1_F + 0.15 * rem_F + 0.15 * n2_F) * alpha, bump(alpha_hz - 1, 1.3)),
+        ((n1_F + rem_F) * theta, bump(theta_hz, 1.3)),
+        ((n2_F + 0.5 * n3_F) * sigma, bump(sigma_hz, 1.2)),
+        (n3_F * 0.9, bump(0.9, 0.5)),
+        (rem_F * 0.45, bump(2.6, 1.0)),
+        (wake_F * np.maximum(0.2 * emg, emg + 0.5 * slow_F), ramp(23, 2.5)),
     ]
     weights_FK = np.concatenate(
         [
@@ -135,15 +137,7 @@ def _draw_recording_gain(rng: np.random.Generator) -> np.ndarray:
     high_pass_hz = _HIGH_PASS_HZ * rng.lognormal(0, 0.25)
     gain = np.log(np.maximum(FREQS_HZ, 0.1) ** 2 / (FREQS_HZ**2 + high_pass_hz**2))
     gain += rng.normal(0, _SUBJECT_SD, len(_KNOTS_HZ)) @ build_hat_basis(_KNOTS_HZ)
-    return gain - 0.35 * _ramp(16, 3) - 0.4 * _ramp(30, 3)
-
-
-def _ramp(centre_hz: float, width_hz: float) -> np.ndarray:
-    return 1 / (1 + np.exp(-(FREQS_HZ - centre_hz) / width_hz))
-
-
-def _bump(centre_hz: float, width_hz: float) -> np.ndarray:
-    return np.exp(-0.5 * ((FREQS_HZ - centre_hz) / width_hz) ** 2)
+    return gain - 0.35 * ramp(16, 3) - 0.4 * ramp(30, 3)
 
 
 def _jitter_boundaries(rng: np.random.Generator, stage_E: np.ndarray) -> np.ndarray:

@@ -10,7 +10,8 @@ Shape letters: F frames, N samples of the night, n events, L samples of an event
 import numpy as np
 
 from data_prep.simulate_background import STATE_N1, STATE_N2, STATE_N3, STATE_REM, Timeline
-from data_prep.simulate_spectrum import FS_HZ, HOP_SAMPLES
+from data_prep.simulate_spectrum import FS_HZ, HUMAN_GRID
+from data_prep.simulate_waves import add_waves, draw_onsets, draw_sizes, seconds
 
 
 def add_sleep_events(
@@ -31,33 +32,10 @@ def add_sleep_events(
     _add_sawtooth_waves(rng, signal_N, timeline)
 
 
-def draw_onsets(rng: np.random.Generator, rate_per_minute_F: np.ndarray) -> np.ndarray:
-    """Sample positions of events with a given rate in every frame, at most one a frame, (n,) sorted."""
-    frames = np.flatnonzero(rng.random(rate_per_minute_F.size) < rate_per_minute_F * (HOP_SAMPLES / FS_HZ / 60))
-    return frames * HOP_SAMPLES + rng.integers(-HOP_SAMPLES // 2, HOP_SAMPLES // 2, frames.size)
-
-
-def add_waves(signal_N: np.ndarray, onsets_n: np.ndarray, waves_nL: np.ndarray) -> None:
-    """Add one row of samples at every onset, cut at the ends of the night, in place."""
-    positions = onsets_n[:, None] + np.arange(waves_nL.shape[1])
-    inside = (positions >= 0) & (positions < signal_N.size)
-    signal_N += np.bincount(positions[inside], waves_nL[inside], signal_N.size).astype(np.float32)
-
-
-def seconds(duration_s: float) -> np.ndarray:
-    """Time of the samples of an event, (1, L) seconds."""
-    return (np.arange(round(duration_s * FS_HZ)) / FS_HZ)[None]
-
-
-def draw_sizes(rng: np.random.Generator, median: float, log_sd: float, num: int) -> np.ndarray:
-    """Lognormal column, (num, 1)."""
-    return median * np.exp(log_sd * rng.standard_normal((num, 1)))
-
-
 def _add_spindles(rng: np.random.Generator, signal_N: np.ndarray, timeline: Timeline) -> None:
     n2_F, n3_F = timeline.weights_FS[:, STATE_N2], timeline.weights_FS[:, STATE_N3]
     # Spindles cluster in an infraslow rhythm of 40 to 60 s.
-    phase_F = 2 * np.pi * np.arange(n2_F.size) * (HOP_SAMPLES / FS_HZ) / rng.uniform(40, 60)
+    phase_F = 2 * np.pi * np.arange(n2_F.size) * HUMAN_GRID.hop_s / rng.uniform(40, 60)
     grouping_F = 1 + 0.8 * np.cos(phase_F + np.cumsum(rng.normal(0, 0.08, n2_F.size)))
     rate = 3.5 * rng.lognormal(0, 0.4)
     onsets = draw_onsets(rng, rate * grouping_F * (n2_F + 0.45 * n3_F))
@@ -98,7 +76,7 @@ def _add_slow_waves(rng: np.random.Generator, signal_N: np.ndarray, timeline: Ti
     weights_FS = timeline.weights_FS
     durations_s = np.clip(rng.lognormal(np.log(0.92), 0.18, round(signal_N.size / FS_HZ)), 0.5, 1.8)
     onsets = np.rint(np.cumsum(durations_s) * FS_HZ).astype(int)
-    frames = np.minimum(onsets // HOP_SAMPLES, weights_FS.shape[0] - 1)
+    frames = np.minimum(onsets // HUMAN_GRID.hop_samples, weights_FS.shape[0] - 1)
     coverage = weights_FS[frames, STATE_N3] * timeline.depth_F[frames] + 0.05 * weights_FS[frames, STATE_N2]
     kept = (rng.random(onsets.size) < coverage) & (onsets < signal_N.size)
     onsets, durations_s = onsets[kept], durations_s[kept, None]

@@ -1,74 +1,134 @@
-"""Overlapping frames of the simulator: 4 s long, every 2 s, sine window on both sides.
+"""Overlapping frames of the simulator: two hops long, one every hop, sine window on both sides.
 
 Squared sine windows half a frame apart sum to one, so splitting and joining is the identity and
-independent noise frames join to noise of constant variance.
+independent noise frames join to noise of constant variance. People have a hop of 2 s and 100 Hz
+(the default grid), rodents a hop of 1 s and whatever rate is asked for.
 
-Shape letters: F frames (15 an epoch and one more; frame i is centred on second 2 i), B frequency
-bins, N samples.
+Shape letters: F frames (one a hop and one more; frame i is centred on second i hop_s), K curves,
+B frequency bins, N samples.
 """
+
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy import fft
 from scipy.signal import lfilter
 
+_FRAMES_AT_ONCE = 2048  # keeps the spectra of a whole day out of memory
+
+
+@dataclass(frozen=True)
+class FrameGrid:
+    """Sampling rate and frames of a simulation.
+
+    Raises:
+        ValueError: A hop is no whole number of samples.
+    """
+
+    fs_hz: int
+    hop_s: float
+
+    def __post_init__(self) -> None:
+        if self.fs_hz * self.hop_s != round(self.fs_hz * self.hop_s) or self.fs_hz <= 0:
+            raise ValueError(f"fs_hz={self.fs_hz}: {self.hop_s:g} s must be a whole number of samples")
+
+    @property
+    def hop_samples(self) -> int:
+        """Samples from one frame to the next."""
+        return round(self.fs_hz * self.hop_s)
+
+    @property
+    def frame_samples(self) -> int:
+        """Samples of a frame."""
+        return 2 * self.hop_samples
+
+    @cached_property
+    def freqs_hz(self) -> np.ndarray:
+        """Frequency bins of a frame's spectrum, (B,)."""
+        return np.fft.rfftfreq(self.frame_samples, 1 / self.fs_hz)
+
+    @cached_property
+    def window(self) -> np.ndarray:
+        """Sine window, (frame_samples,) float32."""
+        return np.sin(np.pi * (np.arange(self.frame_samples) + 0.5) / self.frame_samples).astype(np.float32)
+
+    @cached_property
+    def psd_scale(self) -> float:
+        """From |X|^2 of a windowed frame to one-sided uV^2/Hz."""
+        return 2 / (self.fs_hz * float((self.window**2).sum()))
+
+
 FS_HZ = 100
 EPOCH_S = 30
-FRAME_SAMPLES = 400
-HOP_SAMPLES = 200
+HUMAN_GRID = FrameGrid(FS_HZ, 2.0)
 FRAMES_PER_EPOCH = 15
-FREQS_HZ = np.fft.rfftfreq(FRAME_SAMPLES, 1 / FS_HZ)
-_WINDOW = np.sin(np.pi * (np.arange(FRAME_SAMPLES) + 0.5) / FRAME_SAMPLES).astype(np.float32)
-_PSD_SCALE = 2 / (FS_HZ * float((_WINDOW**2).sum()))  # |X|^2 of a windowed frame to one-sided uV^2/Hz
+FREQS_HZ = HUMAN_GRID.freqs_hz
 
 
-def frame_second(num_epochs: int) -> np.ndarray:
-    """Centres of all frames of a night, (F,) seconds."""
-    return np.arange(num_epochs * FRAMES_PER_EPOCH + 1) * (HOP_SAMPLES / FS_HZ)
-
-
-def split_frames(signal_N: np.ndarray) -> np.ndarray:
+def split_frames(signal_N: np.ndarray, grid: FrameGrid = HUMAN_GRID) -> np.ndarray:
     """Spectra of the windowed frames of a signal, (F, B) complex64."""
-    padded = np.pad(signal_N.astype(np.float32, copy=False), HOP_SAMPLES, mode="reflect")
-    frames = sliding_window_view(padded, FRAME_SAMPLES)[::HOP_SAMPLES] * _WINDOW
+    padded = np.pad(signal_N.astype(np.float32, copy=False), grid.hop_samples, mode="reflect")
+    frames = sliding_window_view(padded, grid.frame_samples)[:: grid.hop_samples] * grid.window
     return fft.rfft(frames, axis=1)
 
 
-def join_frames(spectra_FB: np.ndarray) -> np.ndarray:
+def join_frames(spectra_FB: np.ndarray, grid: FrameGrid = HUMAN_GRID) -> np.ndarray:
     """Signal of spectra by windowed overlap-add, (N,) float32; the inverse of `split_frames`."""
-    frames = fft.irfft(spectra_FB, n=FRAME_SAMPLES, axis=1) * _WINDOW
-    return (frames[:-1, HOP_SAMPLES:] + frames[1:, :HOP_SAMPLES]).reshape(-1)
+    frames = fft.irfft(spectra_FB, n=grid.frame_samples, axis=1) * grid.window
+    return (frames[:-1, grid.hop_samples :] + frames[1:, : grid.hop_samples]).reshape(-1)
 
 
-def read_psd(spectra_FB: np.ndarray) -> np.ndarray:
+def read_psd(spectra_FB: np.ndarray, grid: FrameGrid = HUMAN_GRID) -> np.ndarray:
     """One-sided power spectral density of the frames, (F, B) microvolt^2 / Hz."""
-    return (spectra_FB.real**2 + spectra_FB.imag**2) * np.float32(_PSD_SCALE)
+    return (spectra_FB.real**2 + spectra_FB.imag**2) * np.float32(grid.psd_scale)
 
 
-def draw_noise(rng: np.random.Generator, log_psd_FB: np.ndarray) -> np.ndarray:
+def draw_noise(rng: np.random.Generator, log_psd_FB: np.ndarray, grid: FrameGrid = HUMAN_GRID) -> np.ndarray:
     """Gaussian noise with the given ln power spectral density in every frame, (N,) float32.
 
     Args:
         rng: Source of all randomness.
         log_psd_FB: (F, B) ln of the one-sided density in microvolt^2 / Hz.
+        grid: Rate and frames.
     """
-    normal = rng.standard_normal((*log_psd_FB.shape, 2), dtype=np.float32).view(np.complex64)[..., 0]
-    # E|X|^2 = S fs n / 2, half of it in each of the real and imaginary parts.
-    normal *= np.exp(0.5 * log_psd_FB) * np.float32(np.sqrt(FS_HZ * FRAME_SAMPLES / 4))
-    return join_frames(normal)
+    return join_frames(_draw_spectra(rng, log_psd_FB, grid), grid)
 
 
-def draw_wander(rng: np.random.Generator, num_frames: int, num_series: int, time_constant_s: float) -> np.ndarray:
+def draw_mixed_noise(
+    rng: np.random.Generator, weights_FK: np.ndarray, basis_KB: np.ndarray, grid: FrameGrid
+) -> np.ndarray:
+    """Noise as `draw_noise` of `combine(weights_FK, basis_KB)`, drawn some frames at a time, (N,) float32."""
+    signal_N = np.empty((len(weights_FK) - 1) * grid.hop_samples, dtype=np.float32)
+    last_1B = _draw_spectra(rng, combine(weights_FK[:1], basis_KB), grid)
+    for start in range(1, len(weights_FK), _FRAMES_AT_ONCE):
+        fresh = slice(start, start + _FRAMES_AT_ONCE)
+        spectra_FB = _draw_spectra(rng, combine(weights_FK[fresh], basis_KB), grid)
+        part = join_frames(np.concatenate([last_1B, spectra_FB]), grid)
+        first = (start - 1) * grid.hop_samples
+        signal_N[first : first + part.size] = part
+        last_1B = spectra_FB[-1:]
+    return signal_N
+
+
+def draw_wander(
+    rng: np.random.Generator,
+    num_frames: int,
+    num_series: int,
+    time_constant_s: float,
+    grid: FrameGrid = HUMAN_GRID,
+) -> np.ndarray:
     """Independent first-order autoregressive series of unit variance, (F, num_series) float32."""
-    rho = float(np.exp(-HOP_SAMPLES / FS_HZ / time_constant_s))
+    rho = float(np.exp(-grid.hop_s / time_constant_s))
     steps = rng.standard_normal((num_frames, num_series)) * np.sqrt(1 - rho**2)
     steps[0] /= np.sqrt(1 - rho**2)
     return lfilter([1.0], [1.0, -rho], steps, axis=0).astype(np.float32)
 
 
-def build_hat_basis(knots_hz: np.ndarray) -> np.ndarray:
+def build_hat_basis(knots_hz: np.ndarray, grid: FrameGrid = HUMAN_GRID) -> np.ndarray:
     """Piecewise linear interpolation in ln frequency, flat outside the knots, (num_knots, B) float32."""
-    log_freqs = np.log(np.maximum(FREQS_HZ, 1e-3))
+    log_freqs = np.log(np.maximum(grid.freqs_hz, 1e-3))
     return np.stack([np.interp(log_freqs, np.log(knots_hz), row) for row in np.eye(len(knots_hz))]).astype(np.float32)
 
 
@@ -85,3 +145,20 @@ def combine(weights_FK: np.ndarray, basis_KB: np.ndarray) -> np.ndarray:
     Plain einsum rather than BLAS: its result does not depend on the number of threads.
     """
     return np.einsum("fk,kb->fb", weights_FK.astype(np.float32), basis_KB.astype(np.float32))
+
+
+def ramp(centre_hz: float, width_hz: float, grid: FrameGrid = HUMAN_GRID) -> np.ndarray:
+    """Curve over frequency that rises from 0 to 1 around `centre_hz`, (B,)."""
+    return 1 / (1 + np.exp(-(grid.freqs_hz - centre_hz) / width_hz))
+
+
+def bump(centre_hz: float, width_hz: float, grid: FrameGrid = HUMAN_GRID) -> np.ndarray:
+    """Bell curve over frequency of height 1 and standard deviation `width_hz`, (B,)."""
+    return np.exp(-0.5 * ((grid.freqs_hz - centre_hz) / width_hz) ** 2)
+
+
+def _draw_spectra(rng: np.random.Generator, log_psd_FB: np.ndarray, grid: FrameGrid) -> np.ndarray:
+    normal = rng.standard_normal((*log_psd_FB.shape, 2), dtype=np.float32).view(np.complex64)[..., 0]
+    # E|X|^2 = S fs n / 2, half of it in each of the real and imaginary parts.
+    normal *= np.exp(0.5 * log_psd_FB) * np.float32(np.sqrt(grid.fs_hz * grid.frame_samples / 4))
+    return normal

@@ -58,7 +58,8 @@ def small_recording(
         onset_s=30.0 * np.arange(len(stages)) if onset_s is None else onset_s,
         columns={
             "rationale": [f"The rhythm is that of epoch {idx}." for idx in range(len(stages))],
-            "amplitude_uv": epochs_EL.std(axis=1),
+            "rms_uv": epochs_EL.std(axis=1),
+            "motion_flag": np.arange(len(stages)) % 3 == 0,
         },
     )
 

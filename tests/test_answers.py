@@ -6,7 +6,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tslm.answers import parse_answer, render_answer, render_response, split_response
+from tslm.answers import (
+    parse_answer,
+    render_answer,
+    render_answers,
+    render_response,
+    split_answers,
+    split_response,
+)
 from tslm.labels import LABEL_SETS
 
 AASM = LABEL_SETS["aasm"].answers
@@ -109,3 +116,19 @@ def test_free_form_output_of_a_general_model_parses():
 def test_reference_answers_of_other_tasks_are_among_their_options(name):
     for row in read_reference(name):
         assert parse_answer(row["ground_truth"], row["answer_vocab"]) in row["answer_vocab"]
+
+
+FINDINGS = ("none", "sinus rhythm", "bigeminal pattern (unknown origin, supraventricular, or ventricular)", "lead I")
+
+
+@given(st.lists(st.sampled_from(FINDINGS), min_size=1, unique=True))
+def test_several_answers_parse_back_in_any_order(answers: list[str]) -> None:
+    rendered = render_answers(answers, FINDINGS)
+    assert split_answers(rendered, FINDINGS) == tuple(sorted(answers, key=FINDINGS.index))
+    assert parse_answer(f"Answer: {'; '.join(answers)}.", FINDINGS, several=True) == rendered
+
+
+@pytest.mark.parametrize("text", ["none; lead I", "none; fine", "lead I; lead I", ";"])
+def test_several_answers_parse_only_where_they_are_allowed_and_known(text: str) -> None:
+    assert parse_answer(f"Answer: {text}", FINDINGS) is None
+    assert (parse_answer(f"Answer: {text}", FINDINGS, several=True) is not None) == (text == "none; lead I")

@@ -64,12 +64,12 @@ def render_caption_prompt() -> Prompt:
     return Prompt("Describe the following time series.", "\nDescription:")
 
 
-def render_ecg_prompt(question: str, options: Sequence[str]) -> Prompt:
-    """A question about an ECG, answered with a rationale."""
-    names = ", ".join(options)
+def render_ecg_prompt(question: str, options: Sequence[str], with_rationale: bool = True) -> Prompt:
+    """A question about an ECG, answered with a rationale where the corpus has them."""
+    task = "Give the evidence, then the answer.\nRationale:" if with_rationale else f"Reply '{ANSWER_PREFIX}' with it."
     return Prompt(
         f"Read this ECG and answer: {question}",
-        f"\nThe answer is one of: {names}. Give the evidence, then the answer.\nRationale:",
+        f"\nThe answer is one of: {', '.join(options)}. {task}",
     )
 
 

@@ -30,7 +30,9 @@ def test_a_recording_reads_back_as_it_was_written(tmp_path: Path) -> None:
         assert getattr(read, name) == getattr(written, name)
     assert np.array_equal(read.onset_s, written.onset_s)
     assert read.columns["rationale"] == written.columns["rationale"]
-    assert np.allclose(read.columns["amplitude_uv"], written.columns["amplitude_uv"])
+    assert np.allclose(read.columns["rms_uv"], written.columns["rms_uv"])
+    assert np.array_equal(read.columns["motion_flag"], written.columns["motion_flag"])
+    assert read.columns["motion_flag"].dtype == bool
     assert row.sha256 == hash_file(tmp_path / "night1.parquet")
 
 

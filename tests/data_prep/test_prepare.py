@@ -31,9 +31,11 @@ from tslm.data.recordings import (
     PARTICIPANTS_NOTES_FILE,
     read_participants,
     read_recording,
+    write_recording,
 )
 from tslm.files import hash_file
 from tslm.labels import SleepStage
+from tslm.signals.artifacts import ARTIFACT_KINDS
 from tslm.signals.evidence import EVIDENCE_COLUMNS
 from tslm.signals.muscle import EMG_COLUMNS
 
@@ -42,6 +44,7 @@ MOVE, UNSCORED = SleepStage.MOVEMENT, SleepStage.UNSCORED
 STAGES = (W,) * 10 + (N1, N2, MOVE, N3, UNSCORED, R) + (W,) * 10
 SLEEP_EDF = load_cohort("sleep_edf")
 MARGIN_MIN = 2.0  # four epochs
+FLAG_COLUMNS = [f"{kind}_flag" for kind in ARTIFACT_KINDS]
 
 
 def make_night(seed: int, subject_idx: int) -> RawRecording:
@@ -92,17 +95,28 @@ def test_a_night_is_cut_around_its_sleep_with_time_running_on() -> None:
 
 def test_every_epoch_has_evidence_and_every_scored_one_a_rationale() -> None:
     recording = prepare_night(make_night(0, 0), MARGIN_MIN)
-    assert list(recording.columns) == [*EVIDENCE_COLUMNS, "rationale"]
+    assert list(recording.columns) == [*EVIDENCE_COLUMNS, *FLAG_COLUMNS, "rationale"]
     assert all(len(column) == recording.num_epochs for column in recording.columns.values())
     for stage, rationale in zip(recording.sleep_stages, recording.columns["rationale"], strict=True):
         assert bool(rationale) == (stage is not UNSCORED)
+
+
+def test_epochs_with_artefacts_are_flagged_on_disk(tmp_path: Path) -> None:
+    raw = make_night(0, 0)
+    raw.signals["EEG Fpz-Cz"].values[8 * 3000 : 8 * 3000 + 500] = 0.0
+    raw.signals["EEG Pz-Oz"].values[9 * 3000 : 9 * 3000 + 500] = 0.0
+    write_recording(prepare_night(raw, MARGIN_MIN), tmp_path, "train")
+    columns = read_recording(tmp_path / "SIM0000.parquet").columns
+    found = {name: np.flatnonzero(columns[name]).tolist() for name in FLAG_COLUMNS}
+    assert found == {name: [2] if name == "flatline_flag" else [] for name in FLAG_COLUMNS}
+    assert all(columns[name].dtype == bool for name in FLAG_COLUMNS)
 
 
 def test_an_emg_channel_adds_muscle_tone() -> None:
     raw = make_night(0, 0)
     signals = {**raw.signals, "EMG submental": raw.signals["EEG Pz-Oz"]}
     recording = prepare_night(replace(raw, signals=signals), MARGIN_MIN)
-    assert list(recording.columns) == [*EVIDENCE_COLUMNS, *EMG_COLUMNS, "rationale"]
+    assert list(recording.columns) == [*EVIDENCE_COLUMNS, *EMG_COLUMNS, *FLAG_COLUMNS, "rationale"]
     assert np.median(recording.columns["emg_tone"]) == pytest.approx(1)
 
 
@@ -269,14 +283,17 @@ def test_an_option_of_the_builder_reaches_it(tmp_path: Path) -> None:
     assert [sample.rationale for sample in read_corpus(tmp_path, "val")] == ["0.5", "0.5"]
 
 
+CORPUS_FILES = sorted(f"{split}.{kind}" for split in ("train", "val", "test") for kind in ("parquet", "series.arrow"))
+
+
 @pytest.mark.usefixtures("_fake_corpora", "_short_nights")
 @pytest.mark.parametrize(
     ("cohort", "option", "files"),
     [
         ("sim_human", "num_subjects=1", ["SIM0000.parquet", PARTICIPANTS_FILE]),
-        ("mcq", "num_train=3", ["test.parquet", "train.parquet", "val.parquet"]),
-        ("captions", "num_train=3", ["test.parquet", "train.parquet", "val.parquet"]),
-        ("ecg_cot", "num_train=3", ["test.parquet", "train.parquet", "val.parquet"]),
+        ("mcq", "num_train=3", CORPUS_FILES),
+        ("captions", "num_train=3", CORPUS_FILES),
+        ("ecg_cot", "num_train=3", CORPUS_FILES),
     ],
 )
 def test_the_command_prepares_each_cohort(cohort: str, option: str, files: list[str], tmp_path: Path) -> None:

@@ -172,3 +172,25 @@ def test_metrics_are_written_whole_and_readable(tmp_path):
     write_metrics(metrics, path)
     assert json.loads(path.read_text()) == metrics
     assert [entry.name for entry in tmp_path.iterdir()] == ["metrics.json"]
+
+
+def test_questions_with_several_answers_are_right_only_when_all_are_named(tmp_path):
+    options = ["none", "lead I", "lead II"]
+    truths = ["lead I; lead II", "lead I", "lead I; lead II"]
+    generated = ["Answer: lead II; lead I", "Answer: lead I; lead II", "Answer: lead I and more"]
+    rows = [
+        make_row(idx, truth, text, options=options)
+        for idx, (truth, text) in enumerate(zip(truths, generated, strict=True))
+    ]
+    write_predictions(rows, tmp_path / "p.jsonl")
+    rows = read_predictions(tmp_path / "p.jsonl")
+    assert parse_predictions(rows) == ["lead I; lead II", "lead I; lead II", None]
+    assert score_predictions(rows) == {
+        "num_samples": 3,
+        "num_correct": 1,
+        "num_parse_failures": 1,
+        "accuracy": 1 / 3,
+        "num_unscored": 0,
+    }
+    with pytest.raises(ValueError, match="none of its options"):
+        write_predictions([make_row(0, "lead I; lead III", options=options)], tmp_path / "p.jsonl")

@@ -6,7 +6,7 @@
 3. Sampling (data/sampling.py) decides which samples a training pass sees, in which order.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,7 +17,7 @@ import torch
 from tslm.answers import render_response
 from tslm.batch import IGNORE_INDEX, Example, NightWindow, Reference, Series
 from tslm.config import RunConfig
-from tslm.data.corpora import CorpusSample, read_corpus
+from tslm.data.corpora import Corpus, CorpusSample, read_corpus
 from tslm.data.recordings import Recording, check_subject_splits, read_participants, read_recording
 from tslm.data.splits import choose_fold, keep_epochs
 from tslm.labels import ANSWER_NAMES, LABEL_SETS, LabelSet
@@ -30,9 +30,12 @@ from tslm.prompts import (
     render_sleep_prompt,
 )
 from tslm.signals.augment import NUM_DRAWS, jitter_spectrum
+from tslm.signals.evidence import EVIDENCE_COLUMNS
+from tslm.signals.muscle import EMG_COLUMNS
 from tslm.signals.normalize import measure_reference
 
 _UNSET_SCALE = 1.0
+_MEASURED = (*EVIDENCE_COLUMNS, *EMG_COLUMNS)  # what a prediction's row tells of its epoch; flags are no evidence
 
 
 class StageDataset(Protocol):
@@ -95,9 +98,7 @@ class SleepDataset:
         """Recording, epoch and measured evidence."""
         night, epoch = self.samples[idx]
         recording = self.recordings[night]
-        evidence = {
-            name: float(values[epoch]) for name, values in recording.columns.items() if isinstance(values, np.ndarray)
-        }
+        evidence = {name: float(recording.columns[name][epoch]) for name in _MEASURED if name in recording.columns}
         return {
             "recording": recording.recording,
             "epoch_idx": int(epoch),
@@ -159,7 +160,7 @@ class NightDataset:
 class CorpusDataset:
     """Samples of stages 1 to 3."""
 
-    def __init__(self, samples: list[CorpusSample], render_prompt: Callable[[CorpusSample], Prompt]) -> None:
+    def __init__(self, samples: Sequence[CorpusSample], render_prompt: Callable[[CorpusSample], Prompt]) -> None:
         self.samples, self.render_prompt = samples, render_prompt
         self.class_idx = np.zeros(len(samples), dtype=np.int64)
 
@@ -189,6 +190,21 @@ class CorpusDataset:
     def describe(self, idx: int) -> dict[str, Any]:
         """The question."""
         return {"question": self.samples[idx].question}
+
+
+class SleepCotDataset(CorpusDataset):
+    """Epochs with published rationales and no night around them; only those that the label set can answer."""
+
+    def __init__(self, corpus: Corpus, config: RunConfig) -> None:
+        answers = LABEL_SETS[config.model.label_set].answers
+        corpus_answers, style = corpus.answers, config.stage.prompt_style
+        kept = [idx for idx, answer in enumerate(corpus_answers) if answer in answers]
+        super().__init__(corpus.take(kept), lambda _sample: render_sleep_prompt(answers, style=style))
+        self.answers = answers
+        self.class_idx = np.array([answers.index(corpus_answers[idx]) for idx in kept], dtype=np.int64)
+
+    def __getitem__(self, idx: int) -> Example:
+        return replace(super().__getitem__(idx), options=self.answers)
 
 
 def build_dataset(config: RunConfig, split: str) -> StageDataset:
@@ -279,7 +295,8 @@ READERS: dict[str, Callable[[RunConfig, Path, str], StageDataset]] = {
     "night": _read_nights,
     "choice": _corpus_reader(lambda sample: render_choice_prompt(sample.question, sample.options)),
     "caption": _corpus_reader(lambda _sample: render_caption_prompt()),
-    "ecg": _corpus_reader(lambda sample: render_ecg_prompt(sample.question, sample.options)),
+    "ecg": _corpus_reader(lambda sample: render_ecg_prompt(sample.question, sample.options, bool(sample.rationale))),
+    "sleep_cot": lambda config, folder, split: SleepCotDataset(read_corpus(folder, split), config),
 }
 
 

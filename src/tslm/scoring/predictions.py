@@ -13,7 +13,7 @@ from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
-from tslm.answers import parse_answer
+from tslm.answers import parse_answer, split_answers
 from tslm.files import write_beside
 from tslm.scoring.metrics import bootstrap_intervals, compute_metrics
 
@@ -29,7 +29,7 @@ class PredictionRow(TypedDict):
     """One line of test_predictions.jsonl."""
 
     sample_id: str
-    truth: str  # answer name, one of `options`; empty for captions
+    truth: str  # answer name, one of `options` or several of them in one; empty for captions
     generated: str  # raw text of the model
     options: list[str]  # answer names the task allows; empty for captions
     target: NotRequired[str]  # reference response
@@ -102,8 +102,12 @@ def merge_classifier(rows: Sequence[PredictionRow], classifier_rows: Sequence[Pr
 
 
 def parse_predictions(rows: Sequence[PredictionRow]) -> list[str | None]:
-    """Answer of the language model per row, None where its text does not parse."""
-    return [parse_answer(row["generated"], row["options"]) for row in rows]
+    """Answer of the language model per row, None where its text does not parse.
+
+    Where any row's truth consists of several options, every row may be answered with several.
+    """
+    several = _has_several_answers(rows)
+    return [parse_answer(row["generated"], row["options"], several) for row in rows]
 
 
 def pick_classifier_answers(rows: Sequence[PredictionRow]) -> list[str | None] | None:
@@ -133,7 +137,8 @@ def score_predictions(rows: Sequence[PredictionRow], *, num_resamples: int = 100
     Returns:
         For rows that share one set of options: everything `compute_metrics` gives, `intervals`
         (`bootstrap_intervals`), `per_recording` where there are several recordings, and
-        `classifier` (the same dict for the classifier). For questions with options of their own:
+        `classifier` (the same dict for the classifier). For questions with options of their own, or
+        with several answers at once (right when all are named and no other):
         num_samples, num_correct, num_parse_failures and accuracy. For captions: num_samples. In
         any case `num_unscored`, the rows without options.
 
@@ -150,7 +155,7 @@ def score_predictions(rows: Sequence[PredictionRow], *, num_resamples: int = 100
     if not scored:
         return {"num_samples": len(rows), "num_unscored": num_unscored}
     answers = parse_predictions(scored)
-    if len({frozenset(row["options"]) for row in scored}) > 1:
+    if len({frozenset(row["options"]) for row in scored}) > 1 or _has_several_answers(scored):
         return _score_questions(scored, answers) | {"num_unscored": num_unscored}
     metrics = _score_system(scored, answers, num_resamples, seed) | {"num_unscored": num_unscored}
     classifier_answers = pick_classifier_answers(scored)
@@ -242,12 +247,16 @@ def _check_row(row: object, where: str) -> PredictionRow:
         if not isinstance(row.get(name), wanted):
             raise ValueError(f"{where} has no {name!r} of type {wanted[0].__name__}")
     options = row["options"]
-    if options and row["truth"] not in options:
+    if options and split_answers(row["truth"], options) is None:
         raise ValueError(f"{where}: truth {row['truth']!r} is none of its options: {', '.join(map(str, options))}")
     probabilities = row.get("classifier_probabilities")
     if probabilities is not None and not _are_probabilities(probabilities, len(options)):
         raise ValueError(f"{where}: classifier_probabilities must be {len(options)} finite numbers")
     return row  # type: ignore[return-value]
+
+
+def _has_several_answers(rows: Sequence[PredictionRow]) -> bool:
+    return any(row["options"] and row["truth"] not in row["options"] for row in rows)
 
 
 def _are_probabilities(values: object, num_options: int) -> bool:
