@@ -60,6 +60,8 @@ class EncoderConfig:
     band_window_samples: int = 200  # filterbank only: analysis window, centred on the patch
     band_low: float = 0.003  # filterbank only: edges in cycles a sample (0.3 and 45 Hz at 100 Hz)
     band_high: float = 0.45
+    mask_patches: int = 0  # filterbank only, while training: most neighbouring patches hidden (SpecAugment)
+    mask_bands: int = 0  # filterbank only, while training: most neighbouring bands hidden
 
 
 @dataclass(frozen=True)
@@ -147,9 +149,19 @@ class TrainConfig:
     num_workers: int = 0
     label_smoothing: float = 0.0  # classifier only
     class_weight_power: float = 0.5  # classifier only: weight ~ frequency^-power
-    gain_jitter: float = 0.2  # classifier only: sd of a training window's ln gain
-    band_jitter: float = 0.2  # classifier only: sd of its ln gain at each of seven frequencies
     log_every_steps: int = 10
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Changes of a training window's raw signal, drawn anew each time (classifier only; 0: off)."""
+
+    gain_jitter: float = 0.2  # sd of a window's ln gain
+    band_jitter: float = 0.2  # sd of its ln gain at each of seven frequencies
+    max_shift_s: float = 0.0  # epochs begin up to this much earlier or later; 0.1 is usual
+    max_noise: float = 0.0  # largest RMS of noise over that of the epoch; 0.1 is a signal-to-noise ratio of 20 dB
+    max_notch_hz: float = 0.0  # widest band taken out at a random frequency
+    electrode_loss: float = 0.0  # probability that the signal is lost for a stretch of the window
 
 
 @dataclass(frozen=True)
@@ -163,6 +175,7 @@ class RunConfig:
     stage: StageConfig = field(default_factory=StageConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
 
     @property
     def writes_text(self) -> bool:

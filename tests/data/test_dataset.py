@@ -15,10 +15,12 @@ from small import (
 )
 
 from tslm.batch import IGNORE_INDEX
+from tslm.config import AugmentConfig
 from tslm.data.dataset import NightDataset, build_dataset, cut_window, load_recordings
 from tslm.data.recordings import Participant, read_participants, write_recording
 from tslm.data.sampling import build_train_sampler, spread_subset
 from tslm.labels import SleepStage
+from tslm.signals.augment import NUM_DRAWS, jitter_spectrum
 
 CONFIG = small_config()
 WITH_GAP_S = 30.0 * np.array([0, 1, 2, 3, 10, 11, 12, 13, 14, 15])
@@ -83,6 +85,49 @@ def test_a_window_without_a_scored_epoch_is_no_sample() -> None:
     assert windows
     assert all((window.stage_idx_W >= 0).any() for window in windows)
     assert dataset.count_classes().tolist() == [3, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    "augment",
+    [{"gain_jitter": 0.3}, {"max_shift_s": 1.0}, {"max_noise": 0.1}, {"max_notch_hz": 1.0}, {"electrode_loss": 1.0}],
+)
+def test_each_augmentation_changes_training_windows_by_the_seed_and_leaves_gaps_empty(augment: dict) -> None:
+    off = dict.fromkeys(("gain_jitter", "band_jitter"), 0.0)
+    config = replace(CONFIG, augment=AugmentConfig(**{**off, **augment}))
+    nights = [small_recording(onset_s=WITH_GAP_S)]
+    plain = NightDataset(nights, config)
+
+    def draw(seed: int) -> list[np.ndarray]:
+        torch.manual_seed(seed)
+        dataset = NightDataset(nights, config, augmented=True)
+        return [dataset[idx].window.values_WL for idx in range(len(dataset))]
+
+    first, again, other = draw(1), draw(1), draw(2)
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
+    for idx, values_WL in enumerate(first):
+        window = plain[idx].window
+        assert values_WL.dtype == np.float32
+        assert bool((values_WL[~window.epoch_mask_W] == 0).all())
+        assert not np.array_equal(values_WL, window.values_WL)
+
+
+def test_without_augmentation_a_training_window_is_the_night_and_no_number_is_drawn() -> None:
+    config = replace(CONFIG, augment=AugmentConfig(gain_jitter=0.0, band_jitter=0.0))
+    plain, augmented = (NightDataset([small_recording()], config, augmented=flag) for flag in (False, True))
+    state = torch.get_rng_state()
+    for idx in range(len(plain)):
+        assert np.array_equal(plain[idx].window.values_WL, augmented[idx].window.values_WL)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_by_default_gain_and_bands_are_jittered_and_nothing_else() -> None:
+    torch.manual_seed(5)
+    window = NightDataset([small_recording()], CONFIG, augmented=True)[0].window
+    torch.manual_seed(5)
+    before = NightDataset([small_recording()], CONFIG)[0].window.values_WL
+    wanted = jitter_spectrum(before, 0.2, 0.2, torch.randn(NUM_DRAWS).numpy())
+    assert np.array_equal(window.values_WL, wanted)
 
 
 def test_each_split_holds_its_own_recordings(tmp_path: Path) -> None:

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import torch
 
 from tslm.answers import render_response
 from tslm.batch import IGNORE_INDEX, Example, NightWindow, Reference, Series
 from tslm.config import RunConfig
+from tslm.data.augmentation import augment_window
 from tslm.data.corpora import Corpus, CorpusSample, read_corpus
 from tslm.data.recordings import Recording, check_subject_splits, read_participants, read_recording
 from tslm.data.splits import choose_fold, keep_epochs
@@ -29,7 +29,6 @@ from tslm.prompts import (
     render_series_text,
     render_sleep_prompt,
 )
-from tslm.signals.augment import NUM_DRAWS, jitter_spectrum
 from tslm.signals.evidence import EVIDENCE_COLUMNS
 from tslm.signals.muscle import EMG_COLUMNS
 from tslm.signals.normalize import measure_reference
@@ -110,12 +109,11 @@ class SleepDataset:
 class NightDataset:
     """Windows of consecutive epochs for the classifier; half a window apart, so each epoch has neighbours.
 
-    With `augmented`, gain and spectral slope of every window drawn are jittered (torch's generator).
+    With `augmented`, the signal of every window drawn is changed as `config.augment` says.
     """
 
     def __init__(self, recordings: list[Recording], config: RunConfig, augmented: bool = False) -> None:
-        self.gain_jitter, self.band_jitter = config.train.gain_jitter, config.train.band_jitter
-        self.augmented = augmented and (self.gain_jitter > 0 or self.band_jitter > 0)
+        self.augment = config.augment if augmented else None
         self.recordings = recordings
         self.label_set = LABEL_SETS[config.model.label_set]
         self.channel = config.stage.channel
@@ -140,10 +138,8 @@ class NightDataset:
         window = cut_window(
             recording, self.channel, self.stage_idx[night], centre, self.window_epochs, self.references[night]
         )
-        if self.augmented:
-            draws = torch.randn(NUM_DRAWS).numpy()
-            values_WL = jitter_spectrum(window.values_WL, self.gain_jitter, self.band_jitter, draws)
-            window = replace(window, values_WL=values_WL)
+        if self.augment is not None:
+            window = augment_window(window, recording.fs_hz, self.augment)
         return Example(_epoch_id(recording, centre), "", (), "", "", "", self.label_set.answers, window)
 
     def describe(self, idx: int) -> dict[str, Any]:

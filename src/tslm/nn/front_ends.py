@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tslm.config import EncoderConfig
+from tslm.nn.spec_augment import mask_spectrogram
 
 _LOG_FLOOR = 1e-4  # in units of the mean power of white noise of unit variance
 _MEL_BREAK = 0.15  # cycles a sample: bands are evenly spaced below, widen above
@@ -30,7 +31,8 @@ class FilterbankFrontEnd(nn.Module):
     """Log energy in mel-like bands around each patch, beside the raw patch (`raw_patch`).
 
     Log power is what carries over from simulated to real recordings, where a plain convolution on
-    the raw signal confuses Wake with REM. The raw patch adds polarity and trend.
+    the raw signal confuses Wake with REM. The raw patch adds polarity and trend. While training, some
+    neighbouring patches and bands can be hidden (`mask_patches`, `mask_bands`).
     """
 
     basis: Tensor
@@ -46,6 +48,7 @@ class FilterbankFrontEnd(nn.Module):
         self.register_buffer("basis", basis, persistent=False)
         self.register_buffer("filters", filters, persistent=False)
         self.bands = nn.Linear(config.num_bands, config.d_model)
+        self.mask_patches, self.mask_bands = config.mask_patches, config.mask_bands
 
     def band_log_energy(self, series_SL: Tensor) -> Tensor:
         """Log band energy around each patch: (S, L) -> (S, N, F), roughly centred on zero."""
@@ -59,7 +62,11 @@ class FilterbankFrontEnd(nn.Module):
 
     def forward(self, series_SL: Tensor) -> Tensor:
         """Embed series whose length is a multiple of the patch size: (S, L) -> (S, N, D)."""
-        bands_SND = self.bands(self.band_log_energy(series_SL))
+        energy_SNF = self.band_log_energy(series_SL)
+        if self.training and (self.mask_patches or self.mask_bands):
+            draws_S4 = torch.rand(len(energy_SNF), 4, device=energy_SNF.device)
+            energy_SNF = mask_spectrogram(energy_SNF, self.mask_patches, self.mask_bands, draws_S4)
+        bands_SND = self.bands(energy_SNF)
         return bands_SND if self.raw is None else self.raw(series_SL) + bands_SND
 
 
