@@ -5,6 +5,7 @@ phrases stand before their parts. Patterns match text after `fold`: lower case, 
 """
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 _NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
@@ -51,6 +52,7 @@ _WORDS: tuple[tuple[str, str, str], ...] = (
     ("stage", "", r"(?:(?:non-?rem|nrem|rem|sleep)[ -])?stages? (?:[1-4]|n[1-3]|w|r|one|two|three|four|i{1,3}|iv)"),
     ("stage", "", r"n[1-3]|non-?rem|nrem|rem|wakefulness|wakeful(?: \w+)?|awake|wake|drowsiness|sleep onset"),
     ("stage", "", r"(?:(?:sleep|deeper|lighter|other|certain|particular|specific) )*(?:stages?|phases?)(?: of sleep)?"),
+    ("stage", "", r"(?:this|that) (?:\w+ )?state|state (?=that|where|in which|characteri)"),
     # what is spoken of
     ("term", "rms", rf"(?:rms|root[- ]mean[- ]square)(?: (?:{_VOLTAGE}|value))?"),
     ("term", "peak_to_peak", rf"(?:peak[- ]to[- ]peak|p-p|p2p)(?: (?:{_VOLTAGE}|range|value))?"),
@@ -82,8 +84,12 @@ _WORDS: tuple[tuple[str, str, str], ...] = (
     ("state", "artefact no", r"(?:the )?(?:signal|recording|epoch|trace) (?:is|stays|was) clean"),
     ("term", "artefact", r"(?:(?:movement|motion|electrode|recording) )?art[ei]facts?|signal loss|clipping|saturation"),
     ("term", "artefact", r"(?:part is )?(?:flat or clipped|clipped or flat)(?: parts?| stretches| seconds)?"),
-    ("term", "slow_waves", rf"{_LARGE}{_JOIN} (?:relatively )?{_SLOW}(?: frequenc(?:y|ies))?(?: \w+ed)?(?: {_WAVES})?"),
-    ("term", "slow_waves", rf"(?:low(?:er)?[- ]frequency|slow(?:er)?|delta){_JOIN} {_LARGE}(?: {_WAVES})?"),
+    (
+        "term",
+        "slow_waves",
+        rf"{_LARGE}{_JOIN} (?:relatively )?{_SLOW}(?: {_SLOW})?(?: \w+ed)?(?: frequenc(?:y|ies))?(?: {_WAVES})?",
+    ),
+    ("term", "slow_waves", rf"{_SLOW}{_JOIN} {_LARGE}(?: {_WAVES})?"),
     (
         "term",
         "slow_waves",
@@ -92,7 +98,8 @@ _WORDS: tuple[tuple[str, str, str], ...] = (
     ("term", "slow_waves", rf"slow(?:er)?{_JOIN} (?:synchroni[sz]ed|rhythmic|regular|brain) {_WAVES}"),
     ("term", "amplitude", rf"{_VOLTAGE}(?: {_WAVES})?"),
     ("term", "delta", rf"delta{_AFTER_BAND}"),
-    ("term", "delta", rf"slow(?:er)? (?:oscillations?|activity)|low(?:er)?[- ]frequenc(?:y|ies)(?: {_WAVES})?"),
+    ("term", "delta", r"slow(?:er)? (?:oscillations?|activity|waveforms?|rhythms?|fluctuations?)"),
+    ("term", "delta", rf"low(?:er)?[- ]frequenc(?:y|ies)(?: {_WAVES})?"),
     ("term", "theta", rf"theta{_AFTER_BAND}"),
     ("term", "alpha", rf"alpha{_AFTER_BAND}"),
     ("term", "sigma", rf"sigma{_AFTER_BAND}"),
@@ -101,8 +108,10 @@ _WORDS: tuple[tuple[str, str, str], ...] = (
     ("term", "gamma", rf"gamma{_AFTER_BAND}"),
     ("signal", "", r"(?:(?:the|this|observed|raw) )*(?:signal|epoch|eeg|recording|trace|data|segment|time[- ]series)"),
     ("signal", "", r"it|here"),
+    ("lasting", "", r"lasting|lasts?|lasted|long|duration"),
     # said or denied
-    ("plain", "", r"not (?:only|uncommon\w*)|no longer|as well as|such as|as if|at the same time"),
+    ("plain", "", r"not (?:only|uncommon\w*)|no longer|as well as|as if|at the same time"),
+    ("example", "", r"such as|including"),
     ("modal", "", r"(?:can ?not|not) (?:be )?(?:excluded|ruled out)"),
     ("few", "", r"(?:hardly|barely|scarcely|next to|almost|virtually) (?:any|no)|less (?:pronounced|prominent)"),
     (
@@ -152,11 +161,11 @@ _WORDS: tuple[tuple[str, str, str], ...] = (
     ("marks", "", r"(?:characteri[sz]ed|marked|defined|distinguished|accompanied) by"),
     ("contrast", "", r"rather than|as opposed to|in contrast (?:to|with)|compared (?:to|with)|unlike|versus|than"),
     ("hedge", "", r"suggest\w*|indicates?|indicating|indicated|indicative of|indications? of|consistent with"),
-    ("hedge", "", r"hint(?:s|ing)?(?: of| at)?|resembl\w+|some|tendency towards?"),
+    ("hedge", "", r"hint(?:s|ing)?(?: of| at)?|impl(?:y|ies|ying)|reflect(?:s|ing)?|resembl\w+|some|tendency towards?"),
     ("modal", "", r"may|might|could|possibl[ey]|perhaps|probabl[ey]|likely|seems?|appears? to|apparently"),
     ("modal", "", r"subtle|faint(?:ly)?|questionable|suspected"),
     ("these", "", r"these|those|such"),
-    ("verb", "", r"(?:show|exhibit|display|demonstrate|reveal|contain|include|feature|carry|present with)(?:s|ing)?"),
+    ("verb", "", r"(?:show|exhibit|display|demonstrate|reveal|contain|feature|carry|present with)(?:s|ing)?"),
     ("verb", "", r"has|have|carries|presence of|evidence of|there (?:is|are)"),
     ("seen", "", r"present|seen|evident|visible|observed|noted|detected|found|recorded|discernible|noticeable"),
     ("seen", "", r"apparent|occur(?:s|red)?|counted|identified|appear(?:s|ed)?"),
@@ -176,11 +185,24 @@ _MARKS: tuple[tuple[str, str, str], ...] = (
     ("or", "", r"/"),
     ("and", "", r"&"),
 )
-_TOKEN = re.compile(
-    rf"(?<!\w)(?:{'|'.join(f'({pattern})' for _, _, pattern in _WORDS)})(?!\w)"
-    rf"|(?:{'|'.join(f'({pattern})' for _, _, pattern in _MARKS)})"
-)
-_KINDS = tuple((kind, value) for kind, value, _ in (*_WORDS, *_MARKS))
+_MARK = re.compile("|".join(f"({pattern})" for _, _, pattern in _MARKS))
+_START = re.compile(r"(?<!\w)\w+|[^\w ]|\n")
+_KEY_LENGTH = 3
+# Letters that stand in a pattern as they are; a row can only match a word that begins like one of them.
+_LITERALS = [re.findall("[a-z]+", re.sub(r"\\.|\[[^\]]*\]", " ", pattern)) for _, _, pattern in _WORDS]
+
+
+@lru_cache(maxsize=4096)
+def _rows_for(key: str) -> tuple[re.Pattern[str], tuple[int, ...]]:
+    """The rows that may match a word which begins with `key`, as one pattern: far fewer to try than all."""
+    rows = tuple(
+        row
+        for row, literals in enumerate(_LITERALS)
+        if key[:1].isdigit() or any(word.startswith(key) or key.startswith(word) for word in literals)
+    )
+    return re.compile(rf"(?:{'|'.join(f'({_WORDS[row][2]})' for row in rows)})(?!\w)"), rows
+
+
 _FOLD = {
     **{ord(letter): letter.lower() for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"},
     **dict.fromkeys(range(0x2010, 0x2016), "-"),
@@ -199,10 +221,24 @@ def fold(text: str) -> str:
 
 def find_tokens(text: str) -> list[Token]:
     """Tokens of a text in order; words that are not in the table are left out."""
+    folded = fold(text)
     tokens = []
-    for match in _TOKEN.finditer(fold(text)):
-        kind, value = _KINDS[match.lastindex - 1]  # type: ignore[operator]
-        tokens.append(Token(kind, value, match.start(), match.end(), match.group()))
+    stop = 0
+    for start_match in _START.finditer(folded):
+        start = start_match.start()
+        if start < stop:
+            continue
+        word = start_match.group()
+        if word[0].isalnum():
+            pattern, rows = _rows_for(word[:_KEY_LENGTH])
+            match = pattern.match(folded, start) if rows else None
+            row = _WORDS[rows[match.lastindex - 1]] if match and match.lastindex else None
+        else:
+            match = _MARK.match(folded, start)
+            row = _MARKS[match.lastindex - 1] if match and match.lastindex else None
+        if match and row:
+            stop = match.end()
+            tokens.append(Token(row[0], row[1], start, stop, match.group()))
     return tokens
 
 

@@ -12,6 +12,7 @@ than slow waves") claims nothing about the epoch. What is only suggested is a cl
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import takewhile
 
 from tslm.answers import split_response
 from tslm.scoring.claim_words import LEVEL_WORDS, Token, find_tokens, read_part, read_range
@@ -79,6 +80,7 @@ BANDS = (Feature.DELTA, Feature.THETA, Feature.ALPHA, Feature.SIGMA, Feature.BET
 _FIGURES = (Feature.RMS, Feature.PEAK_TO_PEAK)
 _COUNTED = (Feature.SPINDLES, Feature.K_COMPLEXES, Feature.SAWTOOTH, Feature.VERTEX, Feature.EYE_MOVEMENTS)
 _SHARED = (*BANDS, Feature.GAMMA, Feature.SLOW_WAVES, Feature.ARTEFACT)
+_MENTIONED = ("term", "state")
 _SEPARATORS = ("comma", "and", "or", "with", "clause", "stop")
 # Words before a mention that start a statement of its own, so it is not one more item of a list.
 _OWN = {
@@ -95,7 +97,7 @@ def read_claims(text: str) -> tuple[Claim, ...]:
     sentence: list[Token] = []
     for token in [*find_tokens(rationale), Token("stop", "", 0, 0, "")]:
         if token.kind == "stop":
-            claims += _read_sentence(sentence, offset) if sentence else []
+            claims += _read_sentence(sentence, offset) if any(item.kind in _MENTIONED for item in sentence) else []
             sentence = []
         else:
             sentence.append(token)
@@ -133,7 +135,7 @@ class _Phrase:
     mentions: list[_Mention] = field(default_factory=list)
 
     def joined_by(self, kind: str) -> bool:
-        return any(token.kind == kind for token in self.joints)
+        return kind in [token.kind for token in self.joints]
 
     def has(self, *kinds: str) -> bool:
         return any(token.kind in kinds for token in self.tokens)
@@ -150,6 +152,10 @@ def _read_sentence(tokens: Sequence[Token], offset: int) -> Iterator[Claim]:
         for mention in phrase.mentions:
             if not mention.generic:
                 yield from _write_claims(mention, offset)
+
+
+# Behind these words stands what a mention suggests, not what is said of it.
+_LEADS_ON = ("hedge", "contrast", "signal", "verb")
 
 
 def _split_phrases(tokens: Sequence[Token]) -> list[_Phrase]:
@@ -171,7 +177,7 @@ def _split_phrases(tokens: Sequence[Token]) -> list[_Phrase]:
     for phrase in phrases:
         before: list[Token] = []
         for token in phrase.tokens:
-            if token.kind in ("term", "state"):
+            if token.kind in _MENTIONED:
                 if phrase.mentions:
                     before = _share_out(phrase.mentions[-1], token)
                 phrase.mentions.append(_Mention(token, before))
@@ -180,7 +186,9 @@ def _split_phrases(tokens: Sequence[Token]) -> list[_Phrase]:
                 phrase.mentions[-1].after.append(token)
             else:
                 before.append(token)
-        if not phrase.mentions and last is not None and _continues(phrase):
+        for mention in phrase.mentions:
+            mention.after = [*takewhile(lambda token: token.kind not in _LEADS_ON, mention.after)]
+        if not phrase.mentions and last is not None and _continues(phrase, last):
             last.after += phrase.tokens  # its span grows with it
         elif phrase.mentions:
             last = phrase.mentions[-1]
@@ -208,9 +216,11 @@ def _share_out(mention: _Mention, term: Token) -> list[Token]:
     return taken
 
 
-def _continues(phrase: _Phrase) -> bool:
+def _continues(phrase: _Phrase, last: _Mention) -> bool:
     """Whether a phrase without a mention speaks of the last one: "Spindles: none", "slow waves, in 30%"."""
     first = phrase.tokens[0].kind if phrase.tokens else ""
+    if last.after and any(joint.value == "relative" for joint in phrase.joints):
+        return False  # it hangs on another noun
     return (
         any(joint.value == ":" for joint in phrase.joints)
         or (first == "modal" and phrase.joined_by("clause") and len(phrase.tokens) == 1)
@@ -263,16 +273,18 @@ def _mark_generic(phrases: Sequence[_Phrase], lists: Sequence[Sequence[_Mention]
     last_kind = ""
     for phrase in phrases:
         if phrase.joined_by("clause"):
-            generic, contrast, asserted = last_kind == "stage" and phrase.joints[-1].value == "relative", False, False
+            is_relative = any(joint.value == "relative" for joint in phrase.joints)
+            generic, contrast, asserted = last_kind == "stage" and is_relative, False, False
             stage_subject = stage_subject and generic
         elif not (phrase.mentions and id(phrase.mentions[0]) in later):
-            contrast = False
-            generic = generic and not (phrase.joined_by("comma") or phrase.joined_by("with"))
+            goes_on = not (phrase.joined_by("comma") or phrase.joined_by("with"))
+            goes_on |= phrase.tokens[:1] != [] and phrase.tokens[0].kind == "example"
+            generic, contrast = generic and goes_on, contrast and goes_on
         mentions = iter(phrase.mentions)
         passed: list[_Mention] = []
         for token in phrase.tokens:
             last_kind = token.kind
-            if token.kind in ("term", "state"):
+            if token.kind in _MENTIONED:
                 passed.append(next(mentions))
                 passed[-1].generic = generic or contrast
             elif token.kind in ("stage", "signal"):
@@ -327,7 +339,7 @@ def _mark_denied(phrases: Sequence[_Phrase], lists: Sequence[Sequence[_Mention]]
         mentions = iter(phrase.mentions)
         passed = 0
         for token in phrase.tokens:
-            if token.kind in ("term", "state"):
+            if token.kind in _MENTIONED:
                 next(mentions).negated = bool(scope) and (scope == "verb" or pending or (in_list and not passed))
                 pending, passed = False, passed + 1
             elif token.kind == "neg" and not _speaks_of_last(token, phrase, passed):
@@ -351,7 +363,7 @@ def _mark_hedged(phrases: Sequence[_Phrase], lists: Sequence[Sequence[_Mention]]
         for token in phrase.tokens:
             if token.kind == "hedge" or (token.kind == "modal" and not phrase.mentions):
                 hedged = True
-            elif token.kind in ("term", "state"):
+            elif token.kind in _MENTIONED:
                 mention = next(mentions)
                 mention.hedged = hedged or _is_doubted(mention)
     for items in lists:
@@ -531,7 +543,8 @@ def _read_figures(mention: _Mention, said: Sequence[tuple[Token, bool]]) -> Iter
         elif token.kind in _UNIT_OF and (
             _UNIT_OF[token.kind] == _UNITS.get(feature)
             or (token.kind == "uv" and feature in _LARGE_WAVES and relation == Relation.AT_LEAST)
-            or (token.kind in ("per_minute", "seconds") and feature == Feature.SPINDLES)
+            or (token.kind == "per_minute" and feature == Feature.SPINDLES)
+            or (token.kind == "seconds" and feature == Feature.SPINDLES and mention.has("lasting"))
         ):
             low, high = read_range(token.text)
             yield relation, low, high if high > low else None, _UNIT_OF[token.kind], negated
