@@ -16,6 +16,7 @@ from typing import Any
 from data_prep.prepare_cohorts import CohortOptions, SimHumanOptions, prepare_cohort, prepare_sim_human
 from data_prep.prepare_corpora import CorpusOptions, SeriesCorpusOptions, prepare_corpus
 from data_prep.prepare_options import parse_options, suggest
+from data_prep.published_ecg import EcgQaCotOptions, EcgQaOptions, prepare_ecg_qa, prepare_ecg_qa_cot
 from data_prep.published_exam import TimeSeriesExamOptions, prepare_timeseriesexam
 from data_prep.published_m4 import M4Options, prepare_m4
 from data_prep.published_tsqa import TsqaOptions, prepare_tsqa
@@ -53,6 +54,8 @@ COHORTS: dict[str, Cohort] = {
         "TimeSeriesExam, published multiple choice on series", TimeSeriesExamOptions, prepare_timeseriesexam
     ),
     "m4": Cohort("M4 series with captions", M4Options, prepare_m4),
+    "ecg_qa": Cohort("ECG-QA, published questions on PTB-XL", EcgQaOptions, prepare_ecg_qa),
+    "ecg_qa_cot": Cohort("ECG-QA-CoT, the same with rationales", EcgQaCotOptions, prepare_ecg_qa_cot),
 }
 
 
