@@ -40,8 +40,11 @@ def build_accelerator(config: RunConfig) -> Accelerator:
     )
 
 
-def train_stage(config: RunConfig, start_from: Path | None, accelerator: Accelerator) -> None:
-    """Train one stage from `start_from` (None: new weights) and write its best and last checkpoint."""
+def train_stage(config: RunConfig, start_from: Path | None, accelerator: Accelerator, leaky: bool = False) -> None:
+    """Train one stage from `start_from` (None: new weights) and write its best and last checkpoint.
+
+    `leaky` goes into the log: the stage's test data leak (tslm.data.leakage).
+    """
     set_seed(config.seed)
     train_set, val_set = build_dataset(config, "train"), build_dataset(config, "val")
     tokenizer = build_tokenizer(config)
@@ -71,7 +74,15 @@ def train_stage(config: RunConfig, start_from: Path | None, accelerator: Acceler
     log = _open_log(log_path(config), accelerator)
     if accelerator.is_main_process:
         save_config(config, run_dir(config) / CONFIG_FILE)
-    log({"event": "start", "stage": config.stage.name, "num_trained_parameters": num_trained, "num_steps": num_steps})
+    log(
+        {
+            "event": "start",
+            "stage": config.stage.name,
+            "num_trained_parameters": num_trained,
+            "num_steps": num_steps,
+            "leaky": leaky,
+        }
+    )
 
     def save(which: str, state: dict[str, Any]) -> None:
         accelerator.wait_for_everyone()
@@ -85,17 +96,22 @@ def train_stage(config: RunConfig, start_from: Path | None, accelerator: Acceler
     accelerator.free_memory()
 
 
-def evaluate_stage(config: RunConfig, accelerator: Accelerator) -> dict[str, Any]:
+def evaluate_stage(config: RunConfig, accelerator: Accelerator, leaky: bool = False) -> dict[str, Any]:
     """Score the stage's best checkpoint on its test split; writes predictions and metrics, returns these.
 
-    The model's own settings come from the checkpoint, data and decoding from `config`.
+    The model's own settings come from the checkpoint, data and decoding from `config`. With `leaky`
+    every prediction and the metrics say so, beside those whose own recording is split by epoch.
     """
     accelerator.wait_for_everyone()
     model, saved = load_checkpoint(checkpoint_dir(config, BEST))
     config = replace(config, model=saved.model, llm=saved.llm)
     model.to(accelerator.device)
     rows, metrics = EVALUATIONS[config.stage.metric](model, config, accelerator)
-    metrics |= {"stage": config.stage.name, "metric": config.stage.metric, "seed": saved.seed}
+    leaky |= metrics.get("leaky", False)
+    rows = [row | {"leaky": True} for row in rows] if leaky else rows
+    metrics |= {"stage": config.stage.name, "metric": config.stage.metric, "seed": saved.seed, "leaky": leaky}
+    if config.stage.fold >= 0:
+        metrics["fold"] = config.stage.fold
     if accelerator.is_main_process:
         if rows:
             write_predictions(rows, predictions_path(config))

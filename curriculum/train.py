@@ -13,7 +13,7 @@ from pathlib import Path
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from curriculum.plan import BEST, DEFAULT_STAGES, checkpoint_dir, list_stages, metrics_path, run_dir
-from tslm.config import RunConfig, compose_config, list_group
+from tslm.config import CONFIG_FILE, RunConfig, compose_config, list_group, load_config
 
 logger = logging.getLogger(__name__)
 
@@ -30,18 +30,45 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO if is_main_process else logging.WARNING, format="%(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
-        configs = [compose_config(stage, args.config, args.llm, args.model, args.overrides) for stage in args.stages]
+        configs = [compose(stage, args) for stage in args.stages]
+        from tslm.data.leakage import check_leakage  # pyarrow loads here, not for --help
+
+        leaky = check_leakage([*trace_lineage(configs, args), *configs], args.eval_only or args.resume)
         with logging_redirect_tqdm():  # log lines above the progress bar, not in it
             for config in configs:
-                run(config, args)
+                run(config, args, config.stage.name in leaky)
     except (ValueError, OSError, FloatingPointError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     return 0
 
 
-def run(config: RunConfig, args: argparse.Namespace) -> None:
-    """Train (unless --eval_only) and evaluate one stage."""
+def compose(stage: str, args: argparse.Namespace) -> RunConfig:
+    """Settings of one stage under the command's options."""
+    return compose_config(stage, args.config, args.llm, args.model, args.overrides)
+
+
+def trace_lineage(configs: list[RunConfig], args: argparse.Namespace) -> list[RunConfig]:
+    """Saved configs of the earlier runs that the stages start from, oldest first, without those about to run."""
+    if args.from_scratch:
+        return []
+    lineage: list[RunConfig] = []
+    known = {config.stage.name for config in configs}
+    pending = [config.stage.predecessor for config in configs]
+    while pending:
+        stage = pending.pop(0)
+        if not stage or stage in known:
+            continue
+        known.add(stage)
+        saved = checkpoint_dir(compose(stage, args), BEST) / CONFIG_FILE
+        if saved.is_file():
+            lineage.insert(0, load_config(saved))
+            pending.append(lineage[0].stage.predecessor)
+    return lineage
+
+
+def run(config: RunConfig, args: argparse.Namespace, leaky: bool = False) -> None:
+    """Train (unless --eval_only) and evaluate one stage; `leaky` marks its outputs."""
     if args.resume and metrics_path(config).is_file():
         logger.info("%s is complete in %s: skipped", config.stage.name, run_dir(config))
         return
@@ -50,9 +77,9 @@ def run(config: RunConfig, args: argparse.Namespace) -> None:
 
     accelerator = build_accelerator(config)
     if not args.eval_only:
-        train_stage(config, start_from, accelerator)
+        train_stage(config, start_from, accelerator, leaky)
         release_memory()
-    metrics = evaluate_stage(config, accelerator)
+    metrics = evaluate_stage(config, accelerator, leaky)
     release_memory()
     if accelerator.is_main_process:
         print(render_summary(metrics))
@@ -67,7 +94,7 @@ def find_start(config: RunConfig, args: argparse.Namespace) -> Path | None:
     predecessor = config.stage.predecessor
     if not predecessor or args.from_scratch:
         return None
-    found = checkpoint_dir(compose_config(predecessor, args.config, args.llm, args.model, args.overrides), BEST)
+    found = checkpoint_dir(compose(predecessor, args), BEST)
     if not found.is_dir():
         options = shlex.join(
             ["--config", args.config] * (args.config != "config")
@@ -104,7 +131,10 @@ def render_summary(metrics: dict) -> str:
         if metrics.get(name) is not None
     ]
     per_class = metrics.get("per_class_f1")
-    return f"{metrics['stage']}: {', '.join(figures)}" + (f"; F1 {json.dumps(per_class)}" if per_class else "")
+    fold = f" fold {metrics['fold']}" if "fold" in metrics else ""
+    leaky = "LEAKY (split by epoch): " if metrics.get("leaky") else ""
+    f1 = f"; F1 {json.dumps(per_class)}" if per_class else ""
+    return f"{metrics['stage']}{fold}: {leaky}{', '.join(figures)}{f1}"
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:

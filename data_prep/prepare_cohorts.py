@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from data_prep.prepare_night import WAKE_MARGIN_MIN, prepare_night
-from data_prep.simulate_human import simulate_human_night
+from data_prep.simulate_human import name_subject, simulate_human_night
 from tslm.data.cohort import CohortConfig, RecordingFiles, find_recordings, parse_cohort
 from tslm.data.edf_writer import write_edf
 from tslm.data.raw import RawRecording
@@ -92,7 +92,7 @@ def prepare_sim_human(options: SimHumanOptions, out_dir: Path, workers: int = 1)
     """Simulate a cohort and prepare it; the same options give the same bytes for any number of workers."""
     edf_dir = out_dir / "edf" if options.edf else None
     nights = [
-        Night(f"SIM{subject_idx:04d}", partial(_read_simulated, options.seed, subject_idx, edf_dir))
+        Night(name_subject(options.seed, subject_idx), partial(_read_simulated, options.seed, subject_idx, edf_dir))
         for subject_idx in range(options.num_subjects)
     ]
     return _prepare_nights(nights, out_dir, options.split, options.wake_margin_min, options.seed, workers)

@@ -41,7 +41,7 @@ def simulate_human_night(seed: int, subject_idx: int) -> RawRecording:
         subject_idx: Number of the subject in the cohort, from 0; subjects are independent.
 
     Returns:
-        A recording "SIM0000" of one channel at 100 Hz (microvolt) with one label per 30-s epoch,
+        A recording of one channel at 100 Hz (microvolt) with one label per 30-s epoch, named by `name_subject`,
         half an hour of wake on either side of sleep.
     """
     if seed < 0 or subject_idx < 0:
@@ -65,8 +65,8 @@ def simulate_human_night(seed: int, subject_idx: int) -> RawRecording:
         signal_N = _vary(vary_rng, signal_N, timeline)
     signal_N = np.clip(signal_N * np.float32(rng.lognormal(0, 0.1)), -_CLIP_UV, _CLIP_UV)
     return RawRecording(
-        recording=f"SIM{subject_idx:04d}",
-        subject=f"SIM{subject_idx:04d}",
+        recording=name_subject(seed, subject_idx),
+        subject=name_subject(seed, subject_idx),
         signals={CHANNEL: RawSignal(signal_N.astype(np.float32), float(FS_HZ))},
         sleep_stages=tuple(HUMAN_STAGES[code] for code in stage_E),
         epoch_s=float(EPOCH_S),
@@ -75,6 +75,11 @@ def simulate_human_night(seed: int, subject_idx: int) -> RawRecording:
         sex="F" if rng.random() < 0.5 else "M",
         source=SOURCE,
     )
+
+
+def name_subject(seed: int, subject_idx: int) -> str:
+    """SIM0000; cohorts of other seeds than 0 hold other people, with names of their own: SIM0000-S1."""
+    return f"SIM{subject_idx:04d}" + (f"-S{seed}" if seed else "")
 
 
 def _vary(rng: np.random.Generator, signal_N: np.ndarray, timeline: Timeline) -> np.ndarray:

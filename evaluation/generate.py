@@ -20,8 +20,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = build_parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        config = _adapt(load_config(arguments.checkpoint / CONFIG_FILE), arguments)
-        num_rows = generate(arguments.checkpoint, config, arguments.split, arguments.device, arguments.out)
+        trained = load_config(arguments.checkpoint / CONFIG_FILE)
+        config = _adapt(trained, arguments)
+        leaky = arguments.split == "test" and _is_leaky(trained, config)
+        num_rows = generate(arguments.checkpoint, config, arguments.split, arguments.device, arguments.out, leaky)
     except (ValueError, OSError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
@@ -29,8 +31,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def generate(checkpoint_dir: Path, config: RunConfig, split: str, device_name: str, out: Path) -> int:
-    """Write one prediction row a sample and return their number."""
+def generate(
+    checkpoint_dir: Path, config: RunConfig, split: str, device_name: str, out: Path, leaky: bool = False
+) -> int:
+    """Write one prediction row a sample and return their number; `leaky` marks them all."""
     import torch  # here, so that --help and a mistyped path answer at once
 
     from tslm.data.dataset import build_dataset, load_recordings
@@ -57,7 +61,7 @@ def generate(checkpoint_dir: Path, config: RunConfig, split: str, device_name: s
         rows = list(generate_predictions(model, tokenizer, dataset, indices, config, device))
     if not rows:
         raise ValueError(f"{config.stage.test_dir} holds nothing in split {split!r} that this checkpoint can answer")
-    write_predictions(rows, out)
+    write_predictions([row | {"leaky": True} for row in rows] if leaky else rows, out)
     return len(rows)
 
 
@@ -73,12 +77,21 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="prepared cohort or corpus")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.jsonl")
     parser.add_argument("--split", default="test", choices=["train", "val", "test"])
+    parser.add_argument("--fold", type=int, metavar="N", help="of a cohort with folds; default: the one trained for")
     parser.add_argument("--channel", default="", help="channel to read; default: the one trained on")
     parser.add_argument("--num_samples", type=int, default=0, help="answer so many samples, spread evenly; 0: all")
     parser.add_argument("--batch_size", type=int, default=0, help="0: the checkpoint's")
     parser.add_argument("--max_new_tokens", type=int, default=0, help="0: the checkpoint's")
     parser.add_argument("--device", default="", help="cpu, cuda, cuda:1 ...; default: a GPU if there is one")
     return parser
+
+
+def _is_leaky(trained: RunConfig, config: RunConfig) -> bool:
+    """Whether the checkpoint knows the people it shall answer for by a split by epoch; ValueError without one."""
+    from tslm.data.leakage import check_leakage
+
+    stage = replace(trained.stage, test_dir=config.stage.test_dir, fold=config.stage.fold)
+    return bool(check_leakage([replace(trained, stage=stage)], may_lack_data=True))
 
 
 def _adapt(config: RunConfig, arguments: argparse.Namespace) -> RunConfig:
@@ -88,6 +101,7 @@ def _adapt(config: RunConfig, arguments: argparse.Namespace) -> RunConfig:
         val_dir=str(arguments.data),
         test_dir=str(arguments.data),
         num_test_samples=arguments.num_samples,
+        fold=config.stage.fold if arguments.fold is None else arguments.fold,
         channel=arguments.channel or config.stage.channel,
         max_new_tokens=arguments.max_new_tokens or config.stage.max_new_tokens,
     )

@@ -20,6 +20,10 @@ _KAPPA_WORDS = (
     (0.8, "substantial"),
     (1.0, "almost perfect"),
 )
+_LEAKY = (
+    '<p class="warning" role="note"><b>Leaky split.</b> Training and test hold epochs of the same people (split by '
+    "epoch). These figures say nothing about how well other people would be scored.</p>"
+)
 _SUMMARY_METRICS = (("accuracy", "Accuracy"), ("macro_f1", "Macro-F1"), ("cohen_kappa", "Cohen’s kappa"))
 
 
@@ -45,6 +49,7 @@ def render_header(title: str, rows: Sequence[PredictionRow], metrics: Mapping[st
     return (
         f'<header class="page"><p class="eyebrow">Evaluation report</p><h1>{escape(title)}</h1>'
         f'<p class="lead">{_summarise(metrics)}</p>'
+        f"{_LEAKY if main_metrics.get('leaky') else ''}"
         f'<p class="scope">{what}. Figures in the boxes: {escape(name.lower())}.</p>'
         f'<dl class="tiles">{"".join(tiles)}</dl></header>'
     )

@@ -74,6 +74,8 @@ def render_table(metrics: Mapping[str, Any]) -> str:
         rows[-1] += [_format(part["per_class_f1"][label]) for part in systems.values()]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [f"{metrics['num_samples']} samples"]
+    if metrics.get("leaky"):
+        lines.append("LEAKY: split by epoch, trained and tested on the same people; says nothing about others")
     lines += ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     if metrics.get("absent_labels"):
         lines.append(f"not in the truth, so not in macro-F1: {', '.join(metrics['absent_labels'])}")

@@ -23,6 +23,7 @@ from tslm.data.collate import Collator
 from tslm.data.corpora import CorpusSample, write_corpus
 from tslm.data.dataset import SleepDataset
 from tslm.data.recordings import Recording, write_participants, write_recording
+from tslm.data.splits import draw_epoch_splits
 from tslm.labels import SleepStage
 from tslm.models import build_model, build_tokenizer
 from tslm.training.checkpoint import set_trained_parts
@@ -62,6 +63,12 @@ def small_recording(
             "motion_flag": np.arange(len(stages)) % 3 == 0,
         },
     )
+
+
+def split_by_epoch(recording: Recording) -> Recording:
+    """The recording with a split an epoch, which leaks."""
+    splits = draw_epoch_splits(recording.sleep_stages, recording.recording, 0)
+    return replace(recording, columns={**recording.columns, "split": splits})
 
 
 def write_small_cohort(cohort_dir: Path, num_epochs: int = 10) -> Path:

@@ -7,10 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small import write_small_cohort, write_small_corpus
+from small import small_recording, split_by_epoch, write_small_cohort, write_small_corpus
 
 from curriculum.train import main, parse_args
 from tslm.config import list_group
+from tslm.data.recordings import (
+    BY_EPOCH,
+    SPLITS,
+    read_participants,
+    read_recording,
+    write_participants,
+    write_recording,
+)
+from tslm.data.splits import assign_splits
 from tslm.scoring.predictions import read_predictions
 from tslm.training.checkpoint import load_checkpoint
 
@@ -199,3 +208,76 @@ def test_help_is_quick_and_loads_no_torch() -> None:
     assert "accelerate launch curriculum/train.py" in done.stdout
     assert "stage4_sleep_cot" in done.stdout
     assert after.children_user - before.children_user < 1.5  # processor time: the machine may be busy
+
+
+def write_split(cohort_dir: Path, split: str) -> Path:
+    """Four subjects, split by a rule of the library."""
+    recordings = [small_recording(f"night{seed}", 40, seed, subject=f"s{seed}") for seed in range(4)]
+    places = assign_splits([recording.subject for recording in recordings], split, 0)
+    rows = []
+    for recording in recordings:
+        place = places[recording.subject]
+        recording = split_by_epoch(recording) if place.split == BY_EPOCH else recording
+        rows.append(write_recording(recording, cohort_dir, place.split, place.fold))
+    write_participants(rows, cohort_dir)
+    return cohort_dir
+
+
+def test_each_fold_has_its_own_results_and_tests_its_own_subjects(
+    data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    data = f"stage.train_dir={write_split(tmp_path / 'folds', 'loso')}"
+    for fold in (0, 3):
+        assert command(data_dir, ["stage0_encoder"], data, f"results_dir={tmp_path}", f"stage.fold={fold}") == 0
+        folder = tmp_path / "no_llm" / "classifier" / "stage0_encoder" / f"fold_{fold}" / "results"
+        rows = read_predictions(folder / "test_predictions.jsonl")
+        assert {row["recording"] for row in rows} == {f"night{fold}"}
+        metrics = json.loads((folder / "metrics.json").read_text())
+        assert (metrics["fold"], metrics["leaky"]) == (fold, False)
+        assert f"stage0_encoder fold {fold}: accuracy" in capsys.readouterr().out
+    assert "stage.fold=N" in fails_with_one_line(data_dir, capsys, ["stage0_encoder"], data)
+
+
+def test_a_split_by_epoch_is_marked_in_every_output(
+    data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = [f"stage.train_dir={write_split(tmp_path / 'leaky', 'by_epoch')}", f"results_dir={tmp_path}"]
+    stages = ["stage0_encoder", "stage4_sleep_cot"]
+    assert command(data_dir, stages, "--from_scratch", *data) == 0
+    printed = capsys.readouterr().out
+    for stage in stages:
+        folder = stage_dir(tmp_path, stage)
+        rows = read_predictions(folder / "results" / "test_predictions.jsonl")
+        assert all(row["leaky"] for row in rows)
+        assert 0.05 * 160 < len(rows) < 0.15 * 160
+        assert json.loads((folder / "results" / "metrics.json").read_text())["leaky"] is True
+        assert json.loads((folder / "log.jsonl").read_text().splitlines()[0])["leaky"] is True
+        assert f"LEAKY: {stage}" in caplog.text
+        assert f"{stage}: LEAKY (split by epoch)" in printed
+
+
+def test_a_leak_is_found_before_anything_is_trained(
+    data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    rows = [write_recording(small_recording("again", 10, 99, subject="subject of night2"), tmp_path / "test", "test")]
+    write_participants(rows, tmp_path / "test")
+    more = [f"stage.test_dir={tmp_path / 'test'}", f"results_dir={tmp_path / 'out'}"]
+    error = fails_with_one_line(data_dir, capsys, ["stage0_encoder"], *more)
+    assert "subject subject of night2 is in the training data of stage0_encoder" in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_leak_through_the_run_that_a_stage_starts_from_is_found(
+    data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    cohort = write_split(tmp_path / "shares", "50/25/25")
+    more = [f"results_dir={tmp_path}", "stage.predecessor=stage0_encoder"]
+    assert command(data_dir, ["stage0_encoder"], f"stage.train_dir={cohort}", more[0]) == 0
+    trained = next(row for row in read_participants(cohort) if row.split == "train")
+    path = cohort / f"{trained.recording}.parquet"
+    others = [small_recording(name, 10, seed, subject=name) for seed, name in ((50, "x"), (51, "y"))]
+    rows = [write_recording(other, tmp_path / "later", split) for other, split in zip(others, SPLITS, strict=False)]
+    rows.append(write_recording(read_recording(path), tmp_path / "later", "test"))
+    write_participants(rows, tmp_path / "later")
+    error = fails_with_one_line(data_dir, capsys, ["stage4_sleep_cot"], f"stage.train_dir={tmp_path / 'later'}", *more)
+    assert f"subject {trained.subject} is in the training data of stage0_encoder" in error

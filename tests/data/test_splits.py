@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small import AASM, CHANNEL, small_config, small_recording
+from small import AASM, CHANNEL, small_config, small_recording, split_by_epoch
 
 from tslm.batch import IGNORE_INDEX
 from tslm.data.dataset import build_dataset, load_recordings
@@ -155,7 +155,9 @@ def test_too_few_subjects_for_a_rule_are_an_error(subjects: list[str], split: st
 
 def test_folds_that_contradict_one_another_name_the_subject() -> None:
     rows = make_rows(assign_splits(["a", "b", "c"], "loso", 0))
-    with pytest.raises(ValueError, match=r"folds \(0 to 2\) and stage.fold chooses none; give stage.fold=N"):
+    with pytest.raises(
+        ValueError, match=r"folds \(0 to 2\) and stage.fold chooses none; give stage.fold=N or --fold N"
+    ):
         choose_fold(rows, -1)
     with pytest.raises(ValueError, match="stage.fold is 7"):
         choose_fold(rows, 7)
@@ -185,9 +187,7 @@ def test_rare_stages_are_not_always_training() -> None:
 def write_leaky_cohort(cohort_dir: Path) -> Path:
     rows = []
     for seed in range(2):
-        recording = small_recording(f"night{seed}", 60, seed)
-        splits = draw_epoch_splits(recording.sleep_stages, recording.recording, 0)
-        leaky = replace(recording, columns={**recording.columns, "split": splits})
+        leaky = split_by_epoch(small_recording(f"night{seed}", 60, seed))
         rows.append(write_recording(leaky, cohort_dir, BY_EPOCH))
     write_participants(rows, cohort_dir)
     return cohort_dir
@@ -227,6 +227,5 @@ def test_hiding_labels_leaves_the_signal_and_recordings_split_by_subject_alone(t
 def test_a_recording_says_by_epoch_if_and_only_if_it_is(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="unknown split 'by_epoch'"):
         write_recording(small_recording(), tmp_path, BY_EPOCH)
-    leaky = replace(small_recording(), columns={"split": ["train"] * 10})
     with pytest.raises(ValueError, match="unknown split 'train'"):
-        write_recording(leaky, tmp_path, "train")
+        write_recording(split_by_epoch(small_recording()), tmp_path, "train")

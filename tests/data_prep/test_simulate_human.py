@@ -10,7 +10,7 @@ from scipy.signal import welch
 
 import data_prep
 from data_prep.simulate_calibration import draw_targets, impose_targets, load_table, measure_features
-from data_prep.simulate_human import CHANNEL, simulate_human_night
+from data_prep.simulate_human import CHANNEL, name_subject, simulate_human_night
 from data_prep.simulate_hypnogram import HUMAN_STAGES, N2, WAKE, simulate_hypnogram
 from data_prep.simulate_spectrum import FRAMES_PER_EPOCH, FREQS_HZ, draw_noise, join_frames, read_psd, split_frames
 from tslm.labels import SleepStage
@@ -44,7 +44,7 @@ def test_other_subjects_and_seeds_give_other_nights(nights, seed, subject_idx):
 def test_a_night_is_a_complete_recording(nights):
     for subject_idx, night in enumerate(nights):
         signal = night.signals[CHANNEL]
-        assert night.recording == night.subject == f"SIM{subject_idx:04d}"
+        assert night.recording == night.subject == name_subject(3, subject_idx) == f"SIM{subject_idx:04d}-S3"
         assert night.source == "sim_human"
         assert night.epoch_s == 30
         assert signal.fs_hz == 100

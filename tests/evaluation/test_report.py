@@ -113,6 +113,14 @@ def test_figures_on_the_page_are_those_of_the_metrics(tmp_path):
         assert all(str(count) in page.text for count in row)
 
 
+def test_a_leaking_split_is_said_above_the_figures(tmp_path):
+    path = tmp_path / "report.html"
+    assert "Leaky split" not in write_page(make_rows(), path).text
+    write_page([row | {"leaky": True} for row in make_rows()], path)
+    page = path.read_text(encoding="utf-8")
+    assert 0 < page.index("Leaky split") < page.index('class="tiles"')
+
+
 def test_generated_text_cannot_become_markup(tmp_path):
     rows = make_rows(3)
     rows[0] |= {"generated": "<script>alert(1)</script><img src=x> Answer: Wake", "recording": "<b>n&1</b>"}

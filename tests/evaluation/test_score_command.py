@@ -49,6 +49,15 @@ def test_metrics_are_printed_and_written_beside_the_predictions(path, capsys):
     assert "not in macro-F1: REM sleep" in printed
 
 
+def test_predictions_of_a_leaking_split_stay_marked(tmp_path, capsys):
+    for leaky in (False, True):
+        rows = [row | {"leaky": leaky and row["epoch_idx"] == 29} for row in make_rows()]
+        write_predictions(rows, tmp_path / "p.jsonl")
+        assert main([str(tmp_path / "p.jsonl"), "--num_resamples", "0"]) == 0
+        assert json.loads((tmp_path / "metrics.json").read_text())["leaky"] is leaky
+        assert ("LEAKY" in capsys.readouterr().out) is leaky
+
+
 def test_out_names_the_file_and_zero_resamples_leave_the_intervals_out(path, tmp_path):
     assert main([str(path), "--out", str(tmp_path / "deep" / "m.json"), "--num_resamples", "0"]) == 0
     assert "intervals" not in json.loads((tmp_path / "deep" / "m.json").read_text())

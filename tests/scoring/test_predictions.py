@@ -151,12 +151,13 @@ def test_questions_with_their_own_options_have_accuracy_only():
         "num_parse_failures": 1,
         "accuracy": 0.5,
         "num_unscored": 0,
+        "leaky": False,
     }
 
 
 def test_captions_are_counted_and_not_scored():
     rows = [make_row(0, options=[], truth="", generated="A rising line.")]
-    assert score_predictions(rows) == {"num_samples": 1, "num_unscored": 1}
+    assert score_predictions(rows) == {"num_samples": 1, "num_unscored": 1, "leaky": False}
 
 
 def test_scoring_nothing_or_a_sample_twice_is_an_error():
@@ -191,6 +192,7 @@ def test_questions_with_several_answers_are_right_only_when_all_are_named(tmp_pa
         "num_parse_failures": 1,
         "accuracy": 1 / 3,
         "num_unscored": 0,
+        "leaky": False,
     }
     with pytest.raises(ValueError, match="none of its options"):
         write_predictions([make_row(0, "lead I; lead III", options=options)], tmp_path / "p.jsonl")

@@ -94,7 +94,7 @@ class SleepDataset:
         )
 
     def describe(self, idx: int) -> dict[str, Any]:
-        """Recording, epoch and measured evidence."""
+        """Recording, epoch, measured evidence, and whether the split leaks."""
         night, epoch = self.samples[idx]
         recording = self.recordings[night]
         evidence = {name: float(recording.columns[name][epoch]) for name in _MEASURED if name in recording.columns}
@@ -103,6 +103,7 @@ class SleepDataset:
             "epoch_idx": int(epoch),
             "onset_s": float(recording.onset_s[epoch]),
             "evidence": evidence,
+            "leaky": recording.is_leaky,
         }
 
 

@@ -126,7 +126,9 @@ def choose_fold(participants: Sequence[Participant], fold: int) -> list[Particip
         return list(participants)
     if fold not in folds:
         chosen = "chooses none" if fold < 0 else f"is {fold}"
-        raise ValueError(f"the cohort has folds ({_render_range(folds)}) and stage.fold {chosen}; give stage.fold=N")
+        raise ValueError(
+            f"the cohort has folds ({_render_range(folds)}) and stage.fold {chosen}; give stage.fold=N or --fold N"
+        )
     validation = folds[(folds.index(fold) + 1) % len(folds)]
     split_of = {str(fold): "test", str(validation): "val"}
     return [replace(row, split=split_of.get(row.fold, "train")) for row in participants]

@@ -98,4 +98,5 @@ def classify_nights(
                 "options": list(label_set.answers),
                 "generated": render_answer(label_set.answers[int(probability_K.argmax())]),
                 "classifier_probabilities": [round(float(value), 6) for value in probability_K],
+                "leaky": recording.is_leaky,
             }

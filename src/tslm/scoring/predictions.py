@@ -38,6 +38,7 @@ class PredictionRow(TypedDict):
     onset_s: NotRequired[float]
     classifier_probabilities: NotRequired[list[float] | None]  # in the order of `options`
     evidence: NotRequired[dict[str, Any]]  # measured facts of the epoch, by name
+    leaky: NotRequired[bool]  # True: the model was trained on other epochs of this subject (split by epoch)
 
 
 def write_predictions(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
@@ -140,7 +141,7 @@ def score_predictions(rows: Sequence[PredictionRow], *, num_resamples: int = 100
         `classifier` (the same dict for the classifier). For questions with options of their own, or
         with several answers at once (right when all are named and no other):
         num_samples, num_correct, num_parse_failures and accuracy. For captions: num_samples. In
-        any case `num_unscored`, the rows without options.
+        any case `num_unscored`, the rows without options, and `leaky`, whether any row is.
 
     Raises:
         ValueError: no rows, or a sample_id that repeats.
@@ -151,13 +152,13 @@ def score_predictions(rows: Sequence[PredictionRow], *, num_resamples: int = 100
     if repeated:
         raise ValueError(f"sample_id {repeated[0]!r} stands in several rows; keep one row a sample")
     scored = [row for row in rows if row["options"]]
-    num_unscored = len(rows) - len(scored)
+    about_rows = {"num_unscored": len(rows) - len(scored), "leaky": any(row.get("leaky") for row in rows)}
     if not scored:
-        return {"num_samples": len(rows), "num_unscored": num_unscored}
+        return {"num_samples": len(rows), **about_rows}
     answers = parse_predictions(scored)
     if len({frozenset(row["options"]) for row in scored}) > 1 or _has_several_answers(scored):
-        return _score_questions(scored, answers) | {"num_unscored": num_unscored}
-    metrics = _score_system(scored, answers, num_resamples, seed) | {"num_unscored": num_unscored}
+        return _score_questions(scored, answers) | about_rows
+    metrics = _score_system(scored, answers, num_resamples, seed) | about_rows
     classifier_answers = pick_classifier_answers(scored)
     if classifier_answers is not None:
         metrics["classifier"] = _score_system(scored, classifier_answers, num_resamples, seed)

@@ -1,0 +1,58 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from small import build_small_model, small_config, small_recording, split_by_epoch, write_small_cohort
+
+from evaluation.generate import main
+from tslm.data.recordings import BY_EPOCH, read_participants, write_participants, write_recording
+from tslm.scoring.predictions import read_predictions
+from tslm.training.checkpoint import save_checkpoint
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    """A classifier that was trained on the small cohort in `trained`."""
+    cohort = str(write_small_cohort(tmp_path / "trained"))
+    config = small_config(
+        model__name="classifier",
+        stage__reader="night",
+        stage__trained=("encoder", "classifier"),
+        stage__train_dir=cohort,
+    )
+    save_checkpoint(build_small_model(config), config, {}, tmp_path / "best")
+    return tmp_path / "best"
+
+
+def generate(checkpoint: Path, data_dir: Path, *more: str) -> int:
+    out = str(checkpoint.parent / "p.jsonl")
+    return main(["--checkpoint", str(checkpoint), "--data", str(data_dir), "--out", out, "--device", "cpu", *more])
+
+
+def test_every_epoch_of_the_split_is_answered(checkpoint: Path, tmp_path: Path) -> None:
+    assert generate(checkpoint, tmp_path / "trained") == 0
+    rows = read_predictions(tmp_path / "p.jsonl")
+    assert [(row["recording"], row["epoch_idx"], row["leaky"]) for row in rows] == [
+        ("night4", epoch, False) for epoch in range(10)
+    ]
+
+
+def test_people_the_checkpoint_was_trained_on_are_no_test(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cohort = write_small_cohort(tmp_path / "other")
+    write_participants([replace(row, split="test") for row in read_participants(cohort)], cohort)
+    assert generate(checkpoint, cohort) == 2
+    assert "error: subject subject of night1 is in the training data" in capsys.readouterr().err
+    assert not (tmp_path / "p.jsonl").exists()
+    assert generate(checkpoint, tmp_path / "trained", "--split", "train") == 0
+    assert {row["recording"] for row in read_predictions(tmp_path / "p.jsonl")} == {"night1", "night2"}
+
+
+def test_a_split_by_epoch_marks_every_answer(checkpoint: Path, tmp_path: Path) -> None:
+    recording = split_by_epoch(small_recording("night1", 60))
+    write_participants([write_recording(recording, tmp_path / "leaky", BY_EPOCH)], tmp_path / "leaky")
+    assert generate(checkpoint, tmp_path / "leaky") == 0
+    rows = read_predictions(tmp_path / "p.jsonl")
+    assert 2 <= len(rows) <= 12
+    assert all(row["leaky"] for row in rows)
