@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from data_prep.download_sleep_edf import FOLDERS, PHYSIONET_URL, download_sleep_edf
+from data_prep.download_sleep_edf import DEFAULT_JOBS, FOLDERS, PHYSIONET_URL, count_nights, download_sleep_edf
 
 _SLEEP_EDF_EXAMPLE = "example: python -m data_prep.download sleep-edf --subset sc4001 --out data/raw/sleep_edf"
 _LLM_EXAMPLE = "example: python -m data_prep.download llm smollm2-135m"
@@ -51,6 +51,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     sleep_edf.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the EDF files")
     sleep_edf.add_argument("--base_url", default=PHYSIONET_URL, metavar="URL", help="a mirror of PhysioNet's folder")
+    sleep_edf.add_argument(
+        "--jobs", type=int, default=DEFAULT_JOBS, metavar="N", help=f"files fetched at a time (default {DEFAULT_JOBS})"
+    )
     sleep_edf.set_defaults(run=_run_sleep_edf)
     llm = commands.add_parser(
         "llm",
@@ -68,9 +71,14 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _run_sleep_edf(arguments: argparse.Namespace) -> str:
     paths = download_sleep_edf(
-        arguments.subset, arguments.out, arguments.base_url, announce=lambda line: print(line, file=sys.stderr)
+        arguments.subset,
+        arguments.out,
+        arguments.base_url,
+        num_jobs=arguments.jobs,
+        announce=lambda line: print(line, file=sys.stderr),
     )
-    return f"{len(paths)} files in {arguments.out}"
+    num_nights = count_nights(path.name for path in paths)
+    return f"{num_nights} night{'s' if num_nights > 1 else ''}, {len(paths)} files in {arguments.out}"
 
 
 def _run_llm(arguments: argparse.Namespace) -> str:

@@ -16,6 +16,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -51,6 +52,8 @@ def fetch_file(
     num_tries: int = 6,
     backoff_s: float = 1,
     show_progress: bool = True,
+    on_block: Callable[[int], None] | None = None,
+    pause: Callable[[float], None] | None = None,
 ) -> Path:
     """Fetch `url` into `path`, continuing a partial download.
 
@@ -62,6 +65,8 @@ def fetch_file(
         num_tries: Tries in a row that bring no new byte before giving up.
         backoff_s: Pause after the first failed try; it doubles with each one.
         show_progress: Draw a progress bar.
+        on_block: Told the size of every block of bytes that has been written; what it raises ends the call.
+        pause: Waits for some seconds between tries; None sleeps.
 
     Returns:
         `path`.
@@ -80,7 +85,7 @@ def fetch_file(
     while True:
         before = _size(partial)
         try:
-            _fetch_rest(url, partial, path.name, timeout_s, show_progress)
+            _fetch_rest(url, partial, path.name, timeout_s, show_progress, on_block)
             break
         except _CONNECTION_ERRORS as error:
             if isinstance(error, urllib.error.HTTPError) and error.code not in _WORTH_RETRYING:
@@ -89,7 +94,7 @@ def fetch_file(
             if num_failed >= num_tries:
                 kept = f"; {_size(partial)} bytes are kept, run again to continue" if _size(partial) else ""
                 raise FetchError(f"{url} could not be fetched ({_name_cause(error)}){kept}") from error
-        time.sleep(backoff_s * 2 ** (num_failed - 1))
+        (pause or time.sleep)(backoff_s * 2 ** (num_failed - 1))
     if sha256 is not None:
         found = hash_file(partial)
         if found != sha256:
@@ -158,7 +163,14 @@ class _LinkParser(HTMLParser):
             self.hrefs.extend(value for name, value in attrs if name == "href" and value)
 
 
-def _fetch_rest(url: str, partial: Path, name: str, timeout_s: float, show_progress: bool) -> None:
+def _fetch_rest(
+    url: str,
+    partial: Path,
+    name: str,
+    timeout_s: float,
+    show_progress: bool,
+    on_block: Callable[[int], None] | None = None,
+) -> None:
     """One try: append what is missing of `partial`, or start anew where the server cannot resume."""
     offset = _size(partial)
     try:
@@ -197,6 +209,8 @@ def _fetch_rest(url: str, partial: Path, name: str, timeout_s: float, show_progr
                     raise
                 num_received += len(block)
                 bar.update(len(block))
+                if on_block is not None:
+                    on_block(len(block))
     if num_missing is not None and num_received < num_missing:
         raise ConnectionResetError(f"the connection closed {num_missing - num_received} bytes early")
 
