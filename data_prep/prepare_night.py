@@ -20,6 +20,7 @@ from tslm.hypnogram import SLEEP
 from tslm.labels import SleepStage
 from tslm.signals.artifacts import flag_artifacts
 from tslm.signals.evidence import measure_evidence
+from tslm.signals.gaps import bridge_gaps
 from tslm.signals.muscle import find_emg_channel, measure_emg
 
 WAKE_MARGIN_MIN = 30.0
@@ -120,17 +121,11 @@ def _mend_gaps(cut: Mapping[str, np.ndarray], is_whole: np.ndarray) -> tuple[dic
     channels = cut if is_whole.all() else {name: epochs_EL[is_whole] for name, epochs_EL in cut.items()}
     mended: dict[str, np.ndarray] = {}
     for name, epochs_EL in channels.items():
+        mended[name] = bridge_gaps(epochs_EL)
         missing_EL = np.isnan(epochs_EL)
-        if not missing_EL.any():
-            mended[name] = epochs_EL
-            continue
-        filled_EL = epochs_EL.copy()
-        with_gap = np.flatnonzero(missing_EL.any(axis=1))
-        for idx in with_gap:
-            gap = missing_EL[idx]
-            filled_EL[idx, gap] = np.interp(np.flatnonzero(gap), np.flatnonzero(~gap), epochs_EL[idx, ~gap])
-        mended[name] = filled_EL
-        notes.append(f"{name}: {int(missing_EL.sum())} missing samples in {len(with_gap)} epochs interpolated")
+        if missing_EL.any():
+            num_epochs = int(missing_EL.any(axis=1).sum())
+            notes.append(f"{name}: {int(missing_EL.sum())} missing samples in {num_epochs} epochs interpolated")
     return mended, notes
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from tslm.data.cohort import ChannelConfig, DerivationConfig
 from tslm.data.raw import RawSignal, SignalFile
 from tslm.data.units import convert_to_uv, parse_voltage_unit
+from tslm.signals.gaps import bridge_gaps
 from tslm.signals.resample import resample_polyphase
 
 MIN_EEG_FS_HZ = 50.0  # spindles reach 16 Hz; below this rate they are folded or filtered away
@@ -159,8 +160,7 @@ def _resample(signal: RawSignal, fs_hz: float) -> np.ndarray:
     values, missing = signal.values, np.isnan(signal.values)
     if not missing.any():
         return resample_polyphase(values, signal.fs_hz, fs_hz)
-    bridged = np.interp(np.arange(len(values)), np.flatnonzero(~missing), values[~missing])
-    resampled = resample_polyphase(bridged, signal.fs_hz, fs_hz)
+    resampled = resample_polyphase(bridge_gaps(values), signal.fs_hz, fs_hz)
     nearest = np.rint(np.arange(len(resampled)) * (signal.fs_hz / fs_hz)).astype(int)
     resampled[missing[np.minimum(nearest, len(values) - 1)]] = np.nan
     return resampled

@@ -10,6 +10,7 @@ Shape letters: E epochs, L samples of an epoch, S whole seconds of an epoch.
 import numpy as np
 
 from tslm.signals.filters import filter_zero_phase
+from tslm.signals.gaps import bridge_gaps
 from tslm.signals.spectrum import LINES_HZ, WELCH_S, measure_line_noise, measure_psd
 
 ARTIFACT_KINDS = ("flatline", "saturation", "motion", "line_noise", "missing")
@@ -54,18 +55,14 @@ def flag_artifacts(
     if not len(epochs_EL):
         return {kind: np.zeros(0, dtype=bool) for kind in ARTIFACT_KINDS}
     missing_EL = np.isnan(epochs_EL)
-    holds_missing_E = missing_EL.any(axis=1)
     flat_ES, saturated_ES, peak_to_peak_ES = measure_seconds(epochs_EL, fs_hz, saturation_uv)
     saturated_ES |= _find_plateaus(epochs_EL, fs_hz, saturated_ES.shape[1])
-    filled_EL = epochs_EL
-    if holds_missing_E.any():
-        filled_EL = epochs_EL.copy()
-        filled_EL[holds_missing_E] = _fill_missing(epochs_EL[holds_missing_E])
+    bridged_EL = bridge_gaps(epochs_EL)
     return {
         "flatline": flat_ES.mean(axis=1) >= FLAGGED_SHARE,
         "saturation": saturated_ES.mean(axis=1) >= FLAGGED_SHARE,
-        "motion": _find_motion(filled_EL, peak_to_peak_ES, fs_hz).mean(axis=1) >= FLAGGED_SHARE,
-        "line_noise": _find_line_noise(filled_EL, fs_hz, LINES_HZ if line_hz is None else (line_hz,)),
+        "motion": _find_motion(bridged_EL, peak_to_peak_ES, fs_hz).mean(axis=1) >= FLAGGED_SHARE,
+        "line_noise": _find_line_noise(bridged_EL, fs_hz, LINES_HZ if line_hz is None else (line_hz,)),
         "missing": missing_EL.mean(axis=1) >= FLAGGED_SHARE,
     }
 
@@ -110,11 +107,11 @@ def _find_plateaus(epochs_EL: np.ndarray, fs_hz: float, num_seconds: int) -> np.
     return plateau_ES
 
 
-def _find_motion(filled_EL: np.ndarray, peak_to_peak_ES: np.ndarray, fs_hz: float) -> np.ndarray:
+def _find_motion(bridged_EL: np.ndarray, peak_to_peak_ES: np.ndarray, fs_hz: float) -> np.ndarray:
     if fs_hz < 2.5 * _MUSCLE_HZ:
         return np.zeros(peak_to_peak_ES.shape, dtype=bool)
-    bounds = _second_starts(filled_EL.shape[1], fs_hz)
-    fast_EL = filter_zero_phase(filled_EL, fs_hz, low_hz=_MUSCLE_HZ)[:, : round(len(bounds) * fs_hz)]
+    bounds = _second_starts(bridged_EL.shape[1], fs_hz)
+    fast_EL = filter_zero_phase(bridged_EL, fs_hz, low_hz=_MUSCLE_HZ)[:, : round(len(bounds) * fs_hz)]
     muscle_ES = np.sqrt(np.add.reduceat(fast_EL**2, bounds, axis=1) / fs_hz)
     alive_ES = peak_to_peak_ES >= FLAT_UV  # a lead that was off for hours says nothing about what is typical
     if not alive_ES.any():
@@ -123,23 +120,12 @@ def _find_motion(filled_EL: np.ndarray, peak_to_peak_ES: np.ndarray, fs_hz: floa
     return large_ES & (muscle_ES > MOTION_MUSCLE * np.median(muscle_ES[alive_ES]))
 
 
-def _find_line_noise(filled_EL: np.ndarray, fs_hz: float, lines_hz: tuple[float, ...]) -> np.ndarray:
-    found_E = np.zeros(len(filled_EL), dtype=bool)
+def _find_line_noise(bridged_EL: np.ndarray, fs_hz: float, lines_hz: tuple[float, ...]) -> np.ndarray:
+    found_E = np.zeros(len(bridged_EL), dtype=bool)
     if min(lines_hz) + 2.0 > fs_hz / 2:
         return found_E
-    freqs_hz, psd_EF = measure_psd(filled_EL, fs_hz)
+    freqs_hz, psd_EF = measure_psd(bridged_EL, fs_hz)
     for line_hz in lines_hz:
         prominence_E, share_E = measure_line_noise(psd_EF, freqs_hz, line_hz)
         found_E |= (prominence_E >= LINE_PROMINENCE) & (share_E >= LINE_SHARE)
     return found_E
-
-
-def _fill_missing(epochs_EL: np.ndarray) -> np.ndarray:
-    """The epochs with NaN drawn straight from the last sample before a gap to the first after it."""
-    filled_EL = epochs_EL.copy()
-    positions = np.arange(epochs_EL.shape[1])
-    for values_L in filled_EL:
-        missing_L = np.isnan(values_L)
-        known = ~missing_L
-        values_L[missing_L] = np.interp(positions[missing_L], positions[known], values_L[known]) if known.any() else 0
-    return filled_EL

@@ -1,0 +1,25 @@
+"""Missing samples (NaN) bridged, for filters and storage that cannot take them."""
+
+import numpy as np
+
+
+def bridge_gaps(signal: np.ndarray) -> np.ndarray:
+    """Draw a straight line over every gap, from the last sample before it to the first after it.
+
+    Args:
+        signal: (..., samples) floats, NaN where missing; rows are bridged each by itself.
+
+    Returns:
+        The same array where nothing is missing, else a copy. A gap at an end holds the nearest value; a
+        row without any sample becomes zero.
+    """
+    missing = np.isnan(signal)
+    if not missing.any():
+        return signal
+    bridged = signal.copy().reshape(-1, signal.shape[-1])
+    gaps = missing.reshape(bridged.shape)
+    for row in np.flatnonzero(gaps.any(axis=1)):
+        gap = gaps[row]
+        known = np.flatnonzero(~gap)
+        bridged[row, gap] = np.interp(np.flatnonzero(gap), known, bridged[row, known]) if known.size else 0.0
+    return bridged.reshape(signal.shape)
