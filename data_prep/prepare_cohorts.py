@@ -1,7 +1,7 @@
 """Cohorts of nights: from raw recordings to a folder of prepared ones, with splits made once, by subject."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from data_prep.prepare_night import WAKE_MARGIN_MIN, prepare_night
 from data_prep.simulate_human import name_subject, simulate_human_night
+from data_prep.sleep_edf_subjects import SubjectNight, apply_table, read_subject_tables
 from tslm.data.cohort import CohortConfig, RecordingFiles, find_recordings, parse_cohort
 from tslm.data.edf_writer import write_edf
 from tslm.data.raw import RawRecording
@@ -73,6 +74,8 @@ class Night:
 def prepare_cohort(config: CohortConfig, options: CohortOptions, out_dir: Path, workers: int = 1) -> list[Participant]:
     """Prepare every recording of a cohort below `raw_dir`; the bytes do not depend on the number of workers.
 
+    Tables of subjects of Sleep-EDF that lie beside the recordings go before the headers.
+
     Raises:
         FileNotFoundError: `raw_dir` is not given, missing, or holds no recording.
         ValueError: A recording lacks its hypnogram, a label is unknown (all of them are listed), or a file is damaged.
@@ -81,8 +84,9 @@ def prepare_cohort(config: CohortConfig, options: CohortOptions, out_dir: Path, 
     found = find_recordings(config, options.raw_dir)
     surveys = Parallel(n_jobs=workers)(delayed(survey_recording)(config, files) for files in found)
     _check_labels(config, found, surveys)
+    table = read_subject_tables(options.raw_dir) if options.raw_dir else {}
     nights = [
-        Night(survey.subject, partial(read_scored_night, config, files))
+        Night(survey.subject, partial(_read_night, config, files, table))
         for survey, files in zip(surveys, found, strict=True)
     ]
     return _prepare_nights(nights, out_dir, options.split, options.wake_margin_min, options.seed, workers)
@@ -142,6 +146,10 @@ def _prepare_one(night: Night, out_dir: Path, place: Place, wake_margin_min: flo
             splits = draw_epoch_splits(recording.sleep_stages, recording.recording, seed)
             recording = replace(recording, columns={**recording.columns, EPOCH_SPLIT_COLUMN: splits})
         return write_recording(recording, out_dir, place.split, place.fold)
+
+
+def _read_night(config: CohortConfig, files: RecordingFiles, table: Mapping[str, SubjectNight]) -> RawRecording:
+    return apply_table(read_scored_night(config, files), table)
 
 
 def _read_simulated(seed: int, subject_idx: int, edf_dir: Path | None) -> RawRecording:
