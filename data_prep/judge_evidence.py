@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from data_prep.simulate_human import simulate_human_night
+from data_prep.simulate_human import NightExtras, simulate_human_night
 from tslm.data.raw import RawRecording, RawSignal
 from tslm.data.recordings import read_participants, read_recording
 from tslm.hypnogram import SLEEP
@@ -71,7 +71,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, metavar="DIR", help="a prepared cohort; its labels are not looked at")
     arguments = parser.parse_args(argv)
     try:
-        nights = [simulate_human_night(arguments.seed, idx) for idx in range(arguments.num_nights)]
+        nights = [
+            simulate_human_night(arguments.seed, idx, NightExtras(eog=True)) for idx in range(arguments.num_nights)
+        ]
         if arguments.data is not None:
             nights += [_read_night(arguments.data, row.recording) for row in read_participants(arguments.data)]
         print(render_agreement(judge_evidence(nights)))

@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from data_prep.prepare_night import WAKE_MARGIN_MIN, prepare_night
-from data_prep.simulate_human import name_subject, simulate_human_night
+from data_prep.simulate_human import NightExtras, name_subject, simulate_human_night
 from data_prep.sleep_edf_subjects import SubjectNight, apply_table, read_subject_tables
 from tslm.data.cohort import CohortConfig, RecordingFiles, find_recordings, parse_cohort
 from tslm.data.edf_writer import write_edf
@@ -50,6 +50,9 @@ class SimHumanOptions:
     """The simulated cohort; `edf` also writes the nights as EDF+ and prepares from those files."""
 
     num_subjects: int = 20
+    eog: bool = False  # also a horizontal EOG, on the same clock
+    emg: bool = False  # also a chin EMG
+    movement_epochs: float = 0.0  # epochs a night labelled as movement, on average
     edf: bool = False
     wake_margin_min: float = WAKE_MARGIN_MIN
     split: str = DEFAULT_SPLIT
@@ -59,6 +62,8 @@ class SimHumanOptions:
         check_split(self.split)
         if self.num_subjects < 1:
             raise ValueError(f"num_subjects={self.num_subjects}: wanted 1 or more")
+        if not 0 <= self.movement_epochs <= 100:
+            raise ValueError(f"movement_epochs={self.movement_epochs:g}: wanted 0 to 100 epochs a night")
         if self.seed < 0:
             raise ValueError(f"seed={self.seed}: wanted 0 or more")
 
@@ -95,8 +100,12 @@ def prepare_cohort(config: CohortConfig, options: CohortOptions, out_dir: Path, 
 def prepare_sim_human(options: SimHumanOptions, out_dir: Path, workers: int = 1) -> list[Participant]:
     """Simulate a cohort and prepare it; the same options give the same bytes for any number of workers."""
     edf_dir = out_dir / "edf" if options.edf else None
+    extras = NightExtras(options.eog, options.emg, options.movement_epochs)
     nights = [
-        Night(name_subject(options.seed, subject_idx), partial(_read_simulated, options.seed, subject_idx, edf_dir))
+        Night(
+            name_subject(options.seed, subject_idx),
+            partial(_read_simulated, options.seed, subject_idx, extras, edf_dir),
+        )
         for subject_idx in range(options.num_subjects)
     ]
     return _prepare_nights(nights, out_dir, options.split, options.wake_margin_min, options.seed, workers)
@@ -152,8 +161,8 @@ def _read_night(config: CohortConfig, files: RecordingFiles, table: Mapping[str,
     return apply_table(read_scored_night(config, files), table)
 
 
-def _read_simulated(seed: int, subject_idx: int, edf_dir: Path | None) -> RawRecording:
-    night = simulate_human_night(seed, subject_idx)
+def _read_simulated(seed: int, subject_idx: int, extras: NightExtras, edf_dir: Path | None) -> RawRecording:
+    night = simulate_human_night(seed, subject_idx, extras)
     if edf_dir is None:
         return night
     edf_dir.mkdir(parents=True, exist_ok=True)

@@ -21,6 +21,7 @@ from data_prep.prepare_cohorts import (
 )
 from data_prep.prepare_corpora import CorpusOptions, prepare_corpus
 from data_prep.prepare_night import find_kept_span, prepare_night
+from data_prep.simulate_human import NightExtras
 from tslm.data.cohort import load_cohort
 from tslm.data.corpora import CorpusSample, read_corpus
 from tslm.data.edf_writer import write_edf
@@ -47,7 +48,7 @@ MARGIN_MIN = 2.0  # four epochs
 FLAG_COLUMNS = [f"{kind}_flag" for kind in ARTIFACT_KINDS]
 
 
-def make_night(seed: int, subject_idx: int) -> RawRecording:
+def make_night(seed: int, subject_idx: int, _extras: NightExtras | None = None) -> RawRecording:
     values = np.random.default_rng((seed, subject_idx)).normal(0, 30, len(STAGES) * 3000).astype(np.float32)
     name = f"SIM{subject_idx:04d}"
     return RawRecording(
@@ -198,7 +199,7 @@ def test_an_interrupted_run_leaves_no_list_of_participants_and_no_half_file(
     prepare_sim_human(options, tmp_path)
     assert (tmp_path / PARTICIPANTS_FILE).is_file()
 
-    def simulate(seed: int, subject_idx: int) -> RawRecording:
+    def simulate(seed: int, subject_idx: int, _extras: NightExtras) -> RawRecording:
         if subject_idx == 2:
             raise KeyboardInterrupt
         return make_night(seed, subject_idx)

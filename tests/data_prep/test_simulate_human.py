@@ -6,14 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.signal import welch
+from scipy.signal import butter, sosfiltfilt, welch
 
 import data_prep
 from data_prep.simulate_calibration import draw_targets, impose_targets, load_table, measure_features
-from data_prep.simulate_human import CHANNEL, name_subject, simulate_human_night
+from data_prep.simulate_channels import EMG_CHANNEL, EOG_CHANNEL
+from data_prep.simulate_human import CHANNEL, NightExtras, name_subject, simulate_human_night
 from data_prep.simulate_hypnogram import HUMAN_STAGES, N2, WAKE, simulate_hypnogram
 from data_prep.simulate_spectrum import FRAMES_PER_EPOCH, FREQS_HZ, draw_noise, join_frames, read_psd, split_frames
 from tslm.labels import SleepStage
+from tslm.signals.muscle import measure_emg
 
 NUM_NIGHTS = 6
 
@@ -139,6 +141,56 @@ def test_n2_has_more_spindle_power_than_its_neighbours_in_frequency_suggest(nigh
 def test_labels_come_from_the_hypnogram_codes():
     assert HUMAN_STAGES[WAKE] == SleepStage.WAKE
     assert HUMAN_STAGES[N2] == SleepStage.N2
+
+
+@pytest.fixture(scope="module")
+def full_night():
+    return simulate_human_night(3, 1, NightExtras(eog=True, emg=True))
+
+
+def test_further_channels_leave_the_eeg_as_it_is(nights, full_night):
+    assert list(full_night.signals) == [CHANNEL, EOG_CHANNEL, EMG_CHANNEL]
+    assert np.array_equal(full_night.signals[CHANNEL].values, nights[1].signals[CHANNEL].values)
+    assert full_night.sleep_stages == nights[1].sleep_stages
+    for signal in full_night.signals.values():
+        assert signal.values.shape == nights[1].signals[CHANNEL].values.shape
+        assert signal.values.dtype == np.float32
+        assert np.isfinite(signal.values).all()
+
+
+def test_chin_tone_falls_from_wake_to_sleep_and_is_lowest_in_rem(full_night):
+    emg = full_night.signals[EMG_CHANNEL]
+    tone = measure_emg(emg.values.reshape(-1, 3000), emg.fs_hz)["emg_tone"]
+    median = {stage: np.median(tone[[s == stage for s in full_night.sleep_stages]]) for stage in HUMAN_STAGES}
+    assert median[SleepStage.WAKE] > 1.3 * median[SleepStage.N1] > 1.3 * median[SleepStage.N2]
+    assert median[SleepStage.REM] < 0.7 * min(median[SleepStage.N2], median[SleepStage.N3])
+
+
+def test_eyes_move_in_the_eog_when_their_trace_is_in_the_eeg(full_night):
+    eeg, eog = (_filter(full_night.signals[name].values, 0.5, 5) for name in (CHANNEL, EOG_CHANNEL))
+    spread = {}
+    for stage in (SleepStage.REM, SleepStage.N2):
+        mask = np.repeat([s == stage for s in full_night.sleep_stages], 3000)
+        spread[stage] = np.percentile(np.abs(eog[mask]), 99)
+        if stage == SleepStage.REM:
+            moving = np.abs(eog[mask]) > 8 * np.median(np.abs(eog[mask]))
+            assert np.abs(eeg[mask])[moving].mean() > 1.5 * np.abs(eeg[mask])[~moving].mean()
+    assert spread[SleepStage.REM] > 2 * spread[SleepStage.N2]
+
+
+def test_movement_epochs_hide_the_brain_and_change_no_other_epoch(nights):
+    moved = simulate_human_night(3, 1, NightExtras(movement_epochs=6))
+    is_moved = np.array([stage == SleepStage.MOVEMENT for stage in moved.sleep_stages])
+    assert 1 <= is_moved.sum() <= 20
+    changed = (_epochs(moved) != _epochs(nights[1])).any(axis=1)
+    assert np.array_equal(changed, is_moved)
+    assert np.median(_epochs(moved)[is_moved].std(axis=1)) > 25
+    kept = [stage for stage, hidden in zip(moved.sleep_stages, is_moved, strict=True) if not hidden]
+    assert kept == [stage for stage, hidden in zip(nights[1].sleep_stages, is_moved, strict=True) if not hidden]
+
+
+def _filter(values, low_hz, high_hz):
+    return sosfiltfilt(butter(3, (low_hz, high_hz), "bandpass", fs=100, output="sos"), values)
 
 
 def test_about_three_nights_in_five_are_calibrated(monkeypatch):

@@ -45,6 +45,19 @@ def test_an_envelope_at_one_hertz_is_taken_as_it_is():
     np.testing.assert_allclose(columns["emg_tone"], [1 / 3, 1, 2], rtol=1e-6)
 
 
+def test_an_envelope_that_was_resampled_is_still_one():
+    slow = np.abs(np.random.default_rng(1).normal(4, 1, (6, 30))) * np.arange(1, 7)[:, None]
+    epochs = np.array([np.interp(np.arange(3000) / 100, np.arange(30) + 0.5, row) for row in slow])
+    np.testing.assert_allclose(
+        measure_emg(epochs, 100.0)["emg_rms_uv"], measure_emg(slow, 1.0)["emg_rms_uv"], rtol=0.05
+    )
+
+
+def test_an_offset_does_not_make_an_emg_an_envelope():
+    epochs = _emg(np.array([2.0, 4.0, 8.0]))
+    np.testing.assert_allclose(measure_emg(epochs + 500, FS_HZ)["emg_rms_uv"], [2, 4, 8], rtol=0.02)
+
+
 def test_a_dead_channel_and_no_epochs_give_finite_values():
     assert measure_emg(np.zeros((3, 6000)), FS_HZ)["emg_tone"].tolist() == [0, 0, 0]
     assert measure_emg(np.zeros((0, 6000)), FS_HZ)["emg_tone"].shape == (0,)
