@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         trained = load_config(arguments.checkpoint / CONFIG_FILE)
         config = _adapt(trained, arguments)
         leaky = arguments.split == "test" and _is_leaky(trained, config)
-        num_rows = generate(arguments.checkpoint, config, arguments.split, arguments.device, arguments.out, leaky)
+        num_rows = generate(config, arguments, leaky)
     except (ValueError, OSError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
@@ -31,9 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def generate(
-    checkpoint_dir: Path, config: RunConfig, split: str, device_name: str, out: Path, leaky: bool = False
-) -> int:
+def generate(config: RunConfig, arguments: argparse.Namespace, leaky: bool = False) -> int:
     """Write one prediction row a sample and return their number; `leaky` marks them all."""
     import torch  # here, so that --help and a mistyped path answer at once
 
@@ -46,22 +44,28 @@ def generate(
     from tslm.scoring.predictions import write_predictions
     from tslm.training.checkpoint import load_checkpoint
 
-    device = torch.device(device_name or ("cuda" if torch.cuda.is_available() else "cpu"))
-    model, _ = load_checkpoint(checkpoint_dir)
+    device = torch.device(arguments.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    model, _ = load_checkpoint(arguments.checkpoint)
     model.to(device)
     if isinstance(model, Classifier):
-        recordings = load_recordings(Path(config.stage.test_dir), split, config.stage.channel, config.stage.fold)
-        rows = list(classify_nights(model, recordings, config, device))
+        recordings = load_recordings(
+            Path(config.stage.test_dir), arguments.split, config.stage.channel, config.stage.fold
+        )
+        rows = list(classify_nights(model, recordings, config, device, arguments.each_alone))
+    elif arguments.each_alone:
+        raise ValueError("--each_alone is for the classifier; a language model sees what it was trained with")
     else:
         assert isinstance(model, SoftPrompt)
         tokenizer = build_tokenizer(config)
         assert tokenizer is not None
-        dataset = build_dataset(config, split)
+        dataset = build_dataset(config, arguments.split)
         indices = list(spread_subset(dataset, config.stage.num_test_samples).indices)
         rows = list(generate_predictions(model, tokenizer, dataset, indices, config, device))
     if not rows:
-        raise ValueError(f"{config.stage.test_dir} holds nothing in split {split!r} that this checkpoint can answer")
-    write_predictions([row | {"leaky": True} for row in rows] if leaky else rows, out)
+        raise ValueError(
+            f"{config.stage.test_dir} holds nothing in split {arguments.split!r} that this checkpoint can answer"
+        )
+    write_predictions([row | {"leaky": True} for row in rows] if leaky else rows, arguments.out)
     return len(rows)
 
 
@@ -79,6 +83,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--split", default="test", choices=["train", "val", "test"])
     parser.add_argument("--fold", type=int, metavar="N", help="of a cohort with folds; default: the one trained for")
     parser.add_argument("--channel", default="", help="channel to read; default: the one trained on")
+    parser.add_argument(
+        "--each_alone", action="store_true", help="classifier only: do not look at an epoch's neighbours"
+    )
     parser.add_argument("--num_samples", type=int, default=0, help="answer so many samples, spread evenly; 0: all")
     parser.add_argument("--batch_size", type=int, default=0, help="0: the checkpoint's")
     parser.add_argument("--max_new_tokens", type=int, default=0, help="0: the checkpoint's")

@@ -51,6 +51,18 @@ def test_a_night_is_scored_as_its_pieces_between_gaps() -> None:
     assert moved[4:].any()
 
 
+def test_an_epoch_read_alone_does_not_depend_on_its_neighbours() -> None:
+    config = classifier_config()
+    model = build_small_model(config)
+    night, backwards = small_recording(), small_recording()
+    backwards.channels[CHANNEL][:] = night.channels[CHANNEL][::-1]
+    alone = [score_night(model, one, CHANNEL, config.model, CPU, each_alone=True) for one in (night, backwards)]
+    in_context = [score_night(model, one, CHANNEL, config.model, CPU) for one in (night, backwards)]
+    assert np.allclose(alone[0], alone[1][::-1], atol=1e-5)
+    assert not np.allclose(in_context[0], in_context[1][::-1], atol=1e-5)
+
+
+
 def test_classifier_rows_are_predictions_that_score(tmp_path: Path) -> None:
     config = classifier_config()
     stages = [SleepStage.WAKE, SleepStage.UNSCORED, *([SleepStage.N2] * 4), SleepStage.REM, SleepStage.MOVEMENT]

@@ -60,11 +60,17 @@ def generate_predictions(
 
 
 def score_night(
-    model: Classifier, recording: Recording, channel: str, config: ModelConfig, device: torch.device
+    model: Classifier,
+    recording: Recording,
+    channel: str,
+    config: ModelConfig,
+    device: torch.device,
+    each_alone: bool = False,
 ) -> np.ndarray:
     """Stage probabilities of every epoch, (num_epochs, num_classes) float32, in the label set's order.
 
-    The whole night is read at once; the context never crosses a gap in the recording.
+    The whole night is read at once; the context never crosses a gap in the recording. With `each_alone`
+    the epoch-only head answers: an epoch's neighbours are not looked at.
     """
     epochs_EL = recording.channels[channel]
     reference = measure_reference(epochs_EL)
@@ -74,18 +80,23 @@ def score_night(
     for run_EL in np.split(epochs_EL, gaps):
         series = torch.from_numpy(normalize_series(run_EL, config.normalization, reference)).to(device)
         with torch.inference_mode():
-            _, logits_BEK = model.logits(series[None], torch.ones(1, len(series), dtype=torch.bool, device=device))
+            alone, in_context = model.logits(series[None], torch.ones(1, len(series), dtype=torch.bool, device=device))
+            logits_BEK = alone if each_alone else in_context
         probabilities.append(logits_BEK[0].softmax(-1).cpu().numpy())
     return np.concatenate(probabilities)
 
 
 def classify_nights(
-    model: Classifier, recordings: Sequence[Recording], config: RunConfig, device: torch.device
+    model: Classifier,
+    recordings: Sequence[Recording],
+    config: RunConfig,
+    device: torch.device,
+    each_alone: bool = False,
 ) -> Iterator[PredictionRow]:
     """Prediction rows of the classifier for every epoch that its label set can answer."""
     label_set = LABEL_SETS[config.model.label_set]
     for recording in recordings:
-        probabilities_EK = score_night(model, recording, config.stage.channel, config.model, device)
+        probabilities_EK = score_night(model, recording, config.stage.channel, config.model, device, each_alone)
         for epoch, (stage, probability_K) in enumerate(zip(recording.sleep_stages, probabilities_EK, strict=True)):
             if label_set.index(stage) < 0:
                 continue
