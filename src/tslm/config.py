@@ -62,6 +62,7 @@ class EncoderConfig:
     band_high: float = 0.45
     mask_patches: int = 0  # filterbank only, while training: most neighbouring patches hidden (SpecAugment)
     mask_bands: int = 0  # filterbank only, while training: most neighbouring bands hidden
+    band_break: float = 0.15  # filterbank only: bands are evenly spaced below, widen above; cycles a sample
 
 
 @dataclass(frozen=True)

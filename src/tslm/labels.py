@@ -64,6 +64,9 @@ LABEL_SETS: dict[str, LabelSet] = {
     "rodent": LabelSet("rodent", (SleepStage.WAKE, SleepStage.NREM, SleepStage.REM)),
 }
 
+# Whose sleep a recording shows -> whose bands, thresholds and label set apply.
+SPECIES_GROUPS: dict[str, str] = {"human": "human", "mouse": "rodent", "rat": "rodent", "rodent": "rodent"}
+
 # EDF+ annotation texts of the Sleep-EDF hypnograms (R&K) and their AASM codes.
 RK_ANNOTATIONS: dict[str, SleepStage] = {
     "Sleep stage W": SleepStage.WAKE,
@@ -93,6 +96,13 @@ _SPOKEN_PATTERNS = {stage: re.compile(pattern) for stage, pattern in _SPOKEN.ite
 _BARE_NUMBER = re.compile(r"(?:\d+|one|two|three|four|i{1,3}|iv)(?: sleep)?")
 _DASHES = re.compile("[\u2010-\u2015\u2212]")  # language models write "Non\u2011REM" with a non-breaking hyphen
 _EDGE = " .,;:!?*_`'\"[]"
+
+
+def species_group(species: str) -> str:
+    """`human` or `rodent`; ValueError for any other animal, naming the known ones."""
+    if species.casefold() not in SPECIES_GROUPS:
+        raise ValueError(f"unknown species {species!r}; one of: {', '.join(SPECIES_GROUPS)}")
+    return SPECIES_GROUPS[species.casefold()]
 
 
 def parse_sleep_stage(name: str) -> SleepStage | None:

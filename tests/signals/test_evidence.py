@@ -192,3 +192,19 @@ def test_a_flat_epoch_and_an_empty_night_give_values():
 def test_unusable_input_is_refused_in_one_sentence(shape, fs_hz, complaint):
     with pytest.raises(ValueError, match=complaint):
         measure_evidence(np.zeros(shape), fs_hz)
+
+
+def test_rodents_have_their_own_bands_and_a_higher_ceiling():
+    time_s = np.arange(5000) / 500
+    theta = (50 * np.sin(2 * np.pi * 8.5 * time_s))[None]
+    human, mouse = (measure_evidence(theta, 500.0, species) for species in ("human", "mouse"))
+    assert human["alpha_share"][0] > 0.9
+    assert mouse["theta_share"][0] > 0.9
+    large = (400 * np.sin(2 * np.pi * 2 * time_s))[None]
+    assert measure_evidence(large, 500.0)["artefact_fraction"][0] == 1
+    assert measure_evidence(large, 500.0, "rat")["artefact_fraction"][0] == 0
+
+
+def test_an_unknown_species_is_refused():
+    with pytest.raises(ValueError, match="human, mouse, rat"):
+        measure_evidence(np.zeros((1, 1000)), 100.0, "newt")

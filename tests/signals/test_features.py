@@ -106,7 +106,7 @@ def test_emg_may_have_its_own_rate():
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"species": "newt"}, "human, rodent"),
+        ({"species": "newt"}, "human, mouse, rat"),
         ({"epochs_EL": np.zeros(3000)}, "num_epochs, samples"),
         ({"epochs_EL": np.zeros((2, 300))}, "4 s or more"),
         ({"fs_hz": 50.0}, "64 Hz or more"),

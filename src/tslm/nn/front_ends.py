@@ -12,7 +12,6 @@ from tslm.config import EncoderConfig
 from tslm.nn.spec_augment import mask_spectrogram
 
 _LOG_FLOOR = 1e-4  # in units of the mean power of white noise of unit variance
-_MEL_BREAK = 0.15  # cycles a sample: bands are evenly spaced below, widen above
 
 
 class ConvFrontEnd(nn.Module):
@@ -93,8 +92,8 @@ def _fourier_basis(window: int) -> Tensor:
 def _band_filters(config: EncoderConfig) -> Tensor:
     """Triangular filters of unit area over the DFT bins, (bins, F); the mean is left out."""
     frequency_B = torch.arange(config.band_window_samples // 2 + 1) / config.band_window_samples
-    low, high = (math.log1p(edge / _MEL_BREAK) for edge in (config.band_low, config.band_high))
-    edges = _MEL_BREAK * torch.expm1(torch.linspace(low, high, config.num_bands + 2))
+    low, high = (math.log1p(edge / config.band_break) for edge in (config.band_low, config.band_high))
+    edges = config.band_break * torch.expm1(torch.linspace(low, high, config.num_bands + 2))
     left, centre, right = edges[:-2], edges[1:-1], edges[2:]
     rise = (frequency_B[:, None] - left) / (centre - left)
     fall = (right - frequency_B[:, None]) / (right - centre)

@@ -16,6 +16,8 @@ from tslm.signals.spectrum import LINES_HZ, WELCH_S, measure_line_noise, measure
 ARTIFACT_KINDS = ("flatline", "saturation", "motion", "line_noise", "missing")
 FLAGGED_SHARE = 0.05
 SATURATION_UV = 250.0  # the usual clipping level of an ambulatory EEG amplifier
+# Electrodes on the dura of a mouse see slow waves of several hundred microvolts.
+SATURATION_OF_GROUP_UV = {"human": SATURATION_UV, "rodent": 1000.0}
 FLAT_UV = 1.0
 PLATEAU_S = 0.03  # a recording's own extreme held this long is a rail; SC4001 holds its -192 uV for 3 samples at most
 _PLATEAU_TOLERANCE = 1e-4  # of the recording's range; half a step of a 12-bit converter

@@ -6,6 +6,7 @@ measured by itself. Shape letters: E epochs, L samples of an epoch, F frequencie
 
 import numpy as np
 
+from tslm.labels import species_group
 from tslm.signals.muscle import measure_emg
 from tslm.signals.spectrum import FEATURE_BANDS_HZ, LINES_HZ, WELCH_S, measure_line_noise, measure_psd, sum_band
 
@@ -45,21 +46,20 @@ def measure_features(
     Args:
         epochs_EL: (num_epochs, samples) EEG in microvolt, epochs of 4 s or more, at 64 Hz or more.
         fs_hz: sampling rate of the EEG.
-        species: human or rodent; chooses the bands.
+        species: of tslm.labels.SPECIES_GROUPS; chooses the bands.
         emg_EL: (num_epochs, samples) EMG in microvolt, of the same epochs.
         emg_fs_hz: sampling rate of the EMG; None for the EEG's.
 
     Raises:
         ValueError: unknown species, an array of the wrong shape, or a rate too low.
     """
-    if species not in FEATURE_BANDS_HZ:
-        raise ValueError(f"unknown species {species!r}; one of: {', '.join(FEATURE_BANDS_HZ)}")
+    group = species_group(species)
     epochs_EL = np.asarray(epochs_EL)
     if epochs_EL.ndim != 2 or epochs_EL.shape[1] < WELCH_S * fs_hz:
         raise ValueError(f"epochs have shape {epochs_EL.shape}; wanted (num_epochs, samples) of 4 s or more each")
     if fs_hz < 64:
         raise ValueError(f"sampling rate is {fs_hz:g} Hz; features up to 30 Hz need 64 Hz or more")
-    values = _measure_spectral(epochs_EL, fs_hz, species)
+    values = _measure_spectral(epochs_EL, fs_hz, group)
     values["emg_rms_uv"] = np.full(len(epochs_EL), np.nan)
     if emg_EL is not None:
         values["emg_rms_uv"] = _measure_emg_rms(np.asarray(emg_EL), emg_fs_hz or fs_hz)
@@ -75,12 +75,12 @@ def _measure_emg_rms(emg_EL: np.ndarray, fs_hz: float) -> np.ndarray:
     return rms_uv
 
 
-def _measure_spectral(epochs_EL: np.ndarray, fs_hz: float, species: str) -> dict[str, np.ndarray]:
+def _measure_spectral(epochs_EL: np.ndarray, fs_hz: float, group: str) -> dict[str, np.ndarray]:
     freqs_hz, psd_EF = measure_psd(epochs_EL.astype(np.float32), fs_hz)
     known_E = np.isfinite(psd_EF).all(axis=1)
     power = {
         band: sum_band(psd_EF, freqs_hz, low, high) * freqs_hz[1] if high <= fs_hz / 2 else np.full(len(psd_EF), np.nan)
-        for band, (low, high) in FEATURE_BANDS_HZ[species].items()
+        for band, (low, high) in FEATURE_BANDS_HZ[group].items()
     }
     prominences_E = [measure_line_noise(psd_EF, freqs_hz, line_hz)[0] for line_hz in LINES_HZ]
     values = {f"{band}_log_power": np.log10(np.maximum(value, _FLOOR_UV2)) for band, value in power.items()}

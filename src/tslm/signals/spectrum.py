@@ -14,6 +14,17 @@ BANDS_HZ: dict[str, tuple[float, float]] = {
     "sigma": (12.0, 16.0),
     "beta": (16.0, 30.0),
 }
+# Bands of evidence: disjoint, so that one of them leads. Rodents have no alpha rhythm, only a hertz beside theta.
+EVIDENCE_BANDS_HZ: dict[str, dict[str, tuple[float, float]]] = {
+    "human": BANDS_HZ,
+    "rodent": {
+        "delta": (0.5, 4.0),
+        "theta": (6.0, 9.0),
+        "alpha": (9.0, 10.0),
+        "sigma": (10.0, 15.0),
+        "beta": (15.0, 30.0),
+    },
+}
 # Bands of features. The rodents' hippocampal theta and their slower spindles have their own, and overlap with alpha.
 FEATURE_BANDS_HZ: dict[str, dict[str, tuple[float, float]]] = {
     "human": {**BANDS_HZ, "gamma": (30.0, 45.0)},
