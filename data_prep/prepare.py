@@ -17,6 +17,7 @@ from data_prep.prepare_cohorts import CohortOptions, SimHumanOptions, prepare_co
 from data_prep.prepare_corpora import CorpusOptions, SeriesCorpusOptions, prepare_corpus
 from data_prep.prepare_options import parse_options, suggest
 from data_prep.published_ecg import EcgQaCotOptions, EcgQaOptions, prepare_ecg_qa, prepare_ecg_qa_cot
+from data_prep.prepare_rodents import SimRodentOptions, prepare_sim_rodent
 from data_prep.published_exam import TimeSeriesExamOptions, prepare_timeseriesexam
 from data_prep.published_m4 import M4Options, prepare_m4
 from data_prep.published_tsqa import TsqaOptions, prepare_tsqa
@@ -38,6 +39,7 @@ class Cohort:
 
 COHORTS: dict[str, Cohort] = {
     "sim_human": Cohort("simulated human nights", SimHumanOptions, prepare_sim_human),
+    "sim_rodent": Cohort("simulated mice and rats", SimRodentOptions, prepare_sim_rodent),
     "mcq": Cohort(
         "multiple-choice questions on series",
         SeriesCorpusOptions,

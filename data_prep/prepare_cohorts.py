@@ -94,7 +94,7 @@ def prepare_cohort(config: CohortConfig, options: CohortOptions, out_dir: Path, 
         Night(survey.subject, partial(_read_night, config, files, table))
         for survey, files in zip(surveys, found, strict=True)
     ]
-    return _prepare_nights(nights, out_dir, options.split, options.wake_margin_min, options.seed, workers)
+    return prepare_nights(nights, out_dir, options.split, options.wake_margin_min, options.seed, workers)
 
 
 def prepare_sim_human(options: SimHumanOptions, out_dir: Path, workers: int = 1) -> list[Participant]:
@@ -108,7 +108,7 @@ def prepare_sim_human(options: SimHumanOptions, out_dir: Path, workers: int = 1)
         )
         for subject_idx in range(options.num_subjects)
     ]
-    return _prepare_nights(nights, out_dir, options.split, options.wake_margin_min, options.seed, workers)
+    return prepare_nights(nights, out_dir, options.split, options.wake_margin_min, options.seed, workers)
 
 
 def _check_labels(config: CohortConfig, found: Sequence[RecordingFiles], surveys: Sequence[Survey]) -> None:
@@ -124,9 +124,10 @@ def _check_labels(config: CohortConfig, found: Sequence[RecordingFiles], surveys
         )
 
 
-def _prepare_nights(
+def prepare_nights(
     nights: Sequence[Night], out_dir: Path, split: str, wake_margin_min: float, seed: int, workers: int
 ) -> list[Participant]:
+    """Read, prepare and write nights one by one; participants.tsv appears when all are there."""
     place_of = assign_splits((night.subject for night in nights), split, seed)
     left_out = sorted({night.subject for night in nights} - set(place_of))
     if left_out:

@@ -1,10 +1,10 @@
 """One raw night to one prepared recording: epochs, wake trimmed, evidence and rationales beside the labels.
 
-1. cut every channel into scoring epochs, as far as both signal and hypnogram reach
+1. bring all channels to one rate and one start, and cut them into scoring epochs as far as the hypnogram reaches
 2. keep the epochs from `wake_margin_min` before the first sleep to as long after the last
 3. leave out those of which too much was not recorded, interpolate the rest
 4. measure each kept epoch's evidence on the first channel, and muscle tone on the EMG channel if there is one;
-   flag the artefacts of the first channel
+   flag the artefacts of the first channel, and say whether the lights were on
 5. write a rationale a kept epoch from that evidence
 """
 
@@ -14,14 +14,16 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from data_prep.rationales import write_rationales
+from tslm.data.align import align_recording
+from tslm.data.lights import find_lit_epochs
 from tslm.data.raw import RawRecording, RawSignal
 from tslm.data.recordings import IDENTITY, Recording
 from tslm.hypnogram import SLEEP
-from tslm.labels import SleepStage
-from tslm.signals.artifacts import flag_artifacts
+from tslm.labels import SleepStage, species_group
+from tslm.signals.artifacts import SATURATION_OF_GROUP_UV, flag_artifacts
 from tslm.signals.evidence import measure_evidence
 from tslm.signals.gaps import bridge_gaps
-from tslm.signals.muscle import find_emg_channel, measure_emg
+from tslm.signals.muscle import ENVELOPE_BELOW_HZ, find_emg_channel, measure_emg
 
 WAKE_MARGIN_MIN = 30.0
 _MAX_MISSING_SHARE = 0.1  # of an epoch; more, and it is left out
@@ -39,13 +41,18 @@ def prepare_night(raw: RawRecording, wake_margin_min: float = WAKE_MARGIN_MIN, s
         seed: Seed of the rationales' wording; each recording draws its own from it.
 
     Returns:
-        The recording, with evidence columns, a bool column `<kind>_flag` for each of ARTIFACT_KINDS, and a
+        The recording at the highest rate of its channels, with evidence columns, a bool column `<kind>_flag` for
+        each of ARTIFACT_KINDS, a column `light` (1 on, 0 off) where the times of light are known, and a
         `rationale` column.
 
     Raises:
-        ValueError: No channel, channels of different rates, or a night without sleep.
+        ValueError: No channel, or a night without sleep.
     """
-    fs_hz = _common_rate_hz(raw)
+    if not raw.signals:
+        raise ValueError(f"{raw.recording} has no channel; name at least one")
+    rates_hz = {name: signal.fs_hz for name, signal in raw.signals.items()}
+    raw = align_recording(raw)
+    fs_hz = next(iter(raw.signals.values())).fs_hz
     epoch_samples = round(raw.epoch_s * fs_hz)
     if abs(epoch_samples - raw.epoch_s * fs_hz) > 1e-6:
         raise ValueError(
@@ -64,11 +71,19 @@ def prepare_night(raw: RawRecording, wake_margin_min: float = WAKE_MARGIN_MIN, s
     channels, gap_notes = _mend_gaps(cut, is_whole)
     epoch_idx = kept.start + np.flatnonzero(is_whole)
     sleep_stages = tuple(raw.sleep_stages[idx] for idx in epoch_idx)
-    evidence = measure_evidence(next(iter(channels.values())), fs_hz)
-    flags = flag_artifacts(next(iter(cut.values()))[is_whole], fs_hz)  # before gaps are filled
+    onset_s = epoch_idx * raw.epoch_s
+    evidence = measure_evidence(next(iter(channels.values())), fs_hz, raw.species)
+    saturation_uv = SATURATION_OF_GROUP_UV[species_group(raw.species)]
+    with_gaps_EL = next(iter(cut.values()))[is_whole]
+    flags = flag_artifacts(with_gaps_EL, fs_hz, saturation_uv=saturation_uv)
     emg_name = find_emg_channel(channels)
     if emg_name is not None:
-        evidence |= measure_emg(channels[emg_name], fs_hz)
+        evidence |= _measure_emg(channels[emg_name], fs_hz, rates_hz[emg_name])
+    columns: dict[str, np.ndarray | list[str]] = {**evidence}
+    columns |= {f"{kind}_flag": flags_E for kind, flags_E in flags.items()}
+    lit_E = find_lit_epochs(raw.start, raw.lights_on, raw.lights_off, onset_s, raw.epoch_s)
+    if lit_E is not None:
+        columns["light"] = lit_E.astype(np.int8)
     rationales = write_rationales(evidence, sleep_stages, _seed_of(seed, raw.recording), raw.species)
     return Recording(
         **{name: getattr(raw, name) for name in IDENTITY},
@@ -76,8 +91,8 @@ def prepare_night(raw: RawRecording, wake_margin_min: float = WAKE_MARGIN_MIN, s
         epoch_s=raw.epoch_s,
         channels=channels,
         sleep_stages=sleep_stages,
-        onset_s=epoch_idx * raw.epoch_s,
-        columns={**evidence, **{f"{kind}_flag": flags_E for kind, flags_E in flags.items()}, "rationale": rationales},
+        onset_s=onset_s,
+        columns={**columns, "rationale": rationales},
         units={name: signal.unit for name, signal in raw.signals.items() if signal.unit != "uV"},
         notes=(*raw.notes, *gap_notes),
     )
@@ -97,14 +112,11 @@ def find_kept_span(sleep_stages: Sequence[SleepStage], margin_epochs: int) -> ra
     return range(max(0, asleep[0] - margin_epochs), min(len(sleep_stages), asleep[-1] + margin_epochs + 1))
 
 
-def _common_rate_hz(raw: RawRecording) -> float:
-    if not raw.signals:
-        raise ValueError(f"{raw.recording} has no channel; name at least one")
-    rates_hz = {name: signal.fs_hz for name, signal in raw.signals.items()}
-    if len(set(rates_hz.values())) > 1:
-        listed = ", ".join(f"{name} {fs_hz:g} Hz" for name, fs_hz in rates_hz.items())
-        raise ValueError(f"{raw.recording}: channels differ in rate ({listed}); choose channels of one rate")
-    return next(iter(rates_hz.values()))
+def _measure_emg(epochs_EL: np.ndarray, fs_hz: float, recorded_fs_hz: float) -> dict[str, np.ndarray]:
+    """Muscle tone; a channel that was recorded as a slow envelope is measured as one."""
+    if recorded_fs_hz >= ENVELOPE_BELOW_HZ:
+        return measure_emg(epochs_EL, fs_hz)
+    return measure_emg(epochs_EL[:, :: max(1, round(fs_hz / recorded_fs_hz))], recorded_fs_hz)
 
 
 def _cut_epochs(signal: RawSignal, epoch_samples: int, kept: range) -> np.ndarray:

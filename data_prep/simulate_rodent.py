@@ -99,7 +99,7 @@ def simulate_rodent_day(
     eeg_N = draw_eeg(eeg_rng, frames, animal.brain, grid)
     disturb_eeg(eeg_rng, eeg_N, emg_N, frames, animal.body, grid)
     acc_N = draw_acceleration(acc_rng, frames, acc_grid)
-    name = f"{species.upper()}{animal_idx:04d}"
+    name = name_animal(species, animal_idx)
     return RawRecording(
         recording=name,
         subject=name,
@@ -119,6 +119,11 @@ def simulate_rodent_day(
         lights_off=f"{LIGHTS_OFF_H:02d}:00",
         source=SOURCE,
     )
+
+
+def name_animal(species: str, animal_idx: int) -> str:
+    """Name of an animal and of its recording, known before it is simulated."""
+    return f"{species.upper()}{animal_idx:04d}"
 
 
 def draw_animal(rng: np.random.Generator, species: str, fs_hz: int) -> Animal:

@@ -141,13 +141,27 @@ def test_kept_span_is_sleep_and_its_margin(stages: tuple[SleepStage, ...], margi
     assert find_kept_span(stages, margin) == kept
 
 
-def test_a_night_without_sleep_or_with_mixed_rates_is_named() -> None:
+def test_a_night_without_sleep_or_without_a_channel_is_named() -> None:
     raw = make_night(0, 7)
     with pytest.raises(ValueError, match="SIM0007 holds no epoch of sleep"):
         prepare_night(replace(raw, sleep_stages=(W,) * 20))
-    signals = {**raw.signals, "EMG": RawSignal(np.zeros(2600, dtype=np.float32), 1.0)}
-    with pytest.raises(ValueError, match="EMG 1 Hz.*one rate"):
-        prepare_night(replace(raw, signals=signals))
+    with pytest.raises(ValueError, match="SIM0007 has no channel"):
+        prepare_night(replace(raw, signals={}))
+
+
+def test_channels_of_another_rate_or_start_are_brought_to_the_first_ones_time() -> None:
+    raw = make_night(0, 7)
+    eeg = next(iter(raw.signals.values()))
+    num_s = len(eeg.values) // int(eeg.fs_hz)
+    envelope = RawSignal(np.linspace(1, 9, num_s, dtype=np.float32), 1.0)
+    late = RawSignal(eeg.values[2 * int(eeg.fs_hz) :], eeg.fs_hz, start_s=2.0)
+    night = prepare_night(replace(raw, signals={**raw.signals, "EMG": envelope, "again": late}))
+    assert {epochs.shape for epochs in night.channels.values()} == {(night.num_epochs, round(eeg.fs_hz * raw.epoch_s))}
+    first = next(iter(night.channels.values()))
+    assert np.array_equal(night.channels["again"][1:], first[1:])
+    step = int(eeg.fs_hz)
+    wanted_uv = np.sqrt(np.mean(np.square(night.channels["EMG"][:, ::step], dtype=np.float64), axis=1))
+    assert night.columns["emg_rms_uv"] == pytest.approx(wanted_uv, rel=1e-4)
 
 
 def test_sleep_edf_is_prepared_by_subject_and_does_not_depend_on_the_workers(raw_dir: Path, tmp_path: Path) -> None:

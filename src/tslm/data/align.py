@@ -179,7 +179,8 @@ def _place_run(aligned_G: np.ndarray, run: np.ndarray, first: int, clock: Clock,
     """Write a stretch without NaN, whose first sample has position `first`, into the grid, in place."""
     start_s, end_s = clock.time_of(np.array([first, first + len(run) - 1.0]))
     begin = max(0, int(np.ceil((start_s - _SAME_TIME_S) * fs_hz)))
-    stop = min(len(aligned_G), int(np.floor((end_s + _SAME_TIME_S) * fs_hz)) + 1)
+    # The last sample stands for its whole period, as it does in a file that ends with it.
+    stop = min(len(aligned_G), int(np.ceil((end_s + 1 / clock.fs_hz - _SAME_TIME_S) * fs_hz)))
     if stop <= begin:
         return
     grid_s = np.array([begin, stop - 1]) / fs_hz

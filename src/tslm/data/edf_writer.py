@@ -48,15 +48,15 @@ def _write_signals(recording: RawRecording, path: Path) -> None:
     try:
         _write_identity(writer, recording)
         for idx, (name, signal) in enumerate(recording.signals.items()):
-            limit_uv = int(np.ceil(np.abs(signal.values).max(initial=1.0)))
+            limit = int(np.ceil(np.abs(signal.values).max(initial=1.0)))
             writer.setSignalHeader(
                 idx,
                 {
                     "label": name,
-                    "dimension": "uV",
+                    "dimension": signal.unit,
                     "sample_frequency": int(signal.fs_hz),
-                    "physical_min": -limit_uv,
-                    "physical_max": limit_uv,
+                    "physical_min": -limit,
+                    "physical_max": limit,
                     "digital_min": -32768,
                     "digital_max": 32767,
                     "transducer": "",
@@ -86,5 +86,5 @@ def _write_identity(writer: pyedflib.EdfWriter, recording: RawRecording) -> None
     writer.setPatientCode(recording.subject.replace(" ", "_"))
     if recording.sex in ("F", "M"):
         writer.setSex(1 if recording.sex == "M" else 0)
-    if recording.age:
+    if recording.age.isdigit():  # in years; an animal's "12 weeks" is no field of EDF
         writer.setPatientName(f"{recording.age}yr")
