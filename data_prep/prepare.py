@@ -16,8 +16,8 @@ from typing import Any
 from data_prep.prepare_cohorts import CohortOptions, SimHumanOptions, prepare_cohort, prepare_sim_human
 from data_prep.prepare_corpora import CorpusOptions, SeriesCorpusOptions, prepare_corpus
 from data_prep.prepare_options import parse_options, suggest
-from data_prep.published_ecg import EcgQaCotOptions, EcgQaOptions, prepare_ecg_qa, prepare_ecg_qa_cot
 from data_prep.prepare_rodents import SimRodentOptions, prepare_sim_rodent
+from data_prep.published_ecg import EcgQaCotOptions, EcgQaOptions, prepare_ecg_qa, prepare_ecg_qa_cot
 from data_prep.published_exam import TimeSeriesExamOptions, prepare_timeseriesexam
 from data_prep.published_m4 import M4Options, prepare_m4
 from data_prep.published_tsqa import TsqaOptions, prepare_tsqa
