@@ -18,7 +18,7 @@ LAYERS = {
     5: ("cli", "serve", "review"),
 }
 LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names}
-SINGLE_DOOR = ("pyedflib", "peft", "mlflow", "onnx", "onnxruntime", "fastapi", "plotly", "mne", "yasa")
+SINGLE_DOOR = ("pyedflib", "peft", "mlflow", "onnx", "onnxruntime", "fastapi", "plotly", "mne", "yasa", "h5py")
 SOURCES = sorted(
     path
     for folder in ("src/tslm", *APPS)

@@ -264,14 +264,14 @@ def _parse_channel(name: str, choice: Any) -> ChannelConfig:
 
 
 def _set_value(content: dict[str, Any], override: str) -> None:
-    """Put one `key=value` into plain content; the value is read as YAML, a mapping or list replaces what was there."""
+    """Put one `key=value` into plain content; the value is YAML, or itself where it is none (`*.edf`)."""
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise ValueError(f"{override!r} is not key=value")
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValueError(f"{override}: {' '.join(str(error).split())}") from error
+    except yaml.YAMLError:
+        value = text
     *parents, leaf = key.split(".")
     for parent in parents:
         below = content.get(parent)

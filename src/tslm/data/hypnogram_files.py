@@ -146,7 +146,7 @@ def _read_table(path: Path, config: HypnogramConfig, epoch_s: float) -> list[Ann
         durations_s = _read_numbers(path, rows, duration, 0.0) if duration is not None else np.zeros(len(rows))
     else:
         numbers = _read_numbers(path, rows, epoch) if epoch is not None else np.arange(float(len(rows)))
-        first = numbers.min(initial=1.0) if epoch is not None else 0.0
+        first = numbers.min() if epoch is not None and len(numbers) else 0.0
         if first not in (0.0, 1.0):
             raise ValueError(f"{path} begins with epoch {first:g}; epochs count from 0 or from 1")
         onsets_s, durations_s = (numbers - first) * epoch_s, np.full(len(rows), epoch_s)

@@ -36,7 +36,8 @@ def survey_recording(config: CohortConfig, files: RecordingFiles) -> Survey:
     Raises:
         FileNotFoundError, ValueError, ImportError: As `read_scored_night`.
     """
-    file = open_signals(files.signal_path, config.signals)
+    is_needed = files.hypnogram_path is None or not files.subject
+    file = open_signals(files.signal_path, config.signals) if is_needed else None
     annotations, _ = _read_labels(config, files, file)
     unknown = find_unknown_labels(annotations, config.label_map, config.hypnogram, _holds_only_stages(config, files))
     return Survey(_subject(files, file), tuple(unknown))
@@ -79,8 +80,8 @@ def read_scored_night(config: CohortConfig, files: RecordingFiles) -> RawRecordi
     )
 
 
-def _subject(files: RecordingFiles, file: SignalFile) -> str:
-    return files.subject or file.subject or files.recording
+def _subject(files: RecordingFiles, file: SignalFile | None) -> str:
+    return files.subject or (file.subject if file else "") or files.recording
 
 
 def _holds_only_stages(config: CohortConfig, files: RecordingFiles) -> bool:
@@ -90,11 +91,12 @@ def _holds_only_stages(config: CohortConfig, files: RecordingFiles) -> bool:
 
 
 def _read_labels(
-    config: CohortConfig, files: RecordingFiles, file: SignalFile
+    config: CohortConfig, files: RecordingFiles, file: SignalFile | None
 ) -> tuple[list[Annotation], datetime | None]:
     """Labels, and the start of the file that holds them where it tells."""
     path = files.hypnogram_path
     if path is None:
+        assert file is not None
         return file.read_annotations(), file.start
     if find_format(path, config.hypnogram) != "annotations":
         return read_hypnogram_file(path, config.hypnogram, config.epoch_s), None

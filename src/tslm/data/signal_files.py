@@ -4,13 +4,17 @@ from pathlib import Path
 
 from tslm.data.cohort import SignalsConfig
 from tslm.data.edf import open_edf
+from tslm.data.mne_raw import open_mne
 from tslm.data.raw import SignalFile
+from tslm.data.signal_csv import open_csv
+from tslm.data.signal_mat import open_mat
 
 EDF_ENDINGS = (".edf", ".bdf", ".rec")
+CSV_ENDINGS = (".csv", ".tsv")
 
 
 def open_signals(path: Path, config: SignalsConfig) -> SignalFile:
-    """A file of signals, by its ending.
+    """A file of signals, by its ending: EDF and BDF, CSV, MATLAB; any other goes to MNE.
 
     Raises:
         FileNotFoundError: The file is missing.
@@ -21,4 +25,6 @@ def open_signals(path: Path, config: SignalsConfig) -> SignalFile:
         raise FileNotFoundError(f"there is no file {path}")
     if path.suffix.lower() in EDF_ENDINGS:
         return open_edf(path, config.allow_truncated)
-    raise ValueError(f"{path}: no reader for files that end in {path.suffix!r}")
+    if path.suffix.lower() in CSV_ENDINGS:
+        return open_csv(path, config)
+    return open_mat(path, config) if path.suffix.lower() == ".mat" else open_mne(path)
