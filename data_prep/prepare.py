@@ -20,6 +20,7 @@ from data_prep.prepare_rodents import SimRodentOptions, prepare_sim_rodent
 from data_prep.published_ecg import EcgQaCotOptions, EcgQaOptions, prepare_ecg_qa, prepare_ecg_qa_cot
 from data_prep.published_exam import TimeSeriesExamOptions, prepare_timeseriesexam
 from data_prep.published_m4 import M4Options, prepare_m4
+from data_prep.published_sleep_cot import SleepCotOptions, prepare_sleep_cot
 from data_prep.published_tsqa import TsqaOptions, prepare_tsqa
 from tslm.config import list_group
 from tslm.data.cohort import COHORT_GROUP, load_cohort
@@ -58,6 +59,7 @@ COHORTS: dict[str, Cohort] = {
     "m4": Cohort("M4 series with captions", M4Options, prepare_m4),
     "ecg_qa": Cohort("ECG-QA, published questions on PTB-XL", EcgQaOptions, prepare_ecg_qa),
     "ecg_qa_cot": Cohort("ECG-QA-CoT, the same with rationales", EcgQaCotOptions, prepare_ecg_qa_cot),
+    "sleep_cot": Cohort("sleep_cot.csv, epochs of Sleep-EDF with rationales", SleepCotOptions, prepare_sleep_cot),
 }
 
 

@@ -104,7 +104,7 @@ class StageConfig:
     """One row of the curriculum."""
 
     name: str = "stage4_sleep_cot"
-    reader: str = "sleep"  # sleep (prepared recordings) or one of the corpus tasks: choice, caption, ecg
+    reader: str = "sleep"  # sleep (prepared recordings) or one of the corpus tasks: choice, caption, ecg, sleep_cot
     metric: str = "sleep"  # sleep, accuracy or perplexity
     predecessor: str = ""  # the stage whose best checkpoint this one starts from
     trained: tuple[str, ...] = ("encoder", "projector", "context", "lora")

@@ -7,8 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from small import small_config, small_sample
 
-from tests.small import small_config, small_sample
 from tslm.data.corpora import read_corpus, write_corpus, write_splits
 from tslm.data.dataset import READERS
 
@@ -94,7 +94,7 @@ def test_several_answers_are_accepted_and_only_out_of_the_options(data: st.DataO
 def test_published_sleep_rationales_keep_only_what_the_label_set_can_answer(tmp_path: Path) -> None:
     options = ("Wake", "Non-REM stage 2", "Movement")
     samples = [
-        replace(small_sample(idx), sample_id=str(idx), options=options, answer=options[idx % 3]) for idx in range(6)
+        replace(small_sample(3 * idx), sample_id=str(idx), options=options, answer=options[idx % 3]) for idx in range(6)
     ]
     write_corpus(samples, tmp_path, "train")
     dataset = READERS["sleep_cot"](small_config(), tmp_path, "train")

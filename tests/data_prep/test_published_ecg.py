@@ -274,7 +274,7 @@ def test_a_reasoning_row_that_cannot_be_used_is_named(
 
 
 def test_questions_without_rationales_are_not_asked_for_one(ptbxl: Path, ecg_qa: Path) -> None:
-    from tests.small import small_config
+    from small import small_config
 
     prepare(ptbxl, ecg_qa, "leads=II")
     example = READERS["ecg"](small_config(), ptbxl.parent / "out", "val")[0]

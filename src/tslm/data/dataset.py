@@ -34,6 +34,7 @@ from tslm.signals.muscle import EMG_COLUMNS
 from tslm.signals.normalize import measure_reference
 
 _UNSET_SCALE = 1.0
+_REFERENCE_EPOCHS = 500
 _MEASURED = (*EVIDENCE_COLUMNS, *EMG_COLUMNS)  # what a prediction's row tells of its epoch; flags are no evidence
 
 
@@ -190,7 +191,10 @@ class CorpusDataset:
 
 
 class SleepCotDataset(CorpusDataset):
-    """Epochs with published rationales and no night around them; only those that the label set can answer."""
+    """Epochs with published rationales and no night around them; only those that the label set can answer.
+
+    What is typical of a recording is measured over the split instead, as nobody knows whose epochs these are.
+    """
 
     def __init__(self, corpus: Corpus, config: RunConfig) -> None:
         answers = LABEL_SETS[config.model.label_set].answers
@@ -199,9 +203,14 @@ class SleepCotDataset(CorpusDataset):
         super().__init__(corpus.take(kept), lambda _sample: render_sleep_prompt(answers, style=style))
         self.answers = answers
         self.class_idx = np.array([answers.index(corpus_answers[idx]) for idx in kept], dtype=np.int64)
+        spread = range(0, len(kept), max(1, len(kept) // _REFERENCE_EPOCHS))
+        epochs = [self.samples[idx].series[0] for idx in spread]
+        self.reference = measure_reference(np.stack(epochs)) if epochs else Reference()
 
     def __getitem__(self, idx: int) -> Example:
-        return replace(super().__getitem__(idx), options=self.answers)
+        example = super().__getitem__(idx)
+        series = tuple(replace(one, reference=self.reference) for one in example.series)
+        return replace(example, series=series, options=self.answers)
 
 
 def build_dataset(config: RunConfig, split: str) -> StageDataset:
