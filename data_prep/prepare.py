@@ -6,7 +6,6 @@ Example:
 
 import argparse
 import sys
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
@@ -25,8 +24,8 @@ from data_prep.published_tsqa import TsqaOptions, prepare_tsqa
 from tslm.config import list_group
 from tslm.data.cohort import COHORT_GROUP, load_cohort
 from tslm.data.corpora import read_corpus
-from tslm.data.recordings import SPLITS, Participant
-from tslm.data.splits import list_folds
+from tslm.data.recordings import Participant
+from tslm.data.splits import render_counts
 
 
 @dataclass(frozen=True)
@@ -109,20 +108,11 @@ def _prepare(name: str, out_dir: Path, workers: int, assignments: Sequence[str])
         known = suggest(name, [*of_files, *COHORTS])
         raise ValueError(f"unknown cohort {name!r}: neither a YAML file nor a known one; {known}")
     if made and isinstance(made[0], Participant):
-        return f"{len(made)} recordings of {len({row.subject for row in made})} subjects ({_count(made)}) in {out_dir}"
+        return f"{render_counts(made)} in {out_dir}"
+    if made and made[0].suffix == ".edf":
+        return f"{len(made) // 2} nights as EDF+ in {made[0].parent}"
     counts = ", ".join(f"{len(read_corpus(path.parent, path.stem))} {path.stem}" for path in made)
     return f"{counts} samples in {out_dir}"
-
-
-def _count(participants: Sequence[Participant]) -> str:
-    """Recordings by split, or what stands in the place of splits."""
-    folds = list_folds(participants)
-    if folds:
-        return f"{len(folds)} folds; train with stage.fold=N"
-    if any(row.is_leaky for row in participants):
-        return "split by epoch, which LEAKS: results are marked leaky"
-    num_of = Counter(row.split for row in participants)
-    return ", ".join(f"{num_of[split]} {split}" for split in SPLITS)
 
 
 def _render_table() -> str:

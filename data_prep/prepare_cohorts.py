@@ -47,13 +47,14 @@ class CohortOptions:
 
 @dataclass(frozen=True)
 class SimHumanOptions:
-    """The simulated cohort; `edf` also writes the nights as EDF+ and prepares from those files."""
+    """The simulated cohort; `edf` writes the nights as EDF+ too and prepares from those files, `edf_only` no more."""
 
     num_subjects: int = 20
     eog: bool = False  # also a horizontal EOG, on the same clock
     emg: bool = False  # also a chin EMG
     movement_epochs: float = 0.0  # epochs a night labelled as movement, on average
     edf: bool = False
+    edf_only: bool = False
     wake_margin_min: float = WAKE_MARGIN_MIN
     split: str = DEFAULT_SPLIT
     seed: int = 0
@@ -66,6 +67,11 @@ class SimHumanOptions:
             raise ValueError(f"movement_epochs={self.movement_epochs:g}: wanted 0 to 100 epochs a night")
         if self.seed < 0:
             raise ValueError(f"seed={self.seed}: wanted 0 or more")
+
+    @property
+    def extras(self) -> NightExtras:
+        """What a night has beside its EEG."""
+        return NightExtras(self.eog, self.emg, self.movement_epochs)
 
 
 @dataclass(frozen=True)
@@ -97,14 +103,20 @@ def prepare_cohort(config: CohortConfig, options: CohortOptions, out_dir: Path, 
     return prepare_nights(nights, out_dir, options.split, options.wake_margin_min, options.seed, workers)
 
 
-def prepare_sim_human(options: SimHumanOptions, out_dir: Path, workers: int = 1) -> list[Participant]:
-    """Simulate a cohort and prepare it; the same options give the same bytes for any number of workers."""
+def prepare_sim_human(
+    options: SimHumanOptions, out_dir: Path, workers: int = 1
+) -> Sequence[Participant] | Sequence[Path]:
+    """Simulate a cohort and prepare it (or only write it as EDF+, and return these files).
+
+    The same options give the same bytes for any number of workers.
+    """
+    if options.edf_only:
+        return _write_simulated(options, out_dir / "edf", workers)
     edf_dir = out_dir / "edf" if options.edf else None
-    extras = NightExtras(options.eog, options.emg, options.movement_epochs)
     nights = [
         Night(
             name_subject(options.seed, subject_idx),
-            partial(_read_simulated, options.seed, subject_idx, extras, edf_dir),
+            partial(_read_simulated, options.seed, subject_idx, options.extras, edf_dir),
         )
         for subject_idx in range(options.num_subjects)
     ]
@@ -162,12 +174,31 @@ def _read_night(config: CohortConfig, files: RecordingFiles, table: Mapping[str,
     return apply_table(read_scored_night(config, files), table)
 
 
+def _write_simulated(options: SimHumanOptions, edf_dir: Path, workers: int) -> list[Path]:
+    tasks = (delayed(_write_night)(options.seed, idx, options.extras, edf_dir) for idx in range(options.num_subjects))
+    done = Parallel(n_jobs=workers, return_as="generator")(tasks)
+    paths = [path for pair in tqdm(done, total=options.num_subjects, desc="simulate", unit="night") for path in pair]
+    for stale in set(edf_dir.glob("SIM*.edf")) - set(paths):
+        stale.unlink()
+    return paths
+
+
+def _write_night(seed: int, subject_idx: int, extras: NightExtras, edf_dir: Path) -> tuple[Path, Path]:
+    with threadpool_limits(1):
+        night = simulate_human_night(seed, subject_idx, extras)
+    return _write_edf(night, edf_dir)
+
+
+def _write_edf(night: RawRecording, edf_dir: Path) -> tuple[Path, Path]:
+    psg_path, hypnogram_path = (edf_dir / f"{night.recording}-{kind}.edf" for kind in ("PSG", "Hypnogram"))
+    write_edf(night, psg_path, hypnogram_path)
+    return psg_path, hypnogram_path
+
+
 def _read_simulated(seed: int, subject_idx: int, extras: NightExtras, edf_dir: Path | None) -> RawRecording:
     night = simulate_human_night(seed, subject_idx, extras)
     if edf_dir is None:
         return night
-    edf_dir.mkdir(parents=True, exist_ok=True)
-    psg_path, hypnogram_path = (edf_dir / f"{night.recording}-{kind}.edf" for kind in ("PSG", "Hypnogram"))
-    write_edf(night, psg_path, hypnogram_path)
+    psg_path, hypnogram_path = _write_edf(night, edf_dir)
     config = parse_cohort({"channels": list(night.signals), "source": night.source})
     return read_scored_night(config, RecordingFiles(night.recording, night.subject, psg_path, hypnogram_path))

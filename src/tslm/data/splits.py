@@ -12,6 +12,7 @@
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -148,6 +149,17 @@ def list_folds(participants: Sequence[Participant]) -> list[int]:
     if without and len(without) < len(fold_of):
         raise ValueError(f"subject {without[0]} has no fold and others have one; prepare the cohort again")
     return sorted({int(fold) for fold in fold_of.values() if fold})
+
+
+def render_counts(participants: Sequence[Participant]) -> str:
+    """One line for people: recordings, subjects, and how they are split."""
+    num_of = Counter(row.split for row in participants)
+    how = ", ".join(f"{num_of[split]} {split}" for split in SPLITS)
+    if folds := list_folds(participants):
+        how = f"{len(folds)} folds; train with stage.fold=N"
+    if any(row.is_leaky for row in participants):
+        how = "split by epoch, which LEAKS: results are marked leaky"
+    return f"{len(participants)} recordings of {len({row.subject for row in participants})} subjects ({how})"
 
 
 def draw_epoch_splits(sleep_stages: Sequence[SleepStage], recording: str, seed: int) -> list[str]:

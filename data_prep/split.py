@@ -1,0 +1,120 @@
+"""Split a prepared cohort anew, without preparing it again.
+
+Example:
+    python -m data_prep.split prepared/cassette --out prepared/cassette_10 split=kfold:10 seed=1
+"""
+
+import argparse
+import logging
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tqdm import tqdm
+
+from data_prep.prepare_options import parse_options
+from data_prep.verify import find_damaged
+from tslm.data.recordings import (
+    BY_EPOCH,
+    EPOCH_SPLIT_COLUMN,
+    PARTICIPANTS_FILE,
+    Participant,
+    read_participants,
+    read_recording,
+    write_participants,
+    write_recording,
+)
+from tslm.data.splits import DEFAULT_SPLIT, Place, assign_splits, check_split, draw_epoch_splits, render_counts
+from tslm.files import write_beside
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SplitOptions:
+    """How to split."""
+
+    split: str = DEFAULT_SPLIT  # a rule of tslm.data.splits
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_split(self.split)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; 0 done, 1 a file could not be read or written, 2 a mistake in the call or the data."""
+    arguments = build_parser().parse_intermixed_args(argv)
+    try:
+        rows = split_cohort(arguments.cohort, arguments.out, parse_options(SplitOptions, arguments.options))
+    except (ValueError, FileNotFoundError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"{render_counts(rows)} in {arguments.out}")
+    return 0
+
+
+def split_cohort(cohort_dir: Path, out_dir: Path, options: SplitOptions) -> list[Participant]:
+    """Copy a cohort to `out_dir` with other splits; the recordings are copied byte for byte.
+
+    Only a split by epoch, which is written into the recordings, makes other files.
+
+    Raises:
+        FileNotFoundError: there is no cohort.
+        ValueError: `out_dir` is the cohort's own folder or holds other files, a recording is damaged, or the rule
+            does not fit the cohort.
+    """
+    rows = read_participants(cohort_dir)
+    if out_dir.resolve() == cohort_dir.resolve():
+        raise ValueError(f"--out {out_dir} is the cohort's own folder; give another")
+    for path, what in find_damaged(cohort_dir).items():
+        raise ValueError(f"{path} {what}; prepare the cohort again")
+    place_of = assign_splits((row.subject for row in rows), options.split, options.seed)
+    left_out = sorted({row.subject for row in rows} - set(place_of))
+    if left_out:
+        logger.warning("split=%s does not know these subjects, left out: %s", options.split, ", ".join(left_out))
+    rows = [row for row in rows if row.subject in place_of]
+    kept = {f"{row.recording}.parquet" for row in rows}
+    (out_dir / PARTICIPANTS_FILE).unlink(missing_ok=True)  # an interrupted run must not look like a whole cohort
+    if others := sorted(path.name for path in out_dir.glob("*.parquet") if path.name not in kept):
+        raise ValueError(f"{out_dir} holds {others[0]}, which is not of this cohort; remove it or give another folder")
+    done = [
+        _copy(row, place_of[row.subject], cohort_dir, out_dir, options.seed)
+        for row in tqdm(rows, desc="split", unit="recording")
+    ]
+    write_participants(done, out_dir)
+    return done
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Command line of `python -m data_prep.split`."""
+    parser = argparse.ArgumentParser(
+        prog="python -m data_prep.split",
+        description="Split a prepared cohort anew, without preparing it again.",
+        epilog="example: python -m data_prep.split prepared/cassette --out prepared/cassette_10 split=kfold:10 seed=1",
+    )
+    parser.add_argument("cohort", type=Path, metavar="DIR", help="prepared cohort")
+    parser.add_argument("options", metavar="key=value", nargs="*", help=f"split={DEFAULT_SPLIT} seed=0")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="another folder, for the copy")
+    return parser
+
+
+def _copy(row: Participant, place: Place, cohort_dir: Path, out_dir: Path, seed: int) -> Participant:
+    name = f"{row.recording}.parquet"
+    if place.split != BY_EPOCH and not row.is_leaky:
+        with write_beside(out_dir / name) as partial:
+            shutil.copyfile(cohort_dir / name, partial)
+        return replace(row, split=place.split, fold=place.fold)
+    recording = read_recording(cohort_dir / name)
+    columns = {key: values for key, values in recording.columns.items() if key != EPOCH_SPLIT_COLUMN}
+    if place.split == BY_EPOCH:
+        columns[EPOCH_SPLIT_COLUMN] = draw_epoch_splits(recording.sleep_stages, recording.recording, seed)
+    return write_recording(replace(recording, columns=columns), out_dir, place.split, place.fold)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
