@@ -206,6 +206,23 @@ def test_simulated_nights_are_the_same_through_edf_but_for_its_rounding(tmp_path
 
 
 @pytest.mark.usefixtures("_short_nights")
+def test_simulated_nights_can_be_written_as_edf_alone_and_prepared_from_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raw, out = tmp_path / "raw", tmp_path / "out"
+    for num_subjects in (3, 2):
+        assert main(["sim_human", "--out", str(raw), f"num_subjects={num_subjects}", "edf_only=true"]) == 0
+    assert "2 nights as EDF+" in capsys.readouterr().out
+    assert sorted(path.name for path in raw.rglob("*.*")) == [
+        f"SIM000{idx}-{kind}.edf" for idx in range(2) for kind in ("Hypnogram", "PSG")
+    ]
+    more = [f"wake_margin_min={MARGIN_MIN}", "channels=EEG Fpz-Cz,EEG Pz-Oz"]
+    assert main(["sim_human_edf", "--out", str(out), f"raw_dir={raw}", *more]) == 0
+    prepare_sim_human(SimHumanOptions(num_subjects=2, edf=True, wake_margin_min=MARGIN_MIN), tmp_path / "direct")
+    assert hashes_in(out) == hashes_in(tmp_path / "direct")
+
+
+@pytest.mark.usefixtures("_short_nights")
 def test_an_interrupted_run_leaves_no_list_of_participants_and_no_half_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
