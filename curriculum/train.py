@@ -132,7 +132,7 @@ def render_summary(metrics: dict) -> str:
     ]
     per_class = metrics.get("per_class_f1")
     fold = f" fold {metrics['fold']}" if "fold" in metrics else ""
-    leaky = "LEAKY (split by epoch): " if metrics.get("leaky") else ""
+    leaky = "LEAKY, flatters: " if metrics.get("leaky") else ""
     f1 = f"; F1 {json.dumps(per_class)}" if per_class else ""
     return f"{metrics['stage']}{fold}: {leaky}{', '.join(figures)}{f1}"
 

@@ -20,11 +20,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from tslm.data.corpora import CorpusSample, write_splits
+from tslm.data.corpora import CORPUS_FILE, CorpusSample, write_splits
 from tslm.data.splits import parse_shares
 from tslm.files import write_beside
 
-CORPUS_FILE = "corpus.json"
 ROW_SPLIT = "80/10/10"  # the share of rows that OpenTSLM's loaders give to each split
 _LARGEST_CELL = 1 << 27  # characters; the csv module's own limit is 131,072
 _LISTED = 10  # rows named of each reason

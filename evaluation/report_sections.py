@@ -21,8 +21,8 @@ _KAPPA_WORDS = (
     (1.0, "almost perfect"),
 )
 _LEAKY = (
-    '<p class="warning" role="note"><b>Leaky split.</b> Training and test hold epochs of the same people (split by '
-    "epoch). These figures say nothing about how well other people would be scored.</p>"
+    '<p class="warning" role="note"><b>Leaky split.</b> Training and test share people or series, or may do so (split '
+    "by epoch). These figures say nothing about how well other people would be scored.</p>"
 )
 _SUMMARY_METRICS = (("accuracy", "Accuracy"), ("macro_f1", "Macro-F1"), ("cohen_kappa", "Cohen’s kappa"))
 

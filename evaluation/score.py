@@ -75,7 +75,7 @@ def render_table(metrics: Mapping[str, Any]) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [f"{metrics['num_samples']} samples"]
     if metrics.get("leaky"):
-        lines.append("LEAKY: split by epoch, trained and tested on the same people; says nothing about others")
+        lines.append("LEAKY: trained and tested on the same people or series; says nothing about others")
     lines += ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     if metrics.get("absent_labels"):
         lines.append(f"not in the truth, so not in macro-F1: {', '.join(metrics['absent_labels'])}")

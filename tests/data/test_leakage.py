@@ -150,3 +150,34 @@ def test_a_missing_cohort_is_an_error_unless_the_run_is_only_scored(
 def test_corpora_know_no_subjects(tmp_path: Path) -> None:
     corpus = str(write_small_corpus(tmp_path, "choice"))
     assert check_leakage([stage("s1", corpus, reader="choice")]) == set()
+
+
+def mark_corpus(corpus_dir: Path, content: str) -> str:
+    write_small_corpus(corpus_dir, "choice")
+    (corpus_dir / "corpus.json").write_text(content)
+    return str(corpus_dir)
+
+
+def test_a_corpus_that_says_its_splits_leak_marks_the_stage(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    leaky = mark_corpus(tmp_path / "1", '{"leaky": true}')
+    sound = mark_corpus(tmp_path / "2", '{"leaky": false}')
+    configs = [
+        stage("own", leaky, reader="choice"),
+        stage("sound", sound, reader="choice"),
+        stage("later", sound, leaky, reader="choice"),
+    ]
+    assert check_leakage(configs) == {"own", "later"}
+    assert caplog.text.count("whose splits share people or series") == 2
+    assert check_leakage(configs[1:]) == set()
+    with pytest.raises(ValueError, match=r"corpus\.json is damaged"):
+        check_leakage([stage("s", mark_corpus(tmp_path / "3", "{"), reader="choice")])
+
+
+def test_nameless_people_of_a_data_set_mark_tests_on_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    recording = replace(small_recording("SC4001E0", seed=40, subject="SC400"), source="sleep_edf")
+    write_participants([write_recording(recording, tmp_path / "edf", "test")], tmp_path / "edf")
+    cohort, corpus = write_cohort(tmp_path / "1", ONE_EACH), str(write_small_corpus(tmp_path / "2", "choice"))
+    nights = stage("nights", cohort, str(tmp_path / "edf"))
+    assert check_leakage([nights]) == set()
+    assert check_leakage([stage("text", corpus, reader="sleep_cot"), nights]) == {"nights"}
+    assert "LEAKY: nights tests on sleep_edf, and text was trained on epochs of that data set" in caplog.text

@@ -8,6 +8,7 @@ than memory.
 """
 
 import hashlib
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields
@@ -38,6 +39,7 @@ class CorpusSample:
     answer: str  # one of `options`, or several joined by `tslm.answers.render_answers`; empty for captions
 
 
+CORPUS_FILE = "corpus.json"  # beside the splits of a published corpus: what came of it, and whether its splits leak
 _ROWS = pa.schema(
     {
         "sample_id": pa.string(),
@@ -53,6 +55,21 @@ _ROWS = pa.schema(
 _SERIES = pa.schema({"values": pa.list_(pa.float32())})
 _ROWS_AT_ONCE = 1000
 _VALUES_AT_ONCE = 1 << 20  # 4 MB of series are held before they are written
+
+
+def is_leaky_corpus(corpus_dir: Path) -> bool:
+    """Whether one person or one series may stand in several splits of a corpus, as its `corpus.json` says.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    path = corpus_dir / CORPUS_FILE
+    if not path.is_file():
+        return False
+    try:
+        return bool(json.loads(path.read_text(encoding="utf-8"))["leaky"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is damaged; prepare the corpus again") from error
 
 
 class Corpus(Sequence[CorpusSample]):

@@ -2,17 +2,20 @@
 
 Stages are looked at in the order they run: what a stage validates on must be unknown to its own training and to that
 of the stages before it, and what it tests on to their validation as well. People are known by the name of
-their subject in whatever folder, recordings by their samples under whatever name.
+their subject in whatever folder, recordings by their samples under whatever name. Corpora know no subjects; whether
+the splits of one leak was found when it was prepared.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tslm.config import RunConfig
+from tslm.data.corpora import is_leaky_corpus
 from tslm.data.recordings import (
     BY_EPOCH,
+    SPLITS,
     Participant,
     check_subject_splits,
     read_participants,
@@ -20,7 +23,10 @@ from tslm.data.recordings import (
 )
 from tslm.data.splits import choose_fold, list_folds
 
-NIGHT_READERS = ("sleep", "night")  # readers of stages that read prepared recordings; corpora know no subjects
+NIGHT_READERS = ("sleep", "night")  # readers of stages that read prepared recordings
+_NAMELESS = {
+    "sleep_cot": "sleep_edf"
+}  # readers of corpora of real people: the recordings' source that may hold them too
 _PURPOSES = {"train": "training", "val": "validation", "test": "test"}
 
 logger = logging.getLogger(__name__)
@@ -61,46 +67,68 @@ def check_leakage(configs: Sequence[RunConfig], may_lack_data: bool = False) -> 
         may_lack_data: leave out, with a warning, cohorts that are not on this machine.
 
     Returns:
-        Names of the stages whose test data leak because a cohort is split by epoch; each is warned of.
+        Names of the stages whose test data leak because a cohort is split by epoch, because a corpus says that its
+        splits leak, or because a corpus does not tell whose epochs it holds; each is warned of.
 
     Raises:
         FileNotFoundError: a cohort is missing; the message is the command that makes it.
         ValueError: a leak, naming the subject; or folds that do not fit `stage.fold`.
     """
-    train, val = _Seen(), _Seen()
+    history = _History()
     leaky: set[str] = set()
     for config in configs:
-        if config.stage.reader not in NIGHT_READERS:
-            continue
-        uses = _collect_uses(config, may_lack_data)
-        train.add(uses["train"])
-        val.add(uses["val"])
-        if _compare(train, uses["test"]) | _compare(val, uses["test"]):
+        if config.stage.reader in NIGHT_READERS:
+            reasons = history.look_at_nights(_collect_uses(config, may_lack_data))
+        else:
+            reasons = history.look_at_corpus(config)
+        for reason in reasons:
+            logger.warning("LEAKY: %s %s. All its outputs are marked leaky.", config.stage.name, reason)
             leaky.add(config.stage.name)
-            logger.warning(
-                "LEAKY: %s tests on people it was trained on (split=%s). Its figures say nothing about other people; "
-                "all its outputs are marked leaky.",
-                config.stage.name,
-                BY_EPOCH,
-            )
-        _compare(train, uses["val"])
     return leaky
+
+
+class _History:
+    """What the stages looked at so far have been trained and validated on; each look gives reasons why tests leak."""
+
+    def __init__(self) -> None:
+        self.train, self.val = _Seen(), _Seen()
+        self.corpora: set[Path] = set()
+        self.nameless: dict[str, str] = {}  # source of recordings -> stage that was trained on unnamed people of it
+
+    def look_at_nights(self, uses: Mapping[str, Sequence[_Use]]) -> list[str]:
+        self.train.add(uses["train"])
+        self.val.add(uses["val"])
+        reasons = []
+        if _compare(self.train, uses["test"]) | _compare(self.val, uses["test"]):
+            reasons.append(f"tests on people it was trained on (split={BY_EPOCH}): it says nothing about other people")
+        _compare(self.train, uses["val"])
+        for source in sorted({use.row.source for use in uses["test"]} & set(self.nameless)):
+            earlier = self.nameless[source]
+            reasons.append(f"tests on {source}, and {earlier} was trained on epochs of that data set, unknown whose")
+        return reasons
+
+    def look_at_corpus(self, config: RunConfig) -> list[str]:
+        self.corpora |= {_folder(config, "train"), _folder(config, "val")}
+        if config.stage.reader in _NAMELESS:
+            self.nameless.setdefault(_NAMELESS[config.stage.reader], config.stage.name)
+        tested = _folder(config, "test")
+        if tested in self.corpora and is_leaky_corpus(tested):
+            return [f"tests on {tested}, whose splits share people or series"]
+        return []
 
 
 def _collect_uses(config: RunConfig, may_lack_data: bool) -> dict[str, list[_Use]]:
     stage = config.stage
-    folders = {"train": stage.train_dir, "val": stage.val_dir or stage.train_dir, "test": stage.test_dir}
-    folders["test"] = folders["test"] or stage.train_dir
     uses: dict[str, list[_Use]] = {}
     has_folds, is_complete = False, True
-    for split, folder in folders.items():
-        cohort_dir = Path(folder)
+    folders = {split: _folder(config, split) for split in SPLITS}
+    for split, cohort_dir in folders.items():
         try:
             rows = read_participants(cohort_dir)
         except FileNotFoundError as error:
             if not may_lack_data:
                 raise
-            logger.warning("%s cannot be checked for leaks against %s: %s", stage.name, folder, error)
+            logger.warning("%s cannot be checked for leaks against %s: %s", stage.name, cohort_dir, error)
             rows, is_complete = [], False
         has_folds |= bool(list_folds(rows))
         try:
@@ -111,10 +139,15 @@ def _collect_uses(config: RunConfig, may_lack_data: bool) -> dict[str, list[_Use
         uses[split] = [_Use(row, cohort_dir, stage.name, split) for row in rows if row.split == split or row.is_leaky]
     if stage.fold >= 0 and is_complete and not has_folds:
         raise ValueError(
-            f"stage.fold={stage.fold}, but {' and '.join(sorted(set(folders.values())))} of {stage.name} has no folds; "
-            "leave stage.fold out, or prepare the cohort with split=kfold:10 or split=loso"
+            f"stage.fold={stage.fold}, but {' and '.join(map(str, dict.fromkeys(folders.values())))} of {stage.name} "
+            "has no folds; leave stage.fold out, or prepare the cohort with split=kfold:10 or split=loso"
         )
     return uses
+
+
+def _folder(config: RunConfig, split: str) -> Path:
+    folders = {"train": config.stage.train_dir, "val": config.stage.val_dir, "test": config.stage.test_dir}
+    return Path(folders[split] or config.stage.train_dir)
 
 
 def _compare(seen: _Seen, uses: Sequence[_Use]) -> bool:

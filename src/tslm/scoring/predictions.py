@@ -38,7 +38,7 @@ class PredictionRow(TypedDict):
     onset_s: NotRequired[float]
     classifier_probabilities: NotRequired[list[float] | None]  # in the order of `options`
     evidence: NotRequired[dict[str, Any]]  # measured facts of the epoch, by name
-    leaky: NotRequired[bool]  # True: the model was trained on other epochs of this subject (split by epoch)
+    leaky: NotRequired[bool]  # True: training may hold other epochs of this subject, or the same series
 
 
 def write_predictions(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
