@@ -38,7 +38,7 @@ def test_the_first_choice_that_the_file_has_is_taken() -> None:
 def test_a_reference_to_two_mastoids_is_their_mean() -> None:
     file = open_fake(Cz=(EEG, 256, "uV"), M1=(EEG / 2, 256, "uV"), M2=(EEG / 4, 256, "mV"))
     signals, notes = read(file, {"EEG": {"plus": "Cz", "minus": ["M1", "M2"]}})
-    assert notes[0].startswith("EEG: the header says mV")  # 7 mV of noise within a second are no EEG
+    assert notes[0].startswith("EEG: said to be in mV")  # 7 mV of noise within a second are no EEG
     np.testing.assert_allclose(signals["EEG"].values, EEG * 0.625, rtol=1e-4)
     slow = open_fake(Cz=(EEG, 256, "uV"), M1=(EEG[::2], 128, "uV"))
     with pytest.raises(ValueError, match="Cz has 256 Hz, M1 128 Hz; a reference needs the same rate"):
@@ -99,12 +99,12 @@ def test_a_saturated_channel_is_refused_and_a_clipped_one_said() -> None:
         (1e-3, "mV", "EEG: converted from mV to uV"),
         (1e-6, "V", "EEG: converted from V to uV"),
         (1e3, "nV", "EEG: converted from nV to uV"),
-        (1, "", "EEG: the header has no unit; taken for uV"),
-        (1e-6, "", "EEG: the header has no unit, but the values .* can only be V; converted from it"),
-        (1e-6, "uV", "EEG: the header says uV, but the values .* can only be V; converted from it"),
-        (1e-3, "uV", "EEG: the header says uV, but the values .* can only be mV"),
-        (1, "V", "EEG: the header says V, but the values .* can only be uV"),
-        (1, "mV", "EEG: the header says mV, but the values .* can only be uV"),
+        (1, "", "EEG: no unit given; taken for uV"),
+        (1e-6, "", "EEG: no unit given, but the values .* can only be V; converted from V to uV"),
+        (1e-6, "uV", "EEG: said to be in uV, but the values .* can only be V; converted from V to uV"),
+        (1e-3, "uV", "EEG: said to be in uV, but the values .* can only be mV"),
+        (1, "V", "EEG: said to be in V, but the values .* can only be uV"),
+        (1, "mV", "EEG: said to be in mV, but the values .* can only be uV"),
     ],
 )
 def test_voltages_come_out_in_microvolt_and_what_was_done_is_said(scale: float, unit: str, said: str) -> None:

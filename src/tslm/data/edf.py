@@ -4,7 +4,6 @@ Data records of discontinuous files (EDF+D) are placed by their time-keeping ann
 them. Scaling follows the standard: physical = gain * (offset + digital), in double precision.
 """
 
-import math
 import re
 from collections.abc import Iterator
 from functools import partial
@@ -18,8 +17,9 @@ from tslm.data.raw import Annotation, ChannelInfo, SignalFile
 _BLOCK_SAMPLES = 1 << 20  # converted at a time
 _TIMESTAMP = re.compile(r"[+-][0-9]+(\.[0-9]+)?")
 _DURATION = re.compile(r"[0-9]+(\.[0-9]+)?")
+_LEAST_RANGE, _MOST_RANGE = 1e-15, 1e15  # of physical and digital limits; NaN lies outside, too
 _MIN_RECORDED_SHARE = 0.01  # of a discontinuous recording; less means that its time stamps are damaged
-_SHORT_SPAN_S = 2 * 86400.0  # below this the share is not looked at
+_SMALL_SAMPLES = 20_000_000  # a channel that spans fewer is placed whatever the share: two days at 100 Hz
 
 
 def open_edf(path: Path, allow_truncated: bool = False) -> SignalFile:
@@ -112,7 +112,8 @@ def read_record_onsets(header: EdfHeader) -> np.ndarray:
             f"{header.path}: data record {idx} begins at {onsets_s[idx]:g} s, before the one before it ends"
         )
     span_s, recorded_s = onsets_s[-1] + header.record_s, header.num_records * header.record_s
-    if span_s > _SHORT_SPAN_S and recorded_s < _MIN_RECORDED_SHARE * span_s:
+    fs_hz = max((channel.fs_hz for channel in header.channels), default=0.0)
+    if span_s * fs_hz > _SMALL_SAMPLES and recorded_s < _MIN_RECORDED_SHARE * span_s:
         raise ValueError(f"{header.path} holds {recorded_s:g} s in {span_s:g} s by its time stamps; they are damaged")
     return onsets_s
 
@@ -133,24 +134,17 @@ def _find_scale(header: EdfHeader, channel: EdfChannel) -> tuple[float, float]:
     """Gain and offset of a channel, as the reference library edflib computes them."""
     if channel.num_samples == 0 or channel.fs_hz <= 0:
         raise ValueError(f"channel {channel.name!r} of {header.path} has 0 Hz by its header; it cannot be read")
+    for kind, limits in (("physical", channel.physical_range), ("digital", channel.digital_range)):
+        low, high = limits
+        if not (abs(high - low) > _LEAST_RANGE and max(abs(low), abs(high)) < _MOST_RANGE):
+            raise ValueError(
+                f"channel {channel.name!r} of {header.path} has the {kind} range {low:g} to {high:g} by its header; "
+                "its samples cannot be scaled, export it again"
+            )
     physical_min, physical_max = channel.physical_range
     digital_min, digital_max = channel.digital_range
-    span = physical_max - physical_min, digital_max - digital_min
-    if not all(math.isfinite(part) and part != 0 for part in span):
-        kind, (low, high) = (
-            ("physical", channel.physical_range)
-            if not math.isfinite(span[0]) or span[0] == 0
-            else ("digital", channel.digital_range)
-        )
-        raise ValueError(
-            f"channel {channel.name!r} of {header.path} has the {kind} range {low:g} to {high:g} by its header; "
-            "its samples cannot be scaled, export it again"
-        )
-    gain = span[0] / span[1]
-    offset = physical_max / gain - digital_max if gain else math.inf
-    if not (math.isfinite(offset) and abs(gain) < np.finfo(np.float32).max / 2**32):
-        raise ValueError(f"channel {channel.name!r} of {header.path} has a physical range beyond all measure")
-    return gain, offset
+    gain = (physical_max - physical_min) / (digital_max - digital_min)
+    return gain, physical_max / gain - digital_max
 
 
 def _map_records(header: EdfHeader) -> np.ndarray:

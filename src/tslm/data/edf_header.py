@@ -13,6 +13,7 @@ from pathlib import Path
 
 _FIXED_BYTES = 256
 _BYTES_PER_CHANNEL = 256
+_LEAST_RECORD_S = 1e-4  # 0 stands for files of annotations only
 _ANNOTATIONS = ("EDF Annotations", "BDF Annotations")
 # Start and width of a channel's fields in the table behind the fixed header.
 _NAME, _UNIT, _PHYSICAL_MIN, _PHYSICAL_MAX = (0, 16), (96, 8), (104, 8), (112, 8)
@@ -81,7 +82,7 @@ def read_edf_header(path: Path, allow_truncated: bool = False) -> EdfHeader:
         try:
             num_signals = _parse_count(fixed[252:256], "the number of signals", 1)
             record_s = _parse_number(fixed[244:252], "the duration of a data record")
-            if record_s < 0:
+            if record_s != 0 and record_s < _LEAST_RECORD_S:
                 raise ValueError(f"the duration of a data record is {record_s:g} s")
             channels = _parse_channels(file.read(num_signals * _BYTES_PER_CHANNEL), num_signals, record_s)
             num_stated = _parse_count(fixed[236:244], "the number of data records", -1)

@@ -10,7 +10,6 @@ _WRITTEN_OUT = {"nanovolt": "nv", "microvolt": "uv", "millivolt": "mv", "volt": 
 _LEAST_UV, _MOST_UV = 0.1, 5000.0
 # Where a spread must land for another unit to be believed; less than a factor of 1000 wide, so one unit at most fits.
 _BELIEVED_UV = (0.5, 500.0)
-_FACTORS = (1e3, 1e6, 1e-3, 1e-6)
 _MIN_FS_HZ = 50.0  # slower channels are envelopes, which may lie anywhere; their header is believed
 _MIN_BLOCK_SAMPLES = 16
 _MAX_BLOCKS = 2000
@@ -40,31 +39,27 @@ def convert_to_uv(values: np.ndarray, fs_hz: float, unit: str) -> tuple[np.ndarr
     Raises:
         ValueError: `unit` is no unit of voltage, or no unit makes the values those of an electrode.
     """
-    stated = parse_voltage_unit(unit) if unit.strip() else 1.0
-    if stated is None:
+    uv = parse_voltage_unit(unit) if unit.strip() else 1.0
+    if uv is None:
         raise ValueError(f"it is in {unit!r}; wanted uV, mV or V")
-    spread_uv = measure_spread(values, fs_hz) * stated
-    factor = 1.0
-    if spread_uv > 0 and fs_hz >= _MIN_FS_HZ and not _LEAST_UV <= spread_uv <= _MOST_UV:
-        fitting = [factor for factor in _FACTORS if _BELIEVED_UV[0] <= spread_uv * factor < _BELIEVED_UV[1]]
+    phrase = ("" if uv == 1.0 else f"converted from {unit} to uV") if unit.strip() else "no unit given; taken for uV"
+    spread = measure_spread(values, fs_hz)
+    if spread > 0 and fs_hz >= _MIN_FS_HZ and not _LEAST_UV <= spread * uv <= _MOST_UV:
+        stated, stated_uv = (f"said to be in {unit}" if unit.strip() else "no unit given"), spread * uv
+        fitting = [
+            name for name, per_unit in UV_PER_UNIT.items() if _BELIEVED_UV[0] <= spread * per_unit < _BELIEVED_UV[1]
+        ]
         if not fitting:
             raise ValueError(
-                f"its values would spread over {spread_uv:.3g} uV within a second, as no electrode does; "
+                f"its values would spread over {stated_uv:.3g} uV within a second, as no electrode does; "
                 "state the true unit in the cohort's YAML (channels.NAME.unit)"
             )
-        factor = fitting[0]
-    if factor != 1.0:
-        taken = next(name for name, uv in UV_PER_UNIT.items() if np.isclose(uv, stated * factor))
-        said = f"the header says {unit}" if unit.strip() else "the header has no unit"
+        uv = UV_PER_UNIT[fitting[0]]
+        taken = fitting[0].replace("v", "V")
         phrase = (
-            f"{said}, but the values ({spread_uv:.3g} uV then) can only be {taken.replace('v', 'V')}; converted from it"
+            f"{stated}, but the values ({stated_uv:.3g} uV by that) can only be {taken}; converted from {taken} to uV"
         )
-    elif not unit.strip():
-        phrase = "the header has no unit; taken for uV"
-    else:
-        phrase = "" if stated == 1.0 else f"converted from {unit} to uV"
-    scale = stated * factor
-    return (values if scale == 1.0 else (values.astype(np.float64) * scale).astype(np.float32)), phrase
+    return (values if uv == 1.0 else (values.astype(np.float64) * uv).astype(np.float32)), phrase
 
 
 def measure_spread(values: np.ndarray, fs_hz: float) -> float:
