@@ -1,8 +1,8 @@
 """Calibration of a simulated night: its band powers are steered to targets drawn from a fitted table.
 
-The table (sim_human_calibration.json) was fitted on the band powers of 18 Sleep-EDF cassette
-recordings of 9 subjects, channel Fpz-Cz, half an hour of wake kept around sleep: `mu` mean per
-stage, `C` covariance between subjects over all stages and features, `S` covariance within a stage,
+The table (sim_human_calibration.json, made by fit_calibration.py) was fitted on the band powers of
+18 Sleep-EDF cassette recordings of 9 subjects, channel Fpz-Cz, half an hour of wake kept around
+sleep: `mu` mean per stage, `C` covariance between subjects over all stages and features, `S` covariance within a stage,
 `rho` its autocorrelation from epoch to epoch. Features: ln of the mean power spectral density
 (microvolt^2 / Hz) in five bands, and ln of the power (microvolt^2) below them.
 

@@ -3,7 +3,7 @@
 A semi-Markov plan lays out whole bouts cycle by cycle; a second pass inserts the brief breaks that
 scorers see in real nights. Medians and rates were set against the bout lengths, transitions and
 stage fractions of the Sleep-EDF cassette recordings (W .19, N1 .07, N2 .43, N3 .13, REM .18 with
-half an hour of wake kept on either side).
+half an hour of wake kept on either side); judge_hypnograms.py sets both side by side.
 """
 
 import numpy as np
