@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small import small_config, small_sample
 
-from tslm.data.corpora import read_corpus, write_corpus, write_splits
+from tslm.data.corpora import is_leaky_corpus, read_corpus, write_corpus, write_splits
 from tslm.data.dataset import READERS
+from tslm.data.leakage import check_leakage
 
 
 def test_a_series_that_many_samples_share_is_stored_once(tmp_path: Path) -> None:
@@ -103,3 +104,21 @@ def test_published_sleep_rationales_keep_only_what_the_label_set_can_answer(tmp_
     assert dataset[0].options == ("Wake", "Non-REM stage 1", "Non-REM stage 2", "Non-REM stage 3", "REM sleep")
     with_movement = READERS["sleep_cot"](small_config(model__label_set="aasm_movement"), tmp_path, "train")
     assert len(with_movement) == 6
+
+
+@pytest.mark.parametrize(("note", "leaky"), [('{"leaky": true}', True), ('{"leaky": false}', False), ("", False)])
+def test_a_corpus_that_leaks_says_so_itself(note: str, leaky: bool, tmp_path: Path) -> None:
+    config = small_config(stage__reader="choice", stage__train_dir=str(tmp_path), stage__test_dir="")
+    if note:
+        (tmp_path / "corpus.json").write_text(note)
+    assert check_leakage([config]) == ({config.stage.name} if leaky else set())
+    elsewhere = small_config(
+        stage__reader="choice", stage__train_dir=str(tmp_path), stage__test_dir=str(tmp_path / "b")
+    )
+    assert check_leakage([elsewhere]) == set()
+
+
+def test_a_damaged_note_is_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "corpus.json").write_text("{")
+    with pytest.raises(ValueError, match="prepare the corpus again"):
+        is_leaky_corpus(tmp_path)

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -204,6 +205,14 @@ def test_a_wrong_option_is_one_clear_line(
 ) -> None:
     assert main(["ecg_qa", "--out", str(ptbxl / "out"), f"raw_dir={ecg_qa}", f"ptbxl_dir={ptbxl}", *words]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_missing_package_names_its_extra(
+    ptbxl: Path, ecg_qa: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "wfdb", None)
+    assert main(["ecg_qa", "--out", str(ptbxl / "out"), f"raw_dir={ecg_qa}", f"ptbxl_dir={ptbxl}"]) == 1
+    assert "tslm-sleep[ecg]" in capsys.readouterr().err
 
 
 def test_patients_read_as_the_table_says(ptbxl: Path) -> None:

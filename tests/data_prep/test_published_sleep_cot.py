@@ -110,7 +110,7 @@ def test_a_row_that_cannot_be_used_is_listed_and_counted(
 
 
 def test_every_stage_has_its_share_in_every_split(tmp_path: Path) -> None:
-    prepare(tmp_path, [build_row(idx) for idx in range(210)])
+    prepare(tmp_path, [build_row(idx) for idx in range(210)], "fs_hz=50")
     for split, most in (("train", 24), ("val", 3), ("test", 3)):
         answers = read_corpus(tmp_path / "out", split).answers
         for stage in ("Wake", "REM sleep", "Movement"):
@@ -152,7 +152,9 @@ def test_a_stage_trains_on_it_and_answers(tiny_cache: Path, tmp_path: Path, monk
     rows = read_predictions(run_dir / "results" / "test_predictions.jsonl")
     assert rows
     assert {tuple(row["options"]) for row in rows} == {LABEL_SETS["aasm"].answers}
-    assert "cohen_kappa" in json.loads((run_dir / "results" / "metrics.json").read_text())
+    metrics = json.loads((run_dir / "results" / "metrics.json").read_text())
+    assert "cohen_kappa" in metrics
+    assert metrics["leaky"] is True
 
 
 @pytest.mark.skipif("TSLM_DATA_DIR" not in os.environ, reason="set TSLM_DATA_DIR to read OpenTSLM's rationales")
@@ -164,7 +166,7 @@ def test_real_rationales_end_in_their_labels(tmp_path: Path, caplog: pytest.LogC
         {"time_series": series, "label": row["label"] or "", "prompt": "", "rationale": row["rationale"]}
         for row in real
     ]
-    samples = prepare(tmp_path, rows)
+    samples = prepare(tmp_path, rows, "fs_hz=50")
     assert len(samples) == 464
     assert "left out 1 of 465 rows: column label empty" in caplog.text
     assert all(parse_answer(f"Answer: {sample.answer}", sample.options) == sample.answer for sample in samples)
