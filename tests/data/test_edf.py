@@ -284,6 +284,15 @@ def test_a_fraction_of_a_second_before_the_first_sample_moves_everything_alike(t
     assert [note.onset_s for note in file.read_annotations()] == [0, 2, 10]
 
 
+def test_a_file_that_calls_itself_continuous_but_runs_late_is_placed_too(tmp_path: Path) -> None:
+    path = tmp_path / "gaps.edf"
+    make_discontinuous(path, ["+0", "+2", "+10", "+12"])
+    placed = open_edf(path).read_values(0)
+    patch(path, 192, b"EDF+C")
+    np.testing.assert_array_equal(open_edf(path).read_values(0), placed)
+    assert open_edf(path).notes == ("time stamps jump: 6 s of 14 s were not recorded",)
+
+
 @pytest.mark.parametrize(
     ("onsets_s", "said"),
     [

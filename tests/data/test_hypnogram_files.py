@@ -11,12 +11,11 @@ from tslm.data.raw import Annotation
 from tslm.labels import SleepStage
 
 W, N1, N2, N3, R = SleepStage.WAKE, SleepStage.N1, SleepStage.N2, SleepStage.N3, SleepStage.REM
-UNSCORED = SleepStage.UNSCORED
 CODES = {"W": W, "N1": N1, "N2": N2, "N3": N3, "R": R}
 STAGES = (W, N1, N1, N2, R)
 
 
-def read_stages(path: Path, config: HypnogramConfig, epoch_s: float = 30) -> tuple[SleepStage, ...]:
+def read_stages(path: Path, config: HypnogramConfig, epoch_s: float = 30) -> tuple[SleepStage | None, ...]:
     return build_sleep_stages(read_hypnogram_file(path, config, epoch_s), CODES, config, epoch_s)
 
 
@@ -108,9 +107,9 @@ def test_epochs_of_another_length_count_where_they_cover_the_middle() -> None:
     assert build_sleep_stages(labels, CODES, HypnogramConfig(), 30) == (W, N2, N2, R)
 
 
-def test_a_gap_between_labels_is_unscored_and_a_later_label_overrides() -> None:
+def test_a_gap_between_labels_has_none_and_a_later_label_overrides() -> None:
     labels = [Annotation(0, 60, "W"), Annotation(120, 30, "N2"), Annotation(30, 30, "N1"), Annotation(-90, 100, "R")]
-    assert build_sleep_stages(labels, CODES, HypnogramConfig(), 30) == (W, N1, UNSCORED, UNSCORED, N2)
+    assert build_sleep_stages(labels, CODES, HypnogramConfig(), 30) == (W, N1, None, None, N2)
 
 
 def test_a_label_that_ends_after_a_month_is_refused() -> None:
@@ -143,4 +142,4 @@ def test_stages_are_those_that_cover_the_middle(spans: list[tuple[int, int, str]
     for idx, stage in enumerate(stages):
         middle_s = (idx + 0.5) * epoch_s
         covering = [text for onset_s, duration_s, text in spans if onset_s <= middle_s < onset_s + duration_s]
-        assert stage is (CODES[covering[-1]] if covering else UNSCORED)
+        assert stage is (CODES[covering[-1]] if covering else None)

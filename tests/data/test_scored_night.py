@@ -88,7 +88,7 @@ def test_the_night_after_the_end_of_its_hypnogram_is_unscored_and_said(files: Re
     night = read_scored_night(SLEEP_EDF, files)
     assert night.sleep_stages == STAGES[:6] + (UNSCORED,) * 4
     assert night.notes == ("hypnogram ends 2 min early: 4 epochs unscored",)
-    strict = replace(SLEEP_EDF, missing_labels="error")
+    strict = replace(SLEEP_EDF, missing_labels="error")  # which a stage that says "not scored" is not
     with pytest.raises(ValueError, match=r"SC4991E0: epoch 6 \(at 180 s\) has no label"):
         read_scored_night(strict, files)
 
@@ -124,7 +124,9 @@ def test_stages_that_the_map_does_not_know_are_all_listed(files: RecordingFiles)
         read_scored_night(config, files)
     assert survey_recording(config, files).unknown_labels == ("Sleep stage 1", "Sleep stage R")
     ignoring = replace(config, hypnogram=replace(config.hypnogram, ignore=("Sleep stage 1", "Sleep stage R")))
-    assert read_scored_night(ignoring, files).sleep_stages[2] is UNSCORED
+    night = read_scored_night(ignoring, files)
+    assert night.sleep_stages[2] is UNSCORED
+    assert night.notes == ("hypnogram has gaps: 2 epochs unscored",)  # one of them ended the labels of an epoch each
 
 
 def test_annotations_of_other_kinds_are_no_stages(files: RecordingFiles) -> None:

@@ -1,7 +1,8 @@
 """EDF, EDF+ and BDF in: samples by memory map, one channel at a time, and annotations.
 
 Data records of discontinuous files (EDF+D) are placed by their time-keeping annotations, NaN between
-them. Scaling follows the standard: physical = gain * (offset + digital), in double precision.
+them; so are those of files that call themselves continuous but run late. Scaling follows the standard:
+physical = gain * (offset + digital), in double precision.
 """
 
 import re
@@ -16,6 +17,7 @@ from tslm.data.raw import Annotation, ChannelInfo, SignalFile
 
 _BLOCK_SAMPLES = 1 << 20  # converted at a time
 _TIMESTAMP = re.compile(r"[+-][0-9]+(\.[0-9]+)?")
+_TIME_KEEPING = re.compile(rb"([+-][0-9]+(?:\.[0-9]+)?)\x14\x14")
 _DURATION = re.compile(r"[0-9]+(\.[0-9]+)?")
 _LEAST_RANGE, _MOST_RANGE = 1e-15, 1e15  # of physical and digital limits; NaN lies outside, too
 _MIN_RECORDED_SHARE = 0.01  # of a discontinuous recording; less means that its time stamps are damaged
@@ -30,14 +32,16 @@ def open_edf(path: Path, allow_truncated: bool = False) -> SignalFile:
         ValueError: As `read_edf_header`; or the time stamps of a discontinuous file cannot be.
     """
     header = read_edf_header(path, allow_truncated)
-    onsets_s = read_record_onsets(header) if header.is_discontinuous else None
+    has_gaps = header.is_discontinuous or _runs_late(header)
+    onsets_s = read_record_onsets(header) if has_gaps else None
     span_s = header.num_records * header.record_s
     notes = list(header.notes)
     if onsets_s is not None and len(onsets_s):
         missing_s = onsets_s[-1] + header.record_s - span_s
         span_s = onsets_s[-1] + header.record_s
         if missing_s >= header.record_s / 2:
-            notes.append(f"discontinuous (EDF+D): {missing_s:g} s of {span_s:g} s were not recorded")
+            kind = "discontinuous (EDF+D)" if header.is_discontinuous else "time stamps jump"
+            notes.append(f"{kind}: {missing_s:g} s of {span_s:g} s were not recorded")
     return SignalFile(
         path=path,
         channels=tuple(ChannelInfo(channel.name, channel.unit, channel.fs_hz) for channel in header.channels),
@@ -83,7 +87,7 @@ def read_edf_annotations(header: EdfHeader) -> list[Annotation]:
     annotations: list[Annotation] = []
     base_s = _subsecond(header)
     for channel in header.annotation_channels:
-        for content in _read_annotation_bytes(header, channel):
+        for content in _iterate_annotation_bytes(header, channel):
             for onset_s, duration_s, texts in _parse_lists(content, header.path):
                 annotations += [Annotation(onset_s - base_s, duration_s, text) for text in texts if text]
     return annotations
@@ -99,7 +103,7 @@ def read_record_onsets(header: EdfHeader) -> np.ndarray:
     if not header.annotation_channels or header.num_records == 0:
         raise ValueError(f"{header.path} is discontinuous (EDF+D) but holds no time-keeping annotations")
     onsets_s = np.empty(header.num_records)
-    for idx, content in enumerate(_read_annotation_bytes(header, header.annotation_channels[0])):
+    for idx, content in enumerate(_iterate_annotation_bytes(header, header.annotation_channels[0])):
         first = next(_parse_lists(content, header.path), None)
         if first is None:
             raise ValueError(f"{header.path} is discontinuous (EDF+D) but data record {idx} has no time stamp")
@@ -167,11 +171,18 @@ def _read_digital(records: np.ndarray, channel: EdfChannel, sample_bytes: int) -
     return padded.view("<i4").reshape(-1) >> 8  # the sign bit is the highest of the 24
 
 
-def _read_annotation_bytes(header: EdfHeader, channel: EdfChannel) -> list[bytes]:
+def _iterate_annotation_bytes(header: EdfHeader, channel: EdfChannel) -> Iterator[bytes]:
     """Content of an annotation channel, one entry a data record."""
     start = channel.offset_samples * header.sample_bytes
-    content = _map_records(header)[:, start : start + channel.num_samples * header.sample_bytes]
-    return [row.tobytes() for row in content]
+    for row in _map_records(header)[:, start : start + channel.num_samples * header.sample_bytes]:
+        yield row.tobytes()
+
+
+def _read_annotation_bytes(header: EdfHeader, record_idx: int) -> bytes:
+    """Content of the first annotation channel in one data record."""
+    channel = header.annotation_channels[0]
+    start = channel.offset_samples * header.sample_bytes
+    return _map_records(header)[record_idx, start : start + channel.num_samples * header.sample_bytes].tobytes()
 
 
 def _parse_lists(content: bytes, path: Path) -> Iterator[tuple[float, float, list[str]]]:
@@ -193,12 +204,19 @@ def _decode_text(text: bytes) -> str:
         return " ".join(text.decode("latin-1").split())
 
 
+def _runs_late(header: EdfHeader) -> bool:
+    """Whether a file that calls itself continuous has a last data record that begins after its turn."""
+    if not header.annotation_channels or header.num_records < 2 or header.record_s == 0:
+        return False
+    first, last = (_TIME_KEEPING.match(_read_annotation_bytes(header, idx)) for idx in (0, header.num_records - 1))
+    if first is None or last is None:
+        return False
+    return float(last[1]) - float(first[1]) >= (header.num_records - 0.5) * header.record_s
+
+
 def _subsecond(header: EdfHeader) -> float:
     """Fraction of a second after the header's start at which the first sample was taken (EDF+, 2.2.4)."""
     if not header.annotation_channels or header.num_records == 0:
         return 0.0
-    channel = header.annotation_channels[0]
-    start = channel.offset_samples * header.sample_bytes
-    content = _map_records(header)[0, start : start + channel.num_samples * header.sample_bytes].tobytes()
-    first = next(_parse_lists(content, header.path), None)
+    first = next(_parse_lists(_read_annotation_bytes(header, 0), header.path), None)
     return first[0] if first and 0 <= first[0] < 1 else 0.0

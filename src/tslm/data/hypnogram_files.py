@@ -82,8 +82,8 @@ def find_unknown_labels(
 
 def build_sleep_stages(
     annotations: Sequence[Annotation], label_map: Mapping[str, SleepStage], config: HypnogramConfig, epoch_s: float
-) -> tuple[SleepStage, ...]:
-    """Stage of each epoch: that of the label which covers its middle, UNSCORED where none does.
+) -> tuple[SleepStage | None, ...]:
+    """Stage of each epoch: that of the label which covers its middle, None where none does.
 
     Where labels overlap the later one in the file counts. Texts that `label_map` does not hold are left out.
 
@@ -101,7 +101,7 @@ def build_sleep_stages(
     end_s = max(stop_s for _, stop_s, _ in spans)
     if not end_s <= _LONGEST_S:
         raise ValueError(f"a label ends at {end_s:g} s, more than a month after the start")
-    stages = [SleepStage.UNSCORED] * max(0, round(end_s / epoch_s))
+    stages: list[SleepStage | None] = [None] * max(0, round(end_s / epoch_s))
     for start_s, stop_s, text in spans:
         first, stop = (max(0, math.ceil(at_s / epoch_s - 0.5)) for at_s in (start_s, stop_s))
         stop = min(stop, len(stages))

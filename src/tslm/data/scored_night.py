@@ -109,7 +109,7 @@ def _check_match(
     files: RecordingFiles,
     file: SignalFile,
     hypnogram_start: datetime | None,
-    stages: Sequence[SleepStage],
+    stages: Sequence[SleepStage | None],
 ) -> None:
     path = files.hypnogram_path or files.signal_path
     names = f"{path.name} does not match {files.signal_path.name}"
@@ -132,26 +132,29 @@ def _check_match(
 
 
 def _fit_to_signals(
-    config: CohortConfig, files: RecordingFiles, stages: tuple[SleepStage, ...], duration_s: float
+    config: CohortConfig, files: RecordingFiles, labelled: Sequence[SleepStage | None], duration_s: float
 ) -> tuple[tuple[SleepStage, ...], list[str]]:
     """Stages as long as the signals, and what had to be cut or filled."""
     num_epochs = int(duration_s / config.epoch_s + 1e-6)
     notes = []
-    num_beyond = sum(stage in SCORED for stage in stages[num_epochs:])
+    num_beyond = sum(stage in SCORED for stage in labelled[num_epochs:])
     if num_beyond:
         notes.append(f"hypnogram goes on after the signals: {num_beyond} scored epochs left out")
-    num_short = num_epochs - len(stages)
-    fitted = (*stages[:num_epochs], *[SleepStage.UNSCORED] * num_short)
-    if num_short > 0:
+    num_short = max(0, num_epochs - len(labelled))
+    if num_short:
         early = _render_duration(num_short * config.epoch_s)
         notes.append(f"hypnogram ends {early} early: {num_short} epochs unscored")
-    if config.missing_labels == "error" and SleepStage.UNSCORED in fitted:
-        idx = fitted.index(SleepStage.UNSCORED)
+    without = [idx for idx, stage in enumerate(labelled[:num_epochs]) if stage is None]
+    if without:
+        notes.append(f"hypnogram has gaps: {len(without)} epochs unscored")
+    if config.missing_labels == "error" and (without or num_short):
+        idx = without[0] if without else len(labelled)
         raise ValueError(
             f"{files.recording}: epoch {idx} (at {idx * config.epoch_s:g} s) has no label; "
             "missing_labels=unscored would let it be"
         )
-    return fitted, notes
+    fitted = (*labelled[:num_epochs], *[None] * num_short)
+    return tuple(stage or SleepStage.UNSCORED for stage in fitted), notes
 
 
 def _render_duration(duration_s: float) -> str:
