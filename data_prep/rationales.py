@@ -1,265 +1,361 @@
-"""Short rationales written from measured evidence, one an epoch.
+"""Rationales written from measured evidence, one an epoch: every claim in them is a measured value.
 
-Fixed order, so that a small model learns it fast: amplitude, bands, waveforms, then one closing
-reason. Everything before the closing reason depends on the evidence alone. The closing reason
-depends on the expert's label too: it cites what in this epoch supports the label or, where they
-disagree, what speaks against it. No text names a stage; `tslm.answers.render_response` adds it.
+Style `full` is composed anew for each epoch (`rationale_wordings`): statements in changing order
+and construction, as clauses or as lists, then what speaks for and against the expert's label.
+Everything before that closing depends on the evidence alone. No text names a stage;
+`tslm.answers.render_response` adds it. Style `brief` is `rationales_brief`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from data_prep import rationale_wordings as wordings
+from data_prep.rationale_wordings import REASONS, STATEMENTS, write_out
+from data_prep.rationales_brief import write_brief
 from tslm.labels import ANSWER_NAMES, SleepStage
 from tslm.signals import evidence_words as words
 
+STYLES = ("full", "brief")
+DEFAULT_STYLE = "full"
 Facts = Mapping[str, float]
 
 
 @dataclass(frozen=True)
-class Closing:
-    """A reason that may be given when its condition holds; wordings may name {spindles} and {k_complexes}."""
+class Rationale:
+    """A text, and the features (`tslm.scoring.claims.Feature`) of the claims it was composed of."""
 
-    holds: Callable[[Facts], bool]
-    wordings: tuple[str, ...]
+    text: str
+    features: tuple[str, ...]
 
 
 def write_rationales(
-    evidence: Mapping[str, np.ndarray], sleep_stages: Sequence[SleepStage], seed: int, species: str = "human"
+    evidence: Mapping[str, np.ndarray],
+    sleep_stages: Sequence[SleepStage],
+    seed: int,
+    species: str = "human",
+    style: str = DEFAULT_STYLE,
 ) -> list[str]:
     """One rationale an epoch, empty where the label cannot be an answer (unscored).
 
     Args:
-        evidence: columns of `tslm.signals.evidence.measure_evidence`, one value an epoch.
+        evidence: columns of `tslm.signals.evidence.measure_evidence`, one value an epoch; columns of
+            `tslm.signals.muscle.measure_emg` may stand beside them.
         sleep_stages: the expert's label of each epoch.
         seed: choice among wordings; the same seed gives the same text for an epoch's position.
         species: other than "human", nothing is said of spindles, K-complexes, alpha and eye movements,
             whose definitions are those of the human scalp EEG.
+        style: one of STYLES.
 
     Raises:
-        ValueError: evidence and labels differ in length.
+        ValueError: evidence and labels differ in length, or there is no such style.
     """
     num_epochs = len(evidence["rms_uv"])
     if num_epochs != len(sleep_stages):
         raise ValueError(f"evidence of {num_epochs} epochs but {len(sleep_stages)} labels; pass one label an epoch")
-    return [
-        _write_rationale(
-            words.epoch_facts(evidence, idx), stage, np.random.default_rng((seed, idx)), species == "human"
-        )
-        if stage in ANSWER_NAMES
-        else ""
-        for idx, stage in enumerate(sleep_stages)
-    ]
+    check_style(style)
+    is_human = species == "human"
+    texts = []
+    for idx, stage in enumerate(sleep_stages):
+        if stage not in ANSWER_NAMES:
+            texts.append("")
+        elif style == "brief":
+            rng = np.random.default_rng((seed, idx))
+            texts.append(write_brief(words.epoch_facts(evidence, idx), stage, rng, is_human))
+        else:
+            texts.append(compose_rationale(words.epoch_facts(evidence, idx), stage, f"{seed}/{idx}", is_human).text)
+    return texts
 
 
-def _write_rationale(facts: Facts, sleep_stage: SleepStage, rng: np.random.Generator, is_human: bool) -> str:
-    closings = _CLOSINGS if is_human else _CLOSINGS | _RODENT_CLOSINGS
-    closing = next(row for row in closings[sleep_stage] if row.holds(facts))
-    sentences = (
-        f"{_amplitude(facts, rng)}; {_bands(facts, rng)}",
-        ", ".join(_waveforms(facts) if is_human else _slow_waves(facts) + _disturbances(facts)),
-        closing.wordings[rng.integers(len(closing.wordings))].format(
-            spindles="a spindle" if facts["spindle_count"] == 1 else "spindles",
-            k_complexes="a K-complex" if facts["k_complex_count"] == 1 else "K-complexes",
-        ),
+def check_style(style: str) -> None:
+    """Raise ValueError when there is no such style of rationales."""
+    if style not in STYLES:
+        raise ValueError(f"rationale={style}: wanted one of: {', '.join(STYLES)}")
+
+
+def compose_rationale(facts: Facts, sleep_stage: SleepStage, seed: str, is_human: bool = True) -> Rationale:
+    """The rationale of style `full` for one epoch's facts (`evidence_words.epoch_facts`)."""
+    rng = random.Random(seed)
+    slots = _fill_slots(facts)
+    for num_statements in range(MAX_STATEMENTS, 0, -1):
+        sections = _choose_human(facts, num_statements, rng) if is_human else _choose_rodent(facts, num_statements, rng)
+        body, stated = _write_body(sections, slots, rng)
+        if len(body.split()) <= MAX_BODY_WORDS:
+            break
+    closing, cited = _write_closing(facts, sleep_stage, slots, random.Random(f"{seed}/{sleep_stage}"), is_human)
+    wordings_used = [*(STATEMENTS[name] for name in stated), *(REASONS[name] for name in cited)]
+    features = [feature.format_map(slots) for wording in wordings_used for feature in wording.features]
+    sentences = f"{body}. {closing}.".split(". ")
+    return Rationale(". ".join(text[0].upper() + text[1:] for text in sentences), tuple(features))
+
+
+MAX_STATEMENTS = 9
+MAX_BODY_WORDS = 47
+
+
+def _write_body(sections: list[list[str]], slots: Mapping[str, str], rng: random.Random) -> tuple[str, list[str]]:
+    """Sentences of one to three statements each, section by section, and the names of the statements."""
+    rng.shuffle(sections)
+    openers, leads_in, connectors = (
+        rng.sample(choices, len(choices)) for choices in (wordings.OPENERS, wordings.LEADS_IN, wordings.CONNECTORS)
     )
-    return " ".join(f"{sentence[0].upper()}{sentence[1:]}." for sentence in sentences)
+    sentences, stated = [], []
+    for names in sections:
+        rng.shuffle(names)
+        stated += names
+        while names:
+            size = min(rng.choice((1, 2, 2, 3)), len(names))
+            now, names = names[:size], names[size:]
+            sentences.append(_write_sentence(now, slots, rng, openers, leads_in, connectors))
+    return ". ".join(sentences), stated
 
 
-def _amplitude(facts: Facts, rng: np.random.Generator) -> str:
-    rms, word = f"RMS {round(facts['rms_uv'])} uV", words.amplitude_word(facts["rms_uv"])
-    return (f"{word} amplitude, {rms}", f"{word} amplitude at {rms}", f"{rms}, {word} amplitude")[rng.integers(3)]
+def _fill_slots(facts: Facts) -> dict[str, str]:
+    ranked = words.rank_bands(facts)
+    slots = {
+        "level": words.amplitude_word(facts["rms_uv"]),
+        "rms": f"{facts['rms_uv']:.0f}",
+        "peak_to_peak": f"{facts['peak_to_peak_uv']:.0f}",
+        "peak": f"{facts['dominant_hz']:g}",
+        "slow": _percent(facts["slow_wave_fraction"]),
+        "alpha": _percent(facts["alpha_fraction"]),
+        "artefact": _percent(facts["artefact_fraction"]),
+        "theta_share": _percent(facts["theta_share"]),
+        "spindles": _counted(facts["spindle_count"], "spindle"),
+        "k_complexes": _counted(facts["k_complex_count"], "K-complex", "K-complexes"),
+        "eyes": _counted(facts["eye_movement_count"], "eye movement"),
+        "the_spindles": _counted(facts["spindle_count"], "spindle", is_known=True),
+        "the_k_complexes": _counted(facts["k_complex_count"], "K-complex", "K-complexes", is_known=True),
+        "the_eyes": _counted(facts["eye_movement_count"], "eye movement", is_known=True),
+        "spindle_s": f"{facts.get('spindle_duration_s', 0.0):.1f}",
+    }
+    for place, (band, share) in zip(("first", "second", "third", "fourth"), ranked, strict=False):
+        slots |= {place: band, f"{place}_share": _percent(share)}
+    if "emg_tone" in facts:
+        slots |= {"tone": words.tone_word(facts["emg_tone"]), "times": f"{facts['emg_tone']:.1f}"}
+    return slots
 
 
-def _bands(facts: Facts, rng: np.random.Generator) -> str:
-    (first, share), (second, second_share) = words.rank_bands(facts)[:2]
-    percent = f"{round(100 * share)}%"
-    lead = (
-        f"{first} leads with {percent}",
-        f"mostly {first}, {percent}" if share >= 0.5 else f"{first} first at {percent}",
-    )[rng.integers(2)]
-    return f"{lead}, then {second}" if second_share >= words.SECOND_BAND_SHARE else lead
+def _percent(share: float) -> str:
+    return f"{round(100 * share)}%"
 
 
-def _waveforms(facts: Facts) -> list[str]:
-    spindles, k_complexes = int(facts["spindle_count"]), int(facts["k_complex_count"])
-    figures = [
-        *([_counted(spindles, "spindle")] if spindles else []),
-        *([_counted(k_complexes, "K-complex", "K-complexes")] if k_complexes else []),
+def _counted(count: float, singular: str, plural: str = "", is_known: bool = False) -> str:
+    """A count with its noun, as a template; "the" may stand before what was spoken of already."""
+    if count == 1:
+        return f"[the one|the single|one|a single] {singular}" if is_known else f"[one|a single|1] {singular}"
+    word = words.count_word(int(count))
+    number = word if word == words.MANY_WORD else f"[{word}|{count:.0f}]"
+    return f"{'[the |]' if is_known else ''}{number} {plural or singular + 's'}"
+
+
+def _choose_human(facts: Facts, num_statements: int, rng: random.Random) -> list[list[str]]:
+    """Names of the statements, by section: background, single waves, rhythm and what surrounds it."""
+    background = ["amplitude", *_bands(facts)]
+    figures = [*_spindles(facts, rng), "few_slow_waves" if _is_free_of_slow_waves(facts) else "slow_waves"]
+    around = [
+        "alpha" if facts["alpha_fraction"] >= words.ALPHA_SOME else "little_alpha",
+        "eyes" if facts["eye_movement_count"] else "still_eyes",
+        *_disturbances(facts),
     ]
-    alpha = facts["alpha_fraction"]
-    rhythm = (
-        []
-        if alpha < words.ALPHA_SOME
-        else ["alpha at times" if alpha <= words.ALPHA_MOST else "alpha over half the time"]
-    )
-    eyes = _counted(int(facts["eye_movement_count"]), "eye movement")
-    return [*(figures or ["no spindles or K-complexes"]), *_slow_waves(facts), *rhythm, eyes, *_disturbances(facts)]
+    optional = [
+        (background, "peak_to_peak"),
+        (background, "peak_frequency"),
+        (background, "other_bands"),
+        *([] if "fast" in around else [(around, "little_fast")]),
+        *([] if "muscle" in around else [(around, "no_muscle")]),
+    ]
+    rng.shuffle(optional)
+    for section, name in optional[: max(0, num_statements - len(background) - len(figures) - len(around))]:
+        section.append(name)
+    return [background, figures, around]
 
 
-def _slow_waves(facts: Facts) -> list[str]:
-    share = facts["slow_wave_fraction"]
-    return [f"slow waves in {round(100 * share)}%" if share >= words.SLOW_WAVES_SOME else "few slow waves"]
+def _choose_rodent(facts: Facts, num_statements: int, rng: random.Random) -> list[list[str]]:
+    """As for people, of what is defined for rodents: bands, fast activity, muscle."""
+    background = ["rms", *_bands(facts), "other_bands"]
+    around = [*_disturbances(facts), *([] if words.has_band(facts, "beta") else ["little_fast"])]
+    optional = [
+        (background, "peak_to_peak"),
+        (background, "peak_frequency"),
+        *([] if "muscle" in around else [(around, "no_muscle")]),
+    ]
+    rng.shuffle(optional)
+    for section, name in optional[: max(0, num_statements - len(background) - len(around))]:
+        section.append(name)
+    return [background, around]
+
+
+def _bands(facts: Facts) -> list[str]:
+    (_, _), (_, second_share) = words.rank_bands(facts)[:2]
+    return ["bands" if second_share >= words.SECOND_BAND_SHARE else "one_band"]
+
+
+def _spindles(facts: Facts, rng: random.Random) -> list[str]:
+    has_spindles, has_k_complexes = facts["spindle_count"] > 0, facts["k_complex_count"] > 0
+    if not has_spindles and not has_k_complexes:
+        return ["no_spindles_or_k"]
+    is_timed = has_spindles and facts.get("spindle_duration_s", 0.0) > 0 and rng.random() < 0.5
+    spindles = "long_spindles" if is_timed else "spindles" if has_spindles else "no_spindles"
+    return [spindles, "k_complexes" if has_k_complexes else "no_k_complexes"]
 
 
 def _disturbances(facts: Facts) -> list[str]:
-    muscle = ["muscle activity"] if facts["high_frequency_ratio"] >= words.MUSCLE_RATIO else []
-    artefacts = ["flat or clipped parts"] if facts["artefact_fraction"] >= words.ARTEFACT_SOME else []
-    return muscle + artefacts
+    return [
+        *(["fast"] if words.has_band(facts, "beta") else []),
+        *(["muscle"] if facts["high_frequency_ratio"] >= words.MUSCLE_RATIO else []),
+        *(["artefact"] if facts["artefact_fraction"] >= words.ARTEFACT_SOME else []),
+        *(["sawtooth"] if facts.get("sawtooth_count", 0) > 0 else []),
+        *(["tone"] if facts.get("emg_tone", 0) > 0 else []),
+    ]
 
 
-def _counted(count: int, singular: str, plural: str = "") -> str:
-    return f"{words.count_word(count)} {singular if count == 1 else plural or singular + 's'}"
+def _is_free_of_slow_waves(facts: Facts) -> bool:
+    return facts["slow_wave_fraction"] < words.SLOW_WAVES_SOME
 
 
-def _many_slow_waves(facts: Facts) -> bool:
-    return facts["slow_wave_fraction"] >= words.SLOW_WAVES_MANY
+def _write_sentence(
+    names: Sequence[str],
+    slots: Mapping[str, str],
+    rng: random.Random,
+    openers: list[str],
+    leads_in: list[str],
+    connectors: list[str],
+) -> str:
+    """A list of noun phrases, clauses side by side, or one clause with the rest as phrases; used words are spent."""
+    kind = rng.choice(("list", "clauses", "clauses", "before", "behind") if len(names) > 1 else ("list", "clauses"))
+    if kind == "list":
+        return (leads_in.pop() if leads_in and rng.random() < 0.6 else "") + _list(names, slots, rng)
+    if kind == "clauses":
+        clauses = [write_out(rng.choice(STATEMENTS[name].clauses), slots, rng) for name in names]
+        text = (openers.pop() if openers and rng.random() < 0.3 else "") + clauses[0]
+        for clause in clauses[1:]:
+            text += (connectors.pop() if connectors else "; ") + clause
+        return text
+    main, *others = sorted(names, key=lambda name: name not in ("bands", "one_band", "amplitude"))
+    clause = write_out(rng.choice(STATEMENTS[main].clauses), slots, rng)
+    phrases = _list(others, slots, rng)
+    return f"with {phrases}, {clause}" if kind == "before" else f"{clause}, with {phrases}"
 
 
-def _mostly_alpha(facts: Facts) -> bool:
-    return facts["alpha_fraction"] > words.ALPHA_MOST
+# What is said of a list's first item may be read as said of all, so these stand behind the others.
+_ENDING = ("a lack", "an absence", "no spindles", "no K-complexes", "neither")
+_FAR_REACHING = ("no ", "few ", "hardly", "little", "next", "scant", "scarcely", "barely", "almost")
+_REACHING = ("abundant", "prominent", "much")
 
 
-def _has_spindles(facts: Facts) -> bool:
-    return facts["spindle_count"] > 0
+def _list(names: Sequence[str], slots: Mapping[str, str], rng: random.Random) -> str:
+    phrases = [write_out(rng.choice(STATEMENTS[name].phrases), slots, rng) for name in names]
+    return _join(phrases)
 
 
-def _has_k_complexes(facts: Facts) -> bool:
-    return facts["k_complex_count"] > 0
+def _join(phrases: list[str]) -> str:
+    phrases.sort(key=lambda phrase: [phrase.startswith(starts) for starts in (_ENDING, _FAR_REACHING, _REACHING)])
+    return phrases[0] if len(phrases) == 1 else f"{', '.join(phrases[:-1])} and {phrases[-1]}"
 
 
-def _has_fast_activity(facts: Facts) -> bool:
-    return facts["beta_share"] >= words.FAST_SHARE or facts["high_frequency_ratio"] >= words.MUSCLE_RATIO
+def _write_closing(
+    facts: Facts, sleep_stage: SleepStage, slots: Mapping[str, str], rng: random.Random, is_human: bool
+) -> tuple[str, list[str]]:
+    """What speaks for the label, then what speaks against it, and the names of the reasons cited."""
+    table = _REASONS_OF if is_human else _REASONS_OF | _RODENT_REASONS_OF
+    reasons_for, reasons_against = table[sleep_stage]
+    held_for = [*_hold(reasons_for, facts)][:2]
+    held_against = [*_hold(reasons_against, facts)][: 1 if held_for else 2]
+    parts = [_cite(wordings.FOR, held_for, slots, rng)] if held_for else []
+    if held_against:
+        parts.append(_cite(wordings.AGAINST if held_for else wordings.ONLY_AGAINST, held_against, slots, rng))
+    return rng.choice(wordings.JOINS).join(parts), [*held_for, *held_against]
 
 
-def _has_theta(facts: Facts) -> bool:
-    return facts["theta_share"] >= words.THETA_SHARE
+def _cite(frames: Sequence[str], names: Sequence[str], slots: Mapping[str, str], rng: random.Random) -> str:
+    phrases = [write_out(rng.choice(REASONS[name].phrases), slots, rng) for name in names]
+    rng.shuffle(phrases)
+    phrases.sort(key=lambda phrase: phrase.startswith(_DENYING))
+    return write_out(rng.choice(frames), {"reasons": " and ".join(phrases)}, rng)
 
 
-def _repeated_eye_movements(facts: Facts) -> bool:
-    return facts["eye_movement_count"] >= words.EYE_MOVEMENTS_REPEATED
+Reason = tuple[str, Callable[[Facts], bool]]
+
+
+_DENYING = ("the absence", "the lack", "absent", "missing", "scarce")
+
+
+def _hold(reasons: Sequence[Reason], facts: Facts) -> Iterator[str]:
+    return (name for name, holds in reasons if holds(facts))
 
 
 def _leads(band: str) -> Callable[[Facts], bool]:
     return lambda facts: words.rank_bands(facts)[0][0] == band
 
 
-def _always(_facts: Facts) -> bool:
-    return True
+def _lags(band: str) -> Callable[[Facts], bool]:
+    """Whether another band holds more, so that rounding makes no tie."""
+    return lambda facts: words.rank_bands(facts)[0][1] > facts[f"{band}_share"]
 
 
-def _against(holds: Callable[[Facts], bool], what: str) -> Closing:
-    return Closing(holds, (f"doubt remains, as {what}", f"yet {what}, which leaves doubt"))
+def _has_tone(tone: str) -> Callable[[Facts], bool]:
+    return lambda facts: facts.get("emg_tone", 0) > 0 and words.tone_word(facts["emg_tone"]) == tone
 
 
-_AGAINST_SLOW = _against(_many_slow_waves, "slow waves pass a fifth")
-_AGAINST_SPINDLES = _against(_has_spindles, "{spindles} occurred")
-_AGAINST_K_COMPLEXES = _against(_has_k_complexes, "{k_complexes} occurred")
-_AGAINST_ALPHA = _against(_mostly_alpha, "alpha passes half the time")
-_AGAINST_SLEEP_FIGURES = (_AGAINST_SLOW, _AGAINST_SPINDLES, _AGAINST_K_COMPLEXES)
+def _has_neither(facts: Facts) -> bool:
+    return not facts["spindle_count"] and not facts["k_complex_count"]
 
-# Per stage: the first reason whose condition holds is given. The last of each row always holds.
-_CLOSINGS: dict[SleepStage, tuple[Closing, ...]] = {
+
+_SLOW_OVER: Reason = ("slow_over", lambda facts: facts["slow_wave_fraction"] >= words.SLOW_WAVES_MANY)
+_SLOW_UNDER: Reason = ("slow_under", lambda facts: facts["slow_wave_fraction"] < words.SLOW_WAVES_MANY)
+_SPINDLES: Reason = ("spindles", lambda facts: facts["spindle_count"] > 0)
+_K_COMPLEXES: Reason = ("k_complexes", lambda facts: facts["k_complex_count"] > 0)
+_NEITHER: Reason = ("no_spindles_or_k", _has_neither)
+_NO_SPINDLES: Reason = ("no_spindles", lambda facts: not facts["spindle_count"])
+_ALPHA_MOST: Reason = ("alpha_most", lambda facts: facts["alpha_fraction"] > words.ALPHA_MOST)
+_ALPHA_UNDER: Reason = (
+    "alpha_under",
+    lambda facts: words.ALPHA_SOME <= facts["alpha_fraction"] <= words.ALPHA_MOST,
+)
+_NO_ALPHA: Reason = ("no_alpha", lambda facts: facts["alpha_fraction"] < words.ALPHA_SOME)
+_FAST: Reason = ("fast", lambda facts: words.has_band(facts, "beta"))
+_NO_FAST: Reason = ("no_fast", lambda facts: not words.has_band(facts, "beta"))
+_MUSCLE: Reason = ("muscle", lambda facts: facts["high_frequency_ratio"] >= words.MUSCLE_RATIO)
+_THETA_LEADS: Reason = ("theta_leads", _leads("theta"))
+_THETA: Reason = ("theta", lambda facts: facts["theta_share"] >= words.THETA_SHARE and not _leads("theta")(facts))
+_NO_THETA: Reason = ("no_theta", lambda facts: facts["theta_share"] < words.THETA_SHARE)
+_DELTA_LEADS: Reason = ("delta_leads", _leads("delta"))
+_DELTA_BEHIND: Reason = ("delta_behind", _lags("delta"))
+_EYES: Reason = ("eyes", lambda facts: facts["eye_movement_count"] > 0)
+_EYES_REPEATED: Reason = ("eyes", lambda facts: facts["eye_movement_count"] >= words.EYE_MOVEMENTS_REPEATED)
+_STILL_EYES: Reason = ("still_eyes", lambda facts: not facts["eye_movement_count"])
+_SAWTOOTH: Reason = ("sawtooth", lambda facts: facts.get("sawtooth_count", 0) > 0)
+_TONE_HIGH: Reason = ("tone", _has_tone("high"))
+_TONE_LOW: Reason = ("tone", _has_tone("low"))
+_ARTEFACT: Reason = ("artefact", lambda facts: facts["artefact_fraction"] >= words.ARTEFACT_SOME)
+_NO_ARTEFACT: Reason = ("no_artefact", lambda facts: facts["artefact_fraction"] < words.ARTEFACT_SOME)
+
+# Per stage: what speaks for it and what against it, in order of weight (AASM manual 2007).
+# One row of each pair always holds, so no closing is empty.
+_REASONS_OF: dict[SleepStage, tuple[tuple[Reason, ...], tuple[Reason, ...]]] = {
     SleepStage.WAKE: (
-        Closing(_mostly_alpha, ("alpha past half the time fits closed eyes", "so much alpha fits closed eyes")),
-        Closing(
-            lambda facts: _has_fast_activity(facts) and _repeated_eye_movements(facts),
-            ("fast activity and moving eyes fit open eyes", "moving eyes and fast activity fit open eyes"),
-        ),
-        _AGAINST_SLOW,
-        _AGAINST_SPINDLES,
-        Closing(_has_fast_activity, ("fast activity fits open eyes", "the fast activity fits open eyes")),
-        Closing(_repeated_eye_movements, ("repeated eye movements fit open eyes", "the moving eyes fit open eyes")),
-        _AGAINST_K_COMPLEXES,
-        Closing(_always, ("neither alpha nor fast activity stands out, which leaves doubt",)),
+        (_ALPHA_MOST, _EYES_REPEATED, _FAST, _MUSCLE, _TONE_HIGH),
+        (_SLOW_OVER, _SPINDLES, _K_COMPLEXES, _TONE_LOW, _NO_ALPHA, _ALPHA_UNDER),
     ),
     SleepStage.N1: (
-        *_AGAINST_SLEEP_FIGURES,
-        _AGAINST_ALPHA,
-        Closing(
-            lambda facts: _has_theta(facts) and facts["alpha_fraction"] < words.ALPHA_SOME,
-            ("theta with little alpha and no spindles fits drifting off",),
-        ),
-        Closing(
-            _has_theta,
-            ("theta with alpha under half fits drifting off", "alpha under half with theta fits drifting off"),
-        ),
-        Closing(_always, ("the absence of spindles fits drifting off",)),
+        (_THETA_LEADS, _THETA, _ALPHA_UNDER, _NEITHER),
+        (_SLOW_OVER, _ALPHA_MOST, _SPINDLES, _K_COMPLEXES, _NO_THETA),
     ),
-    SleepStage.N2: (
-        _AGAINST_SLOW,
-        Closing(
-            lambda facts: _has_spindles(facts) and _has_k_complexes(facts),
-            (
-                "{spindles} and {k_complexes} with slow waves under a fifth decide",
-                "both {spindles} and {k_complexes} decide",
-            ),
-        ),
-        Closing(
-            _has_spindles,
-            ("{spindles} and slow waves under a fifth fit", "slow waves under a fifth and {spindles} fit"),
-        ),
-        Closing(
-            _has_k_complexes,
-            ("{k_complexes} and slow waves under a fifth fit", "slow waves under a fifth and {k_complexes} fit"),
-        ),
-        Closing(_always, ("doubt remains without spindles or K-complexes",)),
-    ),
-    SleepStage.N3: (
-        Closing(_many_slow_waves, ("slow waves past a fifth decide", "slow waves pass a fifth, which decides")),
-        Closing(_leads("delta"), ("delta leads, yet slow waves stay under a fifth",)),
-        Closing(_always, ("doubt remains, as slow waves stay under a fifth",)),
-    ),
+    SleepStage.N2: ((_SPINDLES, _K_COMPLEXES), (_SLOW_OVER, _NEITHER, _ALPHA_MOST)),
+    SleepStage.N3: ((_SLOW_OVER, _DELTA_LEADS), (_SLOW_UNDER,)),
     SleepStage.REM: (
-        *_AGAINST_SLEEP_FIGURES,
-        _AGAINST_ALPHA,
-        Closing(_leads("theta"), ("leading theta without spindles fits", "theta in the lead without spindles fits")),
-        Closing(
-            lambda facts: facts["eye_movement_count"] > 0,
-            (
-                "eye movements without spindles or K-complexes decide",
-                "eyes moving without spindles or K-complexes decide",
-            ),
-        ),
-        Closing(_always, ("the absence of spindles and K-complexes fits, though the eyes rest",)),
+        (_SAWTOOTH, _EYES, _THETA_LEADS, _TONE_LOW, _THETA, _NEITHER),
+        (_SLOW_OVER, _SPINDLES, _K_COMPLEXES, _ALPHA_MOST, _TONE_HIGH, _STILL_EYES),
     ),
-    SleepStage.NREM: (
-        Closing(_many_slow_waves, ("slow waves past a fifth decide", "slow waves pass a fifth, which decides")),
-        Closing(_leads("delta"), ("leading delta decides", "delta in the lead decides")),
-        Closing(_has_spindles, ("{spindles} and slow waves under a fifth fit",)),
-        Closing(_always, ("doubt remains without leading delta or spindles",)),
-    ),
-    SleepStage.MOVEMENT: (
-        Closing(
-            lambda facts: facts["artefact_fraction"] >= words.ARTEFACT_SOME,
-            ("flat or clipped parts hide the rhythm", "the rhythm is lost in flat or clipped parts"),
-        ),
-        Closing(_has_fast_activity, ("fast activity covers the rhythm", "the rhythm is covered by fast activity")),
-        Closing(_always, ("doubt remains, as no part is flat or clipped for long",)),
-    ),
+    SleepStage.NREM: ((_SLOW_OVER, _DELTA_LEADS, _SPINDLES), (_DELTA_BEHIND, _SLOW_UNDER)),
+    SleepStage.MOVEMENT: ((_ARTEFACT, _MUSCLE, _FAST), (_NO_ARTEFACT,)),
 }
-
-# Without muscle or eye channels: theta leads in REM sleep, delta in NREM, neither rule alone in wake.
-_RODENT_CLOSINGS: dict[SleepStage, tuple[Closing, ...]] = {
-    SleepStage.WAKE: (
-        _AGAINST_SLOW,
-        Closing(
-            _has_fast_activity,
-            ("fast activity with slow waves under a fifth fits", "slow waves under a fifth and fast activity fit"),
-        ),
-        _against(_leads("delta"), "delta leads"),
-        Closing(_always, ("delta does not lead, which fits",)),
-    ),
-    SleepStage.NREM: (
-        Closing(_many_slow_waves, ("slow waves past a fifth decide", "slow waves pass a fifth, which decides")),
-        Closing(_leads("delta"), ("leading delta decides", "delta in the lead decides")),
-        Closing(_always, ("doubt remains, as delta does not lead",)),
-    ),
-    SleepStage.REM: (
-        _AGAINST_SLOW,
-        Closing(_leads("theta"), ("leading theta decides", "theta in the lead decides")),
-        Closing(_has_theta, ("theta with slow waves under a fifth fits",)),
-        Closing(_always, ("doubt remains without much theta",)),
-    ),
+# Rodents: theta without tone in REM sleep, delta in NREM sleep, tone and fast activity awake.
+_RODENT_REASONS_OF: dict[SleepStage, tuple[tuple[Reason, ...], tuple[Reason, ...]]] = {
+    SleepStage.WAKE: ((_TONE_HIGH, _FAST, _MUSCLE, _DELTA_BEHIND), (_TONE_LOW, _DELTA_LEADS, _NO_FAST)),
+    SleepStage.NREM: ((_DELTA_LEADS, _TONE_LOW, _NO_FAST), (_TONE_HIGH, _DELTA_BEHIND, _FAST)),
+    SleepStage.REM: ((_THETA_LEADS, _TONE_LOW, _THETA), (_TONE_HIGH, _DELTA_LEADS, _NO_THETA)),
 }

@@ -32,8 +32,9 @@ _WAVES = (
 )
 _AFTER_BAND = rf"(?:[- ](?:band|range|wave))?(?: (?:{_WAVES}|power|frequenc(?:y|ies)))?(?: \({_RANGE} ?hz\))?"
 _VOLTAGE = r"(?:amplitudes?|voltages?)"
-_LARGE = rf"(?:high(?:er)?|large(?:r)?)(?:[- ]{_VOLTAGE})?"
-_SLOW = r"(?:slow(?:er)?(?:[- ]wave|[- ]frequency)?|low(?:er)?[- ]frequency|delta|synchroni[sz]ed)"
+_HIGH = r"(?:high(?:er)?|large(?:r)?)"
+_SLOW = r"(?:slow(?:er)?(?:[- ]wave|[- ]frequency)?|low(?:er)?[- ]frequency|synchroni[sz]ed)"
+_SLOW_NOUN = rf"(?: delta)?(?: \w+ed)?(?: frequenc(?:y|ies))?(?: {_WAVES})?"
 _JOIN = r"(?:,? and|,)?"
 _SLEEP_KIND = (
     r"(?:slow[- ]wave|deep(?:er|est)?|light(?:er)?|non-?rem|nrem|rem|rapid[- ]eye[- ]movement|paradoxical"
@@ -46,6 +47,7 @@ _WORDS: tuple[tuple[str, str, str], ...] = (
     ("uv", "", rf"{_RANGE} ?(?:uv|microvolts?)"),
     ("hz", "", rf"{_RANGE} ?(?:hz|hertz)"),
     ("per_minute", "", rf"{_RANGE} ?(?:per|a|/) ?min(?:ute)?"),
+    ("times", "", rf"{_RANGE} times(?: (?:its|the \w+'s|the) median)?"),
     ("seconds", "", rf"{_RANGE}[- ]?(?:s|sec|seconds?)"),
     # stages, before the waves that some are named after
     ("stage", "", rf"{_SLEEP_KIND} (?:\w+ )?sleep(?:ing)?(?: stages?| phases?)?"),
@@ -84,12 +86,10 @@ _WORDS: tuple[tuple[str, str, str], ...] = (
     ("state", "artefact no", r"(?:the )?(?:signal|recording|epoch|trace) (?:is|stays|was) clean"),
     ("term", "artefact", r"(?:(?:movement|motion|electrode|recording) )?art[ei]facts?|signal loss|clipping|saturation"),
     ("term", "artefact", r"(?:part is )?(?:flat or clipped|clipped or flat)(?: parts?| stretches| seconds)?"),
-    (
-        "term",
-        "slow_waves",
-        rf"{_LARGE}{_JOIN} (?:relatively )?{_SLOW}(?: {_SLOW})?(?: \w+ed)?(?: frequenc(?:y|ies))?(?: {_WAVES})?",
-    ),
-    ("term", "slow_waves", rf"{_SLOW}{_JOIN} {_LARGE}(?: {_WAVES})?"),
+    ("term", "slow_waves", rf"{_HIGH}[- ]{_VOLTAGE}{_JOIN} (?:relatively )?{_SLOW}{_SLOW_NOUN}"),
+    ("term", "slow_waves", rf"{_HIGH}[- ]{_VOLTAGE} delta {_WAVES}"),
+    ("term", "slow_waves", rf"{_HIGH},? (?:{_SLOW},? )?(?:{_SLOW}|delta)(?: \w+ed)? {_WAVES}"),
+    ("term", "slow_waves", rf"{_SLOW}{_JOIN} {_HIGH}(?:[- ]{_VOLTAGE})? {_WAVES}"),
     (
         "term",
         "slow_waves",
@@ -144,7 +144,7 @@ _WORDS: tuple[tuple[str, str, str], ...] = (
     ),
     ("lead", "", r"(?:primarily|mainly|mostly|chiefly|largely)(?! (?:absent|missing|free))|(?:comes? )?first"),
     ("lead", "", r"most of the (?:spectral )?power"),
-    ("second", "", r"then|followed by|(?:comes? )?(?:second|next)|ahead of"),
+    ("second", "", r"then|followed by|(?:comes? )?(?:second|next)|ahead of|trailed by|in front of"),
     ("count", "over ten", r"over (?:ten|10)"),
     ("more", "", r"over|(?:more|greater|larger) than|above|past|pass(?:es|ing)?|exceed(?:s|ed|ing)?|at least|beyond"),
     ("more", "", r"reach(?:es|ed|ing)?|no less than"),
@@ -166,7 +166,8 @@ _WORDS: tuple[tuple[str, str, str], ...] = (
     ("modal", "", r"subtle|faint(?:ly)?|questionable|suspected"),
     ("these", "", r"these|those|such"),
     ("verb", "", r"(?:show|exhibit|display|demonstrate|reveal|contain|feature|carry|present with)(?:s|ing)?"),
-    ("verb", "", r"has|have|carries|presence of|evidence of|there (?:is|are)"),
+    ("verb", "has", r"has|have"),
+    ("verb", "", r"carries|presence of|evidence of|there (?:is|are)"),
     ("seen", "", r"present|seen|evident|visible|observed|noted|detected|found|recorded|discernible|noticeable"),
     ("seen", "", r"apparent|occur(?:s|red)?|counted|identified|appear(?:s|ed)?"),
     # joints

@@ -84,7 +84,7 @@ _MENTIONED = ("term", "state")
 _SEPARATORS = ("comma", "and", "or", "with", "clause", "stop")
 # Words before a mention that start a statement of its own, so it is not one more item of a list.
 _OWN = {
-    "neg", "few", "many", "several", "sometimes", "count", "percent", "part", "lead", "second", "verb", "signal",
+    "neg", "gone", "few", "many", "several", "sometimes", "count", "percent", "part", "lead", "second", "verb", "signal",
     "more", "less", "modal", "hedge",
 }  # fmt: skip
 
@@ -115,6 +115,7 @@ class _Mention:
     hedged: bool = False
     generic: bool = False
     num_together: int = 1  # bands in its list
+    is_open: bool = True  # nothing is said after it in its phrase, so a list may go on
     start: int = 0
     stop: int = 0
 
@@ -187,7 +188,13 @@ def _split_phrases(tokens: Sequence[Token]) -> list[_Phrase]:
             else:
                 before.append(token)
         for mention in phrase.mentions:
-            mention.after = [*takewhile(lambda token: token.kind not in _LEADS_ON, mention.after)]
+            mention.is_open = not mention.after
+            mention.after = [
+                *takewhile(lambda token: token.kind not in _LEADS_ON or token.value == "has", mention.after)
+            ]
+        kinds = [token.kind for token in phrase.tokens[:2]]
+        if last is not None and kinds == ["percent", "second"] and phrase.joined_by("with"):
+            last.after.append(phrase.mentions[0].before.pop(0))  # "delta with 60% ahead of theta"
         if not phrase.mentions and last is not None and _continues(phrase, last):
             last.after += phrase.tokens  # its span grows with it
         elif phrase.mentions:
@@ -226,38 +233,40 @@ def _continues(phrase: _Phrase, last: _Mention) -> bool:
         or (first == "modal" and phrase.joined_by("clause") and len(phrase.tokens) == 1)
         or first in ("percent", "part", "more", "less", "uv", "gone", "sometimes", "about")
         or (first in ("neg", "seen") and phrase.has("seen", "gone", "lead", "prominent"))
-        or (first == "level" and phrase.joined_by("and"))
+        or (first in ("level", "lead") and phrase.joined_by("and"))
     ) and not phrase.has("generic", "stage")
 
 
 def _find_lists(phrases: Sequence[_Phrase]) -> list[list[_Mention]]:
     """Mentions that share what is said before or after them: "no spindles, K-complexes or slow waves"."""
     lists: list[list[_Mention]] = []
-    run: list[tuple[_Mention, bool]] = []  # with whether "and" or "or" stands before it
+    run: list[_Mention] = []
+    num_sure = 0  # items of the run up to the last "and" or "or"; a comma alone makes no list
     for previous, phrase in zip([None, *phrases], [*phrases, None], strict=True):
         joins = previous is not None and phrase is not None and _joins(previous, phrase)
         if joins and previous is not None and phrase is not None:
-            run = run or [(previous.mentions[-1], False)]
-            run.append((phrase.mentions[0], _is_firm(previous, phrase)))
-        if run and not (joins and phrase is not None and len(phrase.mentions) == 1):
-            while run and not run[-1][1]:  # "no spindles, theta": a comma alone makes no list
-                run.pop()
-            lists += [[mention for mention, _ in run]] if len(run) > 1 else []
-            run = []
+            is_adjective = _is_adjective(previous, phrase)
+            is_firm = phrase.joined_by("and") or phrase.joined_by("or") or is_adjective
+            has_comma = phrase.joined_by("comma") and not is_adjective
+            # "two spindles, and alpha is rare", "no spindles or K-complexes, and slow waves": the comma ends the list
+            if not (is_firm and has_comma and (num_sure or len(run) < 2)):
+                run = [*(run or [previous.mentions[-1]]), phrase.mentions[0]]
+                num_sure = len(run) if is_firm else num_sure
+                if len(phrase.mentions) == 1:
+                    continue
+        if num_sure:
+            lists.append(run[:num_sure])
+        run, num_sure = [], 0
     return lists
 
 
 def _joins(previous: _Phrase, phrase: _Phrase) -> bool:
     if not (previous.mentions and phrase.mentions) or phrase.joined_by("clause") or phrase.joined_by("with"):
         return False
-    if any(joint.value == ":" for joint in phrase.joints) or previous.mentions[-1].after:
+    if any(joint.value == ":" for joint in phrase.joints) or not previous.mentions[-1].is_open:
         return False
     own = {token.kind for token in phrase.mentions[0].before if token.value != "nor"}
     return not own & _OWN and ("level" not in own or _is_adjective(previous, phrase))
-
-
-def _is_firm(previous: _Phrase, phrase: _Phrase) -> bool:
-    return phrase.joined_by("and") or phrase.joined_by("or") or _is_adjective(previous, phrase)
 
 
 def _is_adjective(previous: _Phrase, phrase: _Phrase) -> bool:
@@ -392,10 +401,12 @@ def _mark_shared(lists: Sequence[Sequence[_Mention]]) -> None:
                 *(token for token in shared if idx and (is_band or token.kind != "lead")),
                 *mention.before,
             ]
-            mention.after += [token for token in after if mention is not items[-1]]
+            if mention is not items[-1] and not any(token.kind in _OWN_AMOUNT for token in mention.before):
+                mention.after += after
 
 
-_SHARED_BEFORE = ("few", "many", "several", "sometimes", "lead", "second", "prominent")
+_OWN_AMOUNT = ("count", "several", "level")
+_SHARED_BEFORE = ("few", "many", "several", "sometimes", "lead", "second", "prominent", "gone")
 _SHARED_AFTER = ("neg", "seen", "gone", "few", "many", "sometimes", "lead", "prominent", "several")
 
 
@@ -410,7 +421,7 @@ _SILENT = (  # need a figure or a level to say anything
 )
 _WITHIN_SPAN = {
     "neg", "few", "many", "several", "sometimes", "prominent", "level", "count", "lead", "second", "percent",
-    "part", "uv", "hz", "seconds", "per_minute", "more", "less", "about", "time", "power", "gone", "seen",
+    "part", "uv", "times", "hz", "seconds", "per_minute", "more", "less", "about", "time", "power", "gone", "seen",
 }  # fmt: skip
 
 
@@ -512,7 +523,7 @@ def _read_level(feature: Feature, levels: Sequence[tuple[int, bool]]) -> Stateme
     return (Relation.FEW if highest == 0 else Relation.PRESENT), None, None, "", negated
 
 
-_UNIT_OF = {"uv": "uv", "hz": "hz", "seconds": "s", "per_minute": "per_minute"}
+_UNIT_OF = {"uv": "uv", "hz": "hz", "seconds": "s", "per_minute": "per_minute", "times": "times"}
 _UNITS = {
     Feature.AMPLITUDE: "uv",
     Feature.RMS: "uv",
@@ -520,6 +531,7 @@ _UNITS = {
     Feature.PEAK_FREQUENCY: "hz",
     Feature.SPINDLE_DENSITY: "per_minute",
     Feature.SPINDLE_DURATION: "s",
+    Feature.MUSCLE_TONE: "times",
 }
 
 

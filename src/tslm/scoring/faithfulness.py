@@ -298,7 +298,7 @@ def _check_amplitude(claim: Claim, facts: Facts, column: str) -> bool | None:
 
 def _check_tone(claim: Claim, facts: Facts, column: str) -> bool | None:
     if claim.relation != Relation.LEVEL:
-        return None
+        return _check_figure(claim, facts, column)
     return _is_level(claim, ("low", "moderate", "high").index(words.tone_word(facts[column])))
 
 
