@@ -63,10 +63,11 @@ $(RAW)/SC4001EC-Hypnogram.edf: | $(STAMP)
 	$(BIN)/python -m data_prep.download sleep-edf --subset sc4001 --out $(RAW)
 
 $(PREPARED)/sleep_edf/participants.tsv: $(RAW)/SC4001EC-Hypnogram.edf
-	$(BIN)/python -m data_prep.prepare sleep_edf --out $(@D) raw_dir=$(RAW)
+	$(BIN)/python -m data_prep.prepare sleep_edf --out $(@D) raw_dir=$(RAW) rationale=brief
 
 $(PREPARED)/sim_human/participants.tsv: | $(STAMP)
-	$(BIN)/python -m data_prep.prepare sim_human --out $(@D) --workers 2 num_subjects=$(NUM_SUBJECTS) split=85/15/0 seed=0
+	$(BIN)/python -m data_prep.prepare sim_human --out $(@D) --workers 2 num_subjects=$(NUM_SUBJECTS) split=85/15/0 seed=0 \
+		rationale=brief
 
 $(PREPARED)/%/test.parquet: | $(STAMP)
 	$(BIN)/python -m data_prep.prepare $* --out $(@D) num_train=400 num_val=64 num_test=128

@@ -11,6 +11,7 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from data_prep.prepare_night import WAKE_MARGIN_MIN, prepare_night
+from data_prep.rationales import DEFAULT_STYLE, check_style
 from data_prep.simulate_human import NightExtras, name_subject, simulate_human_night
 from data_prep.sleep_edf_subjects import SubjectNight, apply_table, read_subject_tables
 from tslm.data.cohort import CohortConfig, RecordingFiles, find_recordings, parse_cohort
@@ -33,20 +34,28 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class CohortOptions:
-    """What a run decides about any cohort of files; the rest stands in the cohort's YAML."""
+class NightOptions:
+    """What a run decides about any cohort of nights."""
 
-    raw_dir: Path | None = None
     wake_margin_min: float = WAKE_MARGIN_MIN
     split: str = DEFAULT_SPLIT  # a rule of tslm.data.splits
+    rationale: str = DEFAULT_STYLE  # full, or brief: for a small model that learns from few samples
     seed: int = 0
 
     def __post_init__(self) -> None:
         check_split(self.split)
+        check_style(self.rationale)
 
 
 @dataclass(frozen=True)
-class SimHumanOptions:
+class CohortOptions(NightOptions):
+    """A cohort of files; the rest stands in the cohort's YAML."""
+
+    raw_dir: Path | None = None
+
+
+@dataclass(frozen=True)
+class SimHumanOptions(NightOptions):
     """The simulated cohort; `edf` writes the nights as EDF+ too and prepares from those files, `edf_only` no more."""
 
     num_subjects: int = 20
@@ -55,12 +64,9 @@ class SimHumanOptions:
     movement_epochs: float = 0.0  # epochs a night labelled as movement, on average
     edf: bool = False
     edf_only: bool = False
-    wake_margin_min: float = WAKE_MARGIN_MIN
-    split: str = DEFAULT_SPLIT
-    seed: int = 0
 
     def __post_init__(self) -> None:
-        check_split(self.split)
+        super().__post_init__()
         if self.num_subjects < 1:
             raise ValueError(f"num_subjects={self.num_subjects}: wanted 1 or more")
         if not 0 <= self.movement_epochs <= 100:
@@ -100,7 +106,7 @@ def prepare_cohort(config: CohortConfig, options: CohortOptions, out_dir: Path, 
         Night(survey.subject, partial(_read_night, config, files, table))
         for survey, files in zip(surveys, found, strict=True)
     ]
-    return prepare_nights(nights, out_dir, options.split, options.wake_margin_min, options.seed, workers)
+    return prepare_nights(nights, out_dir, options, workers)
 
 
 def prepare_sim_human(
@@ -120,7 +126,7 @@ def prepare_sim_human(
         )
         for subject_idx in range(options.num_subjects)
     ]
-    return prepare_nights(nights, out_dir, options.split, options.wake_margin_min, options.seed, workers)
+    return prepare_nights(nights, out_dir, options, workers)
 
 
 def _check_labels(config: CohortConfig, found: Sequence[RecordingFiles], surveys: Sequence[Survey]) -> None:
@@ -136,18 +142,17 @@ def _check_labels(config: CohortConfig, found: Sequence[RecordingFiles], surveys
         )
 
 
-def prepare_nights(
-    nights: Sequence[Night], out_dir: Path, split: str, wake_margin_min: float, seed: int, workers: int
-) -> list[Participant]:
+def prepare_nights(nights: Sequence[Night], out_dir: Path, options: NightOptions, workers: int) -> list[Participant]:
     """Read, prepare and write nights one by one; participants.tsv appears when all are there."""
-    place_of = assign_splits((night.subject for night in nights), split, seed)
+    split = options.split
+    place_of = assign_splits((night.subject for night in nights), split, options.seed)
     left_out = sorted({night.subject for night in nights} - set(place_of))
     if left_out:
         logger.warning("split=%s does not know %d subjects, left out: %s", split, len(left_out), ", ".join(left_out))
     nights = [night for night in nights if night.subject in place_of]
     before = read_participants(out_dir) if (out_dir / PARTICIPANTS_FILE).is_file() else []
     (out_dir / PARTICIPANTS_FILE).unlink(missing_ok=True)  # an interrupted run must not look like a whole cohort
-    tasks = (delayed(_prepare_one)(night, out_dir, place_of[night.subject], wake_margin_min, seed) for night in nights)
+    tasks = (delayed(_prepare_one)(night, out_dir, place_of[night.subject], options) for night in nights)
     done = Parallel(n_jobs=workers, return_as="generator")(tasks)
     participants = []
     for participant in tqdm(done, total=len(nights), desc="prepare", unit="night"):
@@ -161,11 +166,11 @@ def prepare_nights(
     return participants
 
 
-def _prepare_one(night: Night, out_dir: Path, place: Place, wake_margin_min: float, seed: int) -> Participant:
+def _prepare_one(night: Night, out_dir: Path, place: Place, options: NightOptions) -> Participant:
     with threadpool_limits(1):  # sums in another order would change the last bit
-        recording = prepare_night(night.read(), wake_margin_min, seed)
+        recording = prepare_night(night.read(), options.wake_margin_min, options.seed, options.rationale)
         if place.split == BY_EPOCH:
-            splits = draw_epoch_splits(recording.sleep_stages, recording.recording, seed)
+            splits = draw_epoch_splits(recording.sleep_stages, recording.recording, options.seed)
             recording = replace(recording, columns={**recording.columns, EPOCH_SPLIT_COLUMN: splits})
         return write_recording(recording, out_dir, place.split, place.fold)
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from data_prep.rationales import write_rationales
+from data_prep.rationales import DEFAULT_STYLE, write_rationales
 from tslm.data.align import align_recording
 from tslm.data.lights import find_lit_epochs
 from tslm.data.raw import RawRecording, RawSignal
@@ -29,7 +29,12 @@ WAKE_MARGIN_MIN = 30.0
 _MAX_MISSING_SHARE = 0.1  # of an epoch; more, and it is left out
 
 
-def prepare_night(raw: RawRecording, wake_margin_min: float = WAKE_MARGIN_MIN, seed: int = 0) -> Recording:
+def prepare_night(
+    raw: RawRecording,
+    wake_margin_min: float = WAKE_MARGIN_MIN,
+    seed: int = 0,
+    rationale: str = DEFAULT_STYLE,
+) -> Recording:
     """Cut a night into epochs and add what can be measured in each.
 
     Movement and unscored epochs inside the kept span stay, with labels MOVE and UNSCORED, so that
@@ -39,6 +44,7 @@ def prepare_night(raw: RawRecording, wake_margin_min: float = WAKE_MARGIN_MIN, s
         raw: Signals in microvolt and one stage per epoch, both from the start of the recording.
         wake_margin_min: Minutes kept before the first and after the last epoch of sleep.
         seed: Seed of the rationales' wording; each recording draws its own from it.
+        rationale: Style of the rationales, one of `data_prep.rationales.STYLES`.
 
     Returns:
         The recording at the highest rate of its channels, with evidence columns, a bool column `<kind>_flag` for
@@ -84,7 +90,7 @@ def prepare_night(raw: RawRecording, wake_margin_min: float = WAKE_MARGIN_MIN, s
     lit_E = find_lit_epochs(raw.start, raw.lights_on, raw.lights_off, onset_s, raw.epoch_s)
     if lit_E is not None:
         columns["light"] = lit_E.astype(np.int8)
-    rationales = write_rationales(evidence, sleep_stages, _seed_of(seed, raw.recording), raw.species)
+    rationales = write_rationales(evidence, sleep_stages, _seed_of(seed, raw.recording), raw.species, rationale)
     return Recording(
         **{name: getattr(raw, name) for name in IDENTITY},
         fs_hz=fs_hz,

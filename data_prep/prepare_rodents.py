@@ -4,14 +4,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from data_prep.prepare_cohorts import Night, prepare_nights
+from data_prep.prepare_cohorts import Night, NightOptions, prepare_nights
 from data_prep.simulate_rodent import SPECIES, name_animal, simulate_rodent_day
 from tslm.data.cohort import RecordingFiles, parse_cohort
 from tslm.data.edf_writer import write_edf
 from tslm.data.raw import RawRecording
 from tslm.data.recordings import Participant
 from tslm.data.scored_night import read_scored_night
-from tslm.data.splits import DEFAULT_SPLIT, check_split
 from tslm.labels import SleepStage
 
 _WHOLE_DAY_MIN = 7 * 24 * 60.0
@@ -25,7 +24,7 @@ _TEXTS = {
 
 
 @dataclass(frozen=True)
-class SimRodentOptions:
+class SimRodentOptions(NightOptions):
     """The simulated cohort; `edf` also writes the recordings as EDF+ and prepares from those files."""
 
     num_subjects: int = 20
@@ -35,11 +34,9 @@ class SimRodentOptions:
     species: str = "mouse"
     edf: bool = False
     wake_margin_min: float = _WHOLE_DAY_MIN  # a rodent's day is not trimmed
-    split: str = DEFAULT_SPLIT
-    seed: int = 0
 
     def __post_init__(self) -> None:
-        check_split(self.split)
+        super().__post_init__()
         if self.num_subjects < 1 or self.seed < 0:
             raise ValueError(f"num_subjects={self.num_subjects} seed={self.seed}: wanted 1 or more, and 0 or more")
         if self.species not in SPECIES:
@@ -53,7 +50,7 @@ def prepare_sim_rodent(options: SimRodentOptions, out_dir: Path, workers: int = 
         Night(name_animal(options.species, idx), partial(_read_simulated, options, idx, edf_dir))
         for idx in range(options.num_subjects)
     ]
-    return prepare_nights(nights, out_dir, options.split, options.wake_margin_min, options.seed, workers)
+    return prepare_nights(nights, out_dir, options, workers)
 
 
 def _read_simulated(options: SimRodentOptions, animal_idx: int, edf_dir: Path | None) -> RawRecording:

@@ -247,7 +247,7 @@ STATEMENTS: dict[str, Wording] = {
         (Feature.MUSCLE_TONE, Feature.MUSCLE_TONE),
         (
             "muscle tone is {tone} at {times} times [its|the night's|the recording's] median",
-            "muscle tone [stands at|comes to|measures] {times} times its median, which is {tone}",
+            "muscle tone [stands at|comes to|measures] {times} times its median and [is|counts as] {tone}",
         ),
         ("[a |]{tone} muscle tone ({times} times its median)",),
     ),

@@ -78,9 +78,9 @@ def check_style(style: str) -> None:
 def compose_rationale(facts: Facts, sleep_stage: SleepStage, seed: str, is_human: bool = True) -> Rationale:
     """The rationale of style `full` for one epoch's facts (`evidence_words.epoch_facts`)."""
     rng = random.Random(seed)
-    slots = _fill_slots(facts)
+    slots = _fill_slots(facts, is_human)
     for num_statements in range(MAX_STATEMENTS, 0, -1):
-        sections = _choose_human(facts, num_statements, rng) if is_human else _choose_rodent(facts, num_statements, rng)
+        sections = _choose_human(facts, num_statements, rng) if is_human else _choose_rodent(facts, num_statements)
         body, stated = _write_body(sections, slots, rng)
         if len(body.split()) <= MAX_BODY_WORDS:
             break
@@ -112,8 +112,7 @@ def _write_body(sections: list[list[str]], slots: Mapping[str, str], rng: random
     return ". ".join(sentences), stated
 
 
-def _fill_slots(facts: Facts) -> dict[str, str]:
-    ranked = words.rank_bands(facts)
+def _fill_slots(facts: Facts, is_human: bool) -> dict[str, str]:
     slots = {
         "level": words.amplitude_word(facts["rms_uv"]),
         "rms": f"{facts['rms_uv']:.0f}",
@@ -131,7 +130,10 @@ def _fill_slots(facts: Facts) -> dict[str, str]:
         "the_eyes": _counted(facts["eye_movement_count"], "eye movement", is_known=True),
         "spindle_s": f"{facts.get('spindle_duration_s', 0.0):.1f}",
     }
-    for place, (band, share) in zip(("first", "second", "third", "fourth"), ranked, strict=False):
+    first, second, *others = words.rank_bands(facts)
+    if not is_human:
+        others = [pair for pair in (first, second, *others) if pair[0] in RODENT_BANDS and pair != first]
+    for place, (band, share) in zip(("first", "second", "third", "fourth"), (first, second, *others), strict=False):
         slots |= {place: band, f"{place}_share": _percent(share)}
     if "emg_tone" in facts:
         slots |= {"tone": words.tone_word(facts["emg_tone"]), "times": f"{facts['emg_tone']:.1f}"}
@@ -173,19 +175,19 @@ def _choose_human(facts: Facts, num_statements: int, rng: random.Random) -> list
     return [background, figures, around]
 
 
-def _choose_rodent(facts: Facts, num_statements: int, rng: random.Random) -> list[list[str]]:
-    """As for people, of what is defined for rodents: bands, fast activity, muscle."""
-    background = ["rms", *_bands(facts), "other_bands"]
-    around = [*_disturbances(facts), *([] if words.has_band(facts, "beta") else ["little_fast"])]
-    optional = [
-        (background, "peak_to_peak"),
-        (background, "peak_frequency"),
-        *([] if "muscle" in around else [(around, "no_muscle")]),
+def _choose_rodent(facts: Facts, num_statements: int) -> list[list[str]]:
+    """As for people, of what is defined for rodents: delta, theta, fast activity and muscle tone."""
+    around = [
+        "fast" if words.has_band(facts, "beta") else "little_fast",
+        *(name for name in _disturbances(facts) if name in ("tone", "artefact")),
     ]
-    rng.shuffle(optional)
-    for section, name in optional[: max(0, num_statements - len(background) - len(around))]:
-        section.append(name)
-    return [background, around]
+    leads = ["one_band"] if words.rank_bands(facts)[0][0] in RODENT_BANDS else []
+    background = ["rms", *leads, "other_bands"]
+    optional = [name for name in ("peak_to_peak", "peak_frequency") if len(background) + len(around) < num_statements]
+    return [[*background, *optional], around]
+
+
+RODENT_BANDS = ("delta", "theta", "beta")
 
 
 def _bands(facts: Facts) -> list[str]:
@@ -280,7 +282,7 @@ def _cite(frames: Sequence[str], names: Sequence[str], slots: Mapping[str, str],
 Reason = tuple[str, Callable[[Facts], bool]]
 
 
-_DENYING = ("the absence", "the lack", "absent", "missing", "scarce")
+_DENYING = ("the absence", "the lack", "absent", "missing", "scarce", "delta that", "delta, which")
 
 
 def _hold(reasons: Sequence[Reason], facts: Facts) -> Iterator[str]:

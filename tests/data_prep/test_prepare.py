@@ -338,7 +338,7 @@ def test_the_command_prepares_each_cohort(cohort: str, option: str, files: list[
     [
         (["sim_humn"], "did you mean 'sim_human'?"),
         (["sim_human", "num_subject=3"], "did you mean 'num_subjects'?"),
-        (["sim_human", "colour=3"], "choose one of: num_subjects"),
+        (["sim_human", "colour=3"], "choose one of: wake_margin_min"),
         (["sim_human", "num_subjects=three"], "wanted a whole number"),
         (["sim_human", "num_subjects=0"], "wanted 1 or more"),
         (["sim_human", "edf=maybe"], "wanted true or false"),

@@ -84,8 +84,8 @@ _MENTIONED = ("term", "state")
 _SEPARATORS = ("comma", "and", "or", "with", "clause", "stop")
 # Words before a mention that start a statement of its own, so it is not one more item of a list.
 _OWN = {
-    "neg", "gone", "few", "many", "several", "sometimes", "count", "percent", "part", "lead", "second", "verb", "signal",
-    "more", "less", "modal", "hedge",
+    "neg", "gone", "few", "many", "several", "sometimes", "count", "percent",
+    "part", "lead", "second", "verb", "signal", "more", "less", "modal", "hedge",
 }  # fmt: skip
 
 
@@ -115,6 +115,7 @@ class _Mention:
     hedged: bool = False
     generic: bool = False
     num_together: int = 1  # bands in its list
+    is_qualified: bool = False  # a relative clause follows
     is_open: bool = True  # nothing is said after it in its phrase, so a list may go on
     start: int = 0
     stop: int = 0
@@ -196,7 +197,8 @@ def _split_phrases(tokens: Sequence[Token]) -> list[_Phrase]:
         if last is not None and kinds == ["percent", "second"] and phrase.joined_by("with"):
             last.after.append(phrase.mentions[0].before.pop(0))  # "delta with 60% ahead of theta"
         if not phrase.mentions and last is not None and _continues(phrase, last):
-            last.after += phrase.tokens  # its span grows with it
+            last.after += phrase.tokens
+            last.is_qualified = any(joint.value == "relative" for joint in phrase.joints)
         elif phrase.mentions:
             last = phrase.mentions[-1]
     for mention in (mention for phrase in phrases for mention in phrase.mentions):
@@ -231,7 +233,7 @@ def _continues(phrase: _Phrase, last: _Mention) -> bool:
     return (
         any(joint.value == ":" for joint in phrase.joints)
         or (first == "modal" and phrase.joined_by("clause") and len(phrase.tokens) == 1)
-        or first in ("percent", "part", "more", "less", "uv", "gone", "sometimes", "about")
+        or first in ("percent", "part", "more", "less", "uv", "times", "lasting", "gone", "sometimes", "about")
         or (first in ("neg", "seen") and phrase.has("seen", "gone", "lead", "prominent"))
         or (first in ("level", "lead") and phrase.joined_by("and"))
     ) and not phrase.has("generic", "stage")
@@ -390,22 +392,25 @@ def _is_doubted(mention: _Mention) -> bool:
 
 
 def _mark_shared(lists: Sequence[Sequence[_Mention]]) -> None:
+    """Give the items of a list what is said before the first and behind the last, but for those with own figures."""
     for items in lists:
-        shared = [token for token in items[0].before if token.kind in _SHARED_BEFORE]
+        before = [token for token in items[0].before if token.kind in _SHARED_BEFORE]
         after = [token for token in items[-1].after if token.kind in _SHARED_AFTER]
-        num_bands = sum(mention.feature in BANDS for mention in items)
+        if items[-1].is_qualified:  # "fast activity and delta, which does not lead"
+            after = [] if any(token.kind == "lead" for token in after) else after
+        is_lead_shared = any(token.kind == "lead" for token in (*before, *after))
+        num_bands = sum(mention.feature in BANDS for mention in items) if is_lead_shared else 1
         for idx, mention in enumerate(items):
             mention.num_together = max(num_bands, 1)
+            if mention.has(*_OWN_AMOUNT):
+                continue
             is_band = mention.feature in BANDS
-            mention.before = [
-                *(token for token in shared if idx and (is_band or token.kind != "lead")),
-                *mention.before,
-            ]
-            if mention is not items[-1] and not any(token.kind in _OWN_AMOUNT for token in mention.before):
-                mention.after += after
+            shared = [token for token in before if idx and (is_band or token.kind != "lead")]
+            mention.before = [*shared, *mention.before]
+            mention.after += after if mention is not items[-1] else []
 
 
-_OWN_AMOUNT = ("count", "several", "level")
+_OWN_AMOUNT = ("count", "several", "level", "percent", "part", "times")
 _SHARED_BEFORE = ("few", "many", "several", "sometimes", "lead", "second", "prominent", "gone")
 _SHARED_AFTER = ("neg", "seen", "gone", "few", "many", "sometimes", "lead", "prominent", "several")
 
