@@ -65,12 +65,15 @@ def test_of_channels_with_one_name_the_wanted_one_must_be_said() -> None:
 @pytest.mark.parametrize(("fs_hz", "said"), [(0.0, "has 0 Hz"), (1.0, "has 1 Hz; EEG needs 50 Hz or more")])
 def test_eeg_of_no_or_one_hertz_is_refused(fs_hz: float, said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        read(open_fake(C4=(EEG, fs_hz, "uV")), {"EEG C4": "C4"})
+        read(open_fake(C4=(EEG, fs_hz, "uV")), {"cortex": "C4"})
+    with pytest.raises(ValueError, match=said):
+        read(open_fake(left=(EEG, fs_hz, "uV")), {"EEG": "left"})
 
 
 def test_an_envelope_of_one_hertz_is_read_as_it_is() -> None:
     slow = (np.abs(EEG[:300]) / 1000).astype(np.float32)
-    signals, notes = read(open_fake(chin=(slow, 1.0, "uV")), {"EMG": "chin"})
+    signals, notes = read(open_fake(chin=(slow, 1.0, "uV")), {"EMG": "chin"}, fs_hz=100)
+    assert signals["EMG"].fs_hz == 1
     np.testing.assert_array_equal(signals["EMG"].values, slow)
     assert notes == []
 

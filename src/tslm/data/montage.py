@@ -9,6 +9,7 @@ from tslm.data.cohort import ChannelConfig, DerivationConfig
 from tslm.data.raw import RawSignal, SignalFile
 from tslm.data.units import convert_to_uv, parse_voltage_unit
 from tslm.signals.gaps import bridge_gaps
+from tslm.signals.muscle import ENVELOPE_BELOW_HZ
 from tslm.signals.resample import resample_polyphase
 
 MIN_EEG_FS_HZ = 50.0  # spindles reach 16 Hz; below this rate they are folded or filtered away
@@ -32,7 +33,8 @@ def read_montage(
     Args:
         file: An open file of signals.
         channels: Name of the prepared channel to where it comes from.
-        fs_hz: Rate of all channels afterwards; 0 leaves each as it is.
+        fs_hz: Rate of all channels afterwards; 0 leaves each as it is. Channels under 20 Hz are envelopes, which
+            stay as they are until the recording is aligned, so that what measures them knows it.
 
     Returns:
         Name to signal, voltages in microvolt, in the order of `channels`; and what was changed on the way.
@@ -52,7 +54,7 @@ def read_montage(
             wanted = " or ".join(repr(one.name) for one in config.any)
             raise ValueError(f"{file.path} has no channel {wanted}; it has: {_list_names(file)}")
         signal, said = _derive(file, name, derivation, config.unit)
-        if fs_hz and signal.fs_hz != fs_hz:
+        if fs_hz and signal.fs_hz != fs_hz and signal.fs_hz >= ENVELOPE_BELOW_HZ:
             if signal.fs_hz < fs_hz:
                 said.append(f"resampled from {signal.fs_hz:g} Hz up to {fs_hz:g} Hz")
             signal = RawSignal(_resample(signal, fs_hz), fs_hz, signal.unit, signal.start_s)
@@ -87,7 +89,8 @@ def _derive(file: SignalFile, name: str, derivation: DerivationConfig, unit: str
 def _read_channel(file: SignalFile, prepared: str, wanted: str, unit: str) -> tuple[RawSignal, list[str]]:
     idx = _pick_position(file, wanted)
     channel = file.channels[idx]
-    if not channel.fs_hz > 0 or (is_eeg_name(prepared) and channel.fs_hz < MIN_EEG_FS_HZ):
+    is_eeg = is_eeg_name(prepared) or is_eeg_name(channel.name)
+    if not channel.fs_hz > 0 or (is_eeg and channel.fs_hz < MIN_EEG_FS_HZ):
         raise ValueError(
             f"channel {channel.name!r} of {file.path} has {channel.fs_hz:g} Hz; EEG needs {MIN_EEG_FS_HZ:g} Hz or more"
         )
