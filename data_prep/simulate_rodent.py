@@ -144,6 +144,7 @@ def draw_animal(rng: np.random.Generator, species: str, fs_hz: int) -> Animal:
     has_hum = rng.random() < 0.4 and line_hz < fs_hz / 2
     brain = BrainTraits(
         theta_hz=float(np.clip(rng.normal(theta_hz, 0.35), 6.5, 8.5)),
+        theta=2.5 * rng.lognormal(0, 0.15),
         gain=rng.lognormal(0, 0.3) * (1.3 if species == "rat" else 1.0),
         slow_wave_uv=80 * rng.lognormal(0, 0.2) * np.exp(-0.1 * old),
         spindle_hz=rng.normal(11.5, 0.6),

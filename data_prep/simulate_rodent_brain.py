@@ -36,6 +36,16 @@ _KNOTS_HZ = np.geomspace(0.7, 120, 7)
 _ANIMAL_SD, _SLOW_SD, _FAST_SD = 0.3, 0.25, 0.3  # ln power at each knot: of the animal, over 40 s, over 4 s
 _PRESSURE_GAIN = 1.3  # ln power of delta from no to full sleep pressure
 _SURGE_S = 20  # before REM
+_JITTER_S = 3  # how far a scorer's boundary lies from the brain's
+
+# Moments of another state inside one: (inside, becomes, a minute, shortest and longest in seconds).
+_INTRUSIONS = (
+    (QUIET, STATE_NREM, 0.5, 2, 6),
+    (STATE_NREM, QUIET, 0.7, 2, 6),
+    (STATE_REM, QUIET, 0.5, 2, 4),
+    (STATE_REM, STATE_NREM, 0.3, 2, 4),
+    (ACTIVE, STATE_REM, 0.4, 3, 8),  # theta of running, for one electrode as good as that of REM
+)
 
 
 @dataclass(frozen=True)
@@ -43,6 +53,7 @@ class BrainTraits:
     """What makes one animal's EEG its own."""
 
     theta_hz: float
+    theta: float = 2.5  # ln power by which theta of REM stands out; less far from the hippocampus
     gain: float = 1.0
     slow_wave_uv: float = 80.0
     spindle_hz: float = 11.5
@@ -67,9 +78,13 @@ def draw_frames(rng: np.random.Generator, course: Course, grid: FrameGrid) -> Fr
     wander = draw_wander(rng, num_frames, 1, 45, grid)[:, 0] + 0.7 * draw_wander(rng, num_frames, 1, 5, grid)[:, 0]
     drive = 1.6 * wander + 0.6 - 1.4 * np.append(course.rest_T, course.rest_T[-1])
     movement_F = np.where(state_F == WAKE, 1 / (1 + np.exp(-drive)), 0).astype(np.float32)
-    weights_FS = np.eye(len(_SPECTRA), dtype=np.float32)[np.vectorize(_STATE_OF.get)(state_F)]
-    weights_FS[:, ACTIVE] = weights_FS[:, QUIET] * movement_F
-    weights_FS[:, QUIET] -= weights_FS[:, ACTIVE]
+    brain_F = np.vectorize(_STATE_OF.get)(_jitter_boundaries(rng, state_F))
+    brain_F = np.where((brain_F == QUIET) & (movement_F > 0.5), ACTIVE, brain_F)
+    weights_FS = np.eye(len(_SPECTRA), dtype=np.float32)[_intrude(rng, brain_F)]
+    # Between sitting and running there is everything in between.
+    awake_F = weights_FS[:, QUIET] + weights_FS[:, ACTIVE]
+    weights_FS[:, ACTIVE] = 0.5 * weights_FS[:, ACTIVE] + 0.5 * awake_F * movement_F
+    weights_FS[:, QUIET] = awake_F - weights_FS[:, ACTIVE]
     softened = 0.6 * weights_FS
     softened[1:] += 0.2 * weights_FS[:-1]
     softened[:-1] += 0.2 * weights_FS[1:]
@@ -99,14 +114,17 @@ def _mix_spectra(
     num_frames = quiet_F.size
     theta_hz = traits.theta_hz
     phasic_F = 1 / (1 + np.exp(-2.5 * (draw_wander(rng, num_frames, 1, 4, grid)[:, 0] - 1)))
-    theta, delta, gamma = 2.5 * rng.lognormal(0, 0.12), rng.normal(0.9, 0.2), rng.normal(0.8, 0.25)
+    theta, delta = traits.theta * rng.lognormal(0, 0.05), rng.normal(0.8, 0.25)
+    gamma = max(0.1, rng.normal(0.6, 0.3))
+    ebb_F, running_F, drowsy_F = draw_wander(rng, num_frames, 3, 20, grid).T
     components = [
-        (rem_F * (1 - phasic_F) * theta, bump(theta_hz, 0.65, grid)),
+        (rem_F * (1 - phasic_F) * (theta + 0.2 * ebb_F), bump(theta_hz, 0.65, grid)),
         (rem_F * phasic_F * theta, bump(theta_hz + 0.9, 0.75, grid)),
         (rem_F * 0.8, bump(2 * theta_hz, 1.3, grid)),
-        (active_F * theta * 0.55, bump(theta_hz + 0.5, 1.0, grid)),
+        (active_F * (0.55 * theta + 0.35 * running_F), bump(theta_hz + 0.5, 1.0, grid)),
         (quiet_F * theta * 0.2, bump(theta_hz - 0.3, 1.4, grid)),
-        (nrem_F * (delta + _PRESSURE_GAIN * (frames.pressure_F - 0.3)), bump(2.2, 1.1, grid)),
+        (quiet_F * np.maximum(0, 0.4 * drowsy_F + 0.5 * frames.pressure_F), bump(2.2, 1.1, grid)),
+        (nrem_F * (delta + _PRESSURE_GAIN * (frames.pressure_F - 0.3) + 0.3 * drowsy_F), bump(2.2, 1.1, grid)),
         (nrem_F * (0.45 + 0.9 * frames.surge_F), bump(traits.spindle_hz, 2.0, grid)),
         (nrem_F * frames.surge_F * 1.2, bump(theta_hz, 0.9, grid)),
         (gamma * (0.5 * quiet_F + active_F + 0.45 * rem_F), ramp(38, 6, grid)),
@@ -168,6 +186,27 @@ def _add_spindles(
         return sizes_uv[some] * envelope * np.sin(2 * np.pi * (freqs_hz[some] * t + phases[some]))
 
     add_many_waves(signal_N, onsets, t.size, build)
+
+
+def _jitter_boundaries(rng: np.random.Generator, state_F: np.ndarray) -> np.ndarray:
+    """The states with each boundary moved by up to some seconds, less between short bouts."""
+    changes = np.flatnonzero(np.diff(state_F)) + 1
+    edges = np.concatenate([[0], changes, [state_F.size]])
+    bouts = np.diff(edges)
+    reach = np.minimum(_JITTER_S, np.minimum(bouts[:-1], bouts[1:]) // 3)
+    starts = changes + np.rint(rng.uniform(-1, 1, changes.size) * reach).astype(int)
+    return np.repeat(state_F[edges[:-1]], np.diff(np.concatenate([[0], starts, [state_F.size]])))
+
+
+def _intrude(rng: np.random.Generator, brain_F: np.ndarray) -> np.ndarray:
+    """The states with short moments of others in them."""
+    intruded_F = brain_F.copy()
+    for inside, becomes, per_minute, shortest, longest in _INTRUSIONS:
+        rate = per_minute * rng.lognormal(0, 0.4) / 60
+        for start in np.flatnonzero((rng.random(brain_F.size) < rate) & (brain_F == inside)):
+            moment = slice(start, start + int(rng.integers(shortest, longest + 1)))
+            intruded_F[moment] = np.where(brain_F[moment] == inside, becomes, intruded_F[moment])
+    return intruded_F
 
 
 def _approach_of_rem(state_F: np.ndarray) -> np.ndarray:
