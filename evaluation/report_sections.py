@@ -9,6 +9,7 @@ import numpy as np
 from evaluation.report_charts import render_confusion
 from evaluation.report_examples import choose_examples, is_right, render_examples
 from evaluation.report_nights import build_nights, find_epoch_s, render_night, shown_levels
+from tslm.scoring.faithfulness import score_answered
 from tslm.scoring.predictions import PredictionRow
 
 # Names of Landis & Koch 1977 up to each kappa.
@@ -148,7 +149,7 @@ def render_confusions(metrics: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def render_rationales(rows: Sequence[PredictionRow], waveforms: Mapping[str, np.ndarray]) -> str:
-    """Examples of what the model wrote, with the warning that nothing in them has been checked."""
+    """How far the model's texts tell what was measured, and examples of them."""
     examples = choose_examples(rows)
     num_wrong = sum(not is_right(row) for row in examples)
     rule = (
@@ -158,9 +159,31 @@ def render_rationales(rows: Sequence[PredictionRow], waveforms: Mapping[str, np.
     )
     return (
         '<section aria-labelledby="rationales"><h2 id="rationales">What the model wrote</h2>'
-        '<p class="warning" role="note"><b>Not checked against the signal.</b> The model’s texts are shown as written. '
-        "Waveforms and numbers that they name may be untrue; compare them with the signal and the measurements beside "
-        f"each.</p><p>{rule}</p>{render_examples(examples, waveforms, find_epoch_s(rows))}</section>"
+        f'<p class="warning" role="note">{_judge_texts(rows)}</p>'
+        f"<p>{rule}</p>{render_examples(examples, waveforms, find_epoch_s(rows))}</section>"
+    )
+
+
+def _judge_texts(rows: Sequence[PredictionRow]) -> str:
+    scores = score_answered(rows)
+    if scores is None or scores["precision"] is None:
+        return (
+            "<b>Not checked against the signal.</b> The model’s texts are shown as written. Waveforms and numbers that "
+            "they name may be untrue; compare them with the signal."
+        )
+    checkable = scores["num_supported"] + scores["num_contradicted"]
+    control = scores["shuffled"]
+    shuffled = (
+        f" The same texts shuffled between epochs: {_percent(control['precision'])}; a model that ignored the signal "
+        "would score no better than that."
+        if control
+        else ""
+    )
+    return (
+        f"<b>{_percent(scores['precision'])} of {_number(checkable, 'claim')} that could be checked agree with what was "
+        f"measured</b> in the same epoch.{shuffled} Of the findings that decide the reference stage, "
+        f"{_percent(scores['coverage'])} are named truly. The texts are shown as written; the measurements stand "
+        "beside each."
     )
 
 
@@ -194,6 +217,10 @@ def _value(value: float | None) -> str:
 def _interval(metrics: Mapping[str, Any], key: str) -> str:
     low, high = metrics.get("intervals", {}).get(key, (None, None))
     return "" if low is None or high is None else f" <small>{_value(low)} to {_value(high)}</small>"
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.1f}&#8239;%"
 
 
 def _number(count: int, noun: str) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tslm.scoring.faithfulness import score_answered
 from tslm.scoring.predictions import read_intact_predictions, read_predictions, score_predictions, write_metrics
 
 
@@ -23,6 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             rows = read_predictions(arguments.file)
         metrics = score_predictions(rows, num_resamples=arguments.num_resamples, seed=arguments.seed)
+        if faithfulness := score_answered(rows, arguments.seed):
+            metrics["faithfulness"] = faithfulness
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -77,9 +80,21 @@ def render_table(metrics: Mapping[str, Any]) -> str:
     if metrics.get("leaky"):
         lines.append("LEAKY: trained and tested on the same people or series; says nothing about others")
     lines += ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    if "faithfulness" in metrics:
+        lines.append(_describe_faithfulness(metrics["faithfulness"]))
     if metrics.get("absent_labels"):
         lines.append(f"not in the truth, so not in macro-F1: {', '.join(metrics['absent_labels'])}")
     return "\n".join(lines)
+
+
+def _describe_faithfulness(scores: Mapping[str, Any]) -> str:
+    num_checkable = scores["num_supported"] + scores["num_contradicted"]
+    shuffled = scores["shuffled"] or {"precision": None, "coverage": None}
+    return (
+        f"rationales: {_format(scores['precision'])} of {num_checkable} checkable claims are true "
+        f"(shuffled between epochs {_format(shuffled['precision'])}), coverage {_format(scores['coverage'])} "
+        f"(shuffled {_format(shuffled['coverage'])}), {_format(scores['consistency'])} argue for their answer"
+    )
 
 
 def _format(value: float | None, interval: Sequence[float | None] | None = None) -> str:

@@ -113,3 +113,25 @@ def test_the_module_runs_as_a_command():
     done = subprocess.run([sys.executable, "-m", "evaluation.score", "--help"], capture_output=True, text=True)
     assert done.returncode == 0
     assert "example: python -m evaluation.score" in done.stdout
+
+
+def test_rationales_are_checked_where_predictions_carry_evidence(tmp_path, capsys):
+    rows = [
+        row
+        | {
+            "generated": f"{row['epoch_idx'] % 5 + 1} spindles. Answer: {row['truth']}",
+            "evidence": {"spindle_count": row["epoch_idx"] % 5 + 1, "slow_wave_fraction": None},
+        }
+        for row in make_rows()
+    ]
+    write_predictions(rows, tmp_path / "p.jsonl")
+    assert main([str(tmp_path / "p.jsonl"), "--num_resamples", "0"]) == 0
+    scores = json.loads((tmp_path / "metrics.json").read_text())["faithfulness"]
+    assert (scores["num_claims"], scores["precision"]) == (30, 1.0)
+    assert scores["shuffled"]["precision"] < 0.6
+    assert "1.000 of 30 checkable claims are true" in capsys.readouterr().out
+
+
+def test_predictions_without_evidence_have_no_faithfulness(path):
+    assert main([str(path), "--num_resamples", "0"]) == 0
+    assert "faithfulness" not in json.loads((path.parent / "metrics.json").read_text())

@@ -141,3 +141,8 @@ def test_no_rationale_keeps_its_epoch_in_the_control():
 def test_lists_of_different_length_are_refused():
     with pytest.raises(ValueError, match="1 rationales, 2 rows"):
         score_faithfulness(["No spindles."], [EPOCH, EPOCH], [None], [None])
+
+
+def test_evidence_with_holes_is_checked_as_far_as_it_goes():
+    row = {"delta_share": 0.6, "rms_uv": float("nan")}
+    assert verdicts("Delta leads with 60%, low amplitude.", row) == ["supported", "not checkable", "not checkable"]

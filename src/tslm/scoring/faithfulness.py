@@ -5,6 +5,7 @@ which our own rationales are written by. What no column measures is not checkabl
 neither way. Hedged claims ("suggests spindles") are checked as if they were plain.
 """
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,8 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from tslm.labels import SleepStage
+from tslm.answers import parse_answer, remove_special_tokens
+from tslm.labels import ANSWER_NAMES, SleepStage, parse_sleep_stage
 from tslm.scoring.claims import BANDS, Claim, Feature, Relation, read_claims
+from tslm.scoring.predictions import PredictionRow
 from tslm.signals import evidence_words as words
 
 Facts = Mapping[str, float]
@@ -138,6 +141,28 @@ def score_faithfulness(
     return scores
 
 
+def score_answered(rows: Sequence[PredictionRow], seed: int = 0) -> dict[str, Any] | None:
+    """`score_faithfulness` of predictions: of those rows that carry evidence and have a sleep stage as truth.
+
+    None where there is no such row, as for questions about other series.
+    """
+    staged = [
+        (row, truth)
+        for row in rows
+        if row.get("evidence") and (truth := parse_sleep_stage(row["truth"])) in ANSWER_NAMES and row["options"]
+    ]
+    if not staged:
+        return None
+    answers = (parse_answer(row["generated"], row["options"]) for row, _ in staged)
+    return score_faithfulness(
+        [remove_special_tokens(row["generated"]) for row, _ in staged],
+        [row["evidence"] for row, _ in staged],
+        [truth for _, truth in staged],
+        [parse_sleep_stage(answer) if answer else None for answer in answers],
+        seed,
+    )
+
+
 # What decides a stage (AASM manual 2007); a feature whose column was not measured is left out.
 DECIDING: dict[SleepStage, tuple[Feature, ...]] = {
     SleepStage.WAKE: (Feature.ALPHA, Feature.BETA, Feature.EYE_MOVEMENTS),
@@ -178,7 +203,9 @@ SPEAKS_FOR: dict[SleepStage, dict[Feature, int]] = {
 
 
 def _round_row(evidence_row: Mapping[str, float | None]) -> dict[str, float]:
-    return words.round_facts({name: value for name, value in evidence_row.items() if value is not None})
+    return words.round_facts(
+        {name: value for name, value in evidence_row.items() if isinstance(value, int | float) and math.isfinite(value)}
+    )
 
 
 def _check_all(claims: Sequence[Claim], facts: Facts) -> CheckedRationale:
@@ -321,8 +348,10 @@ def _check_band(claim: Claim, facts: Facts, column: str) -> bool | None:
     return words.has_band(facts, claim.feature) != (claim.relation == Relation.FEW)
 
 
-def _is_ranked(claim: Claim, facts: Facts) -> bool:
+def _is_ranked(claim: Claim, facts: Facts) -> bool | None:
     """Bands of equal rounded share tie: each of them may be named first."""
+    if any(f"{band}_share" not in facts for band in BANDS):
+        return None
     share = facts[f"{claim.feature}_share"]
     num_above = sum(facts[f"{band}_share"] > share for band in BANDS)
     num_beside = sum(facts[f"{band}_share"] >= share for band in BANDS) - 1
