@@ -180,8 +180,8 @@ def _judge_texts(rows: Sequence[PredictionRow]) -> str:
         else ""
     )
     return (
-        f"<b>{_percent(scores['precision'])} of {_number(checkable, 'claim')} that could be checked agree with what was "
-        f"measured</b> in the same epoch.{shuffled} Of the findings that decide the reference stage, "
+        f"<b>{_percent(scores['precision'])} of {_number(checkable, 'claim')} that could be checked agree with what "
+        f"was measured</b> in the same epoch.{shuffled} Of the findings that decide the reference stage, "
         f"{_percent(scores['coverage'])} are named truly. The texts are shown as written; the measurements stand "
         "beside each."
     )
