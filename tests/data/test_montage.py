@@ -53,6 +53,13 @@ def test_a_missing_channel_lists_what_is_there_unless_it_is_optional() -> None:
     assert (list(signals), notes) == (["EEG"], ["EMG: not recorded, left out"])
 
 
+def test_an_optional_channel_that_shows_nothing_is_left_out_and_said() -> None:
+    file = open_fake(C3=(EEG, 256, "uV"), chin=(np.zeros(1000), 256, "uV"))
+    signals, notes = read(file, {"EEG": "C3", "EMG": {"any": ["chin"], "optional": True}})
+    assert list(signals) == ["EEG"]
+    assert notes == ["EMG: left out, channel 'chin' of night.edf is 0 throughout; choose another channel"]
+
+
 def test_of_channels_with_one_name_the_wanted_one_must_be_said() -> None:
     file = open_fake(C4=(EEG, 256, "uV"), C4__2=(EEG * 2, 256, "uV"))
     with pytest.raises(ValueError, match=r"has 2 channels named 'C4'; say which: C4#1, C4#2"):

@@ -40,7 +40,7 @@ class ChannelConfig:
     """Where a prepared channel comes from: the first of `any` that the file can give."""
 
     any: tuple[DerivationConfig, ...] = ()
-    optional: bool = False  # a recording without it is prepared without it
+    optional: bool = False  # a recording that lacks it, or where it shows nothing, is prepared without it
     unit: str = ""  # true unit of the values, where the header is wrong or silent; a voltage becomes uV
 
     def __post_init__(self) -> None:

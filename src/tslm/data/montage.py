@@ -53,7 +53,13 @@ def read_montage(
                 continue
             wanted = " or ".join(repr(one.name) for one in config.any)
             raise ValueError(f"{file.path} has no channel {wanted}; it has: {_list_names(file)}")
-        signal, said = _derive(file, name, derivation, config.unit)
+        try:
+            signal, said = _derive(file, name, derivation, config.unit)
+        except ValueError as error:
+            if not config.optional:
+                raise
+            notes.append(f"{name}: left out, {str(error).replace(str(file.path), file.path.name)}")
+            continue
         if fs_hz and signal.fs_hz != fs_hz and signal.fs_hz >= ENVELOPE_BELOW_HZ:
             if signal.fs_hz < fs_hz:
                 said.append(f"resampled from {signal.fs_hz:g} Hz up to {fs_hz:g} Hz")
