@@ -244,12 +244,13 @@ STATEMENTS: dict[str, Wording] = {
         ("sawtooth waves",),
     ),
     "tone": Wording(
-        (Feature.MUSCLE_TONE, Feature.MUSCLE_TONE),
+        (Feature.MUSCLE_TONE,),
         (
-            "muscle tone is {tone} at {times} times [its|the night's|the recording's] median",
-            "muscle tone [stands at|comes to|measures] {times} times its median and [is|counts as] {tone}",
+            "[muscle tone|the chin EMG|the EMG] [is|stays|remains|looks] {tone}"
+            "[| at {times} times its median| at {times} times the recording's median]",
+            "muscle tone [stands at|comes to|measures|is] {times} times its median and [is|counts as] {tone}",
         ),
-        ("[a |]{tone} muscle tone ({times} times its median)",),
+        ("[a |]{tone} muscle tone", "{tone} muscle tone ({times} times its median)"),
     ),
 }
 

@@ -158,10 +158,11 @@ def _choose_human(facts: Facts, num_statements: int, rng: random.Random) -> list
     background = ["amplitude", *_bands(facts)]
     figures = [*_spindles(facts, rng), "few_slow_waves" if _is_free_of_slow_waves(facts) else "slow_waves"]
     around = [
-        "alpha" if facts["alpha_fraction"] >= words.ALPHA_SOME else "little_alpha",
-        "eyes" if facts["eye_movement_count"] else "still_eyes",
+        *(["alpha"] if facts["alpha_fraction"] >= words.ALPHA_SOME else []),
+        *(["eyes"] if facts["eye_movement_count"] else []),
         *_disturbances(facts),
     ]
+    absent = [(around, name) for name in ("little_alpha", "still_eyes") if _PRESENT_OF[name] not in around]
     optional = [
         (background, "peak_to_peak"),
         (background, "peak_frequency"),
@@ -170,9 +171,13 @@ def _choose_human(facts: Facts, num_statements: int, rng: random.Random) -> list
         *([] if "muscle" in around else [(around, "no_muscle")]),
     ]
     rng.shuffle(optional)
-    for section, name in optional[: max(0, num_statements - len(background) - len(figures) - len(around))]:
+    num_free = max(0, num_statements - len(background) - len(figures) - len(around))
+    for section, name in [*absent, *optional][:num_free]:
         section.append(name)
-    return [background, figures, around]
+    return [section for section in (background, figures, around) if section]
+
+
+_PRESENT_OF = {"little_alpha": "alpha", "still_eyes": "eyes"}
 
 
 def _choose_rodent(facts: Facts, num_statements: int) -> list[list[str]]:

@@ -80,7 +80,7 @@ _WORDS: tuple[tuple[str, str, str], ...] = (
     ("term", "eye_movements", r"rapid and \w+ eye movements?|eog (?:activity|deflections?)"),
     ("state", "muscle_tone low", r"(?:muscle )?aton(?:ia|ic)|(?:loss|lack|absence) of muscle tone|quiet emg"),
     ("term", "muscle_tone", r"(?:muscle|muscular|emg|chin(?: emg)?)[- ](?:tone|tension|level)|chin emg"),
-    ("term", "muscle_tone", r"emg(?= (?:is|at|stays|lies|remains|tone))"),
+    ("term", "muscle_tone", r"emg(?= (?:is|at|stays|lies|looks|remains|tone))"),
     ("term", "muscle", r"(?:muscle|muscular|emg|myogenic)(?: (?:activity|art[ei]facts?|contamination|noise|bursts?))?"),
     ("state", "artefact no", r"art[ei]fact-free|clean (?:signal|recording|epoch|trace|eeg)|uncontaminated"),
     ("state", "artefact no", r"(?:the )?(?:signal|recording|epoch|trace) (?:is|stays|was) clean"),
