@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from tslm.config import build_config, configs_dir, list_group
+from tslm.data.subject_table import Row, find_row, read_subject_table
 from tslm.labels import RK_ANNOTATIONS, SleepStage
 
 COHORT_GROUP = "cohort"
@@ -93,6 +94,14 @@ class HypnogramConfig:
 
 
 @dataclass(frozen=True)
+class SubjectsConfig:
+    """A table of what is known of each subject or recording (tslm.data.subject_table)."""
+
+    table: str = ""  # CSV or TSV below raw_dir; empty: none
+    key: str = ""  # its column with the name of the recording or subject; empty: by the usual names
+
+
+@dataclass(frozen=True)
 class CohortConfig:
     """One cohort."""
 
@@ -104,6 +113,7 @@ class CohortConfig:
     fs_hz: float = 0.0  # rate of all prepared channels; 0: as recorded
     signals: SignalsConfig = field(default_factory=SignalsConfig)
     hypnogram: HypnogramConfig = field(default_factory=HypnogramConfig)
+    subjects: SubjectsConfig = field(default_factory=SubjectsConfig)
     channels: dict[str, ChannelConfig] = field(default_factory=dict)  # evidence is measured on the first
     labels: dict[str, str] = field(default_factory=dict)  # text of a label -> code of SleepStage; none: Sleep-EDF's
     missing_labels: str = "unscored"  # what an epoch without a label is: unscored, or an error
@@ -131,6 +141,7 @@ class RecordingFiles:
     subject: str  # empty: the header's patient code, or else the recording
     signal_path: Path
     hypnogram_path: Path | None  # None: inside the file of signals
+    about: Row = field(default_factory=dict)  # what the table of subjects says
 
 
 def load_cohort(name: str, overrides: Sequence[str] = ()) -> CohortConfig:
@@ -199,7 +210,15 @@ def find_recordings(config: CohortConfig, raw_dir: Path | None) -> list[Recordin
                 f"{files.signal_path} and {first_of[files.recording]} are both named {files.recording}; "
                 "give signals.name a group `recording` that tells them apart"
             )
-    return found
+    if not config.subjects.table:
+        return found
+    table_path = raw_dir / config.subjects.table
+    table = read_subject_table(table_path, config.subjects.key)
+    rows = [find_row(table, files.recording, files.subject, table_path) for files in found]
+    return [
+        replace(files, about=row, subject=row.get("subject", files.subject))
+        for files, row in zip(found, rows, strict=True)
+    ]
 
 
 def _match_files(config: CohortConfig, path: Path, raw_dir: Path) -> RecordingFiles | None:

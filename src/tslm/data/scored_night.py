@@ -15,6 +15,7 @@ from tslm.data.hypnogram_files import build_sleep_stages, find_format, find_unkn
 from tslm.data.montage import read_montage
 from tslm.data.raw import Annotation, RawRecording, SignalFile
 from tslm.data.signal_files import open_signals
+from tslm.data.subject_table import describe_subject
 from tslm.hypnogram import SCORED, SLEEP
 from tslm.labels import SleepStage
 
@@ -65,7 +66,7 @@ def read_scored_night(config: CohortConfig, files: RecordingFiles) -> RawRecordi
     _check_match(config, files, file, hypnogram_start, stages)
     stages, hypnogram_notes = _fit_to_signals(config, files, stages, file.duration_s)
     signals, channel_notes = read_montage(file, config.channels, config.fs_hz)
-    return RawRecording(
+    raw = RawRecording(
         recording=files.recording,
         subject=_subject(files, file),
         signals=signals,
@@ -78,6 +79,7 @@ def read_scored_night(config: CohortConfig, files: RecordingFiles) -> RawRecordi
         source=config.source,
         notes=(*file.notes, *hypnogram_notes, *channel_notes),
     )
+    return describe_subject(raw, files.about)
 
 
 def _subject(files: RecordingFiles, file: SignalFile | None) -> str:
