@@ -4,7 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tslm.data.align import Clock, align_recording, align_signal, align_stamped, build_clock, fit_clock
+from tslm.data.cohort import SignalsConfig
 from tslm.data.raw import RawRecording, RawSignal
+from tslm.data.signal_csv import open_csv
 from tslm.labels import SleepStage
 
 _RNG = np.random.default_rng(0)
@@ -186,3 +188,20 @@ def test_a_clock_far_from_the_signals_rate_is_refused():
         align_signal(RawSignal(np.zeros(9, dtype=np.float32), 0.0), 100.0, 9)
     with pytest.raises(ValueError, match="two or more"):
         fit_clock(np.array([1.0]))
+
+
+def test_a_table_whose_clock_starts_anew_after_a_gap_is_read_by_its_stamps(tmp_path):
+    times_s = np.concatenate([np.arange(500) / 50, 20.0087 + np.arange(500) / 50])
+    slow = np.sin(2 * np.pi * 3 * times_s)
+    path = tmp_path / "acc.csv"
+    path.write_text("t,ACC\n" + "".join(f"{t:.6f},{v:.6f}\n" for t, v in zip(times_s, slow, strict=True)))
+    file = open_csv(path, SignalsConfig(time_column="t", unit="g"))
+    (channel,) = file.channels
+    assert (channel.fs_hz, channel.unit) == (50.0, "g")
+    values = file.read_values(0)
+    grid_s = np.arange(len(values)) / 50
+    known = np.isfinite(values)
+    assert not known[500:1001].any()
+    inside = np.r_[30:470, 1030:1470]
+    assert np.abs(values[inside] - np.sin(2 * np.pi * 3 * grid_s[inside])).max() < 0.002
+    assert "time stamps" in file.notes[0]

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
+from tslm.data.align import align_stamped
 from tslm.data.cohort import SignalsConfig
 from tslm.data.raw import Annotation, ChannelInfo, SignalFile
 
@@ -19,7 +20,8 @@ def open_csv(path: Path, config: SignalsConfig) -> SignalFile:
     """A CSV or TSV file; each column is parsed when it is asked for.
 
     With a time column the rows are placed on an even grid from the first row on, NaN where rows are
-    missing; without one the rows are samples at `config.fs_hz`.
+    missing; where a clock drifts or starts anew after a gap, they are interpolated by their time
+    stamps (tslm.data.align). Without one the rows are samples at `config.fs_hz`.
 
     Raises:
         FileNotFoundError: The file is missing.
@@ -31,7 +33,11 @@ def open_csv(path: Path, config: SignalsConfig) -> SignalFile:
     if time and time not in names:
         raise ValueError(f"{path} has no column {time!r}; it has: {', '.join(names)}")
     if time:
-        positions, fs_hz = _place_rows(path, _read_column(path, time, delimiter))
+        times_s = _read_column(path, time, delimiter)
+        placed = _place_rows(path, times_s)
+        if placed is None:
+            return _open_stamped(path, config, names, delimiter, times_s)
+        positions, fs_hz = placed
         num_samples = int(positions[-1]) + 1
     elif config.fs_hz > 0:
         positions, fs_hz = None, config.fs_hz
@@ -46,6 +52,29 @@ def open_csv(path: Path, config: SignalsConfig) -> SignalFile:
         read_values=partial(_read_placed, path, channels, delimiter, positions, num_samples),
         read_annotations=partial(_refuse_annotations, path),
         notes=() if positions is None or len(positions) == num_samples else (_say_gaps(positions, fs_hz),),
+    )
+
+
+def _open_stamped(
+    path: Path, config: SignalsConfig, names: list[str], delimiter: str, times_s: np.ndarray
+) -> SignalFile:
+    """A table whose rows lie on no even grid: each column by its time stamps, at the nearest whole rate."""
+    fs_hz = float(max(1, round(1 / float(np.median(np.diff(times_s))))))
+    since_start_s = times_s - times_s[0]
+    num_samples = int(since_start_s[-1] * fs_hz) + 1
+    channels = tuple(ChannelInfo(name, config.unit, fs_hz) for name in names if name != config.time_column)
+
+    def read_values(idx: int) -> np.ndarray:
+        values = _read_column(path, channels[idx].name, delimiter).astype(np.float32)
+        return align_stamped(np.where(np.isfinite(values), values, np.nan), since_start_s, fs_hz, num_samples)
+
+    return SignalFile(
+        path=path,
+        channels=channels,
+        duration_s=num_samples / fs_hz,
+        read_values=read_values,
+        read_annotations=partial(_refuse_annotations, path),
+        notes=(f"samples interpolated by their time stamps to {fs_hz:g} Hz",),
     )
 
 
@@ -95,8 +124,8 @@ def _read_column(path: Path, name: str, delimiter: str, kind: pa.DataType | None
     return table[name].to_numpy()
 
 
-def _place_rows(path: Path, times_s: np.ndarray) -> tuple[np.ndarray, float]:
-    """Position of each row on an even grid from the first row on, and the grid's rate."""
+def _place_rows(path: Path, times_s: np.ndarray) -> tuple[np.ndarray, float] | None:
+    """Position of each row on an even grid from the first row on, and the grid's rate; None where there is none."""
     steps_s = np.diff(times_s)
     if len(times_s) < 2 or not (np.isfinite(times_s).all() and (steps_s > 0).all()):
         raise ValueError(f"{path}: the time column must rise from row to row and hold no blanks")
@@ -107,6 +136,14 @@ def _place_rows(path: Path, times_s: np.ndarray) -> tuple[np.ndarray, float]:
         positions = np.rint(exact).astype(np.int64)
         if np.abs(exact - positions).max() <= _MAX_JITTER and (np.diff(positions) > 0).all():
             return positions, fs_hz
+    typical_s = np.median(steps_s)
+    within_s = steps_s[steps_s < 1.5 * typical_s]
+    if (
+        fs_hz >= 1
+        and np.quantile(np.abs(within_s / typical_s - 1), 0.95) < _MAX_JITTER
+        and len(within_s) > 0.5 * len(steps_s)
+    ):
+        return None
     raise ValueError(
         f"{path}: the time column is not that of even sampling (about {fs_hz:g} Hz); it must be in seconds"
     )
