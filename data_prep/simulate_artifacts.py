@@ -1,7 +1,9 @@
 """What a frontal electrode picks up beside the brain: eye movements, blinks, muscle and movement.
 
 These tell wake and REM from their neighbours as much as rhythms do, so every state has its own:
-blinks and saccades with eyes open, slow rolling eyes at sleep onset, bursts of saccades in REM.
+blinks and saccades with eyes open, slow rolling eyes at sleep onset, bursts of saccades in REM. The
+borders are not clean: eyes roll slowly in REM too (Pizza et al. 2011) and the drowsy still look about,
+each subject more or less, so that neither movement alone gives a stage away.
 
 Shape letters: F frames, N samples of the night, n events, L samples of an event.
 """
@@ -41,11 +43,14 @@ def add_artifacts(rng: np.random.Generator, signal_N: np.ndarray, timeline: Time
     open_F, closed_F = weights_FS[:, EYES_OPEN], weights_FS[:, EYES_CLOSED]
     wake_F = open_F + closed_F
     blinks = _draw_blinks(rng, open_F)
-    wake_saccades = _draw_saccades(rng, 18 * rng.lognormal(0, 0.4) * open_F, 26 * rng.lognormal(0, 0.3))
+    looking_F = 18 * rng.lognormal(0, 0.4) * open_F + rng.uniform(0, 6) * weights_FS[:, STATE_N1]
+    wake_saccades = _draw_saccades(rng, looking_F, 26 * rng.lognormal(0, 0.3))
     phasic_F = draw_wander(rng, open_F.size, 1, 12)[:, 0] > rng.normal(0.6, 0.3)
     rem_rate_F = 14 * rng.lognormal(0, 0.4) * (phasic_F + 0.05) * weights_FS[:, STATE_REM]
     rem_saccades = _draw_saccades(rng, rem_rate_F, 22 * rng.lognormal(0, 0.3))
-    rolling_F = 2.5 * rng.lognormal(0, 0.4) * (weights_FS[:, STATE_N1] + 0.5 * closed_F)
+    rolling_rate = 2.5 * rng.lognormal(0, 0.4)
+    rem_share = rng.uniform(0, 0.8)
+    rolling_F = rolling_rate * (weights_FS[:, STATE_N1] + 0.5 * closed_F + rem_share * weights_FS[:, STATE_REM])
     slow_eye_movements = _draw_slow_eye_movements(rng, rolling_F)
     muscle = _draw_muscle(rng, rng.lognormal(0, 0.5) * (wake_F + 0.06 * (1 - wake_F)))
     moving_onsets = draw_onsets(rng, 0.25 * rng.lognormal(0, 0.5) * (wake_F + 0.05 * (1 - wake_F)))
