@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tslm.scoring.claims import Feature
+from tslm.scoring.claim_kinds import Feature
 
 _CHOICE = re.compile(r"\[([^\[\]]*)\]")
 

@@ -25,7 +25,7 @@ Facts = Mapping[str, float]
 
 @dataclass(frozen=True)
 class Rationale:
-    """A text, and the features (`tslm.scoring.claims.Feature`) of the claims it was composed of."""
+    """A text, and the features (`tslm.scoring.claim_kinds.Feature`) of the claims it was composed of."""
 
     text: str
     features: tuple[str, ...]

@@ -27,7 +27,8 @@ from tslm.data.recordings import (
     write_recording,
 )
 from tslm.labels import ANSWER_NAMES, SleepStage, species_group
-from tslm.scoring.faithfulness import Verdict, check_rationale
+from tslm.scoring.claim_checks import Verdict
+from tslm.scoring.faithfulness import check_rationale
 from tslm.signals.evidence_words import epoch_facts
 
 SOURCE_COLUMN = "rationale_source"

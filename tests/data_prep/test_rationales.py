@@ -8,7 +8,8 @@ from data_prep.rationale_wordings import REASONS, STATEMENTS, write_out
 from data_prep.rationales import compose_rationale, write_rationales
 from tslm.answers import parse_answer, render_response
 from tslm.labels import ANSWER_NAMES, SleepStage
-from tslm.scoring.faithfulness import check_claim, read_claims
+from tslm.scoring.claim_checks import check_claim
+from tslm.scoring.claims import read_claims
 from tslm.signals import evidence_words as words
 
 RODENT_STAGES = (SleepStage.WAKE, SleepStage.NREM, SleepStage.REM)

@@ -3,8 +3,9 @@ from collections import Counter
 import pytest
 
 from tests.scoring.labelled_sentences import MODEL, OWN
+from tslm.scoring.claim_kinds import Claim, Relation
 from tslm.scoring.claim_words import LEVEL_WORDS
-from tslm.scoring.claims import Claim, Relation, read_claims
+from tslm.scoring.claims import read_claims
 
 _SIGNS = {Relation.EQUALS: "=", Relation.ABOUT: "~", Relation.AT_LEAST: ">=", Relation.AT_MOST: "<="}
 

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from tslm.labels import SleepStage
-from tslm.scoring.faithfulness import Verdict, check_rationale, score_faithfulness
+from tslm.scoring.claim_checks import Verdict
+from tslm.scoring.faithfulness import check_rationale, score_faithfulness
 
 EPOCH = {
     "rms_uv": 18.2,
