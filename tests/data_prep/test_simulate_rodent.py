@@ -3,9 +3,9 @@ from itertools import groupby, pairwise
 
 import numpy as np
 import pytest
+from scipy import fft
 from scipy.signal import welch
 
-from data_prep.simulate_human import CHANNEL, simulate_human_night
 from data_prep.simulate_rodent import ACC_CHANNEL, EEG_CHANNEL, EMG_CHANNEL, simulate_rodent_day
 from data_prep.simulate_rodent_bouts import NREM, REM, WAKE, SleepHabits, draw_course, score_epochs
 from data_prep.simulate_spectrum import FrameGrid, combine, draw_mixed_noise, draw_noise, join_frames, split_frames
@@ -38,10 +38,13 @@ def _bouts(states):
     return [(state, len(list(run))) for state, run in groupby(states.tolist())]
 
 
-def test_the_human_night_is_the_one_that_the_first_release_drew():
-    values = simulate_human_night(3, 1).signals[CHANNEL].values
-    assert values.size == 2_775_000
-    assert values[[1000, 123_456, 1_234_567]] == pytest.approx((-6.188, 1.343, 2.658), abs=0.01)
+def test_the_human_grid_draws_the_noise_that_plain_frames_of_4_s_every_2_s_give():
+    log_psd = np.random.default_rng(1).normal(0, 1, (20, 201)).astype(np.float32)
+    window = np.sin(np.pi * (np.arange(400) + 0.5) / 400).astype(np.float32)
+    normal = np.random.default_rng(2).standard_normal((20, 201, 2), dtype=np.float32).view(np.complex64)[..., 0]
+    frames = fft.irfft(normal * np.exp(0.5 * log_psd) * np.float32(100), n=400, axis=1) * window
+    wanted = (frames[:-1, 200:] + frames[1:, :200]).reshape(-1)
+    assert np.allclose(draw_noise(np.random.default_rng(2), log_psd), wanted, rtol=1e-5, atol=1e-5)
 
 
 def test_the_same_arguments_give_the_same_recording_bit_for_bit(days):
