@@ -4,8 +4,10 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from data_prep.rationale_wordings import REASONS, STATEMENTS, write_out
-from data_prep.rationales import compose_rationale, write_rationales
+from data_prep.rationales import write_rationales
+from data_prep.rationales_full import STATEMENTS, compose_rationale
+from data_prep.wordings import write_out
+from data_prep.wordings_closing import REASONS
 from tslm.answers import parse_answer, render_response
 from tslm.labels import ANSWER_NAMES, SleepStage
 from tslm.scoring.claim_checks import check_claim
@@ -69,7 +71,7 @@ def test_every_wording_of_every_row_is_read_as_the_claims_of_its_row(evidence_wi
     """Alone, with the facts of epochs that have everything there is to say."""
     import random
 
-    from data_prep.rationales import _fill_slots
+    from data_prep.rationales_full import _fill_slots
 
     slots = _fill_slots(words.epoch_facts(evidence_with_tone, 3), True) | {"spindles": "2 spindles", "spindle_s": "0.9"}
     slots |= {"k_complexes": "one K-complex", "eyes": "three eye movements", "slow": "12%", "alpha": "30%"}
