@@ -63,7 +63,7 @@ def test_rows_become_epochs_in_microvolt_with_aasm_stages(tmp_path: Path, caplog
         assert sample.series[0].shape == (3000,)
         assert sample.series_names == ("EEG Fpz-Cz",)
         assert sample.series[0].std() == pytest.approx(14.2, abs=0.3)
-    assert "converted from it" in caplog.text  # volt, not microvolt
+    assert "converted from V to uV" in caplog.text
     assert "the splits leak" in caplog.text
     assert json.loads((tmp_path / "out" / "corpus.json").read_text())["leaky"] is True
 
