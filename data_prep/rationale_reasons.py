@@ -33,7 +33,10 @@ def _cite(frames: Sequence[str], names: Sequence[str], slots: Mapping[str, str],
     return write_out(rng.choice(frames), {"reasons": " and ".join(phrases)}, rng)
 
 
-_DENYING = ("the absence", "the lack", "absent", "missing", "scarce", "delta that", "delta, which")
+_DENYING = (
+    "the absence", "the lack", "absent", "missing", "scarce", "sparse", "limited", "scant",
+    "delta that", "delta, which",
+)  # fmt: skip
 
 
 def _hold(reasons: Sequence[Reason], facts: Facts) -> Iterator[str]:

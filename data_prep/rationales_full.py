@@ -37,7 +37,7 @@ def compose_rationale(facts: Facts, sleep_stage: SleepStage, seed: str, is_human
     rng = random.Random(seed)
     slots = _fill_slots(facts, is_human)
     for num_statements in range(MAX_STATEMENTS, 0, -1):
-        sections = _choose_human(facts, num_statements, rng) if is_human else _choose_rodent(facts, num_statements)
+        sections = _choose_human(facts, num_statements, rng) if is_human else _choose_rodent(facts, num_statements, rng)
         body, stated = _write_body(sections, slots, rng)
         if len(body.split()) <= MAX_BODY_WORDS:
             break
@@ -76,7 +76,8 @@ def _fill_slots(facts: Facts, is_human: bool) -> dict[str, str]:
         "slow": _percent(facts["slow_wave_fraction"]),
         "alpha": _percent(facts["alpha_fraction"]),
         "artefact": _percent(facts["artefact_fraction"]),
-        "theta_share": _percent(facts["theta_share"]),
+        **{f"{band}_share": _percent(facts[f"{band}_share"]) for band in RODENT_BANDS},
+        "site": "chin" if is_human else "neck",  # where the EMG is taken
         "spindles": _counted(facts["spindle_count"], "spindle"),
         "k_complexes": _counted(facts["k_complex_count"], "K-complex", "K-complexes"),
         "eyes": _counted(facts["eye_movement_count"], "eye movement"),
@@ -135,16 +136,21 @@ def _choose_human(facts: Facts, num_statements: int, rng: random.Random) -> list
 _PRESENT_OF = {"little_alpha": "alpha", "still_eyes": "eyes"}
 
 
-def _choose_rodent(facts: Facts, num_statements: int) -> list[list[str]]:
+def _choose_rodent(facts: Facts, num_statements: int, rng: random.Random) -> list[list[str]]:
     """As for people, of what is defined for rodents: delta, theta, fast activity and muscle tone."""
+    amplitude = ["rms"]
+    spectrum = [*(["one_band"] if words.rank_bands(facts)[0][0] in RODENT_BANDS else []), "other_bands"]
     around = [
         "fast" if words.has_band(facts, "beta") else "little_fast",
         *(name for name in _disturbances(facts) if name in ("tone", "artefact")),
     ]
-    leads = ["one_band"] if words.rank_bands(facts)[0][0] in RODENT_BANDS else []
-    background = ["rms", *leads, "other_bands"]
-    optional = [name for name in ("peak_to_peak", "peak_frequency") if len(background) + len(around) < num_statements]
-    return [[*background, *optional], around]
+    num_free = num_statements - len(amplitude) - len(spectrum) - len(around)
+    optional = rng.sample(("peak_to_peak", "peak_frequency"), 2)[: max(0, num_free)]
+    if "peak_frequency" in optional:
+        spectrum.append("peak_frequency")
+    if "peak_to_peak" in optional:
+        amplitude = ["swings"] if rng.random() < 0.5 else ["rms", "peak_to_peak"]
+    return rng.choice(([amplitude, spectrum, around], [amplitude + spectrum, around], [spectrum, around + amplitude]))
 
 
 RODENT_BANDS = ("delta", "theta", "beta")

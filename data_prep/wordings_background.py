@@ -21,19 +21,33 @@ BACKGROUND: dict[str, Wording] = {
     ),
     "rms": Wording(
         (Feature.RMS,),
-        (f"RMS {COMES_TO} {{rms}} uV", f"{EPOCH} [runs at|measures] {{rms}} uV RMS"),
-        ("an RMS of {rms} uV", "{rms} uV RMS"),
+        (
+            f"[RMS|the RMS|RMS amplitude|the RMS value] {COMES_TO} {{rms}} uV",
+            f"{EPOCH} [runs at|measures] {{rms}} uV RMS",
+            f"{EPOCH} has an RMS of {{rms}} uV",
+        ),
+        ("an RMS[ amplitude| value|] of {rms} uV", "{rms} uV RMS", "RMS at {rms} uV"),
     ),
     "peak_to_peak": Wording(
         (Feature.PEAK_TO_PEAK,),
         (
             f"the peak-to-peak [range|amplitude|value] {COMES_TO} {{peak_to_peak}} uV",
-            "peak-to-peak [values come|swings come|the range comes] to {peak_to_peak} uV",
+            "peak-to-peak [values come|swings come|deflections come] to {peak_to_peak} uV",
+            "[the largest swing|the full swing|the range] [is|covers|measures] {peak_to_peak} uV peak-to-peak",
         ),
         (
             "a peak-to-peak [range|amplitude|value] of {peak_to_peak} uV",
-            "[swings of|a span of|deflections of] {peak_to_peak} uV peak-to-peak",
+            "[swings of|a span of|deflections of|a range of] {peak_to_peak} uV peak-to-peak",
         ),
+    ),
+    "swings": Wording(
+        (Feature.RMS, Feature.PEAK_TO_PEAK),
+        (
+            "[RMS|the RMS] [is|lies at|comes to] {rms} uV[, peak-to-peak|; peak-to-peak] {peak_to_peak} uV",
+            f"{EPOCH} measures {{rms}} uV RMS and {{peak_to_peak}} uV peak-to-peak",
+            f"{EPOCH} [spans|covers|runs over] {{peak_to_peak}} uV peak-to-peak, with an RMS of {{rms}} uV",
+        ),
+        ("{rms} uV RMS, {peak_to_peak} uV peak-to-peak", "{peak_to_peak} uV peak-to-peak, {rms} uV RMS"),
     ),
     "bands": Wording(
         ("{first}", "{first}", "{second}", "{second}"),
@@ -65,8 +79,11 @@ BACKGROUND: dict[str, Wording] = {
         (
             "{third} [holds|takes|has|adds] {third_share}[ of the power|] and {fourth} {fourth_share}",
             "{third} [stays at|amounts to|makes up|contributes] {third_share} and {fourth} [|only ]{fourth_share}",
+            "{third_share} [of the power |][is|belongs to|goes to] {third} "
+            "and {fourth_share} [is|belongs to|goes to] {fourth}",
+            "{fourth} [is|stays|lies] at {fourth_share}[ of the power|] and {third} at {third_share}",
         ),
-        ("{third} at {third_share}, {fourth} at {fourth_share}",),
+        ("{third} at {third_share}, {fourth} at {fourth_share}", "{third_share} {third}, {fourth_share} {fourth}"),
     ),
     "peak_frequency": Wording(
         (Feature.PEAK_FREQUENCY,),

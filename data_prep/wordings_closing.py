@@ -1,6 +1,6 @@
 """Wordings of a closing: the reasons it may cite, and what it says of them for and against the label."""
 
-from data_prep.wordings import OF_TIME, Wording
+from data_prep.wordings import MEDIAN, OF_TIME, TONE, Wording
 from tslm.scoring.claim_kinds import Feature
 
 # What a closing sentence may cite; phrases only.
@@ -23,13 +23,39 @@ REASONS: dict[str, Wording] = {
         "alpha_under": ((Feature.ALPHA,), (f"alpha [under|below|in less than|short of] half {OF_TIME}",)),
         "no_alpha": ((Feature.ALPHA,), ("the [lack|absence] of alpha", "[absent|missing|scarce] alpha")),
         "fast": ((Feature.BETA,), ("[the |]fast activity",)),
-        "no_fast": ((Feature.BETA,), ("the [lack|absence] of fast activity",)),
+        "no_fast": (
+            (Feature.BETA,),
+            (
+                "the [lack|absence] of fast activity",
+                "[scarce|sparse|limited|scant] fast activity",
+                "beta at [only |]{beta_share}",
+                "[a|the] beta [share|power] of [only |]{beta_share}",
+            ),
+        ),
         "muscle": ((Feature.MUSCLE,), ("[the |]muscle activity",)),
         "theta_leads": ((Feature.THETA,), ("theta in the lead", "[the |]leading theta", "the dominance of theta")),
         "theta": ((Feature.THETA,), ("theta at {theta_share}", "[a|the] theta [share|power] of {theta_share}")),
         "no_theta": ((Feature.THETA,), ("the [lack|absence] of theta",)),
-        "delta_leads": ((Feature.DELTA,), ("delta in the lead", "[the |]leading delta", "the dominance of delta")),
-        "delta_behind": ((Feature.DELTA,), ("delta, which does not lead", "delta that does not lead")),
+        "delta_leads": (
+            (Feature.DELTA,),
+            (
+                "delta in the lead",
+                "[the |][leading|dominant|prevailing] delta",
+                "the dominance of delta",
+                "delta[ power|] [with|at] {delta_share}",
+                "[a|the] delta [share|power] of {delta_share}",
+                "[leading|dominant|prevailing] delta ({delta_share})",
+            ),
+        ),
+        "delta_behind": (
+            (Feature.DELTA,),
+            (
+                "delta, which does not lead",
+                "delta that does not lead",
+                "delta at [only |]{delta_share}",
+                "[a|the] delta [share|power] of [only |]{delta_share}",
+            ),
+        ),
         "eyes": ((Feature.EYE_MOVEMENTS,), ("{the_eyes}",)),
         "still_eyes": (
             (Feature.EYE_MOVEMENTS,),
@@ -38,7 +64,15 @@ REASONS: dict[str, Wording] = {
         "sawtooth": ((Feature.SAWTOOTH,), ("[the |]sawtooth waves",)),
         "artefact": ((Feature.ARTEFACT,), ("[the |]flat or clipped parts",)),
         "no_artefact": ((Feature.ARTEFACT,), ("the absence of flat or clipped parts",)),
-        "tone": ((Feature.MUSCLE_TONE,), ("[the |]{tone} muscle tone",)),
+        "tone": (
+            (Feature.MUSCLE_TONE,),
+            (
+                "[the |]{tone} [muscle tone|EMG tone|muscle tension|{site} muscle tone]",
+                f"{TONE} at {{times}} times {MEDIAN}",
+                f"{{tone}} [muscle tone|EMG tone] ({{times}} times {MEDIAN})",
+                f"{{tone}} [muscle tone|muscle tension] of {{times}} times {MEDIAN}",
+            ),
+        ),
     }.items()
 }
 

@@ -1,6 +1,6 @@
 """Wordings of what lies around the waves: alpha, eyes, fast activity, muscle, tone and artefacts."""
 
-from data_prep.wordings import IS_SEEN, OF_TIME, Wording
+from data_prep.wordings import EPOCH, HOLDS, IS_SEEN, LITTLE, MEDIAN, OF_TIME, SPARSE, TONE, Wording
 from tslm.scoring.claim_kinds import Feature
 
 SURROUNDINGS: dict[str, Wording] = {
@@ -45,8 +45,12 @@ SURROUNDINGS: dict[str, Wording] = {
     ),
     "little_fast": Wording(
         (Feature.BETA,),
-        ("fast activity is [scarce|limited|sparse|minimal]", f"[little|hardly any] fast activity {IS_SEEN}"),
-        ("[little|hardly any|scant] fast activity",),
+        (
+            f"fast activity [is|stays|remains] {SPARSE}",
+            f"{LITTLE} fast activity {IS_SEEN}",
+            f"{EPOCH} {HOLDS} {LITTLE} fast activity",
+        ),
+        (f"{LITTLE} fast activity",),
     ),
     "muscle": Wording(
         (Feature.MUSCLE,),
@@ -61,11 +65,19 @@ SURROUNDINGS: dict[str, Wording] = {
     "tone": Wording(
         (Feature.MUSCLE_TONE,),
         (
-            "[muscle tone|the chin EMG|the EMG] [is|stays|remains|looks] {tone}"
-            "[| at {times} times its median| at {times} times the recording's median]",
-            "muscle tone [stands at|comes to|measures|is] {times} times its median and [is|counts as] {tone}",
+            f"{TONE} [is|stays|remains|looks|runs] {{tone}}"
+            f"[| at {{times}} times {MEDIAN}| ({{times}} times {MEDIAN})|, {{times}} times {MEDIAN}]",
+            f"the [{{site}} |]EMG [is|stays|remains|looks] {{tone}}[| at {{times}} times {MEDIAN}]",
+            f"{TONE} [stands at|comes to|measures|amounts to] {{times}} times {MEDIAN} and [is|counts as] {{tone}}",
+            f"at {{times}} times {MEDIAN} {TONE} [is|counts as|must be called|passes for] {{tone}}",
+            f"{{times}} times {MEDIAN} [makes|means|gives] [a |]{{tone}} [muscle tone|EMG tone|muscle tension]",
         ),
-        ("[a |]{tone} muscle tone", "{tone} muscle tone ({times} times its median)"),
+        (
+            "[a |]{tone} [muscle tone|EMG tone|muscle tension|{site} muscle tone]",
+            f"{{tone}} [muscle tone|EMG tone|muscle tension] ({{times}} times {MEDIAN})",
+            f"{{tone}} [muscle tone|EMG tone|muscle tension] [at|of] {{times}} times {MEDIAN}",
+            f"{TONE} at {{times}} times {MEDIAN}",
+        ),
     ),
     "artefact": Wording(
         (Feature.ARTEFACT,),
