@@ -195,7 +195,7 @@ _CLOSINGS: dict[SleepStage, tuple[Closing, ...]] = {
                 "eyes moving without spindles or K-complexes decide",
             ),
         ),
-        Closing(_always, ("the absence of spindles and K-complexes fits, though the eyes rest",)),
+        Closing(_always, ("the absence of spindles and K-complexes fits, though no eye movement is seen",)),
     ),
     SleepStage.NREM: (
         Closing(_many_slow_waves, ("slow waves past a fifth decide", "slow waves pass a fifth, which decides")),

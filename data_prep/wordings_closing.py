@@ -59,7 +59,7 @@ REASONS: dict[str, Wording] = {
         "eyes": ((Feature.EYE_MOVEMENTS,), ("{the_eyes}",)),
         "still_eyes": (
             (Feature.EYE_MOVEMENTS,),
-            ("the [absence|lack] of eye movements", "eyes at rest", "[the |][still|quiet] eyes"),
+            ("the [absence|lack] of visible eye movements", "no visible eye movements"),
         ),
         "sawtooth": ((Feature.SAWTOOTH,), ("[the |]sawtooth waves",)),
         "artefact": ((Feature.ARTEFACT,), ("[the |]flat or clipped parts",)),

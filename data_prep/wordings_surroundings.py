@@ -32,11 +32,11 @@ SURROUNDINGS: dict[str, Wording] = {
     "still_eyes": Wording(
         (Feature.EYE_MOVEMENTS,),
         (
-            "the eyes [rest|are still|stay still|remain quiet|are at rest]",
+            "no eye movements are [seen|found|visible]",
             f"no eye movement {IS_SEEN}",
-            "eye movements are [absent|missing|not seen]",
+            "eye movements are not [seen|visible|found]",
         ),
-        ("no eye movements", "[still|quiet] eyes"),
+        ("no eye movements", "no visible eye movements"),
     ),
     "fast": Wording(
         (Feature.BETA,),

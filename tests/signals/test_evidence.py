@@ -3,7 +3,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.signal import sawtooth
+from scipy.special import expit
 
+from data_prep.simulate_human import simulate_human_night
 from tslm.signals.evidence import BANDS_HZ, EVIDENCE_COLUMNS, measure_evidence
 
 FS_HZ = 100.0
@@ -141,12 +143,42 @@ def test_blinks_count_as_eye_movements_and_not_as_slow_waves():
     assert evidence["k_complex_count"].mean() < 0.2
 
 
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_steps_that_decay_count_as_saccades_whichever_way_they_point(sign):
+    epochs = _noise(50, 1.0, 10)
+    for onset_s in (5, 12, 19, 26):
+        later_s = np.maximum(TIME_S - onset_s, 0)
+        epochs += sign * 70 * np.exp(-later_s / 0.6) * expit((TIME_S - onset_s) / 0.018)
+    assert 2.4 < measure_evidence(epochs, FS_HZ)["eye_movement_count"].mean() <= 4
+
+
+def test_slow_rises_k_complexes_and_slow_waves_are_no_eye_movements():
+    rolling = _noise(50, 1.2, 10) + 45 * np.sin(2 * np.pi * 0.4 * TIME_S)
+    lone = _noise(50, 1.2, 10)
+    for centre_s in (5, 12, 19, 26):
+        lone += _burst(centre_s + 0.5, 0.25, 55) - _burst(centre_s, 0.14, 95)
+    train = _noise(50, 1.2, 10) + 60 * np.sin(2 * np.pi * 0.9 * TIME_S)
+    for epochs in (rolling, lone, train):
+        assert measure_evidence(epochs, FS_HZ)["eye_movement_count"].mean() < 0.1
+
+
+def test_eye_movements_are_found_where_the_simulator_placed_them_and_rarely_in_nrem_sleep():
+    night = simulate_human_night(23, 0)
+    sleep_stages = np.array([stage.value for stage in night.sleep_stages])
+    (signal,) = night.signals.values()
+    count = measure_evidence(signal.values.reshape(len(sleep_stages), -1), signal.fs_hz)["eye_movement_count"]
+    nrem = count[np.isin(sleep_stages, ("N1", "N2", "N3"))].mean()
+    assert nrem < 0.2
+    assert count[sleep_stages == "R"].mean() > 2 * nrem
+    assert count[sleep_stages == "W"].mean() > 5 * nrem
+
+
 @pytest.mark.parametrize("exponent", [1.0, 1.5, 2.0])
 def test_pure_noise_holds_few_waveforms(exponent):
     evidence = measure_evidence(_noise(200, exponent, 15), FS_HZ)
     assert evidence["spindle_count"].mean() < 0.3
     assert evidence["k_complex_count"].mean() < 0.1
-    assert evidence["eye_movement_count"].mean() < 0.5
+    assert evidence["eye_movement_count"].mean() < 0.2
     assert evidence["sawtooth_count"].mean() < 0.3
     assert evidence["slow_wave_fraction"].mean() < 0.02
 

@@ -55,7 +55,8 @@ def measure_evidence(epochs_EL: np.ndarray, fs_hz: float, species: str = "human"
     `slow_wave_fraction` and `artefact_fraction` of the epoch's time. `high_frequency_ratio` is
     power in 30-45 Hz over power in 0.5-30 Hz (muscle). `dominant_hz` is where power times
     frequency peaks, which takes the 1/f slope out. `spindle_duration_s` is the mean of the epoch's
-    spindles, 0 without any; `sawtooth_count` counts trains, not waves. Counts are int16, the rest float32.
+    spindles, 0 without any; `sawtooth_count` counts trains, not waves, and an
+    `eye_movement_count` of 0 means that none is seen, not that the eyes rest. Counts are int16, the rest float32.
 
     Args:
         epochs_EL: (num_epochs, samples) microvolt, finite.
@@ -102,7 +103,7 @@ def _measure_chunk(epochs_EL: np.ndarray, fs_hz: float, group: str) -> dict[str,
         "spindle_duration_s": spindle_s,
         "k_complex_count": count_k_complexes(waves, bands["slow"], fs_hz),
         "sawtooth_count": count_sawtooth_trains(bands, fs_hz),
-        "eye_movement_count": count_eye_movements(bands["low"], waves, fs_hz),
+        "eye_movement_count": count_eye_movements(bands["eyes"], waves, fs_hz),
         "artefact_fraction": artefact_fraction,
     }
     return {name: value.astype(_dtype(name), copy=False) for name, value in values.items()}
