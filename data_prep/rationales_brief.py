@@ -67,8 +67,9 @@ def _waveforms(facts: Facts) -> list[str]:
         if alpha < words.ALPHA_SOME
         else ["alpha at times" if alpha <= words.ALPHA_MOST else "alpha over half the time"]
     )
-    eyes = _counted(int(facts["eye_movement_count"]), "eye movement")
-    return [*(figures or ["no spindles or K-complexes"]), *_slow_waves(facts), *rhythm, eyes, *_disturbances(facts)]
+    num_eyes = int(facts["eye_movement_count"])  # none counted is not said: the eyes move more often than the EEG shows
+    eyes = [_counted(num_eyes, "eye movement")] if num_eyes else []
+    return [*(figures or ["no spindles or K-complexes"]), *_slow_waves(facts), *rhythm, *eyes, *_disturbances(facts)]
 
 
 def _slow_waves(facts: Facts) -> list[str]:
