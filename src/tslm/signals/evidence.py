@@ -15,9 +15,9 @@ import scipy.signal
 
 from tslm.labels import species_group
 from tslm.signals.artifacts import SATURATION_OF_GROUP_UV, measure_seconds
+from tslm.signals.eye_movements import count_eye_movements
 from tslm.signals.spectrum import BANDS_HZ, EVIDENCE_BANDS_HZ, measure_psd, sum_band
 from tslm.signals.waveforms import (
-    count_eye_movements,
     count_k_complexes,
     count_sawtooth_trains,
     filter_bands,

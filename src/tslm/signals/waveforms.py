@@ -1,4 +1,4 @@
-"""Detectors of single waveforms in scoring epochs: slow waves, K-complexes, spindles, sawtooth waves, eye movements.
+"""Detectors of single waveforms in scoring epochs: slow waves, K-complexes, spindles, sawtooth waves.
 
 All work on many epochs at once and on each by itself. Shape letters: E epochs, L samples.
 """
@@ -24,9 +24,6 @@ _FILTERS: dict[str, tuple[float, float, float, float]] = {
 SLOW_WAVE_UV = 75.0  # peak to peak, AASM 2007
 SLOW_TROUGH_UV = 40.0  # the negative half by itself, as in YASA; keeps the ringing of blinks out
 SPINDLE_S = (0.5, 2.0)  # shortest by AASM 2007, longest by YASA
-SACCADE_UV = 25.0  # half of what YASA asks beside the eyes
-BLINK_UV = 60.0
-_EYE_BRAIN_SHARE = 0.1  # of an epoch in slow waves, from which on no eye movement is told from them
 SAWTOOTH_HZ = (2.0, 6.0)  # AASM 2007; most lie at 2.5-3 Hz (Bernardi et al. 2019)
 SAWTOOTH_RMS_UV = 5.8  # of a triangular wave of 20 uV peak to peak, about the smallest that scorers mark
 SAWTOOTH_REGULARITY = 0.55  # autocorrelation after one wave, see `count_sawtooth_trains`
@@ -80,9 +77,15 @@ def find_slow_waves(slow_EL: np.ndarray, fs_hz: float) -> SlowWaves:
     return SlowWaves(starts[:-1][kept], stops[1:][kept], peaks[:-1][kept] < 0, trough_uv[kept], crest_uv[kept])
 
 
+def cover_samples(starts: np.ndarray, stops: np.ndarray, num_samples: int) -> np.ndarray:
+    """(num_samples,) bool, True inside any of the stretches."""
+    edges = np.bincount(starts, minlength=num_samples + 1) - np.bincount(stops, minlength=num_samples + 1)
+    return np.cumsum(edges[:-1]) > 0
+
+
 def slow_wave_share(waves: SlowWaves, shape_EL: tuple[int, ...]) -> np.ndarray:
     """(num_epochs,) share of each epoch's samples that lie in a slow wave; AASM 2007 asks a fifth for N3."""
-    return _covered(waves.start_samples, waves.stop_samples, int(np.prod(shape_EL))).reshape(shape_EL).mean(axis=1)
+    return cover_samples(waves.start_samples, waves.stop_samples, int(np.prod(shape_EL))).reshape(shape_EL).mean(axis=1)
 
 
 def count_k_complexes(waves: SlowWaves, slow_EL: np.ndarray, fs_hz: float) -> np.ndarray:
@@ -168,90 +171,6 @@ def count_sawtooth_trains(bands: dict[str, np.ndarray], fs_hz: float) -> np.ndar
     return np.count_nonzero(np.diff(in_train_EW.astype(np.int8), axis=1, prepend=0) == 1, axis=1)
 
 
-def count_eye_movements(eyes_EL: np.ndarray, waves: SlowWaves, fs_hz: float) -> np.ndarray:
-    """(num_epochs,) saccades and blinks that one frontal EEG channel shows beyond doubt.
-
-    Few are: of those placed in simulated nights a sixth is found. Where slow waves whose trough is as
-    deep as their crest cover a tenth of the epoch, the count is 0, and within a second of such a wave
-    nothing counts, since its flanks look like eye movements. So 0 means "none seen", not "none".
-    What begins within half a second of the one before counts with it.
-    """
-    num_epochs, num_samples = eyes_EL.shape
-    brain = -waves.trough_uv >= 0.8 * waves.crest_uv  # a blink's undershoot is shallower
-    starts, stops = waves.start_samples[brain], waves.stop_samples[brain]
-    first = starts // num_samples * num_samples
-    share_E = _covered(starts, stops, eyes_EL.size).reshape(eyes_EL.shape).mean(axis=1)
-    starts, stops = np.maximum(starts - round(fs_hz), first), np.minimum(stops + round(fs_hz), first + num_samples)
-    near_EL = _covered(starts, stops, eyes_EL.size).reshape(eyes_EL.shape)
-    free_EL = ~near_EL & (share_E < _EYE_BRAIN_SHARE)[:, None]
-    position = np.sort(np.concatenate([_find_saccades(eyes_EL, free_EL, fs_hz), _find_blinks(eyes_EL, free_EL, fs_hz)]))
-    idx = position // num_samples
-    fresh = np.ones(len(idx), dtype=bool)
-    fresh[1:] = (np.diff(position) >= 0.5 * fs_hz) | (np.diff(idx) > 0)
-    return np.bincount(idx[fresh], minlength=num_epochs)
-
-
-def _find_saccades(eyes_EL: np.ndarray, free_EL: np.ndarray, fs_hz: float) -> np.ndarray:
-    """Positions in the flattened epochs of steps, either way, that rise within .1 s and then decay.
-
-    The step exceeds 25 uV and 3.5 times the epoch's typical change over .1 s, starts from near zero (not
-    from a trough: the flank of a K-complex), and .6 of it is still there in the next fifth of a second.
-    Downward, part of it must stay longer, which vertex waves and K-complexes do not.
-    """
-    half = round(0.05 * fs_hz)
-    rise_EL = np.zeros_like(eyes_EL)
-    rise_EL[:, half:-half] = eyes_EL[:, 2 * half :] - eyes_EL[:, : -2 * half]
-    height_EL = np.abs(rise_EL)
-    peak_EL = _stands_out(height_EL, 3.5, SACCADE_UV, 0.2, fs_hz) & free_EL
-    idx, at = _inside(peak_EL, 0.3, 0.46, fs_hz)
-    height, sign = height_EL[idx, at], np.sign(rise_EL[idx, at])
-    before, after, later = (
-        sign * _mean_around(eyes_EL, idx, at, span_s, fs_hz) for span_s in ((-0.3, -0.06), (0.06, 0.26), (0.26, 0.46))
-    )
-    kept = (before >= -0.3 * height) & (before <= 0.5 * height) & (after - before >= 0.6 * height)
-    kept &= (sign > 0) | (later - before >= 0.2 * height)
-    return (idx * eyes_EL.shape[1] + at)[kept]
-
-
-def _find_blinks(eyes_EL: np.ndarray, free_EL: np.ndarray, fs_hz: float) -> np.ndarray:
-    """Positions in the flattened epochs of single positive waves of .2-.4 s, as the closing lid leaves at Fpz.
-
-    The crest exceeds the mean of what lies .3 s before and after it by 60 uV and 4 times the epoch's
-    typical value of that; at least half of it is above zero, and neither side holds a trough.
-    """
-    reach = round(0.3 * fs_hz)
-    crest_EL = np.zeros_like(eyes_EL)
-    crest_EL[:, reach:-reach] = eyes_EL[:, reach:-reach] - 0.5 * (eyes_EL[:, 2 * reach :] + eyes_EL[:, : -2 * reach])
-    peak_EL = _stands_out(crest_EL, 4.0, BLINK_UV, 0.3, fs_hz) & free_EL
-    idx, at = _inside(peak_EL, 0.5, 0.5, fs_hz)
-    height = crest_EL[idx, at]
-    before, after = (_mean_around(eyes_EL, idx, at, span_s, fs_hz) for span_s in ((-0.5, -0.25), (0.25, 0.5)))
-    kept = (np.minimum(before, after) >= -0.4 * height) & (eyes_EL[idx, at] >= 0.5 * height)
-    return (idx * eyes_EL.shape[1] + at)[kept]
-
-
-def _stands_out(values_EL: np.ndarray, factor: float, least_uv: float, width_s: float, fs_hz: float) -> np.ndarray:
-    """Largest values within `width_s` that reach `least_uv` and `factor` times the epoch's 1.48 x median of |x|."""
-    bar_E1 = np.maximum(least_uv, factor * 1.4826 * np.median(np.abs(values_EL), axis=1, keepdims=True))
-    width = 2 * round(0.5 * width_s * fs_hz) + 1
-    return (values_EL >= bar_E1) & (maximum_filter1d(values_EL, width, axis=1) == values_EL)
-
-
-def _inside(mask_EL: np.ndarray, before_s: float, after_s: float, fs_hz: float) -> tuple[np.ndarray, np.ndarray]:
-    """Epoch and sample of the True values that have so much signal before and after them."""
-    idx, at = np.nonzero(mask_EL)
-    whole = (at >= round(before_s * fs_hz)) & (at < mask_EL.shape[1] - round(after_s * fs_hz))
-    return idx[whole], at[whole]
-
-
-def _mean_around(
-    values_EL: np.ndarray, idx: np.ndarray, at: np.ndarray, span_s: tuple[float, float], fs_hz: float
-) -> np.ndarray:
-    """(num,) mean of the samples from `span_s[0]` to `span_s[1]`, counted from each position."""
-    offsets = np.arange(round(span_s[0] * fs_hz), round(span_s[1] * fs_hz))
-    return values_EL[idx[:, None], at[:, None] + offsets].mean(axis=1)
-
-
 def _gain(freqs_hz: np.ndarray, low_hz: float, high_hz: float, low_edge_hz: float, high_edge_hz: float) -> np.ndarray:
     rise = np.clip((freqs_hz - low_hz + low_edge_hz) / low_edge_hz, 0.0, 1.0)
     fall = np.clip((high_hz + high_edge_hz - freqs_hz) / high_edge_hz, 0.0, 1.0)
@@ -268,12 +187,6 @@ def _half_waves(flat: np.ndarray, num_samples: int) -> tuple[np.ndarray, np.ndar
     stops = np.append(starts[1:], flat.size)
     highest, lowest = np.maximum.reduceat(flat, starts), np.minimum.reduceat(flat, starts)
     return starts, np.where(highest > -lowest, highest, lowest), stops
-
-
-def _covered(starts: np.ndarray, stops: np.ndarray, num_samples: int) -> np.ndarray:
-    """(num_samples,) bool, True inside any of the stretches."""
-    edges = np.bincount(starts, minlength=num_samples + 1) - np.bincount(stops, minlength=num_samples + 1)
-    return np.cumsum(edges[:-1]) > 0
 
 
 def _loudest_around(waves: SlowWaves, slow_EL: np.ndarray, reach: int) -> np.ndarray:
