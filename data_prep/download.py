@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data_prep.download_sleep_edf import DEFAULT_JOBS, FOLDERS, PHYSIONET_URL, count_nights, download_sleep_edf
+from tslm.command import run_command
 
 _SLEEP_EDF_EXAMPLE = "example: python -m data_prep.download sleep-edf --subset sc4001 --out data/raw/sleep_edf"
 _LLM_EXAMPLE = "example: python -m data_prep.download llm smollm2-135m"
@@ -18,15 +19,7 @@ _LLM_EXAMPLE = "example: python -m data_prep.download llm smollm2-135m"
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; 0 done, 1 the download failed, 2 a mistake in the call."""
     arguments = build_parser().parse_args(argv)
-    try:
-        print(arguments.run(arguments))
-    except KeyboardInterrupt:
-        return _fail("interrupted; run the same command again to continue", 1)
-    except ValueError as error:
-        return _fail(str(error), 2)
-    except OSError as error:
-        return _fail(str(error), 1)
-    return 0
+    return run_command(lambda: arguments.run(arguments), "run the same command again to continue")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -85,11 +78,6 @@ def _run_llm(arguments: argparse.Namespace) -> str:
     from data_prep.download_llm import download_llm  # brings torch in, which the other command does not need
 
     return str(download_llm(arguments.name, arguments.cache))
-
-
-def _fail(message: str, exit_code: int) -> int:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
-    return exit_code
 
 
 if __name__ == "__main__":

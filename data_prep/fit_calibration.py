@@ -24,6 +24,7 @@ import scipy.signal
 from data_prep.prepare_night import find_kept_span
 from data_prep.simulate_calibration import BANDS_HZ, NUM_FEATURES
 from data_prep.simulate_hypnogram import HUMAN_STAGES
+from tslm.command import run_command
 from tslm.data.recordings import read_participants, read_recording
 from tslm.files import write_beside
 from tslm.labels import SleepStage
@@ -59,26 +60,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--leave_out", nargs="*", default=[], metavar="SUBJECT", help="subjects not to look at")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="JSON file to write")
     arguments = parser.parse_args(argv)
-    try:
-        left_out = tuple(arguments.leave_out)
-        if arguments.data is not None:
-            nights = measure_cohort(arguments.data, left_out)
-        else:
-            nights = read_band_powers(arguments.band_powers, left_out)
-        table = fit_calibration(nights)
-        subjects = {night.subject for night in nights}
-        where = (arguments.data or arguments.band_powers).name
-        said = f"; {', '.join(left_out)} left out" if left_out else ""
-        source_text = f"fitted on {len(nights)} recordings ({len(subjects)} subjects) of {where}{said}"
-        write_calibration(table, source_text, arguments.out)
-        print(f"{arguments.out}: {source_text}")
-    except (ValueError, FileNotFoundError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return run_command(lambda: _fit(arguments))
+
+
+def _fit(arguments: argparse.Namespace) -> str:
+    left_out = tuple(arguments.leave_out)
+    if arguments.data is not None:
+        nights = measure_cohort(arguments.data, left_out)
+    else:
+        nights = read_band_powers(arguments.band_powers, left_out)
+    table = fit_calibration(nights)
+    subjects = {night.subject for night in nights}
+    where = (arguments.data or arguments.band_powers).name
+    said = f"; {', '.join(left_out)} left out" if left_out else ""
+    source_text = f"fitted on {len(nights)} recordings ({len(subjects)} subjects) of {where}{said}"
+    write_calibration(table, source_text, arguments.out)
+    return f"{arguments.out}: {source_text}"
 
 
 def fit_calibration(nights: Sequence[ScoredFeatures]) -> dict[str, np.ndarray]:

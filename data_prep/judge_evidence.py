@@ -24,6 +24,7 @@ import numpy as np
 from tqdm import tqdm
 
 from data_prep.simulate_human import NightExtras, simulate_human_night
+from tslm.command import run_command
 from tslm.data.raw import RawRecording, RawSignal
 from tslm.data.recordings import read_participants, read_recording
 from tslm.hypnogram import SLEEP
@@ -70,20 +71,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="seed of the simulated nights")
     parser.add_argument("--data", type=Path, metavar="DIR", help="a prepared cohort; its labels are not looked at")
     arguments = parser.parse_args(argv)
-    try:
-        nights = [
-            simulate_human_night(arguments.seed, idx, NightExtras(eog=True)) for idx in range(arguments.num_nights)
-        ]
-        if arguments.data is not None:
-            nights += [_read_night(arguments.data, row.recording) for row in read_participants(arguments.data)]
-        print(render_agreement(judge_evidence(nights)))
-    except (ValueError, FileNotFoundError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except (OSError, ImportError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return run_command(lambda: _judge(arguments))
+
+
+def _judge(arguments: argparse.Namespace) -> str:
+    nights = [simulate_human_night(arguments.seed, idx, NightExtras(eog=True)) for idx in range(arguments.num_nights)]
+    if arguments.data is not None:
+        nights += [_read_night(arguments.data, row.recording) for row in read_participants(arguments.data)]
+    return render_agreement(judge_evidence(nights))
 
 
 def judge_evidence(nights: Sequence[RawRecording]) -> list[Agreement]:

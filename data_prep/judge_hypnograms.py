@@ -17,6 +17,7 @@ import numpy as np
 
 from data_prep.prepare_night import find_kept_span
 from data_prep.simulate_hypnogram import HUMAN_STAGES, simulate_hypnogram
+from tslm.command import run_command
 from tslm.data.recordings import read_participants, read_recording
 from tslm.hypnogram import Hypnogram
 from tslm.labels import SleepStage
@@ -49,18 +50,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--num_nights", type=int, default=200, help="hypnograms to simulate (default 200)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the simulated hypnograms (default 0)")
     arguments = parser.parse_args(argv)
-    try:
-        read = read_strings if arguments.data is None else read_cohort
-        real = read(arguments.data or arguments.strings, tuple(arguments.leave_out))
-        simulated = [_simulate(arguments.seed, idx) for idx in range(arguments.num_nights)]
-        print(render_comparison(describe_hypnograms(real), describe_hypnograms(simulated)))
-    except (ValueError, FileNotFoundError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return run_command(lambda: _compare(arguments))
+
+
+def _compare(arguments: argparse.Namespace) -> str:
+    read = read_strings if arguments.data is None else read_cohort
+    real = read(arguments.data or arguments.strings, tuple(arguments.leave_out))
+    simulated = [_simulate(arguments.seed, idx) for idx in range(arguments.num_nights)]
+    return render_comparison(describe_hypnograms(real), describe_hypnograms(simulated))
 
 
 def read_strings(folder: Path, left_out: Sequence[str] = ()) -> list[Hypnogram]:

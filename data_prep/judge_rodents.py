@@ -21,6 +21,7 @@ import numpy as np
 from tqdm import tqdm
 
 from data_prep.simulate_rodent import EEG_CHANNEL, EMG_CHANNEL, simulate_rodent_day
+from tslm.command import run_command
 from tslm.data.edf_writer import write_edf
 from tslm.data.raw import RawRecording
 from tslm.labels import LABEL_SETS, SleepStage
@@ -47,12 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--fs_hz", type=int, default=500)
     parser.add_argument("--seed", type=int, required=True, help="seed of the cohort; take one never looked at")
     arguments = parser.parse_args(argv)
-    try:
-        print(render_judgement(judge_rodents(**vars(arguments))))
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2 if isinstance(error, ValueError) else 1
-    return 0
+    return run_command(lambda: render_judgement(judge_rodents(**vars(arguments))))
 
 
 def judge_rodents(

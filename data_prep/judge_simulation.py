@@ -12,6 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 from data_prep.simulate_human import CHANNEL, simulate_human_night
+from tslm.command import run_command
 from tslm.labels import LABEL_SETS, SleepStage
 from tslm.scoring.metrics import compute_metrics
 from tslm.scoring.yasa_peer import stage_with_yasa
@@ -32,12 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--num_nights", type=int, default=10, help="nights to simulate (default 10)")
     parser.add_argument("--seed", type=int, required=True, help="seed of the cohort; take one never looked at")
     arguments = parser.parse_args(argv)
-    try:
-        print(render_judgement(judge_simulation(arguments.num_nights, arguments.seed)))
-    except (ValueError, ImportError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2 if isinstance(error, ValueError) else 1
-    return 0
+    return run_command(lambda: render_judgement(judge_simulation(arguments.num_nights, arguments.seed)))
 
 
 def judge_simulation(num_nights: int, seed: int) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from data_prep.published_exam import TimeSeriesExamOptions, prepare_timeseriesex
 from data_prep.published_m4 import M4Options, prepare_m4
 from data_prep.published_sleep_cot import SleepCotOptions, prepare_sleep_cot
 from data_prep.published_tsqa import TsqaOptions, prepare_tsqa
+from tslm.command import run_command
 from tslm.config import list_group
 from tslm.data.cohort import COHORT_GROUP, load_cohort
 from tslm.data.corpora import read_corpus
@@ -65,15 +66,7 @@ COHORTS: dict[str, Cohort] = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; 0 done, 1 a file could not be read or written, 2 a mistake in the call or the data."""
     arguments = build_parser().parse_intermixed_args(argv)
-    try:
-        print(_prepare(arguments.cohort, arguments.out, arguments.workers, arguments.options))
-    except KeyboardInterrupt:
-        return _fail("interrupted; run the same command again", 1)
-    except (ValueError, FileNotFoundError) as error:
-        return _fail(str(error), 2)
-    except (OSError, ImportError) as error:
-        return _fail(str(error), 1)
-    return 0
+    return run_command(lambda: _prepare(arguments.cohort, arguments.out, arguments.workers, arguments.options))
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -126,11 +119,6 @@ def _render_table() -> str:
 
 def _render_options(kind: type) -> str:
     return " ".join(f"{item.name}={'DIR' if item.default is None else item.default}" for item in fields(kind))
-
-
-def _fail(message: str, exit_code: int) -> int:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
-    return exit_code
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from data_prep.prepare_options import parse_options
 from data_prep.verify import find_damaged
+from tslm.command import run_command
 from tslm.data.recordings import (
     BY_EPOCH,
     EPOCH_SPLIT_COLUMN,
@@ -46,16 +47,12 @@ class SplitOptions:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; 0 done, 1 a file could not be read or written, 2 a mistake in the call or the data."""
     arguments = build_parser().parse_intermixed_args(argv)
-    try:
-        rows = split_cohort(arguments.cohort, arguments.out, parse_options(SplitOptions, arguments.options))
-    except (ValueError, FileNotFoundError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(f"{render_counts(rows)} in {arguments.out}")
-    return 0
+    return run_command(lambda: _split(arguments))
+
+
+def _split(arguments: argparse.Namespace) -> str:
+    rows = split_cohort(arguments.cohort, arguments.out, parse_options(SplitOptions, arguments.options))
+    return f"{render_counts(rows)} in {arguments.out}"
 
 
 def split_cohort(cohort_dir: Path, out_dir: Path, options: SplitOptions) -> list[Participant]:

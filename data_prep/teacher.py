@@ -13,6 +13,7 @@ from pathlib import Path
 
 from data_prep.chat_endpoint import ChatClient, Endpoint, RateLimit
 from data_prep.teacher_rationales import teach_cohort
+from tslm.command import run_command
 
 _CACHE_DIR = "teacher_answers"
 
@@ -20,15 +21,7 @@ _CACHE_DIR = "teacher_answers"
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; 0 done, 1 the endpoint or the disk failed, 2 a mistake in the call or the data."""
     arguments = build_parser().parse_args(argv)
-    try:
-        print(_teach(arguments))
-    except KeyboardInterrupt:
-        return _fail("interrupted; run the same command again to continue", 1)
-    except (ValueError, FileNotFoundError) as error:
-        return _fail(str(error), 2)
-    except OSError as error:
-        return _fail(str(error), 1)
-    return 0
+    return run_command(lambda: _teach(arguments), "run the same command again to continue")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -75,11 +68,6 @@ def _teach(arguments: argparse.Namespace) -> str:
     participants, counts = teach_cohort(client, arguments.data, arguments.out, arguments.limit, arguments.workers)
     listed = "\n".join(f"  {count} {what}" for what, count in sorted(counts.items(), key=lambda item: -item[1]))
     return f"{len(participants)} recordings in {arguments.out}, {client.num_asked} requests sent\n{listed}"
-
-
-def _fail(message: str, exit_code: int) -> int:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
-    return exit_code
 
 
 if __name__ == "__main__":
