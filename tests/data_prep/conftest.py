@@ -1,9 +1,10 @@
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import numpy as np
 import pytest
+from local_server import LocalServer
 
 from tslm.labels import SleepStage
 from tslm.signals.evidence import BANDS_HZ, EVIDENCE_COLUMNS
@@ -11,7 +12,7 @@ from tslm.signals.evidence import BANDS_HZ, EVIDENCE_COLUMNS
 NUM_EPOCHS = 600
 
 
-class FileServer:
+class FileServer(LocalServer):
     """A web server on this machine whose answers a test can spoil."""
 
     def __init__(self) -> None:
@@ -22,18 +23,9 @@ class FileServer:
         self.faults: dict[str, list[str]] = {}  # by path, one an answer, used up in order; see `_spoil`
         self.meeting = threading.Barrier(1)  # EDF files are answered when so many requests are in
         self.requests: list[tuple[str, str]] = []  # (path, Range header)
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._build_handler())
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        super().__init__()
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-    def _build_handler(self) -> type[BaseHTTPRequestHandler]:
+    def build_handler(self) -> type[BaseHTTPRequestHandler]:
         owner = self
 
         class Handler(BaseHTTPRequestHandler):

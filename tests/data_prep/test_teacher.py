@@ -5,11 +5,12 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from email.utils import formatdate
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import numpy as np
 import pytest
+from local_server import LocalServer
 
 from data_prep import teacher
 from data_prep.chat_endpoint import ChatClient, Endpoint, NoAnswerError, RateLimit, RefusedError
@@ -25,7 +26,7 @@ STAGES = (SleepStage.WAKE, SleepStage.N2, SleepStage.N3, SleepStage.REM, SleepSt
 HELLO = [{"role": "user", "content": "hello"}]
 
 
-class ChatServer:
+class ChatServer(LocalServer):
     """Answers POST /v1/chat/completions by `reply`, or with the statuses and bodies given for the next requests."""
 
     def __init__(self) -> None:
@@ -34,18 +35,13 @@ class ChatServer:
         self.hangs: list[threading.Event] = []  # one a request, used up in order
         self.requests: list[dict] = []
         self.keys: set[str] = set()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._build_handler())
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        super().__init__()
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+        return f"{super().url}/v1"
 
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-    def _build_handler(self) -> type[BaseHTTPRequestHandler]:
+    def build_handler(self) -> type[BaseHTTPRequestHandler]:
         owner = self
 
         class Handler(BaseHTTPRequestHandler):

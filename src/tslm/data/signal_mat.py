@@ -55,6 +55,7 @@ def _is_hdf5(path: Path) -> bool:
 def _read_version_5(path: Path) -> dict[str, np.ndarray]:
     try:
         content = scipy.io.loadmat(path, simplify_cells=True)
+    # What scipy raises on damaged files; NotImplementedError on those of a version it cannot read.
     except (MatReadError, ValueError, TypeError, KeyError, OSError, NotImplementedError, EOFError, zlib.error) as error:
         raise ValueError(f"{path} is no MATLAB file that can be read: {' '.join(str(error).split())[:200]}") from error
     return dict(_flatten({name: part for name, part in content.items() if not name.startswith("__")}))
