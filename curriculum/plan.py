@@ -5,7 +5,8 @@ Stages themselves are rows in configs/stage/*.yaml.
 
 from pathlib import Path
 
-from tslm.config import RunConfig, list_group
+from tslm.compose import list_group
+from tslm.config import RunConfig
 
 DEFAULT_STAGES = ("stage1_mcq", "stage2_captioning", "stage3_cot", "stage4_sleep_cot")
 BEST, LAST = "best", "last"

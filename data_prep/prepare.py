@@ -22,7 +22,7 @@ from data_prep.published_m4 import M4Options, prepare_m4
 from data_prep.published_sleep_cot import SleepCotOptions, prepare_sleep_cot
 from data_prep.published_tsqa import TsqaOptions, prepare_tsqa
 from tslm.command import run_command
-from tslm.config import list_group
+from tslm.compose import list_group
 from tslm.data.cohort import COHORT_GROUP, load_cohort
 from tslm.data.corpora import read_corpus
 from tslm.data.recordings import Participant

@@ -37,8 +37,8 @@ def measure(llm: str, preset: str, repeats: int) -> list[str]:
     import numpy as np
     import torch
 
-    from tslm.batch import Batch, Example, NightWindow, Series
-    from tslm.config import compose_config
+    from tslm.batch import Batch, Example, NightWindow, Reference, Series
+    from tslm.compose import compose_config
     from tslm.data.collate import Collator
     from tslm.models import build_model, build_tokenizer
     from tslm.models.backbone import merge_lora
@@ -55,10 +55,11 @@ def measure(llm: str, preset: str, repeats: int) -> list[str]:
     def example(num_words: int) -> Example:
         width = config.model.context.window_epochs
         window = NightWindow(
-            rng.standard_normal((width, 3000)).astype(np.float32),
+            rng.standard_normal((width, 1, 3000)).astype(np.float32),
             np.ones(width, bool),
             np.zeros(width, int),
             width // 2,
+            (Reference(),),
         )
         series = Series(rng.standard_normal(3000).astype(np.float32), "\nEEG:")
         return Example("bench", "Stage this epoch.", (series,), "\nRationale:", " wave" * num_words, "", (), window)
@@ -97,7 +98,7 @@ def measure(llm: str, preset: str, repeats: int) -> list[str]:
             model.generate(prompt_batch, 80, [-1], 0)  # type: ignore[operator]  # no token ends it: always 80
 
     classifier = build_model(compose_config("stage0_encoder", preset, llm)).to(device).eval()
-    night = torch.randn(1, 960, 3000, device=device)
+    night = torch.randn(1, 960, 1, 3000, device=device)
     mask = torch.ones(1, 960, dtype=torch.bool, device=device)
 
     def classify() -> None:

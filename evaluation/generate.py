@@ -39,7 +39,7 @@ def generate(config: RunConfig, arguments: argparse.Namespace, leaky: bool = Fal
     from tslm.data.sampling import spread_subset
     from tslm.models import build_tokenizer
     from tslm.models.classifier import Classifier
-    from tslm.models.soft_prompt import SoftPrompt
+    from tslm.models.text_model import TextModel
     from tslm.scoring.inference import classify_nights, generate_predictions
     from tslm.scoring.predictions import write_predictions
     from tslm.training.checkpoint import load_checkpoint
@@ -49,13 +49,13 @@ def generate(config: RunConfig, arguments: argparse.Namespace, leaky: bool = Fal
     model.to(device)
     if isinstance(model, Classifier):
         recordings = load_recordings(
-            Path(config.stage.test_dir), arguments.split, config.stage.channel, config.stage.fold
+            Path(config.stage.test_dir), arguments.split, config.stage.channels, config.stage.fold
         )
         rows = list(classify_nights(model, recordings, config, device, arguments.each_alone))
     elif arguments.each_alone:
         raise ValueError("--each_alone is for the classifier; a language model sees what it was trained with")
     else:
-        assert isinstance(model, SoftPrompt)
+        assert isinstance(model, TextModel)
         tokenizer = build_tokenizer(config)
         assert tokenizer is not None
         dataset = build_dataset(config, arguments.split)

@@ -3,16 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from tslm.config import (
-    RunConfig,
-    compose_config,
-    configs_dir,
-    list_group,
-    load_config,
-    merge_config,
-    save_config,
-    valid_keys,
-)
+from tslm.compose import compose_config, configs_dir, list_group
+from tslm.config import RunConfig, load_config, merge_config, save_config, valid_keys
 
 STAGE = "stage4_sleep_cot"
 

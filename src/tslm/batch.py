@@ -1,7 +1,7 @@
 """What the data side hands to a model: Example (one sample, numpy) and Batch (tensors).
 
 Shape letters: B samples, T sequence positions, S series of all samples in order, L signal
-samples, W neighbouring epochs of a night window.
+samples, W neighbouring epochs of a night window, C channels of it.
 """
 
 from dataclasses import dataclass, fields
@@ -33,17 +33,18 @@ class Series:
     values_L: np.ndarray  # float32, in the unit the text names
     text: str
     reference: Reference = Reference()
+    channel_idx: int = 0  # which channel of a night window it is; 0 also for what is none
 
 
 @dataclass(frozen=True)
 class NightWindow:
     """Consecutive epochs of one recording around the scored one."""
 
-    values_WL: np.ndarray  # float32, microvolt; rows outside the recording are zero
+    values_WCL: np.ndarray  # float32, microvolt; rows outside the recording are zero
     epoch_mask_W: np.ndarray  # bool, True = inside the recording
     stage_idx_W: np.ndarray  # int64 class index, IGNORE_INDEX where unscored
     scored_idx: int  # position of the scored epoch in the window
-    reference: Reference = Reference()
+    references: tuple[Reference, ...]  # one a channel
 
 
 @dataclass(frozen=True)
@@ -68,10 +69,12 @@ class Batch:
     input_ids_BT: "torch.Tensor | None" = None  # int64; the pad id where a series or context stands
     attention_mask_BT: "torch.Tensor | None" = None  # bool
     slot_BT: "torch.Tensor | None" = None  # uint8: TEXT_SLOT, SERIES_SLOT or CONTEXT_SLOT
+    series_seen_BT: "torch.Tensor | None" = None  # int64: how many of the sample's series stand before a position
     labels_BT: "torch.Tensor | None" = None  # int64, IGNORE_INDEX except on the response and its end token
     series_SL: "torch.Tensor | None" = None  # float32, normalised, zero-padded on the right
     series_lengths_S: "torch.Tensor | None" = None  # int64, signal samples
-    window_BWL: "torch.Tensor | None" = None  # float32, normalised
+    series_channel_S: "torch.Tensor | None" = None  # int64, channel of a night window, 0 for what is none
+    window_BWCL: "torch.Tensor | None" = None  # float32, normalised
     epoch_mask_BW: "torch.Tensor | None" = None  # bool
     stage_idx_BW: "torch.Tensor | None" = None  # int64, IGNORE_INDEX where unscored or outside
     scored_idx_B: "torch.Tensor | None" = None  # int64
@@ -97,8 +100,12 @@ class Batch:
                 assert not bool((supervised & ~self.attention_mask_BT).any()), "a pad is supervised"
                 assert not bool((supervised & (self.slot_BT != TEXT_SLOT)).any()), "a series slot is supervised"
         if self.series_SL is not None:
-            assert self.series_lengths_S is not None and bool(torch.isfinite(self.series_SL).all())
+            assert (
+                self.series_lengths_S is not None
+                and self.series_channel_S is not None
+                and bool(torch.isfinite(self.series_SL).all())
+            )
             assert int(self.series_lengths_S.max()) <= self.series_SL.shape[1]
-        if self.window_BWL is not None:
-            assert self.epoch_mask_BW is not None and self.epoch_mask_BW.shape == self.window_BWL.shape[:2]
+        if self.window_BWCL is not None:
+            assert self.epoch_mask_BW is not None and self.epoch_mask_BW.shape == self.window_BWCL.shape[:2]
         return self

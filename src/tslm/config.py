@@ -1,13 +1,10 @@
-"""Every setting and its default, and how YAML and `key=value` change them.
+"""Every setting and its default; an unknown key is an error that names the nearest valid one.
 
-Order of precedence: dataclass default < YAML groups (llm, model, stage) < preset (`demo`, `guide`
-or a user's file) < the preset's `per_stage` entry < `key=value`. An unknown key is an error that
-names the nearest valid one. The resolved config is saved beside every checkpoint.
+The resolved config is saved beside every checkpoint. tslm.compose says what changes a default.
 """
 
 import difflib
-from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
@@ -16,9 +13,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException, ValidationError
 
 CONFIG_FILE = "config.yaml"
-GROUPS = ("llm", "model", "stage")
 Config = TypeVar("Config")
-TEXT_MODELS = ("soft_prompt",)  # models that hold a language model; the others only score
+TEXT_MODELS = ("soft_prompt", "flamingo")  # models that hold a language model; the others only score
+SLOT_MODELS = ("soft_prompt",)  # of these, those whose series take positions in the sequence of words
 
 
 @dataclass(frozen=True)
@@ -69,10 +66,13 @@ class EncoderConfig:
 class ContextConfig:
     """The night in view: a sequence network over pooled epochs around the scored one."""
 
-    kind: str = "bigru"  # none or bigru
-    hidden_size: int = 64
+    kind: str = "bigru"  # none, bigru or transformer
+    hidden_size: int = 64  # of each direction of the GRU; half the width of the transformer
+    num_layers: int = 1
+    num_heads: int = 4  # transformer only
     window_epochs: int = 25  # epochs in view, the scored one included
     dropout: float = 0.3
+    num_tokens: int = 1  # that the language model reads of the state at the scored epoch
 
 
 @dataclass(frozen=True)
@@ -86,17 +86,36 @@ class ProjectorConfig:
 
 
 @dataclass(frozen=True)
+class FlamingoConfig:
+    """Perceiver resampler and gated cross-attention (Alayrac et al. 2022)."""
+
+    num_latents: int = 64  # tokens that a series becomes, however long
+    resampler_layers: int = 6
+    num_heads: int = 8
+    head_size: int = 64
+    ff_factor: int = 4  # width of the feed-forward parts, in widths of their input
+    every_n_layers: int = 1  # cross-attention before each n-th layer of the language model
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     """One row of the model table and its parts."""
 
     name: str = "soft_prompt"
     label_set: str = "aasm"
+    num_channels: int = 1  # of a night window: stage.channel and stage.extra_channels
     normalization: str = "whitened"  # whitened or recording (by the night's typical spectrum or amplitude), zscore
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     context: ContextConfig = field(default_factory=ContextConfig)
     projector: ProjectorConfig = field(default_factory=ProjectorConfig)
+    flamingo: FlamingoConfig = field(default_factory=FlamingoConfig)
     lora: LoRAConfig = field(default_factory=LoRAConfig)
     gradient_checkpointing: bool = False
+
+    @property
+    def has_slots(self) -> bool:
+        """Whether series and context stand in the language model's sequence."""
+        return self.name in SLOT_MODELS
 
 
 @dataclass(frozen=True)
@@ -112,16 +131,25 @@ class StageConfig:
     val_dir: str = ""  # empty: the train folder
     test_dir: str = ""  # empty: the train folder
     fold: int = -1  # of a cohort with folds: the one to test on; the next one validates. -1: the cohort has none
-    channel: str = "EEG Fpz-Cz"  # sleep only
+    channel: str = "EEG Fpz-Cz"  # sleep only: the EEG that is staged and spoken of
+    extra_channels: tuple[str, ...] = ()  # sleep only: read beside it (EOG, EMG)
+    extra_in_text: bool = True  # sleep only: the language model reads them as series too, not in the context alone
     prompt_style: str = "full"  # sleep only: full or brief
     balanced: bool = False  # draw classes evenly while training
     num_train_samples: int = 0  # 0: all
     num_val_samples: int = 0
     num_test_samples: int = 0
     max_new_tokens: int = 400
+    constrained: bool = True  # after `Answer:` only the sample's options can be written
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "trained", tuple(self.trained))
+        object.__setattr__(self, "extra_channels", tuple(self.extra_channels))
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """All channels of a night window, the EEG first."""
+        return (self.channel, *self.extra_channels)
 
 
 @dataclass(frozen=True)
@@ -137,6 +165,15 @@ class OptimConfig:
 
 
 @dataclass(frozen=True)
+class LossConfig:
+    """The classifier's loss, and its share where a language model is trained."""
+
+    class_weight_power: float = 0.5  # weight of a class ~ frequency^-power
+    label_smoothing: float = 0.0
+    classifier_weight: float = 0.0  # language models: so many tokens is one epoch's class worth; 0: not trained
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """The loop."""
 
@@ -148,8 +185,6 @@ class TrainConfig:
     min_delta: float = 1e-4
     precision: str = "bf16"  # bf16 (autocast) or fp32
     num_workers: int = 0
-    label_smoothing: float = 0.0  # classifier only
-    class_weight_power: float = 0.5  # classifier only: weight ~ frequency^-power
     log_every_steps: int = 10
 
 
@@ -175,6 +210,7 @@ class RunConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     stage: StageConfig = field(default_factory=StageConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
@@ -182,63 +218,6 @@ class RunConfig:
     def writes_text(self) -> bool:
         """Whether the configured model holds a language model."""
         return self.model.name in TEXT_MODELS
-
-
-def configs_dir() -> Path:
-    """Folder of the YAML groups: inside the installed package, or the checkout's top level."""
-    packaged = Path(__file__).parent / "configs"
-    return packaged if packaged.is_dir() else Path(__file__).parents[2] / "configs"
-
-
-def list_group(group: str) -> list[str]:
-    """Names that a YAML group offers, e.g. the curriculum stages."""
-    return sorted(path.stem for path in (configs_dir() / group).glob("*.yaml"))
-
-
-def resolve_source(llm: str) -> str:
-    """Hub id, folder or embedded name behind a short name of configs/llm; any other text stays as it is."""
-    if llm not in list_group("llm"):
-        return llm
-    return str(OmegaConf.select(OmegaConf.load(configs_dir() / "llm" / f"{llm}.yaml"), "source", default=llm))
-
-
-def compose_config(
-    stage: str, preset: str = "config", llm: str = "", model: str = "", overrides: Sequence[str] = ()
-) -> RunConfig:
-    """Resolve the settings of one curriculum stage.
-
-    Args:
-        stage: a name from configs/stage.
-        preset: `config`, a name in configs/ (demo, guide) or a path to a YAML file.
-        llm: short name from configs/llm, hub id or folder; empty for the preset's.
-        model: a name from configs/model; empty for the preset's.
-        overrides: `key=value` in Hydra's grammar.
-
-    Raises:
-        ValueError: unknown stage, model, preset or key (naming the nearest valid one), or a bad value.
-    """
-    from hydra import compose, initialize_config_dir
-    from hydra.core.config_store import ConfigStore
-    from hydra.errors import HydraException
-
-    groups = [f"stage={_known('stage', stage)}"]
-    if model:
-        groups.append(f"model={_known('model', model)}")
-    if llm:
-        groups += [f"llm={llm}"] if llm in list_group("llm") else ["llm=custom", f"llm.source='{llm}'"]
-    ConfigStore.instance().store(name="defaults", node=_to_plain(RunConfig()))
-    preset_dir, preset_name, search = _find_preset(preset)
-    try:
-        with initialize_config_dir(str(preset_dir), version_base="1.3"):
-            composed = compose(preset_name, overrides=[*search, *groups])
-    except (HydraException, yaml.YAMLError) as error:
-        raise ValueError(f"cannot read the configuration {preset!r}: {_one_line(error)}{_hint(error)}") from error
-    OmegaConf.set_struct(composed, False)
-    per_stage = composed.pop("per_stage", {})
-    for name in per_stage:
-        _known("stage", name)
-    merged = merge_config(composed, per_stage.get(stage, {}), _parse_overrides(overrides))
-    return _name_custom_llm(merged)
 
 
 def merge_config(*layers: Any) -> RunConfig:
@@ -279,14 +258,14 @@ def load_config(path: Path) -> RunConfig:
     try:
         loaded = OmegaConf.load(path)
     except yaml.YAMLError as error:
-        raise ValueError(f"{path} is damaged: {_one_line(error)}") from error
+        raise ValueError(f"{path} is damaged: {one_line(error)}") from error
     return merge_config(loaded)
 
 
 def save_config(config: RunConfig, path: Path) -> None:
     """Write the whole resolved config as YAML."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(OmegaConf.to_yaml(_to_plain(config)), encoding="utf-8")
+    path.write_text(OmegaConf.to_yaml(to_plain(config)), encoding="utf-8")
 
 
 def valid_keys(kind: type = RunConfig, prefix: str = "") -> list[str]:
@@ -299,7 +278,8 @@ def valid_keys(kind: type = RunConfig, prefix: str = "") -> list[str]:
     return keys
 
 
-def _to_plain(config: RunConfig) -> DictConfig:
+def to_plain(config: RunConfig) -> DictConfig:
+    """The settings as nested mappings."""
     return OmegaConf.create(OmegaConf.to_container(OmegaConf.structured(config)))  # type: ignore[return-value]
 
 
@@ -313,52 +293,6 @@ def _unlock(node: DictConfig) -> DictConfig:
     return node
 
 
-def _parse_overrides(overrides: Sequence[str]) -> DictConfig:
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
-
-    values = OmegaConf.create({})
-    try:
-        parsed = OverridesParser.create().parse_overrides(list(overrides))
-    except HydraException as error:
-        raise ValueError(f"cannot read an override (wanted key=value): {_one_line(error)}") from error
-    for override in parsed:
-        key = override.key_or_group
-        if key in GROUPS:
-            raise ValueError(f"{key}= chooses a YAML group; use --{'stages' if key == 'stage' else key} instead")
-        if not key or override.is_add() or override.is_delete() or override.is_sweep_override():
-            raise ValueError(f"{override.input_line!r}: only plain key=value is understood here")
-        inside = [name for name in valid_keys() if name.startswith(f"{key}.")]
-        if inside:
-            raise ValueError(f"{key} is a group of settings; set one of them: {', '.join(inside)}")
-        OmegaConf.update(values, key, override.value(), force_add=True)
-    return values
-
-
-def _find_preset(preset: str) -> tuple[Path, str, list[str]]:
-    own = configs_dir()
-    if preset in list_group("."):
-        return own, preset, []
-    path = Path(preset)
-    if path.is_file():
-        return path.resolve().parent, path.stem, [f"hydra.searchpath=[file://{own}]"]
-    raise ValueError(f"no preset {preset!r}; give a YAML file or one of: {', '.join(list_group('.'))}")
-
-
-def _known(group: str, name: str) -> str:
-    names = list_group(group)
-    if name not in names:
-        raise ValueError(f"unknown {group} {name!r}; one of: {', '.join(names)}")
-    return name
-
-
-def _name_custom_llm(config: RunConfig) -> RunConfig:
-    if config.llm.name != "custom":
-        return config
-    name = Path(config.llm.source).name.lower() or "custom"
-    return replace(config, llm=replace(config.llm, name=name))
-
-
 def _unknown_key(key: str, kind: type, prefix: str) -> str:
     valid = valid_keys(kind, prefix)
     nearest = difflib.get_close_matches(key, valid, n=1, cutoff=0.0)
@@ -366,9 +300,6 @@ def _unknown_key(key: str, kind: type, prefix: str) -> str:
     return f"unknown key {key!r}; the nearest valid one is {(same_leaf or nearest)[0]!r}"
 
 
-def _hint(error: Exception) -> str:
-    return "; begin the file with `defaults: [config, _self_]`" if "defaults list" in str(error) else ""
-
-
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """An error's message without line breaks."""
     return " ".join(str(error).split())

@@ -10,7 +10,7 @@ import pytest
 from small import small_recording, split_by_epoch, write_small_cohort, write_small_corpus
 
 from curriculum.train import main, parse_args
-from tslm.config import list_group
+from tslm.compose import list_group
 from tslm.data.recordings import (
     BY_EPOCH,
     SPLITS,

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tslm.config import list_group
+from tslm.compose import list_group
 from tslm.data.cohort import (
     ChannelConfig,
     DerivationConfig,

@@ -107,9 +107,9 @@ def test_night_windows_use_the_recordings_scale_and_zeros_outside(config) -> Non
     dataset = sleep_dataset(config, num_epochs=6)
     batch = collate(config, [dataset[0], dataset[5]])
     assert batch.epoch_mask_BW.tolist() == [[False, False, True, True, True], [True, True, True, False, False]]
-    assert bool((batch.window_BWL[~batch.epoch_mask_BW] == 0).all())
+    assert bool((batch.window_BWCL[~batch.epoch_mask_BW] == 0).all())
     assert batch.scored_idx_B.tolist() == [2, 2]
-    assert torch.allclose(batch.window_BWL[0, 2], batch.series_SL[0])
+    assert torch.allclose(batch.window_BWCL[0, 2, 0], batch.series_SL[0])
 
 
 def test_the_classifiers_batches_carry_no_text(config) -> None:
@@ -117,7 +117,7 @@ def test_the_classifiers_batches_carry_no_text(config) -> None:
     batch = Collator(config.model, None)([dataset[0], dataset[1]])
     assert batch.input_ids_BT is None
     assert batch.series_SL is None
-    assert batch.window_BWL.shape == (2, 5, 600)
+    assert batch.window_BWCL.shape == (2, 5, 1, 600)
 
 
 def test_too_long_a_series_names_the_setting_before_the_model_sees_it(config) -> None:

@@ -14,7 +14,7 @@ from small import (
     write_small_corpus,
 )
 
-from tslm.batch import IGNORE_INDEX
+from tslm.batch import IGNORE_INDEX, Reference
 from tslm.config import AugmentConfig
 from tslm.data.dataset import NightDataset, build_dataset, cut_window, load_recordings
 from tslm.data.recordings import Participant, read_participants, write_recording
@@ -52,11 +52,11 @@ def test_a_window_stops_at_the_ends_and_at_gaps() -> None:
     stage_idx = np.arange(10) % 5
 
     def epochs_in_view(centre: int) -> list[int]:
-        window = cut_window(recording, CHANNEL, stage_idx, centre, 5, 1.0)
+        window = cut_window(recording, [CHANNEL], stage_idx, centre, 5, (Reference(),))
         assert window.stage_idx_W[~window.epoch_mask_W].tolist() == [IGNORE_INDEX] * int((~window.epoch_mask_W).sum())
-        assert bool((window.values_WL[~window.epoch_mask_W] == 0).all())
+        assert bool((window.values_WCL[~window.epoch_mask_W] == 0).all())
         for row in np.flatnonzero(window.epoch_mask_W):
-            assert np.array_equal(window.values_WL[row], recording.channels[CHANNEL][centre - 2 + row])
+            assert np.array_equal(window.values_WCL[row, 0], recording.channels[CHANNEL][centre - 2 + row])
         return (np.flatnonzero(window.epoch_mask_W) + centre - 2).tolist()
 
     assert epochs_in_view(0) == [0, 1, 2]
@@ -100,16 +100,16 @@ def test_each_augmentation_changes_training_windows_by_the_seed_and_leaves_gaps_
     def draw(seed: int) -> list[np.ndarray]:
         torch.manual_seed(seed)
         dataset = NightDataset(nights, config, augmented=True)
-        return [dataset[idx].window.values_WL for idx in range(len(dataset))]
+        return [dataset[idx].window.values_WCL for idx in range(len(dataset))]
 
     first, again, other = draw(1), draw(1), draw(2)
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
     assert not all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
-    for idx, values_WL in enumerate(first):
+    for idx, values_WCL in enumerate(first):
         window = plain[idx].window
-        assert values_WL.dtype == np.float32
-        assert bool((values_WL[~window.epoch_mask_W] == 0).all())
-        assert not np.array_equal(values_WL, window.values_WL)
+        assert values_WCL.dtype == np.float32
+        assert bool((values_WCL[~window.epoch_mask_W] == 0).all())
+        assert not np.array_equal(values_WCL, window.values_WCL)
 
 
 def test_without_augmentation_a_training_window_is_the_night_and_no_number_is_drawn() -> None:
@@ -117,7 +117,7 @@ def test_without_augmentation_a_training_window_is_the_night_and_no_number_is_dr
     plain, augmented = (NightDataset([small_recording()], config, augmented=flag) for flag in (False, True))
     state = torch.get_rng_state()
     for idx in range(len(plain)):
-        assert np.array_equal(plain[idx].window.values_WL, augmented[idx].window.values_WL)
+        assert np.array_equal(plain[idx].window.values_WCL, augmented[idx].window.values_WCL)
     assert torch.equal(torch.get_rng_state(), state)
 
 
@@ -125,14 +125,16 @@ def test_by_default_gain_and_bands_are_jittered_and_nothing_else() -> None:
     torch.manual_seed(5)
     window = NightDataset([small_recording()], CONFIG, augmented=True)[0].window
     torch.manual_seed(5)
-    before = NightDataset([small_recording()], CONFIG)[0].window.values_WL
-    wanted = jitter_spectrum(before, 0.2, 0.2, torch.randn(NUM_DRAWS).numpy())
-    assert np.array_equal(window.values_WL, wanted)
+    before = NightDataset([small_recording()], CONFIG)[0].window.values_WCL
+    wanted = jitter_spectrum(before[:, 0], 0.2, 0.2, torch.randn(NUM_DRAWS).numpy())
+    assert np.array_equal(window.values_WCL[:, 0], wanted)
 
 
 def test_each_split_holds_its_own_recordings(tmp_path: Path) -> None:
     write_small_cohort(tmp_path)
-    names = {split: [rec.recording for rec in load_recordings(tmp_path, split, CHANNEL)] for split in ("train", "test")}
+    names = {
+        split: [rec.recording for rec in load_recordings(tmp_path, split, [CHANNEL])] for split in ("train", "test")
+    }
     assert names == {"train": ["night1", "night2"], "test": ["night4"]}
 
 
@@ -141,7 +143,7 @@ def test_a_leak_in_the_participants_is_found_on_reading(tmp_path: Path) -> None:
     path = tmp_path / "participants.tsv"
     path.write_text(path.read_text().replace("subject of night4", "subject of night1"))
     with pytest.raises(ValueError, match="leak"):
-        load_recordings(tmp_path, "train", CHANNEL)
+        load_recordings(tmp_path, "train", [CHANNEL])
 
 
 @pytest.mark.parametrize("reader", ["sleep", "night", "choice", "caption", "ecg"])

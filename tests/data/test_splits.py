@@ -217,7 +217,7 @@ def test_a_split_by_epoch_shows_each_label_to_one_split_only(reader: str, tmp_pa
 def test_hiding_labels_leaves_the_signal_and_recordings_split_by_subject_alone(tmp_path: Path) -> None:
     plain = small_recording()
     assert keep_epochs(plain, "train") is plain
-    for recording in load_recordings(write_leaky_cohort(tmp_path), "test", CHANNEL):
+    for recording in load_recordings(write_leaky_cohort(tmp_path), "test", [CHANNEL]):
         assert recording.is_leaky
         assert recording.num_epochs == 60
         assert Counter(stage in AASM for stage in recording.sleep_stages)[True] < 20

@@ -45,7 +45,7 @@ def test_loss_is_the_cross_entropy_of_both_heads_over_scored_epochs() -> None:
     config = classifier_config()
     model = build_small_model(config)
     batch = night_batch(config)
-    epoch_logits, logits = model.logits(batch.window_BWL, batch.epoch_mask_BW)
+    epoch_logits, logits = model.logits(batch.window_BWCL, batch.epoch_mask_BW)
     log_p, epoch_log_p = logits.log_softmax(-1), epoch_logits.log_softmax(-1)
     expected, num_scored = 0.0, 0
     for row, col in (batch.stage_idx_BW != IGNORE_INDEX).nonzero().tolist():
@@ -65,25 +65,26 @@ def test_unscored_epochs_are_seen_but_never_graded() -> None:
     hidden = replace(batch, stage_idx_BW=batch.stage_idx_BW.clone())
     hidden.stage_idx_BW[:, 2] = IGNORE_INDEX
     assert float(model(hidden).weight_sum) < float(model(batch).weight_sum)
-    assert torch.equal(*(model.logits(one.window_BWL, one.epoch_mask_BW)[1] for one in (batch, hidden)))
+    assert torch.equal(*(model.logits(one.window_BWCL, one.epoch_mask_BW)[1] for one in (batch, hidden)))
 
 
 def test_class_weights_average_to_one_and_leave_absent_classes_out() -> None:
     model = build_small_model(classifier_config())
     counts = torch.tensor([100, 4, 50, 0, 25])
-    model.set_class_weights(counts, 0.5)
+    model.set_class_weights(counts)
     weight = model.class_weight_K
     assert float((weight * counts).sum() / counts.sum()) == pytest.approx(1)
     assert float(weight[1] / weight[0]) == pytest.approx(5)
     assert float(weight[3]) == 0
-    model.set_class_weights(counts[[0, 1, 2, 4, 4]], 0.0)
-    assert torch.allclose(model.class_weight_K, torch.ones(5))
+    unweighted = build_small_model(classifier_config(loss__class_weight_power=0.0))
+    unweighted.set_class_weights(counts[[0, 1, 2, 4, 4]])
+    assert torch.allclose(unweighted.class_weight_K, torch.ones(5))
 
 
 def test_label_smoothing_does_not_pull_towards_a_class_that_never_occurs() -> None:
-    config = classifier_config(model__label_set="aasm_movement", train__label_smoothing=0.1)
+    config = classifier_config(model__label_set="aasm_movement", loss__label_smoothing=0.1)
     model = build_small_model(config)
-    model.set_class_weights(torch.tensor([1000, 50, 400, 200, 200, 0]), 0.5)
+    model.set_class_weights(torch.tensor([1000, 50, 400, 200, 200, 0]))
     model(night_batch(config)).loss_sum.backward()
     assert float(model.head.bias.grad[5]) > 0  # descent lowers the absent class
 
@@ -102,9 +103,9 @@ def test_all_trained_parameters_learn(kind: str) -> None:
 def test_windows_of_a_whole_short_night_give_what_the_night_gives() -> None:
     config = classifier_config(model__context__window_epochs=21)
     model = build_small_model(config)
-    night = torch.from_numpy(small_recording().channels[CHANNEL] / 20)
+    night = torch.from_numpy(small_recording().channels[CHANNEL] / 20)[:, None]
     whole = model.logits(night[None], torch.ones(1, 10, dtype=torch.bool))[1][0]
-    window = torch.zeros(1, 21, night.shape[1])
+    window = torch.zeros(1, 21, 1, night.shape[2])
     mask = torch.zeros(1, 21, dtype=torch.bool)
     window[0, 6:16], mask[0, 6:16] = night, True
     assert torch.allclose(model.logits(window, mask)[1][0, 6:16], whole, atol=1e-5)
@@ -114,7 +115,7 @@ def test_windows_of_a_whole_short_night_give_what_the_night_gives() -> None:
 def test_without_context_each_epoch_stands_alone() -> None:
     config = classifier_config(model__context__kind="none")
     model = build_small_model(config)
-    night = torch.from_numpy(small_recording().channels[CHANNEL] / 20)[None]
+    night = torch.from_numpy(small_recording().channels[CHANNEL] / 20)[None, :, None]
     everything = torch.ones(1, 10, dtype=torch.bool)
     logits = model.logits(night, everything)[1]
     changed = night.clone()

@@ -11,8 +11,10 @@ from transformers import AutoModelForCausalLM, Gemma2Config, Gemma3TextConfig, L
 from tslm.batch import CONTEXT_SLOT, IGNORE_INDEX, SERIES_SLOT, Batch, Example
 from tslm.config import OptimConfig
 from tslm.data.dataset import CorpusDataset
+from tslm.models import build_text_model
+from tslm.models.backbone import word_embeddings
 from tslm.models.decoding import position_ids
-from tslm.models.soft_prompt import SoftPrompt
+from tslm.models.text_model import TextModel
 from tslm.prompts import render_ecg_prompt
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -29,7 +31,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(scope="module", params=VARIANTS)
-def case(request: pytest.FixtureRequest, tiny_llm: Path) -> tuple[Any, SoftPrompt, list[Example]]:
+def case(request: pytest.FixtureRequest, tiny_llm: Path) -> tuple[Any, TextModel, list[Example]]:
     config = small_config(tiny_llm, **VARIANTS[request.param])
     dataset = sleep_dataset(config)
     examples = [dataset[0], dataset[3], dataset[9]]
@@ -39,7 +41,7 @@ def case(request: pytest.FixtureRequest, tiny_llm: Path) -> tuple[Any, SoftPromp
 
 
 @pytest.fixture(scope="module")
-def default(tiny_llm: Path) -> tuple[Any, SoftPrompt]:
+def default(tiny_llm: Path) -> tuple[Any, TextModel]:
     config = small_config(tiny_llm)
     return config, build_small_model(config, lora_noise=0.1)
 
@@ -130,7 +132,8 @@ def test_only_what_the_stage_trains_gets_a_gradient(case) -> None:
     model(collate(config, examples)).loss_sum.backward()
     for name, param in model.named_parameters():
         is_frozen = name.startswith("llm.") and "lora_" not in name
-        is_unread = config.model.context.kind == "none" and name.startswith("reader.pool")
+        is_unread = config.model.context.kind == "none" and name.startswith("classifier.reader.pools")
+        is_unread |= "head" in name and name.startswith("classifier.")  # no classifier_weight
         assert (param.grad is None) == (is_frozen or is_unread), name
         assert param.requires_grad == (param.grad is not None), name
 
@@ -138,10 +141,10 @@ def test_only_what_the_stage_trains_gets_a_gradient(case) -> None:
 @pytest.mark.parametrize(
     ("trained", "moving"),
     [
-        (("projector",), {"projector", "context_projector"}),
-        (("encoder", "projector"), {"projector", "context_projector", "reader"}),
+        (("projector",), {"fusion"}),
+        (("encoder", "projector"), {"fusion", "classifier"}),
         (("lora",), {"llm"}),
-        (("context",), {"reader"}),
+        (("context",), {"classifier"}),
     ],
 )
 def test_a_stage_trains_its_parts_only(trained: tuple[str, ...], moving: set[str], tiny_llm: Path) -> None:
@@ -155,7 +158,7 @@ def test_a_frozen_reader_stays_without_dropout_while_the_rest_trains(tiny_llm: P
     config = small_config(tiny_llm, stage__trained=("projector", "lora"))
     model = build_small_model(config).train()
     assert not model.reader.encoder.training
-    assert model.projector.training
+    assert model.fusion.projector.training
     batch = collate(config, [sleep_dataset(config)[4]])
     assert torch.equal(model(batch).loss_sum, model(batch).loss_sum)
 
@@ -170,7 +173,7 @@ def test_lora_at_its_start_equals_the_plain_model(tiny_llm: Path) -> None:
     assert torch.equal(plain(batch).loss_sum, adapted(batch).loss_sum)
 
 
-def generate(config: Any, model: SoftPrompt, examples: list[Example], max_new_tokens: int = 8) -> list[list[int]]:
+def generate(config: Any, model: TextModel, examples: list[Example], max_new_tokens: int = 8) -> list[list[int]]:
     end = 256
     ids_BT = model.generate(collate(config, examples, with_response=False), max_new_tokens, [end], end)
     return [row[: row.index(end)] if end in row else row for row in ids_BT.tolist()]
@@ -191,7 +194,7 @@ def test_generation_is_the_greedy_path_of_the_full_forward(default) -> None:
     wanted = []
     for _ in range(5):
         wanted.append(int(model.llm(inputs_embeds=embeds).logits[0, -1].argmax()))
-        embeds = torch.cat([embeds, model.word_embeddings(torch.tensor([[wanted[-1]]]))], dim=1)
+        embeds = torch.cat([embeds, word_embeddings(model.llm)(torch.tensor([[wanted[-1]]]))], dim=1)
     assert generate(config, model, [example], 5)[0] == wanted
 
 
@@ -199,8 +202,8 @@ def test_generation_is_the_greedy_path_of_the_full_forward(default) -> None:
 def test_neighbours_change_the_context_token_and_nothing_else(default) -> None:
     config, model = default
     example = sleep_dataset(config)[5]
-    other = replace(example, window=replace(example.window, values_WL=example.window.values_WL.copy()))
-    other.window.values_WL[0] *= -3.0
+    other = replace(example, window=replace(example.window, values_WCL=example.window.values_WCL.copy()))
+    other.window.values_WCL[0] *= -3.0
     batch = collate(config, [example])
     moved = (model.embed(batch) != model.embed(collate(config, [other]))).any(dim=-1)
     assert torch.equal(moved, batch.slot_BT == CONTEXT_SLOT)
@@ -212,8 +215,8 @@ def test_the_context_token_is_the_state_at_the_scored_epoch(default) -> None:
     config, model = default
     dataset = sleep_dataset(config)
     batch = collate(config, [dataset[0], dataset[5]])
-    _, state_BWC = model.reader(batch.window_BWL, batch.epoch_mask_BW)
-    expected = model.context_projector(state_BWC[:, [config.model.context.window_epochs // 2]])[:, 0]
+    _, state_BWC = model.reader(batch.window_BWCL, batch.epoch_mask_BW)
+    expected = model.fusion.context_projector(state_BWC[:, config.model.context.window_epochs // 2])[:, 0]
     assert torch.allclose(model.embed(batch)[batch.slot_BT == CONTEXT_SLOT], expected, atol=1e-6)
 
 
@@ -229,10 +232,10 @@ def test_the_series_fills_its_slots_in_order_and_text_keeps_its_words(default) -
     batch = collate(config, examples)
     embeds = model.embed(batch)
     is_text = (batch.slot_BT == 0) & batch.attention_mask_BT
-    assert torch.equal(embeds[is_text], model.word_embeddings(batch.input_ids_BT[is_text]))
+    assert torch.equal(embeds[is_text], word_embeddings(model.llm)(batch.input_ids_BT[is_text]))
     for row, example in enumerate(examples):
         tokens = [
-            model.projector(model.reader.encoder(torch.from_numpy(normalized(series.values_L))[None]))[0]
+            model.fusion.projector(model.reader.encoder(torch.from_numpy(normalized(series.values_L))[None]))[0]
             for series in example.series
         ]
         assert torch.allclose(embeds[row][batch.slot_BT[row] == SERIES_SLOT], torch.cat(tokens), atol=1e-5)
@@ -295,7 +298,7 @@ def build_llm(architecture: str) -> PreTrainedModel:
 @torch.no_grad()
 def test_loss_and_padding_hold_for_every_architecture(architecture: str, tiny_llm: Path) -> None:
     config = small_config(tiny_llm)
-    model = SoftPrompt(config.model, build_llm(architecture)).eval()
+    model = build_text_model(config, build_llm(architecture)).eval()
     dataset = sleep_dataset(config)
     examples = [dataset[0], replace(dataset[3], pre_prompt="A longer prompt. " + dataset[3].pre_prompt)]
     batch = collate(config, examples)
@@ -314,7 +317,7 @@ def test_loss_and_padding_hold_for_every_architecture(architecture: str, tiny_ll
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_generation_holds_for_every_architecture(architecture: str, tiny_llm: Path) -> None:
     config = small_config(tiny_llm)
-    model = SoftPrompt(config.model, build_llm(architecture)).eval()
+    model = build_text_model(config, build_llm(architecture)).eval()
     dataset = sleep_dataset(config)
     examples = [dataset[0], replace(dataset[3], pre_prompt="A longer prompt. " + dataset[3].pre_prompt)]
     together = generate(config, model, examples)
@@ -333,9 +336,9 @@ def test_generation_holds_for_every_architecture(architecture: str, tiny_llm: Pa
 
 def test_series_tokens_start_at_the_scale_of_embeddings_that_a_model_scales_itself() -> None:
     llm = build_llm("gemma3")
-    model = SoftPrompt(small_config().model, llm).eval()
-    words = model.word_embeddings(torch.arange(257)).std()
-    tokens = model.projector(torch.randn(10, 6, 16)).std()
+    model = build_text_model(small_config(), llm).eval()
+    words = word_embeddings(model.llm)(torch.arange(257)).std()
+    tokens = model.fusion.projector(torch.randn(10, 6, 16)).std()
     assert words.item() > 5 * llm.get_input_embeddings().weight.std().item()
     assert tokens.item() == pytest.approx(3.0 * words.item(), rel=0.25)
 

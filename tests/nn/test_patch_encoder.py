@@ -6,7 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tslm.config import ContextConfig, EncoderConfig, ProjectorConfig, compose_config
+from tslm.compose import compose_config
+from tslm.config import ContextConfig, EncoderConfig, ProjectorConfig
 from tslm.nn.context import build_context
 from tslm.nn.front_ends import FilterbankFrontEnd, build_front_end
 from tslm.nn.patch_encoder import PatchEncoder, count_patches, count_series_tokens

@@ -30,10 +30,10 @@ def test_a_night_scored_whole_is_the_night_seen_through_one_wide_window() -> Non
     dataset = NightDataset([recording], config)
     centre = dataset.describe(0)["epoch_idx"]
     batch = Collator(config.model, None)([dataset[0]])
-    logits = model.logits(batch.window_BWL, batch.epoch_mask_BW)[1][0]
+    logits = model.logits(batch.window_BWCL, batch.epoch_mask_BW)[1][0]
     first = config.model.context.window_epochs // 2 - centre
     expected = logits[first : first + recording.num_epochs].softmax(-1).numpy()
-    probabilities = score_night(model, recording, CHANNEL, config.model, CPU)
+    probabilities = score_night(model, recording, [CHANNEL], config.model, CPU)
     assert probabilities.shape == (10, 5)
     assert np.allclose(probabilities.sum(axis=1), 1, atol=1e-6)
     assert np.allclose(probabilities, expected, atol=1e-5)
@@ -43,10 +43,10 @@ def test_a_night_is_scored_as_its_pieces_between_gaps() -> None:
     config = classifier_config(model__normalization="recording")  # one changed epoch changes no reference
     model = build_small_model(config)
     whole = small_recording(onset_s=30.0 * np.array([0, 1, 2, 3, 20, 21, 22, 23, 24, 25]))
-    probabilities = score_night(model, whole, CHANNEL, config.model, CPU)
+    probabilities = score_night(model, whole, [CHANNEL], config.model, CPU)
     changed = small_recording(onset_s=whole.onset_s)
     changed.channels[CHANNEL][4] = np.random.default_rng(5).normal(0, changed.channels[CHANNEL][4].std(), 600)
-    moved = np.abs(score_night(model, changed, CHANNEL, config.model, CPU) - probabilities).max(axis=1) > 1e-4
+    moved = np.abs(score_night(model, changed, [CHANNEL], config.model, CPU) - probabilities).max(axis=1) > 1e-4
     assert not moved[:4].any()
     assert moved[4:].any()
 
@@ -56,8 +56,8 @@ def test_an_epoch_read_alone_does_not_depend_on_its_neighbours() -> None:
     model = build_small_model(config)
     night, backwards = small_recording(), small_recording()
     backwards.channels[CHANNEL][:] = night.channels[CHANNEL][::-1]
-    alone = [score_night(model, one, CHANNEL, config.model, CPU, each_alone=True) for one in (night, backwards)]
-    in_context = [score_night(model, one, CHANNEL, config.model, CPU) for one in (night, backwards)]
+    alone = [score_night(model, one, [CHANNEL], config.model, CPU, each_alone=True) for one in (night, backwards)]
+    in_context = [score_night(model, one, [CHANNEL], config.model, CPU) for one in (night, backwards)]
     assert np.allclose(alone[0], alone[1][::-1], atol=1e-5)
     assert not np.allclose(in_context[0], in_context[1][::-1], atol=1e-5)
 

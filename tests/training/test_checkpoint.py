@@ -62,7 +62,7 @@ def test_the_next_stage_starts_from_equal_outputs_bit_for_bit(saved: Any, config
 def test_a_saved_classifier_loads_with_equal_outputs(tmp_path: Path) -> None:
     config = small_config(**CLASSIFIER)
     model = build_small_model(config)
-    model.set_class_weights(torch.tensor([5, 4, 3, 2, 1]), 0.5)
+    model.set_class_weights(torch.tensor([5, 4, 3, 2, 1]))
     save_checkpoint(model, config, {}, tmp_path / "best")
     loaded, _ = load_checkpoint(tmp_path / "best")
     assert all(
@@ -191,7 +191,7 @@ def test_a_classifiers_checkpoint_fills_the_reader_and_nothing_else(config: Any,
     model = build_small_model(config)
     before = {name: param.clone() for name, param in model.state_dict().items()}
     load_weights(model, config, tmp_path / "best")
-    reader = {f"reader.{name}": param for name, param in classifier.reader.state_dict().items()}
+    reader = {f"classifier.reader.{name}": param for name, param in classifier.reader.state_dict().items()}
     for name, param in model.state_dict().items():
         assert torch.equal(param, reader.get(name, before[name])), name
 

@@ -11,7 +11,8 @@ from typing import Any
 
 import yaml
 
-from tslm.config import build_config, configs_dir, list_group
+from tslm.compose import configs_dir, list_group
+from tslm.config import build_config
 from tslm.data.subject_table import Row, find_row, read_subject_table
 from tslm.labels import RK_ANNOTATIONS, SleepStage
 

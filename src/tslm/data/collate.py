@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from tslm.batch import CONTEXT_SLOT, IGNORE_INDEX, SERIES_SLOT, TEXT_SLOT, Batch, Example, Reference
+from tslm.batch import CONTEXT_SLOT, IGNORE_INDEX, SERIES_SLOT, TEXT_SLOT, Batch, Example, NightWindow, Reference
 from tslm.config import ModelConfig
 from tslm.nn.patch_encoder import check_num_patches, count_patches, count_series_tokens
 from tslm.signals.normalize import normalize_series
@@ -24,15 +24,19 @@ class _Sequence:
     input_ids: list[int]
     slots: list[int]
     labels: list[int]
+    series_seen: list[int]
+    num_series: int = 0  # so far
 
     def add_text(self, ids: list[int], supervised: bool = False) -> None:
         self.input_ids += ids
         self.slots += [TEXT_SLOT] * len(ids)
+        self.series_seen += [self.num_series] * len(ids)
         self.labels += ids if supervised else [IGNORE_INDEX] * len(ids)
 
     def add_slots(self, slot: int, count: int, pad_id: int) -> None:
         self.input_ids += [pad_id] * count
         self.slots += [slot] * count
+        self.series_seen += [self.num_series] * count
         self.labels += [IGNORE_INDEX] * count
 
 
@@ -64,8 +68,7 @@ class Collator:
         if self.tokenizer is not None:
             self._add_text(batch, examples)
             self._add_series(batch, examples)
-        if self.has_context or self.tokenizer is None:
-            self._add_windows(batch, examples)
+        self._add_windows(batch, examples)
         return batch.check()
 
     def _add_text(self, batch: Batch, examples: Sequence[Example]) -> None:
@@ -78,6 +81,9 @@ class Collator:
         batch.slot_BT = torch.tensor(
             [[TEXT_SLOT] * pad + seq.slots for pad, seq in zip(pads, sequences, strict=True)], dtype=torch.uint8
         )
+        batch.series_seen_BT = torch.tensor(
+            [[0] * pad + seq.series_seen for pad, seq in zip(pads, sequences, strict=True)]
+        )
         batch.attention_mask_BT = torch.arange(length)[None] >= torch.tensor(pads)[:, None]
         if self.with_response:
             batch.labels_BT = torch.tensor(
@@ -86,17 +92,19 @@ class Collator:
 
     def _sequence(self, example: Example) -> _Sequence:
         assert self.tokenizer is not None
-        sequence = _Sequence([], [], [])
+        sequence = _Sequence([], [], [], [])
         if self.tokenizer.bos_token_id is not None:
             sequence.add_text([self.tokenizer.bos_token_id])
         sequence.add_text(self._tokenize(example.pre_prompt))
         encoder, merge = self.config.encoder, self.config.projector.merge
         for series in example.series:
             sequence.add_text(self._tokenize(series.text))
-            num_tokens = count_series_tokens(len(series.values_L), encoder.patch_size, merge)
-            sequence.add_slots(SERIES_SLOT, num_tokens, self.pad_token_id)
-        if self.has_context and example.window is not None:
-            sequence.add_slots(CONTEXT_SLOT, 1, self.pad_token_id)
+            if self.config.has_slots:
+                num_tokens = count_series_tokens(len(series.values_L), encoder.patch_size, merge)
+                sequence.add_slots(SERIES_SLOT, num_tokens, self.pad_token_id)
+            sequence.num_series += 1
+        if self.config.has_slots and self.has_context and example.window is not None:
+            sequence.add_slots(CONTEXT_SLOT, self.config.context.num_tokens, self.pad_token_id)
         sequence.add_text(self._tokenize(example.post_prompt))
         if self.with_response:
             sequence.add_text([*self._tokenize(f" {example.response}"), self.end_token_id], supervised=True)
@@ -122,6 +130,7 @@ class Collator:
             row[: len(series_values)] = series_values
         batch.series_SL = torch.from_numpy(padded_SL)
         batch.series_lengths_S = torch.tensor([len(series) for series in values])
+        batch.series_channel_S = torch.tensor([series.channel_idx for example in examples for series in example.series])
 
     def _add_windows(self, batch: Batch, examples: Sequence[Example]) -> None:
         windows = [example.window for example in examples if example.window is not None]
@@ -132,14 +141,20 @@ class Collator:
         if len(windows) != len(examples):
             raise ValueError("samples with and without a night window cannot share a batch")
         normalized = [
-            self._normalize(example, window.values_WL, window.reference)
-            * window.epoch_mask_W[:, None].astype(np.float32)
-            for example, window in zip(examples, windows, strict=True)
+            self._normalize_window(example, window) for example, window in zip(examples, windows, strict=True)
         ]
-        batch.window_BWL = torch.from_numpy(np.stack(normalized))
+        batch.window_BWCL = torch.from_numpy(np.stack(normalized))
         batch.epoch_mask_BW = torch.from_numpy(np.stack([window.epoch_mask_W for window in windows]))
         batch.stage_idx_BW = torch.from_numpy(np.stack([window.stage_idx_W for window in windows]))
         batch.scored_idx_B = torch.tensor([window.scored_idx for window in windows])
+
+    def _normalize_window(self, example: Example, window: NightWindow) -> np.ndarray:
+        assert window.values_WCL.shape[1] == self.config.num_channels == len(window.references)
+        channels = [
+            self._normalize(example, window.values_WCL[:, channel], reference)
+            for channel, reference in enumerate(window.references)
+        ]
+        return np.stack(channels, axis=1) * window.epoch_mask_W[:, None, None].astype(np.float32)
 
     def _normalize(self, example: Example, values: np.ndarray, reference: Reference) -> np.ndarray:
         try:

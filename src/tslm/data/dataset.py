@@ -59,10 +59,12 @@ class SleepDataset:
     def __init__(self, recordings: list[Recording], config: RunConfig) -> None:
         self.recordings = recordings
         self.label_set = LABEL_SETS[config.model.label_set]
-        self.channel, self.style = config.stage.channel, config.stage.prompt_style
+        self.channels, self.style = config.stage.channels, config.stage.prompt_style
+        self.text_channels = self.channels if config.stage.extra_in_text else self.channels[:1]
         context = config.model.context
-        self.window_epochs = context.window_epochs if context.kind != "none" else 0
-        self.references = [measure_reference(recording.channels[self.channel]) for recording in recordings]
+        alone = 1 if config.loss.classifier_weight else 0
+        self.window_epochs = context.window_epochs if context.kind != "none" else alone
+        self.references = [measure_references(recording, self.channels) for recording in recordings]
         self.stage_idx = [_stage_indices(recording, self.label_set) for recording in recordings]
         self.samples = [
             (night, int(epoch))
@@ -76,20 +78,22 @@ class SleepDataset:
 
     def __getitem__(self, idx: int) -> Example:
         night, epoch = self.samples[idx]
-        recording, reference = self.recordings[night], self.references[night]
-        values_L = recording.channels[self.channel][epoch]
+        recording, references = self.recordings[night], self.references[night]
         answer = ANSWER_NAMES[recording.sleep_stages[epoch]]
         prompt = render_sleep_prompt(self.label_set.answers, recording.epoch_s, self.style)
-        text = render_series_text(self.channel, float(values_L.mean()), float(values_L.std()), "uV")
+        series = [
+            self._series(recording.channels[name][epoch], name, references[idx], idx)
+            for idx, name in enumerate(self.text_channels)
+        ]
         return Example(
             sample_id=_epoch_id(recording, epoch),
             pre_prompt=prompt.pre_prompt,
-            series=(Series(values_L, text, reference),),
+            series=tuple(series),
             post_prompt=prompt.post_prompt,
             response=render_response(_rationale(recording, epoch), answer),
             answer=answer,
             options=self.label_set.answers,
-            window=cut_window(recording, self.channel, self.stage_idx[night], epoch, self.window_epochs, reference)
+            window=cut_window(recording, self.channels, self.stage_idx[night], epoch, self.window_epochs, references)
             if self.window_epochs
             else None,
         )
@@ -107,6 +111,10 @@ class SleepDataset:
             "leaky": recording.is_leaky,
         }
 
+    def _series(self, values_L: np.ndarray, name: str, reference: Reference, channel_idx: int) -> Series:
+        text = render_series_text(name, float(values_L.mean()), float(values_L.std()), "uV")
+        return Series(values_L, text, reference, channel_idx)
+
 
 class NightDataset:
     """Windows of consecutive epochs for the classifier; half a window apart, so each epoch has neighbours.
@@ -118,9 +126,9 @@ class NightDataset:
         self.augment = config.augment if augmented else None
         self.recordings = recordings
         self.label_set = LABEL_SETS[config.model.label_set]
-        self.channel = config.stage.channel
+        self.channels = config.stage.channels
         self.window_epochs = config.model.context.window_epochs if config.model.context.kind != "none" else 1
-        self.references = [measure_reference(recording.channels[self.channel]) for recording in recordings]
+        self.references = [measure_references(recording, self.channels) for recording in recordings]
         self.stage_idx = [_stage_indices(recording, self.label_set) for recording in recordings]
         step = max(1, self.window_epochs // 2)
         self.samples = [
@@ -138,7 +146,7 @@ class NightDataset:
         night, centre = self.samples[idx]
         recording = self.recordings[night]
         window = cut_window(
-            recording, self.channel, self.stage_idx[night], centre, self.window_epochs, self.references[night]
+            recording, self.channels, self.stage_idx[night], centre, self.window_epochs, self.references[night]
         )
         if self.augment is not None:
             window = augment_window(window, recording.fs_hz, self.augment)
@@ -230,13 +238,13 @@ def build_dataset(config: RunConfig, split: str) -> StageDataset:
     return dataset
 
 
-def load_recordings(cohort_dir: Path, split: str, channel: str, fold: int = -1) -> list[Recording]:
-    """The prepared recordings of one split, one channel each.
+def load_recordings(cohort_dir: Path, split: str, channels: Sequence[str], fold: int = -1) -> list[Recording]:
+    """The prepared recordings of one split, with the channels asked for.
 
     Args:
         cohort_dir: folder of the cohort.
         split: train, val or test.
-        channel: name of the channel to read.
+        channels: names of the channels to read.
         fold: where the cohort has folds, the one that `split` refers to; ignored where it has none.
 
     Raises:
@@ -246,24 +254,34 @@ def load_recordings(cohort_dir: Path, split: str, channel: str, fold: int = -1) 
     participants = choose_fold(read_participants(cohort_dir), fold)
     check_subject_splits(participants)
     return [
-        keep_epochs(read_recording(cohort_dir / f"{row.recording}.parquet", [channel]), split)
+        keep_epochs(read_recording(cohort_dir / f"{row.recording}.parquet", list(channels)), split)
         for row in participants
         if row.split == split or row.is_leaky
     ]
 
 
+def measure_references(recording: Recording, channels: Sequence[str]) -> tuple[Reference, ...]:
+    """What is typical of each channel of a recording."""
+    return tuple(measure_reference(recording.channels[name]) for name in channels)
+
+
 def cut_window(
-    recording: Recording, channel: str, stage_idx: np.ndarray, centre: int, window_epochs: int, reference: Reference
+    recording: Recording,
+    channels: Sequence[str],
+    stage_idx: np.ndarray,
+    centre: int,
+    window_epochs: int,
+    references: tuple[Reference, ...],
 ) -> NightWindow:
     """Epochs around `centre`; those outside the recording or beyond a gap in it are masked and zero."""
-    epochs_EL = recording.channels[channel]
     inside_W, mask_W = _window_indices(recording, centre, window_epochs)
+    values_WCL = np.stack([recording.channels[name][inside_W] for name in channels], axis=1)
     return NightWindow(
-        values_WL=np.where(mask_W[:, None], epochs_EL[inside_W], np.float32(0)),
+        values_WCL=np.where(mask_W[:, None, None], values_WCL, np.float32(0)),
         epoch_mask_W=mask_W,
         stage_idx_W=_window_stage_indices(recording, stage_idx, centre, window_epochs),
         scored_idx=window_epochs // 2,
-        reference=reference,
+        references=references,
     )
 
 
@@ -283,13 +301,27 @@ def _window_stage_indices(recording: Recording, stage_idx: np.ndarray, centre: i
 
 
 def _read_sleep(config: RunConfig, folder: Path, split: str) -> StageDataset:
-    return SleepDataset(load_recordings(folder, split, config.stage.channel, config.stage.fold), config)
+    return SleepDataset(_load_channels(config, folder, split), config)
 
 
 def _read_nights(config: RunConfig, folder: Path, split: str) -> StageDataset:
-    return NightDataset(
-        load_recordings(folder, split, config.stage.channel, config.stage.fold), config, augmented=split == "train"
-    )
+    return NightDataset(_load_channels(config, folder, split), config, augmented=split == "train")
+
+
+def _load_channels(config: RunConfig, folder: Path, split: str) -> list[Recording]:
+    stage = config.stage
+    check_num_channels(config)
+    return load_recordings(folder, split, stage.channels, stage.fold)
+
+
+def check_num_channels(config: RunConfig) -> None:
+    """Raise ValueError where the stage names more or fewer channels than the model reads."""
+    names = config.stage.channels
+    if len(names) != config.model.num_channels:
+        raise ValueError(
+            f"{len(names)} channels ({', '.join(names)}) for a model that reads {config.model.num_channels}; "
+            "let model.num_channels and stage.extra_channels agree"
+        )
 
 
 def _corpus_reader(render_prompt: Callable[[CorpusSample], Prompt]) -> Callable[[RunConfig, Path, str], StageDataset]:

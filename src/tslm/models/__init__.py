@@ -1,14 +1,17 @@
 """The model table: what `model.name` may be, and how each is built from a run's config."""
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from tslm.config import RunConfig
+from tslm.config import ModelConfig, RunConfig
 from tslm.labels import LABEL_SETS
-from tslm.models.backbone import load_llm, load_tokenizer
+from tslm.models.backbone import LanguageModel, load_llm, load_tokenizer
 from tslm.models.classifier import Classifier
 from tslm.models.soft_prompt import SoftPrompt
+from tslm.models.text_model import TextModel
 
 
 def build_model(config: RunConfig) -> nn.Module:
@@ -30,14 +33,22 @@ def build_tokenizer(config: RunConfig) -> PreTrainedTokenizerBase | None:
     return load_tokenizer(config.llm) if config.writes_text else None
 
 
-def _build_soft_prompt(config: RunConfig) -> nn.Module:
+def build_text_model(config: RunConfig, llm: LanguageModel) -> TextModel:
+    """The configured fusion around a language model that is at hand."""
+    return TextModel(config.model, config.loss, llm, FUSIONS[config.model.name](config.model, llm))
+
+
+def _load_text_model(config: RunConfig) -> nn.Module:
     dtype = torch.bfloat16 if config.train.precision == "bf16" else torch.float32
-    return SoftPrompt(config.model, load_llm(config.llm, dtype))
+    return build_text_model(config, load_llm(config.llm, dtype))
 
 
 def _build_classifier(config: RunConfig) -> nn.Module:
-    num_classes = len(LABEL_SETS[config.model.label_set].answers)
-    return Classifier(config.model, num_classes, config.train.label_smoothing)
+    return Classifier(config.model, config.loss)
 
 
-MODELS = {"soft_prompt": _build_soft_prompt, "classifier": _build_classifier}
+FUSIONS: dict[str, Callable[[ModelConfig, LanguageModel], nn.Module]] = {"soft_prompt": SoftPrompt}
+MODELS: dict[str, Callable[[RunConfig], nn.Module]] = {
+    **dict.fromkeys(FUSIONS, _load_text_model),
+    "classifier": _build_classifier,
+}

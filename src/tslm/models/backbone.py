@@ -1,11 +1,13 @@
 """The frozen causal language model, its tokenizer and its LoRA adapters."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import LoraLayer
 from safetensors import SafetensorError
+from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from tslm.config import LLMConfig, LoRAConfig
@@ -42,6 +44,29 @@ def attach_lora(llm: PreTrainedModel, config: LoRAConfig) -> PeftModel:
         task_type="CAUSAL_LM",
     )
     return _without_casts(get_peft_model(llm, lora))
+
+
+@dataclass(frozen=True)
+class WordScale:
+    """Size of a language model's word embeddings."""
+
+    width: int
+    std: float  # of what the layer gives, which Gemma scales up from its weights
+
+
+@torch.no_grad()
+def measure_words(llm: LanguageModel) -> WordScale:
+    """Width and spread of the word embeddings, which what stands beside them is scaled to."""
+    words = word_embeddings(llm)
+    some_ids = torch.arange(min(words.num_embeddings, 1 << 12), device=words.weight.device)
+    return WordScale(words.embedding_dim, float(words(some_ids).float().std()))
+
+
+def word_embeddings(llm: LanguageModel) -> nn.Embedding:
+    """The language model's input embeddings (Gemma's scale them by themselves)."""
+    words = unwrap_lora(llm).get_input_embeddings()
+    assert isinstance(words, nn.Embedding)
+    return words
 
 
 def merge_lora(llm: LanguageModel) -> PreTrainedModel:

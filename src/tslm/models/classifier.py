@@ -1,17 +1,29 @@
 """The light scorer: epoch reader and linear heads. It stages whole nights and is the yardstick.
 
-Shape letters: B nights, W epochs, L signal samples, K classes.
+Shape letters: B nights, W epochs, C channels, L signal samples, H state width, D encoder width, K classes,
+N scored epochs.
 """
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from tslm.batch import IGNORE_INDEX, Batch
-from tslm.config import ModelConfig, OptimConfig
+from tslm.config import LossConfig, ModelConfig, OptimConfig
+from tslm.labels import LABEL_SETS
 from tslm.models.epoch_reader import EpochReader
 from tslm.models.interface import ModelOutput, build_param_groups
 
 _EPOCH_HEAD_WEIGHT = 0.5  # the epoch-only head keeps the encoder useful without its neighbours
+
+
+@dataclass
+class NightStates:
+    """What the reader makes of a batch of windows."""
+
+    pooled_BWD: Tensor  # each epoch by itself
+    state_BWH: Tensor  # with its neighbours in view
 
 
 class Classifier(nn.Module):
@@ -19,18 +31,28 @@ class Classifier(nn.Module):
 
     class_weight_K: Tensor
 
-    def __init__(self, config: ModelConfig, num_classes: int, label_smoothing: float = 0.0) -> None:
+    def __init__(self, config: ModelConfig, loss: LossConfig) -> None:
         super().__init__()
+        num_classes = len(LABEL_SETS[config.label_set].answers)
         self.reader = EpochReader(config)
         self.epoch_head = nn.Linear(config.encoder.d_model, num_classes)
         self.head = nn.Linear(self.reader.state_width, num_classes)
-        self.label_smoothing = label_smoothing
+        self.label_smoothing, self.class_weight_power = loss.label_smoothing, loss.class_weight_power
         self.register_buffer("class_weight_K", torch.ones(num_classes))
 
     def forward(self, batch: Batch) -> ModelOutput:
+        """Loss of one batch of windows."""
+        return self.measure_loss(self.read(batch), batch)
+
+    def read(self, batch: Batch) -> NightStates:
+        """The windows of a batch, encoded and seen with their neighbours."""
+        assert batch.window_BWCL is not None and batch.epoch_mask_BW is not None
+        return NightStates(*self.reader(batch.window_BWCL, batch.epoch_mask_BW))
+
+    def measure_loss(self, states: NightStates, batch: Batch) -> ModelOutput:
         """Class-weighted cross-entropy over the scored epochs, with the epoch-only head beside."""
-        assert batch.window_BWL is not None and batch.epoch_mask_BW is not None and batch.stage_idx_BW is not None
-        epoch_logits_BWK, logits_BWK = self.logits(batch.window_BWL, batch.epoch_mask_BW)
+        assert batch.stage_idx_BW is not None
+        epoch_logits_BWK, logits_BWK = self._apply_heads(states)
         scored_BW = batch.stage_idx_BW != IGNORE_INDEX
         truth_N = batch.stage_idx_BW[scored_BW]
         loss_sum = self._loss(logits_BWK[scored_BW], truth_N)
@@ -38,23 +60,25 @@ class Classifier(nn.Module):
         correct = (logits_BWK[scored_BW].argmax(-1) == truth_N).sum()
         return ModelOutput(loss_sum, self.class_weight_K[truth_N].sum().detach(), correct)
 
-    def logits(self, window_BWL: Tensor, epoch_mask_BW: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, W, L) -> logits (B, W, K) of the epoch alone and with its neighbours."""
-        pooled_BWD, state_BWC = self.reader(window_BWL, epoch_mask_BW)
-        return self.epoch_head(pooled_BWD).float(), self.head(state_BWC).float()
+    def logits(self, window_BWCL: Tensor, epoch_mask_BW: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, W, C, L) -> logits (B, W, K) of the epoch alone and with its neighbours."""
+        return self._apply_heads(NightStates(*self.reader(window_BWCL, epoch_mask_BW)))
 
-    def set_class_weights(self, num_epochs_K: Tensor, power: float) -> None:
-        """Weights proportional to frequency^-power with mean 1 over the epochs (power 0.5: 1/sqrt(freq)).
+    def set_class_weights(self, num_epochs_K: Tensor) -> None:
+        """Weights proportional to frequency^-`loss.class_weight_power` with mean 1 over the epochs.
 
         A class without epochs weighs nothing, or label smoothing would pull towards it.
         """
         frequency_K = num_epochs_K.double() / num_epochs_K.sum()
-        weight_K = torch.where(frequency_K > 0, frequency_K.pow(-power), 0.0)
+        weight_K = torch.where(frequency_K > 0, frequency_K.pow(-self.class_weight_power), 0.0)
         self.class_weight_K.copy_(weight_K / (frequency_K * weight_K).sum())
 
     def param_groups(self, optim: OptimConfig) -> list[dict]:
         """One group: everything here belongs to the encoder."""
         return build_param_groups({"encoder": (self, optim.lr_encoder)}, optim.weight_decay)
+
+    def _apply_heads(self, states: NightStates) -> tuple[Tensor, Tensor]:
+        return self.epoch_head(states.pooled_BWD).float(), self.head(states.state_BWH).float()
 
     def _loss(self, logits_NK: Tensor, truth_N: Tensor) -> Tensor:
         return nn.functional.cross_entropy(

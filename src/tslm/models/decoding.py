@@ -8,6 +8,8 @@ takes the last position as a (B, 1, E) view, for which the CPU kernel copies the
 matrix B times over, and it carries finished answers to the end of the longest one.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
@@ -28,10 +30,12 @@ def decode_greedy(
     max_new_tokens: int,
     end_token_ids: list[int],
     pad_token_id: int,
+    select_rows: Callable[[Tensor], None] = lambda _rows: None,
 ) -> Tensor:
     """The most likely continuation, token by token: (B, <= max_new_tokens) int64.
 
-    A row ends with the first of `end_token_ids` and is filled up with `pad_token_id`.
+    A row ends with the first of `end_token_ids` and is filled up with `pad_token_id`. `select_rows` hears
+    which rows go on whenever some leave the batch, for what is kept of them elsewhere.
     """
     decoder, head = causal_lm.base_model, causal_lm.get_output_embeddings()
     assert isinstance(decoder, nn.Module) and isinstance(head, nn.Module)
@@ -59,7 +63,9 @@ def decode_greedy(
             return answers_BT[:, : step + 1]
         if num_finished >= _FINISHED_SHARE * len(finished_R):
             open_R = ~finished_R
-            cache.batch_select_indices(open_R.nonzero()[:, 0])
+            open_rows = open_R.nonzero()[:, 0]
+            cache.batch_select_indices(open_rows)
+            select_rows(open_rows)
             row_R, token_R, mask_RT, finished_R = row_R[open_R], token_R[open_R], mask_RT[open_R], finished_R[open_R]
         inputs = {"input_ids": token_R[:, None]}
         mask_RT = nn.functional.pad(mask_RT, (0, 1), value=1)

@@ -1,8 +1,9 @@
 """The part that the classifier and the language models share: encoder, pooling, night context.
 
-Shape letters: B nights, W epochs, L signal samples, D encoder width, C context width.
+Shape letters: B nights, W epochs, C channels, L signal samples, D encoder width, H context width.
 """
 
+import torch
 from torch import Tensor, nn
 
 from tslm.config import ModelConfig
@@ -13,24 +14,54 @@ from tslm.nn.patch_encoder import PatchEncoder
 class EpochReader(nn.Module):
     """Encodes epochs, pools each to a vector and looks at its neighbours.
 
-    One state dict fits both models, so an encoder trained as a classifier moves into a language
+    All channels go through one encoder. Those beside the first carry a learned offset, so that it knows
+    an EOG from an EEG; each is pooled by its own query and the pooled channels are mixed to one vector.
+    One state dict fits every model, so an encoder trained as a classifier moves into a language
     model unchanged.
     """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
+        d_model, num_channels = config.encoder.d_model, config.num_channels
+        self.num_channels = num_channels
         self.encoder = PatchEncoder(config.encoder)
-        self.pool = AttentionPool(config.encoder.d_model)
-        self.context = build_context(config.context, config.encoder.d_model)
-        self.state_width = self.context.width if self.context is not None else config.encoder.d_model
+        self.channel_offset_CD = nn.Parameter(torch.zeros(num_channels - 1, d_model)) if num_channels > 1 else None
+        self.pools = nn.ModuleList([AttentionPool(d_model) for _ in range(num_channels)])
+        self.mix = nn.Linear(num_channels * d_model, d_model) if num_channels > 1 else None
+        self.context = build_context(config.context, d_model)
+        self.state_width = self.context.width if self.context is not None else d_model
 
-    def forward(self, window_BWL: Tensor, epoch_mask_BW: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, W, L) normalised epochs -> pooled epochs (B, W, D) and states (B, W, C).
+    def forward(self, window_BWCL: Tensor, epoch_mask_BW: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, W, C, L) normalised epochs -> pooled epochs (B, W, D) and states (B, W, H).
 
         Without a context network the states are the pooled epochs themselves.
         """
-        num_nights, num_epochs, _ = window_BWL.shape
-        pooled_BWD = self.pool(self.encoder(window_BWL.flatten(0, 1))).unflatten(0, (num_nights, num_epochs))
+        num_nights, num_epochs = window_BWCL.shape[:2]
+        pooled_BWD = self._pool(window_BWCL.flatten(0, 1)).unflatten(0, (num_nights, num_epochs))
         if self.context is None:
             return pooled_BWD, pooled_BWD
         return pooled_BWD, self.context(pooled_BWD, epoch_mask_BW)
+
+    def encode_series(self, series_SL: Tensor, lengths_S: Tensor | None, channel_S: Tensor | None = None) -> Tensor:
+        """Tokens of single series, (S, L) -> (S, N, D).
+
+        Args:
+            series_SL: (S, L) normalised signal, zero-padded on the right.
+            lengths_S: (S,) samples that are real; None when all are.
+            channel_S: (S,) which channel of a night window each one is; 0 also for what is none; None: all 0.
+        """
+        return self.encoder(series_SL, lengths_S, self._offsets(channel_S))
+
+    def _pool(self, epochs_ECL: Tensor) -> Tensor:
+        num_epochs, num_channels = epochs_ECL.shape[:2]
+        assert num_channels == self.num_channels, f"{num_channels} channels for a reader of {self.num_channels}"
+        channel_S = torch.arange(num_channels, device=epochs_ECL.device).repeat(num_epochs)
+        tokens_SND = self.encode_series(epochs_ECL.flatten(0, 1), None, channel_S)
+        tokens_ECND = tokens_SND.unflatten(0, (num_epochs, num_channels))
+        pooled = [pool(tokens_ECND[:, channel]) for channel, pool in enumerate(self.pools)]
+        return pooled[0] if self.mix is None else self.mix(torch.cat(pooled, dim=-1))
+
+    def _offsets(self, channel_S: Tensor | None) -> Tensor | None:
+        if self.channel_offset_CD is None or channel_S is None:
+            return None
+        return nn.functional.pad(self.channel_offset_CD, (0, 0, 1, 0))[channel_S]  # the first channel has none

@@ -1,8 +1,11 @@
 """What every model offers to the training loop, and nothing more."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor, nn
 
 from tslm.batch import Batch
@@ -40,3 +43,15 @@ def build_param_groups(parts: dict[str, tuple[nn.Module | None, float]], weight_
         if params:
             groups.append({"name": name, "params": params, "lr": rate, "weight_decay": weight_decay})
     return groups
+
+
+@contextmanager
+def frozen(module: nn.Module) -> Iterator[None]:
+    """No graph through a part that is not trained."""
+    with nullcontext() if is_trained(module) else torch.no_grad():
+        yield
+
+
+def is_trained(module: nn.Module) -> bool:
+    """Whether anything in it has a gradient."""
+    return any(param.requires_grad for param in module.parameters())

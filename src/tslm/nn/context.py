@@ -1,6 +1,6 @@
 """The night in view: pooling an epoch to one vector, and a sequence network over epochs.
 
-Shape letters: B nights, W epochs, N patches, D encoder width, C context width.
+Shape letters: B nights, W epochs, N patches, D encoder width, H context width.
 """
 
 import torch
@@ -27,13 +27,13 @@ class BiGRUContext(nn.Module):
 
     def __init__(self, config: ContextConfig, d_model: int) -> None:
         super().__init__()
-        self.width = 2 * config.hidden_size
+        self.width = context_width(config)
         self.norm = nn.LayerNorm(d_model)
         self.dropout = nn.Dropout(config.dropout)
         self.gru = nn.GRU(d_model, config.hidden_size, batch_first=True, bidirectional=True)
 
     def forward(self, epochs_BWD: Tensor, epoch_mask_BW: Tensor) -> Tensor:
-        """(B, W, D) -> (B, W, C); epochs outside the recording touch no state and have zeros."""
+        """(B, W, D) -> (B, W, H); epochs outside the recording touch no state and have zeros."""
         inputs_BWD = self.dropout(self.norm(epochs_BWD))
         with torch.autocast(inputs_BWD.device.type, enabled=False):
             return self.dropout(self._run(inputs_BWD.float(), epoch_mask_BW))
@@ -45,12 +45,17 @@ class BiGRUContext(nn.Module):
         packed = pack_padded_sequence(
             _reorder(inputs_BWD, order_BW), epoch_mask_BW.sum(dim=1).cpu(), batch_first=True, enforce_sorted=False
         )
-        states_BWC, _ = pad_packed_sequence(self.gru(packed)[0], batch_first=True, total_length=inputs_BWD.shape[1])
-        return _reorder(states_BWC, order_BW.argsort(dim=1))
+        states_BWH, _ = pad_packed_sequence(self.gru(packed)[0], batch_first=True, total_length=inputs_BWD.shape[1])
+        return _reorder(states_BWH, order_BW.argsort(dim=1))
 
 
 def _reorder(values_BWX: Tensor, order_BW: Tensor) -> Tensor:
     return values_BWX.gather(1, order_BW[..., None].expand(-1, -1, values_BWX.shape[2]))
+
+
+def context_width(config: ContextConfig) -> int:
+    """Width of a context network's states, whatever its kind."""
+    return 2 * config.hidden_size
 
 
 def build_context(config: ContextConfig, d_model: int) -> BiGRUContext | None:

@@ -25,12 +25,13 @@ class PatchEncoder(nn.Module):
         )
         self.layers = nn.TransformerEncoder(layer, config.num_layers, enable_nested_tensor=False)
 
-    def forward(self, series_SL: Tensor, lengths_S: Tensor | None = None) -> Tensor:
+    def forward(self, series_SL: Tensor, lengths_S: Tensor | None = None, offset_SD: Tensor | None = None) -> Tensor:
         """Encode series.
 
         Args:
             series_SL: (S, L) normalised signal, zero-padded on the right.
             lengths_S: (S,) samples that are real; None when all are.
+            offset_SD: (S, D) added to every patch of a series, to tell what kind it is; None: nothing.
 
         Returns:
             (S, N, D) with N = ceil(L / patch_size); tokens past a series' own end are zero.
@@ -42,6 +43,8 @@ class PatchEncoder(nn.Module):
         check_num_patches(num_patches, self.max_patches)
         padded_SL = nn.functional.pad(series_SL, (0, num_patches * self.patch_size - series_SL.shape[1]))
         patches_SND = self.front_end(padded_SL) + self.positions_1ND[:, :num_patches]
+        if offset_SD is not None:
+            patches_SND = patches_SND + offset_SD[:, None]
         padding_SN = None
         if lengths_S is not None and bool((lengths_S < series_SL.shape[1]).any()):
             real_S = torch.div(lengths_S + self.patch_size - 1, self.patch_size, rounding_mode="floor")

@@ -1,10 +1,13 @@
 """From encoder tokens to language-model embeddings.
 
-Shape letters: S series, N patches, M merged tokens, D encoder width, K merged patches, E LLM width.
+Shape letters: S series, N patches, M merged tokens, D encoder width, B samples, H context width, K context tokens,
+E LLM width.
 """
 
 import math
+from dataclasses import replace
 
+import torch
 from torch import Tensor, nn
 
 from tslm.config import ProjectorConfig
@@ -36,6 +39,19 @@ class Projector(nn.Module):
         missing = -num_patches % self.merge
         padded = nn.functional.pad(tokens_SND, (0, 0, 0, missing))
         return self.layers(padded.reshape(num_series, -1, width * self.merge))
+
+
+class ContextProjector(nn.Module):
+    """One night state to a few language-model tokens, each through a projector of its own."""
+
+    def __init__(self, config: ProjectorConfig, d_in: int, d_llm: int, embedding_std: float, num_tokens: int) -> None:
+        super().__init__()
+        unmerged = replace(config, merge=1)
+        self.tokens = nn.ModuleList([Projector(unmerged, d_in, d_llm, embedding_std) for _ in range(num_tokens)])
+
+    def forward(self, state_BH: Tensor) -> Tensor:
+        """(B, H) -> (B, K, E)."""
+        return torch.cat([token(state_BH[:, None]) for token in self.tokens], dim=1)
 
 
 def _init_output_std(out: nn.Linear, hidden: nn.Module, target_std: float) -> None:

@@ -10,17 +10,17 @@ from transformers import PreTrainedTokenizerBase
 from tslm.answers import render_answer
 from tslm.config import ModelConfig, RunConfig
 from tslm.data.collate import Collator
-from tslm.data.dataset import StageDataset
+from tslm.data.dataset import StageDataset, measure_references
 from tslm.data.recordings import Recording
 from tslm.labels import ANSWER_NAMES, LABEL_SETS
 from tslm.models.classifier import Classifier
-from tslm.models.soft_prompt import SoftPrompt
+from tslm.models.text_model import TextModel
 from tslm.scoring.predictions import PredictionRow
-from tslm.signals.normalize import measure_reference, normalize_series
+from tslm.signals.normalize import normalize_series
 
 
 def generate_predictions(
-    model: SoftPrompt,
+    model: TextModel,
     tokenizer: PreTrainedTokenizerBase,
     dataset: StageDataset,
     indices: Sequence[int],
@@ -62,7 +62,7 @@ def generate_predictions(
 def score_night(
     model: Classifier,
     recording: Recording,
-    channel: str,
+    channels: Sequence[str],
     config: ModelConfig,
     device: torch.device,
     each_alone: bool = False,
@@ -72,13 +72,19 @@ def score_night(
     The whole night is read at once; the context never crosses a gap in the recording. With `each_alone`
     the epoch-only head answers: an epoch's neighbours are not looked at.
     """
-    epochs_EL = recording.channels[channel]
-    reference = measure_reference(epochs_EL)
+    references = measure_references(recording, channels)
+    normalized_ECL = np.stack(
+        [
+            normalize_series(recording.channels[name], config.normalization, reference)
+            for name, reference in zip(channels, references, strict=True)
+        ],
+        axis=1,
+    )
     gaps = np.flatnonzero(np.diff(recording.onset_s) > 1.5 * recording.epoch_s) + 1
     model.eval()
     probabilities = []
-    for run_EL in np.split(epochs_EL, gaps):
-        series = torch.from_numpy(normalize_series(run_EL, config.normalization, reference)).to(device)
+    for run_ECL in np.split(normalized_ECL, gaps):
+        series = torch.from_numpy(run_ECL).to(device)
         with torch.inference_mode():
             alone, in_context = model.logits(series[None], torch.ones(1, len(series), dtype=torch.bool, device=device))
             logits_BEK = alone if each_alone else in_context
@@ -96,7 +102,7 @@ def classify_nights(
     """Prediction rows of the classifier for every epoch that its label set can answer."""
     label_set = LABEL_SETS[config.model.label_set]
     for recording in recordings:
-        probabilities_EK = score_night(model, recording, config.stage.channel, config.model, device, each_alone)
+        probabilities_EK = score_night(model, recording, config.stage.channels, config.model, device, each_alone)
         for epoch, (stage, probability_K) in enumerate(zip(recording.sleep_stages, probabilities_EK, strict=True)):
             if label_set.index(stage) < 0:
                 continue

@@ -24,6 +24,7 @@ from tslm.models.backbone import ADAPTER_DIR, attach_lora, has_lora, load_lora, 
 WEIGHTS_FILE = "model.safetensors"
 STATE_FILE = "state.json"
 _LLM_PREFIX = "llm."
+_CLASSIFIER_PREFIX = "classifier."
 _READER_PREFIX = "reader."
 
 
@@ -62,8 +63,8 @@ def load_checkpoint(checkpoint_dir: Path) -> tuple[nn.Module, RunConfig]:
 def load_weights(model: nn.Module, config: RunConfig, checkpoint_dir: Path, train_lora: bool = False) -> None:
     """Put a checkpoint's weights into a freshly built model.
 
-    A checkpoint of the same kind of model fills it whole, with its adapter; a classifier's
-    checkpoint fills the shared epoch reader only.
+    A checkpoint of the same kind of model fills it whole, with its adapter. Of another kind it fills the
+    classifier, which every model has or is: the epoch reader, and the heads where the label set is the same.
 
     Raises:
         FileNotFoundError: no checkpoint there.
@@ -74,11 +75,15 @@ def load_weights(model: nn.Module, config: RunConfig, checkpoint_dir: Path, trai
     has_adapter = (checkpoint_dir / ADAPTER_DIR).is_dir()
     _check_settings(saved, config, checkpoint_dir, same_kind, has_adapter)
     tensors = _read_tensors(checkpoint_dir / WEIGHTS_FILE)
+    target: Any = model
     if not same_kind:
-        tensors = {name: tensor for name, tensor in tensors.items() if name.startswith(_READER_PREFIX)}
-    missing, unexpected = model.load_state_dict(tensors, strict=False)
+        target = target.classifier if config.writes_text else target
+        tensors = _classifier_tensors(tensors, saved)
+        if saved.model.label_set != config.model.label_set:
+            target = target.reader
+            tensors = _strip_prefix(tensors, _READER_PREFIX)
+    missing, unexpected = target.load_state_dict(tensors, strict=False)
     wanted = [name for name in missing if not name.startswith(_LLM_PREFIX)]
-    wanted = wanted if same_kind else [name for name in wanted if name.startswith(_READER_PREFIX)]
     if wanted or unexpected:
         raise ValueError(f"{checkpoint_dir} does not fit the model: {(wanted or unexpected)[0]} has no counterpart")
     llm: Any = getattr(model, "llm", None)
@@ -99,19 +104,19 @@ def set_trained_parts(model: nn.Module, config: RunConfig) -> None:
             llm = model.llm = attach_lora(llm, config.model.lora)
         for name, param in llm.named_parameters():
             param.requires_grad_("lora" in trained and "lora_" in name)
-    parts = {
-        "encoder": ["reader.encoder", "reader.pool"],
-        "context": ["reader.context"],
-        "projector": ["projector", "context_projector"],
-        "classifier": ["head", "epoch_head"],
-    }
-    for part, names in parts.items():
-        for name in names:
-            module = _find_module(model, name)
-            if module is not None:
-                module.requires_grad_(part in trained)
-    if llm is not None and getattr(model, "context_projector", None) is None:
-        _find_module(model, "reader.pool").requires_grad_(False)  # type: ignore[union-attr]  # nothing reads it
+    classifier: Any = model.classifier if config.writes_text else model
+    reader: Any = classifier.reader
+    classifier.requires_grad_("classifier" in trained)
+    reader.requires_grad_("encoder" in trained)
+    if reader.context is not None:
+        reader.context.requires_grad_("context" in trained)
+    if config.writes_text:
+        model.fusion.requires_grad_("projector" in trained)
+        if not config.loss.classifier_weight:
+            classifier.head.requires_grad_(False)  # nothing looks at them
+            classifier.epoch_head.requires_grad_(False)
+            if reader.context is None:
+                reader.pools.requires_grad_(False)
 
 
 def own_state(model: nn.Module) -> dict[str, Tensor]:
@@ -120,11 +125,13 @@ def own_state(model: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.contiguous() for name, tensor in state.items() if not name.startswith(_LLM_PREFIX)}
 
 
-def _find_module(model: nn.Module, name: str) -> nn.Module | None:
-    module: Any = model
-    for part in name.split("."):
-        module = getattr(module, part, None)
-    return module
+def _classifier_tensors(tensors: Mapping[str, Tensor], saved: RunConfig) -> dict[str, Tensor]:
+    """Of a checkpoint's tensors those of its classifier, by the names they have in a classifier alone."""
+    return _strip_prefix(tensors, _CLASSIFIER_PREFIX) if saved.writes_text else dict(tensors)
+
+
+def _strip_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
@@ -139,7 +146,7 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
 def _check_settings(
     saved: RunConfig, wanted: RunConfig, checkpoint_dir: Path, same_kind: bool, has_adapter: bool
 ) -> None:
-    names = ["normalization", "encoder", "context"]
+    names = ["normalization", "num_channels", "encoder", "context"]
     if same_kind:
         names = [item.name for item in fields(ModelConfig) if item.name not in ("lora", "gradient_checkpointing")]
         names += ["lora"] * has_adapter

@@ -1,0 +1,145 @@
+"""A language model that reads series: what every way of fusing both has in common.
+
+Shape letters: B samples, T sequence positions, W epochs, H context width, E LLM width, V vocabulary,
+P supervised positions.
+"""
+
+from typing import Protocol, Self
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from tslm.batch import IGNORE_INDEX, Batch
+from tslm.config import LossConfig, ModelConfig, OptimConfig
+from tslm.models.backbone import LanguageModel, cap_logits, unwrap_lora, word_embeddings
+from tslm.models.classifier import Classifier, NightStates
+from tslm.models.decoding import decode_greedy, position_ids
+from tslm.models.epoch_reader import EpochReader
+from tslm.models.interface import ModelOutput, build_param_groups, frozen, is_trained
+
+
+class Fusion(Protocol):
+    """How series and the night's context get into the language model. It is a module with weights."""
+
+    def __call__(self, words_BTE: Tensor, batch: Batch, reader: EpochReader, state_BH: Tensor | None) -> Tensor:
+        """What the decoder reads, (B, T, E).
+
+        Args:
+            words_BTE: word embeddings of `batch.input_ids_BT`.
+            batch: with the series and where they stand.
+            reader: encodes the series.
+            state_BH: the night's state at each sample's scored epoch; None without context.
+        """
+
+    def select_rows(self, rows: Tensor) -> None:
+        """Keep these samples of the last batch, in this order (repeats allowed), for what is decoded next."""
+
+
+class TextModel(nn.Module):
+    """Language model, classifier (with the epoch reader that both use) and fusion; composition only.
+
+    `llm` may be a plain causal language model or one with adapters.
+    """
+
+    def __init__(self, config: ModelConfig, loss: LossConfig, llm: LanguageModel, fusion: nn.Module) -> None:
+        super().__init__()
+        self.llm = llm
+        self.classifier = Classifier(config, loss)
+        self.fusion = fusion
+        self.has_context = config.context.kind != "none"
+        self.classifier_weight = loss.classifier_weight
+        if config.gradient_checkpointing:
+            self.causal_lm.gradient_checkpointing_enable({"use_reentrant": False})
+
+    @property
+    def causal_lm(self) -> PreTrainedModel:
+        """The language model itself, without the wrapper of its adapters."""
+        return unwrap_lora(self.llm)
+
+    @property
+    def reader(self) -> EpochReader:
+        """Encoder and night context, shared with the classifier."""
+        return self.classifier.reader
+
+    def train(self, mode: bool = True) -> Self:
+        """As usual, but a frozen reader stays in evaluation mode (no dropout on what cannot adapt)."""
+        super().train(mode)
+        if not is_trained(self.reader):
+            self.reader.eval()
+        return self
+
+    def forward(self, batch: Batch) -> ModelOutput:
+        """Cross-entropy over the supervised tokens; logits exist at those positions only.
+
+        While training, the classifier's loss counts beside it where `loss.classifier_weight` asks for
+        it: an epoch's class as so many tokens, so that one mean is taken over both.
+        """
+        assert batch.labels_BT is not None and batch.attention_mask_BT is not None
+        states = self._read_night(batch)
+        decoder, head = self.causal_lm.base_model, self.causal_lm.get_output_embeddings()
+        assert isinstance(decoder, nn.Module) and isinstance(head, nn.Module)
+        hidden_BTE = decoder(
+            inputs_embeds=self._embed(batch, states),
+            attention_mask=batch.attention_mask_BT,
+            position_ids=position_ids(batch.attention_mask_BT),
+            use_cache=False,
+        ).last_hidden_state
+        supervised_BT = batch.labels_BT[:, 1:] != IGNORE_INDEX  # position t predicts token t + 1
+        truth_P = batch.labels_BT[:, 1:][supervised_BT]
+        logits_PV = cap_logits(head(hidden_BTE[:, :-1][supervised_BT]).float(), self.causal_lm)
+        loss_sum = nn.functional.cross_entropy(logits_PV, truth_P, reduction="sum")
+        weight_sum = torch.tensor(float(truth_P.numel()), device=loss_sum.device)
+        if self._scores_classes and states is not None:
+            classes = self.classifier.measure_loss(states, batch)
+            loss_sum = loss_sum + self.classifier_weight * classes.loss_sum
+            weight_sum = weight_sum + self.classifier_weight * classes.weight_sum
+        return ModelOutput(loss_sum, weight_sum, (logits_PV.argmax(-1) == truth_P).sum())
+
+    def embed(self, batch: Batch) -> Tensor:
+        """Input embeddings of a batch, (B, T, E)."""
+        return self._embed(batch, self._read_night(batch))
+
+    @torch.no_grad()
+    def generate(self, batch: Batch, max_new_tokens: int, end_token_ids: list[int], pad_token_id: int) -> Tensor:
+        """Greedy continuation: (B, <= max_new_tokens) token ids, pad_token_id after each end."""
+        assert batch.attention_mask_BT is not None
+        return decode_greedy(
+            self.causal_lm,
+            self.embed(batch),
+            batch.attention_mask_BT,
+            max_new_tokens,
+            end_token_ids,
+            pad_token_id,
+            self.fusion.select_rows,  # type: ignore[arg-type]  # torch types attributes of modules loosely
+        )
+
+    def param_groups(self, optim: OptimConfig) -> list[dict]:
+        """The guide's groups: encoder, projector and LoRA, each at its own rate."""
+        return build_param_groups(
+            {
+                "encoder": (self.classifier, optim.lr_encoder),
+                "projector": (self.fusion, optim.lr_projector),
+                "lora": (self.llm, optim.lr_lora),
+            },
+            optim.weight_decay,
+        )
+
+    @property
+    def _scores_classes(self) -> bool:
+        return self.training and self.classifier_weight > 0
+
+    def _read_night(self, batch: Batch) -> NightStates | None:
+        if batch.window_BWCL is None or not (self.has_context or self._scores_classes):
+            return None
+        with frozen(self.reader):
+            return self.classifier.read(batch)
+
+    def _embed(self, batch: Batch, states: NightStates | None) -> Tensor:
+        assert batch.input_ids_BT is not None
+        state_BH = None
+        if self.has_context and states is not None:
+            assert batch.scored_idx_B is not None
+            rows_B = torch.arange(len(batch.sample_ids), device=states.state_BWH.device)
+            state_BH = states.state_BWH[rows_B, batch.scored_idx_B]
+        return self.fusion(word_embeddings(self.llm)(batch.input_ids_BT), batch, self.reader, state_BH)
