@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Subset
 from curriculum.plan import BEST, checkpoint_dir, log_path, metrics_path, predictions_path, run_dir
 from tslm.config import CONFIG_FILE, RunConfig, save_config
 from tslm.data.collate import Collator
-from tslm.data.dataset import NightDataset, StageDataset, build_dataset, load_recordings
+from tslm.data.dataset import NightDataset, StageDataset, build_dataset, load_recordings, state_timing
 from tslm.data.sampling import build_train_sampler, spread_subset
 from tslm.models import build_model, build_tokenizer
 from tslm.models.classifier import Classifier
@@ -46,7 +46,9 @@ def train_stage(config: RunConfig, start_from: Path | None, accelerator: Acceler
     `leaky` goes into the log: the stage's test data leak (tslm.data.leakage).
     """
     set_seed(config.seed)
-    train_set, val_set = build_dataset(config, "train"), build_dataset(config, "val")
+    train_set = build_dataset(config, "train")
+    config = replace(config, model=state_timing(config.model, train_set))
+    val_set = build_dataset(config, "val")
     tokenizer = build_tokenizer(config)
     model = build_model(config)
     if start_from is not None:

@@ -22,11 +22,10 @@ from tslm.hypnogram import SLEEP
 from tslm.labels import SleepStage, species_group
 from tslm.signals.artifacts import SATURATION_OF_GROUP_UV, flag_artifacts
 from tslm.signals.evidence import measure_evidence
-from tslm.signals.gaps import bridge_gaps
+from tslm.signals.gaps import MAX_MISSING_SHARE, bridge_gaps, find_whole_epochs
 from tslm.signals.muscle import ENVELOPE_BELOW_HZ, find_emg_channel, measure_emg
 
 WAKE_MARGIN_MIN = 30.0
-_MAX_MISSING_SHARE = 0.1  # of an epoch; more, and it is left out
 
 
 def prepare_night(
@@ -71,9 +70,9 @@ def prepare_night(
             f"{raw.recording} holds no epoch of sleep within its signal; leave it out or check its hypnogram"
         )
     cut = {name: _cut_epochs(signal, epoch_samples, kept) for name, signal in raw.signals.items()}
-    is_whole = find_whole_epochs(cut)
+    is_whole = np.all([find_whole_epochs(epochs_EL) for epochs_EL in cut.values()], axis=0)
     if not is_whole.any():
-        raise ValueError(f"{raw.recording}: more than {_MAX_MISSING_SHARE:.0%} of every epoch is missing")
+        raise ValueError(f"{raw.recording}: more than {MAX_MISSING_SHARE:.0%} of every epoch is missing")
     channels, gap_notes = _mend_gaps(cut, is_whole)
     epoch_idx = kept.start + np.flatnonzero(is_whole)
     sleep_stages = tuple(raw.sleep_stages[idx] for idx in epoch_idx)
@@ -104,12 +103,6 @@ def prepare_night(
     )
 
 
-def find_whole_epochs(channels: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Mask of epochs of which at most a tenth is missing (NaN) on every channel; channels (num_epochs, samples)."""
-    missing = [np.isnan(epochs_EL).mean(axis=1) for epochs_EL in channels.values()]
-    return np.max(missing, axis=0) <= _MAX_MISSING_SHARE
-
-
 def find_kept_span(sleep_stages: Sequence[SleepStage], margin_epochs: int) -> range:
     """Epochs from `margin_epochs` before the first sleep to as many after the last; empty without sleep."""
     asleep = [idx for idx, stage in enumerate(sleep_stages) if stage in SLEEP]
@@ -135,7 +128,7 @@ def _mend_gaps(cut: Mapping[str, np.ndarray], is_whole: np.ndarray) -> tuple[dic
     notes = []
     num_left_out = int((~is_whole).sum())
     if num_left_out:
-        notes.append(f"{num_left_out} epochs left out: more than {_MAX_MISSING_SHARE:.0%} of their samples are missing")
+        notes.append(f"{num_left_out} epochs left out: more than {MAX_MISSING_SHARE:.0%} of their samples are missing")
     channels = cut if is_whole.all() else {name: epochs_EL[is_whole] for name, epochs_EL in cut.items()}
     mended: dict[str, np.ndarray] = {}
     for name, epochs_EL in channels.items():

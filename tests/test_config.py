@@ -80,6 +80,12 @@ def test_a_missing_config_is_a_clear_error(tmp_path: Path) -> None:
         load_config(tmp_path / "config.yaml")
 
 
+def test_a_saved_config_with_keys_of_a_newer_version_says_so(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("model: {sampling_law: even}\n")
+    with pytest.raises(ValueError, match="unknown key 'model.sampling_law'.*perhaps a newer one"):
+        load_config(tmp_path / "config.yaml")
+
+
 PRESETS_AND_STAGES = [
     *(("config", stage) for stage in list_group("stage")),
     *((preset, stage) for preset in list_group(".") if preset != "config" for stage in ("stage0_encoder", STAGE)),

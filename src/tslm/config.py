@@ -105,6 +105,8 @@ class ModelConfig:
     label_set: str = "aasm"
     num_channels: int = 1  # of a night window: stage.channel and stage.extra_channels
     normalization: str = "whitened"  # whitened or recording (by the night's typical spectrum or amplitude), zscore
+    fs_hz: float = 0.0  # of the nights it reads; 0: that of those it is trained on, which the checkpoint then says
+    epoch_s: float = 0.0  # likewise
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     context: ContextConfig = field(default_factory=ContextConfig)
     projector: ProjectorConfig = field(default_factory=ProjectorConfig)
@@ -259,7 +261,11 @@ def load_config(path: Path) -> RunConfig:
         loaded = OmegaConf.load(path)
     except yaml.YAMLError as error:
         raise ValueError(f"{path} is damaged: {one_line(error)}") from error
-    return merge_config(loaded)
+    try:
+        return merge_config(loaded)
+    except ValueError as error:
+        said = "it was written by another version of tslm, perhaps a newer one than this"
+        raise ValueError(f"{path}: {error}; {said}") from error
 
 
 def save_config(config: RunConfig, path: Path) -> None:

@@ -11,6 +11,7 @@ from small import small_recording, split_by_epoch, write_small_cohort, write_sma
 
 from curriculum.train import main, parse_args
 from tslm.compose import list_group
+from tslm.config import load_config
 from tslm.data.recordings import (
     BY_EPOCH,
     SPLITS,
@@ -90,6 +91,14 @@ def test_a_stage_with_answers_leaves_predictions_that_its_metrics_count(stage: s
     metrics = json.loads((folder / "metrics.json").read_text())
     assert len(rows) == metrics["num_samples"] == (10 if stage in ("stage0_encoder", "stage4_sleep_cot") else 6)
     assert all(row["truth"] in row["options"] for row in rows)
+
+
+def test_a_checkpoint_tells_rate_and_epochs_of_the_nights_it_was_trained_on(results: Path) -> None:
+    timing = {}
+    for stage in ("stage1_mcq", "stage4_sleep_cot"):
+        model = load_config(stage_dir(results, stage) / "checkpoints" / "best" / "config.yaml").model
+        timing[stage] = (model.fs_hz, model.epoch_s)
+    assert timing == {"stage1_mcq": (0.0, 0.0), "stage4_sleep_cot": (20.0, 30.0)}
 
 
 def test_captions_are_judged_by_perplexity(results: Path) -> None:

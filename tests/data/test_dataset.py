@@ -16,7 +16,7 @@ from small import (
 
 from tslm.batch import IGNORE_INDEX, Reference
 from tslm.config import AugmentConfig
-from tslm.data.dataset import NightDataset, build_dataset, cut_window, load_recordings
+from tslm.data.dataset import NightDataset, SleepDataset, build_dataset, cut_window, load_recordings, state_timing
 from tslm.data.recordings import Participant, read_participants, write_recording
 from tslm.data.sampling import build_train_sampler, spread_subset
 from tslm.labels import SleepStage
@@ -203,3 +203,23 @@ def test_evaluation_samples_are_spread_over_the_set(wanted: int, count: int) -> 
     if count > 1:
         assert (indices[0], indices[-1]) == (0, 19)
         assert max(np.diff(indices)) - min(np.diff(indices)) <= 1
+
+
+@pytest.mark.parametrize(("key", "value"), [("fs_hz", 100.0), ("epoch_s", 10.0)])
+def test_nights_of_another_rate_or_epoch_length_than_the_models_are_refused(key: str, value: float) -> None:
+    config = small_config(**{f"model__{key}": value})
+    for dataset in (SleepDataset, NightDataset):
+        with pytest.raises(ValueError, match=rf"night1 has {key}=.* the model reads {value:g} .*{key}={value:g}"):
+            dataset([small_recording()], config)
+
+
+def test_the_models_rate_is_that_of_its_training_nights_and_one_only(tmp_path: Path) -> None:
+    model = state_timing(CONFIG.model, sleep_dataset(CONFIG))
+    assert (model.fs_hz, model.epoch_s) == (20.0, 30.0)
+    corpus = build_dataset(
+        small_config(stage__reader="choice", stage__train_dir=str(write_small_corpus(tmp_path, "choice"))), "train"
+    )
+    assert state_timing(CONFIG.model, corpus) == CONFIG.model
+    faster = replace(small_recording("fast"), fs_hz=40.0)
+    with pytest.raises(ValueError, match="fast has fs_hz=40"):
+        state_timing(CONFIG.model, SleepDataset([small_recording(), faster], CONFIG))

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from tslm.signals.gaps import bridge_gaps
+from tslm.signals.gaps import bridge_gaps, find_whole_epochs
 
 LINE = np.arange(2, 22, dtype=np.float32)
 
@@ -36,3 +36,9 @@ def test_rows_are_bridged_each_by_itself_and_known_samples_stay(signal):
 
 def test_a_whole_signal_is_not_copied():
     assert bridge_gaps(LINE) is LINE
+
+
+def test_an_epoch_of_which_more_than_a_tenth_is_missing_is_not_whole():
+    epochs = np.zeros((3, 100), dtype=np.float32)
+    epochs[1, :10] = epochs[2, :11] = np.nan
+    assert find_whole_epochs(epochs).tolist() == [True, True, False]

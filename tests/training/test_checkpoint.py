@@ -184,6 +184,26 @@ def test_other_settings_than_the_checkpoints_are_named(
         load_weights(build_model(config), changed, folder)
 
 
+def test_nights_of_another_rate_than_the_checkpoints_are_refused_and_an_unknown_rate_fits_any(
+    config: Any, tmp_path: Path
+) -> None:
+    at_100_hz = small_config(**CLASSIFIER, model__fs_hz=100.0, model__epoch_s=30.0)
+    save_checkpoint(build_small_model(at_100_hz), at_100_hz, {}, tmp_path / "best")
+    load_weights(build_model(config), config, tmp_path / "best")
+    at_500_hz = small_config(config.llm.source, model__fs_hz=500.0)
+    with pytest.raises(ValueError, match="model.fs_hz 100.0, this run has 500.0"):
+        load_weights(build_model(at_500_hz), at_500_hz, tmp_path / "best")
+
+
+def test_weights_of_other_shapes_than_the_config_says_are_named(config: Any, tmp_path: Path) -> None:
+    classifier_config = small_config(**CLASSIFIER)
+    save_checkpoint(build_small_model(classifier_config), classifier_config, {}, tmp_path / "best")
+    text = (tmp_path / "best" / CONFIG_FILE).read_text()
+    (tmp_path / "best" / CONFIG_FILE).write_text(text.replace("d_ff: 32", "d_ff: 64"))
+    with pytest.raises(ValueError, match=r"linear1.weight has shape \(32, 16\).* \(64, 16\)"):
+        load_checkpoint(tmp_path / "best")
+
+
 def test_a_classifiers_checkpoint_fills_the_reader_and_nothing_else(config: Any, tmp_path: Path) -> None:
     classifier_config = small_config(**CLASSIFIER, model__label_set="rodent")
     classifier = build_small_model(classifier_config, seed=3)

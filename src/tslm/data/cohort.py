@@ -19,6 +19,7 @@ from tslm.labels import RK_ANNOTATIONS, SleepStage
 COHORT_GROUP = "cohort"
 HYPNOGRAM_FORMATS = ("", "annotations", "text", "table", "nsrr")
 MISSING_LABELS = ("unscored", "error")
+_LISTS = {"signals": ("files", "channel_names"), "hypnogram": ("files", "ignore")}  # keys whose values are lists
 
 
 @dataclass(frozen=True)
@@ -179,11 +180,19 @@ def parse_cohort(content: Mapping[str, Any]) -> CohortConfig:
     content = dict(content)
     channels = _parse_channels(content.pop("channels", None) or {})
     labels = {_text(text): _text(code) for text, code in (content.pop("labels", None) or {}).items()}
-    for part, names in (("signals", ("files", "channel_names")), ("hypnogram", ("files", "ignore"))):
+    for part in _LISTS:
         if isinstance(content.get(part), dict):
-            content[part] = {key: _listed(value) if key in names else value for key, value in content[part].items()}
+            content[part] = _list_values(content[part], part)
     config = build_config(CohortConfig, content, {"labels": labels})
     return replace(config, channels=channels)
+
+
+def parse_signals(overrides: Sequence[str]) -> SignalsConfig:
+    """How to read one file of signals from `key=value`; ValueError for a bad key or value."""
+    content: dict[str, Any] = {}
+    for override in overrides:
+        _set_value(content, override.removeprefix("signals."))
+    return build_config(SignalsConfig, _list_values(content, "signals"))
 
 
 def find_recordings(config: CohortConfig, raw_dir: Path | None) -> list[RecordingFiles]:
@@ -298,6 +307,11 @@ def _set_value(content: dict[str, Any], override: str) -> None:
         content[parent] = below = dict(below) if isinstance(below, dict) else {}
         content = below
     content[leaf] = value
+
+
+def _list_values(content: Mapping[str, Any], part: str) -> dict[str, Any]:
+    """The values that are lists as lists, where only one was given."""
+    return {key: _listed(value) if key in _LISTS[part] else value for key, value in content.items()}
 
 
 def _listed(value: Any) -> list[Any]:

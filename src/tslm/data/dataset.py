@@ -15,7 +15,7 @@ import numpy as np
 
 from tslm.answers import render_response
 from tslm.batch import IGNORE_INDEX, Example, NightWindow, Reference, Series
-from tslm.config import RunConfig
+from tslm.config import ModelConfig, RunConfig
 from tslm.data.augmentation import augment_window
 from tslm.data.corpora import Corpus, CorpusSample, read_corpus
 from tslm.data.recordings import Recording, check_subject_splits, read_participants, read_recording
@@ -57,6 +57,7 @@ class SleepDataset:
     """One sample an epoch that the label set can answer, with its neighbours in view."""
 
     def __init__(self, recordings: list[Recording], config: RunConfig) -> None:
+        check_timing(recordings, config.model)
         self.recordings = recordings
         self.label_set = LABEL_SETS[config.model.label_set]
         self.channels, self.style = config.stage.channels, config.stage.prompt_style
@@ -123,6 +124,7 @@ class NightDataset:
     """
 
     def __init__(self, recordings: list[Recording], config: RunConfig, augmented: bool = False) -> None:
+        check_timing(recordings, config.model)
         self.augment = config.augment if augmented else None
         self.recordings = recordings
         self.label_set = LABEL_SETS[config.model.label_set]
@@ -263,6 +265,32 @@ def load_recordings(cohort_dir: Path, split: str, channels: Sequence[str], fold:
 def measure_references(recording: Recording, channels: Sequence[str]) -> tuple[Reference, ...]:
     """What is typical of each channel of a recording."""
     return tuple(measure_reference(recording.channels[name]) for name in channels)
+
+
+def check_timing(recordings: Sequence[Recording], model: ModelConfig) -> None:
+    """ValueError where rate or epoch length of a recording is not the model's; what the model leaves at 0 fits any."""
+    for recording in recordings:
+        for name, unit in (("fs_hz", "Hz"), ("epoch_s", "s")):
+            has, wanted = getattr(recording, name), getattr(model, name)
+            if wanted and has != wanted:
+                raise ValueError(
+                    f"{recording.recording} has {name}={has:g} {unit}, the model reads {wanted:g} {unit}; "
+                    f"prepare the recordings with {name}={wanted:g}"
+                )
+
+
+def state_timing(model: ModelConfig, dataset: StageDataset) -> ModelConfig:
+    """The model's config with rate and epoch length of the nights it is trained on; unchanged for other samples.
+
+    Raises:
+        ValueError: the nights have more than one rate or epoch length.
+    """
+    recordings: Sequence[Recording] = getattr(dataset, "recordings", ())
+    if not recordings:
+        return model
+    model = replace(model, fs_hz=recordings[0].fs_hz, epoch_s=recordings[0].epoch_s)
+    check_timing(recordings, model)
+    return model
 
 
 def cut_window(

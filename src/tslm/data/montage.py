@@ -63,10 +63,22 @@ def read_montage(
         if fs_hz and signal.fs_hz != fs_hz and signal.fs_hz >= ENVELOPE_BELOW_HZ:
             if signal.fs_hz < fs_hz:
                 said.append(f"resampled from {signal.fs_hz:g} Hz up to {fs_hz:g} Hz")
-            signal = RawSignal(_resample(signal, fs_hz), fs_hz, signal.unit, signal.start_s)
+            signal = resample_signal(signal, fs_hz)
         signals[name] = signal
         notes += [f"{name}: {phrase}" for phrase in said]
     return signals, notes
+
+
+def resample_signal(signal: RawSignal, fs_hz: float) -> RawSignal:
+    """The signal at another rate (polyphase); gaps are bridged for the filter and put back after it."""
+    values, missing = signal.values, np.isnan(signal.values)
+    if missing.any():
+        resampled = resample_polyphase(bridge_gaps(values), signal.fs_hz, fs_hz)
+        nearest = np.rint(np.arange(len(resampled)) * (signal.fs_hz / fs_hz)).astype(int)
+        resampled[missing[np.minimum(nearest, len(values) - 1)]] = np.nan
+    else:
+        resampled = resample_polyphase(values, signal.fs_hz, fs_hz)
+    return RawSignal(resampled, fs_hz, signal.unit, signal.start_s)
 
 
 def _can_derive(file: SignalFile, derivation: DerivationConfig) -> bool:
@@ -162,14 +174,3 @@ def _plain(name: str) -> str:
 
 def _list_names(file: SignalFile) -> str:
     return ", ".join(channel.name for channel in file.channels) or "none"
-
-
-def _resample(signal: RawSignal, fs_hz: float) -> np.ndarray:
-    """Polyphase resampling; gaps are bridged for the filter and put back after it."""
-    values, missing = signal.values, np.isnan(signal.values)
-    if not missing.any():
-        return resample_polyphase(values, signal.fs_hz, fs_hz)
-    resampled = resample_polyphase(bridge_gaps(values), signal.fs_hz, fs_hz)
-    nearest = np.rint(np.arange(len(resampled)) * (signal.fs_hz / fs_hz)).astype(int)
-    resampled[missing[np.minimum(nearest, len(values) - 1)]] = np.nan
-    return resampled

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from tslm.answers import render_answer
 from tslm.config import ModelConfig, RunConfig
 from tslm.data.collate import Collator
-from tslm.data.dataset import StageDataset, measure_references
+from tslm.data.dataset import StageDataset, check_timing, measure_references
 from tslm.data.recordings import Recording
 from tslm.labels import ANSWER_NAMES, LABEL_SETS
 from tslm.models.classifier import Classifier
@@ -101,6 +101,7 @@ def classify_nights(
 ) -> Iterator[PredictionRow]:
     """Prediction rows of the classifier for every epoch that its label set can answer."""
     label_set = LABEL_SETS[config.model.label_set]
+    check_timing(recordings, config.model)
     for recording in recordings:
         probabilities_EK = score_night(model, recording, config.stage.channels, config.model, device, each_alone)
         for epoch, (stage, probability_K) in enumerate(zip(recording.sleep_stages, probabilities_EK, strict=True)):

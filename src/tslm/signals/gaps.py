@@ -2,6 +2,8 @@
 
 import numpy as np
 
+MAX_MISSING_SHARE = 0.1  # of an epoch; more, and it is left out
+
 
 def bridge_gaps(signal: np.ndarray) -> np.ndarray:
     """Draw a straight line over every gap, from the last sample before it to the first after it.
@@ -23,3 +25,8 @@ def bridge_gaps(signal: np.ndarray) -> np.ndarray:
         known = np.flatnonzero(~gap)
         bridged[row, gap] = np.interp(np.flatnonzero(gap), known, bridged[row, known]) if known.size else 0.0
     return bridged.reshape(signal.shape)
+
+
+def find_whole_epochs(epochs_EL: np.ndarray) -> np.ndarray:
+    """(num_epochs,) bool: epochs of which at most a tenth is missing; epochs_EL is (num_epochs, samples)."""
+    return np.isnan(epochs_EL).mean(axis=1) <= MAX_MISSING_SHARE

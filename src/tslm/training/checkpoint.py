@@ -26,6 +26,7 @@ STATE_FILE = "state.json"
 _LLM_PREFIX = "llm."
 _CLASSIFIER_PREFIX = "classifier."
 _READER_PREFIX = "reader."
+_TIMING = ("fs_hz", "epoch_s")  # 0 in either of two configs: nothing is known, any fits
 
 
 def save_checkpoint(model: nn.Module, config: RunConfig, state: Mapping[str, Any], checkpoint_dir: Path) -> None:
@@ -82,6 +83,7 @@ def load_weights(model: nn.Module, config: RunConfig, checkpoint_dir: Path, trai
         if saved.model.label_set != config.model.label_set:
             target = target.reader
             tensors = _strip_prefix(tensors, _READER_PREFIX)
+    _check_shapes(tensors, target, checkpoint_dir)
     missing, unexpected = target.load_state_dict(tensors, strict=False)
     wanted = [name for name in missing if not name.startswith(_LLM_PREFIX)]
     if wanted or unexpected:
@@ -143,16 +145,25 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
         raise ValueError(f"{path} is damaged: {error}; restore it or train the stage again") from error
 
 
+def _check_shapes(tensors: Mapping[str, Tensor], module: nn.Module, checkpoint_dir: Path) -> None:
+    for name, param in module.state_dict(keep_vars=True).items():
+        if name in tensors and tensors[name].shape != param.shape:
+            raise ValueError(
+                f"{checkpoint_dir} does not fit the model: {name} has shape {tuple(tensors[name].shape)}, "
+                f"its config and language model ask for {tuple(param.shape)}"
+            )
+
+
 def _check_settings(
     saved: RunConfig, wanted: RunConfig, checkpoint_dir: Path, same_kind: bool, has_adapter: bool
 ) -> None:
-    names = ["normalization", "num_channels", "encoder", "context"]
+    names = ["normalization", "num_channels", *_TIMING, "encoder", "context"]
     if same_kind:
         names = [item.name for item in fields(ModelConfig) if item.name not in ("lora", "gradient_checkpointing")]
         names += ["lora"] * has_adapter
     for name in names:
         was, now = getattr(saved.model, name), getattr(wanted.model, name)
-        if was != now:
+        if was != now and not (name in _TIMING and 0 in (was, now)):
             was_text, now_text = _differences(was, now)
             raise ValueError(f"{checkpoint_dir} was made with model.{name} {was_text}, this run has {now_text}")
     if same_kind and saved.writes_text and saved.llm.source != wanted.llm.source:

@@ -1,0 +1,3 @@
+from tslm.cli.main import main
+
+__all__ = ["main"]

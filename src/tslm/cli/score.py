@@ -1,0 +1,265 @@
+"""`tslm score`: the fast classifier alone, straight from a recording to a hypnogram with probabilities."""
+
+import argparse
+import csv
+import json
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tslm.cli.commands import Command
+from tslm.files import write_beside
+from tslm.hypnogram import Hypnogram
+from tslm.labels import ANSWER_NAMES, LABEL_SETS, LabelSet, SleepStage
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from tslm.config import RunConfig
+    from tslm.data.single_night import SingleNight
+
+_BEST = "results/**/checkpoints/best"
+_HOW_TO_TRAIN = (
+    "train one (`make demo`, or `accelerate launch curriculum/train.py --config scorer --stages stage0_encoder`) "
+    "and run this where its results folder is, or give --checkpoint DIR"
+)
+_UNSURE_BELOW = 0.5  # probability of the chosen stage
+_STATISTICS = {
+    "time_in_bed_min": "time in bed",
+    "total_sleep_min": "total sleep time",
+    "sleep_efficiency_percent": "sleep efficiency",
+    "sleep_onset_latency_min": "sleep onset latency",
+    "rem_latency_min": "REM latency",
+    "waso_min": "wake after sleep onset",
+    "num_transitions": "stage transitions",
+}
+
+
+def score(arguments: argparse.Namespace) -> str:
+    """Score a night, write its hypnogram, and give a summary.
+
+    Raises:
+        ValueError, FileNotFoundError: what is wrong with the checkpoint, the recording or the call.
+    """
+    started_s = time.monotonic()
+    if not arguments.night.is_file():
+        raise FileNotFoundError(f"there is no file {arguments.night}")
+    checkpoint_dir = arguments.checkpoint or find_checkpoint(Path())
+    config = load_classifier_config(checkpoint_dir, arguments.fs_hz, arguments.epoch_s)
+    channels = choose_channels(config, arguments.channel, arguments.extra_channels)
+    night = _read_night(arguments, channels, config)
+
+    import torch  # what can be wrong with the call has been said by now
+
+    from tslm.scoring.inference import score_night
+    from tslm.training.checkpoint import load_checkpoint
+
+    model, _ = load_checkpoint(checkpoint_dir)
+    device = torch.device(arguments.device)
+    probabilities_EK = score_night(
+        model.to(device),  # type: ignore[arg-type]
+        night.recording,
+        channels,
+        config.model,
+        device,
+        arguments.each_alone,
+    )
+    label_set = LABEL_SETS[config.model.label_set]
+    rows = build_rows(night, probabilities_EK, label_set)
+    table_path = _choose_path(arguments.out, arguments.night)
+    hypnogram = Hypnogram(tuple(SleepStage(row["stage"]) for row in rows), config.model.epoch_s)
+    report = {
+        "file": str(arguments.night),
+        "channels": list(channels),
+        "fs_hz": config.model.fs_hz,
+        "epoch_s": config.model.epoch_s,
+        "start": night.recording.start,
+        "checkpoint": str(checkpoint_dir),
+        "neighbours_seen": not arguments.each_alone,
+        "notes": list(night.recording.notes),
+        "num_unsure_epochs": int((probabilities_EK.max(axis=1) < _UNSURE_BELOW).sum()),
+        "artifact_epochs": dict(Counter(kind for row in rows for kind in row["artifacts"].split())),
+        "statistics": hypnogram.statistics(label_set.sleep_stages),
+    }
+    _write_table(rows, table_path)
+    with write_beside(table_path.with_suffix(".json")) as partial:
+        partial.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    return "\n".join([*_describe(report, hypnogram, label_set, time.monotonic() - started_s), f"written: {table_path}"])
+
+
+def find_checkpoint(folder: Path) -> Path:
+    """The newest classifier checkpoint below `folder`/results; FileNotFoundError says how to get one."""
+    found = [path for path in folder.glob(f"{_BEST}/config.yaml") if "classifier" in path.parts]
+    if not found:
+        raise FileNotFoundError(f"there is no checkpoint of a classifier below results/; {_HOW_TO_TRAIN}")
+    return max(found, key=lambda path: path.stat().st_mtime).parent
+
+
+def load_classifier_config(checkpoint_dir: Path, fs_hz: float = 0.0, epoch_s: float = 0.0) -> "RunConfig":
+    """Config of a classifier's checkpoint, with the rate and epoch length that it reads.
+
+    Args:
+        checkpoint_dir: the checkpoint.
+        fs_hz: rate of a checkpoint that does not tell; 0: unknown.
+        epoch_s: its epochs' length, likewise.
+
+    Raises:
+        FileNotFoundError: no checkpoint there.
+        ValueError: no classifier, from a newer version, or of another or unknown rate.
+    """
+    from dataclasses import replace
+
+    from tslm.config import CONFIG_FILE, load_config
+
+    config = load_config(checkpoint_dir / CONFIG_FILE)
+    if config.model.name != "classifier":
+        raise ValueError(f"{checkpoint_dir} holds the model {config.model.name!r}, no classifier; {_HOW_TO_TRAIN}")
+    fs_hz = _agree("fs_hz", config.model.fs_hz, fs_hz, checkpoint_dir)
+    epoch_s = _agree("epoch_s", config.model.epoch_s, epoch_s, checkpoint_dir)
+    return replace(config, model=replace(config.model, fs_hz=fs_hz, epoch_s=epoch_s))
+
+
+def choose_channels(config: "RunConfig", channel: str, extra_channels: Sequence[str] | None) -> tuple[str, ...]:
+    """Names of the channels to read, the EEG first: those given, else those of the training.
+
+    Raises:
+        ValueError: another number of channels than the model reads.
+    """
+    extra = config.stage.extra_channels if extra_channels is None else tuple(extra_channels)
+    if len(extra) != config.model.num_channels - 1:
+        wanted = ", ".join(config.stage.extra_channels) or "none"
+        raise ValueError(f"{len(extra)} extra channels were given; the model was trained with: {wanted}")
+    return (channel or config.stage.channel, *extra)
+
+
+def build_rows(night: "SingleNight", probabilities_EK: "np.ndarray", label_set: LabelSet) -> list[dict[str, Any]]:
+    """One row an epoch of the night, those left out included as UNSCORED without probabilities.
+
+    Args:
+        night: what was scored.
+        probabilities_EK: (scored epochs, stages) of `night.recording`.
+        label_set: stages in the order of the probabilities.
+    """
+    import numpy as np
+
+    recording = night.recording
+    scored = {round(onset_s / recording.epoch_s): idx for idx, onset_s in enumerate(recording.onset_s)}
+    entropy_E = -(probabilities_EK * np.log2(np.maximum(probabilities_EK, 1e-12))).sum(axis=1)
+    kinds = {name.removesuffix("_flag"): recording.columns[name] for name in recording.columns}
+    rows = []
+    for epoch in night.span:
+        row: dict[str, Any] = {
+            "epoch_idx": epoch,
+            "onset_s": epoch * recording.epoch_s,
+            "duration_s": recording.epoch_s,
+        }
+        idx = scored.get(epoch)
+        if idx is None:
+            row |= {"stage": SleepStage.UNSCORED.value}
+            row |= {f"p_{stage.value}": "" for stage in label_set.sleep_stages} | {
+                "entropy_bits": "",
+                "artifacts": "missing",
+            }
+        else:
+            row |= {"stage": label_set.sleep_stages[int(probabilities_EK[idx].argmax())].value}
+            for stage, probability in zip(label_set.sleep_stages, probabilities_EK[idx], strict=True):
+                row[f"p_{stage.value}"] = f"{probability:.4f}"
+            row["entropy_bits"] = f"{entropy_E[idx]:.3f}"
+            row["artifacts"] = " ".join(kind for kind, flags in kinds.items() if flags[idx])
+        rows.append(row)
+    return rows
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `tslm score`."""
+    parser.add_argument(
+        "night", type=Path, metavar="NIGHT.edf", help="EDF, EDF+, BDF, CSV, TSV, .mat, or what MNE reads"
+    )
+    parser.add_argument(
+        "--read",
+        nargs="+",
+        default=[],
+        metavar="key=value",
+        help="how to read a CSV or .mat file: fs_hz=100 unit=mV time_column=t",
+    )
+    parser.add_argument(
+        "--checkpoint", type=Path, metavar="DIR", help="of a classifier; default: the newest below results/"
+    )
+    parser.add_argument(
+        "--channel", default="", metavar="NAME", help="channel, or 'C4 - M1'; default: the name it was trained on"
+    )
+    parser.add_argument(
+        "--extra_channels", nargs="*", metavar="NAME", help="read beside it, by models trained with several"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path(), metavar="DIR|FILE.csv", help="default: NIGHT_hypnogram.csv in this folder"
+    )
+    parser.add_argument("--whole", action="store_true", help="score the day, too, where more than 12 h were recorded")
+    parser.add_argument("--each_alone", action="store_true", help="do not look at an epoch's neighbours")
+    parser.add_argument("--fs_hz", type=float, default=0.0, help="rate of a checkpoint that does not tell its own")
+    parser.add_argument("--epoch_s", type=float, default=0.0, help="epoch length of a checkpoint that does not tell it")
+    parser.add_argument("--device", default="cpu", help="cpu (the default) is fast enough for one night; or cuda")
+
+
+def _agree(name: str, known: float, said: float, checkpoint_dir: Path) -> float:
+    """What a checkpoint knows of its nights or else the call says; ValueError for neither or a contradiction."""
+    if not (known or said):
+        raise ValueError(f"{checkpoint_dir} does not say its {name}, it is of an earlier version; give --{name}")
+    if known and said and known != said:
+        raise ValueError(f"{checkpoint_dir} was trained with {name}={known:g}; leave --{name} {said:g} out")
+    return known or said
+
+
+def _read_night(arguments: argparse.Namespace, channels: Sequence[str], config: "RunConfig") -> "SingleNight":
+    from tslm.data.cohort import parse_signals
+    from tslm.data.signal_files import open_signals
+    from tslm.data.single_night import read_single_night
+
+    file = open_signals(arguments.night, parse_signals(arguments.read))
+    species = "rodent" if config.model.label_set == "rodent" else "human"
+    return read_single_night(file, channels, config.model.fs_hz, config.model.epoch_s, species, arguments.whole)
+
+
+def _choose_path(out: Path, night_path: Path) -> Path:
+    return out if out.suffix.lower() == ".csv" else out / f"{night_path.stem}_hypnogram.csv"
+
+
+def _write_table(rows: list[dict[str, Any]], path: Path) -> None:
+    with write_beside(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _describe(report: dict[str, Any], hypnogram: Hypnogram, label_set: LabelSet, wall_s: float) -> list[str]:
+    seen = "each with its neighbours" if report["neighbours_seen"] else "each alone"
+    lines = [
+        f"{report['file']}: {hypnogram.num_epochs} epochs of {report['epoch_s']:g} s, {seen}, scored in {wall_s:.1f} s",
+        f"{', '.join(report['channels'])} by {report['checkpoint']}",
+        *(f"note: {note}" for note in report["notes"]),
+        "",
+    ]
+    statistics = report["statistics"]
+    for key, name in _STATISTICS.items():
+        unit = {"min": " min", "percent": " %"}.get(key.rsplit("_", 1)[-1], "")
+        value = statistics[key]
+        lines.append(f"{name:<24}" + ("-" if value is None else f"{value:.1f}{unit}" if unit else f"{value}"))
+    for stage in label_set.sleep_stages:
+        percent = statistics[f"{stage.value}_percent"]
+        of_what = "of the night" if stage in (SleepStage.WAKE, SleepStage.MOVEMENT) else "of sleep"
+        share = "" if percent is None else f"  {percent:.1f} % {of_what}"
+        lines.append(f"{ANSWER_NAMES[stage]:<24}{statistics[f'{stage.value}_min']:.1f} min{share}")
+    lines.append(f"{'unsure':<24}{report['num_unsure_epochs']} epochs (most likely stage under {_UNSURE_BELOW:.0%})")
+    flagged = ", ".join(f"{kind} {number}" for kind, number in report["artifact_epochs"].items())
+    return [*lines, f"{'epochs with artefacts':<24}{flagged or 'none'}", ""]
+
+
+SCORE = Command(
+    name="score",
+    summary="the fast classifier alone: a recording to a hypnogram with probabilities, in seconds",
+    example="tslm score NIGHT.edf --checkpoint results/no_llm/classifier/stage0_encoder/checkpoints/best",
+    add_arguments=add_arguments,
+    run=score,
+)
