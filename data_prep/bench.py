@@ -20,6 +20,7 @@ from data_prep.judge_simulation import WANTED_F1, WANTED_KAPPA, judge_simulation
 from data_prep.prepare_cohorts import CohortOptions, prepare_cohort
 from data_prep.prepare_night import prepare_night
 from data_prep.simulate_human import CHANNEL, simulate_human_night
+from tslm.bench_row import Row
 from tslm.data.cohort import load_cohort
 from tslm.data.recordings import Recording
 from tslm.labels import LABEL_SETS
@@ -30,28 +31,6 @@ NIGHT_FILE = "SC4001E0-PSG.edf"
 _MEMORY_NIGHTS = 20
 _SAMPLE_EVERY_S = 0.05
 _EXAMPLE = "example: python -m data_prep.bench --raw_dir raw/sleep-edf"
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the table; without a value it says why there is none."""
-
-    name: str
-    value: float | None
-    unit: str = ""
-    least: float = 0.0
-    most: float = float("inf")
-    note: str = ""
-
-    def __str__(self) -> str:
-        if self.value is None:
-            return f"{self.name:52}  skipped: {self.note}"
-        wanted = f"{self.least:g}-{self.most:g}" if self.least > 0 else f"<= {self.most:g}"
-        if self.most == float("inf"):
-            wanted = f">= {self.least:g}"
-        verdict = "met" if self.least <= self.value <= self.most else "MISSED"
-        note = f"  {self.note}" if self.note else ""
-        return f"{self.name:52}{self.value:9.4g} {self.unit:9} wanted {wanted:10} {verdict}{note}"
 
 
 @dataclass(frozen=True)

@@ -1,124 +1,186 @@
-"""Measure what users wait for: a training step, a generated rationale, a classified night.
+"""Measure what users wait for, beside the original where it can run: training, answers, classified epochs.
 
 Example:
-    python -m evaluation.bench --llm smollm2-135m
+    python -m evaluation.bench --llm smollm2-135m --original build/original
 """
 
 import argparse
-import resource
 import statistics
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-_EXAMPLE = "example: python -m evaluation.bench --llm smollm2-135m --repeats 3"
+from evaluation.bench_original import Original, Work, why_not
+from tslm.bench_row import Row
+
+if TYPE_CHECKING:
+    from evaluation.bench_work import TextBench, Timing
+
+_TRAIN_BATCH, _ANSWER_BATCH, _ORIGINAL_ANSWER_BATCH, _ANSWER_TOKENS = 4, 16, 4, 100
+_MERGES = {"guide's config": 1, "merge 10": 10}  # name: model.projector.merge
+_TRAIN_WANTED = {"guide's config": 3.0, "merge 10": 8.0}  # times as fast as the original
+_ANSWER_WANTED = {"guide's config": 3.5, "merge 10": 7.0}
+_CLASSIFIERS = {"guide's encoder": ("guide", 50.0), "compact encoder": ("scorer", 1.0)}  # name: (preset, ms wanted)
+_CLASSIFIER_BATCH = 32
+_EXAMPLE = "example: python -m evaluation.bench --llm smollm2-135m --original build/original"
+
+
+@dataclass(frozen=True)
+class BenchOptions:
+    """What is measured, and how often."""
+
+    llm: str
+    original: Path | None
+    repeats: int
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print one line a measurement; 0 done, 2 a mistake in the call."""
+    """Print the table row by row; 0 done, whether targets are met or not, 2 a mistake in the call."""
     parser = argparse.ArgumentParser(
         prog="python -m evaluation.bench", description="Measure speed and memory on this machine.", epilog=_EXAMPLE
     )
     parser.add_argument("--llm", default="smollm2-135m", help="short name, hub id or folder")
-    parser.add_argument("--config", default="demo", help="preset or YAML file")
-    parser.add_argument("--repeats", type=int, default=3, help="timed repetitions; the median is printed")
-    arguments = parser.parse_args(argv)
+    parser.add_argument("--original", type=Path, metavar="DIR", help="folder that pip put opentslm==0.1.0 in")
+    parser.add_argument("--repeats", type=int, default=3, help="timed repetitions; the median counts (default 3)")
+    options = BenchOptions(**vars(parser.parse_args(argv)))
+    if options.repeats < 1:
+        print("error: --repeats must be 1 or more", file=sys.stderr)
+        return 2
     try:
-        for line in measure(arguments.llm, arguments.config, arguments.repeats):
-            print(line)
+        for row in run_bench(options):
+            print(row, flush=True)
     except (ValueError, OSError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     return 0
 
 
-def measure(llm: str, preset: str, repeats: int) -> list[str]:
-    """Run the measurements on random series and return one line each."""
-    import numpy as np
+def run_bench(options: BenchOptions) -> Iterator[Row | str]:
+    """The lines of the table; classifier first, as it needs no language model."""
     import torch
 
-    from tslm.batch import Batch, Example, NightWindow, Reference, Series
-    from tslm.compose import compose_config
-    from tslm.data.collate import Collator
-    from tslm.models import build_model, build_tokenizer
-    from tslm.models.backbone import merge_lora
-    from tslm.training.checkpoint import set_trained_parts
+    from evaluation.bench_work import TextBench, choose_device, count_trained
+    from tslm.compose import resolve_source
+    from tslm.models.llm_store import fetch_llm
 
-    config = compose_config("stage4_sleep_cot", preset, llm)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    rng = np.random.default_rng(0)
-    model, tokenizer = build_model(config).to(device), build_tokenizer(config)
-    assert tokenizer is not None
-    set_trained_parts(model, config)
-    use_bf16 = config.train.precision == "bf16"
+    llm_dir = fetch_llm(resolve_source(options.llm))
+    yield f"{options.llm} on {choose_device()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    yield from measure_classifiers(options)
+    benches = {name: TextBench(options.llm, (f"model.projector.merge={merge}",)) for name, merge in _MERGES.items()}
+    for part, count in count_trained(benches["guide's config"].model).items():
+        yield Row(f"trained parameters, {part}", count / 1e6, "M")
+    reason = why_not(options.original)
+    if reason:
+        yield Row("the original", None, note=reason)
+        yield from measure_training(options, benches, None)
+        yield from measure_answers(options, benches, None)
+        return
+    assert options.original is not None
+    with _start_original(options.original, llm_dir, benches["guide's config"]) as original:
+        yield from measure_training(options, benches, original)
+        yield from measure_answers(options, benches, original)
 
-    def example(num_words: int) -> Example:
-        width = config.model.context.window_epochs
-        window = NightWindow(
-            rng.standard_normal((width, 1, 3000)).astype(np.float32),
-            np.ones(width, bool),
-            np.zeros(width, int),
-            width // 2,
-            (Reference(),),
+
+def measure_classifiers(options: BenchOptions) -> Iterator[Row]:
+    """Milliseconds of the classifier alone an epoch."""
+    from evaluation.bench_work import ClassifierBench, measure
+
+    for name, (preset, most) in _CLASSIFIERS.items():
+        bench = ClassifierBench(preset)
+        score = bench.score(_CLASSIFIER_BATCH)
+        score()
+        seconds = statistics.median(measure(score, bench.device).seconds for _ in range(options.repeats))
+        yield Row(
+            f"classifier, {name}, batch {_CLASSIFIER_BATCH}", 1e3 * seconds / _CLASSIFIER_BATCH, "ms/epoch", most=most
         )
-        series = Series(rng.standard_normal(3000).astype(np.float32), "\nEEG:")
-        return Example("bench", "Stage this epoch.", (series,), "\nRationale:", " wave" * num_words, "", (), window)
 
-    def batch(size: int, num_tokens: int, with_response: bool) -> "Batch":
-        collator = Collator(config.model, tokenizer, with_response)
-        fixed = Collator(config.model, tokenizer)([example(1)]).input_ids_BT
-        assert fixed is not None
-        return collator([example(max(1, num_tokens - fixed.shape[1] + 1)) for _ in range(size)]).to(device)
 
-    def timed(run: Callable[[], object]) -> float:
-        run()
-        seconds = []
-        for _ in range(repeats):
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-            started = time.perf_counter()
-            run()
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-            seconds.append(time.perf_counter() - started)
-        return statistics.median(seconds)
+def measure_training(
+    options: BenchOptions, benches: dict[str, "TextBench"], original: Original | None
+) -> Iterator[Row]:
+    """Seconds of a training step a sample; ours and theirs in turn, the ratio pair by pair."""
+    from evaluation.bench_work import count_tokens, measure
 
-    train_batch, prompt_batch = batch(config.train.batch_size, 300, True), batch(16, 0, False)
-    assert train_batch.input_ids_BT is not None
-    num_tokens = train_batch.input_ids_BT.shape[1]
+    batches = {name: bench.batch(_TRAIN_BATCH, with_response=True) for name, bench in benches.items()}
+    for name, bench in benches.items():
+        bench.train_step(batches[name])
+    if original is not None:
+        original.train_step(1)
+    theirs: list[float] = []
+    ours: dict[str, list[Timing]] = {name: [] for name in benches}
+    for _ in range(options.repeats):
+        if original is not None:
+            theirs.append(original.train_step(_TRAIN_BATCH) / _TRAIN_BATCH)
+        for name, bench in benches.items():
+            ours[name].append(measure(partial(bench.train_step, batches[name]), bench.device))
+    num_tokens = {name: count_tokens(batch) for name, batch in batches.items()}
+    yield from _compare(f"training step, batch {_TRAIN_BATCH}", ours, theirs, _TRAIN_BATCH, num_tokens, _TRAIN_WANTED)
 
-    def step() -> None:
-        with torch.autocast(device.type, torch.bfloat16, enabled=use_bf16):
-            output = model(train_batch)
-        (output.loss_sum / output.weight_sum).backward()
-        model.zero_grad()
 
-    def generate() -> None:
-        with torch.autocast(device.type, torch.bfloat16, enabled=use_bf16):
-            model.generate(prompt_batch, 80, [-1], 0)  # type: ignore[operator]  # no token ends it: always 80
+def measure_answers(options: BenchOptions, benches: dict[str, "TextBench"], original: Original | None) -> Iterator[Row]:
+    """Seconds of an answer; the adapters are merged first, as in a loaded checkpoint."""
+    from evaluation.bench_work import measure
 
-    classifier = build_model(compose_config("stage0_encoder", preset, llm)).to(device).eval()
-    night = torch.randn(1, 960, 1, 3000, device=device)
-    mask = torch.ones(1, 960, dtype=torch.bool, device=device)
+    batches = {name: bench.batch(_ANSWER_BATCH, with_response=False) for name, bench in benches.items()}
+    for name, bench in benches.items():
+        bench.merge_adapters()
+        bench.generate(batches[name], 2)
+    if original is not None:
+        original.generate(1, 2)
+    theirs: list[float] = []
+    ours: dict[str, list[Timing]] = {name: [] for name in benches}
+    for _ in range(options.repeats):
+        if original is not None:
+            theirs.append(original.generate(_ORIGINAL_ANSWER_BATCH, _ANSWER_TOKENS) / _ORIGINAL_ANSWER_BATCH)
+        for name, bench in benches.items():
+            ours[name].append(measure(partial(bench.generate, batches[name], _ANSWER_TOKENS), bench.device))
+    what = f"answer of {_ANSWER_TOKENS} tokens, batch {_ANSWER_BATCH}"
+    num_tokens = dict.fromkeys(benches, _ANSWER_BATCH * _ANSWER_TOKENS)
+    yield from _compare(what, ours, theirs, _ANSWER_BATCH, num_tokens, _ANSWER_WANTED)
 
-    def classify() -> None:
-        with torch.inference_mode():
-            classifier.logits(night, mask)  # type: ignore[operator]
 
-    model.train()
-    step_s = timed(step) / len(train_batch.sample_ids)
-    model.eval()
-    model.llm = merge_lora(model.llm)  # type: ignore[arg-type]  # as load_checkpoint does
-    generate_s = timed(generate) / 16
-    classify_ms = 1000 * timed(classify) / 960
-    peak_gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    return [
-        f"{config.llm.name} on {device}, {torch.get_num_threads()} threads, {'bf16' if use_bf16 else 'fp32'}",
-        f"training step, {num_tokens} tokens a sample, batch {config.train.batch_size}: {step_s:.3f} s a sample",
-        f"generation of 80 tokens, batch 16: {generate_s:.3f} s an epoch",
-        f"classifier on a night of 960 epochs: {classify_ms:.2f} ms an epoch",
-        f"peak memory: {peak_gib:.2f} GiB",
-    ]
+def _compare(
+    what: str,
+    ours: dict[str, list["Timing"]],
+    theirs: list[float],
+    batch_size: int,
+    num_tokens: dict[str, int],
+    wanted: dict[str, float],
+) -> Iterator[Row]:
+    if theirs:
+        yield Row(f"{what.split(',')[0]}, the original", statistics.median(theirs), "s/sample", note=_list(theirs, "s"))
+    for name, timings in ours.items():
+        seconds = statistics.median(timing.seconds for timing in timings)
+        note = f"{num_tokens[name] / seconds:.0f} tokens/s, peak {max(timing.peak_gib for timing in timings):.2f} GiB"
+        yield Row(f"{what}, {name}", seconds / batch_size, "s/sample", note=note)
+        ratios = [their_s / (timing.seconds / batch_size) for their_s, timing in zip(theirs, timings, strict=False)]
+        if ratios:
+            note = _list(ratios, "")
+            yield Row("  times as fast as the original", statistics.median(ratios), "x", wanted[name], note=note)
+
+
+def _list(values: list[float], unit: str) -> str:
+    return f"({', '.join(f'{value:.2f}{unit}' for value in values)})"
+
+
+def _start_original(packages_dir: Path, llm_dir: Path, bench: "TextBench") -> Original:
+    import torch
+
+    from evaluation.bench_work import NUM_SAMPLES
+
+    example = bench.example
+    work = Work(
+        example.pre_prompt,
+        example.series[0].text,
+        example.post_prompt,
+        f" {example.response}{bench.tokenizer.eos_token}",
+        NUM_SAMPLES,
+        torch.get_num_threads(),
+    )
+    return Original(packages_dir, llm_dir, work)
 
 
 if __name__ == "__main__":
