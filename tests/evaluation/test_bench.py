@@ -1,16 +1,13 @@
-import json
-import sys
 from pathlib import Path
 
 import pytest
 
-from evaluation import bench, bench_original
+from evaluation import bench_original
 from evaluation.bench import BenchOptions, main, measure_answers, measure_training
 from evaluation.bench_original import Original, Work, why_not
 from evaluation.bench_work import (
     PROMPT_TOKENS,
     RESPONSE_TOKENS,
-    ClassifierBench,
     PeakMemory,
     TextBench,
     choose_device,
