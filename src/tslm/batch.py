@@ -73,6 +73,7 @@ class Batch:
     labels_BT: "torch.Tensor | None" = None  # int64, IGNORE_INDEX except on the response and its end token
     series_SL: "torch.Tensor | None" = None  # float32, normalised, zero-padded on the right
     series_lengths_S: "torch.Tensor | None" = None  # int64, signal samples
+    series_row_S: "torch.Tensor | None" = None  # int64, which sample a series belongs to
     series_channel_S: "torch.Tensor | None" = None  # int64, channel of a night window, 0 for what is none
     window_BWCL: "torch.Tensor | None" = None  # float32, normalised
     epoch_mask_BW: "torch.Tensor | None" = None  # bool
@@ -102,6 +103,7 @@ class Batch:
         if self.series_SL is not None:
             assert (
                 self.series_lengths_S is not None
+                and self.series_row_S is not None
                 and self.series_channel_S is not None
                 and bool(torch.isfinite(self.series_SL).all())
             )

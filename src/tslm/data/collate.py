@@ -130,6 +130,7 @@ class Collator:
             row[: len(series_values)] = series_values
         batch.series_SL = torch.from_numpy(padded_SL)
         batch.series_lengths_S = torch.tensor([len(series) for series in values])
+        batch.series_row_S = torch.tensor([row for row, example in enumerate(examples) for _ in example.series])
         batch.series_channel_S = torch.tensor([series.channel_idx for example in examples for series in example.series])
 
     def _add_windows(self, batch: Batch, examples: Sequence[Example]) -> None:

@@ -10,6 +10,7 @@ from tslm.config import ModelConfig, RunConfig
 from tslm.labels import LABEL_SETS
 from tslm.models.backbone import LanguageModel, load_llm, load_tokenizer
 from tslm.models.classifier import Classifier
+from tslm.models.flamingo import Flamingo
 from tslm.models.soft_prompt import SoftPrompt
 from tslm.models.text_model import TextModel
 
@@ -47,7 +48,10 @@ def _build_classifier(config: RunConfig) -> nn.Module:
     return Classifier(config.model, config.loss)
 
 
-FUSIONS: dict[str, Callable[[ModelConfig, LanguageModel], nn.Module]] = {"soft_prompt": SoftPrompt}
+FUSIONS: dict[str, Callable[[ModelConfig, LanguageModel], nn.Module]] = {
+    "soft_prompt": SoftPrompt,
+    "flamingo": Flamingo,
+}
 MODELS: dict[str, Callable[[RunConfig], nn.Module]] = {
     **dict.fromkeys(FUSIONS, _load_text_model),
     "classifier": _build_classifier,

@@ -1,0 +1,176 @@
+"""Series beside the text: gated cross-attention before the layers of a frozen language model.
+
+1. The resampler turns every series into as many latents; the night's state is projected to a few more.
+2. Every block makes its keys and values of them once a batch.
+3. A forward pre-hook on the decoder hands both down its layers as a keyword argument, with the mask of what
+   each position may see; a pre-hook on each layer takes it out again and applies the layer's block, if any.
+
+As an argument, what is read belongs to one call of the decoder: layers that run a second time in the
+backward pass (gradient checkpointing) find theirs, whatever was read since.
+
+Shape letters: B samples, T sequence positions, S series of all samples in order, J series of a sample, N patches,
+M latents, D latent width, H context width, E LLM width.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+from torch.utils.checkpoint import checkpoint
+
+from tslm.batch import Batch
+from tslm.config import ModelConfig
+from tslm.models.backbone import LanguageModel, unwrap_lora, word_embeddings
+from tslm.models.epoch_reader import EpochReader
+from tslm.models.interface import frozen
+from tslm.nn.context import context_width
+from tslm.nn.cross_attention import GatedCrossAttention
+from tslm.nn.patch_encoder import count_patches
+from tslm.nn.projector import ContextProjector
+from tslm.nn.resampler import Resampler, number_series
+
+_ARGUMENT = "series_view"  # by which name the decoder's layers get a View
+_NEVER = torch.iinfo(torch.int64).max
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What a batch's text may look at."""
+
+    keys_values: tuple[tuple[Tensor, Tensor], ...]  # one pair a block, (B, heads, M, head size) each
+    start_BM: Tensor  # int64, position from which on a latent is seen; _NEVER: padding
+
+    def select_rows(self, rows: Tensor) -> "Memory":
+        """That of some samples."""
+        return Memory(tuple((key[rows], value[rows]) for key, value in self.keys_values), self.start_BM[rows])
+
+
+@dataclass(frozen=True)
+class View:
+    """A memory as the positions of one call of the decoder see it."""
+
+    memory: Memory
+    visible_BTM: Tensor
+
+
+class Flamingo(nn.Module):
+    """Resampler and gated cross-attention, hooked to a language model whose weights it does not own.
+
+    A language model carries the hooks of one Flamingo. They pass every call by that nothing was read for.
+    """
+
+    def __init__(self, config: ModelConfig, llm: LanguageModel) -> None:
+        super().__init__()
+        self.patch_size, self.recomputes = config.encoder.patch_size, config.gradient_checkpointing
+        d_model, d_llm = config.encoder.d_model, word_embeddings(llm).embedding_dim
+        self.resampler = Resampler(config.flamingo, d_model)
+        self.context_projector = None
+        if config.context.kind != "none":
+            unit = 1 / config.projector.embedding_scale  # the spread of the resampler's latents
+            self.context_projector = ContextProjector(
+                config.projector, context_width(config.context), d_model, unit, config.context.num_tokens
+            )
+        decoder = unwrap_lora(llm).base_model
+        layers = _decoder_layers(decoder)
+        every = config.flamingo.every_n_layers
+        if not 1 <= every <= len(layers):
+            raise ValueError(f"model.flamingo.every_n_layers is {every}; the language model has {len(layers)} layers")
+        self.blocks = nn.ModuleList(
+            [GatedCrossAttention(config.flamingo, d_llm, d_model) for _ in range(len(layers) // every)]
+        )
+        self._memory: Memory | None = None
+        decoder.register_forward_pre_hook(self._hand_down, with_kwargs=True)
+        for number, layer in enumerate(layers, start=1):
+            block_idx = number // every - 1 if number % every == 0 else None
+            layer.register_forward_pre_hook(partial(self._before_layer, block_idx), with_kwargs=True)
+
+    def forward(self, words_BTE: Tensor, batch: Batch, reader: EpochReader, state_BH: Tensor | None) -> Tensor:
+        """The words as they are; what the batch's series and context say waits for the decoder."""
+        assert batch.attention_mask_BT is not None and batch.series_seen_BT is not None
+        num_series_B = words_BTE.new_zeros(len(words_BTE), dtype=torch.int64)
+        latents = [words_BTE.new_zeros(len(words_BTE), 0, self.resampler.width, dtype=torch.float32)]
+        starts = [num_series_B.new_zeros(len(words_BTE), 0)]
+        if batch.series_SL is not None:
+            assert batch.series_row_S is not None
+            num_series_B = batch.series_row_S.bincount(minlength=len(words_BTE))
+            latents_BJMD = self._read_series(batch, reader, num_series_B.tolist())
+            latents.append(latents_BJMD.flatten(1, 2))
+            starts.append(_find_starts(batch, num_series_B).repeat_interleave(latents_BJMD.shape[2], dim=1))
+        if self.context_projector is not None and state_BH is not None:
+            latents.append(self.context_projector(state_BH))
+            not_last_BT = batch.attention_mask_BT & (batch.series_seen_BT < num_series_B[:, None])
+            starts.append(not_last_BT.sum(dim=1, keepdim=True).expand(-1, latents[-1].shape[1]))
+        latents_BMD = torch.cat(latents, dim=1)
+        keys_values = tuple(block.read_latents(latents_BMD) for block in self.blocks)  # type: ignore[operator]
+        self._memory = Memory(keys_values, torch.cat(starts, dim=1))
+        return words_BTE
+
+    def select_rows(self, rows: Tensor) -> None:
+        """Keep these samples of the last batch, in this order (repeats allowed), for what is decoded next."""
+        assert self._memory is not None, "nothing was read yet"
+        self._memory = self._memory.select_rows(rows)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_memory": None}  # what was read belongs to a batch, not to a copy of the model
+
+    def _read_series(self, batch: Batch, reader: EpochReader, counts: list[int]) -> Tensor:
+        """(B, J, M, D), zero-padded where a sample has fewer series than another."""
+        assert batch.series_SL is not None and batch.series_lengths_S is not None
+        with frozen(reader.encoder):
+            tokens_SND = reader.encode_series(batch.series_SL, batch.series_lengths_S, batch.series_channel_S)
+        num_patches_S = torch.tensor(
+            [count_patches(length, self.patch_size) for length in batch.series_lengths_S.tolist()]
+        )
+        is_real_SN = torch.arange(tokens_SND.shape[1]) < num_patches_S[:, None]
+        latents_SMD = self.resampler(tokens_SND, is_real_SN.to(tokens_SND.device))
+        latents_BJMD = pad_sequence(list(latents_SMD.split(counts)), batch_first=True)
+        return latents_BJMD + number_series(latents_BJMD.shape[1], self.resampler.width).to(latents_BJMD)[:, None]
+
+    def _hand_down(self, _decoder: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict] | None:
+        if self._memory is None:
+            return None
+        assert kwargs.get("position_ids") is not None, "what a position may see is told by its number"
+        visible_BTM = kwargs["position_ids"][..., None] >= self._memory.start_BM[:, None]
+        return args, {**kwargs, _ARGUMENT: View(self._memory, visible_BTM)}
+
+    def _before_layer(
+        self, block_idx: int | None, layer: nn.Module, args: tuple, kwargs: dict[str, Any]
+    ) -> tuple[tuple, dict] | None:
+        if self._memory is None:
+            return None
+        if _ARGUMENT not in kwargs:
+            raise ValueError(
+                f"model.name=flamingo cannot read by {type(layer).__name__}: its decoder hands no keyword arguments "
+                "to its layers; use model.name=soft_prompt"
+            )
+        view: View = kwargs[_ARGUMENT]
+        kwargs = {name: value for name, value in kwargs.items() if name != _ARGUMENT}
+        if block_idx is None:
+            return args, kwargs
+        block, inputs = self.blocks[block_idx], (args[0], *view.memory.keys_values[block_idx], view.visible_BTM)
+        if self.recomputes and self.training and torch.is_grad_enabled():
+            hidden_BTE = checkpoint(block, *inputs, use_reentrant=False)
+        else:
+            hidden_BTE = block(*inputs)
+        return (hidden_BTE, *args[1:]), kwargs
+
+
+def _find_starts(batch: Batch, num_series_B: Tensor) -> Tensor:
+    """Position of the first word after each series, (B, J) int64; _NEVER where a sample has fewer."""
+    assert batch.attention_mask_BT is not None and batch.series_seen_BT is not None
+    number_J = torch.arange(int(num_series_B.max()), device=num_series_B.device)
+    before_BJT = (batch.series_seen_BT[:, None] <= number_J[:, None]) & batch.attention_mask_BT[:, None]
+    return before_BJT.sum(dim=-1).masked_fill(number_J >= num_series_B[:, None], _NEVER)
+
+
+def _decoder_layers(decoder: nn.Module) -> list[nn.Module]:
+    layers = getattr(decoder, "layers", None)
+    if not isinstance(layers, nn.ModuleList):
+        raise ValueError(
+            f"model.name=flamingo cannot read by {type(decoder).__name__}: it needs a decoder that lists its `layers`, "
+            "as Llama, Qwen and Gemma do; use model.name=soft_prompt"
+        )
+    return list(layers)
