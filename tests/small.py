@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from tslm.batch import Example
 from tslm.config import (
     ContextConfig,
     EncoderConfig,
+    FlamingoConfig,
     LLMConfig,
     LoRAConfig,
     ModelConfig,
@@ -21,11 +23,12 @@ from tslm.config import (
 )
 from tslm.data.collate import Collator
 from tslm.data.corpora import CorpusSample, write_corpus
-from tslm.data.dataset import SleepDataset
+from tslm.data.dataset import CorpusDataset, SleepDataset
 from tslm.data.recordings import Recording, write_participants, write_recording
 from tslm.data.splits import draw_epoch_splits
 from tslm.labels import SleepStage
 from tslm.models import build_model, build_tokenizer
+from tslm.prompts import render_ecg_prompt
 from tslm.training.checkpoint import set_trained_parts
 
 CHANNEL = "EEG Fpz-Cz"
@@ -122,6 +125,7 @@ def small_config(tiny_dir: Path | str = "tiny", **changes: Any) -> RunConfig:
         model=ModelConfig(
             encoder=EncoderConfig(d_model=16, num_layers=1, num_heads=2, d_ff=32, num_bands=8, max_patches=16),
             context=ContextConfig(hidden_size=8, window_epochs=5),
+            flamingo=FlamingoConfig(num_latents=4, resampler_layers=1, num_heads=2, head_size=8, ff_factor=2),
             lora=LoRAConfig(rank=2, alpha=4),
         ),
         stage=StageConfig(max_new_tokens=6, prompt_style="brief"),
@@ -134,19 +138,34 @@ def small_config(tiny_dir: Path | str = "tiny", **changes: Any) -> RunConfig:
 
 
 def build_small_model(config: RunConfig, seed: int = 0, lora_noise: float = 0.0) -> Any:
-    """The configured model with the stage's parts trainable; `lora_noise` moves adapters off their zero start."""
+    """The configured model, the stage's parts trainable; `lora_noise` moves adapters and gates off their zero start."""
     torch.manual_seed(seed)
     model = build_model(config)
     set_trained_parts(model, config)
     for name, param in model.named_parameters():
         if "lora_B" in name and lora_noise:
             torch.nn.init.normal_(param, std=lora_noise)
-    return model.eval()
+    return (open_gates(model) if lora_noise else model).eval()
+
+
+def open_gates(model: Any) -> Any:
+    """The same model, with the gates of its cross-attention, if it has any, as training may leave them."""
+    for name, param in model.named_parameters():
+        if name.endswith("_gate"):
+            torch.nn.init.constant_(param, 0.5 if "attention" in name else -0.3)
+    return model
 
 
 def sleep_dataset(config: RunConfig, **recording: Any) -> SleepDataset:
     """Samples of one small night."""
     return SleepDataset([small_recording(**recording)], config)
+
+
+def corpus_examples() -> list[Example]:
+    """Two series a sample, 150 to 250 samples long."""
+    samples = [small_sample(idx, "ecg", 2) for idx in range(3)]
+    dataset = CorpusDataset(samples, lambda sample: render_ecg_prompt(sample.question, sample.options))
+    return [dataset[idx] for idx in range(3)]
 
 
 def collate(config: RunConfig, examples: Sequence[Any], with_response: bool = True) -> Any:

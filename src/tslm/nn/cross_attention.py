@@ -1,4 +1,4 @@
-"""Tanh-gated cross-attention from text to series (Alayrac et al. 2022, section 3.2 and its figure 4).
+"""Tanh-gated cross-attention from text to series (Alayrac et al. 2022, section 3.2).
 
 Shape letters: B samples, T sequence positions, M latents of a sample, D latent width, E LLM width, H heads,
 d head size.

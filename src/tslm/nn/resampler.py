@@ -1,4 +1,4 @@
-"""Perceiver resampler: a series of any length to a fixed number of latents (Alayrac et al. 2022, section 3.1).
+"""Perceiver resampler: a series of any length to a fixed number of latents (Alayrac et al. 2022).
 
 Shape letters: S series, J series of a sample, N patches, M latents, D width, A heads x head size.
 """
