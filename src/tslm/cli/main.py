@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from tslm import __version__
 from tslm.cli.commands import Command
+from tslm.cli.import_opentslm import IMPORT_OPENTSLM
 from tslm.cli.score import SCORE
 from tslm.command import run_command
 
-COMMANDS: tuple[Command, ...] = (SCORE,)
+COMMANDS: tuple[Command, ...] = (SCORE, IMPORT_OPENTSLM)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
