@@ -3,7 +3,9 @@
 Both show the events that the EEG shows, at the same moments. Their levels follow what the manual
 says of the stages (AASM 2007: chin tone high in wake, lower in sleep, lowest in REM with short
 twitches; slow eye movements at sleep onset, rapid ones in REM); the microvolts are chosen, not
-fitted, since no labelled EOG or EMG was at hand.
+fitted, since no labelled EOG or EMG was at hand. Electrodes differ far more than sleepers do: how
+much of the EEG and of slow drift an EOG holds, and how far the chin's tone follows the stage at all,
+is drawn anew for every night, so that a scorer cannot lean on either channel alone.
 
 Shape letters: F frames, S states of the brain, N samples of the night, n events, L samples of an event.
 """
@@ -12,16 +14,19 @@ import numpy as np
 
 from data_prep.simulate_artifacts import Artifacts
 from data_prep.simulate_background import STATE_REM, Timeline
-from data_prep.simulate_spectrum import FREQS_HZ, draw_noise, draw_wander
+from data_prep.simulate_spectrum import FREQS_HZ, HUMAN_GRID, draw_noise, draw_wander
 from data_prep.simulate_waves import add_waves, draw_coloured, draw_onsets, draw_sizes, seconds
 
 EOG_CHANNEL = "EOG horizontal"
 EMG_CHANNEL = "EMG submental"
 _CLIP_UV = 500.0
-_EEG_IN_EOG = 0.25  # of the frontal EEG; slow waves show beside the eyes too
+_EEG_IN_EOG = 0.3  # of the frontal EEG, median; slow waves show beside the eyes too
+_DRIFT_UV = 6.0  # sweat and skin potentials below 1 Hz, median
+_EOG_NOISE_UV = 2.0  # of amplifier and skin, median
 _EYE_GAIN = 3.5  # an eye movement beside the eyes over its trace at Fpz, median
 # Chin EMG in microvolt RMS: eyes open, eyes closed, N1, N2, N3, REM.
 _TONE_UV = (14.0, 10.0, 6.0, 4.0, 3.5, 1.2)
+_TYPICAL_TONE_UV = 4.0  # where the stages meet in a chin that tells them apart badly
 _AMPLIFIER_UV = 0.5  # noise floor of the EMG
 
 
@@ -31,7 +36,10 @@ def draw_eog(rng: np.random.Generator, eeg_N: np.ndarray, artifacts: Artifacts) 
     Eyes move together, so one bipolar channel holds every conjugate movement; its direction is
     drawn apart from the sign at Fpz, which sees the vertical part.
     """
-    eog_N = np.float32(_EEG_IN_EOG) * eeg_N + rng.standard_normal(eeg_N.size, dtype=np.float32) * np.float32(1.5)
+    eog_N = np.float32(_EEG_IN_EOG * rng.lognormal(0, 0.5)) * eeg_N
+    noise_uv = _EOG_NOISE_UV * rng.lognormal(0, 0.5)
+    eog_N += np.float32(noise_uv) * rng.standard_normal(eeg_N.size, dtype=np.float32)
+    eog_N += _draw_drift(rng, eeg_N.size, _DRIFT_UV * rng.lognormal(0, 0.6))
     gain = _EYE_GAIN * rng.lognormal(0, 0.2)
     for waves in (artifacts.wake_saccades, artifacts.rem_saccades, artifacts.slow_eye_movements):
         num = waves.onsets_n.size
@@ -43,14 +51,26 @@ def draw_eog(rng: np.random.Generator, eeg_N: np.ndarray, artifacts: Artifacts) 
     return np.clip(eog_N, -_CLIP_UV, _CLIP_UV)
 
 
+def _draw_drift(rng: np.random.Generator, num_samples: int, typical_uv: float) -> np.ndarray:
+    """Slow potentials of the skin that come and go over minutes, (N,) float32."""
+    num_frames = num_samples // HUMAN_GRID.hop_samples + 1
+    log_power_F = 2 * (np.log(typical_uv) + 0.7 * draw_wander(rng, num_frames, 1, 200)[:, 0])
+    shape_B = 1 / (1 + (np.maximum(FREQS_HZ, FREQS_HZ[1]) / 0.4) ** 3)
+    shape_B /= shape_B.sum() * FREQS_HZ[1]
+    return draw_noise(rng, (log_power_F[:, None] + np.log(shape_B)).astype(np.float32))
+
+
 def draw_emg(rng: np.random.Generator, timeline: Timeline, artifacts: Artifacts) -> np.ndarray:
     """Chin EMG, (N,) float32 microvolt, noise above 10 Hz."""
     rem_F = timeline.weights_FS[:, STATE_REM]
     num_frames = rem_F.size
-    tone = np.log(_TONE_UV)
+    contrast = rng.uniform(0.15, 1.1)
+    tone = np.log(_TYPICAL_TONE_UV) + contrast * np.log(np.array(_TONE_UV) / _TYPICAL_TONE_UV)
+    tone += rng.normal(0, 0.2, tone.size)
     tone[:STATE_REM] += rng.normal(0, 0.4)  # electrodes and subject; in REM the amplifier's floor is near
     log_tone_F = np.einsum("fs,s->f", timeline.weights_FS, tone)
-    log_tone_F += 0.25 * draw_wander(rng, num_frames, 1, 300)[:, 0] * (1 - rem_F)
+    log_tone_F += rng.uniform(0.1, 0.5) * draw_wander(rng, num_frames, 1, 900)[:, 0]  # posture
+    log_tone_F += rng.uniform(0.1, 0.3) * draw_wander(rng, num_frames, 1, 60)[:, 0] * (1 - rem_F)
     log_tone_F += 0.15 * draw_wander(rng, num_frames, 1, 5)[:, 0]
     power_F = np.exp(2 * log_tone_F) + _AMPLIFIER_UV**2
     shape_B = np.clip((FREQS_HZ - 8) / 6, 1e-4, 1)

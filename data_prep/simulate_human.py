@@ -76,8 +76,7 @@ def simulate_human_night(seed: int, subject_idx: int, extras: NightExtras = _EEG
     eog_rng, emg_rng, movement_rng = extra_rngs
     is_calibrated, is_varied = rng.random() < CALIBRATED_SHARE, rng.random() < VARIED_SHARE
     age = int(np.clip(rng.normal(32, 9), 18, 65))
-    n3_factor = rng.lognormal(0, 0.4) * np.exp(-0.01 * (age - 30))
-    stage_E = simulate_hypnogram(night_rng, n3_factor)
+    stage_E = simulate_hypnogram(night_rng, age)
     timeline = draw_timeline(course_rng, stage_E)
     signal_N = draw_background(noise_rng, timeline)
     add_sleep_events(event_rng, signal_N, timeline, _CALIBRATED_SLOW_WAVES if is_calibrated else _SLOW_WAVES)

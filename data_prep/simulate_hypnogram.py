@@ -15,37 +15,41 @@ WAKE, N1, N2, N3, REM = range(5)
 HUMAN_STAGES = (SleepStage.WAKE, SleepStage.N1, SleepStage.N2, SleepStage.N3, SleepStage.REM)
 
 _EDGE_WAKE = 60  # epochs of wake before and after sleep: half an hour
-_MIN_SLEEP, _MAX_SLEEP = 690, 1010  # epochs from the first to the last epoch of sleep
+_MIN_SLEEP, _MAX_SLEEP = 550, 1250  # epochs from the first to the last epoch of sleep
+# Between sleepers, sd of ln: shares of N3, N1 and wake then spread as they do in the cassettes.
+_N3_SPREAD, _RESTLESS_SPREAD = 0.65, 0.7
 _BREAKS = 110  # epochs that breaks add to the plan, about
 _N3_MEDIANS = (48, 32, 18, 8, 4, 3)
 _REM_MEDIANS = (14, 28, 36, 42, 42, 32)
 _FLICKER_REACH = 12  # epochs around N3 in which N2 deepens to N3 for a moment
 
 
-def simulate_hypnogram(rng: np.random.Generator, n3_factor: float = 1.0) -> np.ndarray:
+def simulate_hypnogram(rng: np.random.Generator, age: float = 30) -> np.ndarray:
     """Stage codes of one night with half an hour of wake on either side.
 
     Args:
         rng: Source of all randomness.
-        n3_factor: Stretches this night's N3 bouts (age, subject).
+        age: Of the sleeper, in years; N3 grows shorter with it.
 
     Returns:
         (num_epochs,) int8, codes as in HUMAN_STAGES, one per 30-s epoch.
     """
-    wanted = int(np.clip(rng.normal(835, 65), _MIN_SLEEP, _MAX_SLEEP))
+    n3_factor = rng.lognormal(0, _N3_SPREAD) * np.exp(-0.01 * (age - 30))  # stretches this sleeper's N3 bouts
+    restlessness = rng.lognormal(-0.15, _RESTLESS_SPREAD)  # how often this sleeper's sleep breaks, over the typical rate
+    wanted = int(np.clip(rng.normal(890, 150), _MIN_SLEEP, _MAX_SLEEP))
     plan: list[tuple[int, int]] = []
     cycle = 0
     while sum(num for _, num in plan) < wanted - _BREAKS:
-        plan += _plan_cycle(rng, cycle, n3_factor)
+        plan += _plan_cycle(rng, cycle, n3_factor, restlessness)
         cycle += 1
-    sleep = np.concatenate([_fragment(rng, stage, num) for stage, num in plan])
+    sleep = np.concatenate([_fragment(rng, stage, num, restlessness) for stage, num in plan])
     sleep = _flicker_n3(rng, sleep)[:_MAX_SLEEP]
     awake = np.full(_EDGE_WAKE, WAKE)
     asleep = np.flatnonzero(sleep != WAKE)
     return np.concatenate([awake, sleep[asleep[0] : asleep[-1] + 1], awake]).astype(np.int8)
 
 
-def _plan_cycle(rng: np.random.Generator, cycle: int, n3_factor: float) -> list[tuple[int, int]]:
+def _plan_cycle(rng: np.random.Generator, cycle: int, n3_factor: float, restlessness: float) -> list[tuple[int, int]]:
     late = min(cycle, len(_N3_MEDIANS) - 1)
     plan = [(N1, _lognormal(rng, 6 if cycle == 0 else 3, 0.6))]
     plan.append((N2, _lognormal(rng, 22 if cycle < 2 else 52, 0.5)))
@@ -54,17 +58,17 @@ def _plan_cycle(rng: np.random.Generator, cycle: int, n3_factor: float) -> list[
     plan.append((N2, _lognormal(rng, 24, 0.6)))
     if cycle > 0 or rng.random() < 0.75:
         plan.append((REM, _lognormal(rng, _REM_MEDIANS[late], 0.5)))
-    if rng.random() < 0.4:
-        plan += [(WAKE, _lognormal(rng, 9, 1.0)), (N1, _lognormal(rng, 4, 0.6))]
+    if rng.random() < 0.4 * restlessness:
+        plan += [(WAKE, _lognormal(rng, 9, 1.1)), (N1, _lognormal(rng, 4, 0.6))]
     return plan
 
 
-def _fragment(rng: np.random.Generator, stage: int, num: int) -> np.ndarray:
+def _fragment(rng: np.random.Generator, stage: int, num: int, restlessness: float) -> np.ndarray:
     """One bout of `num` epochs with the breaks its stage invites (they lengthen it)."""
     epochs: list[int] = []
     for _ in range(num):
         epochs.append(stage)
-        chance = rng.random()
+        chance = rng.random() / restlessness
         if stage == N2 and chance < 0.034:
             if chance < 0.011:
                 epochs += [WAKE] * _lognormal(rng, 1.2, 0.7)
