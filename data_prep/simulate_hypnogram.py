@@ -17,7 +17,7 @@ HUMAN_STAGES = (SleepStage.WAKE, SleepStage.N1, SleepStage.N2, SleepStage.N3, Sl
 _EDGE_WAKE = 60  # epochs of wake before and after sleep: half an hour
 _MIN_SLEEP, _MAX_SLEEP = 550, 1250  # epochs from the first to the last epoch of sleep
 # Between sleepers, sd of ln: shares of N3, N1 and wake then spread as they do in the cassettes.
-_N3_SPREAD, _RESTLESS_SPREAD = 0.65, 0.7
+_N3_SPREAD, _RESTLESS_SPREAD = 0.4, 0.8
 _BREAKS = 110  # epochs that breaks add to the plan, about
 _N3_MEDIANS = (48, 32, 18, 8, 4, 3)
 _REM_MEDIANS = (14, 28, 36, 42, 42, 32)
@@ -59,7 +59,7 @@ def _plan_cycle(rng: np.random.Generator, cycle: int, n3_factor: float, restless
     if cycle > 0 or rng.random() < 0.75:
         plan.append((REM, _lognormal(rng, _REM_MEDIANS[late], 0.5)))
     if rng.random() < 0.4 * restlessness:
-        plan += [(WAKE, _lognormal(rng, 9, 1.1)), (N1, _lognormal(rng, 4, 0.6))]
+        plan += [(WAKE, _lognormal(rng, 9 * restlessness, 1.1)), (N1, _lognormal(rng, 4, 0.6))]
     return plan
 
 
