@@ -72,7 +72,7 @@ $(PREPARED)/sleep_edf/participants.tsv: $(RAW)/SC4001EC-Hypnogram.edf
 
 $(PREPARED)/sim_human/participants.tsv: | $(STAMP)
 	$(BIN)/python -m data_prep.prepare sim_human --out $(@D) --workers 2 num_subjects=$(NUM_SUBJECTS) split=85/15/0 seed=0 \
-		rationale=brief
+		rationale=brief eog=true emg=true
 
 $(PREPARED)/%/test.parquet: | $(STAMP)
 	$(BIN)/python -m data_prep.prepare $* --out $(@D) num_train=400 num_val=64 num_test=128

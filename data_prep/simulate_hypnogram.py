@@ -35,7 +35,9 @@ def simulate_hypnogram(rng: np.random.Generator, age: float = 30) -> np.ndarray:
         (num_epochs,) int8, codes as in HUMAN_STAGES, one per 30-s epoch.
     """
     n3_factor = rng.lognormal(0, _N3_SPREAD) * np.exp(-0.01 * (age - 30))  # stretches this sleeper's N3 bouts
-    restlessness = rng.lognormal(-0.15, _RESTLESS_SPREAD)  # how often this sleeper's sleep breaks, over the typical rate
+    restlessness = rng.lognormal(
+        -0.15, _RESTLESS_SPREAD
+    )  # how often this sleeper's sleep breaks, over the typical rate
     wanted = int(np.clip(rng.normal(890, 150), _MIN_SLEEP, _MAX_SLEEP))
     plan: list[tuple[int, int]] = []
     cycle = 0

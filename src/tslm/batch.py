@@ -17,6 +17,15 @@ TEXT_SLOT, SERIES_SLOT, CONTEXT_SLOT = 0, 1, 2  # what fills a sequence position
 
 
 @dataclass(frozen=True)
+class ToneScale:
+    """How tense a muscle is through a recording: what its epochs are ranked by (tslm.signals.muscle_tone)."""
+
+    log_envelope_Q: np.ndarray  # (Q,) quantiles of the ln envelope, ascending
+    window_samples: int  # that one value of the envelope covers: a second
+    is_envelope: bool  # the channel holds a rectified EMG already
+
+
+@dataclass(frozen=True)
 class Reference:
     """What is typical of a recording: the yardstick that its epochs are normalised by."""
 
@@ -24,6 +33,7 @@ class Reference:
     log_amplitude_K: np.ndarray | None = (
         None  # ln amplitude over `scale` at the knots of signals.normalize; None: unknown
     )
+    tone: ToneScale | None = None  # of an EMG, which is read as muscle tone; None: a wave as it is
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,8 @@ from tslm.prompts import (
     render_sleep_prompt,
 )
 from tslm.signals.evidence import EVIDENCE_COLUMNS
-from tslm.signals.muscle import EMG_COLUMNS
+from tslm.signals.muscle import EMG_COLUMNS, find_emg_channel
+from tslm.signals.muscle_tone import measure_tone_scale
 from tslm.signals.normalize import measure_reference
 
 _UNSET_SCALE = 1.0
@@ -263,8 +264,13 @@ def load_recordings(cohort_dir: Path, split: str, channels: Sequence[str], fold:
 
 
 def measure_references(recording: Recording, channels: Sequence[str]) -> tuple[Reference, ...]:
-    """What is typical of each channel of a recording."""
-    return tuple(measure_reference(recording.channels[name]) for name in channels)
+    """What is typical of each channel of a recording; an EMG is told by its name."""
+    return tuple(
+        Reference(tone=measure_tone_scale(recording.channels[name], recording.fs_hz))
+        if find_emg_channel([name])
+        else measure_reference(recording.channels[name])
+        for name in channels
+    )
 
 
 def check_timing(recordings: Sequence[Recording], model: ModelConfig) -> None:

@@ -50,7 +50,7 @@ def measure_emg(epochs_EL: np.ndarray, fs_hz: float) -> dict[str, np.ndarray]:
     else:
         chunks = (epochs_EL[start : start + _EPOCHS_AT_ONCE] for start in range(0, len(epochs_EL), _EPOCHS_AT_ONCE))
         rms_E = np.concatenate([np.zeros(0), *(_rms(chunk_EL, fs_hz) for chunk_EL in chunks)])
-        if len(rms_E) and _is_envelope(epochs_EL, rms_E):
+        if len(rms_E) and is_envelope(epochs_EL, rms_E):
             rms_E = whole_E
     typical_uv = float(np.median(rms_E)) if rms_E.size else 0.0
     tone_E = rms_E / typical_uv if typical_uv > 0 else np.zeros_like(rms_E)
@@ -64,6 +64,6 @@ def _rms(chunk_EL: np.ndarray, fs_hz: float) -> np.ndarray:
     return np.sqrt(np.mean(np.square(muscle_EL, dtype=np.float64), axis=1))
 
 
-def _is_envelope(epochs_EL: np.ndarray, rms_E: np.ndarray) -> bool:
+def is_envelope(epochs_EL: np.ndarray, rms_E: np.ndarray) -> bool:
     """Whether nearly no value is negative and almost nothing of what varies lies above 10 Hz."""
     return bool((epochs_EL < 0).mean() < 0.02 and np.median(rms_E) < 0.01 * np.median(epochs_EL.std(axis=1)))

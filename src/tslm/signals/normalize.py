@@ -7,6 +7,7 @@ import numpy as np
 import scipy.fft
 
 from tslm.batch import Reference
+from tslm.signals.muscle_tone import carry_tone
 
 NORMALIZATIONS = ("zscore", "recording", "whitened")
 _STD_FLOOR = 1e-6  # the guide's
@@ -26,7 +27,8 @@ def normalize_series(values: np.ndarray, normalization: str, reference: Referenc
     amplitude, so that loud and quiet epochs stay different. `whitened` divides each frequency by the
     recording's typical amplitude there: what is left is how an epoch differs from its night, whatever
     skull, electrode and amplifier do to the spectrum. A series without a known spectrum is taken to be
-    white already, which is the same as `recording`.
+    white already, which is the same as `recording`. An EMG (a reference with a tone) becomes the muscle's
+    tone by rank within its recording, whatever the normalisation.
 
     Raises:
         ValueError: NaN or infinite values, an empty series, or an unknown normalisation.
@@ -37,6 +39,8 @@ def normalize_series(values: np.ndarray, normalization: str, reference: Referenc
         raise ValueError("the series holds NaN or infinite values; repair or drop it before scoring")
     if normalization not in NORMALIZATIONS:
         raise ValueError(f"unknown model.normalization {normalization!r}; one of: {', '.join(NORMALIZATIONS)}")
+    if reference.tone is not None:
+        return carry_tone(values, reference.tone)
     centred = values - values.mean(axis=-1, keepdims=True, dtype=np.float64)
     if normalization == "zscore":
         divisor = np.maximum(values.std(axis=-1, keepdims=True, dtype=np.float64), _STD_FLOOR)
