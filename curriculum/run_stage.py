@@ -18,13 +18,21 @@ from curriculum.plan import BEST, checkpoint_dir, log_path, metrics_path, predic
 from tslm.config import CONFIG_FILE, RunConfig, save_config
 from tslm.data.collate import Collator
 from tslm.data.dataset import NightDataset, StageDataset, build_dataset, load_recordings, state_timing
+from tslm.data.provenance import describe_split
 from tslm.data.sampling import build_train_sampler, spread_subset
 from tslm.models import build_model, build_tokenizer
 from tslm.models.classifier import Classifier
 from tslm.scoring.inference import classify_nights, generate_predictions
 from tslm.scoring.predictions import PredictionRow, score_predictions, write_metrics, write_predictions
-from tslm.training.checkpoint import load_checkpoint, load_weights, save_checkpoint, set_trained_parts
+from tslm.training.checkpoint import (
+    load_checkpoint,
+    load_weights,
+    record_evaluation,
+    save_checkpoint,
+    set_trained_parts,
+)
 from tslm.training.loop import evaluate_loss, fit
+from tslm.training.model_card import CARD_METRICS
 from tslm.training.optim import build_optimizer, build_scheduler
 
 logger = logging.getLogger(__name__)
@@ -86,9 +94,12 @@ def train_stage(config: RunConfig, start_from: Path | None, accelerator: Acceler
         }
     )
 
+    trained_on = {split: describe_split(config.stage, split) for split in ("train", "val")} | {"leaky": leaky}
+
     def save(which: str, state: dict[str, Any]) -> None:
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:
+            state = {**state, "trained_on": trained_on}
             save_checkpoint(accelerator.unwrap_model(prepared), config, state, checkpoint_dir(config, which))
 
     result = fit(
@@ -118,6 +129,9 @@ def evaluate_stage(config: RunConfig, accelerator: Accelerator, leaky: bool = Fa
         if rows:
             write_predictions(rows, predictions_path(config))
         write_metrics(metrics, metrics_path(config))
+        facts = {"data": describe_split(config.stage, "test")}
+        shown = {name: metrics[name] for name in CARD_METRICS if name in metrics}
+        record_evaluation(checkpoint_dir(config, BEST), facts | shown)
     return metrics
 
 

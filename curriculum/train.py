@@ -13,8 +13,9 @@ from pathlib import Path
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from curriculum.plan import BEST, DEFAULT_STAGES, checkpoint_dir, list_stages, metrics_path, run_dir
+from tslm.checkpoint_config import load_checkpoint_config
 from tslm.compose import compose_config, list_group
-from tslm.config import CONFIG_FILE, RunConfig, load_config
+from tslm.config import RunConfig
 
 logger = logging.getLogger(__name__)
 
@@ -61,9 +62,9 @@ def trace_lineage(configs: list[RunConfig], args: argparse.Namespace) -> list[Ru
         if not stage or stage in known:
             continue
         known.add(stage)
-        saved = checkpoint_dir(compose(stage, args), BEST) / CONFIG_FILE
-        if saved.is_file():
-            lineage.insert(0, load_config(saved))
+        saved = checkpoint_dir(compose(stage, args), BEST)
+        if saved.is_dir():
+            lineage.insert(0, load_checkpoint_config(saved))
             pending.append(lineage[0].stage.predecessor)
     return lineage
 

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tslm.config import CONFIG_FILE, RunConfig, load_config
+from tslm.checkpoint_config import load_checkpoint_config
+from tslm.config import RunConfig
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -20,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = build_parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        trained = load_config(arguments.checkpoint / CONFIG_FILE)
+        trained = load_checkpoint_config(arguments.checkpoint)
         config = _adapt(trained, arguments)
         leaky = arguments.split == "test" and _is_leaky(trained, config)
         num_rows = generate(config, arguments, leaky)
@@ -77,7 +78,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog="example: python -m evaluation.generate --checkpoint RUN/checkpoints/best --data prepared/sleep_edf "
         "--out predictions.jsonl",
     )
-    parser.add_argument("--checkpoint", type=Path, required=True, metavar="DIR", help="folder with config.yaml")
+    parser.add_argument("--checkpoint", type=Path, required=True, metavar="DIR", help="folder with config.json")
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="prepared cohort or corpus")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.jsonl")
     parser.add_argument("--split", default="test", choices=["train", "val", "test"])

@@ -1,6 +1,6 @@
 """Every setting and its default; an unknown key is an error that names the nearest valid one.
 
-The resolved config is saved beside every checkpoint. tslm.compose says what changes a default.
+The resolved config is saved with every run and in every checkpoint. tslm.compose says what changes a default.
 """
 
 import difflib
@@ -256,7 +256,7 @@ def build_config(kind: type[Config], *layers: Any, prefix: str = "") -> Config:
 def load_config(path: Path) -> RunConfig:
     """Read a saved config; ValueError for keys this version does not know."""
     if not path.is_file():
-        raise FileNotFoundError(f"no config at {path}; a checkpoint folder holds one named {CONFIG_FILE}")
+        raise FileNotFoundError(f"no config at {path}; a run's folder holds one named {CONFIG_FILE}")
     try:
         loaded = OmegaConf.load(path)
     except yaml.YAMLError as error:

@@ -12,9 +12,9 @@ import pytest
 import torch
 from small import build_small_model, small_config
 
+from tslm.checkpoint_config import CHECKPOINT_CONFIG_FILE
 from tslm.cli import main
 from tslm.cli.main import COMMANDS
-from tslm.config import CONFIG_FILE
 from tslm.data.cohort import HypnogramConfig
 from tslm.data.edf_writer import write_edf
 from tslm.data.hypnogram_files import read_hypnogram_file
@@ -206,18 +206,22 @@ def change_config(checkpoint: Path, tmp_path: Path, old: str, new: str) -> Path:
     folder.mkdir()
     for file in checkpoint.iterdir():
         (folder / file.name).write_bytes(file.read_bytes())
-    text = (folder / CONFIG_FILE).read_text()
+    text = (folder / CHECKPOINT_CONFIG_FILE).read_text()
     assert old in text
-    (folder / CONFIG_FILE).write_text(text.replace(old, new, 1))
+    (folder / CHECKPOINT_CONFIG_FILE).write_text(text.replace(old, new, 1))
     return folder
 
 
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("normalization:", "sampling_law: even\n  normalization:", "unknown key 'model.sampling_law'.*perhaps a newer"),
-        ("name: classifier", "name: soft_prompt", "holds the model 'soft_prompt', no classifier"),
-        ("d_model: 16", "d_model: 32", r"does not fit the model: \S+ has shape"),
+        (
+            '"normalization":',
+            '"sampling_law": "even", "normalization":',
+            "made by tslm .* unknown key 'model.sampling_law'",
+        ),
+        ('"name": "classifier"', '"name": "soft_prompt"', "holds the model 'soft_prompt', no classifier"),
+        ('"d_model": 16', '"d_model": 32', r"does not fit the model: \S+ has shape"),
     ],
     ids=["newer", "text model", "other encoder"],
 )
@@ -238,7 +242,7 @@ def test_a_checkpoint_that_cannot_be_used_is_one_clear_line(
         (("--channel", "flat"), "throughout; choose another channel"),
         (("--fs_hz", "128"), "was trained with fs_hz=100"),
         (("--extra_channels", "EEG Pz-Oz"), "1 extra channels were given; the model was trained with: none"),
-        (("--checkpoint", "nowhere"), "no config at nowhere"),
+        (("--checkpoint", "nowhere"), "no checkpoint in nowhere"),
         (("--read", "volts=3"), "unknown key 'volts'"),
     ],
 )

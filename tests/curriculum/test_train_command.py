@@ -10,8 +10,8 @@ import pytest
 from small import small_recording, split_by_epoch, write_small_cohort, write_small_corpus
 
 from curriculum.train import main, parse_args
+from tslm.checkpoint_config import load_checkpoint_config
 from tslm.compose import list_group
-from tslm.config import load_config
 from tslm.data.recordings import (
     BY_EPOCH,
     SPLITS,
@@ -96,7 +96,7 @@ def test_a_stage_with_answers_leaves_predictions_that_its_metrics_count(stage: s
 def test_a_checkpoint_tells_rate_and_epochs_of_the_nights_it_was_trained_on(results: Path) -> None:
     timing = {}
     for stage in ("stage1_mcq", "stage4_sleep_cot"):
-        model = load_config(stage_dir(results, stage) / "checkpoints" / "best" / "config.yaml").model
+        model = load_checkpoint_config(stage_dir(results, stage) / "checkpoints" / "best").model
         timing[stage] = (model.fs_hz, model.epoch_s)
     assert timing == {"stage1_mcq": (0.0, 0.0), "stage4_sleep_cot": (20.0, 30.0)}
 

@@ -6,10 +6,11 @@ from typing import Any
 import peft
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from small import build_small_model, collate, sleep_dataset, small_config
 from transformers import AutoModelForCausalLM
 
-from tslm.config import CONFIG_FILE, load_config
+from tslm.checkpoint_config import CHECKPOINT_CONFIG_FILE, load_checkpoint_config
 from tslm.models import build_model
 from tslm.training import checkpoint as checkpoint_module
 from tslm.training.checkpoint import (
@@ -17,6 +18,8 @@ from tslm.training.checkpoint import (
     WEIGHTS_FILE,
     load_checkpoint,
     load_weights,
+    read_state,
+    record_evaluation,
     save_checkpoint,
     set_trained_parts,
 )
@@ -73,10 +76,52 @@ def test_a_saved_classifier_loads_with_equal_outputs(tmp_path: Path) -> None:
 
 def test_a_checkpoint_holds_its_config_state_and_no_frozen_weights(saved: Any, config: Any) -> None:
     _, folder = saved
-    assert {path.name for path in folder.iterdir()} == {CONFIG_FILE, WEIGHTS_FILE, STATE_FILE, "adapter"}
+    own = {CHECKPOINT_CONFIG_FILE, WEIGHTS_FILE, STATE_FILE, "README.md", "adapter"}
+    copied = {"tokenizer.json", "tokenizer_config.json", "generation_config.json"}
+    assert {path.name for path in folder.iterdir()} == own | copied
     assert json.loads((folder / STATE_FILE).read_text()) == {"step": 7}
-    assert load_config(folder / CONFIG_FILE) == config
+    assert load_checkpoint_config(folder) == config
     assert not any(path.suffix in (".pt", ".bin", ".pkl") for path in folder.rglob("*"))
+
+
+def test_the_small_files_of_an_embedded_model_are_those_of_its_folder(config: Any, tiny_llm: Path, saved: Any) -> None:
+    _, folder = saved
+    for name in ("tokenizer.json", "tokenizer_config.json", "generation_config.json"):
+        assert (folder / name).read_bytes() == (tiny_llm / name).read_bytes()
+
+
+def test_an_adapter_names_its_base_model_as_the_hub_does(config: Any, tmp_path: Path) -> None:
+    model = build_small_model(config)
+    for source, name in (("smollm2-135m", "HuggingFaceTB/SmolLM2-135M-Instruct"), ("owner/llm", "owner/llm")):
+        named = replace(config, llm=replace(config.llm, source=source))
+        save_checkpoint(model, named, {}, tmp_path / "best")
+        written = json.loads((tmp_path / "best" / "adapter" / "adapter_config.json").read_text())
+        assert written["base_model_name_or_path"] == name
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "adapter/adapter_model.bin", "best_model.pt", "a/b.pkl"])
+def test_a_folder_with_a_pickle_is_refused(saved: Any, name: str) -> None:
+    _, folder = saved
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_bytes(b"")
+    with pytest.raises(ValueError, match="is a pickle, which can run any code"):
+        load_checkpoint(folder)
+
+
+def test_weights_that_are_not_finite_are_refused(saved: Any) -> None:
+    _, folder = saved
+    tensors = load_file(folder / WEIGHTS_FILE)
+    tensors["fusion.projector.layers.0.bias"][0] = torch.nan
+    save_file(tensors, folder / WEIGHTS_FILE)
+    with pytest.raises(ValueError, match="projector.*holds NaN"):
+        load_checkpoint(folder)
+
+
+def test_an_evaluation_is_kept_beside_what_was_known(saved: Any) -> None:
+    _, folder = saved
+    record_evaluation(folder, {"accuracy": 0.5})
+    assert read_state(folder) == {"step": 7, "evaluation": {"accuracy": 0.5}}
+    assert "| accuracy | 0.500 |" in (folder / "README.md").read_text()
 
 
 def test_the_adapter_is_readable_by_peft_alone(saved: Any, tiny_llm: Path) -> None:
@@ -99,7 +144,7 @@ def test_a_loaded_adapter_goes_on_training_where_the_stage_trains_it(saved: Any,
         assert all(param.requires_grad == ("lora" in trained) for param in adapters)
 
 
-@pytest.mark.parametrize("failing", ["save_file", "save_lora", "save_config"])
+@pytest.mark.parametrize("failing", ["save_file", "save_lora", "save_checkpoint_config", "write_state"])
 def test_an_interrupted_save_leaves_the_old_checkpoint_whole(
     failing: str, saved: Any, config: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -124,16 +169,15 @@ def test_a_save_cut_off_between_its_renames_loses_no_checkpoint(
     saved: Any, config: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, folder = saved
-    real_replace, calls = checkpoint_module.os.replace, []
+    real_replace = checkpoint_module.os.replace
 
-    def replace_once(source: Path, target: Path) -> None:
-        calls.append(source)
-        if len(calls) == 2:
+    def replace_but_one(source: Path, target: Path) -> None:
+        if Path(source).name == "best.partial":
             raise OSError("killed")
         real_replace(source, target)
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint_module.os, "replace", replace_once)
+        patch.setattr(checkpoint_module.os, "replace", replace_but_one)
         with pytest.raises(OSError, match="killed"):
             save_checkpoint(build_small_model(config, seed=5), config, {"step": 8}, folder)
     loaded, _ = load_checkpoint(folder.with_name("best.old"))
@@ -198,8 +242,8 @@ def test_nights_of_another_rate_than_the_checkpoints_are_refused_and_an_unknown_
 def test_weights_of_other_shapes_than_the_config_says_are_named(config: Any, tmp_path: Path) -> None:
     classifier_config = small_config(**CLASSIFIER)
     save_checkpoint(build_small_model(classifier_config), classifier_config, {}, tmp_path / "best")
-    text = (tmp_path / "best" / CONFIG_FILE).read_text()
-    (tmp_path / "best" / CONFIG_FILE).write_text(text.replace("d_ff: 32", "d_ff: 64"))
+    written = tmp_path / "best" / CHECKPOINT_CONFIG_FILE
+    written.write_text(written.read_text().replace('"d_ff": 32', '"d_ff": 64'))
     with pytest.raises(ValueError, match=r"linear1.weight has shape \(32, 16\).* \(64, 16\)"):
         load_checkpoint(tmp_path / "best")
 

