@@ -95,6 +95,7 @@ class FlamingoConfig:
     head_size: int = 64
     ff_factor: int = 4  # width of the feed-forward parts, in widths of their input
     every_n_layers: int = 1  # cross-attention before each n-th layer of the language model
+    relative_gates: bool = True  # a gate lets in so many times the size of the hidden state; false: as in the paper
 
 
 @dataclass(frozen=True)

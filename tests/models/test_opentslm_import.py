@@ -1,3 +1,4 @@
+import json
 import os
 import re
 from collections.abc import Callable
@@ -17,9 +18,8 @@ from evaluation.generate import main as generate
 from tslm.cli import main
 from tslm.config import CONFIG_FILE, load_config
 from tslm.data.recordings import write_participants, write_recording
-from tslm.models.opentslm_import import read_opentslm
 from tslm.scoring.predictions import read_predictions
-from tslm.training.checkpoint import load_checkpoint
+from tslm.training.checkpoint import STATE_FILE, load_checkpoint
 
 WIDTH, PATCH, HEADS, LAYERS, FF, MAX_PATCHES = 16, 4, 4, 2, 24, 400
 RANK, ALPHA = 3, 12
@@ -276,7 +276,6 @@ Q0 = "base_model.model.model.layers.0.self_attn.q_proj"
             "lora_config says rank 8, the weights of lora_state have 3",
         ),
         (lambda content, lora: content | {"embedding_weight": torch.ones(2)}, "holds embedding_weight"),
-        (lambda content, lora: {"model_state": {}}, "Flamingo"),
         (lambda content, lora: [1, 2], "holds a list; wanted a checkpoint"),
         (lambda content, lora: {}, "has no encoder_state"),
     ],
@@ -327,7 +326,7 @@ def test_what_stands_in_the_place_of_the_checkpoint_is_left_alone(content: Any, 
     assert (tmp_path / "imported" / "mine.txt").read_text() == "mine"
 
 
-def test_the_file_tells_when_it_was_saved(content: Any, tmp_path: Path) -> None:
-    torch.save(content, tmp_path / "best_model.pt")
-    checkpoint = read_opentslm(tmp_path / "best_model.pt")
-    assert (checkpoint.train_epoch, checkpoint.val_loss) == (7, 0.25)
+def test_what_the_file_tells_of_its_training_is_kept(content: Any, run: Any, tmp_path: Path) -> None:
+    run(content)
+    state = json.loads((tmp_path / "imported" / STATE_FILE).read_text())
+    assert state == {"imported_from": "best_model.pt", "train_epoch": 7, "val_loss": 0.25}

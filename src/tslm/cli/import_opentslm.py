@@ -1,14 +1,18 @@
 """`tslm import-opentslm`: a checkpoint of the published OpenTSLM as a checkpoint folder of ours."""
 
 import argparse
+import re
+from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tslm.cli.commands import Command
 
 if TYPE_CHECKING:
     from tslm.config import RunConfig
+    from tslm.models.opentslm_flamingo import FlamingoCheckpoint
     from tslm.models.opentslm_import import OpenTslmCheckpoint
+    from tslm.models.text_model import TextModel
 
 
 def import_opentslm(arguments: argparse.Namespace) -> str:
@@ -22,35 +26,20 @@ def import_opentslm(arguments: argparse.Namespace) -> str:
     if not arguments.checkpoint.is_file():
         raise FileNotFoundError(f"there is no file {arguments.checkpoint}")
 
-    from tslm.compose import compose_config
+    from tslm.models.opentslm_file import read_torch_file
+    from tslm.models.opentslm_flamingo import FLAMINGO_KEYS
 
-    guide = compose_config(arguments.stage, "guide", arguments.llm, "soft_prompt")
-
-    import torch
-
-    from tslm.models import build_model
-    from tslm.models.opentslm_import import adapt_config, fill_model, read_opentslm
-    from tslm.models.text_model import TextModel
-    from tslm.training.checkpoint import save_checkpoint
-
-    checkpoint = read_opentslm(arguments.checkpoint)
-    config = adapt_config(guide, checkpoint, arguments.num_heads, arguments.lora_alpha)
-    torch.manual_seed(config.seed)  # for the parts that the file does not have, which nothing reads
-    model = build_model(config)
-    assert isinstance(model, TextModel)
-    fill_model(model, checkpoint, config)
-    state = {
-        "imported_from": arguments.checkpoint.name,
-        "train_epoch": checkpoint.train_epoch,
-        "val_loss": checkpoint.val_loss,
-    }
-    save_checkpoint(model, config, state, arguments.out)
-    return "\n".join([*_describe(checkpoint, config, arguments), f"written: {arguments.out}"])
+    content = read_torch_file(arguments.checkpoint)
+    is_flamingo = any(key in content for key in FLAMINGO_KEYS)
+    lines = (_import_flamingo if is_flamingo else _import_soft_prompt)(content, arguments)
+    return "\n".join([*lines, f"written: {arguments.out}"])
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `tslm import-opentslm`."""
-    parser.add_argument("checkpoint", type=Path, metavar="best_model.pt", help="file of OpenTSLM-SP")
+    parser.add_argument(
+        "checkpoint", type=Path, metavar="best_model.pt", help="file of OpenTSLM-SP or OpenTSLM-Flamingo"
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="checkpoint folder to write")
     parser.add_argument(
         "--llm",
@@ -69,6 +58,73 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _import_soft_prompt(content: dict[str, Any], arguments: argparse.Namespace) -> list[str]:
+    from tslm.compose import compose_config
+    from tslm.models.opentslm_import import adapt_config, fill_model, read_soft_prompt
+
+    guide = compose_config(arguments.stage, "guide", arguments.llm, "soft_prompt")
+    checkpoint = read_soft_prompt(content, arguments.checkpoint)
+    config = adapt_config(guide, checkpoint, arguments.num_heads, arguments.lora_alpha)
+    model = _build_text_model(config)
+    fill_model(model, checkpoint, config)
+    _save(model, config, checkpoint, arguments)
+    return _describe(checkpoint, config, arguments)
+
+
+def _import_flamingo(content: dict[str, Any], arguments: argparse.Namespace) -> list[str]:
+    from tslm.compose import compose_config
+    from tslm.models.opentslm_flamingo import adapt_flamingo_config, fill_flamingo, read_flamingo
+
+    guide = compose_config(arguments.stage, "guide", arguments.llm, "flamingo")
+    checkpoint = read_flamingo(content, arguments.checkpoint)
+    config = adapt_flamingo_config(guide, checkpoint)
+    model = _build_text_model(config)
+    fill_flamingo(model, checkpoint, config)
+    _save(model, config, checkpoint, arguments)
+    flamingo = config.model.flamingo
+    lines = [
+        f"flamingo: patches of {config.model.encoder.patch_size} samples, {flamingo.num_latents} latents from "
+        f"{flamingo.resampler_layers} layers, every {flamingo.every_n_layers}. layer of {config.llm.name} reads them",
+        f"{len(checkpoint.state)} tensors mapped, {len(checkpoint.left_out)} not:",
+        *(f"  {name} ({number}): {why}" for (name, why), number in _count_left_out(checkpoint.left_out).items()),
+        "several series a sample are read one by one here, together there",
+    ]
+    return [*lines, *_describe_input(config)]
+
+
+def _count_left_out(left_out: dict[str, str]) -> Counter[tuple[str, str]]:
+    """Names without the layers' numbers, and reasons, with how many tensors they stand for."""
+    return Counter((re.sub(r"\.\d+\.", ".*.", name), why) for name, why in left_out.items())
+
+
+def _build_text_model(config: "RunConfig") -> "TextModel":
+    import torch
+
+    from tslm.models import build_model
+    from tslm.models.text_model import TextModel
+
+    torch.manual_seed(config.seed)  # for the parts that the file does not have, which nothing reads
+    model = build_model(config)
+    assert isinstance(model, TextModel)
+    return model
+
+
+def _save(
+    model: "TextModel",
+    config: "RunConfig",
+    checkpoint: "OpenTslmCheckpoint | FlamingoCheckpoint",
+    arguments: argparse.Namespace,
+) -> None:
+    from tslm.training.checkpoint import save_checkpoint
+
+    state = {
+        "imported_from": checkpoint.path.name,
+        "train_epoch": checkpoint.train_epoch,
+        "val_loss": checkpoint.val_loss,
+    }
+    save_checkpoint(model, config, state, arguments.out)
+
+
 def _describe(checkpoint: "OpenTslmCheckpoint", config: "RunConfig", arguments: argparse.Namespace) -> list[str]:
     encoder, lora = config.model.encoder, config.model.lora
     lines = [
@@ -83,6 +139,11 @@ def _describe(checkpoint: "OpenTslmCheckpoint", config: "RunConfig", arguments: 
         lines.append(f"adapters: rank {lora.rank} on {', '.join(lora.target_modules)}; alpha {lora.alpha} ({source})")
     else:
         lines.append("adapters: none in the file")
+    return [*lines, *_describe_input(config)]
+
+
+def _describe_input(config: "RunConfig") -> list[str]:
+    lines = []
     if config.model.fs_hz:
         lines.append(
             f"nights: {config.model.epoch_s:g}-s epochs at {config.model.fs_hz:g} Hz, as OpenTSLM's; prepare data with "
@@ -94,7 +155,7 @@ def _describe(checkpoint: "OpenTslmCheckpoint", config: "RunConfig", arguments: 
 
 IMPORT_OPENTSLM = Command(
     name="import-opentslm",
-    summary="bring in a soft-prompt checkpoint of the published OpenTSLM",
+    summary="bring in a checkpoint of the published OpenTSLM",
     example="tslm import-opentslm best_model.pt --llm llama-3.2-1b --out checkpoints/opentslm",
     add_arguments=add_arguments,
     run=import_opentslm,

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from tslm.config import EncoderConfig, LoRAConfig, RunConfig
 from tslm.models.backbone import attach_lora, word_embeddings
-from tslm.models.opentslm_file import InertRecord, read_state, read_torch_file
+from tslm.models.opentslm_file import InertRecord, read_state
 from tslm.models.text_model import TextModel
 
 NUM_HEADS = 8  # TransformerCNNEncoder's
@@ -26,7 +26,6 @@ _KNOWN_KEYS = {
     *("encoder_state", "projector_state", "lora_state", "lora_enabled", "lora_config"),
     *("optimizer_state", "scheduler_state", "val_loss", "epoch"),
 }
-_FLAMINGO_KEYS = {"llm", "model_state"}
 _LORA_NAME = re.compile(r"base_model\.model\.(.+)\.lora_([AB])\.default\.weight")
 
 
@@ -44,16 +43,12 @@ class OpenTslmCheckpoint:
     val_loss: float | None = None
 
 
-def read_opentslm(path: Path) -> OpenTslmCheckpoint:
-    """Read a checkpoint of OpenTSLM-SP; of everything in it only tensors and plain values are built.
+def read_soft_prompt(content: Mapping[str, Any], path: Path) -> OpenTslmCheckpoint:
+    """What is wanted of the content of an OpenTSLM-SP file (tslm.models.opentslm_file).
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: it is unsafe, damaged, of another model, or its adapters are missing or of several ranks.
+        ValueError: it is of another model, or its adapters are missing or of several ranks.
     """
-    content = read_torch_file(path)
-    if _FLAMINGO_KEYS & set(content):
-        raise ValueError(f"{path} is a Flamingo checkpoint, which is imported apart")
     if unknown := set(content) - _KNOWN_KEYS:
         raise ValueError(f"{path} holds {', '.join(sorted(map(str, unknown)))}, which OpenTSLM-SP does not save")
     lora: dict[str, Tensor] = {}
@@ -90,7 +85,7 @@ def adapt_config(
         ValueError: weights that tell a size are missing or of the wrong shape.
     """
     state, path = checkpoint.encoder, checkpoint.path
-    d_model, _, patch_size = _shape(state, "patch_embed.weight", 3, path)
+    d_model, _, patch_size = read_shape(state, "patch_embed.weight", 3, path)
     layers = {int(match[1]) for name in state if (match := re.match(r"encoder\.layers\.(\d+)\.", name))}
     if num_heads < 1 or d_model % num_heads:
         raise ValueError(f"{path}: a width of {d_model} cannot be shared by {num_heads} attention heads")
@@ -100,8 +95,8 @@ def adapt_config(
         d_model=d_model,
         num_layers=max(layers, default=-1) + 1,
         num_heads=num_heads,
-        d_ff=_shape(state, "encoder.layers.0.linear1.weight", 2, path)[0],
-        max_patches=_shape(state, "pos_embed", 3, path)[1],
+        d_ff=read_shape(state, "encoder.layers.0.linear1.weight", 2, path)[0],
+        max_patches=read_shape(state, "pos_embed", 3, path)[1],
     )
     model = replace(config.model, encoder=encoder)
     if config.stage.reader.startswith("sleep"):
@@ -126,7 +121,7 @@ def fill_model(model: TextModel, checkpoint: OpenTslmCheckpoint, config: RunConf
     """
     path, llm_name = checkpoint.path, config.llm.name
     width, has = (
-        _shape(checkpoint.projector, "projector.1.weight", 2, path)[0],
+        read_shape(checkpoint.projector, "projector.1.weight", 2, path)[0],
         word_embeddings(model.llm).embedding_dim,
     )
     if width != has:
@@ -221,9 +216,10 @@ def _read_alpha(config: Any, rank: int, path: Path) -> int | None:
     return int(settings["lora_alpha"])
 
 
-def _shape(state: Mapping[str, Tensor], name: str, num_dims: int, path: Path) -> tuple[int, ...]:
+def read_shape(state: Mapping[str, Tensor], name: str, num_dims: int, path: Path) -> tuple[int, ...]:
+    """Shape of a weight; ValueError where it is missing or has another number of dimensions."""
     if name not in state:
-        raise ValueError(f"{path} lacks {name}; it is no checkpoint of OpenTSLM-SP")
+        raise ValueError(f"{path} lacks {name}; it is no checkpoint of OpenTSLM")
     if state[name].ndim != num_dims:
         raise ValueError(f"{path} has {name} of shape {tuple(state[name].shape)}; wanted {num_dims} dimensions")
     return tuple(state[name].shape)

@@ -15,12 +15,13 @@ class GatedCrossAttention(nn.Module):
     """Cross-attention and a feed-forward part, each let in by a gate that starts shut.
 
     What is let in is measured in the size of the hidden state it is added to: residual streams differ a
-    hundredfold between language models and between the layers of one, gates then need not.
+    hundredfold between language models and between the layers of one, gates then need not. Without
+    `relative_gates` it is added as it is, as in the paper.
     """
 
     def __init__(self, config: FlamingoConfig, d_llm: int, d_latent: int) -> None:
         super().__init__()
-        self.num_heads = config.num_heads
+        self.num_heads, self.relative_gates = config.num_heads, config.relative_gates
         width = config.num_heads * config.head_size
         self.norm = nn.LayerNorm(d_llm)
         self.to_query = nn.Linear(d_llm, width, bias=False)
@@ -46,8 +47,8 @@ class GatedCrossAttention(nn.Module):
         """
         own_type = self.norm.weight.dtype  # the language model's may be another, bfloat16 beside float32
         attended_BTE = self._attend(self.norm(hidden_BTE.to(own_type)), key_BHMd, value_BHMd, visible_BTM)
-        hidden_BTE = _let_in(hidden_BTE, attended_BTE, self.attention_gate)
-        return _let_in(hidden_BTE, self.feed_forward(hidden_BTE.to(own_type)), self.feed_forward_gate)
+        hidden_BTE = self._let_in(hidden_BTE, attended_BTE, self.attention_gate)
+        return self._let_in(hidden_BTE, self.feed_forward(hidden_BTE.to(own_type)), self.feed_forward_gate)
 
     def _attend(self, normed_BTE: Tensor, key_BHMd: Tensor, value_BHMd: Tensor, visible_BTM: Tensor) -> Tensor:
         sees_any_BT1 = visible_BTM.any(dim=-1, keepdim=True)
@@ -59,7 +60,8 @@ class GatedCrossAttention(nn.Module):
         )
         return self.out(join_heads(attended_BHTd).masked_fill(~sees_any_BT1, 0))
 
-
-def _let_in(hidden_BTE: Tensor, added_BTE: Tensor, gate: Tensor) -> Tensor:
-    size_BT1 = hidden_BTE.detach().float().pow(2).mean(dim=-1, keepdim=True).sqrt()
-    return hidden_BTE + (gate.tanh() * size_BT1 * added_BTE).to(hidden_BTE.dtype)
+    def _let_in(self, hidden_BTE: Tensor, added_BTE: Tensor, gate: Tensor) -> Tensor:
+        scale_BT1 = gate.tanh()
+        if self.relative_gates:
+            scale_BT1 = scale_BT1 * hidden_BTE.detach().float().pow(2).mean(dim=-1, keepdim=True).sqrt()
+        return hidden_BTE + (scale_BT1 * added_BTE).to(hidden_BTE.dtype)

@@ -23,7 +23,9 @@ class PatchEncoder(nn.Module):
         layer = nn.TransformerEncoderLayer(
             config.d_model, config.num_heads, config.d_ff, config.dropout, activation="gelu", batch_first=True
         )
-        self.layers = nn.TransformerEncoder(layer, config.num_layers, enable_nested_tensor=False)
+        self.layers = None  # the published Flamingo's encoder ends with the patches
+        if config.num_layers:
+            self.layers = nn.TransformerEncoder(layer, config.num_layers, enable_nested_tensor=False)
 
     def forward(self, series_SL: Tensor, lengths_S: Tensor | None = None, offset_SD: Tensor | None = None) -> Tensor:
         """Encode series.
@@ -49,7 +51,9 @@ class PatchEncoder(nn.Module):
         if lengths_S is not None and bool((lengths_S < series_SL.shape[1]).any()):
             real_S = torch.div(lengths_S + self.patch_size - 1, self.patch_size, rounding_mode="floor")
             padding_SN = torch.arange(num_patches, device=series_SL.device) >= real_S[:, None]
-        tokens_SND = self.layers(self.dropout(self.input_norm(patches_SND)), src_key_padding_mask=padding_SN)
+        tokens_SND = self.dropout(self.input_norm(patches_SND))
+        if self.layers is not None:
+            tokens_SND = self.layers(tokens_SND, src_key_padding_mask=padding_SN)
         return tokens_SND if padding_SN is None else tokens_SND.masked_fill(padding_SN[..., None], 0)
 
 
