@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 
+from tslm.checkpoint_config import load_checkpoint_config
 from tslm.cli import main
-from tslm.config import CONFIG_FILE, load_config
 from tslm.nn.resampler import number_series
 from tslm.training.checkpoint import load_checkpoint
 
@@ -146,7 +146,7 @@ def test_what_did_not_map_is_listed_with_its_reason(llm: Any, run: Any, tmp_path
     assert "lang_encoder.model.embed_tokens.weight (1): word embeddings were trained" in out
     assert "lang_encoder.something (1): unknown here" in out
     assert "gated_cross_attn_layer.ff_gate" not in out
-    config = load_config(tmp_path / "imported" / CONFIG_FILE)
+    config = load_checkpoint_config(tmp_path / "imported")
     assert config.model.name == "flamingo"
     assert (config.model.flamingo.num_latents, config.model.flamingo.resampler_layers) == (LATENTS, DEPTH)
     assert config.model.encoder.num_layers == 0

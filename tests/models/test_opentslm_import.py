@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 
 from evaluation.generate import main as generate
+from tslm.checkpoint_config import load_checkpoint_config
 from tslm.cli import main
-from tslm.config import CONFIG_FILE, load_config
 from tslm.data.recordings import write_participants, write_recording
 from tslm.scoring.predictions import read_predictions
 from tslm.training.checkpoint import STATE_FILE, load_checkpoint
@@ -126,7 +126,7 @@ def test_encoder_and_projector_give_what_the_published_ones_give(
 
 def test_sizes_come_from_the_shapes_and_the_rest_is_the_guides(content: Any, run: Any, tmp_path: Path) -> None:
     run(content)
-    config = load_config(tmp_path / "imported" / CONFIG_FILE)
+    config = load_checkpoint_config(tmp_path / "imported")
     encoder = config.model.encoder
     sizes = (encoder.d_model, encoder.patch_size, encoder.num_layers, encoder.d_ff, encoder.max_patches)
     assert sizes == (WIDTH, PATCH, LAYERS, FF, MAX_PATCHES)
@@ -182,7 +182,7 @@ def test_alpha_is_the_calls_or_the_files_or_the_published_one(
 ) -> None:
     code, out, _ = run(content | {"lora_enabled": True, "lora_state": lora_state} | settings, *more)
     assert (code, said in out) == (0, True)
-    assert load_config(tmp_path / "imported" / CONFIG_FILE).model.lora.alpha == alpha
+    assert load_checkpoint_config(tmp_path / "imported").model.lora.alpha == alpha
 
 
 def test_an_imported_model_answers_for_nights_of_its_rate_only(
