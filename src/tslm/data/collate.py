@@ -5,7 +5,7 @@ after the response, nothing else.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from tslm.batch import CONTEXT_SLOT, IGNORE_INDEX, SERIES_SLOT, TEXT_SLOT, Batch, Example, NightWindow, Reference
 from tslm.config import ModelConfig
+from tslm.data.label_tokens import end_token_id, tokenize_response, tokenize_text
 from tslm.nn.patch_encoder import check_num_patches, count_patches, count_series_tokens
 from tslm.signals.normalize import normalize_series
 
@@ -60,7 +61,7 @@ class Collator:
     def end_token_id(self) -> int:
         """Id of the token that closes a response."""
         assert self.tokenizer is not None
-        return self.tokenizer.eos_token_id
+        return end_token_id(self.tokenizer)
 
     def __call__(self, examples: Sequence[Example]) -> Batch:
         """Batch of the examples in order; the classifier's batches carry no text."""
@@ -107,12 +108,12 @@ class Collator:
             sequence.add_slots(CONTEXT_SLOT, self.config.context.num_tokens, self.pad_token_id)
         sequence.add_text(self._tokenize(example.post_prompt))
         if self.with_response:
-            sequence.add_text([*self._tokenize(f" {example.response}"), self.end_token_id], supervised=True)
+            sequence.add_text(tokenize_response(self.tokenizer, example.response), supervised=True)
         return sequence
 
     def _tokenize(self, text: str) -> list[int]:
         assert self.tokenizer is not None
-        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return tokenize_text(self.tokenizer, text)
 
     def _add_series(self, batch: Batch, examples: Sequence[Example]) -> None:
         encoder = self.config.encoder
@@ -162,3 +163,45 @@ class Collator:
             return normalize_series(values, self.config.normalization, reference)
         except ValueError as error:
             raise ValueError(f"{example.sample_id}: {error}") from error
+
+
+def extend_prompts(batch: Batch, ids: Sequence[Sequence[int]], pad_token_id: int) -> Batch:
+    """The batch with words behind each prompt that the model did not have to write, such as a rationale.
+
+    Args:
+        batch: prompts without responses.
+        ids: for each sample the token ids to add; may be empty.
+        pad_token_id: id at the masked positions.
+    """
+    assert batch.input_ids_BT is not None and batch.attention_mask_BT is not None
+    assert batch.slot_BT is not None and batch.series_seen_BT is not None
+    assert batch.labels_BT is None, "a batch for training has its responses"
+    rows = []
+    for row, added in enumerate(ids):
+        real_T = batch.attention_mask_BT[row]
+        words = batch.input_ids_BT.new_tensor(list(added))
+        seen = batch.series_seen_BT[row, -1:].expand(len(words))
+        rows.append(
+            (
+                torch.cat([batch.input_ids_BT[row, real_T], words]),
+                torch.cat([batch.slot_BT[row, real_T], batch.slot_BT.new_full((len(words),), TEXT_SLOT)]),
+                torch.cat([batch.series_seen_BT[row, real_T], seen]),
+            )
+        )
+    lengths = torch.tensor([len(input_ids) for input_ids, _, _ in rows], device=batch.input_ids_BT.device)
+    input_ids, slots, series_seen = zip(*rows, strict=True)
+
+    def pad(sequences: Sequence[torch.Tensor], value: int) -> torch.Tensor:
+        return torch.nn.utils.rnn.pad_sequence(
+            list(sequences), batch_first=True, padding_value=value, padding_side="left"
+        )
+
+    ids_BT = pad(input_ids, pad_token_id)
+    return replace(
+        batch,
+        input_ids_BT=ids_BT,
+        slot_BT=pad(slots, TEXT_SLOT),
+        series_seen_BT=pad(series_seen, 0),
+        attention_mask_BT=torch.arange(ids_BT.shape[1], device=ids_BT.device)[None]
+        >= ids_BT.shape[1] - lengths[:, None],
+    ).check()

@@ -42,8 +42,16 @@ class SoftPrompt(nn.Module):
             embeds_BTE = _fill(embeds_BTE, batch.slot_BT == CONTEXT_SLOT, context_RE)
         return embeds_BTE
 
-    def select_rows(self, rows: Tensor) -> None:
+    @property
+    def kept(self) -> None:
         """All that was read stands in the sequence; nothing is kept beside it."""
+
+    @kept.setter
+    def kept(self, kept: None) -> None:
+        pass
+
+    def select_rows(self, rows: Tensor) -> None:
+        """Nothing is kept of any row."""
 
     def _series_tokens(self, batch: Batch, reader: EpochReader) -> Tensor:
         """All series tokens of the batch in order, without padding: (R, E)."""

@@ -4,19 +4,22 @@ Shape letters: B samples, T sequence positions, W epochs, H context width, E LLM
 P supervised positions.
 """
 
-from typing import Protocol, Self
+from collections.abc import Sequence
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import DynamicCache, PreTrainedModel
 
 from tslm.batch import IGNORE_INDEX, Batch
 from tslm.config import LossConfig, ModelConfig, OptimConfig
 from tslm.models.backbone import LanguageModel, cap_logits, unwrap_lora, word_embeddings
 from tslm.models.classifier import Classifier, NightStates
-from tslm.models.decoding import decode_greedy, position_ids
+from tslm.models.decoding import decode_greedy, position_ids, read_prompts
 from tslm.models.epoch_reader import EpochReader
 from tslm.models.interface import ModelOutput, build_param_groups, frozen, is_trained
+from tslm.models.label_scoring import build_label_tree, score_label_trees
+from tslm.models.prefix_cache import PrefixCache
 
 
 class Fusion(Protocol):
@@ -31,6 +34,10 @@ class Fusion(Protocol):
             reader: encodes the series.
             state_BH: the night's state at each sample's scored epoch; None without context.
         """
+
+    kept: Any
+    """What is kept of the last batch beside the sequence. None: nothing, then the decoder reads the sequence
+    alone (the text before any series). What was taken from here may be set back, to go on with its rows."""
 
     def select_rows(self, rows: Tensor) -> None:
         """Keep these samples of the last batch, in this order (repeats allowed), for what is decoded next."""
@@ -101,18 +108,54 @@ class TextModel(nn.Module):
         return self._embed(batch, self._read_night(batch))
 
     @torch.no_grad()
-    def generate(self, batch: Batch, max_new_tokens: int, end_token_ids: list[int], pad_token_id: int) -> Tensor:
-        """Greedy continuation: (B, <= max_new_tokens) token ids, pad_token_id after each end."""
+    def generate(
+        self,
+        batch: Batch,
+        max_new_tokens: int,
+        end_token_ids: list[int],
+        pad_token_id: int,
+        prefix: PrefixCache | None = None,
+    ) -> Tensor:
+        """Greedy continuation: (B, <= max_new_tokens) token ids, pad_token_id after each end.
+
+        `prefix` keeps what all prompts begin with from one batch to the next.
+        """
         assert batch.attention_mask_BT is not None
+        cache = self._read_prefix(batch, prefix)
         return decode_greedy(
             self.causal_lm,
-            self.embed(batch),
+            self.embed(batch)[:, cache.get_seq_length() :],
             batch.attention_mask_BT,
             max_new_tokens,
             end_token_ids,
             pad_token_id,
             self.fusion.select_rows,  # type: ignore[arg-type]  # torch types attributes of modules loosely
+            cache,
         )
+
+    @torch.no_grad()
+    def score_labels(
+        self, batch: Batch, labels: Sequence[Sequence[Sequence[int]]], prefix: PrefixCache | None = None
+    ) -> Tensor:
+        """Log-likelihood of every label directly after the prompt, (B, K) float32; -inf beyond a sample's labels.
+
+        It is the sum over all tokens of a label, its end token included. The prompt is read once for all labels.
+
+        Args:
+            batch: the prompts, without responses (tslm.data.collate.extend_prompts puts a rationale behind them).
+            labels: for each sample its labels as token ids (tslm.data.label_tokens.tokenize_labels).
+            prefix: as for `generate`.
+        """
+        assert batch.attention_mask_BT is not None
+        cache = self._read_prefix(batch, prefix)
+        hidden_BTE = read_prompts(
+            self.causal_lm, self.embed(batch)[:, cache.get_seq_length() :], batch.attention_mask_BT, cache
+        )
+        head = self.causal_lm.get_output_embeddings()
+        assert isinstance(head, nn.Module)
+        trees = [build_label_tree(options) for options in labels]
+        logits_BV = head(hidden_BTE[:, -1].contiguous())
+        return score_label_trees(self.causal_lm, cache, batch.attention_mask_BT, logits_BV, trees)
 
     def param_groups(self, optim: OptimConfig) -> list[dict]:
         """The guide's groups: encoder, projector and LoRA, each at its own rate."""
@@ -124,6 +167,13 @@ class TextModel(nn.Module):
             },
             optim.weight_decay,
         )
+
+    def _read_prefix(self, batch: Batch, prefix: PrefixCache | None) -> DynamicCache:
+        """What the decoder knows of a batch before it reads the rest."""
+        if prefix is None:
+            return DynamicCache(config=self.causal_lm.config)
+        self.fusion.kept = None  # the shared text stands before any series
+        return prefix.start(self.causal_lm, batch)
 
     @property
     def _scores_classes(self) -> bool:

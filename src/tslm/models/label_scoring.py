@@ -1,0 +1,172 @@
+"""Log-likelihoods of labels after one prompt: all labels as a tree of tokens, read in one pass.
+
+Tokens that labels begin with in common are computed once, and the prompt's keys and values serve
+every label: a token attends to the prompt and to its own ancestors (a block mask).
+
+Shape letters: R prompts, T cached positions, N tree tokens, K labels, V vocabulary.
+"""
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from transformers import DynamicCache, PreTrainedModel
+
+from tslm.models.backbone import cap_logits
+
+_ROOT = -1  # what stands before the first token of every label
+_MASKED_ATTENTION = ("eager", "sdpa")  # those that take a mask of any shape
+
+
+@dataclass
+class LabelTree:
+    """Labels joined where they begin alike; nodes are in the order of their labels, parents first."""
+
+    tokens: list[int] = field(default_factory=list)  # of the nodes, which are read
+    parents: list[int] = field(default_factory=list)
+    depths: list[int] = field(default_factory=list)  # 0 for the children of the root
+    steps: list[list[tuple[int, int]]] = field(default_factory=list)  # a label: (node, token that follows it)
+
+
+def build_label_tree(labels: Sequence[Sequence[int]]) -> LabelTree:
+    """The tree of one sample's labels, each a list of token ids; the last token of a label is never read."""
+    tree, children = LabelTree(), dict[tuple[int, int], int]()
+    for label in labels:
+        node, steps = _ROOT, []
+        for depth, token in enumerate(label):
+            steps.append((node, token))
+            if depth == len(label) - 1:
+                break
+            if (node, token) not in children:
+                children[node, token] = len(tree.tokens)
+                tree.tokens.append(token)
+                tree.parents.append(node)
+                tree.depths.append(depth)
+            node = children[node, token]
+        tree.steps.append(steps)
+    return tree
+
+
+@torch.no_grad()
+def score_label_trees(
+    causal_lm: PreTrainedModel, cache: DynamicCache, mask_RT: Tensor, logits_RV: Tensor, trees: Sequence[LabelTree]
+) -> Tensor:
+    """Sum of the log-probabilities of every label's tokens, (R, K) float32; -inf where a row has fewer labels.
+
+    Args:
+        causal_lm: the language model, without adapters around it.
+        cache: keys and values of what stands before the labels; it is left as it is.
+        mask_RT: which cached positions are real.
+        logits_RV: what the model says of the first token.
+        trees: the labels of each row.
+    """
+    first_RV = cap_logits(logits_RV.float(), causal_lm)
+    log_norm_RN = first_RV.logsumexp(-1, keepdim=True)
+    logits_RNV = first_RV[:, None]
+    if any(tree.tokens for tree in trees):
+        nodes_RNV = cap_logits(_read_trees(causal_lm, cache, mask_RT, trees).float(), causal_lm)
+        log_norm_RN = torch.cat([log_norm_RN, nodes_RNV.logsumexp(-1)], dim=1)
+        logits_RNV = torch.cat([logits_RNV, nodes_RNV], dim=1)
+    steps = [
+        (row, label, node + 1, token)
+        for row, tree in enumerate(trees)
+        for label, path in enumerate(tree.steps)
+        for node, token in path
+    ]
+    row_S, label_S, node_S, token_S = torch.tensor(steps, device=mask_RT.device).T
+    log_probability_S = logits_RNV[row_S, node_S, token_S] - log_norm_RN[row_S, node_S]
+    num_labels = max(len(tree.steps) for tree in trees)
+    scores_RK = torch.zeros(len(trees), num_labels, device=mask_RT.device)
+    scores_RK.index_put_((row_S, label_S), log_probability_S, accumulate=True)
+    counts = torch.tensor([len(tree.steps) for tree in trees], device=mask_RT.device)
+    missing_RK = torch.arange(num_labels, device=mask_RT.device)[None] >= counts[:, None]
+    return scores_RK.masked_fill(missing_RK, -torch.inf)
+
+
+def fork_cache(cache: DynamicCache) -> DynamicCache:
+    """A cache that grows by itself from here on; what is cached so far is shared, not copied."""
+    fork = copy.copy(cache)
+    fork.layers = [copy.copy(layer) for layer in cache.layers]
+    return fork
+
+
+def _read_trees(
+    causal_lm: PreTrainedModel, cache: DynamicCache, mask_RT: Tensor, trees: Sequence[LabelTree]
+) -> Tensor:
+    """What the model says after every node, (R, N, V)."""
+    width, device = max(len(tree.tokens) for tree in trees), mask_RT.device
+    token_RN = torch.tensor([tree.tokens + [0] * (width - len(tree.tokens)) for tree in trees], device=device)
+    depth_RN = torch.tensor([tree.depths + [0] * (width - len(tree.depths)) for tree in trees], device=device)
+    position_RN = mask_RT.sum(dim=1, keepdim=True) + depth_RN
+    decoder, head = causal_lm.base_model, causal_lm.get_output_embeddings()
+    assert isinstance(decoder, nn.Module) and isinstance(head, nn.Module)
+    fork = fork_cache(cache)
+    with _any_mask(causal_lm):
+        hidden_RNE = decoder(
+            input_ids=token_RN,
+            attention_mask=_build_masks(causal_lm, fork, mask_RT, _related(trees, width, device), position_RN),
+            position_ids=position_RN,
+            past_key_values=fork,
+            use_cache=True,
+        ).last_hidden_state
+    return head(hidden_RNE)
+
+
+def _related(trees: Sequence[LabelTree], width: int, device: torch.device) -> Tensor:
+    """(R, N, N) bool: the second node is the first or an ancestor of it."""
+    related_RNN = torch.eye(width, dtype=torch.bool).repeat(len(trees), 1, 1)
+    for row, tree in enumerate(trees):
+        for node, parent in enumerate(tree.parents):
+            if parent != _ROOT:
+                related_RNN[row, node] |= related_RNN[row, parent]
+    return related_RNN.to(device)
+
+
+def _build_masks(
+    causal_lm: PreTrainedModel, cache: DynamicCache, mask_RT: Tensor, related_RNN: Tensor, position_RN: Tensor
+) -> Tensor | dict[str, Tensor]:
+    """What every node sees of cache and tree, for each kind of layer as transformers' decoders take it."""
+    mask_RT = mask_RT.bool()
+    seen_RNT = mask_RT[:, None].expand(-1, position_RN.shape[1], -1)
+    full = _shape_mask(causal_lm, torch.cat([seen_RNT, related_RNN], dim=2))
+    sliding = [layer for layer in cache.layers if layer.is_sliding]
+    if not sliding:
+        return full if not hasattr(causal_lm.config, "layer_types") else {"full_attention": full}
+    window, num_kept = sliding[0].sliding_window, sliding[0].keys.shape[-2]
+    key_RT = (mask_RT.long().cumsum(dim=1) - 1)[:, mask_RT.shape[1] - num_kept :]
+    near_RNT = position_RN[:, :, None] - key_RT[:, None] < window
+    near_RNN = position_RN[:, :, None] - position_RN[:, None] < window
+    kept_RNT = seen_RNT[:, :, mask_RT.shape[1] - num_kept :] & near_RNT
+    near = _shape_mask(causal_lm, torch.cat([kept_RNT, related_RNN & near_RNN], dim=2))
+    return {"full_attention": full, "sliding_attention": near} if hasattr(causal_lm.config, "layer_types") else near
+
+
+def _shape_mask(causal_lm: PreTrainedModel, seen_RNT: Tensor) -> Tensor:
+    """A mask as the attention takes it: bool for the fused kernel, else what is added to the scores."""
+    if causal_lm.config._attn_implementation != "eager":
+        return seen_RNT[:, None]
+    added_RNT = torch.zeros(seen_RNT.shape, dtype=causal_lm.dtype, device=seen_RNT.device)
+    return added_RNT.masked_fill(~seen_RNT, torch.finfo(causal_lm.dtype).min)[:, None]
+
+
+@contextmanager
+def _any_mask(causal_lm: PreTrainedModel) -> Iterator[None]:
+    """An attention that takes any mask, where the model's own (flash attention) does not."""
+    own = causal_lm.config._attn_implementation
+    if own in _MASKED_ATTENTION:
+        yield
+        return
+    causal_lm.set_attn_implementation("eager")
+    try:
+        yield
+    finally:
+        causal_lm.set_attn_implementation(own)
+
+
+def label_rows(scores_RK: Tensor) -> Iterator[list[float]]:
+    """The log-likelihoods of each row as plain numbers, without what stands for missing labels."""
+    for row in scores_RK.tolist():
+        yield [score for score in row if score != -torch.inf]
