@@ -1,7 +1,15 @@
 """Small random language models of several architectures."""
 
 import torch
-from transformers import AutoModelForCausalLM, Gemma2Config, Gemma3TextConfig, LlamaConfig, PreTrainedModel, Qwen3Config
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma2Config,
+    Gemma3TextConfig,
+    LlamaConfig,
+    MistralConfig,
+    PreTrainedModel,
+    Qwen3Config,
+)
 
 SMALL_LLM = {
     "vocab_size": 257,
@@ -17,6 +25,7 @@ ARCHITECTURES = {
     "qwen3": Qwen3Config(**SMALL_LLM),
     "gemma2": Gemma2Config(**SMALL_LLM, sliding_window=32, final_logit_softcapping=0.5),
     "gemma3": Gemma3TextConfig(**SMALL_LLM, sliding_window=32),
+    "mistral": MistralConfig(**SMALL_LLM, sliding_window=32),
 }
 
 

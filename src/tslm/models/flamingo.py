@@ -81,7 +81,7 @@ class Flamingo(nn.Module):
         self.blocks = nn.ModuleList(
             [GatedCrossAttention(config.flamingo, d_llm, d_model) for _ in range(len(layers) // every)]
         )
-        self._memory: Memory | None = None
+        self.kept: Memory | None = None
         decoder.register_forward_pre_hook(self._hand_down, with_kwargs=True)
         for number, layer in enumerate(layers, start=1):
             block_idx = number // every - 1 if number % every == 0 else None
@@ -105,16 +105,16 @@ class Flamingo(nn.Module):
             starts.append(not_last_BT.sum(dim=1, keepdim=True).expand(-1, latents[-1].shape[1]))
         latents_BMD = torch.cat(latents, dim=1)
         keys_values = tuple(block.read_latents(latents_BMD) for block in self.blocks)  # type: ignore[operator]
-        self._memory = Memory(keys_values, torch.cat(starts, dim=1))
+        self.kept = Memory(keys_values, torch.cat(starts, dim=1))
         return words_BTE
 
     def select_rows(self, rows: Tensor) -> None:
         """Keep these samples of the last batch, in this order (repeats allowed), for what is decoded next."""
-        assert self._memory is not None, "nothing was read yet"
-        self._memory = self._memory.select_rows(rows)
+        assert self.kept is not None, "nothing was read yet"
+        self.kept = self.kept.select_rows(rows)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_memory": None}  # what was read belongs to a batch, not to a copy of the model
+        return {**self.__dict__, "kept": None}  # what was read belongs to a batch, not to a copy of the model
 
     def _read_series(self, batch: Batch, reader: EpochReader, counts: list[int]) -> Tensor:
         """(B, J, M, D), zero-padded where a sample has fewer series than another."""
@@ -130,16 +130,16 @@ class Flamingo(nn.Module):
         return latents_BJMD + number_series(latents_BJMD.shape[1], self.resampler.width).to(latents_BJMD)[:, None]
 
     def _hand_down(self, _decoder: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict] | None:
-        if self._memory is None:
+        if self.kept is None:
             return None
         assert kwargs.get("position_ids") is not None, "what a position may see is told by its number"
-        visible_BTM = kwargs["position_ids"][..., None] >= self._memory.start_BM[:, None]
-        return args, {**kwargs, _ARGUMENT: View(self._memory, visible_BTM)}
+        visible_BTM = kwargs["position_ids"][..., None] >= self.kept.start_BM[:, None]
+        return args, {**kwargs, _ARGUMENT: View(self.kept, visible_BTM)}
 
     def _before_layer(
         self, block_idx: int | None, layer: nn.Module, args: tuple, kwargs: dict[str, Any]
     ) -> tuple[tuple, dict] | None:
-        if self._memory is None:
+        if self.kept is None:
             return None
         if _ARGUMENT not in kwargs:
             raise ValueError(

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
+from transformers.cache_utils import DynamicSlidingWindowLayer
 
 from tslm.models.backbone import cap_logits
 
@@ -93,9 +94,7 @@ def fork_cache(cache: DynamicCache) -> DynamicCache:
     return fork
 
 
-def _read_trees(
-    causal_lm: PreTrainedModel, cache: DynamicCache, mask_RT: Tensor, trees: Sequence[LabelTree]
-) -> Tensor:
+def _read_trees(causal_lm: PreTrainedModel, cache: DynamicCache, mask_RT: Tensor, trees: Sequence[LabelTree]) -> Tensor:
     """What the model says after every node, (R, N, V)."""
     width, device = max(len(tree.tokens) for tree in trees), mask_RT.device
     token_RN = torch.tensor([tree.tokens + [0] * (width - len(tree.tokens)) for tree in trees], device=device)
@@ -132,9 +131,10 @@ def _build_masks(
     mask_RT = mask_RT.bool()
     seen_RNT = mask_RT[:, None].expand(-1, position_RN.shape[1], -1)
     full = _shape_mask(causal_lm, torch.cat([seen_RNT, related_RNN], dim=2))
-    sliding = [layer for layer in cache.layers if layer.is_sliding]
+    sliding = [layer for layer in cache.layers if isinstance(layer, DynamicSlidingWindowLayer)]
     if not sliding:
         return full if not hasattr(causal_lm.config, "layer_types") else {"full_attention": full}
+    assert sliding[0].keys is not None
     window, num_kept = sliding[0].sliding_window, sliding[0].keys.shape[-2]
     key_RT = (mask_RT.long().cumsum(dim=1) - 1)[:, mask_RT.shape[1] - num_kept :]
     near_RNT = position_RN[:, :, None] - key_RT[:, None] < window

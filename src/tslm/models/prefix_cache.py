@@ -51,14 +51,19 @@ class PrefixCache:
         whole = DynamicCache()  # without the config no layer drops what lies outside its window
         ids_1P = torch.tensor([ids], device=words.weight.device)  # type: ignore[arg-type]
         decoder(input_ids=ids_1P, past_key_values=whole, use_cache=True)
-        self.ids, self.layers = ids, [(layer.keys, layer.values) for layer in whole.layers]
+        self.ids, self.layers = ids, [(keys, values) for keys, values, _window in whole]
 
 
 _KNOWN_LAYERS = (DynamicLayer, DynamicSlidingWindowLayer)
 
 
 def find_shared_text(batch: Batch) -> list[int]:
-    """Ids that all prompts of a batch begin with, up to the first difference or the first series."""
+    """Ids that all prompts of a batch begin with, up to the first difference or the first series.
+
+    None where a batch has no series: nothing then says where a night's state comes into view.
+    """
+    if batch.series_SL is None:
+        return []
     assert batch.input_ids_BT is not None and batch.slot_BT is not None
     assert batch.attention_mask_BT is not None and batch.series_seen_BT is not None
     is_text_BT = (batch.slot_BT == TEXT_SLOT) & (batch.series_seen_BT == 0)

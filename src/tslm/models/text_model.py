@@ -172,7 +172,7 @@ class TextModel(nn.Module):
         """What the decoder knows of a batch before it reads the rest."""
         if prefix is None:
             return DynamicCache(config=self.causal_lm.config)
-        self.fusion.kept = None  # the shared text stands before any series
+        self.fusion.kept = None  # type: ignore[assignment]  # the shared text stands before any series
         return prefix.start(self.causal_lm, batch)
 
     @property
