@@ -105,7 +105,7 @@ def test_a_night_becomes_a_hypnogram_with_the_models_probabilities(
     assert f"{NUM_EPOCHS} epochs of 30 s" in out
     assert "sleep efficiency" in out
     report = json.loads((tmp_path / "night_hypnogram.json").read_text())
-    assert report["channels"] == [CHANNEL]
+    assert report["channels"] == {CHANNEL: CHANNEL}
     assert report["statistics"]["time_in_bed_min"] == NUM_EPOCHS / 2
 
 
@@ -303,15 +303,26 @@ def test_a_day_is_cut_to_its_night_unless_asked_for_whole(
     assert len(read_rows(tmp_path / "day_hypnogram.csv")) == num_epochs
 
 
-def test_several_channels_are_read_by_a_model_of_several(
-    night: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+def test_a_model_of_several_channels_finds_each_by_its_own_name_or_the_one_given(
+    tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     config = classifier_config(model__num_channels=2)
-    config = replace(config, stage=replace(config.stage, extra_channels=("EEG Pz-Oz",)))
+    config = replace(config, stage=replace(config.stage, extra_channels=("EMG submental",)))
     save_checkpoint(build_small_model(config), config, {}, tmp_path / "best")
-    code, out, _ = run(capsys, night, "--checkpoint", tmp_path / "best", "--out", tmp_path)
-    assert code == 0
-    assert "EEG Fpz-Cz, EEG Pz-Oz" in out
+    eeg = make_signals()[CHANNEL]
+    tone = RawSignal(
+        np.random.default_rng(1).uniform(1, 5, 30 * NUM_EPOCHS + 10).astype(np.float32), 1.0
+    )  # an envelope
+    write_night(tmp_path / "a.edf", {CHANNEL: eeg, "EMG submental": tone})
+    write_night(tmp_path / "b.edf", {"C4": eeg, "X1": tone})
+    fixed = ("--checkpoint", tmp_path / "best", "--out", tmp_path)
+    code, out, _ = run(capsys, tmp_path / "a.edf", *fixed)
+    assert (code, "EMG submental: resampled from 1 Hz to 100 Hz" in out) == (0, True)
+    assert run(capsys, tmp_path / "b.edf", *fixed, "--channel", "C4", "--extra_channels", "X1")[0] == 0
+    rows = [read_rows(tmp_path / f"{name}_hypnogram.csv") for name in "ab"]
+    assert rows[0] == rows[1]
+    code, _, err = run(capsys, tmp_path / "b.edf", *fixed, "--channel", "C4")
+    assert (code, "no channel 'EMG submental'; it has: C4, X1" in err) == (2, True)
 
 
 @pytest.mark.parametrize("arguments", [["--help"], *([command.name, "--help"] for command in COMMANDS)])

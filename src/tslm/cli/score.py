@@ -61,7 +61,7 @@ def score(arguments: argparse.Namespace) -> str:
     probabilities_EK = score_night(
         model.to(device),  # type: ignore[arg-type]
         night.recording,
-        channels,
+        config.stage.channels,
         config.model,
         device,
         arguments.each_alone,
@@ -72,7 +72,7 @@ def score(arguments: argparse.Namespace) -> str:
     hypnogram = Hypnogram(tuple(SleepStage(row["stage"]) for row in rows), config.model.epoch_s)
     report = {
         "file": str(arguments.night),
-        "channels": list(channels),
+        "channels": channels,
         "fs_hz": config.model.fs_hz,
         "epoch_s": config.model.epoch_s,
         "start": night.recording.start,
@@ -121,17 +121,17 @@ def load_classifier_config(checkpoint_dir: Path, fs_hz: float = 0.0, epoch_s: fl
     return replace(config, model=replace(config.model, fs_hz=fs_hz, epoch_s=epoch_s))
 
 
-def choose_channels(config: "RunConfig", channel: str, extra_channels: Sequence[str] | None) -> tuple[str, ...]:
-    """Names of the channels to read, the EEG first: those given, else those of the training.
+def choose_channels(config: "RunConfig", channel: str, extra_channels: Sequence[str] | None) -> dict[str, str]:
+    """The model's channels, the EEG first, and the file's for each: those given, else of the same name.
 
     Raises:
         ValueError: another number of channels than the model reads.
     """
     extra = config.stage.extra_channels if extra_channels is None else tuple(extra_channels)
-    if len(extra) != config.model.num_channels - 1:
+    if len(extra) != len(config.stage.extra_channels):
         wanted = ", ".join(config.stage.extra_channels) or "none"
         raise ValueError(f"{len(extra)} extra channels were given; the model was trained with: {wanted}")
-    return (channel or config.stage.channel, *extra)
+    return dict(zip(config.stage.channels, (channel or config.stage.channel, *extra), strict=True))
 
 
 def build_rows(night: "SingleNight", probabilities_EK: "np.ndarray", label_set: LabelSet) -> list[dict[str, Any]]:
@@ -191,7 +191,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--channel", default="", metavar="NAME", help="channel, or 'C4 - M1'; default: the name it was trained on"
     )
     parser.add_argument(
-        "--extra_channels", nargs="*", metavar="NAME", help="read beside it, by models trained with several"
+        "--extra_channels", nargs="*", metavar="NAME", help="EOG, EMG, in the order of the training; default: as there"
     )
     parser.add_argument(
         "--out", type=Path, default=Path(), metavar="DIR|FILE.csv", help="default: NIGHT_hypnogram.csv in this folder"
@@ -212,7 +212,7 @@ def _agree(name: str, known: float, said: float, checkpoint_dir: Path) -> float:
     return known or said
 
 
-def _read_night(arguments: argparse.Namespace, channels: Sequence[str], config: "RunConfig") -> "SingleNight":
+def _read_night(arguments: argparse.Namespace, channels: dict[str, str], config: "RunConfig") -> "SingleNight":
     from tslm.data.cohort import parse_signals
     from tslm.data.signal_files import open_signals
     from tslm.data.single_night import read_single_night
@@ -237,7 +237,7 @@ def _describe(report: dict[str, Any], hypnogram: Hypnogram, label_set: LabelSet,
     seen = "each with its neighbours" if report["neighbours_seen"] else "each alone"
     lines = [
         f"{report['file']}: {hypnogram.num_epochs} epochs of {report['epoch_s']:g} s, {seen}, scored in {wall_s:.1f} s",
-        f"{', '.join(report['channels'])} by {report['checkpoint']}",
+        f"{', '.join(report['channels'].values())} by {report['checkpoint']}",
         *(f"note: {note}" for note in report["notes"]),
         "",
     ]

@@ -1,18 +1,20 @@
 """A night straight from a file of signals: at the model's rate, cut into epochs, nothing scored yet."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
 import numpy as np
 
+from tslm.data.align import align_recording
 from tslm.data.cohort import ChannelConfig, DerivationConfig
 from tslm.data.montage import read_montage, resample_signal
-from tslm.data.raw import SignalFile
+from tslm.data.raw import RawRecording, SignalFile
 from tslm.data.recordings import Recording
 from tslm.labels import SleepStage, species_group
 from tslm.signals.artifacts import SATURATION_OF_GROUP_UV, flag_artifacts
 from tslm.signals.gaps import MAX_MISSING_SHARE, bridge_gaps, find_whole_epochs
+from tslm.signals.muscle import ENVELOPE_BELOW_HZ
 from tslm.signals.rest import find_night
 
 _BETWEEN, _AMONG = " - ", " + "  # as DerivationConfig.name writes it: "C4 - M1", "Fpz - M1 + M2"
@@ -27,7 +29,7 @@ class SingleNight:
 
 
 def read_single_night(
-    file: SignalFile, channels: Sequence[str], fs_hz: float, epoch_s: float, species: str, whole: bool = False
+    file: SignalFile, channels: Mapping[str, str], fs_hz: float, epoch_s: float, species: str, whole: bool = False
 ) -> SingleNight:
     """Read channels, resample them and cut them into epochs from the file's start on.
 
@@ -36,8 +38,8 @@ def read_single_night(
 
     Args:
         file: an open file of signals.
-        channels: names of channels, or differences to one or the mean of several ("C4 - M1", "C4 - M1 + M2"); in the
-            first, an EEG, the night and artefacts are looked for.
+        channels: name that the model knows a channel by, and the file's channel: a name, or a difference to one or the
+            mean of several ("C4 - M1", "C4 - M1 + M2"). In the first, an EEG, the night and artefacts are looked for.
         fs_hz: rate of the epochs.
         epoch_s: length of an epoch.
         species: whose night it is; the level of saturation depends on it.
@@ -50,11 +52,13 @@ def read_single_night(
     epoch_samples = round(epoch_s * fs_hz)
     if epoch_samples < 1 or abs(epoch_samples - epoch_s * fs_hz) > 1e-6:
         raise ValueError(f"epochs of {epoch_s:g} s at {fs_hz:g} Hz are no whole number of samples")
-    signals, notes = read_montage(file, {name: _parse_channel(name) for name in channels})
+    signals, notes = read_montage(file, {name: _parse_channel(wanted) for name, wanted in channels.items()})
     for name, signal in signals.items():
         if signal.fs_hz != fs_hz:
             notes.append(f"{name}: resampled from {signal.fs_hz:g} Hz to {fs_hz:g} Hz")
+        if signal.fs_hz >= ENVELOPE_BELOW_HZ:  # slower ones are laid on the grid as envelopes, as in preparation
             signals[name] = resample_signal(signal, fs_hz)
+    signals = dict(align_recording(RawRecording(file.path.stem, "", signals, (), epoch_s), fs_hz).signals)
     num_samples = min(len(signal.values) for signal in signals.values())
     num_epochs = num_samples // epoch_samples
     if not num_epochs:
@@ -63,7 +67,7 @@ def read_single_night(
         name: signal.values[: num_epochs * epoch_samples].reshape(num_epochs, epoch_samples)
         for name, signal in signals.items()
     }
-    first_EL, group = cut[channels[0]], species_group(species)
+    first_EL, group = next(iter(cut.values())), species_group(species)
     span = range(num_epochs) if whole or group != "human" else find_night(bridge_gaps(first_EL), fs_hz, epoch_s)
     if len(span) < num_epochs:
         notes.append(_say_span(file, span, epoch_s, num_epochs))
@@ -71,7 +75,7 @@ def read_single_night(
     whole_E = np.all([find_whole_epochs(epochs_EL) for epochs_EL in cut.values()], axis=0)
     if not whole_E.any():
         raise ValueError(f"{file.path}: more than {MAX_MISSING_SHARE:.0%} of every epoch is missing")
-    flags = flag_artifacts(cut[channels[0]], fs_hz, saturation_uv=SATURATION_OF_GROUP_UV[group])
+    flags = flag_artifacts(next(iter(cut.values())), fs_hz, saturation_uv=SATURATION_OF_GROUP_UV[group])
     recording = Recording(
         recording=file.path.stem,
         subject=file.subject,
