@@ -17,11 +17,19 @@ from torch.utils.data import DataLoader, Subset
 from curriculum.plan import BEST, checkpoint_dir, log_path, metrics_path, predictions_path, run_dir
 from tslm.config import CONFIG_FILE, RunConfig, save_config
 from tslm.data.collate import Collator
-from tslm.data.dataset import NightDataset, StageDataset, build_dataset, load_recordings, state_timing
+from tslm.data.dataset import (
+    NightDataset,
+    SleepDataset,
+    StageDataset,
+    build_dataset,
+    load_recordings,
+    state_timing,
+)
 from tslm.data.provenance import describe_split
 from tslm.data.sampling import build_train_sampler, spread_subset
 from tslm.models import build_model, build_tokenizer
 from tslm.models.classifier import Classifier
+from tslm.models.text_model import TextModel
 from tslm.scoring.inference import classify_nights, generate_predictions
 from tslm.scoring.predictions import PredictionRow, score_predictions, write_metrics, write_predictions
 from tslm.training.checkpoint import (
@@ -63,8 +71,7 @@ def train_stage(config: RunConfig, start_from: Path | None, accelerator: Acceler
         load_weights(model, config, start_from, train_lora="lora" in config.stage.trained)
         logger.info("%s starts from %s", config.stage.name, start_from)
     set_trained_parts(model, config)
-    if isinstance(model, Classifier) and isinstance(train_set, NightDataset):
-        model.set_class_weights(torch.from_numpy(train_set.count_classes()))
+    _weigh_classes(model, train_set)
     collator = Collator(config.model, tokenizer)
     generator = torch.Generator().manual_seed(config.seed)
     train_loader: DataLoader = DataLoader(
@@ -186,6 +193,13 @@ EVALUATIONS: dict[str, Callable[[nn.Module, RunConfig, Accelerator], tuple[list[
     "accuracy": _evaluate_answers,
     "perplexity": _evaluate_perplexity,
 }
+
+
+def _weigh_classes(model: nn.Module, train_set: StageDataset) -> None:
+    """Class weights of the classifier, or of that in a text model, from the nights that the stage trains on."""
+    classifier = model.classifier if isinstance(model, TextModel) else model
+    if isinstance(classifier, Classifier) and isinstance(train_set, NightDataset | SleepDataset):
+        classifier.set_class_weights(torch.from_numpy(train_set.count_classes()))
 
 
 def _own_share(

@@ -85,6 +85,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--fold", type=int, metavar="N", help="of a cohort with folds; default: the one trained for")
     parser.add_argument("--channel", default="", help="channel to read; default: the one trained on")
     parser.add_argument(
+        "--extra_channels", nargs="*", metavar="NAME", help="those read beside it; default: the ones trained on"
+    )
+    parser.add_argument(
         "--each_alone", action="store_true", help="classifier only: do not look at an epoch's neighbours"
     )
     parser.add_argument("--num_samples", type=int, default=0, help="answer so many samples, spread evenly; 0: all")
@@ -111,6 +114,7 @@ def _adapt(config: RunConfig, arguments: argparse.Namespace) -> RunConfig:
         num_test_samples=arguments.num_samples,
         fold=config.stage.fold if arguments.fold is None else arguments.fold,
         channel=arguments.channel or config.stage.channel,
+        extra_channels=config.stage.extra_channels if arguments.extra_channels is None else arguments.extra_channels,
         max_new_tokens=arguments.max_new_tokens or config.stage.max_new_tokens,
     )
     train = replace(config.train, eval_batch_size=arguments.batch_size or config.train.eval_batch_size)

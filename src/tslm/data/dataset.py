@@ -84,8 +84,8 @@ class SleepDataset:
         answer = ANSWER_NAMES[recording.sleep_stages[epoch]]
         prompt = render_sleep_prompt(self.label_set.answers, recording.epoch_s, self.style)
         series = [
-            self._series(recording.channels[name][epoch], name, references[idx], idx)
-            for idx, name in enumerate(self.text_channels)
+            self._series(recording, epoch, channel_idx, references[channel_idx])
+            for channel_idx in range(len(self.text_channels))
         ]
         return Example(
             sample_id=_epoch_id(recording, epoch),
@@ -113,8 +113,14 @@ class SleepDataset:
             "leaky": recording.is_leaky,
         }
 
-    def _series(self, values_L: np.ndarray, name: str, reference: Reference, channel_idx: int) -> Series:
-        text = render_series_text(name, float(values_L.mean()), float(values_L.std()), "uV")
+    def count_classes(self) -> np.ndarray:
+        """(num_classes,) scored epochs per class."""
+        return _count_classes(self.stage_idx, self.label_set)
+
+    def _series(self, recording: Recording, epoch: int, channel_idx: int, reference: Reference) -> Series:
+        name = self.text_channels[channel_idx]
+        values_L, unit = recording.channels[name][epoch], recording.units.get(name, "uV")
+        text = render_series_text(name, float(values_L.mean()), float(values_L.std()), unit)
         return Series(values_L, text, reference, channel_idx)
 
 
@@ -162,8 +168,7 @@ class NightDataset:
 
     def count_classes(self) -> np.ndarray:
         """(num_classes,) scored epochs per class."""
-        scored = np.concatenate(self.stage_idx)
-        return np.bincount(scored[scored != IGNORE_INDEX], minlength=len(self.label_set.answers))
+        return _count_classes(self.stage_idx, self.label_set)
 
 
 class CorpusDataset:
@@ -344,16 +349,15 @@ def _read_nights(config: RunConfig, folder: Path, split: str) -> StageDataset:
 
 def _load_channels(config: RunConfig, folder: Path, split: str) -> list[Recording]:
     stage = config.stage
-    check_num_channels(config)
+    check_num_channels(stage.channels, config.model)
     return load_recordings(folder, split, stage.channels, stage.fold)
 
 
-def check_num_channels(config: RunConfig) -> None:
-    """Raise ValueError where the stage names more or fewer channels than the model reads."""
-    names = config.stage.channels
-    if len(names) != config.model.num_channels:
+def check_num_channels(channels: Sequence[str], model: ModelConfig) -> None:
+    """Raise ValueError where more or fewer channels are named than the model reads."""
+    if len(channels) != model.num_channels:
         raise ValueError(
-            f"{len(names)} channels ({', '.join(names)}) for a model that reads {config.model.num_channels}; "
+            f"{len(channels)} channels ({', '.join(channels)}) for a model that reads {model.num_channels}; "
             "let model.num_channels and stage.extra_channels agree"
         )
 
@@ -375,6 +379,11 @@ READERS: dict[str, Callable[[RunConfig, Path, str], StageDataset]] = {
 def _stage_indices(recording: Recording, label_set: LabelSet) -> np.ndarray:
     idx = np.array([label_set.index(stage) for stage in recording.sleep_stages], dtype=np.int64)
     return np.where(idx < 0, IGNORE_INDEX, idx)
+
+
+def _count_classes(stage_idx: Sequence[np.ndarray], label_set: LabelSet) -> np.ndarray:
+    scored = np.concatenate(stage_idx)
+    return np.bincount(scored[scored != IGNORE_INDEX], minlength=len(label_set.answers))
 
 
 def _rationale(recording: Recording, epoch: int) -> str:

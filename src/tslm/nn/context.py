@@ -3,11 +3,14 @@
 Shape letters: B nights, W epochs, N patches, D encoder width, H context width.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from tslm.config import ContextConfig
+from tslm.nn.local_attention import LocalAttentionLayer
 
 
 class AttentionPool(nn.Module):
@@ -30,7 +33,14 @@ class BiGRUContext(nn.Module):
         self.width = context_width(config)
         self.norm = nn.LayerNorm(d_model)
         self.dropout = nn.Dropout(config.dropout)
-        self.gru = nn.GRU(d_model, config.hidden_size, batch_first=True, bidirectional=True)
+        self.gru = nn.GRU(
+            d_model,
+            config.hidden_size,
+            config.num_layers,
+            batch_first=True,
+            bidirectional=True,
+            dropout=config.dropout if config.num_layers > 1 else 0.0,  # between layers
+        )
 
     def forward(self, epochs_BWD: Tensor, epoch_mask_BW: Tensor) -> Tensor:
         """(B, W, D) -> (B, W, H); epochs outside the recording touch no state and have zeros."""
@@ -49,6 +59,35 @@ class BiGRUContext(nn.Module):
         return _reorder(states_BWH, order_BW.argsort(dim=1))
 
 
+class TransformerContext(nn.Module):
+    """Transformer over pooled epochs; each layer sees as far to both sides as the middle of a training window does.
+
+    So it is the same network on windows and on whole nights, in memory that grows with the night's length.
+    """
+
+    def __init__(self, config: ContextConfig, d_model: int) -> None:
+        super().__init__()
+        self.width = context_width(config)
+        self.input = nn.Sequential(nn.LayerNorm(d_model), nn.Dropout(config.dropout), nn.Linear(d_model, self.width))
+        reach = config.window_epochs // 2
+        self.layers = nn.ModuleList(
+            [
+                LocalAttentionLayer(self.width, config.num_heads, reach, config.dropout)
+                for _ in range(config.num_layers)
+            ]
+        )
+        self.norm = nn.LayerNorm(self.width)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, epochs_BWD: Tensor, epoch_mask_BW: Tensor) -> Tensor:
+        """(B, W, D) -> (B, W, H); epochs outside the recording touch no state and have zeros."""
+        with torch.autocast(epochs_BWD.device.type, enabled=False):
+            states_BWH = self.input(epochs_BWD.float())
+            for layer in self.layers:
+                states_BWH = layer(states_BWH, epoch_mask_BW)
+            return self.dropout(self.norm(states_BWH)).masked_fill(~epoch_mask_BW[..., None], 0)
+
+
 def _reorder(values_BWX: Tensor, order_BW: Tensor) -> Tensor:
     return values_BWX.gather(1, order_BW[..., None].expand(-1, -1, values_BWX.shape[2]))
 
@@ -58,10 +97,16 @@ def context_width(config: ContextConfig) -> int:
     return 2 * config.hidden_size
 
 
-def build_context(config: ContextConfig, d_model: int) -> BiGRUContext | None:
-    """The configured context network, or None."""
+CONTEXTS: dict[str, Callable[[ContextConfig, int], BiGRUContext | TransformerContext]] = {
+    "bigru": BiGRUContext,
+    "transformer": TransformerContext,
+}
+
+
+def build_context(config: ContextConfig, d_model: int) -> BiGRUContext | TransformerContext | None:
+    """The configured context network, or None; ValueError for an unknown kind or sizes that do not fit."""
     if config.kind == "none":
         return None
-    if config.kind == "bigru":
-        return BiGRUContext(config, d_model)
-    raise ValueError(f"unknown model.context.kind {config.kind!r}; one of: none, bigru")
+    if config.kind not in CONTEXTS:
+        raise ValueError(f"unknown model.context.kind {config.kind!r}; one of: none, {', '.join(CONTEXTS)}")
+    return CONTEXTS[config.kind](config, d_model)

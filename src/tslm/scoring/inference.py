@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from tslm.answers import render_answer
 from tslm.config import ModelConfig, RunConfig
 from tslm.data.collate import Collator
-from tslm.data.dataset import StageDataset, check_timing, measure_references
+from tslm.data.dataset import StageDataset, check_num_channels, check_timing, measure_references
 from tslm.data.recordings import Recording
 from tslm.labels import ANSWER_NAMES, LABEL_SETS
 from tslm.models.classifier import Classifier
@@ -71,7 +71,11 @@ def score_night(
 
     The whole night is read at once; the context never crosses a gap in the recording. With `each_alone`
     the epoch-only head answers: an epoch's neighbours are not looked at.
+
+    Raises:
+        ValueError: other channels than the model reads, or epochs longer than its position table.
     """
+    check_num_channels(channels, config)
     references = measure_references(recording, channels)
     normalized_ECL = np.stack(
         [
