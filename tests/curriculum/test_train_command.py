@@ -21,6 +21,7 @@ from tslm.data.recordings import (
     write_recording,
 )
 from tslm.data.splits import assign_splits
+from tslm.labels import SleepStage
 from tslm.scoring.predictions import read_predictions
 from tslm.training.checkpoint import load_checkpoint
 
@@ -230,6 +231,25 @@ def write_split(cohort_dir: Path, split: str) -> Path:
         rows.append(write_recording(recording, cohort_dir, place.split, place.fold))
     write_participants(rows, cohort_dir)
     return cohort_dir
+
+
+def test_class_weights_of_the_auxiliary_loss_are_those_of_the_training_nights(data_dir: Path, tmp_path: Path) -> None:
+    wide = ["model.num_channels=2", "stage.extra_channels=[EMG]", "loss.classifier_weight=5", f"results_dir={tmp_path}"]
+    cohort = tmp_path / "uneven"
+    rows = []
+    for seed, split in enumerate(SPLITS):
+        stages = [SleepStage.WAKE] * 16 + [SleepStage.N2] * 4
+        recording = small_recording(f"night{seed}", 20, seed, sleep_stages=stages)
+        rows.append(write_recording(recording, cohort, split))
+    write_participants(rows, cohort)
+    more = ["--from_scratch", "stage.trained=[encoder,context,classifier,lora]", f"stage.train_dir={cohort}"]
+    assert command(data_dir, ["stage4_sleep_cot"], *more, *wide) == 0
+    model, config = load_checkpoint(stage_dir(tmp_path, "stage4_sleep_cot") / "checkpoints" / "best")
+    weight = model.classifier.class_weight_K
+    assert float(weight[2] / weight[0]) == pytest.approx(2)  # (16 / 4) ^ 0.5
+    assert weight[[1, 3, 4]].tolist() == [0, 0, 0]
+    assert config.stage.channels == ("EEG Fpz-Cz", "EMG")
+    assert command(data_dir, ["stage4_sleep_cot"], "--resume", *more, *wide) == 0
 
 
 def test_each_fold_has_its_own_results_and_tests_its_own_subjects(

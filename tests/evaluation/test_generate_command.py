@@ -2,7 +2,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from small import build_small_model, small_config, small_recording, split_by_epoch, write_small_cohort
+from small import CHANNEL, build_small_model, small_config, small_recording, split_by_epoch, write_small_cohort
 
 from evaluation.generate import main
 from tslm.data.recordings import BY_EPOCH, read_participants, write_participants, write_recording
@@ -35,6 +35,29 @@ def test_every_epoch_of_the_split_is_answered(checkpoint: Path, tmp_path: Path) 
     assert [(row["recording"], row["epoch_idx"], row["leaky"]) for row in rows] == [
         ("night4", epoch, False) for epoch in range(10)
     ]
+
+
+def test_channels_beside_the_first_are_the_ones_trained_on_or_those_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cohort = write_small_cohort(tmp_path / "trained")
+    config = small_config(
+        model__name="classifier",
+        model__num_channels=2,
+        stage__reader="night",
+        stage__extra_channels=("EMG",),
+        stage__trained=("encoder", "classifier"),
+        stage__train_dir=str(cohort),
+    )
+    save_checkpoint(build_small_model(config), config, {}, tmp_path / "best")
+    answers = []
+    for more in ([], ["--extra_channels", "EMG"], ["--extra_channels", CHANNEL]):
+        assert generate(tmp_path / "best", cohort, *more) == 0
+        answers.append([row["classifier_probabilities"] for row in read_predictions(tmp_path / "p.jsonl")])
+    assert answers[0] == answers[1] != answers[2]
+    for more, said in ((["--extra_channels"], "a model that reads 2"), (["--extra_channels", "EOG"], "'EOG'")):
+        assert generate(tmp_path / "best", cohort, *more) == 2
+        assert said in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_people_the_checkpoint_was_trained_on_are_no_test(

@@ -39,8 +39,48 @@ def test_a_night_scored_whole_is_the_night_seen_through_one_wide_window() -> Non
     assert np.allclose(probabilities, expected, atol=1e-5)
 
 
-def test_a_night_is_scored_as_its_pieces_between_gaps() -> None:
-    config = classifier_config(model__normalization="recording")  # one changed epoch changes no reference
+@pytest.mark.parametrize("kind", ["bigru", "transformer"])
+@torch.no_grad()
+def test_several_channels_scored_whole_are_the_night_through_one_wide_window(kind: str) -> None:
+    channels = (CHANNEL, "EMG")
+    config = classifier_config(
+        model__num_channels=2,
+        stage__extra_channels=("EMG",),
+        model__context__kind=kind,
+        model__context__window_epochs=25,
+    )
+    model = build_small_model(config)
+    torch.nn.init.normal_(model.reader.channel_offset_CD)
+    recording = small_recording()
+    dataset = NightDataset([recording], config)
+    batch = Collator(config.model, None)([dataset[0]])
+    first = 25 // 2 - dataset.describe(0)["epoch_idx"]
+    for each_alone in (True, False):
+        logits = model.logits(batch.window_BWCL, batch.epoch_mask_BW)[0 if each_alone else 1][0]
+        expected = logits[first : first + recording.num_epochs].softmax(-1).numpy()
+        scored = score_night(model, recording, channels, config.model, CPU, each_alone)
+        assert np.allclose(scored, expected, atol=1e-5)
+    recording.channels["EMG"][:] = recording.channels["EMG"][::-1]
+    assert not np.allclose(score_night(model, recording, channels, config.model, CPU), expected, atol=1e-3)
+
+
+def test_scoring_with_other_channels_than_the_model_reads_says_which_settings_differ() -> None:
+    config = classifier_config()
+    with pytest.raises(ValueError, match=r"2 channels \(EEG Fpz-Cz, EMG\) for a model that reads 1"):
+        score_night(build_small_model(config), small_recording(), [CHANNEL, "EMG"], config.model, CPU)
+
+
+def test_a_night_whose_epochs_are_too_long_names_the_setting() -> None:
+    config = classifier_config(model__encoder__max_patches=5)
+    with pytest.raises(ValueError, match=r"6 patches exceeds .* 5 positions; raise model.encoder.max_patches"):
+        score_night(build_small_model(config), small_recording(), [CHANNEL], config.model, CPU)
+
+
+@pytest.mark.parametrize("kind", ["bigru", "transformer"])
+def test_a_night_is_scored_as_its_pieces_between_gaps(kind: str) -> None:
+    config = classifier_config(  # one changed epoch changes no reference
+        model__normalization="recording", model__context__kind=kind
+    )
     model = build_small_model(config)
     whole = small_recording(onset_s=30.0 * np.array([0, 1, 2, 3, 20, 21, 22, 23, 24, 25]))
     probabilities = score_night(model, whole, [CHANNEL], config.model, CPU)

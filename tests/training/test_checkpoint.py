@@ -267,6 +267,32 @@ def test_a_classifiers_checkpoint_with_another_encoder_is_refused(config: Any, t
         load_weights(build_model(config), config, tmp_path / "best")
 
 
+TWO_CHANNELS = {"model__num_channels": 2, "stage__extra_channels": ("EMG",)}
+
+
+def test_a_model_of_two_channels_is_saved_and_goes_on_in_the_next_stage(config: Any, tmp_path: Path) -> None:
+    classifier_config = small_config(**CLASSIFIER, **TWO_CHANNELS)
+    classifier = build_small_model(classifier_config, seed=3)
+    torch.nn.init.normal_(classifier.reader.channel_offset_CD)
+    classifier.set_class_weights(torch.tensor([5, 4, 3, 2, 1]))
+    save_checkpoint(classifier, classifier_config, {}, tmp_path / "stage0")
+    text_config = small_config(config.llm.source, **TWO_CHANNELS)
+    model = build_small_model(text_config)
+    load_weights(model, text_config, tmp_path / "stage0")
+    for name, tensor in classifier.state_dict().items():
+        assert torch.equal(tensor, model.classifier.state_dict()[name]), name
+    save_checkpoint(model, text_config, {}, tmp_path / "stage4")
+    assert loss_of(load_checkpoint(tmp_path / "stage4")[0], text_config) == pytest.approx(loss_of(model, text_config))
+
+
+def test_a_checkpoint_of_other_channels_is_refused_by_name(config: Any, tmp_path: Path) -> None:
+    classifier_config = small_config(**CLASSIFIER, **TWO_CHANNELS)
+    save_checkpoint(build_small_model(classifier_config), classifier_config, {}, tmp_path / "best")
+    for wanted in (config, small_config(**CLASSIFIER)):
+        with pytest.raises(ValueError, match=r"model.num_channels 2, this run has 1"):
+            load_weights(build_model(wanted), wanted, tmp_path / "best")
+
+
 def test_a_text_models_checkpoint_fills_a_classifiers_reader(saved: Any) -> None:
     model, folder = saved
     classifier_config = small_config(**CLASSIFIER)

@@ -222,14 +222,27 @@ def test_validation_counts_each_sample_once_whatever_the_batch_size(tiny_llm: Pa
     assert results[0].perplexity == pytest.approx(math.exp(results[0].loss))
 
 
-def train_on_questions(world_size: int, tiny_llm: Path) -> tuple[dict[str, torch.Tensor], list[float]]:
+TASKS: dict[str, dict[str, Any]] = {
+    "questions": {},
+    "nights": {
+        "model__num_channels": 2,
+        "stage__extra_channels": ("EMG",),
+        "stage__trained": ("encoder", "projector", "context", "classifier", "lora"),
+        "loss__classifier_weight": 20.0,
+    },
+}
+
+
+def train_on(task: str, world_size: int, tiny_llm: Path) -> tuple[dict[str, torch.Tensor], list[float]]:
     """(trained parameters, losses) after two passes over eight samples, four a step in all."""
-    config = small_config(tiny_llm, train__grad_accum=2, train__batch_size=2 // world_size, **NO_DROPOUT, **BIG_STEPS)
+    sizes = {"train__grad_accum": 2, "train__batch_size": 2 // world_size}
+    config = small_config(tiny_llm, **sizes, **NO_DROPOUT, **BIG_STEPS, **TASKS[task])
     config = replace(config, train=replace(config.train, train_epochs=2))
     accelerator = build_accelerator(config)
     model = build_small_model(config, lora_noise=0.1)
     start = trained_state(model)
-    loader = corpus_loader(config, 8, config.train.batch_size)
+    load = corpus_loader if task == "questions" else sample_loader
+    loader = load(config, 8, config.train.batch_size)
     optimizer = build_sgd(model, config.optim)
     prepared, optimizer, loader = accelerator.prepare(model, optimizer, loader)
     scheduler = LambdaLR(optimizer.optimizer, lambda _: 1.0)
@@ -253,9 +266,9 @@ def train_on_questions(world_size: int, tiny_llm: Path) -> tuple[dict[str, torch
 def _train_rank(rank: int, world_size: int, port: int, tiny_llm: Path, out_path: Path) -> None:
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world_size)}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "ACCELERATE_USE_CPU": "true"}
-    state, losses = train_on_questions(world_size, tiny_llm)
+    ends = {task: train_on(task, world_size, tiny_llm) for task in TASKS}
     if rank == 0:
-        torch.save({"state": state, "losses": losses}, out_path)
+        torch.save(ends, out_path)
     torch.distributed.destroy_process_group()
 
 
@@ -273,9 +286,11 @@ def test_two_processes_end_where_one_ends(tiny_llm: Path, tmp_path: Path) -> Non
         port = probe.getsockname()[1]
     multiprocessing.get_context("forkserver").set_forkserver_preload(["curriculum.run_stage"])  # imports torch once
     start_processes(_train_rank, (2, port, tiny_llm, tmp_path / "end.pt"), nprocs=2, start_method="forkserver")
-    end = torch.load(tmp_path / "end.pt", weights_only=True)
-    state, losses = train_on_questions(1, tiny_llm)
-    assert len(losses) == 4
-    assert losses == pytest.approx(end["losses"], rel=1e-5)
-    for name, param in state.items():
-        assert torch.allclose(param, end["state"][name], atol=1e-5), name
+    ends = torch.load(tmp_path / "end.pt", weights_only=True)
+    for task in TASKS:
+        state, losses = train_on(task, 1, tiny_llm)
+        state_of_two, losses_of_two = ends[task]
+        assert len(losses) == 4
+        assert losses == pytest.approx(losses_of_two, rel=1e-5)
+        for name, param in state.items():
+            assert torch.allclose(param, state_of_two[name], atol=1e-5), (task, name)

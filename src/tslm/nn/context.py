@@ -71,10 +71,7 @@ class TransformerContext(nn.Module):
         self.input = nn.Sequential(nn.LayerNorm(d_model), nn.Dropout(config.dropout), nn.Linear(d_model, self.width))
         reach = config.window_epochs // 2
         self.layers = nn.ModuleList(
-            [
-                LocalAttentionLayer(self.width, config.num_heads, reach, config.dropout)
-                for _ in range(config.num_layers)
-            ]
+            [LocalAttentionLayer(self.width, config.num_heads, reach, config.dropout) for _ in range(config.num_layers)]
         )
         self.norm = nn.LayerNorm(self.width)
         self.dropout = nn.Dropout(config.dropout)
