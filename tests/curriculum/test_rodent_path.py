@@ -4,9 +4,17 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
+import torch
+
 from curriculum.train import main as train
 from data_prep.prepare import main as prepare
+from tslm.batch import Reference
+from tslm.compose import compose_config
+from tslm.nn.front_ends import FilterbankFrontEnd
 from tslm.scoring.predictions import read_predictions
+from tslm.signals.muscle_tone import measure_tone_scale
+from tslm.signals.normalize import normalize_series
 
 # The preset is made for 500 Hz; at 100 Hz the same windows have a fifth of the samples.
 ENCODER = {
@@ -20,6 +28,17 @@ ENCODER = {
     "d_ff": 32,
     "num_bands": 12,
 }
+
+
+def test_the_presets_bands_take_in_the_tone_of_the_muscle() -> None:
+    model = compose_config("stage0_encoder", "rodent").model
+    assert model.num_channels == 2
+    loudness_E1 = np.geomspace(1, 100, 20)[:, None]
+    epochs_EL = (loudness_E1 * np.random.default_rng(0).standard_normal((20, 5000))).astype(np.float32)
+    reference = Reference(tone=measure_tone_scale(epochs_EL, 500))
+    tone_EL = torch.from_numpy(normalize_series(epochs_EL[[0, -1]], model.normalization, reference))
+    energy_ENF = FilterbankFrontEnd(model.encoder).band_log_energy(tone_EL)
+    assert float((energy_ENF[1] - energy_ENF[0]).mean(dim=0).max()) > 1.0
 
 
 def test_simulated_animals_are_prepared_learned_and_scored(tmp_path: Path) -> None:
