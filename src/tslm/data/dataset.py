@@ -79,9 +79,12 @@ class SleepDataset:
         return len(self.samples)
 
     def __getitem__(self, idx: int) -> Example:
-        night, epoch = self.samples[idx]
+        return self.build_example(*self.samples[idx])
+
+    def build_example(self, night: int, epoch: int) -> Example:
+        """Any epoch of a night; one that is not scored has no answer."""
         recording, references = self.recordings[night], self.references[night]
-        answer = ANSWER_NAMES[recording.sleep_stages[epoch]]
+        answer = ANSWER_NAMES.get(recording.sleep_stages[epoch], "")
         prompt = render_sleep_prompt(self.label_set.answers, recording.epoch_s, self.style)
         series = [
             self._series(recording, epoch, channel_idx, references[channel_idx])

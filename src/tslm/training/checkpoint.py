@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from tslm.training.model_card import write_model_card
 
 WEIGHTS_FILE = "model.safetensors"
 STATE_FILE = "state.json"
+LLM_DIR = "llm"  # of an exported checkpoint: the language model with its adapter merged in
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
 _LLM_PREFIX = "llm."
 _CLASSIFIER_PREFIX = "classifier."
@@ -34,8 +35,13 @@ _READER_PREFIX = "reader."
 _TIMING = ("fs_hz", "epoch_s")  # 0 in either of two configs: nothing is known, any fits
 
 
-def save_checkpoint(model: nn.Module, config: RunConfig, state: Mapping[str, Any], checkpoint_dir: Path) -> None:
-    """Write a checkpoint folder; what stood there before stays whole until the new one is complete."""
+def save_checkpoint(
+    model: nn.Module, config: RunConfig, state: Mapping[str, Any], checkpoint_dir: Path, with_llm: bool = False
+) -> None:
+    """Write a checkpoint folder; what stood there before stays whole until the new one is complete.
+
+    `with_llm` writes the language model as well, as an ordinary folder `llm`: for one with its adapter merged in.
+    """
     partial = checkpoint_dir.with_name(f"{checkpoint_dir.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -44,7 +50,12 @@ def save_checkpoint(model: nn.Module, config: RunConfig, state: Mapping[str, Any
     llm = getattr(model, "llm", None)
     if llm is not None:
         save_lora(llm, partial, get_hub_id(config.llm.source))
-        copy_small_files(Path(unwrap_lora(llm).name_or_path or ""), partial)
+        llm_dir = Path(unwrap_lora(llm).name_or_path or "")
+        copy_small_files(llm_dir, partial)
+        if with_llm:
+            assert not has_lora(llm), "merge the adapter first"
+            llm.save_pretrained(str(partial / LLM_DIR))
+            copy_small_files(llm_dir, partial / LLM_DIR)
     write_state(state, config, partial)
     old = checkpoint_dir.with_name(f"{checkpoint_dir.name}.old")
     shutil.rmtree(old, ignore_errors=True)
@@ -86,12 +97,24 @@ def load_checkpoint(checkpoint_dir: Path) -> tuple[nn.Module, RunConfig]:
 
     Adapters are merged into the language model's weights, which is faster than computing them beside.
     """
+    return load_trained_model(checkpoint_dir, merge_adapter=True)
+
+
+def load_trained_model(checkpoint_dir: Path, merge_adapter: bool) -> tuple[nn.Module, RunConfig]:
+    """As `load_checkpoint`; without `merge_adapter` the adapter stays beside the weights, so it can be saved again."""
     config = load_checkpoint_config(checkpoint_dir)
+    if holds_llm(checkpoint_dir):
+        config = replace(config, llm=replace(config.llm, source=str(checkpoint_dir / LLM_DIR)))
     model: Any = build_model(config)
     load_weights(model, config, checkpoint_dir)
-    if config.writes_text:
+    if config.writes_text and merge_adapter:
         model.llm = merge_lora(model.llm)
     return model.requires_grad_(False).eval(), config
+
+
+def holds_llm(checkpoint_dir: Path) -> bool:
+    """Whether a checkpoint's folder holds the language model itself, with its adapter merged in."""
+    return (checkpoint_dir / LLM_DIR).is_dir()
 
 
 def load_weights(model: nn.Module, config: RunConfig, checkpoint_dir: Path, train_lora: bool = False) -> None:
@@ -213,6 +236,10 @@ def _check_settings(
         if was != now and not (name in _TIMING and 0 in (was, now)):
             was_text, now_text = _differences(was, now)
             raise ValueError(f"{checkpoint_dir} was made with model.{name} {was_text}, this run has {now_text}")
+    if same_kind and saved.writes_text and holds_llm(checkpoint_dir):
+        if Path(wanted.llm.source) != checkpoint_dir / LLM_DIR:
+            raise ValueError(f"{checkpoint_dir} is an export with a merged adapter; train on from what it was made of")
+        return
     if same_kind and saved.writes_text and saved.llm.source != wanted.llm.source:
         raise ValueError(f"{checkpoint_dir} was made for {saved.llm.source}, this run has {wanted.llm.source}")
     if "lora" in saved.stage.trained and same_kind and saved.writes_text and not has_adapter:

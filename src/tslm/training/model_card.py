@@ -73,7 +73,7 @@ def render_model_card(config: RunConfig, state: Mapping[str, Any], name: str = H
         "Limits": _LIMITS if config.writes_text else _LIMITS.rsplit("\n- ", 1)[0],
         "Citation": f"```\n{citation}\n```",
     }
-    title = f"# {_title(config)}\n\n{_tell_model(config)}"
+    title = f"# {_title(config)}\n\n{_tell_model(config, bool(state.get('merged')))}"
     text = "\n\n".join([title, *(f"## {heading}\n{body}" for heading, body in sections.items())])
     return ModelCard(f"---\n{_card_data(config, state).to_yaml()}\n---\n\n{text}\n")
 
@@ -119,7 +119,7 @@ def _title(config: RunConfig) -> str:
     )
 
 
-def _tell_model(config: RunConfig) -> str:
+def _tell_model(config: RunConfig, is_merged: bool) -> str:
     if not config.writes_text:
         return "A small network that stages sleep: probabilities of the stages of every epoch of a night."
     source = config.llm.source
@@ -131,10 +131,15 @@ def _tell_model(config: RunConfig) -> str:
         else ""
     )
     base = "a tiny random model, for tests" if source == TINY_LLM else get_hub_id(source)
+    where = (
+        "What is here was trained beside it and as a LoRA adapter, which `peft` alone can load from `adapter/`; the "
+        "base model is not in this folder."
+    )
+    if is_merged:
+        where = "It is here with its trained adapter added, in `llm/`, which AutoModelForCausalLM loads alone."
     return (
         "A language model that reads time series and says what it saw, ending in `Answer: <label>`. "
-        f"Base model: {base}, which is not in this folder; licence: {licence}. What is here was trained beside it and "
-        f"as a LoRA adapter, which `peft` alone can load from `adapter/`.{quantized}"
+        f"Base model: {base}; licence: {licence}. {where}{quantized}"
     )
 
 

@@ -1,0 +1,174 @@
+"""Trained models as transformers' PreTrainedModel: loaded from a checkpoint's folder or the hub, saved and pushed.
+
+They wrap the library's own models and add no weights of their own. Inputs come from TSLMProcessor.
+"""
+
+import copy
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedModel
+from transformers.modeling_outputs import CausalLMOutput, TokenClassifierOutput
+
+from tslm.batch import Batch
+from tslm.checkpoint_config import (
+    CLASSIFIER_TYPE,
+    TEXT_MODEL_TYPE,
+    load_checkpoint_config,
+    parse_checkpoint_config,
+    render_checkpoint_config,
+)
+from tslm.config import RunConfig
+from tslm.data.collate import Collator
+from tslm.hub.repository import fetch_checkpoint, push_folder
+from tslm.models.backbone import merge_lora
+from tslm.training.checkpoint import load_trained_model, read_state, save_checkpoint
+from tslm.training.model_card import write_model_card
+
+
+class _CheckpointConfig(PreTrainedConfig):
+    """config.json of a checkpoint; `settings` are those of the run that made it, whole."""
+
+    settings: dict | None = None
+    tslm_version: str = ""
+
+    @property
+    def run(self) -> RunConfig:
+        """The settings as the library knows them; ValueError when a newer version made them."""
+        return parse_checkpoint_config({"tslm_version": self.tslm_version, "settings": self.settings}, "config.json")
+
+
+class TSLMTextConfig(_CheckpointConfig):
+    """Of a language model that reads time series."""
+
+    model_type = TEXT_MODEL_TYPE
+
+
+class TSLMClassifierConfig(_CheckpointConfig):
+    """Of a classifier of sleep stages."""
+
+    model_type = CLASSIFIER_TYPE
+
+
+class _TrainedModel(PreTrainedModel):
+    """What both kinds share: loading, saving and pushing a checkpoint's folder."""
+
+    config_class: type[_CheckpointConfig]
+    _supports_sdpa = _supports_flash_attn = _supports_flex_attn = True  # the language model inside decides
+
+    def __init__(
+        self, config: PreTrainedConfig, model: nn.Module, state: Mapping[str, Any], tokenizer: Any = None
+    ) -> None:
+        super().__init__(config)
+        self.model, self.state, self.tokenizer = model, state, tokenizer
+        self.run_config: RunConfig = config.run
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, *_: Any, **options: Any) -> Self:  # type: ignore[override]
+        """Rebuild a trained model from its folder (and the language model it names), frozen, in evaluation mode.
+
+        Args:
+            pretrained_model_name_or_path: a checkpoint's folder, or a hub id `owner/name`.
+            options: revision, token, cache_dir, force_download, local_files_only; and merge_adapter=True adds the
+                adapter into the language model's weights, which generates faster.
+
+        Raises:
+            OSError: no checkpoint there, or a language model that is not at hand.
+            ValueError: it is of the other kind, damaged, holds a pickle, or was made by a newer version.
+        """
+        name = os.fspath(pretrained_model_name_or_path)
+        folder = fetch_checkpoint(name, **options)
+        rendered = render_checkpoint_config(load_checkpoint_config(folder))
+        if rendered["model_type"] != cls.config_class.model_type:
+            raise ValueError(f"{name} is a {rendered['architectures'][0]}; load it with that class or with AutoModel")
+        config = cls.config_class(**rendered)
+        config.name_or_path = name
+        merge_adapter = bool(options.get("merge_adapter"))
+        model, run_config = load_trained_model(folder, merge_adapter)
+        state = read_state(folder) | ({"merged": True} if merge_adapter else {})
+        tokenizer = AutoTokenizer.from_pretrained(folder) if run_config.writes_text else None
+        return cls(config, model, state, tokenizer).eval()
+
+    def save_pretrained(self, save_directory: str | os.PathLike, *, push_to_hub: bool = False, **options: Any) -> None:  # type: ignore[override]
+        """Write the checkpoint's folder anew, with its card; `push_to_hub=True` uploads it as `repo_id` as well.
+
+        Other options of transformers, about pickles and shards, have nothing to act on here.
+        """
+        folder = Path(save_directory)
+        save_checkpoint(self.model, self.run_config, self.state, folder, with_llm=bool(self.state.get("merged")))
+        if push_to_hub:
+            self.push_to_hub(options.get("repo_id") or folder.name)
+
+    def push_to_hub(self, repo_id: str, **options: Any) -> str:  # type: ignore[override]
+        """Upload the checkpoint's folder; its card names the repository. Gives the address of the commit.
+
+        Options as `tslm.hub.repository.push_folder`: private, token, revision, commit_message, create_pr.
+        """
+
+        def write(folder: Path, full_id: str) -> None:
+            self.save_pretrained(folder / "checkpoint")
+            for path in (folder / "checkpoint").iterdir():
+                path.rename(folder / path.name)
+            (folder / "checkpoint").rmdir()
+            write_model_card(self.run_config, self.state, folder, full_id)
+
+        return push_folder(write, repo_id, **options)
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """Nothing to do: weights are made by the library or read."""
+
+
+class TSLMTextModel(_TrainedModel):
+    """A language model that reads series and says what it saw."""
+
+    config_class = TSLMTextConfig
+
+    def forward(self, **inputs: Any) -> CausalLMOutput:
+        """Mean loss over the supervised tokens of a batch with responses."""
+        with self._autocast():
+            output = self.model(Batch(**inputs))
+        return CausalLMOutput(loss=output.loss_sum / output.weight_sum)
+
+    @torch.no_grad()
+    def generate(self, *, max_new_tokens: int | None = None, **inputs: Any) -> Tensor:
+        """Greedy answers to a batch of the processor's: (B, <= max_new_tokens) token ids, padded after each end.
+
+        Without `max_new_tokens` the checkpoint's own limit holds.
+        """
+        run = self.run_config
+        special = Collator(run.model, self.tokenizer)
+        with self._autocast():
+            return self.model.generate(
+                Batch(**inputs),
+                max_new_tokens or run.stage.max_new_tokens,
+                [special.end_token_id],
+                special.pad_token_id,
+            )
+
+    def save_merged(self, save_directory: str | os.PathLike) -> None:
+        """Write a folder that needs no other: the language model with its adapter added, in `llm/`, and our parts.
+
+        `AutoModelForCausalLM.from_pretrained(DIR + "/llm")` loads the language model alone.
+        """
+        whole = copy.copy(self.model)
+        whole._modules = dict(self.model._modules)
+        whole.llm = merge_lora(copy.deepcopy(self.model.llm))
+        save_checkpoint(whole, self.run_config, {**self.state, "merged": True}, Path(save_directory), with_llm=True)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.run_config.train.precision == "bf16")
+
+
+class TSLMClassifier(_TrainedModel):
+    """Stages of all epochs of a night."""
+
+    config_class = TSLMClassifierConfig
+
+    def forward(self, **inputs: Any) -> TokenClassifierOutput:
+        """Logits of every epoch with its neighbours in view, (B, epochs, stages) in the order of `config.id2label`."""
+        batch = Batch(**inputs)
+        return TokenClassifierOutput(logits=self.model.logits(batch.window_BWCL, batch.epoch_mask_BW)[1])
