@@ -15,7 +15,7 @@ LAYERS = {
     2: ("nn", "signals"),
     3: ("data", "models"),
     4: ("training", "scoring"),
-    5: ("cli", "serve", "review", "__main__"),
+    5: ("hub", "cli", "serve", "review", "__main__"),
 }
 LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names}
 SINGLE_DOOR = ("pyedflib", "peft", "mlflow", "onnx", "onnxruntime", "fastapi", "plotly", "mne", "yasa", "h5py")
