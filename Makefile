@@ -53,7 +53,7 @@ PREPARED := prepared
 RUNS := results/demo
 LAUNCH := $(BIN)/accelerate launch -q --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no \
 	--num_cpu_threads_per_process $(shell getconf _NPROCESSORS_ONLN)
-NUM_SUBJECTS := 24
+NUM_SUBJECTS := 48
 
 demo: $(STAMP) $(PREPARED)/sleep_edf/participants.tsv $(PREPARED)/sim_human/participants.tsv \
 		$(PREPARED)/mcq/test.parquet $(PREPARED)/captions/test.parquet $(PREPARED)/ecg_cot/test.parquet
