@@ -301,6 +301,21 @@ def test_a_text_models_checkpoint_fills_a_classifiers_reader(saved: Any) -> None
     assert torch.equal(classifier.reader.encoder.positions_1ND, model.reader.encoder.positions_1ND)
 
 
+def test_a_model_without_context_starts_from_an_encoder_trained_with_it(tiny_llm: Path, tmp_path: Path) -> None:
+    classifier_config = small_config(**CLASSIFIER)
+    trained = build_small_model(classifier_config, seed=5).eval()
+    save_checkpoint(trained, classifier_config, {}, tmp_path / "best")
+    config = small_config(tiny_llm, model__context__kind="none")
+    assert classifier_config.model.context.kind != "none"
+    model = build_small_model(config, seed=6).eval()
+    load_weights(model, config, tmp_path / "best")
+    num_channels, num_samples = classifier_config.model.num_channels, 3 * classifier_config.model.encoder.patch_size
+    window_BWCL, mask_BW = torch.randn(2, 3, num_channels, num_samples), torch.ones(2, 3, dtype=torch.bool)
+    alone, only = model.classifier.logits(window_BWCL, mask_BW)
+    assert torch.equal(alone, trained.logits(window_BWCL, mask_BW)[0])
+    assert torch.equal(alone, only)
+
+
 def test_an_unknown_part_to_train_lists_the_parts(config: Any) -> None:
     wrong = replace(config, stage=replace(config.stage, trained=("encodr",)))
     with pytest.raises(ValueError, match="encodr.*encoder, projector, context, classifier, lora"):

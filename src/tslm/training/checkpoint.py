@@ -122,6 +122,7 @@ def load_weights(model: nn.Module, config: RunConfig, checkpoint_dir: Path, trai
 
     A checkpoint of the same kind of model fills it whole, with its adapter. Of another kind it fills the
     classifier, which every model has or is: the epoch reader, and the heads where the label set is the same.
+    A model without the night's context takes no more than what reads single epochs.
 
     Raises:
         FileNotFoundError: no checkpoint there.
@@ -137,6 +138,8 @@ def load_weights(model: nn.Module, config: RunConfig, checkpoint_dir: Path, trai
     if not same_kind:
         target = target.classifier if config.writes_text else target
         tensors = _classifier_tensors(tensors, saved)
+        if config.model.context.kind == "none":
+            tensors = _epochs_alone(tensors)
         if saved.model.label_set != config.model.label_set:
             target = target.reader
             tensors = _strip_prefix(tensors, _READER_PREFIX)
@@ -189,6 +192,12 @@ def _classifier_tensors(tensors: Mapping[str, Tensor], saved: RunConfig) -> dict
     return _strip_prefix(tensors, _CLASSIFIER_PREFIX) if saved.writes_text else dict(tensors)
 
 
+def _epochs_alone(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A classifier's tensors without its context network; the head of the epoch alone is then the only one."""
+    kept = {name: tensor for name, tensor in tensors.items() if not name.startswith(f"{_READER_PREFIX}context.")}
+    return kept | {name.removeprefix("epoch_"): kept[name] for name in kept if name.startswith("epoch_head.")}
+
+
 def _strip_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
@@ -231,6 +240,8 @@ def _check_settings(
     if same_kind:
         names = [item.name for item in fields(ModelConfig) if item.name not in ("lora", "gradient_checkpointing")]
         names += ["lora"] * has_adapter
+    elif wanted.model.context.kind == "none":
+        names.remove("context")
     for name in names:
         was, now = getattr(saved.model, name), getattr(wanted.model, name)
         if was != now and not (name in _TIMING and 0 in (was, now)):
