@@ -19,7 +19,8 @@ SLEEP_EDF = load_cohort("sleep_edf")
 
 def make_night(sleep_stages: tuple[SleepStage, ...] = STAGES) -> RawRecording:
     values = np.random.default_rng(0).normal(0, 40, 3000 * len(sleep_stages)).astype(np.float32)
-    signals = {"EEG Fpz-Cz": RawSignal(values, 100.0), "EEG Pz-Oz": RawSignal(values[::-1].copy(), 100.0)}
+    names = ("EEG Fpz-Cz", "EEG Pz-Oz", "EOG horizontal", "EMG submental")
+    signals = {name: RawSignal(np.roll(values, 1000 * idx), 100.0) for idx, name in enumerate(names)}
     return RawRecording("x", "S-7", signals, sleep_stages, 30.0, start="2001-02-03T22:10:05", age="41", sex="F")
 
 
@@ -48,7 +49,7 @@ def test_a_night_of_sleep_edf_has_its_stages_and_its_subject_from_the_name(files
     assert (night.recording, night.subject, night.source) == ("SC4991E0", "SC499", "sleep_edf")
     assert (night.start, night.age, night.sex) == ("2001-02-03T22:10:05", "41", "F")
     assert (night.sleep_stages, night.epoch_s, night.notes) == (STAGES, 30, ())
-    assert list(night.signals) == ["EEG Fpz-Cz"]
+    assert list(night.signals) == ["EEG Fpz-Cz", "EOG horizontal", "EMG submental"]
     np.testing.assert_allclose(night.signals["EEG Fpz-Cz"].values, make_night().signals["EEG Fpz-Cz"].values, atol=0.01)
 
 
