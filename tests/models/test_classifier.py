@@ -144,3 +144,16 @@ def test_one_reader_state_fits_both_models(tiny_llm: Any) -> None:
 def test_a_wrong_name_in_the_model_config_lists_the_right_ones(key: str, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         build_model(merge_config({"model": {key: "nonsense"}}))
+
+
+def test_a_night_read_in_pieces_is_the_night_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tslm.models.epoch_reader._TOKENS_AT_ONCE", 200)
+    config = classifier_config()
+    model = build_small_model(config)
+    night = torch.randn(1, 150, 1, 600)
+    mask = torch.ones(1, 150, dtype=torch.bool)
+    at_once = model.logits(night, mask)
+    with torch.inference_mode():
+        in_pieces = model.logits(night, mask)
+    for one, other in zip(at_once, in_pieces, strict=True):
+        assert torch.allclose(one, other, atol=1e-5)

@@ -8,7 +8,9 @@ from torch import Tensor, nn
 
 from tslm.config import ModelConfig
 from tslm.nn.context import AttentionPool, build_context
-from tslm.nn.patch_encoder import PatchEncoder
+from tslm.nn.patch_encoder import PatchEncoder, count_patches
+
+_TOKENS_AT_ONCE = 1 << 14  # without a graph
 
 
 class EpochReader(nn.Module):
@@ -37,7 +39,13 @@ class EpochReader(nn.Module):
         Without a context network the states are the pooled epochs themselves.
         """
         num_nights, num_epochs = window_BWCL.shape[:2]
-        pooled_BWD = self._pool(window_BWCL.flatten(0, 1)).unflatten(0, (num_nights, num_epochs))
+        epochs_ECL = window_BWCL.flatten(0, 1)
+        # A whole night at 750 tokens an epoch would take gigabytes; a graph would keep them all the same.
+        num_tokens = epochs_ECL.shape[1] * count_patches(epochs_ECL.shape[2], self.encoder.patch_size)
+        num_at_once = len(epochs_ECL) if torch.is_grad_enabled() else max(1, _TOKENS_AT_ONCE // num_tokens)
+        pooled_BWD = torch.cat([self._pool(chunk) for chunk in epochs_ECL.split(num_at_once)]).unflatten(
+            0, (num_nights, num_epochs)
+        )
         if self.context is None:
             return pooled_BWD, pooled_BWD
         return pooled_BWD, self.context(pooled_BWD, epoch_mask_BW)
