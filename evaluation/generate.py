@@ -46,7 +46,8 @@ def generate(config: RunConfig, arguments: argparse.Namespace, leaky: bool = Fal
     from tslm.training.checkpoint import load_checkpoint
 
     device = torch.device(arguments.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    model, _ = load_checkpoint(arguments.checkpoint)
+    model, saved = load_checkpoint(arguments.checkpoint)
+    config = replace(config, llm=saved.llm)  # of an export: its own language model
     model.to(device)
     if isinstance(model, Classifier):
         recordings = load_recordings(

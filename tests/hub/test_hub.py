@@ -13,6 +13,7 @@ from peft import PeftModel
 from small import CHANNEL, build_small_model, collate, small_config, small_recording
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoProcessor, AutoTokenizer
 
+from tslm.cli.main import main
 from tslm.data.dataset import SleepDataset
 from tslm.data.recordings import write_recording
 from tslm.hub import TSLMClassifier, TSLMProcessor, TSLMTextModel, repository
@@ -170,6 +171,36 @@ def test_an_export_needs_no_base_model(folder: Path, model: Any, tmp_path: Path)
     assert AutoModel.from_pretrained(tmp_path / "whole").model.llm is not None
 
 
+def test_the_command_writes_the_same_export(
+    folder: Path, model: Any, tmp_path: Path, capsys: pytest.CaptureFixture, classifier_dir: Path
+) -> None:
+    model.save_merged(tmp_path / "whole")
+    assert main(["export-merged", str(folder), "--out", str(tmp_path / "again")]) == 0
+    for name in (WEIGHTS_FILE, "llm/model.safetensors", "config.json", "state.json"):
+        assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert main(["export-merged", str(classifier_dir), "--out", str(tmp_path / "none")]) == 2
+    assert "is a TSLMClassifier" in capsys.readouterr().err
+
+
+def test_files_that_are_no_part_of_a_checkpoint_are_never_lost(model: Any, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    for save in (model.save_pretrained, model.save_merged):
+        with pytest.raises(FileExistsError, match="holds notes.txt, which is no part of a checkpoint"):
+            save(tmp_path)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+    for _ in range(2):
+        model.save_pretrained(tmp_path / "best")
+
+
+def test_labels_are_scored_and_those_of_other_sets_refused(model: Any, processor: Any, folder: Path) -> None:
+    inputs = processor(SIGNAL, fs_hz=20, epoch_idx=[2, 5])
+    scores = model.score_labels(**inputs)
+    assert scores.shape == (2, 5)
+    torch.testing.assert_close(model.score_labels(labels=["REM sleep", "Wake"], **inputs), scores[:, [4, 0]])
+    with pytest.raises(ValueError, match="'NREM sleep' is not an answer of aasm: Wake"):
+        model.score_labels(labels=["NREM sleep"], **inputs)
+
+
 class FakeApi:
     """Stands at the boundary of the hub: keeps what would be uploaded."""
 
@@ -300,7 +331,7 @@ def test_the_code_of_the_readme_runs_as_printed(folder: Path, tmp_path: Path, ca
         assert printed in text
         text = text.replace(printed, here)
     exec(text, {})
-    assert len(capsys.readouterr().out.splitlines()) >= 2
+    assert "tensor(" in capsys.readouterr().out
 
 
 def test_the_package_alone_stays_light() -> None:

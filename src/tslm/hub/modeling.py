@@ -5,7 +5,7 @@ They wrap the library's own models and add no weights of their own. Inputs come 
 
 import copy
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,9 +24,11 @@ from tslm.checkpoint_config import (
 )
 from tslm.config import RunConfig
 from tslm.data.collate import Collator
+from tslm.data.label_tokens import tokenize_labels
 from tslm.hub.repository import fetch_checkpoint, push_folder
+from tslm.labels import LABEL_SETS
 from tslm.models.backbone import merge_lora
-from tslm.training.checkpoint import load_trained_model, read_state, save_checkpoint
+from tslm.training.checkpoint import find_foreign_file, load_trained_model, read_state, save_checkpoint
 from tslm.training.model_card import write_model_card
 
 
@@ -97,8 +99,11 @@ class _TrainedModel(PreTrainedModel):
         """Write the checkpoint's folder anew, with its card; `push_to_hub=True` uploads it as `repo_id` as well.
 
         Other options of transformers, about pickles and shards, have nothing to act on here.
+
+        Raises:
+            FileExistsError: the folder holds something that is no part of a checkpoint, which would be lost.
         """
-        folder = Path(save_directory)
+        folder = _check_free(save_directory)
         save_checkpoint(self.model, self.run_config, self.state, folder, with_llm=bool(self.state.get("merged")))
         if push_to_hub:
             self.push_to_hub(options.get("repo_id") or folder.name)
@@ -149,15 +154,36 @@ class TSLMTextModel(_TrainedModel):
                 special.pad_token_id,
             )
 
+    @torch.no_grad()
+    def score_labels(self, *, labels: Sequence[str] | None = None, **inputs: Any) -> Tensor:
+        """Log-likelihood of each answer directly after the prompt, (B, K) float32; their softmax gives probabilities.
+
+        Args:
+            labels: answers to compare; None: all of the checkpoint's label set, in its order.
+            inputs: of the processor.
+
+        Raises:
+            ValueError: a label that is none of the checkpoint's.
+        """
+        label_set = LABEL_SETS[self.run_config.model.label_set]
+        answers = label_set.answers if labels is None else tuple(labels)
+        for answer in answers:
+            label_set.from_answer(answer)
+        tokens = tokenize_labels(self.tokenizer, answers).labels
+        batch = Batch(**inputs)
+        with self._autocast():
+            return self.model.score_labels(batch, [tokens] * len(batch.sample_ids))
+
     def save_merged(self, save_directory: str | os.PathLike) -> None:
         """Write a folder that needs no other: the language model with its adapter added, in `llm/`, and our parts.
 
-        `AutoModelForCausalLM.from_pretrained(DIR + "/llm")` loads the language model alone.
+        AutoModelForCausalLM loads the language model alone from there. Errors as `save_pretrained`.
         """
+        folder = _check_free(save_directory)
         whole = copy.copy(self.model)
         whole._modules = dict(self.model._modules)
         whole.llm = merge_lora(copy.deepcopy(self.model.llm))
-        save_checkpoint(whole, self.run_config, {**self.state, "merged": True}, Path(save_directory), with_llm=True)
+        save_checkpoint(whole, self.run_config, {**self.state, "merged": True}, folder, with_llm=True)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.run_config.train.precision == "bf16")
@@ -172,3 +198,11 @@ class TSLMClassifier(_TrainedModel):
         """Logits of every epoch with its neighbours in view, (B, epochs, stages) in the order of `config.id2label`."""
         batch = Batch(**inputs)
         return TokenClassifierOutput(logits=self.model.logits(batch.window_BWCL, batch.epoch_mask_BW)[1])
+
+
+def _check_free(folder: str | os.PathLike) -> Path:
+    path = Path(folder).resolve()
+    foreign = find_foreign_file(path)
+    if foreign is not None:
+        raise FileExistsError(f"{path} holds {foreign.name}, which is no part of a checkpoint; choose another folder")
+    return path

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import torch
@@ -141,6 +142,11 @@ def copy_small_files(llm_dir: Path, out_dir: Path) -> None:
         for path in llm_dir.glob(pattern):
             if path.is_file():
                 shutil.copyfile(path, out_dir / path.name)  # follows the links of the hub's cache
+
+
+def is_small_file(name: str) -> bool:
+    """Whether `copy_small_files` may have brought a file of this name."""
+    return any(fnmatchcase(name, pattern) for pattern in _SMALL_FILES)
 
 
 def get_cache_dir() -> Path:

@@ -17,13 +17,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from tslm.checkpoint_config import load_checkpoint_config, save_checkpoint_config
-from tslm.config import ModelConfig, RunConfig
+from tslm.checkpoint_config import CHECKPOINT_CONFIG_FILE, load_checkpoint_config, save_checkpoint_config
+from tslm.config import CONFIG_FILE, ModelConfig, RunConfig
 from tslm.files import write_beside
 from tslm.models import build_model
 from tslm.models.backbone import ADAPTER_DIR, attach_lora, has_lora, load_lora, merge_lora, save_lora, unwrap_lora
-from tslm.models.llm_store import copy_small_files, get_hub_id
-from tslm.training.model_card import write_model_card
+from tslm.models.llm_store import copy_small_files, get_hub_id, is_small_file
+from tslm.training.model_card import CARD_FILE, write_model_card
 
 WEIGHTS_FILE = "model.safetensors"
 STATE_FILE = "state.json"
@@ -185,6 +185,13 @@ def own_state(model: nn.Module) -> dict[str, Tensor]:
     """The weights that a checkpoint holds: everything but the language model."""
     state = model.state_dict()
     return {name: tensor.contiguous() for name, tensor in state.items() if not name.startswith(_LLM_PREFIX)}
+
+
+def find_foreign_file(folder: Path) -> Path | None:
+    """Something in a folder that is no part of a checkpoint and would be lost if one took its place."""
+    own = {CHECKPOINT_CONFIG_FILE, CONFIG_FILE, WEIGHTS_FILE, STATE_FILE, CARD_FILE, ADAPTER_DIR, LLM_DIR}
+    entries = sorted(folder.iterdir()) if folder.is_dir() else []
+    return next((path for path in entries if path.name not in own and not is_small_file(path.name)), None)
 
 
 def _classifier_tensors(tensors: Mapping[str, Tensor], saved: RunConfig) -> dict[str, Tensor]:
