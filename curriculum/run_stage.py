@@ -28,6 +28,7 @@ from tslm.data.dataset import (
 from tslm.data.provenance import describe_split
 from tslm.data.sampling import build_train_sampler, spread_subset
 from tslm.models import build_model, build_tokenizer
+from tslm.models.backbone import compile_layers
 from tslm.models.classifier import Classifier
 from tslm.models.text_model import TextModel
 from tslm.scoring.inference import classify_nights, generate_predictions
@@ -72,6 +73,8 @@ def train_stage(config: RunConfig, start_from: Path | None, accelerator: Acceler
         logger.info("%s starts from %s", config.stage.name, start_from)
     set_trained_parts(model, config)
     _weigh_classes(model, train_set)
+    if config.train.compile and isinstance(model, TextModel):
+        compile_layers(model.llm)
     collator = Collator(config.model, tokenizer)
     generator = torch.Generator().manual_seed(config.seed)
     train_loader: DataLoader = DataLoader(

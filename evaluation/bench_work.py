@@ -111,9 +111,10 @@ class ClassifierBench:
         """A call that scores `num_epochs` epochs of one night."""
         night = torch.randn(1, num_epochs, 1, NUM_SAMPLES, device=self.device)
         mask = torch.ones(1, num_epochs, dtype=torch.bool, device=self.device)
+        use_bf16 = self.config.train.precision == "bf16"
 
         def run() -> None:
-            with torch.inference_mode():
+            with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=use_bf16):
                 self.model.logits(night, mask)
 
         return run

@@ -188,6 +188,7 @@ class TrainConfig:
     min_delta: float = 1e-4
     precision: str = "bf16"  # bf16 (autocast) or fp32
     num_workers: int = 0
+    compile: bool = False  # the language model's layers, by torch.compile: half a minute once, then faster steps
     log_every_steps: int = 10
 
 

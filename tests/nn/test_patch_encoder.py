@@ -10,7 +10,7 @@ from tslm.compose import compose_config
 from tslm.config import ContextConfig, EncoderConfig, ProjectorConfig
 from tslm.nn.context import build_context
 from tslm.nn.front_ends import FilterbankFrontEnd, build_front_end
-from tslm.nn.patch_encoder import PatchEncoder, count_patches, count_series_tokens
+from tslm.nn.patch_encoder import EncoderLayer, PatchEncoder, count_patches, count_series_tokens
 from tslm.nn.projector import Projector
 
 SMALL = EncoderConfig(d_model=16, num_layers=2, num_heads=2, d_ff=32, max_patches=12)
@@ -190,3 +190,27 @@ def test_epochs_outside_the_recording_change_no_state_inside_it() -> None:
     assert torch.allclose(states[1, 4:], context(epochs[1:2, 4:], mask[1:2, 4:])[0], atol=1e-6)
     assert torch.allclose(states[2, :6], context(epochs[2:, :6], mask[2:, :6])[0], atol=1e-6)
     assert bool((states[~mask] == 0).all())
+
+
+@pytest.mark.parametrize("mode", ["train", "eval"])
+def test_encoder_layers_give_what_torchs_own_give(mode: str) -> None:
+    torch.manual_seed(0)
+    layer = EncoderLayer(16, 4, 32, 0.0, activation="gelu", batch_first=True)
+    reference = torch.nn.TransformerEncoderLayer(16, 4, 32, 0.0, activation="gelu", batch_first=True)
+    reference.load_state_dict(layer.state_dict())
+    layer.train(mode == "train")
+    reference.train(mode == "train")
+    x_SND = torch.randn(3, 7, 16)
+    padding_SN = torch.arange(7) >= torch.tensor([7, 4, 1])[:, None]
+    bias_SN = torch.zeros(3, 7).masked_fill(padding_SN, -math.inf)
+    assert torch.allclose(layer(x_SND), reference(x_SND), atol=1e-6)
+    ours, theirs = layer(x_SND, src_key_padding_mask=bias_SN), reference(x_SND, src_key_padding_mask=bias_SN)
+    assert torch.allclose(ours[~padding_SN], theirs[~padding_SN], atol=1e-6)
+
+
+def test_encoder_layers_drop_out_while_training_only() -> None:
+    torch.manual_seed(0)
+    layer = EncoderLayer(16, 4, 32, 0.5, activation="gelu", batch_first=True)
+    x_SND = torch.randn(2, 7, 16)
+    assert not torch.equal(layer.train()(x_SND), layer(x_SND))
+    assert torch.equal(layer.eval()(x_SND), layer(x_SND))

@@ -2,16 +2,18 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from peft.tuners.lora import LoraLayer
+from peft.tuners import lora
 from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from tslm.config import LLMConfig, LoRAConfig
 from tslm.models.llm_store import fetch_llm
+from tslm.nn.lora_linear import apply_lora_linear
 
 ADAPTER_DIR = "adapter"
 LanguageModel = PreTrainedModel | PeftModel  # plain, or wrapped with adapters
@@ -36,14 +38,15 @@ def load_tokenizer(config: LLMConfig) -> PreTrainedTokenizerBase:
 
 def attach_lora(llm: PreTrainedModel, config: LoRAConfig) -> PeftModel:
     """New adapters (the first equals the plain model: B starts at zero)."""
-    lora = LoraConfig(
+    adapters = LoraConfig(
         r=config.rank,
         lora_alpha=config.alpha,
         lora_dropout=config.dropout,
         target_modules=list(config.target_modules),
         task_type="CAUSAL_LM",
     )
-    return _without_casts(get_peft_model(llm, lora))
+    adapters._register_custom_module({nn.Linear: _FusedLinear})
+    return get_peft_model(llm, adapters)
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,12 @@ def cap_logits(logits_PV: torch.Tensor, causal_lm: PreTrainedModel) -> torch.Ten
     return logits_PV if cap is None else cap * torch.tanh(logits_PV / cap)
 
 
+def compile_layers(llm: LanguageModel, backend: str = "inductor") -> None:
+    """Have each decoder layer compiled at its first use; alike layers share one compilation."""
+    for layer in cast(nn.ModuleList, unwrap_lora(llm).base_model.layers):
+        layer.compile(backend=backend)
+
+
 def save_lora(llm: LanguageModel, checkpoint_dir: Path, base_model: str) -> None:
     """Write the adapters of a wrapped model as a PEFT folder; a plain model has none to write.
 
@@ -112,15 +121,22 @@ def load_lora(llm: PreTrainedModel, checkpoint_dir: Path, is_trainable: bool) ->
     """Adapters of a checkpoint, readable by peft alone as well; ValueError when they are damaged."""
     folder = checkpoint_dir / ADAPTER_DIR
     try:
-        return _without_casts(PeftModel.from_pretrained(llm, folder, is_trainable=is_trainable))
+        adapters = LoraConfig.from_pretrained(str(folder))
+        adapters._register_custom_module({nn.Linear: _FusedLinear})
+        return PeftModel.from_pretrained(llm, folder, is_trainable=is_trainable, config=adapters)
     except SafetensorError as error:
         raise ValueError(f"{folder} is damaged: {error}; restore it or train the stage again") from error
 
 
-def _without_casts(llm: PeftModel) -> PeftModel:
-    # peft would turn every activation into the adapters' float32 first and keep the copy for the
-    # backward pass; under autocast the product is bfloat16 either way.
-    for module in llm.modules():
-        if isinstance(module, LoraLayer):
-            module.cast_input_dtype_enabled = False
-    return llm
+class _FusedLinear(lora.Linear):
+    """peft's layer with its usual case as one operation, and without a float32 copy of every activation."""
+
+    def forward(self, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        names = self.active_adapters
+        if len(names) != 1 or self.merged or self.disable_adapters or args or kwargs or names[0] in self.lora_variant:
+            return super().forward(x, *args, **kwargs)
+        name, base = names[0], self.get_base_layer()
+        if not isinstance(self.lora_dropout[name], nn.Identity) or self.lora_bias[name] or type(base) is not nn.Linear:
+            return super().forward(x)
+        a_RI, b_OR = (cast(nn.Linear, part[name]).weight for part in (self.lora_A, self.lora_B))
+        return apply_lora_linear(x, base.weight, base.bias, a_RI, b_OR, self.scaling[name])

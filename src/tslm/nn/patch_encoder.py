@@ -20,7 +20,7 @@ class PatchEncoder(nn.Module):
         self.positions_1ND = nn.Parameter(torch.randn(1, config.max_patches, config.d_model) * 0.02)
         self.input_norm = nn.LayerNorm(config.d_model)
         self.dropout = nn.Dropout(config.dropout)
-        layer = nn.TransformerEncoderLayer(
+        layer = EncoderLayer(
             config.d_model, config.num_heads, config.d_ff, config.dropout, activation="gelu", batch_first=True
         )
         self.layers = None  # the published Flamingo's encoder ends with the patches
@@ -55,6 +55,39 @@ class PatchEncoder(nn.Module):
         if self.layers is not None:
             tokens_SND = self.layers(tokens_SND, src_key_padding_mask=padding_SN)
         return tokens_SND if padding_SN is None else tokens_SND.masked_fill(padding_SN[..., None], 0)
+
+
+class EncoderLayer(nn.TransformerEncoderLayer):
+    """torch's post-norm layer, with the same weights and results, several times faster on a CPU.
+
+    torch's own turns (S, N, D) into a view that the CPU's bfloat16 product copies its weights for, and in
+    evaluation holds attention weights of all series and heads at once.
+    """
+
+    def forward(
+        self,
+        src: Tensor,
+        src_mask: Tensor | None = None,
+        src_key_padding_mask: Tensor | None = None,
+        is_causal: bool = False,
+    ) -> Tensor:
+        """(S, N, D) -> (S, N, D); the key padding mask is added to the scores, (S, N)."""
+        assert src_mask is None and not is_causal, "patches see each other both ways"
+        x_SND = self.norm1(src + self.dropout1(self._attend(src, src_key_padding_mask)))
+        return self.norm2(x_SND + self._ff_block(x_SND))
+
+    def _attend(self, x_SND: Tensor, key_bias_SN: Tensor | None) -> Tensor:
+        attention = self.self_attn
+        qkv = nn.functional.linear(x_SND, attention.in_proj_weight, attention.in_proj_bias)
+        query, key, value = qkv.unflatten(-1, (3, attention.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        mixed_SHNd = nn.functional.scaled_dot_product_attention(
+            query,
+            key,
+            value,
+            attn_mask=None if key_bias_SN is None else key_bias_SN[:, None, None].to(query.dtype),
+            dropout_p=attention.dropout if self.training else 0.0,
+        )
+        return attention.out_proj(mixed_SHNd.transpose(1, 2).flatten(2))
 
 
 def count_patches(num_samples: int, patch_size: int) -> int:

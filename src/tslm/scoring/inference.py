@@ -107,7 +107,8 @@ def classify_nights(
     label_set = LABEL_SETS[config.model.label_set]
     check_timing(recordings, config.model)
     for recording in recordings:
-        probabilities_EK = score_night(model, recording, config.stage.channels, config.model, device, each_alone)
+        with torch.autocast(device.type, torch.bfloat16, enabled=config.train.precision == "bf16"):
+            probabilities_EK = score_night(model, recording, config.stage.channels, config.model, device, each_alone)
         for epoch, (stage, probability_K) in enumerate(zip(recording.sleep_stages, probabilities_EK, strict=True)):
             if label_set.index(stage) < 0:
                 continue
