@@ -35,9 +35,8 @@ def simulate_hypnogram(rng: np.random.Generator, age: float = 30) -> np.ndarray:
         (num_epochs,) int8, codes as in HUMAN_STAGES, one per 30-s epoch.
     """
     n3_factor = rng.lognormal(0, _N3_SPREAD) * np.exp(-0.01 * (age - 30))  # stretches this sleeper's N3 bouts
-    restlessness = rng.lognormal(
-        -0.15, _RESTLESS_SPREAD
-    )  # how often this sleeper's sleep breaks, over the typical rate
+    # How often this sleeper's sleep breaks, over the typical rate.
+    restlessness = rng.lognormal(-0.35, _RESTLESS_SPREAD)
     wanted = int(np.clip(rng.normal(890, 150), _MIN_SLEEP, _MAX_SLEEP))
     plan: list[tuple[int, int]] = []
     cycle = 0
@@ -74,7 +73,7 @@ def _fragment(rng: np.random.Generator, stage: int, num: int, restlessness: floa
         if stage == N2 and chance < 0.034:
             if chance < 0.011:
                 epochs += [WAKE] * _lognormal(rng, 1.2, 0.7)
-            epochs += [N1] * _lognormal(rng, 1.8, 0.6)
+            epochs += [N1] * _lognormal(rng, 2.3, 0.6)
         elif stage == N3 and chance < 0.07:
             if chance < 0.006:
                 epochs += [WAKE] * _lognormal(rng, 1, 0.5) + [N1]
@@ -83,7 +82,7 @@ def _fragment(rng: np.random.Generator, stage: int, num: int, restlessness: floa
             if chance < 0.007:
                 epochs += [WAKE] * _lognormal(rng, 1, 0.5)
             if chance < 0.021:
-                epochs += [N1] * _lognormal(rng, 1.5, 0.6)
+                epochs += [N1] * _lognormal(rng, 2.0, 0.6)
             if chance > 0.014:
                 epochs += [N2] * _lognormal(rng, 1.5, 0.6)
         elif stage == N1 and chance < 0.12:
