@@ -230,6 +230,7 @@ TASKS: dict[str, dict[str, Any]] = {
         "stage__trained": ("encoder", "projector", "context", "classifier", "lora"),
         "loss__classifier_weight": 20.0,
     },
+    "flamingo": {"model__name": "flamingo"},
 }
 
 
