@@ -134,6 +134,16 @@ def test_a_series_that_ends_the_prompt_is_seen_by_the_answer_alone(opened: TextM
 
 
 @torch.no_grad()
+def test_text_before_the_first_series_reads_the_same_alone(opened: TextModel, config: Any) -> None:
+    batch = collate(config, corpus_examples()[:1])
+    num_before = int((batch.series_seen_BT == 0).sum())
+    wanted = logits_of(opened, batch)[:num_before]
+    opened.fusion.kept = None
+    alone = opened.llm(input_ids=batch.input_ids_BT[:, :num_before]).logits[0]
+    assert torch.allclose(alone, wanted, atol=1e-5)
+
+
+@torch.no_grad()
 def test_selected_rows_go_on_as_they_would_have(opened: TextModel, config: Any) -> None:
     batch = collate(config, padded_examples(config))
     rows = torch.tensor([1, 0, 1])

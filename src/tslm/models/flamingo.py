@@ -27,12 +27,12 @@ from tslm.models.backbone import LanguageModel, unwrap_lora, word_embeddings
 from tslm.models.epoch_reader import EpochReader
 from tslm.models.interface import frozen
 from tslm.nn.context import context_width
-from tslm.nn.cross_attention import GatedCrossAttention
+from tslm.nn.cross_attention import GatedCrossAttention, Sight
 from tslm.nn.patch_encoder import count_patches
 from tslm.nn.projector import ContextProjector
 from tslm.nn.resampler import Resampler, number_series
 
-_ARGUMENT = "series_view"  # by which name the decoder's layers get a View
+_ARGUMENT = "series_sights"  # by which name the decoder's layers get the Sight of each block
 _NEVER = torch.iinfo(torch.int64).max
 
 
@@ -48,18 +48,11 @@ class Memory:
         return Memory(tuple((key[rows], value[rows]) for key, value in self.keys_values), self.start_BM[rows])
 
 
-@dataclass(frozen=True)
-class View:
-    """A memory as the positions of one call of the decoder see it."""
-
-    memory: Memory
-    visible_BTM: Tensor
-
-
 class Flamingo(nn.Module):
     """Resampler and gated cross-attention, hooked to a language model whose weights it does not own.
 
-    A language model carries the hooks of one Flamingo. They pass every call by that nothing was read for.
+    A language model carries the hooks of one Flamingo. Text that nothing was read for passes the feed-forward
+    parts alone, as text before the first series does.
     """
 
     def __init__(self, config: ModelConfig, llm: LanguageModel) -> None:
@@ -129,32 +122,31 @@ class Flamingo(nn.Module):
         latents_BJMD = pad_sequence(list(latents_SMD.split(counts)), batch_first=True)
         return latents_BJMD + number_series(latents_BJMD.shape[1], self.resampler.width).to(latents_BJMD)[:, None]
 
-    def _hand_down(self, _decoder: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict] | None:
+    def _hand_down(self, _decoder: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict]:
         if self.kept is None:
-            return None
+            return args, {**kwargs, _ARGUMENT: None}
         assert kwargs.get("position_ids") is not None, "what a position may see is told by its number"
         visible_BTM = kwargs["position_ids"][..., None] >= self.kept.start_BM[:, None]
-        return args, {**kwargs, _ARGUMENT: View(self.kept, visible_BTM)}
+        sights = [Sight(key_BHMd, value_BHMd, visible_BTM) for key_BHMd, value_BHMd in self.kept.keys_values]
+        return args, {**kwargs, _ARGUMENT: sights}
 
     def _before_layer(
         self, block_idx: int | None, layer: nn.Module, args: tuple, kwargs: dict[str, Any]
-    ) -> tuple[tuple, dict] | None:
-        if self.kept is None:
-            return None
+    ) -> tuple[tuple, dict]:
         if _ARGUMENT not in kwargs:
             raise ValueError(
                 f"model.name=flamingo cannot read by {type(layer).__name__}: its decoder hands no keyword arguments "
                 "to its layers; use model.name=soft_prompt"
             )
-        view: View = kwargs[_ARGUMENT]
+        sights: list[Sight] | None = kwargs[_ARGUMENT]
         kwargs = {name: value for name, value in kwargs.items() if name != _ARGUMENT}
         if block_idx is None:
             return args, kwargs
-        block, inputs = self.blocks[block_idx], (args[0], *view.memory.keys_values[block_idx], view.visible_BTM)
+        block, sight = self.blocks[block_idx], None if sights is None else sights[block_idx]
         if self.recomputes and self.training and torch.is_grad_enabled():
-            hidden_BTE = checkpoint(block, *inputs, use_reentrant=False)
+            hidden_BTE = checkpoint(block, args[0], sight, use_reentrant=False)
         else:
-            hidden_BTE = block(*inputs)
+            hidden_BTE = block(args[0], sight)
         return (hidden_BTE, *args[1:]), kwargs
 
 

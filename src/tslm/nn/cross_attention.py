@@ -4,11 +4,22 @@ Shape letters: B samples, T sequence positions, M latents of a sample, D latent 
 d head size.
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
 from tslm.config import FlamingoConfig
 from tslm.nn.resampler import build_feed_forward, join_heads, split_heads
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What a block's positions may look at."""
+
+    key_BHMd: Tensor  # of `read_latents`
+    value_BHMd: Tensor
+    visible_BTM: Tensor  # bool; a position that sees nothing gets zero from the attention
 
 
 class GatedCrossAttention(nn.Module):
@@ -36,27 +47,24 @@ class GatedCrossAttention(nn.Module):
         key_BMA, value_BMA = self.to_key_value(latents_BMD).chunk(2, dim=-1)
         return split_heads(key_BMA, self.num_heads), split_heads(value_BMA, self.num_heads)
 
-    def forward(self, hidden_BTE: Tensor, key_BHMd: Tensor, value_BHMd: Tensor, visible_BTM: Tensor) -> Tensor:
-        """Hidden states with what they see of the latents added.
+    def forward(self, hidden_BTE: Tensor, sight: Sight | None) -> Tensor:
+        """The residual stream, (B, T, E) in any floating type, with what it sees of the latents added.
 
-        Args:
-            hidden_BTE: (B, T, E) residual stream, in any floating type; it keeps it.
-            key_BHMd: (B, H, M, d) of `read_latents`.
-            value_BHMd: (B, H, M, d) of `read_latents`.
-            visible_BTM: (B, T, M) bool; a position that sees nothing gets zero from the attention.
+        Without sight, as without anything visible, the attention adds nothing.
         """
         own_type = self.norm.weight.dtype  # the language model's may be another, bfloat16 beside float32
-        attended_BTE = self._attend(self.norm(hidden_BTE.to(own_type)), key_BHMd, value_BHMd, visible_BTM)
-        hidden_BTE = self._let_in(hidden_BTE, attended_BTE, self.attention_gate)
+        if sight is not None:
+            attended_BTE = self._attend(self.norm(hidden_BTE.to(own_type)), sight)
+            hidden_BTE = self._let_in(hidden_BTE, attended_BTE, self.attention_gate)
         return self._let_in(hidden_BTE, self.feed_forward(hidden_BTE.to(own_type)), self.feed_forward_gate)
 
-    def _attend(self, normed_BTE: Tensor, key_BHMd: Tensor, value_BHMd: Tensor, visible_BTM: Tensor) -> Tensor:
-        sees_any_BT1 = visible_BTM.any(dim=-1, keepdim=True)
+    def _attend(self, normed_BTE: Tensor, sight: Sight) -> Tensor:
+        sees_any_BT1 = sight.visible_BTM.any(dim=-1, keepdim=True)
         attended_BHTd = nn.functional.scaled_dot_product_attention(
             split_heads(self.to_query(normed_BTE), self.num_heads),
-            key_BHMd,
-            value_BHMd,
-            attn_mask=(visible_BTM | ~sees_any_BT1)[:, None],  # a softmax over nothing would be NaN
+            sight.key_BHMd,
+            sight.value_BHMd,
+            attn_mask=(sight.visible_BTM | ~sees_any_BT1)[:, None],  # a softmax over nothing would be NaN
         )
         return self.out(join_heads(attended_BHTd).masked_fill(~sees_any_BT1, 0))
 
