@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs, gather_object, set_seed
 from torch import nn
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader, Sampler, Subset
 
 from curriculum.plan import BEST, checkpoint_dir, log_path, metrics_path, predictions_path, run_dir
 from tslm.config import CONFIG_FILE, RunConfig, save_config
@@ -80,7 +80,7 @@ def train_stage(config: RunConfig, start_from: Path | None, accelerator: Acceler
     train_loader: DataLoader = DataLoader(
         train_set,  # type: ignore[arg-type]
         batch_size=config.train.batch_size,
-        sampler=build_train_sampler(train_set, config.stage, generator),
+        sampler=_build_sampler(train_set, config, generator),
         collate_fn=collator,
         num_workers=config.train.num_workers,
     )
@@ -117,6 +117,11 @@ def train_stage(config: RunConfig, start_from: Path | None, accelerator: Acceler
     )
     log({"event": "end", **vars(result)})
     accelerator.free_memory()
+
+
+def _build_sampler(train_set: StageDataset, config: RunConfig, generator: torch.Generator) -> Sampler[int]:
+    train = config.train if config.writes_text else replace(config.train, bucket_batches=0)  # windows are all as long
+    return build_train_sampler(train_set, config.stage, train, config.model, generator)
 
 
 def evaluate_stage(config: RunConfig, accelerator: Accelerator, leaky: bool = False) -> dict[str, Any]:

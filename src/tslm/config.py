@@ -182,6 +182,7 @@ class TrainConfig:
 
     train_epochs: int = 60
     batch_size: int = 4  # samples a step and process
+    bucket_batches: int = 16  # so many batches are drawn at a time and sorted by length; 0: as drawn
     grad_accum: int = 1
     eval_batch_size: int = 16
     patience: int = 5  # passes without improvement before stopping

@@ -179,7 +179,10 @@ def test_balanced_sampling_draws_classes_evenly_and_repeats_with_its_seed() -> N
     stages = [AASM[0]] * 40 + [AASM[1]] * 4 + [AASM[4]] * 4
     dataset = sleep_dataset(CONFIG, sleep_stages=stages)
     stage = replace(CONFIG.stage, balanced=True, num_train_samples=3000)
-    draws = [list(build_train_sampler(dataset, stage, torch.Generator().manual_seed(seed))) for seed in (1, 1, 2)]
+    draws = [
+        list(build_train_sampler(dataset, stage, CONFIG.train, CONFIG.model, torch.Generator().manual_seed(seed)))
+        for seed in (1, 1, 2)
+    ]
     assert draws[0] == draws[1] != draws[2]
     counts = np.bincount(dataset.class_idx[draws[0]], minlength=5)
     assert counts[[2, 3]].tolist() == [0, 0]
@@ -188,12 +191,14 @@ def test_balanced_sampling_draws_classes_evenly_and_repeats_with_its_seed() -> N
 
 def test_plain_sampling_takes_each_sample_at_most_once_in_a_new_order_each_pass() -> None:
     dataset = sleep_dataset(CONFIG, num_epochs=20)
-    sampler = build_train_sampler(dataset, CONFIG.stage, torch.Generator().manual_seed(0))
+    sampler = build_train_sampler(dataset, CONFIG.stage, CONFIG.train, CONFIG.model, torch.Generator().manual_seed(0))
     first, second = list(sampler), list(sampler)
     assert sorted(first) == sorted(second) == list(range(20))
     assert first != second
     few = replace(CONFIG.stage, num_train_samples=7)
-    assert len(set(build_train_sampler(dataset, few, torch.Generator().manual_seed(0)))) == 7
+    assert (
+        len(set(build_train_sampler(dataset, few, CONFIG.train, CONFIG.model, torch.Generator().manual_seed(0)))) == 7
+    )
 
 
 @pytest.mark.parametrize(("wanted", "count"), [(0, 20), (1, 1), (5, 5), (20, 20), (99, 20)])
