@@ -32,59 +32,81 @@ class LabelTree:
     steps: list[list[tuple[int, int]]] = field(default_factory=list)  # a label: (node, token that follows it)
 
 
-def build_label_tree(labels: Sequence[Sequence[int]]) -> LabelTree:
-    """The tree of one sample's labels, each a list of token ids; the last token of a label is never read."""
+@dataclass(frozen=True)
+class LabelScores:
+    """What the language model says of labels; -inf and False where a row has fewer of them."""
+
+    log_likelihood_RK: Tensor  # float32, sum over the tokens of a label, its end token included
+    is_greedy_RK: Tensor  # bool, each of these tokens is the most likely of the vocabulary
+
+
+def build_label_tree(labels: Sequence[Sequence[int]], unread: int | None = None) -> LabelTree:
+    """The tree of one sample's labels, each a list of token ids; the last token of a label is never read.
+
+    `unread` is the last token before the labels where the cache lacks it; it is read with them and not scored.
+    """
     tree, children = LabelTree(), dict[tuple[int, int], int]()
+    start = _ROOT
+    if unread is not None:
+        start = _add_node(tree, unread, _ROOT)
     for label in labels:
-        node, steps = _ROOT, []
-        for depth, token in enumerate(label):
+        node, steps = start, []
+        for token in label:
             steps.append((node, token))
-            if depth == len(label) - 1:
+            if len(steps) == len(label):
                 break
             if (node, token) not in children:
-                children[node, token] = len(tree.tokens)
-                tree.tokens.append(token)
-                tree.parents.append(node)
-                tree.depths.append(depth)
+                children[node, token] = _add_node(tree, token, node)
             node = children[node, token]
         tree.steps.append(steps)
     return tree
 
 
+def _add_node(tree: LabelTree, token: int, parent: int) -> int:
+    tree.tokens.append(token)
+    tree.parents.append(parent)
+    tree.depths.append(tree.depths[parent] + 1 if parent != _ROOT else 0)
+    return len(tree.tokens) - 1
+
+
 @torch.no_grad()
 def score_label_trees(
-    causal_lm: PreTrainedModel, cache: DynamicCache, mask_RT: Tensor, logits_RV: Tensor, trees: Sequence[LabelTree]
-) -> Tensor:
-    """Sum of the log-probabilities of every label's tokens, (R, K) float32; -inf where a row has fewer labels.
+    causal_lm: PreTrainedModel,
+    cache: DynamicCache,
+    mask_RT: Tensor,
+    trees: Sequence[LabelTree],
+    logits_RV: Tensor | None = None,
+) -> LabelScores:
+    """Log-likelihood of every label after what the cache holds.
 
     Args:
         causal_lm: the language model, without adapters around it.
         cache: keys and values of what stands before the labels; it is left as it is.
         mask_RT: which cached positions are real.
-        logits_RV: what the model says of the first token.
         trees: the labels of each row.
+        logits_RV: what the model says of the first token; None where all trees begin with an unread one.
     """
-    first_RV = cap_logits(logits_RV.float(), causal_lm)
-    log_norm_RN = first_RV.logsumexp(-1, keepdim=True)
-    logits_RNV = first_RV[:, None]
+    parts = [] if logits_RV is None else [logits_RV[:, None]]
     if any(tree.tokens for tree in trees):
-        nodes_RNV = cap_logits(_read_trees(causal_lm, cache, mask_RT, trees).float(), causal_lm)
-        log_norm_RN = torch.cat([log_norm_RN, nodes_RNV.logsumexp(-1)], dim=1)
-        logits_RNV = torch.cat([logits_RNV, nodes_RNV], dim=1)
+        parts.append(_read_trees(causal_lm, cache, mask_RT, trees))
+    logits_RNV = cap_logits(torch.cat(parts, dim=1).float(), causal_lm)
+    log_norm_RN, best_RN = logits_RNV.logsumexp(-1), logits_RNV.argmax(-1)
+    first_node = 0 if logits_RV is None else _ROOT
     steps = [
-        (row, label, node + 1, token)
+        (row, label, node - first_node, token)
         for row, tree in enumerate(trees)
         for label, path in enumerate(tree.steps)
         for node, token in path
     ]
     row_S, label_S, node_S, token_S = torch.tensor(steps, device=mask_RT.device).T
     log_probability_S = logits_RNV[row_S, node_S, token_S] - log_norm_RN[row_S, node_S]
-    num_labels = max(len(tree.steps) for tree in trees)
-    scores_RK = torch.zeros(len(trees), num_labels, device=mask_RT.device)
+    shape = len(trees), max(len(tree.steps) for tree in trees)
+    scores_RK, num_others_RK = torch.zeros(shape, device=mask_RT.device), torch.zeros(shape, device=mask_RT.device)
     scores_RK.index_put_((row_S, label_S), log_probability_S, accumulate=True)
+    num_others_RK.index_put_((row_S, label_S), (best_RN[row_S, node_S] != token_S).float(), accumulate=True)
     counts = torch.tensor([len(tree.steps) for tree in trees], device=mask_RT.device)
-    missing_RK = torch.arange(num_labels, device=mask_RT.device)[None] >= counts[:, None]
-    return scores_RK.masked_fill(missing_RK, -torch.inf)
+    missing_RK = torch.arange(shape[1], device=mask_RT.device)[None] >= counts[:, None]
+    return LabelScores(scores_RK.masked_fill(missing_RK, -torch.inf), (num_others_RK == 0) & ~missing_RK)
 
 
 def fork_cache(cache: DynamicCache) -> DynamicCache:
@@ -164,9 +186,3 @@ def _any_mask(causal_lm: PreTrainedModel) -> Iterator[None]:
         yield
     finally:
         causal_lm.set_attn_implementation(own)
-
-
-def label_rows(scores_RK: Tensor) -> Iterator[list[float]]:
-    """The log-likelihoods of each row as plain numbers, without what stands for missing labels."""
-    for row in scores_RK.tolist():
-        yield [score for score in row if score != -torch.inf]

@@ -15,6 +15,7 @@ from tslm.batch import IGNORE_INDEX, Batch
 from tslm.config import LossConfig, ModelConfig, OptimConfig
 from tslm.models.backbone import LanguageModel, cap_logits, unwrap_lora, word_embeddings
 from tslm.models.classifier import Classifier, NightStates
+from tslm.models.constrained import AnswerProcessor
 from tslm.models.decoding import decode_greedy, position_ids, read_prompts
 from tslm.models.epoch_reader import EpochReader
 from tslm.models.interface import ModelOutput, build_param_groups, frozen, is_trained
@@ -115,10 +116,12 @@ class TextModel(nn.Module):
         end_token_ids: list[int],
         pad_token_id: int,
         prefix: PrefixCache | None = None,
+        answers: AnswerProcessor | None = None,
     ) -> Tensor:
         """Greedy continuation: (B, <= max_new_tokens) token ids, pad_token_id after each end.
 
-        `prefix` keeps what all prompts begin with from one batch to the next.
+        `prefix` keeps what all prompts begin with from one batch to the next. `answers` holds each response to
+        an answer of its sample, and knows afterwards how likely every option was.
         """
         assert batch.attention_mask_BT is not None
         cache = self._read_prefix(batch, prefix)
@@ -129,8 +132,9 @@ class TextModel(nn.Module):
             max_new_tokens,
             end_token_ids,
             pad_token_id,
-            self.fusion.select_rows,  # type: ignore[arg-type]  # torch types attributes of modules loosely
+            self.fusion,  # type: ignore[arg-type]  # torch types attributes of modules loosely
             cache,
+            answers,
         )
 
     @torch.no_grad()
@@ -155,7 +159,8 @@ class TextModel(nn.Module):
         assert isinstance(head, nn.Module)
         trees = [build_label_tree(options) for options in labels]
         logits_BV = head(hidden_BTE[:, -1].contiguous())
-        return score_label_trees(self.causal_lm, cache, batch.attention_mask_BT, logits_BV, trees)
+        scores = score_label_trees(self.causal_lm, cache, batch.attention_mask_BT, trees, logits_BV)
+        return scores.log_likelihood_RK
 
     def param_groups(self, optim: OptimConfig) -> list[dict]:
         """The guide's groups: encoder, projector and LoRA, each at its own rate."""
