@@ -37,11 +37,12 @@ class AnswerVocabulary:
         return next(count for count in range(len(ANSWER_PREFIX), -1, -1) if text.endswith(ANSWER_PREFIX[:count]))
 
     @cached_property
-    def overrunning(self) -> list[frozenset[int]]:
-        """For each number of letters that stand already: tokens that complete `Answer:` and run on past it."""
+    def banned(self) -> list[frozenset[int]]:
+        """For each number of letters that stand already: the end, and tokens that run on past `Answer:`."""
         with_colon = [(idx, piece) for idx, piece in enumerate(self._pieces) if ANSWER_PREFIX[-1] in piece]
         return [
             frozenset(idx for idx, piece in with_colon if ANSWER_PREFIX in (ANSWER_PREFIX[:matched] + piece)[:-1])
+            | {self.end_id}
             for matched in range(len(ANSWER_PREFIX))
         ]
 
@@ -134,7 +135,7 @@ class AnswerState:
             self._queue, self.forced = list(grammar.opening), True
         if self._queue:
             return {self._queue[0]}, frozenset()
-        return None, grammar.vocabulary.overrunning[self._matched] | {grammar.vocabulary.end_id}
+        return None, grammar.vocabulary.banned[self._matched]
 
     def advance(self, token: int) -> None:
         """Take note of the token that was written."""
