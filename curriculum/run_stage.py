@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,8 @@ from tslm.models import build_model, build_tokenizer
 from tslm.models.backbone import compile_layers
 from tslm.models.classifier import Classifier
 from tslm.models.text_model import TextModel
-from tslm.scoring.inference import classify_nights, generate_predictions
+from tslm.scoring.calibration import load_calibration, save_calibration
+from tslm.scoring.inference import classify_nights, fit_calibration, generate_predictions
 from tslm.scoring.predictions import PredictionRow, score_predictions, write_metrics, write_predictions
 from tslm.training.checkpoint import (
     load_checkpoint,
@@ -115,8 +116,20 @@ def train_stage(config: RunConfig, start_from: Path | None, accelerator: Acceler
     result = fit(
         prepared, train_loader, val_loader, optimizer, scheduler, accelerator, config.train, config.optim, save, log
     )
-    log({"event": "end", **vars(result)})
     accelerator.free_memory()
+    if config.stage.metric == "sleep" and config.stage.num_calibration_samples and accelerator.is_main_process:
+        log({"event": "calibration", **_calibrate(config, accelerator.device)})
+    accelerator.wait_for_everyone()
+    log({"event": "end", **vars(result)})
+
+
+def _calibrate(config: RunConfig, device: torch.device) -> dict[str, float | None]:
+    """Fit the temperatures of the stage's best checkpoint, on validation data, and keep them in its folder."""
+    folder = checkpoint_dir(config, BEST)
+    model, _ = load_checkpoint(folder)
+    calibration = fit_calibration(model.to(device), build_tokenizer(config), config, device)
+    save_calibration(calibration, folder)
+    return asdict(calibration)
 
 
 def _build_sampler(train_set: StageDataset, config: RunConfig, generator: torch.Generator) -> Sampler[int]:
@@ -153,12 +166,14 @@ def evaluate_stage(config: RunConfig, accelerator: Accelerator, leaky: bool = Fa
 def _evaluate_answers(
     model: nn.Module, config: RunConfig, accelerator: Accelerator
 ) -> tuple[list[PredictionRow], dict[str, Any]]:
+    calibration = load_calibration(checkpoint_dir(config, BEST))
     if isinstance(model, Classifier):
         recordings = load_recordings(
             Path(config.stage.test_dir or config.stage.train_dir), "test", config.stage.channels, config.stage.fold
         )
         nights = recordings[accelerator.process_index :: accelerator.num_processes]
-        rows = _gather(list(classify_nights(model, nights, config, accelerator.device)), accelerator)
+        nights_rows = classify_nights(model, nights, config, accelerator.device, calibration=calibration)
+        rows = _gather(list(nights_rows), accelerator)
         return rows, score_predictions(rows)
     dataset = build_dataset(config, "test")
     tokenizer = build_tokenizer(config)
@@ -175,6 +190,7 @@ def _evaluate_answers(
                 config,
                 accelerator.device,
                 accelerator.is_main_process,
+                calibration,
             )
         ),
         accelerator,

@@ -41,6 +41,7 @@ def generate(config: RunConfig, arguments: argparse.Namespace, leaky: bool = Fal
     from tslm.models import build_tokenizer
     from tslm.models.classifier import Classifier
     from tslm.models.text_model import TextModel
+    from tslm.scoring.calibration import load_calibration
     from tslm.scoring.inference import classify_nights, generate_predictions
     from tslm.scoring.predictions import write_predictions
     from tslm.training.checkpoint import load_checkpoint
@@ -49,11 +50,14 @@ def generate(config: RunConfig, arguments: argparse.Namespace, leaky: bool = Fal
     model, saved = load_checkpoint(arguments.checkpoint)
     config = replace(config, llm=saved.llm)  # of an export: its own language model
     model.to(device)
+    calibration = load_calibration(arguments.checkpoint)
+    if isinstance(model, Classifier) and (arguments.no_rationale or arguments.free_answers):
+        raise ValueError("--no_rationale and --free_answers are for language models; a classifier writes no text")
     if isinstance(model, Classifier):
         recordings = load_recordings(
             Path(config.stage.test_dir), arguments.split, config.stage.channels, config.stage.fold
         )
-        rows = list(classify_nights(model, recordings, config, device, arguments.each_alone))
+        rows = list(classify_nights(model, recordings, config, device, arguments.each_alone, calibration))
     elif arguments.each_alone:
         raise ValueError("--each_alone is for the classifier; a language model sees what it was trained with")
     else:
@@ -62,7 +66,10 @@ def generate(config: RunConfig, arguments: argparse.Namespace, leaky: bool = Fal
         assert tokenizer is not None
         dataset = build_dataset(config, arguments.split)
         indices = list(spread_subset(dataset, config.stage.num_test_samples).indices)
-        rows = list(generate_predictions(model, tokenizer, dataset, indices, config, device))
+        with_rationale = not arguments.no_rationale
+        rows = list(
+            generate_predictions(model, tokenizer, dataset, indices, config, device, True, calibration, with_rationale)
+        )
     if not rows:
         raise ValueError(
             f"{config.stage.test_dir} holds nothing in split {arguments.split!r} that this checkpoint can answer"
@@ -91,6 +98,14 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--each_alone", action="store_true", help="classifier only: do not look at an epoch's neighbours"
     )
+    parser.add_argument(
+        "--no_rationale",
+        action="store_true",
+        help="language model only: the most likely answer at once, many times faster",
+    )
+    parser.add_argument(
+        "--free_answers", action="store_true", help="language model only: let it write any answer, or none"
+    )
     parser.add_argument("--num_samples", type=int, default=0, help="answer so many samples, spread evenly; 0: all")
     parser.add_argument("--batch_size", type=int, default=0, help="0: the checkpoint's")
     parser.add_argument("--max_new_tokens", type=int, default=0, help="0: the checkpoint's")
@@ -117,6 +132,7 @@ def _adapt(config: RunConfig, arguments: argparse.Namespace) -> RunConfig:
         channel=arguments.channel or config.stage.channel,
         extra_channels=config.stage.extra_channels if arguments.extra_channels is None else arguments.extra_channels,
         max_new_tokens=arguments.max_new_tokens or config.stage.max_new_tokens,
+        constrained=config.stage.constrained and not arguments.free_answers,
     )
     train = replace(config.train, eval_batch_size=arguments.batch_size or config.train.eval_batch_size)
     return replace(config, stage=stage, train=train)

@@ -143,7 +143,8 @@ class StageConfig:
     num_val_samples: int = 0
     num_test_samples: int = 0
     max_new_tokens: int = 400
-    constrained: bool = True  # after `Answer:` only the sample's options can be written
+    constrained: bool = True  # after `Answer:` only the sample's options can be written, and one of them is
+    num_calibration_samples: int = 128  # validation samples a language model's temperatures are fitted on; 0: none
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "trained", tuple(self.trained))

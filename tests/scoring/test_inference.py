@@ -4,15 +4,25 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small import CHANNEL, build_small_model, sleep_dataset, small_config, small_recording, small_sample
+from scipy.special import softmax
+from small import (
+    CHANNEL,
+    build_small_model,
+    sleep_dataset,
+    small_config,
+    small_recording,
+    small_sample,
+    write_small_cohort,
+)
 from transformers import AutoTokenizer
 
 from tslm.answers import parse_answer
 from tslm.data.collate import Collator
 from tslm.data.dataset import CorpusDataset, NightDataset
 from tslm.labels import SleepStage
-from tslm.prompts import render_ecg_prompt
-from tslm.scoring.inference import classify_nights, generate_predictions, score_night
+from tslm.prompts import render_caption_prompt, render_ecg_prompt
+from tslm.scoring.calibration import Calibration
+from tslm.scoring.inference import classify_nights, fit_calibration, generate_predictions, score_night
 from tslm.scoring.predictions import read_predictions, score_predictions, write_predictions
 
 CPU = torch.device("cpu")
@@ -133,8 +143,69 @@ def test_generated_rows_follow_the_indices_and_do_not_depend_on_the_batch(text_m
         next(iter(generate_predictions(model, tokenizer, dataset, [idx], config, CPU, show_progress=False)))
         for idx in indices
     ]
-    assert rows == alone
+    for row, single in zip(rows, alone, strict=True):
+        scores = [pytest.approx(value, abs=1e-3) for value in single.pop("label_log_likelihoods")]
+        assert row.pop("label_log_likelihoods") == scores
+        assert row.pop("label_probabilities") == pytest.approx(single.pop("label_probabilities"), abs=1e-3)
+        assert row == single
     assert all(row["evidence"] for row in rows)
+
+
+def test_answers_held_to_their_options_always_parse_and_come_with_probabilities(text_model: Any) -> None:
+    config, model, tokenizer = text_model
+    dataset, calibration = sleep_dataset(config), Calibration(answer=4.0, rationale=2.0)
+    for with_rationale, temperature in ((True, 2.0), (False, 4.0)):
+        for row in generate_predictions(
+            model, tokenizer, dataset, range(5), config, CPU, False, calibration, with_rationale
+        ):
+            probabilities = row["label_probabilities"]
+            assert parse_answer(row["generated"], row["options"]) == row["options"][int(np.argmax(probabilities))]
+            assert np.allclose(probabilities, softmax(np.array(row["label_log_likelihoods"]) / temperature), atol=1e-5)
+            assert row["label_temperature"] == temperature
+            assert ("forced" in row) == with_rationale
+
+
+def test_free_answers_are_neither_scored_nor_held_to_anything(text_model: Any) -> None:
+    config, model, tokenizer = text_model
+    free = small_config(config.llm.source, stage__constrained=False)
+    (row,) = generate_predictions(model, tokenizer, sleep_dataset(free), [0], free, CPU, False)
+    assert parse_answer(row["generated"], row["options"]) is None
+    assert "label_probabilities" not in row
+
+
+def test_captions_have_no_answer_to_choose(text_model: Any) -> None:
+    config, model, tokenizer = text_model
+    dataset = CorpusDataset([small_sample(0, "caption")], lambda _sample: render_caption_prompt())
+    with pytest.raises(ValueError, match="captions have none"):
+        list(generate_predictions(model, tokenizer, dataset, [0], config, CPU, False, None, False))
+    (row,) = generate_predictions(model, tokenizer, dataset, [0], config, CPU, False)
+    assert row["options"] == []
+    assert "forced" not in row
+
+
+def test_a_temperature_flattens_the_classifier_and_changes_no_answer() -> None:
+    config = classifier_config()
+    model, recording = build_small_model(config), small_recording()
+    plain = score_night(model, recording, [CHANNEL], config.model, CPU)
+    flat = score_night(model, recording, [CHANNEL], config.model, CPU, temperature=5.0)
+    assert np.array_equal(plain.argmax(1), flat.argmax(1))
+    assert np.allclose(flat, softmax(np.log(plain) / 5.0, axis=1), atol=1e-5)
+    row, *_ = classify_nights(model, [recording], config, CPU, calibration=Calibration(classifier=5.0))
+    assert row["classifier_temperature"] == 5.0
+    alone, *_ = classify_nights(model, [recording], config, CPU, True, Calibration(classifier=5.0))
+    assert alone["classifier_temperature"] is None
+
+
+def test_temperatures_are_fitted_on_the_validation_data(text_model: Any, tmp_path: Path) -> None:
+    config, model, tokenizer = text_model
+    cohort = str(write_small_cohort(tmp_path))
+    stage = {"stage__train_dir": cohort, "stage__num_calibration_samples": 6, "stage__max_new_tokens": 6}
+    calibration = fit_calibration(model, tokenizer, small_config(config.llm.source, **stage), CPU, False)
+    assert calibration.classifier is None
+    assert calibration.answer is not None and calibration.rationale is not None
+    scorer = classifier_config(**stage)
+    calibration = fit_calibration(build_small_model(scorer), None, scorer, CPU, False)
+    assert calibration.classifier is not None
 
 
 def test_generated_rows_of_a_corpus_can_be_written_and_scored(text_model: Any, tmp_path: Path) -> None:
@@ -152,6 +223,6 @@ def test_generation_stops_at_the_end_token(text_model: Any, monkeypatch: pytest.
     config, model, tokenizer = text_model
     end = tokenizer.eos_token_id
     ids = [*tokenizer("Answer: Wake", add_special_tokens=False).input_ids, end, *tokenizer("more").input_ids]
-    monkeypatch.setattr(model, "generate", lambda *_: torch.tensor([ids]))
+    monkeypatch.setattr(model, "generate", lambda *_, **__: torch.tensor([ids]))
     (row,) = generate_predictions(model, tokenizer, sleep_dataset(config), [0], config, CPU, show_progress=False)
     assert row["generated"] == "Answer: Wake"

@@ -53,11 +53,13 @@ def score(arguments: argparse.Namespace) -> str:
 
     import torch  # what can be wrong with the call has been said by now
 
+    from tslm.scoring.calibration import load_calibration
     from tslm.scoring.inference import score_night
     from tslm.training.checkpoint import load_checkpoint
 
     model, _ = load_checkpoint(checkpoint_dir)
     device = torch.device(arguments.device)
+    temperature = None if arguments.each_alone else load_calibration(checkpoint_dir).classifier
     probabilities_EK = score_night(
         model.to(device),  # type: ignore[arg-type]
         night.recording,
@@ -65,6 +67,7 @@ def score(arguments: argparse.Namespace) -> str:
         config.model,
         device,
         arguments.each_alone,
+        temperature,
     )
     label_set = LABEL_SETS[config.model.label_set]
     rows = build_rows(night, probabilities_EK, label_set)
@@ -78,6 +81,7 @@ def score(arguments: argparse.Namespace) -> str:
         "start": night.recording.start,
         "checkpoint": str(checkpoint_dir),
         "neighbours_seen": not arguments.each_alone,
+        "temperature": temperature,
         "notes": list(night.recording.notes),
         "num_unsure_epochs": int((probabilities_EK.max(axis=1) < _UNSURE_BELOW).sum()),
         "artifact_epochs": dict(Counter(kind for row in rows for kind in row["artifacts"].split())),

@@ -108,9 +108,23 @@ class Corpus(Sequence[CorpusSample]):
         """The answer of every sample, without reading any series."""
         return self._rows["answer"].to_pylist()
 
+    @property
+    def options(self) -> list[list[str]]:
+        """The options of every sample, without reading any series."""
+        return self._rows["options"].to_pylist()
+
     def take(self, indices: Sequence[int]) -> "Corpus":
         """Only the samples at these indices, in this order."""
         return Corpus(self._rows.take(pa.array(indices, pa.int64())), self._series)
+
+
+def have_several_answers(samples: Sequence[CorpusSample]) -> bool:
+    """Whether the answer of any sample consists of several of its options."""
+    if isinstance(samples, Corpus):
+        return any(
+            answer and answer not in options for answer, options in zip(samples.answers, samples.options, strict=True)
+        )
+    return any(sample.answer and sample.answer not in sample.options for sample in samples)
 
 
 def write_corpus(samples: Iterable[CorpusSample], corpus_dir: Path, split: str) -> Path:

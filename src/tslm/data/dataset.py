@@ -17,7 +17,7 @@ from tslm.answers import render_response
 from tslm.batch import IGNORE_INDEX, Example, NightWindow, Reference, Series
 from tslm.config import ModelConfig, RunConfig
 from tslm.data.augmentation import augment_window
-from tslm.data.corpora import Corpus, CorpusSample, read_corpus
+from tslm.data.corpora import Corpus, CorpusSample, have_several_answers, read_corpus
 from tslm.data.recordings import Recording, check_subject_splits, read_participants, read_recording
 from tslm.data.splits import choose_fold, keep_epochs
 from tslm.labels import ANSWER_NAMES, LABEL_SETS, LabelSet
@@ -43,6 +43,7 @@ class StageDataset(Protocol):
     """Samples of one split of one curriculum stage."""
 
     class_idx: np.ndarray  # (num_samples,) int64 for balanced sampling; all zero where there are no classes
+    has_several_answers: bool  # whether an answer may consist of several options
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -56,6 +57,8 @@ class StageDataset(Protocol):
 
 class SleepDataset:
     """One sample an epoch that the label set can answer, with its neighbours in view."""
+
+    has_several_answers = False
 
     def __init__(self, recordings: list[Recording], config: RunConfig) -> None:
         check_timing(recordings, config.model)
@@ -133,6 +136,8 @@ class NightDataset:
     With `augmented`, the signal of every window drawn is changed as `config.augment` says.
     """
 
+    has_several_answers = False
+
     def __init__(self, recordings: list[Recording], config: RunConfig, augmented: bool = False) -> None:
         check_timing(recordings, config.model)
         self.augment = config.augment if augmented else None
@@ -179,6 +184,7 @@ class CorpusDataset:
 
     def __init__(self, samples: Sequence[CorpusSample], render_prompt: Callable[[CorpusSample], Prompt]) -> None:
         self.samples, self.render_prompt = samples, render_prompt
+        self.has_several_answers = have_several_answers(samples)
         self.class_idx = np.zeros(len(samples), dtype=np.int64)
 
     def __len__(self) -> int:

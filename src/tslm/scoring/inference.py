@@ -1,21 +1,33 @@
 """From a trained model to prediction rows: generated text, and stage probabilities of whole nights."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from tslm.answers import render_answer
 from tslm.config import ModelConfig, RunConfig
 from tslm.data.collate import Collator
-from tslm.data.dataset import StageDataset, check_num_channels, check_timing, measure_references
+from tslm.data.dataset import (
+    StageDataset,
+    build_dataset,
+    check_num_channels,
+    check_timing,
+    load_recordings,
+    measure_references,
+)
 from tslm.data.recordings import Recording
+from tslm.data.sampling import spread_subset
 from tslm.labels import ANSWER_NAMES, LABEL_SETS
 from tslm.models.classifier import Classifier
 from tslm.models.text_model import TextModel
+from tslm.scoring.calibration import Calibration, fit_temperature
 from tslm.scoring.predictions import PredictionRow
+from tslm.scoring.responses import LabelChooser, ResponseWriter
 from tslm.signals.normalize import normalize_series
 
 
@@ -27,36 +39,81 @@ def generate_predictions(
     config: RunConfig,
     device: torch.device,
     show_progress: bool = True,
+    calibration: Calibration | None = None,
+    with_rationale: bool = True,
 ) -> Iterator[PredictionRow]:
-    """Greedy responses to the samples `indices`, one prediction row each, in order.
+    """Responses to the samples `indices`, one prediction row each, in order.
 
-    The raw text is kept as generated, up to the end token.
+    The raw text is kept as generated, up to the end token. With `config.stage.constrained` it closes with one of
+    the sample's options, and the row says how likely each was. Without rationale only the options are scored,
+    directly after the prompt; the most likely one is the answer.
+
+    Raises:
+        ValueError: without rationale, a sample that has no options or several answers.
     """
-    collator = Collator(config.model, tokenizer, with_response=False)
+    collator, calibration = Collator(config.model, tokenizer, with_response=False), calibration or Calibration()
+    answer: ResponseWriter | LabelChooser = LabelChooser(model, collator, calibration)
+    if with_rationale:
+        answer = ResponseWriter(model, collator, config, calibration, dataset.has_several_answers)
+    elif dataset.has_several_answers:
+        raise ValueError("samples with several answers at once need a rationale: answers without one are single")
     batch_size = config.train.eval_batch_size
     model.eval()
     with tqdm(total=len(indices), desc="generate", unit="sample", disable=not show_progress) as bar:
         for first in range(0, len(indices), batch_size):
             chunk = list(indices[first : first + batch_size])
             examples = [dataset[idx] for idx in chunk]
+            batch = collator(examples).to(device)
             with torch.autocast(device.type, torch.bfloat16, enabled=config.train.precision == "bf16"):
-                ids_BT = model.generate(
-                    collator(examples).to(device),
-                    config.stage.max_new_tokens,
-                    [collator.end_token_id],
-                    collator.pad_token_id,
-                )
-            for idx, example, ids_T in zip(chunk, examples, ids_BT.tolist(), strict=True):
-                ended = ids_T.index(collator.end_token_id) if collator.end_token_id in ids_T else len(ids_T)
+                responses = answer(batch, [example.options for example in examples])
+            for idx, example, response in zip(chunk, examples, responses, strict=True):
                 yield {
                     "sample_id": example.sample_id,
                     **dataset.describe(idx),  # type: ignore[typeddict-item]
                     "truth": example.answer,
                     "options": list(example.options),
-                    "generated": str(tokenizer.decode(ids_T[:ended], skip_special_tokens=True)).strip(),
+                    **response,
                     "target": example.response,
                 }
             bar.update(len(chunk))
+
+
+def fit_calibration(
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerBase | None,
+    config: RunConfig,
+    device: torch.device,
+    show_progress: bool = True,
+) -> Calibration:
+    """Temperatures of a trained model on the validation data of its stage (`stage.num_calibration_samples`).
+
+    For a language model each sample is answered twice, after a rationale of its own and without one.
+    """
+    if isinstance(model, Classifier):
+        folder = Path(config.stage.val_dir or config.stage.train_dir)
+        nights = load_recordings(folder, "val", config.stage.channels, config.stage.fold)
+        rows = list(classify_nights(model, nights, config, device))
+        scores = [np.log(np.clip(row["classifier_probabilities"] or [], 1e-6, 1.0)) for row in rows]
+        return Calibration(classifier=_fit(rows, scores))
+    assert isinstance(model, TextModel) and tokenizer is not None
+    dataset = build_dataset(config, "val")
+    indices = spread_subset(dataset, config.stage.num_calibration_samples).indices
+    temperatures = []
+    for with_rationale in (False, True):
+        rows = list(
+            generate_predictions(
+                model, tokenizer, dataset, indices, config, device, show_progress, with_rationale=with_rationale
+            )
+        )
+        scored = [row for row in rows if row.get("label_log_likelihoods")]
+        temperatures.append(_fit(scored, [row["label_log_likelihoods"] for row in scored]))
+    return Calibration(answer=temperatures[0], rationale=temperatures[1])
+
+
+def _fit(rows: Sequence[PredictionRow], scores: Sequence[Sequence[float] | np.ndarray]) -> float | None:
+    """The temperature of rows that share their options; None for no rows."""
+    truth = np.array([row["options"].index(row["truth"]) for row in rows], dtype=np.int64)
+    return fit_temperature(np.array(scores), truth)
 
 
 def score_night(
@@ -66,11 +123,13 @@ def score_night(
     config: ModelConfig,
     device: torch.device,
     each_alone: bool = False,
+    temperature: float | None = None,
 ) -> np.ndarray:
     """Stage probabilities of every epoch, (num_epochs, num_classes) float32, in the label set's order.
 
     The whole night is read at once; the context never crosses a gap in the recording. With `each_alone`
-    the epoch-only head answers: an epoch's neighbours are not looked at.
+    the epoch-only head answers: an epoch's neighbours are not looked at. The temperature of a checkpoint
+    (tslm.scoring.calibration) holds for the head in context; None: probabilities as they come.
 
     Raises:
         ValueError: other channels than the model reads, or epochs longer than its position table.
@@ -92,7 +151,7 @@ def score_night(
         with torch.inference_mode():
             alone, in_context = model.logits(series[None], torch.ones(1, len(series), dtype=torch.bool, device=device))
             logits_BEK = alone if each_alone else in_context
-        probabilities.append(logits_BEK[0].softmax(-1).cpu().numpy())
+        probabilities.append((logits_BEK[0] / (temperature or 1.0)).softmax(-1).cpu().numpy())
     return np.concatenate(probabilities)
 
 
@@ -102,13 +161,17 @@ def classify_nights(
     config: RunConfig,
     device: torch.device,
     each_alone: bool = False,
+    calibration: Calibration | None = None,
 ) -> Iterator[PredictionRow]:
     """Prediction rows of the classifier for every epoch that its label set can answer."""
+    temperature = calibration.classifier if calibration is not None and not each_alone else None
     label_set = LABEL_SETS[config.model.label_set]
     check_timing(recordings, config.model)
     for recording in recordings:
         with torch.autocast(device.type, torch.bfloat16, enabled=config.train.precision == "bf16"):
-            probabilities_EK = score_night(model, recording, config.stage.channels, config.model, device, each_alone)
+            probabilities_EK = score_night(
+                model, recording, config.stage.channels, config.model, device, each_alone, temperature
+            )
         for epoch, (stage, probability_K) in enumerate(zip(recording.sleep_stages, probabilities_EK, strict=True)):
             if label_set.index(stage) < 0:
                 continue
@@ -121,5 +184,6 @@ def classify_nights(
                 "options": list(label_set.answers),
                 "generated": render_answer(label_set.answers[int(probability_K.argmax())]),
                 "classifier_probabilities": [round(float(value), 6) for value in probability_K],
+                "classifier_temperature": temperature,
                 "leaky": recording.is_leaky,
             }

@@ -15,6 +15,7 @@ import numpy as np
 
 from tslm.answers import parse_answer, split_answers
 from tslm.files import write_beside
+from tslm.scoring.calibration import score_probabilities, unscale
 from tslm.scoring.metrics import bootstrap_intervals, compute_metrics
 
 _REQUIRED: dict[str, tuple[type, ...]] = {
@@ -37,6 +38,12 @@ class PredictionRow(TypedDict):
     epoch_idx: NotRequired[int]
     onset_s: NotRequired[float]
     classifier_probabilities: NotRequired[list[float] | None]  # in the order of `options`
+    classifier_temperature: NotRequired[float | None]  # that they were calibrated with; None: not calibrated
+    label_log_likelihoods: NotRequired[list[float]]  # language model, of each option as written; before calibration
+    label_probabilities: NotRequired[list[float]]  # of them, in the order of `options`
+    label_temperature: NotRequired[float | None]  # that they were calibrated with; None: not calibrated
+    forced: NotRequired[bool]  # `Answer:` had to be put down for the model: at its end, or as the budget ended
+    corrected: NotRequired[bool]  # the answer after `Answer:` is not what the model would have written freely
     evidence: NotRequired[dict[str, Any]]  # measured facts of the epoch, by name
     leaky: NotRequired[bool]  # True: training may hold other epochs of this subject, or the same series
 
@@ -98,7 +105,13 @@ def merge_classifier(rows: Sequence[PredictionRow], classifier_rows: Sequence[Pr
             raise ValueError(
                 f"{row['sample_id']}: the classifier's options are {other['options']}, not {row['options']}"
             )
-        merged.append(row | {"classifier_probabilities": other["classifier_probabilities"]})
+        merged.append(
+            row
+            | {
+                "classifier_probabilities": other["classifier_probabilities"],
+                "classifier_temperature": other.get("classifier_temperature"),
+            }
+        )
     return merged
 
 
@@ -137,7 +150,8 @@ def score_predictions(rows: Sequence[PredictionRow], *, num_resamples: int = 100
 
     Returns:
         For rows that share one set of options: everything `compute_metrics` gives, `intervals`
-        (`bootstrap_intervals`), `per_recording` where there are several recordings, and
+        (`bootstrap_intervals`), `probabilities` (nll and ece, where rows carry some), `per_recording` where
+        there are several recordings, and
         `classifier` (the same dict for the classifier). For questions with options of their own, or
         with several answers at once (right when all are named and no other):
         num_samples, num_correct, num_parse_failures and accuracy. For captions: num_samples. In
@@ -159,9 +173,11 @@ def score_predictions(rows: Sequence[PredictionRow], *, num_resamples: int = 100
     if len({frozenset(row["options"]) for row in scored}) > 1 or _has_several_answers(scored):
         return _score_questions(scored, answers) | about_rows
     metrics = _score_system(scored, answers, num_resamples, seed) | about_rows
+    metrics |= _score_calibration(scored, "label")
     classifier_answers = pick_classifier_answers(scored)
     if classifier_answers is not None:
         metrics["classifier"] = _score_system(scored, classifier_answers, num_resamples, seed)
+        metrics["classifier"] |= _score_calibration(scored, "classifier")
     return metrics
 
 
@@ -194,6 +210,24 @@ def _score_system(
             for recording in recordings
         }
     return metrics
+
+
+def _score_calibration(rows: Sequence[PredictionRow], kind: str) -> dict[str, Any]:
+    """`probabilities`: their negative log-likelihood and calibration error, also before the temperature."""
+    if any(row.get(f"{kind}_probabilities") is None for row in rows):
+        return {}
+    rows_: Sequence[Mapping[str, Any]] = rows
+    truth = [row["options"].index(row["truth"]) for row in rows]
+    after = [row[f"{kind}_probabilities"] for row in rows_]
+    temperature = rows_[0].get(f"{kind}_temperature")
+    before = [unscale(values, temperature) for values in after]
+    return {
+        "probabilities": {
+            "temperature": temperature,
+            **score_probabilities(after, truth),
+            "uncalibrated": score_probabilities(before, truth),
+        }
+    }
 
 
 def _score_recording(pairs: Sequence[tuple[str, str | None]], labels: Sequence[str]) -> dict[str, Any]:
@@ -250,9 +284,10 @@ def _check_row(row: object, where: str) -> PredictionRow:
     options = row["options"]
     if options and split_answers(row["truth"], options) is None:
         raise ValueError(f"{where}: truth {row['truth']!r} is none of its options: {', '.join(map(str, options))}")
-    probabilities = row.get("classifier_probabilities")
-    if probabilities is not None and not _are_probabilities(probabilities, len(options)):
-        raise ValueError(f"{where}: classifier_probabilities must be {len(options)} finite numbers")
+    for name in ("classifier_probabilities", "label_probabilities"):
+        probabilities = row.get(name)
+        if probabilities is not None and not _are_probabilities(probabilities, len(options)):
+            raise ValueError(f"{where}: {name} must be {len(options)} finite numbers")
     return row  # type: ignore[return-value]
 
 

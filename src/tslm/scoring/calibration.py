@@ -1,0 +1,108 @@
+"""Temperatures: how much a checkpoint's probabilities are to be flattened, fitted on validation data.
+
+One number divides the scores of all classes (Guo et al. 2017, "On Calibration of Modern Neural Networks"), so
+no answer changes. It is kept beside the weights it was fitted for.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, softmax
+
+from tslm.files import write_beside
+
+CALIBRATION_FILE = "calibration.json"
+_RANGE = (0.05, 20.0)  # temperatures outside mean that the scores say nothing
+_NUM_BINS = 15  # of the calibration error, as Guo et al. use
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Temperatures of a checkpoint by what gives the scores; None: not fitted, probabilities are as they come."""
+
+    classifier: float | None = None
+    answer: float | None = None  # language model, label directly after the prompt
+    rationale: float | None = None  # language model, label after the rationale that it wrote itself
+
+
+def load_calibration(checkpoint_dir: Path) -> Calibration:
+    """The temperatures of a checkpoint; all None where none were fitted.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    path = checkpoint_dir / CALIBRATION_FILE
+    if not path.is_file():
+        return Calibration()
+    try:
+        loaded = json.loads(path.read_text(encoding="utf-8"))
+        values = {item.name: loaded[item.name] for item in fields(Calibration)}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is damaged; restore it, or delete it to go without temperatures") from error
+    if not all(value is None or isinstance(value, int | float) and value > 0 for value in values.values()):
+        raise ValueError(f"{path} holds a temperature that is no positive number: {values}")
+    return Calibration(**values)
+
+
+def save_calibration(calibration: Calibration, checkpoint_dir: Path) -> None:
+    """Write the temperatures into a checkpoint's folder."""
+    with write_beside(checkpoint_dir / CALIBRATION_FILE) as partial:
+        partial.write_text(json.dumps(asdict(calibration), indent=1) + "\n", encoding="utf-8")
+
+
+def fit_temperature(scores_NK: np.ndarray, truth_N: np.ndarray) -> float | None:
+    """The temperature with the least negative log-likelihood, within .05 and 20.
+
+    Args:
+        scores_NK: logits or log-likelihoods, (num_samples, num_classes) float; -inf where a sample lacks a class.
+        truth_N: index of the true class, (num_samples,) int.
+
+    Returns:
+        None where there is nothing to fit it on.
+    """
+    if not len(truth_N):
+        return None
+    rows = np.arange(len(truth_N))
+
+    def measure_nll(log_temperature: float) -> float:
+        return -float(np.mean(log_softmax(scores_NK / np.exp(log_temperature), axis=1)[rows, truth_N]))
+
+    found = minimize_scalar(measure_nll, bounds=tuple(np.log(_RANGE)), method="bounded")
+    return float(np.exp(found.x))
+
+
+def scale_scores(scores_K: Sequence[float] | np.ndarray, temperature: float | None) -> np.ndarray:
+    """Probabilities of scores over the last axis; None: a temperature of 1."""
+    return softmax(np.asarray(scores_K, dtype=np.float64) / (temperature or 1.0), axis=-1)
+
+
+def score_probabilities(probabilities: Sequence[Sequence[float]], truth: Sequence[int]) -> dict[str, float]:
+    """How good probabilities are.
+
+    Args:
+        probabilities: of each sample, in the order of its options.
+        truth: index of the true option.
+
+    Returns:
+        nll: mean negative log-likelihood of the truth (probabilities below 1e-6 count as that).
+        ece: expected calibration error of the most probable option, 15 bins of equal width (Guo et al. 2017).
+    """
+    of_truth_N = np.array([values[idx] for values, idx in zip(probabilities, truth, strict=True)])
+    confidence_N = np.array([max(values) for values in probabilities])
+    is_right_N = np.array([int(np.argmax(values)) == idx for values, idx in zip(probabilities, truth, strict=True)])
+    bin_N = np.minimum((confidence_N * _NUM_BINS).astype(int), _NUM_BINS - 1)
+    gaps = np.bincount(bin_N, weights=is_right_N - confidence_N, minlength=_NUM_BINS)
+    return {
+        "nll": float(-np.log(np.clip(of_truth_N, 1e-6, 1.0)).mean()),
+        "ece": float(np.abs(gaps).sum() / len(of_truth_N)),
+    }
+
+
+def unscale(probabilities: Sequence[float], temperature: float | None) -> list[float]:
+    """The same sample's probabilities as they were before the temperature."""
+    log_probabilities_K = np.log(np.clip(np.asarray(probabilities, dtype=np.float64), 1e-12, 1.0))
+    return list(softmax(log_probabilities_K * (temperature or 1.0)))
