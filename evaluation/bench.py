@@ -62,6 +62,7 @@ def run_bench(options: BenchOptions) -> Iterator[Row | str]:
     """The lines of the table; classifier first, as it needs no language model."""
     import torch
 
+    from evaluation.bench_gpu import LLAMA_1B, GpuWork, measure_gpu
     from evaluation.bench_work import TextBench, choose_device, count_trained
     from tslm.compose import resolve_source
     from tslm.models.llm_store import fetch_llm
@@ -69,6 +70,10 @@ def run_bench(options: BenchOptions) -> Iterator[Row | str]:
     llm_dir = fetch_llm(resolve_source(options.llm))
     yield f"{options.llm} on {choose_device()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
     yield from measure_classifiers(options)
+    if choose_device().type == "cuda":
+        yield from measure_gpu(GpuWork(LLAMA_1B), options.llm, options.repeats)
+    else:
+        yield Row("one H200", None, note="no GPU here")
     benches = {name: TextBench(options.llm, (f"model.projector.merge={merge}",)) for name, merge in _MERGES.items()}
     for part, count in count_trained(benches["guide's config"].model).items():
         yield Row(f"trained parameters, {part}", count / 1e6, "M")

@@ -1,13 +1,17 @@
 from pathlib import Path
 
 import pytest
+import torch
+from transformers import AutoModelForCausalLM, LlamaConfig
 
 from evaluation import bench_original
 from evaluation.bench import BenchOptions, main, measure_answers, measure_training
+from evaluation.bench_gpu import GpuWork, count_flops, measure_gpu
 from evaluation.bench_original import Original, Work, why_not
 from evaluation.bench_work import (
     PROMPT_TOKENS,
     RESPONSE_TOKENS,
+    ClassifierBench,
     PeakMemory,
     TextBench,
     choose_device,
@@ -55,8 +59,6 @@ def packages_dir(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def small_bench(monkeypatch: pytest.MonkeyPatch) -> TextBench:
-    import torch
-
     monkeypatch.setattr("evaluation.bench_work._WORD", " ")  # the tiny vocabulary has one token a byte
     llm = load_llm(LLMConfig(source="tiny", name="tiny"), torch.bfloat16)
     overrides = ("model.projector.merge=10", "model.encoder.num_layers=1", "model.encoder.d_ff=16")
@@ -135,3 +137,36 @@ def test_a_mistake_in_the_call_is_one_line(capsys: pytest.CaptureFixture[str]) -
     assert main(["--repeats", "0"]) == 2
     assert main(["--llm", "no/such/place/at/all"]) == 2
     assert all(line.startswith("error: ") for line in capsys.readouterr().err.splitlines())
+
+
+_SMALL_LLAMA = LlamaConfig(
+    hidden_size=32,
+    intermediate_size=48,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    head_dim=8,
+    vocab_size=300,
+)
+
+
+def test_operations_of_a_step_are_those_of_its_weights_and_its_attention() -> None:
+    with torch.device("meta"):
+        llm = AutoModelForCausalLM.from_config(_SMALL_LLAMA)
+    a_layer = 32 * (32 + 2 * 16 + 32) + 3 * 32 * 48
+    a_token = 4 * 2 * a_layer + 6 * 2 * 32 * 50.0  # two layers; attention over 50 positions
+    assert count_flops(llm, 100, 50.0) == 100 * a_token
+
+
+def test_the_rows_of_a_gpu_can_be_measured_wherever_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("evaluation.bench_work._WORD", " ")
+    monkeypatch.setattr("evaluation.bench_gpu._CLASSIFIER_EPOCHS", 4)
+    monkeypatch.setattr("evaluation.bench_gpu._ECG_SAMPLES", 40)
+    rows = list(measure_gpu(GpuWork(_SMALL_LLAMA, train_batch=1, ecg_batch=1), "tiny", repeats=1))
+    assert [row.unit for row in rows] == ["%", "GiB", "ms/epoch"]
+    assert all(row.value is not None and row.value > 0 for row in rows)
+
+
+@pytest.mark.parametrize("preset", ["guide", "scorer"])
+def test_the_classifier_is_measured_with_all_its_channels(preset: str) -> None:
+    ClassifierBench(preset).score(2)()
