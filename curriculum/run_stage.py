@@ -30,6 +30,7 @@ from tslm.data.sampling import build_train_sampler, spread_subset
 from tslm.models import build_model, build_tokenizer
 from tslm.models.backbone import compile_layers
 from tslm.models.classifier import Classifier
+from tslm.models.masked_encoder import MaskedEncoder
 from tslm.models.text_model import TextModel
 from tslm.scoring.calibration import load_calibration, save_calibration
 from tslm.scoring.inference import classify_nights, fit_calibration, generate_predictions
@@ -212,10 +213,34 @@ def _evaluate_perplexity(
     }
 
 
+def _evaluate_reconstruction(
+    model: nn.Module, config: RunConfig, accelerator: Accelerator
+) -> tuple[list[PredictionRow], dict[str, Any]]:
+    """How much better hidden patches are filled in than by the mean of all of them."""
+    assert isinstance(model, MaskedEncoder)
+    loader = _own_share(
+        build_dataset(config, "test"), config.stage.num_test_samples, Collator(config.model, None), config, accelerator
+    )
+    sums_4T = torch.zeros(4, model.decoder.out_features, dtype=torch.float64, device=accelerator.device)
+    for batch in loader:
+        with torch.inference_mode(), accelerator.autocast():
+            guess_PT, truth_PT = (values.double() for values in model.reconstruct(batch.to(accelerator.device)))
+        error_PT = guess_PT - truth_PT
+        sums_4T += torch.stack([values.sum(dim=0) for values in (error_PT**2, truth_PT, truth_PT**2, truth_PT**0)])
+    error_T, truth_T, square_T, count_T = accelerator.reduce(sums_4T, "sum")
+    loss, variance = (error_T / count_T).mean(), (square_T / count_T - (truth_T / count_T) ** 2).mean()
+    return [], {
+        "loss": float(loss),
+        "explained_variance": float(1 - loss / variance),
+        "num_patches": int(count_T[0]),
+    }
+
+
 EVALUATIONS: dict[str, Callable[[nn.Module, RunConfig, Accelerator], tuple[list[PredictionRow], dict[str, Any]]]] = {
     "sleep": _evaluate_answers,
     "accuracy": _evaluate_answers,
     "perplexity": _evaluate_perplexity,
+    "reconstruction": _evaluate_reconstruction,
 }
 
 

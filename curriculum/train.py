@@ -126,7 +126,16 @@ def release_memory() -> None:
 
 def render_summary(metrics: dict) -> str:
     """One line of the figures a person looks for."""
-    shown = ("accuracy", "macro_f1", "cohen_kappa", "perplexity", "loss", "num_samples", "num_parse_failures")
+    shown = (
+        "accuracy",
+        "macro_f1",
+        "cohen_kappa",
+        "perplexity",
+        "loss",
+        "explained_variance",
+        "num_samples",
+        "num_parse_failures",
+    )
     figures = [
         f"{name} {metrics[name]:.3f}" if isinstance(metrics[name], float) else f"{name} {metrics[name]}"
         for name in shown

@@ -15,6 +15,9 @@ from omegaconf.errors import ConfigKeyError, OmegaConfBaseException, ValidationE
 CONFIG_FILE = "config.yaml"
 Config = TypeVar("Config")
 TEXT_MODELS = ("soft_prompt", "flamingo")  # models that hold a language model; the others only score
+HEADLESS_MODELS = (
+    "masked_encoder",
+)  # models without a classifier: nothing but the reader of series is shared with them
 SLOT_MODELS = ("soft_prompt",)  # of these, those whose series take positions in the sequence of words
 
 
@@ -126,8 +129,10 @@ class StageConfig:
     """One row of the curriculum."""
 
     name: str = "stage4_sleep_cot"
-    reader: str = "sleep"  # sleep (prepared recordings) or one of the corpus tasks: choice, caption, ecg, sleep_cot
-    metric: str = "sleep"  # sleep, accuracy or perplexity
+    reader: str = (
+        "sleep"  # sleep, night or unlabelled (prepared recordings), choice, caption, ecg or sleep_cot (corpora)
+    )
+    metric: str = "sleep"  # sleep, accuracy, perplexity or reconstruction
     predecessor: str = ""  # the stage whose best checkpoint this one starts from
     trained: tuple[str, ...] = ("encoder", "projector", "context", "lora")
     train_dir: str = "prepared/sim_human"
@@ -178,6 +183,21 @@ class LossConfig:
 
 
 @dataclass(frozen=True)
+class MaskingConfig:
+    """What a masked encoder has to fill in."""
+
+    share: float = 0.5  # of the patches that are hidden
+    block_patches: int = 5  # hidden together; a patch alone could be read off its neighbours
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share < 1 or self.block_patches < 1:
+            raise ValueError(
+                f"masking.share={self.share:g} and block_patches={self.block_patches}: wanted a share between 0 and 1 "
+                "and blocks of 1 or more"
+            )
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """The loop."""
 
@@ -217,6 +237,7 @@ class RunConfig:
     stage: StageConfig = field(default_factory=StageConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     loss: LossConfig = field(default_factory=LossConfig)
+    masking: MaskingConfig = field(default_factory=MaskingConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
@@ -224,6 +245,11 @@ class RunConfig:
     def writes_text(self) -> bool:
         """Whether the configured model holds a language model."""
         return self.model.name in TEXT_MODELS
+
+    @property
+    def has_classifier(self) -> bool:
+        """Whether the configured model is a classifier or holds one."""
+        return self.model.name not in HEADLESS_MODELS
 
 
 def merge_config(*layers: Any) -> RunConfig:

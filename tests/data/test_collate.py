@@ -147,4 +147,4 @@ def test_a_tokenizer_without_pad_token_pads_with_the_end_token(config, tiny_llm:
 
 
 def test_every_reader_has_a_prompt_or_a_window() -> None:
-    assert set(READERS) == {"sleep", "night", "choice", "caption", "ecg", "sleep_cot"}
+    assert set(READERS) == {"sleep", "night", "unlabelled", "choice", "caption", "ecg", "sleep_cot"}

@@ -146,9 +146,9 @@ def test_a_leak_in_the_participants_is_found_on_reading(tmp_path: Path) -> None:
         load_recordings(tmp_path, "train", [CHANNEL])
 
 
-@pytest.mark.parametrize("reader", ["sleep", "night", "choice", "caption", "ecg"])
+@pytest.mark.parametrize("reader", ["sleep", "night", "unlabelled", "choice", "caption", "ecg"])
 def test_every_reader_gives_samples_of_every_split(reader: str, tmp_path: Path) -> None:
-    if reader in ("sleep", "night"):
+    if reader in ("sleep", "night", "unlabelled"):
         write_small_cohort(tmp_path)
     else:
         write_small_corpus(tmp_path, reader)
@@ -164,7 +164,7 @@ def test_every_reader_gives_samples_of_every_split(reader: str, tmp_path: Path) 
 
 
 def test_a_wrong_reader_or_an_empty_split_is_a_value_error(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="one of: sleep, night, choice"):
+    with pytest.raises(ValueError, match="one of: sleep, night, unlabelled, choice"):
         build_dataset(small_config(stage__reader="dream"), "train")
     row: Participant = write_recording(small_recording(), tmp_path, "train")
     (tmp_path / "participants.tsv").write_text(

@@ -133,12 +133,15 @@ class SleepDataset:
 class NightDataset:
     """Windows of consecutive epochs for the classifier; half a window apart, so each epoch has neighbours.
 
-    With `augmented`, the signal of every window drawn is changed as `config.augment` says.
+    With `augmented`, the signal of every window drawn is changed as `config.augment` says. With
+    `unlabelled`, windows without any scored epoch count too.
     """
 
     has_several_answers = False
 
-    def __init__(self, recordings: list[Recording], config: RunConfig, augmented: bool = False) -> None:
+    def __init__(
+        self, recordings: list[Recording], config: RunConfig, augmented: bool = False, unlabelled: bool = False
+    ) -> None:
         check_timing(recordings, config.model)
         self.augment = config.augment if augmented else None
         self.recordings = recordings
@@ -152,7 +155,8 @@ class NightDataset:
             (night, centre)
             for night, recording in enumerate(recordings)
             for centre in range(min(step // 2, recording.num_epochs // 2), recording.num_epochs, step)
-            if (_window_stage_indices(recording, self.stage_idx[night], centre, self.window_epochs) >= 0).any()
+            if unlabelled
+            or (_window_stage_indices(recording, self.stage_idx[night], centre, self.window_epochs) >= 0).any()
         ]
         self.class_idx = np.zeros(len(self.samples), dtype=np.int64)
 
@@ -356,6 +360,10 @@ def _read_nights(config: RunConfig, folder: Path, split: str) -> StageDataset:
     return NightDataset(_load_channels(config, folder, split), config, augmented=split == "train")
 
 
+def _read_unlabelled(config: RunConfig, folder: Path, split: str) -> StageDataset:
+    return NightDataset(_load_channels(config, folder, split), config, augmented=split == "train", unlabelled=True)
+
+
 def _load_channels(config: RunConfig, folder: Path, split: str) -> list[Recording]:
     stage = config.stage
     check_num_channels(stage.channels, config.model)
@@ -378,6 +386,7 @@ def _corpus_reader(render_prompt: Callable[[CorpusSample], Prompt]) -> Callable[
 READERS: dict[str, Callable[[RunConfig, Path, str], StageDataset]] = {
     "sleep": _read_sleep,
     "night": _read_nights,
+    "unlabelled": _read_unlabelled,
     "choice": _corpus_reader(lambda sample: render_choice_prompt(sample.question, sample.options)),
     "caption": _corpus_reader(lambda _sample: render_caption_prompt()),
     "ecg": _corpus_reader(lambda sample: render_ecg_prompt(sample.question, sample.options, bool(sample.rationale))),

@@ -23,7 +23,7 @@ from tslm.data.recordings import (
 )
 from tslm.data.splits import choose_fold, list_folds
 
-NIGHT_READERS = ("sleep", "night")  # readers of stages that read prepared recordings
+NIGHT_READERS = ("sleep", "night", "unlabelled")  # readers of stages that read prepared recordings
 _NAMELESS = {
     "sleep_cot": "sleep_edf"
 }  # readers of corpora of real people: the recordings' source that may hold them too

@@ -11,6 +11,7 @@ from tslm.labels import LABEL_SETS
 from tslm.models.backbone import LanguageModel, load_llm, load_tokenizer
 from tslm.models.classifier import Classifier
 from tslm.models.flamingo import Flamingo
+from tslm.models.masked_encoder import MaskedEncoder
 from tslm.models.soft_prompt import SoftPrompt
 from tslm.models.text_model import TextModel
 
@@ -48,6 +49,10 @@ def _build_classifier(config: RunConfig) -> nn.Module:
     return Classifier(config.model, config.loss)
 
 
+def _build_masked_encoder(config: RunConfig) -> nn.Module:
+    return MaskedEncoder(config.model, config.masking)
+
+
 FUSIONS: dict[str, Callable[[ModelConfig, LanguageModel], nn.Module]] = {
     "soft_prompt": SoftPrompt,
     "flamingo": Flamingo,
@@ -55,4 +60,5 @@ FUSIONS: dict[str, Callable[[ModelConfig, LanguageModel], nn.Module]] = {
 MODELS: dict[str, Callable[[RunConfig], nn.Module]] = {
     **dict.fromkeys(FUSIONS, _load_text_model),
     "classifier": _build_classifier,
+    "masked_encoder": _build_masked_encoder,
 }

@@ -1,4 +1,4 @@
-"""The part that the classifier and the language models share: encoder, pooling, night context.
+"""The parts that models share: the encoder of series, and with pooling and night context the reader of epochs.
 
 Shape letters: B nights, W epochs, C channels, L signal samples, D encoder width, H context width.
 """
@@ -13,13 +13,11 @@ from tslm.nn.patch_encoder import PatchEncoder, count_patches
 _TOKENS_AT_ONCE = 1 << 14  # without a graph
 
 
-class EpochReader(nn.Module):
-    """Encodes epochs, pools each to a vector and looks at its neighbours.
+class SeriesReader(nn.Module):
+    """Encodes series of all channels.
 
     All channels go through one encoder. Those beside the first carry a learned offset, so that it knows
-    an EOG from an EEG; each is pooled by its own query and the pooled channels are mixed to one vector.
-    One state dict fits every model, so an encoder trained as a classifier moves into a language
-    model unchanged.
+    an EOG from an EEG.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -28,6 +26,34 @@ class EpochReader(nn.Module):
         self.num_channels = num_channels
         self.encoder = PatchEncoder(config.encoder)
         self.channel_offset_CD = nn.Parameter(torch.zeros(num_channels - 1, d_model)) if num_channels > 1 else None
+
+    def encode_series(self, series_SL: Tensor, lengths_S: Tensor | None, channel_S: Tensor | None = None) -> Tensor:
+        """Tokens of single series, (S, L) -> (S, N, D).
+
+        Args:
+            series_SL: (S, L) normalised signal, zero-padded on the right.
+            lengths_S: (S,) samples that are real; None when all are.
+            channel_S: (S,) which channel of a night window each one is; 0 also for what is none; None: all 0.
+        """
+        return self.encoder(series_SL, lengths_S, self.channel_offsets(channel_S))
+
+    def channel_offsets(self, channel_S: Tensor | None) -> Tensor | None:
+        """(S, D) what tells each series' channel, zero for the first; None where nothing does."""
+        if self.channel_offset_CD is None or channel_S is None:
+            return None
+        return nn.functional.pad(self.channel_offset_CD, (0, 0, 1, 0))[channel_S]
+
+
+class EpochReader(SeriesReader):
+    """Encodes epochs, pools each to a vector and looks at its neighbours.
+
+    Each channel is pooled by its own query and the pooled channels are mixed to one vector. One state
+    dict fits every model, so an encoder trained as a classifier moves into a language model unchanged.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        d_model, num_channels = config.encoder.d_model, config.num_channels
         self.pools = nn.ModuleList([AttentionPool(d_model) for _ in range(num_channels)])
         self.mix = nn.Linear(num_channels * d_model, d_model) if num_channels > 1 else None
         self.context = build_context(config.context, d_model)
@@ -50,16 +76,6 @@ class EpochReader(nn.Module):
             return pooled_BWD, pooled_BWD
         return pooled_BWD, self.context(pooled_BWD, epoch_mask_BW)
 
-    def encode_series(self, series_SL: Tensor, lengths_S: Tensor | None, channel_S: Tensor | None = None) -> Tensor:
-        """Tokens of single series, (S, L) -> (S, N, D).
-
-        Args:
-            series_SL: (S, L) normalised signal, zero-padded on the right.
-            lengths_S: (S,) samples that are real; None when all are.
-            channel_S: (S,) which channel of a night window each one is; 0 also for what is none; None: all 0.
-        """
-        return self.encoder(series_SL, lengths_S, self._offsets(channel_S))
-
     def _pool(self, epochs_ECL: Tensor) -> Tensor:
         num_epochs, num_channels = epochs_ECL.shape[:2]
         assert num_channels == self.num_channels, f"{num_channels} channels for a reader of {self.num_channels}"
@@ -68,8 +84,3 @@ class EpochReader(nn.Module):
         tokens_ECND = tokens_SND.unflatten(0, (num_epochs, num_channels))
         pooled = [pool(tokens_ECND[:, channel]) for channel, pool in enumerate(self.pools)]
         return pooled[0] if self.mix is None else self.mix(torch.cat(pooled, dim=-1))
-
-    def _offsets(self, channel_S: Tensor | None) -> Tensor | None:
-        if self.channel_offset_CD is None or channel_S is None:
-            return None
-        return nn.functional.pad(self.channel_offset_CD, (0, 0, 1, 0))[channel_S]  # the first channel has none

@@ -4,6 +4,7 @@ Shape letters: S series, L signal samples, N patches, D model width, F frequency
 """
 
 import math
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -14,16 +15,33 @@ from tslm.nn.spec_augment import mask_spectrogram
 _LOG_FLOOR = 1e-4  # in units of the mean power of white noise of unit variance
 
 
+class FrontEnd(Protocol):
+    """What a row of the table offers; the series it gets have a length that is a multiple of the patch size."""
+
+    target_width: int
+
+    def __call__(self, series_SL: Tensor) -> Tensor:
+        """Patch embeddings, (S, L) -> (S, N, D)."""
+
+    def targets(self, series_SL: Tensor) -> Tensor:
+        """What a masked encoder is to tell of each patch, (S, L) -> (S, N, target_width)."""
+
+
 class ConvFrontEnd(nn.Module):
     """The guide's patch embedding: one strided convolution without bias."""
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.patch = nn.Conv1d(1, config.d_model, config.patch_size, stride=config.patch_size, bias=False)
+        self.patch_size = self.target_width = config.patch_size
 
     def forward(self, series_SL: Tensor) -> Tensor:
         """Embed series whose length is a multiple of the patch size: (S, L) -> (S, N, D)."""
         return self.patch(series_SL[:, None]).transpose(1, 2)
+
+    def targets(self, series_SL: Tensor) -> Tensor:
+        """What is to be told of a hidden patch, its signal: (S, L) -> (S, N, patch_size)."""
+        return series_SL.float().unflatten(1, (-1, self.patch_size))
 
 
 class FilterbankFrontEnd(nn.Module):
@@ -47,6 +65,7 @@ class FilterbankFrontEnd(nn.Module):
         self.register_buffer("basis", basis, persistent=False)
         self.register_buffer("filters", filters, persistent=False)
         self.bands = nn.Linear(config.num_bands, config.d_model)
+        self.target_width = config.num_bands
         self.mask_patches, self.mask_bands = config.mask_patches, config.mask_bands
 
     def band_log_energy(self, series_SL: Tensor) -> Tensor:
@@ -58,6 +77,10 @@ class FilterbankFrontEnd(nn.Module):
             cosine_SNB, sine_SNB = (frames_SNK @ self.basis).chunk(2, dim=-1)
             energy_SNF = (cosine_SNB.square() + sine_SNB.square()) @ self.filters
             return (torch.log(energy_SNF + _LOG_FLOOR) + 2.0) / 3.0
+
+    def targets(self, series_SL: Tensor) -> Tensor:
+        """What is to be told of a hidden patch, its log band energies: (S, L) -> (S, N, F)."""
+        return self.band_log_energy(series_SL)
 
     def forward(self, series_SL: Tensor) -> Tensor:
         """Embed series whose length is a multiple of the patch size: (S, L) -> (S, N, D)."""

@@ -41,16 +41,25 @@ class PatchEncoder(nn.Module):
         Raises:
             ValueError: a series is longer than the position table.
         """
+        return self.attend(self.front_end(self.pad(series_SL)), lengths_S, offset_SD)
+
+    def pad(self, series_SL: Tensor) -> Tensor:
+        """Series filled up with zeros to whole patches; ValueError when they exceed the position table."""
         num_patches = count_patches(series_SL.shape[1], self.patch_size)
         check_num_patches(num_patches, self.max_patches)
-        padded_SL = nn.functional.pad(series_SL, (0, num_patches * self.patch_size - series_SL.shape[1]))
-        patches_SND = self.front_end(padded_SL) + self.positions_1ND[:, :num_patches]
+        return nn.functional.pad(series_SL, (0, num_patches * self.patch_size - series_SL.shape[1]))
+
+    def attend(self, patches_SND: Tensor, lengths_S: Tensor | None = None, offset_SD: Tensor | None = None) -> Tensor:
+        """Tokens of patches that the front end (or who hides some of them) has embedded; as `forward`."""
+        num_patches = patches_SND.shape[1]
+        patches_SND = patches_SND + self.positions_1ND[:, :num_patches]
         if offset_SD is not None:
             patches_SND = patches_SND + offset_SD[:, None]
         padding_SN = None
-        if lengths_S is not None and bool((lengths_S < series_SL.shape[1]).any()):
+        if lengths_S is not None:
             real_S = torch.div(lengths_S + self.patch_size - 1, self.patch_size, rounding_mode="floor")
-            padding_SN = torch.arange(num_patches, device=series_SL.device) >= real_S[:, None]
+            if bool((real_S < num_patches).any()):
+                padding_SN = torch.arange(num_patches, device=patches_SND.device) >= real_S[:, None]
         tokens_SND = self.dropout(self.input_norm(patches_SND))
         if self.layers is not None:
             tokens_SND = self.layers(tokens_SND, src_key_padding_mask=padding_SN)

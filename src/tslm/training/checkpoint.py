@@ -22,6 +22,7 @@ from tslm.config import CONFIG_FILE, ModelConfig, RunConfig
 from tslm.files import write_beside
 from tslm.models import build_model
 from tslm.models.backbone import ADAPTER_DIR, attach_lora, has_lora, load_lora, merge_lora, save_lora, unwrap_lora
+from tslm.models.epoch_reader import SeriesReader
 from tslm.models.llm_store import copy_small_files, get_hub_id, is_small_file
 from tslm.training.model_card import CARD_FILE, write_model_card
 
@@ -120,8 +121,9 @@ def holds_llm(checkpoint_dir: Path) -> bool:
 def load_weights(model: nn.Module, config: RunConfig, checkpoint_dir: Path, train_lora: bool = False) -> None:
     """Put a checkpoint's weights into a freshly built model.
 
-    A checkpoint of the same kind of model fills it whole, with its adapter. Of another kind it fills the
-    classifier, which every model has or is: the epoch reader, and the heads where the label set is the same.
+    A checkpoint of the same kind of model fills it whole, with its adapter. Of another kind it fills what both
+    have: the classifier (the epoch reader, and the heads where the label set is the same), or the encoder alone
+    where one of the two has no classifier.
     A model without the night's context takes no more than what reads single epochs.
 
     Raises:
@@ -136,13 +138,7 @@ def load_weights(model: nn.Module, config: RunConfig, checkpoint_dir: Path, trai
     tensors = _read_tensors(checkpoint_dir / WEIGHTS_FILE)
     target: Any = model
     if not same_kind:
-        target = target.classifier if config.writes_text else target
-        tensors = _classifier_tensors(tensors, saved)
-        if config.model.context.kind == "none":
-            tensors = _epochs_alone(tensors)
-        if saved.model.label_set != config.model.label_set:
-            target = target.reader
-            tensors = _strip_prefix(tensors, _READER_PREFIX)
+        target, tensors = _choose_shared(model, config, saved, tensors)
     _check_shapes(tensors, target, checkpoint_dir)
     missing, unexpected = target.load_state_dict(tensors, strict=False)
     wanted = [name for name in missing if not name.startswith(_LLM_PREFIX)]
@@ -168,9 +164,9 @@ def set_trained_parts(model: nn.Module, config: RunConfig) -> None:
             param.requires_grad_("lora" in trained and "lora_" in name)
     classifier: Any = model.classifier if config.writes_text else model
     reader: Any = classifier.reader
-    classifier.requires_grad_("classifier" in trained)
+    classifier.requires_grad_(("classifier" if config.has_classifier else "encoder") in trained)
     reader.requires_grad_("encoder" in trained)
-    if reader.context is not None:
+    if getattr(reader, "context", None) is not None:
         reader.context.requires_grad_("context" in trained)
     if config.writes_text:
         model.fusion.requires_grad_("projector" in trained)
@@ -192,6 +188,23 @@ def find_foreign_file(folder: Path) -> Path | None:
     own = {CHECKPOINT_CONFIG_FILE, CONFIG_FILE, WEIGHTS_FILE, STATE_FILE, CARD_FILE, ADAPTER_DIR, LLM_DIR}
     entries = sorted(folder.iterdir()) if folder.is_dir() else []
     return next((path for path in entries if path.name not in own and not is_small_file(path.name)), None)
+
+
+def _choose_shared(
+    model: Any, config: RunConfig, saved: RunConfig, tensors: Mapping[str, Tensor]
+) -> tuple[nn.Module, Mapping[str, Tensor]]:
+    """What a model shares with a checkpoint of another kind: a part of the model, and that part's tensors."""
+    classifier = model.classifier if config.writes_text else model
+    tensors = _classifier_tensors(tensors, saved)
+    if not (saved.has_classifier and config.has_classifier):
+        tensors = _strip_prefix(tensors, _READER_PREFIX)
+        shared = {name: tensors[name] for name in SeriesReader(config.model).state_dict() if name in tensors}
+        return classifier.reader, {**classifier.reader.state_dict(), **shared}
+    if config.model.context.kind == "none":
+        tensors = _epochs_alone(tensors)
+    if saved.model.label_set != config.model.label_set:
+        return classifier.reader, _strip_prefix(tensors, _READER_PREFIX)
+    return classifier, tensors
 
 
 def _classifier_tensors(tensors: Mapping[str, Tensor], saved: RunConfig) -> dict[str, Tensor]:
@@ -243,7 +256,9 @@ def _check_shapes(tensors: Mapping[str, Tensor], module: nn.Module, checkpoint_d
 def _check_settings(
     saved: RunConfig, wanted: RunConfig, checkpoint_dir: Path, same_kind: bool, has_adapter: bool
 ) -> None:
-    names = ["normalization", "num_channels", *_TIMING, "encoder", "context"]
+    names = ["normalization", "num_channels", *_TIMING, "encoder"]
+    if saved.has_classifier and wanted.has_classifier:
+        names.append("context")
     if same_kind:
         names = [item.name for item in fields(ModelConfig) if item.name not in ("lora", "gradient_checkpointing")]
         names += ["lora"] * has_adapter

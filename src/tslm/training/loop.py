@@ -105,7 +105,7 @@ def fit(
             stale = 0 if improved else stale + 1
             state = {"train_epoch": train_epoch, "step": num_steps, "val_loss": val.loss, "best_val_loss": best}
             if accelerator.is_main_process:
-                log({**state, "val_accuracy": val.accuracy})
+                log({**state, "val_accuracy": None if math.isnan(val.accuracy) else val.accuracy})
                 logger.info("train_epoch %d: validation loss %.4f, accuracy %.3f", train_epoch, val.loss, val.accuracy)
             save("last", state)
             if improved:
@@ -130,15 +130,16 @@ def evaluate_loss(model: torch.nn.Module, loader: DataLoader, accelerator: Accel
     for batch in loader:
         with accelerator.autocast():
             output: ModelOutput = unwrapped(batch.to(accelerator.device))
-        correct = output.num_correct if output.num_correct is not None else torch.zeros(())
-        count = _count_supervised(batch)
+        correct, count = output.num_correct, _count_supervised(batch)
+        if correct is None:  # this model has no right and wrong
+            correct, count = torch.zeros(()), 0.0
         totals += torch.tensor([float(output.loss_sum), float(output.weight_sum), float(correct), count]).to(totals)
     totals = accelerator.reduce(totals, "sum")
     unwrapped.train(was_training)
     loss_sum, weight_sum, correct_sum, count_sum = totals.tolist()
     if not weight_sum:
         return EvalResult(math.nan, math.nan, count_sum)
-    return EvalResult(loss_sum / weight_sum, correct_sum / count_sum, count_sum)
+    return EvalResult(loss_sum / weight_sum, correct_sum / count_sum if count_sum else math.nan, count_sum)
 
 
 def _step(
