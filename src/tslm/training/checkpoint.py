@@ -191,8 +191,8 @@ def find_foreign_file(folder: Path) -> Path | None:
 
 
 def _choose_shared(
-    model: Any, config: RunConfig, saved: RunConfig, tensors: Mapping[str, Tensor]
-) -> tuple[nn.Module, Mapping[str, Tensor]]:
+    model: Any, config: RunConfig, saved: RunConfig, tensors: dict[str, Tensor]
+) -> tuple[nn.Module, dict[str, Tensor]]:
     """What a model shares with a checkpoint of another kind: a part of the model, and that part's tensors."""
     classifier = model.classifier if config.writes_text else model
     tensors = _classifier_tensors(tensors, saved)
@@ -256,13 +256,11 @@ def _check_shapes(tensors: Mapping[str, Tensor], module: nn.Module, checkpoint_d
 def _check_settings(
     saved: RunConfig, wanted: RunConfig, checkpoint_dir: Path, same_kind: bool, has_adapter: bool
 ) -> None:
-    names = ["normalization", "num_channels", *_TIMING, "encoder"]
-    if saved.has_classifier and wanted.has_classifier:
-        names.append("context")
+    names = ["normalization", "num_channels", *_TIMING, "encoder", "context"]
     if same_kind:
         names = [item.name for item in fields(ModelConfig) if item.name not in ("lora", "gradient_checkpointing")]
         names += ["lora"] * has_adapter
-    elif wanted.model.context.kind == "none":
+    elif wanted.model.context.kind == "none" or not (saved.has_classifier and wanted.has_classifier):
         names.remove("context")
     for name in names:
         was, now = getattr(saved.model, name), getattr(wanted.model, name)
