@@ -46,6 +46,11 @@ def generate(config: RunConfig, arguments: argparse.Namespace, leaky: bool = Fal
     from tslm.scoring.predictions import write_predictions
     from tslm.training.checkpoint import load_checkpoint
 
+    if not config.has_classifier:
+        raise ValueError(
+            f"{arguments.checkpoint} holds an encoder that answers nothing yet; train stage0_encoder from it: "
+            "accelerate launch curriculum/pretrain_encoder.py --objective both"
+        )
     device = torch.device(arguments.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     model, saved = load_checkpoint(arguments.checkpoint)
     config = replace(config, llm=saved.llm)  # of an export: its own language model

@@ -60,6 +60,21 @@ def test_channels_beside_the_first_are_the_ones_trained_on_or_those_asked_for(
         assert said in capsys.readouterr().err.splitlines()[-1]
 
 
+def test_an_encoder_that_only_fills_in_is_refused_with_what_to_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cohort = write_small_cohort(tmp_path / "trained")
+    config = small_config(
+        model__name="masked_encoder",
+        stage__reader="unlabelled",
+        stage__trained=("encoder",),
+        stage__train_dir=str(cohort),
+    )
+    save_checkpoint(build_small_model(config), config, {}, tmp_path / "best")
+    assert generate(tmp_path / "best", cohort) == 2
+    assert "pretrain_encoder.py --objective both" in capsys.readouterr().err.splitlines()[-1]
+
+
 def test_people_the_checkpoint_was_trained_on_are_no_test(
     checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

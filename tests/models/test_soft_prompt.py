@@ -43,6 +43,25 @@ def test_the_context_token_is_the_state_at_the_scored_epoch(default) -> None:
     assert torch.allclose(model.embed(batch)[batch.slot_BT == CONTEXT_SLOT], expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("num_tokens", [2, 5])
+@torch.no_grad()
+def test_several_context_tokens_each_have_a_projector_of_their_own(num_tokens: int, tiny_llm: Path) -> None:
+    config = small_config(tiny_llm, model__context__num_tokens=num_tokens)
+    model = build_small_model(config, lora_noise=0.1)
+    dataset = sleep_dataset(config)
+    examples = [dataset[0], replace(dataset[5], pre_prompt="Longer. " + dataset[5].pre_prompt)]
+    batch = collate(config, examples)
+    assert (batch.slot_BT == CONTEXT_SLOT).sum(dim=1).tolist() == [num_tokens, num_tokens]
+    _, state_BWH = model.reader(batch.window_BWCL, batch.epoch_mask_BW)
+    state_BH = state_BWH[:, config.model.context.window_epochs // 2]
+    for row, embeds in enumerate(model.embed(batch)):
+        own = [token(state_BH[row, None, None])[0, 0] for token in model.fusion.context_projector.tokens]
+        assert torch.allclose(embeds[batch.slot_BT[row] == CONTEXT_SLOT], torch.stack(own), atol=1e-5)
+        assert not torch.allclose(own[0], own[1], atol=1e-3)
+    alone = sum(model(collate(config, [example])).loss_sum.item() for example in examples)
+    assert model(batch).loss_sum.item() == pytest.approx(alone, rel=1e-5)
+
+
 def test_positions_are_counted_over_real_tokens() -> None:
     mask = torch.tensor([[0, 0, 1, 1, 1], [1, 1, 1, 1, 1]], dtype=torch.bool)
     assert position_ids(mask).tolist() == [[0, 0, 0, 1, 2], [0, 1, 2, 3, 4]]

@@ -120,6 +120,10 @@ def _title(config: RunConfig) -> str:
 
 
 def _tell_model(config: RunConfig, is_merged: bool) -> str:
+    if not config.has_classifier:
+        return (
+            "An encoder of series that learnt to fill in what is hidden; a classifier or language model starts from it."
+        )
     if not config.writes_text:
         return "A small network that stages sleep: probabilities of the stages of every epoch of a night."
     source = config.llm.source
