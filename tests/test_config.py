@@ -168,6 +168,7 @@ def test_guide_preset_holds_the_numbers_of_the_guide() -> None:
     assert asdict(config.optim) == {
         "lr_encoder": 2e-4,
         "lr_projector": 1e-4,
+        "lr_gates": 1e-2,  # the guide has none
         "lr_lora": 2e-4,
         "weight_decay": 1e-2,
         "warmup_fraction": 0.03,

@@ -167,6 +167,7 @@ class OptimConfig:
 
     lr_encoder: float = 2e-4  # encoder, context network and classifier head
     lr_projector: float = 1e-4
+    lr_gates: float = 1e-2  # flamingo's gates: numbers that start at zero and have to come near one
     lr_lora: float = 2e-4
     weight_decay: float = 1e-2
     warmup_fraction: float = 0.03

@@ -232,10 +232,14 @@ def test_generation_is_the_greedy_path_of_the_full_forward(default) -> None:
 
 
 def test_every_trained_parameter_is_in_one_group_at_its_own_rate(case) -> None:
-    _, model, _ = case
-    optim = OptimConfig(lr_encoder=1.0, lr_projector=2.0, lr_lora=3.0)
+    config, model, _ = case
+    optim = OptimConfig(lr_encoder=1.0, lr_projector=2.0, lr_lora=3.0, lr_gates=4.0)
     groups = {group["name"]: group for group in model.param_groups(optim)}
-    assert {name: group["lr"] for name, group in groups.items()} == {"encoder": 1.0, "projector": 2.0, "lora": 3.0}
+    assert {name: group["lr"] for name, group in groups.items()} == {
+        "encoder": 1.0,
+        "projector": 2.0,
+        "lora": 3.0,
+    } | ({"gates": 4.0} if config.model.name == "flamingo" else {})
     grouped = [id(param) for group in groups.values() for param in group["params"]]
     trained = [id(param) for param in model.parameters() if param.requires_grad]
     assert sorted(grouped) == sorted(trained)

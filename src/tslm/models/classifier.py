@@ -75,7 +75,7 @@ class Classifier(nn.Module):
 
     def param_groups(self, optim: OptimConfig) -> list[dict]:
         """One group: everything here belongs to the encoder."""
-        return build_param_groups({"encoder": (self, optim.lr_encoder)}, optim.weight_decay)
+        return build_param_groups({"encoder": (self.parameters(), optim.lr_encoder)}, optim.weight_decay)
 
     def _apply_heads(self, states: NightStates) -> tuple[Tensor, Tensor]:
         return self.epoch_head(states.pooled_BWD).float(), self.head(states.state_BWH).float()

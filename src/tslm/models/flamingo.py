@@ -101,6 +101,11 @@ class Flamingo(nn.Module):
         self.kept = Memory(keys_values, torch.cat(starts, dim=1))
         return words_BTE
 
+    @property
+    def gates(self) -> list[nn.Parameter]:
+        """Two a block."""
+        return [param for name, param in self.named_parameters() if name.endswith("_gate")]
+
     def select_rows(self, rows: Tensor) -> None:
         """Keep these samples of the last batch, in this order (repeats allowed), for what is decoded next."""
         assert self.kept is not None, "nothing was read yet"

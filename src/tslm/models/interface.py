@@ -1,6 +1,6 @@
 """What every model offers to the training loop, and nothing more."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
@@ -35,11 +35,11 @@ class TrainableModel(Protocol):
         """AdamW groups of what is trained, each with its name, rate and weight decay."""
 
 
-def build_param_groups(parts: dict[str, tuple[nn.Module | None, float]], weight_decay: float) -> list[dict]:
-    """One AdamW group a part: name -> (module, rate); parts without trained parameters are left out."""
+def build_param_groups(parts: dict[str, tuple[Iterable[nn.Parameter], float]], weight_decay: float) -> list[dict]:
+    """One AdamW group a part: name -> (parameters, rate); parts without trained parameters are left out."""
     groups = []
-    for name, (module, rate) in parts.items():
-        params = [param for param in module.parameters() if param.requires_grad] if module is not None else []
+    for name, (parameters, rate) in parts.items():
+        params = [param for param in parameters if param.requires_grad]
         if params:
             groups.append({"name": name, "params": params, "lr": rate, "weight_decay": weight_decay})
     return groups

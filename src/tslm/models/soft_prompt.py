@@ -43,6 +43,11 @@ class SoftPrompt(nn.Module):
         return embeds_BTE
 
     @property
+    def gates(self) -> list[nn.Parameter]:
+        """None: what is read is let in whole."""
+        return []
+
+    @property
     def kept(self) -> None:
         """All that was read stands in the sequence; nothing is kept beside it."""
 

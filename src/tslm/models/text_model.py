@@ -40,6 +40,9 @@ class Fusion(Protocol):
     """What is kept of the last batch beside the sequence. None: nothing, then the decoder reads the sequence
     alone (the text before any series). What was taken from here may be set back, to go on with its rows."""
 
+    gates: list[nn.Parameter]
+    """Numbers that let in what was read, trained at a rate of their own."""
+
     def select_rows(self, rows: Tensor) -> None:
         """Keep these samples of the last batch, in this order (repeats allowed), for what is decoded next."""
 
@@ -163,12 +166,18 @@ class TextModel(nn.Module):
         return scores.log_likelihood_RK
 
     def param_groups(self, optim: OptimConfig) -> list[dict]:
-        """The guide's groups: encoder, projector and LoRA, each at its own rate."""
+        """The guide's groups: encoder, projector and LoRA, each at its own rate; beside them the fusion's gates."""
+        gates: list[nn.Parameter] = self.fusion.gates  # type: ignore[assignment]
+        gate_set = set(gates)
         return build_param_groups(
             {
-                "encoder": (self.classifier, optim.lr_encoder),
-                "projector": (self.fusion, optim.lr_projector),
-                "lora": (self.llm, optim.lr_lora),
+                "encoder": (self.classifier.parameters(), optim.lr_encoder),
+                "projector": (
+                    (param for param in self.fusion.parameters() if param not in gate_set),
+                    optim.lr_projector,
+                ),
+                "gates": (gates, optim.lr_gates),
+                "lora": (self.llm.parameters(), optim.lr_lora),
             },
             optim.weight_decay,
         )
