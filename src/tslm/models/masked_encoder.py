@@ -57,7 +57,7 @@ class MaskedEncoder(nn.Module):
 
     def param_groups(self, optim: OptimConfig) -> list[dict]:
         """One group: everything here belongs to the encoder."""
-        return build_param_groups({"encoder": (self, optim.lr_encoder)}, optim.weight_decay)
+        return build_param_groups({"encoder": (self.parameters(), optim.lr_encoder)}, optim.weight_decay)
 
     def _draw_hidden(self, shape_BWC: torch.Size, num_patches: int) -> Tensor:
         if self.training:
