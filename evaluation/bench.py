@@ -25,6 +25,7 @@ _TRAIN_WANTED = {"guide's config": 3.0, "merge 10": 8.0}  # times as fast as the
 _ANSWER_WANTED = {"guide's config": 3.5, "merge 10": 7.0}
 _CLASSIFIERS = {"guide's encoder": ("guide", 50.0), "compact encoder": ("scorer", 1.0)}  # name: (preset, ms wanted)
 _CLASSIFIER_BATCH = 32
+_LABELS_MOST_S = 0.25  # an epoch
 _EXAMPLE = "example: python -m evaluation.bench --llm smollm2-135m --original build/original"
 
 
@@ -82,11 +83,13 @@ def run_bench(options: BenchOptions) -> Iterator[Row | str]:
         yield Row("the original", None, note=reason)
         yield from measure_training(options, benches, None)
         yield from measure_answers(options, benches, None)
+        yield from measure_labels(options, benches["merge 10"])
         return
     assert options.original is not None
     with _start_original(options.original, llm_dir, benches["guide's config"]) as original:
         yield from measure_training(options, benches, original)
         yield from measure_answers(options, benches, original)
+    yield from measure_labels(options, benches["merge 10"])
 
 
 def measure_classifiers(options: BenchOptions) -> Iterator[Row]:
@@ -145,6 +148,17 @@ def measure_answers(options: BenchOptions, benches: dict[str, "TextBench"], orig
     what = f"answer of {_ANSWER_TOKENS} tokens, batch {_ANSWER_BATCH}"
     num_tokens = dict.fromkeys(benches, _ANSWER_BATCH * _ANSWER_TOKENS)
     yield from _compare(what, ours, theirs, _ANSWER_BATCH, num_tokens, _ANSWER_WANTED)
+
+
+def measure_labels(options: BenchOptions, bench: "TextBench") -> Iterator[Row]:
+    """Seconds of the probabilities of all stages an epoch, without a rationale; after `measure_answers`."""
+    from evaluation.bench_work import measure
+
+    score = bench.score_labels(_ANSWER_BATCH)
+    score()
+    seconds = statistics.median(measure(score, bench.device).seconds for _ in range(options.repeats))
+    what = f"stage probabilities, no rationale, batch {_ANSWER_BATCH}, merge 10"
+    yield Row(what, seconds / _ANSWER_BATCH, "s/epoch", most=_LABELS_MOST_S)
 
 
 def _compare(

@@ -19,9 +19,12 @@ from transformers import PreTrainedTokenizerBase
 from tslm.batch import Batch, Example, Series
 from tslm.compose import compose_config
 from tslm.data.collate import Collator
+from tslm.data.label_tokens import tokenize_labels
+from tslm.labels import LABEL_SETS
 from tslm.models import build_model, build_text_model, build_tokenizer
 from tslm.models.backbone import LanguageModel, merge_lora
 from tslm.models.classifier import Classifier
+from tslm.models.prefix_cache import PrefixCache
 from tslm.models.text_model import TextModel
 from tslm.training.checkpoint import set_trained_parts
 from tslm.training.optim import build_optimizer
@@ -91,6 +94,17 @@ class TextBench:
         """Greedy answers of exactly `num_tokens` tokens: no token ends them."""
         with torch.inference_mode(), self._autocast():
             self.model.generate(batch, num_tokens, [-1], 0)
+
+    def score_labels(self, size: int) -> Callable[[], None]:
+        """A call that scores every stage directly after `size` prompts; their beginning stays read between calls."""
+        batch, prefix = self.batch(size, with_response=False), PrefixCache()
+        labels = tokenize_labels(self.tokenizer, LABEL_SETS[self.config.model.label_set].answers).labels
+
+        def run() -> None:
+            with torch.inference_mode(), self._autocast():
+                self.model.score_labels(batch, [labels] * size, prefix)
+
+        return run
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.train.precision == "bf16")
