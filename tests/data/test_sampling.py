@@ -1,12 +1,15 @@
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
-from small import sleep_dataset, small_config, small_sample
+from small import collate, sleep_dataset, small_config, small_sample
 from torch.utils.data import SequentialSampler
 
 from tslm.config import TrainConfig
 from tslm.data.dataset import CorpusDataset
-from tslm.data.sampling import LengthBuckets, build_train_sampler, estimate_length, sort_by_length
+from tslm.data.sampling import LengthBuckets, build_train_sampler, estimate_length, sort_by_prompt
 from tslm.prompts import render_ecg_prompt
 
 LENGTHS = np.random.default_rng(0).integers(10, 400, 103).tolist()
@@ -64,13 +67,15 @@ def test_bucketing_changes_the_order_of_what_is_drawn_and_nothing_else(balanced:
     assert sorted(draw(3)) == sorted(draw(0))
 
 
-def test_the_estimate_ranks_samples_as_their_tokens_do() -> None:
-    config = small_config("tiny", model__encoder__patch_size=50)
+def test_prompts_are_ranked_as_their_tokens_are(tiny_llm: Path) -> None:
+    config = small_config(tiny_llm, model__encoder__patch_size=50)
     dataset = CorpusDataset(
         [small_sample(idx, "ecg", 1 + idx % 2) for idx in range(6)],
         lambda sample: render_ecg_prompt(sample.question, sample.options),
     )
-    order = sort_by_length(dataset, range(6), config.model)
-    estimates = [estimate_length(dataset[idx], config.model) for idx in order]
+    order = sort_by_prompt(dataset, range(6), config.model)
+    estimates = [estimate_length(replace(dataset[idx], response=""), config.model) for idx in order]
+    lengths = [collate(config, [dataset[idx]], with_response=False).input_ids_BT.shape[1] for idx in order]
+    assert lengths == sorted(lengths, reverse=True)
     assert estimates == sorted(estimates, reverse=True)
     assert estimates[0] > estimates[-1]

@@ -1,6 +1,7 @@
 """Which samples a pass sees: drawn in training, spread evenly over the set in evaluation."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -76,9 +77,16 @@ def estimate_length(example: Example, model: ModelConfig) -> float:
     return num_positions
 
 
-def sort_by_length(dataset: StageDataset, indices: Sequence[int], model: ModelConfig) -> list[int]:
-    """The samples, longest prompt first: batches of like length, and what needs most memory fails at once."""
-    return sorted(indices, key=lambda idx: estimate_length(dataset[idx], model), reverse=True)
+def sort_by_prompt(dataset: StageDataset, indices: Sequence[int], model: ModelConfig) -> list[int]:
+    """The samples, longest prompt first: batches of like length, and what needs most memory fails at once.
+
+    Samples of equal length keep their order. The response, which a model has yet to write, does not count.
+    """
+
+    def measure(idx: int) -> float:
+        return estimate_length(replace(dataset[idx], response=""), model)
+
+    return sorted(indices, key=measure, reverse=True)
 
 
 def spread_subset(dataset: StageDataset, num_samples: int) -> Subset:

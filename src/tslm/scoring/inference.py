@@ -21,7 +21,7 @@ from tslm.data.dataset import (
     measure_references,
 )
 from tslm.data.recordings import Recording
-from tslm.data.sampling import spread_subset
+from tslm.data.sampling import sort_by_prompt, spread_subset
 from tslm.labels import ANSWER_NAMES, LABEL_SETS
 from tslm.models.classifier import Classifier
 from tslm.models.text_model import TextModel
@@ -41,12 +41,13 @@ def generate_predictions(
     show_progress: bool = True,
     calibration: Calibration | None = None,
     with_rationale: bool = True,
-) -> Iterator[PredictionRow]:
+) -> list[PredictionRow]:
     """Responses to the samples `indices`, one prediction row each, in order.
 
-    The raw text is kept as generated, up to the end token. With `config.stage.constrained` it closes with one of
-    the sample's options, and the row says how likely each was. Without rationale only the options are scored,
-    directly after the prompt; the most likely one is the answer.
+    They are answered in batches of like length, longest prompts first. The raw text is kept as generated, up to the
+    end token. With `config.stage.constrained` it closes with one of the sample's options, and the row says how
+    likely each was. Without rationale only the options are scored, directly after the prompt; the most likely one
+    is the answer.
 
     Raises:
         ValueError: without rationale, a sample that has no options or several answers.
@@ -59,15 +60,16 @@ def generate_predictions(
         raise ValueError("samples with several answers at once need a rationale: answers without one are single")
     batch_size = config.train.eval_batch_size
     model.eval()
+    order, rows = sort_by_prompt(dataset, indices, config.model), dict[int, PredictionRow]()
     with tqdm(total=len(indices), desc="generate", unit="sample", disable=not show_progress) as bar:
-        for first in range(0, len(indices), batch_size):
-            chunk = list(indices[first : first + batch_size])
+        for first in range(0, len(order), batch_size):
+            chunk = order[first : first + batch_size]
             examples = [dataset[idx] for idx in chunk]
             batch = collator(examples).to(device)
             with torch.autocast(device.type, torch.bfloat16, enabled=config.train.precision == "bf16"):
                 responses = answer(batch, [example.options for example in examples])
             for idx, example, response in zip(chunk, examples, responses, strict=True):
-                yield {
+                rows[idx] = {
                     "sample_id": example.sample_id,
                     **dataset.describe(idx),  # type: ignore[typeddict-item]
                     "truth": example.answer,
@@ -76,6 +78,7 @@ def generate_predictions(
                     "target": example.response,
                 }
             bar.update(len(chunk))
+    return [rows[idx] for idx in indices]
 
 
 def fit_calibration(
@@ -100,10 +103,8 @@ def fit_calibration(
     indices = spread_subset(dataset, config.stage.num_calibration_samples).indices
     temperatures = []
     for with_rationale in (False, True):
-        rows = list(
-            generate_predictions(
-                model, tokenizer, dataset, indices, config, device, show_progress, with_rationale=with_rationale
-            )
+        rows = generate_predictions(
+            model, tokenizer, dataset, indices, config, device, show_progress, with_rationale=with_rationale
         )
         scored = [row for row in rows if row.get("label_log_likelihoods")]
         temperatures.append(_fit(scored, [row["label_log_likelihoods"] for row in scored]))
