@@ -15,8 +15,12 @@ from tslm.labels import LABEL_SETS
 
 CHECKPOINT_CONFIG_FILE = "config.json"
 SETTINGS_KEY, VERSION_KEY = "settings", "tslm_version"
-TEXT_MODEL_TYPE, CLASSIFIER_TYPE = "tslm_text", "tslm_classifier"
-_ARCHITECTURES = {TEXT_MODEL_TYPE: "TSLMTextModel", CLASSIFIER_TYPE: "TSLMClassifier"}
+TEXT_MODEL_TYPE, CLASSIFIER_TYPE, ENCODER_TYPE = "tslm_text", "tslm_classifier", "tslm_encoder"
+_ARCHITECTURES = {
+    TEXT_MODEL_TYPE: "TSLMTextModel",
+    CLASSIFIER_TYPE: "TSLMClassifier",
+    ENCODER_TYPE: "MaskedEncoder",  # a start for others; no class of transformers' loads it
+}
 
 
 def save_checkpoint_config(config: RunConfig, checkpoint_dir: Path) -> None:
@@ -48,7 +52,7 @@ def load_checkpoint_config(checkpoint_dir: Path) -> RunConfig:
 
 def render_checkpoint_config(config: RunConfig) -> dict[str, Any]:
     """What config.json holds."""
-    model_type = TEXT_MODEL_TYPE if config.writes_text else CLASSIFIER_TYPE
+    model_type = TEXT_MODEL_TYPE if config.writes_text else CLASSIFIER_TYPE if config.has_classifier else ENCODER_TYPE
     answers = LABEL_SETS[config.model.label_set].answers
     return {
         "model_type": model_type,

@@ -303,6 +303,14 @@ def test_a_classifier_takes_no_epoch_and_is_no_text_model(classifier_dir: Path) 
         TSLMTextModel.from_pretrained(classifier_dir)
 
 
+def test_a_pretrained_encoder_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    config = small_config(model__name="masked_encoder", stage__trained=("encoder",))
+    save_checkpoint(build_small_model(config), config, {}, tmp_path / "encoder")
+    for kind in (TSLMClassifier, TSLMTextModel):
+        with pytest.raises(ValueError, match="pretrained encoder, which answers nothing yet; train stage0_encoder"):
+            kind.from_pretrained(tmp_path / "encoder")
+
+
 def test_a_folder_that_is_not_there_is_named() -> None:
     with pytest.raises(FileNotFoundError, match="there is no checkpoint folder /nowhere/at/all"):
         TSLMTextModel.from_pretrained("/nowhere/at/all")

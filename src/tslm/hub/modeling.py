@@ -17,6 +17,7 @@ from transformers.modeling_outputs import CausalLMOutput, TokenClassifierOutput
 from tslm.batch import Batch
 from tslm.checkpoint_config import (
     CLASSIFIER_TYPE,
+    ENCODER_TYPE,
     TEXT_MODEL_TYPE,
     load_checkpoint_config,
     parse_checkpoint_config,
@@ -85,6 +86,8 @@ class _TrainedModel(PreTrainedModel):
         name = os.fspath(pretrained_model_name_or_path)
         folder = fetch_checkpoint(name, **options)
         rendered = render_checkpoint_config(load_checkpoint_config(folder))
+        if rendered["model_type"] == ENCODER_TYPE:
+            raise ValueError(f"{name} is a pretrained encoder, which answers nothing yet; train stage0_encoder from it")
         if rendered["model_type"] != cls.config_class.model_type:
             raise ValueError(f"{name} is a {rendered['architectures'][0]}; load it with that class or with AutoModel")
         config = cls.config_class(**rendered)
