@@ -69,13 +69,18 @@ class EncoderConfig:
 class ContextConfig:
     """The night in view: a sequence network over pooled epochs around the scored one."""
 
-    kind: str = "bigru"  # none, bigru or transformer
+    kind: str = "bigru"  # none; epoch (the scored one alone, all channels in one); bigru or transformer
     hidden_size: int = 64  # of each direction of the GRU; half the width of the transformer
     num_layers: int = 1
     num_heads: int = 4  # transformer only
     window_epochs: int = 25  # epochs in view, the scored one included
     dropout: float = 0.3
     num_tokens: int = 1  # that the language model reads of the state at the scored epoch
+
+    @property
+    def sees_neighbours(self) -> bool:
+        """Whether a state depends on more than its own epoch."""
+        return self.kind not in ("none", "epoch")
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from tslm.data.dataset import SleepDataset
 from tslm.data.recordings import write_recording
 from tslm.hub import TSLMClassifier, TSLMProcessor, TSLMTextModel, repository
 from tslm.labels import SleepStage
+from tslm.scoring.calibration import Calibration, save_calibration
 from tslm.scoring.inference import score_night
 from tslm.training.checkpoint import WEIGHTS_FILE, load_checkpoint, load_weights, save_checkpoint
 
@@ -37,6 +38,7 @@ def folder(config: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A text model's checkpoint, its adapter off its start."""
     path = tmp_path_factory.mktemp("hub") / "best"
     save_checkpoint(build_small_model(config, lora_noise=0.1), config, {"step": 3}, path)
+    save_calibration(Calibration(answer=2.5), path)
     return path
 
 
@@ -70,7 +72,7 @@ def test_the_auto_classes_rebuild_what_was_trained(folder: Path, model: Any, pro
     assert not model.training
     inputs = processor(SIGNAL, fs_hz=20, epoch_idx=[2, 5])
     merged, _ = load_checkpoint(folder)
-    ids = model.generate(**inputs, max_new_tokens=8)
+    ids = model.generate(**inputs, max_new_tokens=8, constrained=False)
     special = processor._collate
     batch = collate(config, [SleepDataset([NIGHT], config)[idx] for idx in (2, 5)], with_response=False)
     assert torch.equal(ids, merged.generate(batch, 8, [special.end_token_id], special.pad_token_id))
@@ -199,6 +201,20 @@ def test_labels_are_scored_and_those_of_other_sets_refused(model: Any, processor
     torch.testing.assert_close(model.score_labels(labels=["REM sleep", "Wake"], **inputs), scores[:, [4, 0]])
     with pytest.raises(ValueError, match="'NREM sleep' is not an answer of aasm: Wake"):
         model.score_labels(labels=["NREM sleep"], **inputs)
+
+
+def test_label_probabilities_are_flattened_by_the_checkpoints_temperature(model: Any, processor: Any) -> None:
+    inputs = processor(SIGNAL, fs_hz=20, epoch_idx=[2, 5])
+    expected = (model.score_labels(**inputs) / 2.5).softmax(dim=-1)
+    torch.testing.assert_close(model.label_probabilities(**inputs), expected)
+
+
+def test_answers_name_a_stage_unless_left_free(model: Any, processor: Any) -> None:
+    inputs = processor(SIGNAL, fs_hz=20, epoch_idx=[2, 5])
+    held = processor.batch_decode(model.generate(max_new_tokens=60, **inputs))
+    free = processor.batch_decode(model.generate(max_new_tokens=60, constrained=False, **inputs))
+    assert all(epoch.sleep_stage is not None for epoch in held)
+    assert all(epoch.sleep_stage is None for epoch in free)  # random weights say nothing
 
 
 class FakeApi:

@@ -6,9 +6,18 @@ import numpy as np
 import pytest
 import torch
 from architectures import build_llm
-from small import build_small_model, collate, corpus_examples, sleep_dataset, small_config
+from small import (
+    CHANNEL,
+    build_small_model,
+    collate,
+    corpus_examples,
+    sleep_dataset,
+    small_config,
+    small_recording,
+)
 
 from tslm.batch import CONTEXT_SLOT, SERIES_SLOT
+from tslm.data.dataset import SleepDataset
 from tslm.models import build_text_model
 from tslm.models.backbone import word_embeddings
 from tslm.models.decoding import position_ids
@@ -94,3 +103,26 @@ def test_series_tokens_start_at_the_scale_of_embeddings_that_a_model_scales_itse
     tokens = model.fusion.projector(torch.randn(10, 6, 16)).std()
     assert words.item() > 5 * llm.get_input_embeddings().weight.std().item()
     assert tokens.item() == pytest.approx(3.0 * words.item(), rel=0.25)
+
+
+@torch.no_grad()
+def test_the_epoch_token_is_the_scored_epoch_alone_in_all_its_channels(tiny_llm: Path) -> None:
+    channels = {"model__num_channels": 2, "stage__extra_channels": ("EMG",), "stage__extra_in_text": False}
+    config = small_config(tiny_llm, model__context__kind="epoch", **channels)
+    model = build_small_model(config)
+    recording = small_recording()
+    batch = collate(config, [SleepDataset([recording], config)[4]])
+    assert int((batch.slot_BT == CONTEXT_SLOT).sum()) == 1
+
+    def moved_by(channel: str, epoch: int) -> torch.Tensor:
+        other = small_recording()
+        other.channels[channel][epoch] = other.channels[channel][epoch][::-1]  # the same spectrum and scale
+        changed = collate(config, [SleepDataset([other], config)[4]])
+        return (model.embed(batch) - model.embed(changed)).abs().amax(dim=-1) > 1e-6
+
+    assert not moved_by(CHANNEL, 3).any()
+    assert not moved_by("EMG", 5).any()
+    assert torch.equal(moved_by("EMG", 4), batch.slot_BT == CONTEXT_SLOT)
+    pooled = model.reader(batch.window_BWCL, batch.epoch_mask_BW)[0][:, 0]
+    wanted = model.fusion.context_projector(pooled)[0]
+    torch.testing.assert_close(model.embed(batch)[batch.slot_BT == CONTEXT_SLOT], wanted)

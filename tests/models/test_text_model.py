@@ -26,6 +26,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "model__normalization": "zscore",
     },
     "merge": {"model__projector__merge": 4},
+    "epoch": {"model__context__kind": "epoch"},
     "flamingo": {"model__name": "flamingo"},
     "flamingo_every_2": {
         "model__name": "flamingo",

@@ -173,7 +173,7 @@ def test_linear_projector_is_the_guides_formula() -> None:
 def test_an_unknown_projector_or_context_lists_the_known_ones() -> None:
     with pytest.raises(ValueError, match="mlp, linear"):
         Projector(ProjectorConfig(kind="attention"), 16, 32, 0.02)
-    with pytest.raises(ValueError, match="none, bigru"):
+    with pytest.raises(ValueError, match="none, epoch, bigru"):
         build_context(ContextConfig(kind="lstm"), 16)
 
 

@@ -301,12 +301,15 @@ def test_a_text_models_checkpoint_fills_a_classifiers_reader(saved: Any) -> None
     assert torch.equal(classifier.reader.encoder.positions_1ND, model.reader.encoder.positions_1ND)
 
 
-def test_a_model_without_context_starts_from_an_encoder_trained_with_it(tiny_llm: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["none", "epoch"])
+def test_a_model_without_neighbours_starts_from_an_encoder_trained_with_them(
+    kind: str, tiny_llm: Path, tmp_path: Path
+) -> None:
     classifier_config = small_config(**CLASSIFIER)
     trained = build_small_model(classifier_config, seed=5).eval()
     save_checkpoint(trained, classifier_config, {}, tmp_path / "best")
-    config = small_config(tiny_llm, model__context__kind="none")
-    assert classifier_config.model.context.kind != "none"
+    config = small_config(tiny_llm, model__context__kind=kind)
+    assert classifier_config.model.context.sees_neighbours
     model = build_small_model(config, seed=6).eval()
     load_weights(model, config, tmp_path / "best")
     num_channels, num_samples = classifier_config.model.num_channels, 3 * classifier_config.model.encoder.patch_size

@@ -67,8 +67,8 @@ class SleepDataset:
         self.channels, self.style = config.stage.channels, config.stage.prompt_style
         self.text_channels = self.channels if config.stage.extra_in_text else self.channels[:1]
         context = config.model.context
-        alone = 1 if config.loss.classifier_weight else 0
-        self.window_epochs = context.window_epochs if context.kind != "none" else alone
+        alone = 1 if config.loss.classifier_weight or context.kind == "epoch" else 0
+        self.window_epochs = context.window_epochs if context.sees_neighbours else alone
         self.references = [measure_references(recording, self.channels) for recording in recordings]
         self.stage_idx = [_stage_indices(recording, self.label_set) for recording in recordings]
         self.samples = [
@@ -147,7 +147,7 @@ class NightDataset:
         self.recordings = recordings
         self.label_set = LABEL_SETS[config.model.label_set]
         self.channels = config.stage.channels
-        self.window_epochs = config.model.context.window_epochs if config.model.context.kind != "none" else 1
+        self.window_epochs = config.model.context.window_epochs if config.model.context.sees_neighbours else 1
         self.references = [measure_references(recording, self.channels) for recording in recordings]
         self.stage_idx = [_stage_indices(recording, self.label_set) for recording in recordings]
         step = max(1, self.window_epochs // 2)

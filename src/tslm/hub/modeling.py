@@ -29,6 +29,8 @@ from tslm.data.label_tokens import tokenize_labels
 from tslm.hub.repository import fetch_checkpoint, push_folder
 from tslm.labels import LABEL_SETS
 from tslm.models.backbone import merge_lora
+from tslm.models.constrained import AnswerGrammars
+from tslm.scoring.calibration import Calibration, load_calibration, save_calibration
 from tslm.training.checkpoint import find_foreign_file, load_trained_model, read_state, save_checkpoint
 from tslm.training.model_card import write_model_card
 
@@ -64,10 +66,15 @@ class _TrainedModel(PreTrainedModel):
     _supports_sdpa = _supports_flash_attn = _supports_flex_attn = True  # the language model inside decides
 
     def __init__(
-        self, config: PreTrainedConfig, model: nn.Module, state: Mapping[str, Any], tokenizer: Any = None
+        self,
+        config: PreTrainedConfig,
+        model: nn.Module,
+        state: Mapping[str, Any],
+        calibration: Calibration,
+        tokenizer: Any = None,
     ) -> None:
         super().__init__(config)
-        self.model, self.state, self.tokenizer = model, state, tokenizer
+        self.model, self.state, self.calibration, self.tokenizer = model, state, calibration, tokenizer
         self.run_config: RunConfig = config.run
 
     @classmethod
@@ -96,7 +103,7 @@ class _TrainedModel(PreTrainedModel):
         model, run_config = load_trained_model(folder, merge_adapter)
         state = read_state(folder) | ({"merged": True} if merge_adapter else {})
         tokenizer = AutoTokenizer.from_pretrained(folder) if run_config.writes_text else None
-        return cls(config, model, state, tokenizer).eval()
+        return cls(config, model, state, load_calibration(folder), tokenizer).eval()
 
     def save_pretrained(self, save_directory: str | os.PathLike, *, push_to_hub: bool = False, **options: Any) -> None:  # type: ignore[override]
         """Write the checkpoint's folder anew, with its card; `push_to_hub=True` uploads it as `repo_id` as well.
@@ -108,6 +115,8 @@ class _TrainedModel(PreTrainedModel):
         """
         folder = _check_free(save_directory)
         save_checkpoint(self.model, self.run_config, self.state, folder, with_llm=bool(self.state.get("merged")))
+        if self.calibration != Calibration():
+            save_calibration(self.calibration, folder)
         if push_to_hub:
             self.push_to_hub(options.get("repo_id") or folder.name)
 
@@ -142,24 +151,26 @@ class TSLMTextModel(_TrainedModel):
         return CausalLMOutput(loss=output.loss_sum / output.weight_sum)
 
     @torch.no_grad()
-    def generate(self, *, max_new_tokens: int | None = None, **inputs: Any) -> Tensor:
+    def generate(self, *, max_new_tokens: int | None = None, constrained: bool | None = None, **inputs: Any) -> Tensor:
         """Greedy answers to a batch of the processor's: (B, <= max_new_tokens) token ids, padded after each end.
 
-        Without `max_new_tokens` the checkpoint's own limit holds.
+        Args:
+            max_new_tokens: None: the checkpoint's own limit.
+            constrained: whether each ends in one of the label set's answers; None: as the checkpoint's settings say.
+            inputs: of the processor.
         """
-        run = self.run_config
-        special = Collator(run.model, self.tokenizer)
+        run, batch = self.run_config, Batch(**inputs)
+        special, limit = Collator(run.model, self.tokenizer), max_new_tokens or run.stage.max_new_tokens
+        answers = None
+        if run.stage.constrained if constrained is None else constrained:
+            options = [LABEL_SETS[run.model.label_set].answers] * len(batch.sample_ids)
+            answers = AnswerGrammars(self.tokenizer).begin(options, limit)
         with self._autocast():
-            return self.model.generate(
-                Batch(**inputs),
-                max_new_tokens or run.stage.max_new_tokens,
-                [special.end_token_id],
-                special.pad_token_id,
-            )
+            return self.model.generate(batch, limit, [special.end_token_id], special.pad_token_id, answers=answers)
 
     @torch.no_grad()
     def score_labels(self, *, labels: Sequence[str] | None = None, **inputs: Any) -> Tensor:
-        """Log-likelihood of each answer directly after the prompt, (B, K) float32; their softmax gives probabilities.
+        """Log-likelihood of each answer directly after the prompt, (B, K) float32.
 
         Args:
             labels: answers to compare; None: all of the checkpoint's label set, in its order.
@@ -177,6 +188,13 @@ class TSLMTextModel(_TrainedModel):
         with self._autocast():
             return self.model.score_labels(batch, [tokens] * len(batch.sample_ids))
 
+    def label_probabilities(self, *, labels: Sequence[str] | None = None, **inputs: Any) -> Tensor:
+        """Calibrated probability of each answer directly after the prompt, (B, K); arguments as `score_labels`.
+
+        A checkpoint without a temperature (`calibration.answer` is None) gives them as they come.
+        """
+        return (self.score_labels(labels=labels, **inputs) / (self.calibration.answer or 1.0)).softmax(dim=-1)
+
     def save_merged(self, save_directory: str | os.PathLike) -> None:
         """Write a folder that needs no other: the language model with its adapter added, in `llm/`, and our parts.
 
@@ -187,6 +205,8 @@ class TSLMTextModel(_TrainedModel):
         whole._modules = dict(self.model._modules)
         whole.llm = merge_lora(copy.deepcopy(self.model.llm))
         save_checkpoint(whole, self.run_config, {**self.state, "merged": True}, folder, with_llm=True)
+        if self.calibration != Calibration():
+            save_calibration(self.calibration, folder)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.run_config.train.precision == "bf16")

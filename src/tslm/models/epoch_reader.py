@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from tslm.config import ModelConfig
-from tslm.nn.context import AttentionPool, build_context
+from tslm.nn.context import AttentionPool, build_context, context_width
 from tslm.nn.patch_encoder import PatchEncoder, count_patches
 
 _TOKENS_AT_ONCE = 1 << 14  # without a graph
@@ -57,7 +57,7 @@ class EpochReader(SeriesReader):
         self.pools = nn.ModuleList([AttentionPool(d_model) for _ in range(num_channels)])
         self.mix = nn.Linear(num_channels * d_model, d_model) if num_channels > 1 else None
         self.context = build_context(config.context, d_model)
-        self.state_width = self.context.width if self.context is not None else d_model
+        self.state_width = context_width(config.context, d_model)
 
     def forward(self, window_BWCL: Tensor, epoch_mask_BW: Tensor) -> tuple[Tensor, Tensor]:
         """(B, W, C, L) normalised epochs -> pooled epochs (B, W, D) and states (B, W, H).

@@ -64,7 +64,7 @@ class Flamingo(nn.Module):
         if config.context.kind != "none":
             unit = 1 / config.projector.embedding_scale  # the spread of the resampler's latents
             self.context_projector = ContextProjector(
-                config.projector, context_width(config.context), d_model, unit, config.context.num_tokens
+                config.projector, context_width(config.context, d_model), d_model, unit, config.context.num_tokens
             )
         decoder = unwrap_lora(llm).base_model
         layers = _decoder_layers(decoder)

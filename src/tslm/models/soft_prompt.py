@@ -28,7 +28,11 @@ class SoftPrompt(nn.Module):
         self.context_projector = None
         if config.context.kind != "none":
             self.context_projector = ContextProjector(
-                config.projector, context_width(config.context), words.width, words.std, config.context.num_tokens
+                config.projector,
+                context_width(config.context, config.encoder.d_model),
+                words.width,
+                words.std,
+                config.context.num_tokens,
             )
 
     def forward(self, words_BTE: Tensor, batch: Batch, reader: EpochReader, state_BH: Tensor | None) -> Tensor:

@@ -30,7 +30,7 @@ class BiGRUContext(nn.Module):
 
     def __init__(self, config: ContextConfig, d_model: int) -> None:
         super().__init__()
-        self.width = context_width(config)
+        self.width = context_width(config, d_model)
         self.norm = nn.LayerNorm(d_model)
         self.dropout = nn.Dropout(config.dropout)
         self.gru = nn.GRU(
@@ -67,7 +67,7 @@ class TransformerContext(nn.Module):
 
     def __init__(self, config: ContextConfig, d_model: int) -> None:
         super().__init__()
-        self.width = context_width(config)
+        self.width = context_width(config, d_model)
         self.input = nn.Sequential(nn.LayerNorm(d_model), nn.Dropout(config.dropout), nn.Linear(d_model, self.width))
         reach = config.window_epochs // 2
         self.layers = nn.ModuleList(
@@ -89,9 +89,9 @@ def _reorder(values_BWX: Tensor, order_BW: Tensor) -> Tensor:
     return values_BWX.gather(1, order_BW[..., None].expand(-1, -1, values_BWX.shape[2]))
 
 
-def context_width(config: ContextConfig) -> int:
-    """Width of a context network's states, whatever its kind."""
-    return 2 * config.hidden_size
+def context_width(config: ContextConfig, d_model: int) -> int:
+    """Width of the states that a reader gives, whatever its context."""
+    return 2 * config.hidden_size if config.sees_neighbours else d_model
 
 
 CONTEXTS: dict[str, Callable[[ContextConfig, int], BiGRUContext | TransformerContext]] = {
@@ -101,9 +101,13 @@ CONTEXTS: dict[str, Callable[[ContextConfig, int], BiGRUContext | TransformerCon
 
 
 def build_context(config: ContextConfig, d_model: int) -> BiGRUContext | TransformerContext | None:
-    """The configured context network, or None; ValueError for an unknown kind or sizes that do not fit."""
-    if config.kind == "none":
+    """The configured context network, or None where epochs stand alone.
+
+    Raises:
+        ValueError: an unknown kind, or sizes that do not fit.
+    """
+    if not config.sees_neighbours:
         return None
     if config.kind not in CONTEXTS:
-        raise ValueError(f"unknown model.context.kind {config.kind!r}; one of: none, {', '.join(CONTEXTS)}")
+        raise ValueError(f"unknown model.context.kind {config.kind!r}; one of: none, epoch, {', '.join(CONTEXTS)}")
     return CONTEXTS[config.kind](config, d_model)

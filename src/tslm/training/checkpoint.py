@@ -24,6 +24,7 @@ from tslm.models import build_model
 from tslm.models.backbone import ADAPTER_DIR, attach_lora, has_lora, load_lora, merge_lora, save_lora, unwrap_lora
 from tslm.models.epoch_reader import SeriesReader
 from tslm.models.llm_store import copy_small_files, get_hub_id, is_small_file
+from tslm.scoring.calibration import CALIBRATION_FILE
 from tslm.training.model_card import CARD_FILE, write_model_card
 
 WEIGHTS_FILE = "model.safetensors"
@@ -173,7 +174,7 @@ def set_trained_parts(model: nn.Module, config: RunConfig) -> None:
         if not config.loss.classifier_weight:
             classifier.head.requires_grad_(False)  # nothing looks at them
             classifier.epoch_head.requires_grad_(False)
-            if reader.context is None:
+            if config.model.context.kind == "none":
                 reader.pools.requires_grad_(False)
 
 
@@ -185,7 +186,16 @@ def own_state(model: nn.Module) -> dict[str, Tensor]:
 
 def find_foreign_file(folder: Path) -> Path | None:
     """Something in a folder that is no part of a checkpoint and would be lost if one took its place."""
-    own = {CHECKPOINT_CONFIG_FILE, CONFIG_FILE, WEIGHTS_FILE, STATE_FILE, CARD_FILE, ADAPTER_DIR, LLM_DIR}
+    own = {
+        CHECKPOINT_CONFIG_FILE,
+        CONFIG_FILE,
+        WEIGHTS_FILE,
+        STATE_FILE,
+        CALIBRATION_FILE,
+        CARD_FILE,
+        ADAPTER_DIR,
+        LLM_DIR,
+    }
     entries = sorted(folder.iterdir()) if folder.is_dir() else []
     return next((path for path in entries if path.name not in own and not is_small_file(path.name)), None)
 
@@ -200,7 +210,7 @@ def _choose_shared(
         tensors = _strip_prefix(tensors, _READER_PREFIX)
         shared = {name: tensors[name] for name in SeriesReader(config.model).state_dict() if name in tensors}
         return classifier.reader, {**classifier.reader.state_dict(), **shared}
-    if config.model.context.kind == "none":
+    if not config.model.context.sees_neighbours:
         tensors = _epochs_alone(tensors)
     if saved.model.label_set != config.model.label_set:
         return classifier.reader, _strip_prefix(tensors, _READER_PREFIX)
@@ -260,7 +270,7 @@ def _check_settings(
     if same_kind:
         names = [item.name for item in fields(ModelConfig) if item.name not in ("lora", "gradient_checkpointing")]
         names += ["lora"] * has_adapter
-    elif wanted.model.context.kind == "none" or not (saved.has_classifier and wanted.has_classifier):
+    elif not wanted.model.context.sees_neighbours or not (saved.has_classifier and wanted.has_classifier):
         names.remove("context")
     for name in names:
         was, now = getattr(saved.model, name), getattr(wanted.model, name)
