@@ -36,6 +36,7 @@ class BenchOptions:
     llm: str
     original: Path | None
     repeats: int
+    compile: bool = False
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -46,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--llm", default="smollm2-135m", help="short name, hub id or folder")
     parser.add_argument("--original", type=Path, metavar="DIR", help="folder that pip put opentslm==0.1.0 in")
     parser.add_argument("--repeats", type=int, default=3, help="timed repetitions; the median counts (default 3)")
+    parser.add_argument("--compile", action="store_true", help="training alone, ours with train.compile=true")
     options = BenchOptions(**vars(parser.parse_args(argv)))
     if options.repeats < 1:
         print("error: --repeats must be 1 or more", file=sys.stderr)
@@ -81,15 +83,18 @@ def run_bench(options: BenchOptions) -> Iterator[Row | str]:
     reason = why_not(options.original)
     if reason:
         yield Row("the original", None, note=reason)
-        yield from measure_training(options, benches, None)
-        yield from measure_answers(options, benches, None)
-        yield from measure_labels(options, benches["merge 10"])
+        yield from _measure_text(options, benches, None)
         return
     assert options.original is not None
     with _start_original(options.original, llm_dir, benches["guide's config"]) as original:
-        yield from measure_training(options, benches, original)
+        yield from _measure_text(options, benches, original)
+
+
+def _measure_text(options: BenchOptions, benches: dict[str, "TextBench"], original: Original | None) -> Iterator[Row]:
+    yield from measure_training(options, benches, original)
+    if not options.compile:
         yield from measure_answers(options, benches, original)
-    yield from measure_labels(options, benches["merge 10"])
+        yield from measure_labels(options, benches["merge 10"])
 
 
 def measure_classifiers(options: BenchOptions) -> Iterator[Row]:
@@ -114,6 +119,8 @@ def measure_training(
 
     batches = {name: bench.batch(_TRAIN_BATCH, with_response=True) for name, bench in benches.items()}
     for name, bench in benches.items():
+        if options.compile:
+            bench.compile_layers()
         bench.train_step(batches[name])
     if original is not None:
         original.train_step(1)

@@ -22,7 +22,7 @@ from tslm.data.collate import Collator
 from tslm.data.label_tokens import tokenize_labels
 from tslm.labels import LABEL_SETS
 from tslm.models import build_model, build_text_model, build_tokenizer
-from tslm.models.backbone import LanguageModel, merge_lora
+from tslm.models.backbone import LanguageModel, compile_layers, merge_lora
 from tslm.models.classifier import Classifier
 from tslm.models.prefix_cache import PrefixCache
 from tslm.models.text_model import TextModel
@@ -84,6 +84,10 @@ class TextBench:
         torch.nn.utils.clip_grad_norm_(params, self.config.optim.max_grad_norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
+
+    def compile_layers(self) -> None:
+        """As `train.compile` does; the first step then takes long."""
+        compile_layers(self.model.llm)
 
     def merge_adapters(self) -> None:
         """Make the model what a loaded checkpoint is; it cannot be trained any more."""
