@@ -306,7 +306,14 @@ def test_an_embedded_model_joins_its_pinned_parts(server: Any, tmp_path: Path, m
         server.files[f"/simple/part{idx}/"] = f'<a href="/{filename}">'.encode()
         server.files[f"/{filename}"] = buffer.getvalue()
     joined = b"GGUF first and second"
-    llm = EmbeddedLlm(tuple(parts), sha256(joined), "origin", ((parts[0], "p/LICENSE", "LICENSE"),), 1)
+    llm = EmbeddedLlm(
+        hub_id="owner/name",
+        parts=tuple(parts),
+        gguf_sha256=sha256(joined),
+        notice="origin",
+        licence_members=((parts[0], "p/LICENSE", "LICENSE"),),
+        download_mb=1,
+    )
     seen: dict[str, Any] = {}
 
     def convert(gguf_path: Path, out_dir: Path, notices: dict[str, str]) -> Path:
