@@ -17,14 +17,8 @@ from torch.utils.data import DataLoader, Sampler, Subset
 from curriculum.plan import BEST, checkpoint_dir, log_path, metrics_path, predictions_path, run_dir
 from tslm.config import CONFIG_FILE, RunConfig, save_config
 from tslm.data.collate import Collator
-from tslm.data.dataset import (
-    NightDataset,
-    SleepDataset,
-    StageDataset,
-    build_dataset,
-    load_recordings,
-    state_timing,
-)
+from tslm.data.dataset import NightDataset, SleepDataset, StageDataset, build_dataset, state_timing
+from tslm.data.night_windows import load_recordings
 from tslm.data.provenance import describe_split
 from tslm.data.sampling import build_train_sampler, spread_subset
 from tslm.models import build_model, build_tokenizer
@@ -169,9 +163,7 @@ def _evaluate_answers(
 ) -> tuple[list[PredictionRow], dict[str, Any]]:
     calibration = load_calibration(checkpoint_dir(config, BEST))
     if isinstance(model, Classifier):
-        recordings = load_recordings(
-            Path(config.stage.test_dir or config.stage.train_dir), "test", config.stage.channels, config.stage.fold
-        )
+        recordings = load_recordings(config.stage.data_dir("test"), "test", config.stage.channels, config.stage.fold)
         nights = recordings[accelerator.process_index :: accelerator.num_processes]
         nights_rows = classify_nights(model, nights, config, accelerator.device, calibration=calibration)
         rows = _gather(list(nights_rows), accelerator)
@@ -182,17 +174,15 @@ def _evaluate_answers(
     subset = spread_subset(dataset, config.stage.num_test_samples)
     share = list(subset.indices)[accelerator.process_index :: accelerator.num_processes]
     rows = _gather(
-        list(
-            generate_predictions(
-                model,  # type: ignore[arg-type]
-                tokenizer,
-                dataset,
-                share,
-                config,
-                accelerator.device,
-                accelerator.is_main_process,
-                calibration,
-            )
+        generate_predictions(
+            model,  # type: ignore[arg-type]
+            tokenizer,
+            dataset,
+            share,
+            config,
+            accelerator.device,
+            accelerator.is_main_process,
+            calibration,
         ),
         accelerator,
     )

@@ -36,7 +36,8 @@ def generate(config: RunConfig, arguments: argparse.Namespace, leaky: bool = Fal
     """Write one prediction row a sample and return their number; `leaky` marks them all."""
     import torch  # here, so that --help and a mistyped path answer at once
 
-    from tslm.data.dataset import build_dataset, load_recordings
+    from tslm.data.dataset import build_dataset
+    from tslm.data.night_windows import load_recordings
     from tslm.data.sampling import spread_subset
     from tslm.models import build_tokenizer
     from tslm.models.classifier import Classifier
@@ -72,8 +73,8 @@ def generate(config: RunConfig, arguments: argparse.Namespace, leaky: bool = Fal
         dataset = build_dataset(config, arguments.split)
         indices = list(spread_subset(dataset, config.stage.num_test_samples).indices)
         with_rationale = not arguments.no_rationale
-        rows = list(
-            generate_predictions(model, tokenizer, dataset, indices, config, device, True, calibration, with_rationale)
+        rows = generate_predictions(
+            model, tokenizer, dataset, indices, config, device, True, calibration, with_rationale
         )
     if not rows:
         raise ValueError(

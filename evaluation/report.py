@@ -171,7 +171,7 @@ def _collect_facts(predictions: Path, stated: Sequence[str]) -> dict[str, str]:
         facts |= {
             "Language model": config.llm.source,
             "Curriculum stage": config.stage.name,
-            "Test data": config.stage.test_dir or config.stage.train_dir,
+            "Test data": str(config.stage.data_dir("test")),
             "Seed": str(config.seed),
             "Config": (run_dir / CONFIG_FILE).read_text(encoding="utf-8"),
         }

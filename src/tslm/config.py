@@ -165,6 +165,15 @@ class StageConfig:
         """All channels of a night window, the EEG first."""
         return (self.channel, *self.extra_channels)
 
+    @property
+    def answers_for_nights(self) -> bool:
+        """Whether what the stage trains can be asked about an epoch of a night."""
+        return self.reader in ("sleep", "night", "sleep_cot")
+
+    def data_dir(self, split: str) -> Path:
+        """Where the samples of a split lie: train, val or test."""
+        return Path({"train": self.train_dir, "val": self.val_dir, "test": self.test_dir}[split] or self.train_dir)
+
 
 @dataclass(frozen=True)
 class OptimConfig:

@@ -16,7 +16,8 @@ from small import (
 
 from tslm.batch import IGNORE_INDEX, Reference
 from tslm.config import AugmentConfig
-from tslm.data.dataset import NightDataset, SleepDataset, build_dataset, cut_window, load_recordings, state_timing
+from tslm.data.dataset import NightDataset, SleepDataset, build_dataset, state_timing
+from tslm.data.night_windows import cut_window, load_recordings
 from tslm.data.recordings import Participant, read_participants, write_recording
 from tslm.data.sampling import build_train_sampler, spread_subset
 from tslm.labels import SleepStage

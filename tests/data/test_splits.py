@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from small import AASM, CHANNEL, small_config, small_recording, split_by_epoch
 
 from tslm.batch import IGNORE_INDEX
-from tslm.data.dataset import build_dataset, load_recordings
+from tslm.data.dataset import build_dataset
+from tslm.data.night_windows import load_recordings
 from tslm.data.recordings import BY_EPOCH, SPLITS, Participant, write_participants, write_recording
 from tslm.data.splits import (
     DEFAULT_SPLIT,

@@ -112,7 +112,7 @@ def test_the_language_model_reads_every_channel_as_what_it_is(tiny_llm: Path) ->
 
 @pytest.mark.parametrize("channels", [(), ("EMG", "EOG")])
 def test_other_channels_than_the_model_reads_are_one_line_that_names_both_settings(channels: tuple[str, ...]) -> None:
-    from tslm.data.dataset import check_num_channels
+    from tslm.data.night_windows import check_num_channels
 
     with pytest.raises(ValueError, match=r"model\.num_channels and stage\.extra_channels") as caught:
         check_num_channels((CHANNEL, *channels), model_config(model__num_channels=2))

@@ -9,6 +9,7 @@ from architectures import ARCHITECTURES, build_llm
 from small import build_small_model, collate, corpus_examples, open_gates, sleep_dataset, small_config
 from transformers import AutoModelForCausalLM, Gemma3TextConfig, GPT2Config, LlamaConfig
 
+from evaluation.bench_gpu import LLAMA_1B
 from tslm.batch import Batch, Example
 from tslm.config import FlamingoConfig, ModelConfig
 from tslm.models import build_text_model
@@ -230,7 +231,6 @@ def test_a_decoder_that_hands_its_layers_nothing_is_a_value_error(config: Any) -
         model.causal_lm.base_model.layers[0](torch.zeros(2, 3, 64))
 
 
-LLAMA = {"vocab_size": 128256, "head_dim": 64, "num_attention_heads": 32, "num_key_value_heads": 8}
 SHAPES = {
     "smollm2-135m": LlamaConfig(
         vocab_size=49152,
@@ -240,12 +240,15 @@ SHAPES = {
         num_attention_heads=9,
         num_key_value_heads=3,
     ),
-    "llama-3.2-1b": LlamaConfig(**LLAMA, hidden_size=2048, intermediate_size=8192, num_hidden_layers=16),
+    "llama-3.2-1b": LLAMA_1B,
     "llama-3.2-3b": LlamaConfig(
-        **{**LLAMA, "head_dim": 128, "num_attention_heads": 24},
+        vocab_size=LLAMA_1B.vocab_size,
         hidden_size=3072,
         intermediate_size=8192,
         num_hidden_layers=28,
+        num_attention_heads=24,
+        num_key_value_heads=8,
+        head_dim=128,
     ),
     "gemma-3-1b": Gemma3TextConfig(
         vocab_size=262144,

@@ -120,18 +120,25 @@ def pad_left(batch: Batch, count: int) -> Batch:
     ).check()
 
 
-@torch.no_grad()
-def test_loss_at_the_supervised_positions_is_the_loss_of_transformers(case) -> None:
-    config, model, examples = case
-    batch = collate(config, examples)
-    out = model.llm(
+def mean_loss_of_transformers(llm: Any, model: TextModel, batch: Batch) -> float:
+    """What the language model's own forward makes of the same embeddings, positions and labels."""
+    assert batch.attention_mask_BT is not None
+    out = llm(
         inputs_embeds=model.embed(batch),
         attention_mask=batch.attention_mask_BT.long(),
         position_ids=position_ids(batch.attention_mask_BT),
         labels=batch.labels_BT,
     )
+    return float(out.loss)
+
+
+@torch.no_grad()
+def test_loss_at_the_supervised_positions_is_the_loss_of_transformers(case) -> None:
+    config, model, examples = case
+    batch = collate(config, examples)
     ours = model(batch)
-    assert float(ours.loss_sum / ours.weight_sum) == pytest.approx(float(out.loss), rel=1e-5)
+    theirs = mean_loss_of_transformers(model.llm, model, batch)
+    assert float(ours.loss_sum / ours.weight_sum) == pytest.approx(theirs, rel=1e-5)
 
 
 @torch.no_grad()
@@ -270,14 +277,9 @@ def test_loss_and_padding_hold_for_every_architecture(architecture: str, fusion:
     dataset = sleep_dataset(config)
     examples = [dataset[0], replace(dataset[3], pre_prompt="A longer prompt. " + dataset[3].pre_prompt)]
     batch = collate(config, examples)
-    theirs = model.causal_lm(
-        inputs_embeds=model.embed(batch),
-        attention_mask=batch.attention_mask_BT.long(),
-        position_ids=position_ids(batch.attention_mask_BT),
-        labels=batch.labels_BT,
-    )
     ours = model(batch)
-    assert float(ours.loss_sum / ours.weight_sum) == pytest.approx(float(theirs.loss), rel=1e-5)
+    theirs = mean_loss_of_transformers(model.causal_lm, model, batch)
+    assert float(ours.loss_sum / ours.weight_sum) == pytest.approx(theirs, rel=1e-5)
     alone = sum(float(model(collate(config, [example])).loss_sum) for example in examples)
     assert float(ours.loss_sum) == pytest.approx(alone, rel=1e-5)
 

@@ -14,13 +14,22 @@ from typing import Any, Protocol
 import numpy as np
 
 from tslm.answers import render_response
-from tslm.batch import IGNORE_INDEX, Example, NightWindow, Reference, Series
+from tslm.batch import IGNORE_INDEX, Example, Reference, Series
 from tslm.config import ModelConfig, RunConfig
 from tslm.data.augmentation import augment_window
 from tslm.data.corpora import Corpus, CorpusSample, have_several_answers, read_corpus
-from tslm.data.recordings import Recording, check_subject_splits, read_participants, read_recording
-from tslm.data.splits import choose_fold, keep_epochs
-from tslm.labels import ANSWER_NAMES, LABEL_SETS, LabelSet
+from tslm.data.night_windows import (
+    check_num_channels,
+    check_timing,
+    count_classes,
+    cut_stage_indices,
+    cut_window,
+    index_stages,
+    load_recordings,
+    measure_references,
+)
+from tslm.data.recordings import Recording
+from tslm.labels import ANSWER_NAMES, LABEL_SETS
 from tslm.prompts import (
     Prompt,
     render_caption_prompt,
@@ -30,8 +39,7 @@ from tslm.prompts import (
     render_sleep_prompt,
 )
 from tslm.signals.evidence import EVIDENCE_COLUMNS
-from tslm.signals.muscle import EMG_COLUMNS, find_emg_channel
-from tslm.signals.muscle_tone import measure_tone_scale
+from tslm.signals.muscle import EMG_COLUMNS
 from tslm.signals.normalize import measure_reference
 
 _UNSET_SCALE = 1.0
@@ -70,7 +78,7 @@ class SleepDataset:
         alone = 1 if config.loss.classifier_weight or context.kind == "epoch" else 0
         self.window_epochs = context.window_epochs if context.sees_neighbours else alone
         self.references = [measure_references(recording, self.channels) for recording in recordings]
-        self.stage_idx = [_stage_indices(recording, self.label_set) for recording in recordings]
+        self.stage_idx = [index_stages(recording, self.label_set) for recording in recordings]
         self.samples = [
             (night, int(epoch))
             for night, idx in enumerate(self.stage_idx)
@@ -121,7 +129,7 @@ class SleepDataset:
 
     def count_classes(self) -> np.ndarray:
         """(num_classes,) scored epochs per class."""
-        return _count_classes(self.stage_idx, self.label_set)
+        return count_classes(self.stage_idx, self.label_set)
 
     def _series(self, recording: Recording, epoch: int, channel_idx: int, reference: Reference) -> Series:
         name = self.text_channels[channel_idx]
@@ -149,14 +157,14 @@ class NightDataset:
         self.channels = config.stage.channels
         self.window_epochs = config.model.context.window_epochs if config.model.context.sees_neighbours else 1
         self.references = [measure_references(recording, self.channels) for recording in recordings]
-        self.stage_idx = [_stage_indices(recording, self.label_set) for recording in recordings]
+        self.stage_idx = [index_stages(recording, self.label_set) for recording in recordings]
         step = max(1, self.window_epochs // 2)
         self.samples = [
             (night, centre)
             for night, recording in enumerate(recordings)
             for centre in range(min(step // 2, recording.num_epochs // 2), recording.num_epochs, step)
             if unlabelled
-            or (_window_stage_indices(recording, self.stage_idx[night], centre, self.window_epochs) >= 0).any()
+            or (cut_stage_indices(recording, self.stage_idx[night], centre, self.window_epochs) >= 0).any()
         ]
         self.class_idx = np.zeros(len(self.samples), dtype=np.int64)
 
@@ -180,7 +188,7 @@ class NightDataset:
 
     def count_classes(self) -> np.ndarray:
         """(num_classes,) scored epochs per class."""
-        return _count_classes(self.stage_idx, self.label_set)
+        return count_classes(self.stage_idx, self.label_set)
 
 
 class CorpusDataset:
@@ -251,56 +259,11 @@ def build_dataset(config: RunConfig, split: str) -> StageDataset:
     """
     if config.stage.reader not in READERS:
         raise ValueError(f"unknown stage.reader {config.stage.reader!r}; one of: {', '.join(READERS)}")
-    folders = {"train": config.stage.train_dir, "val": config.stage.val_dir, "test": config.stage.test_dir}
-    folder = Path(folders[split] or config.stage.train_dir)
+    folder = config.stage.data_dir(split)
     dataset = READERS[config.stage.reader](config, folder, split)
     if not len(dataset):
         raise ValueError(f"{folder} holds no sample of split {split!r} that {config.stage.name} can use")
     return dataset
-
-
-def load_recordings(cohort_dir: Path, split: str, channels: Sequence[str], fold: int = -1) -> list[Recording]:
-    """The prepared recordings of one split, with the channels asked for.
-
-    Args:
-        cohort_dir: folder of the cohort.
-        split: train, val or test.
-        channels: names of the channels to read.
-        fold: where the cohort has folds, the one that `split` refers to; ignored where it has none.
-
-    Raises:
-        FileNotFoundError: there is no cohort.
-        ValueError: a subject in two splits or folds, a missing channel, or no such fold.
-    """
-    participants = choose_fold(read_participants(cohort_dir), fold)
-    check_subject_splits(participants)
-    return [
-        keep_epochs(read_recording(cohort_dir / f"{row.recording}.parquet", list(channels)), split)
-        for row in participants
-        if row.split == split or row.is_leaky
-    ]
-
-
-def measure_references(recording: Recording, channels: Sequence[str]) -> tuple[Reference, ...]:
-    """What is typical of each channel of a recording; an EMG is told by its name."""
-    return tuple(
-        Reference(tone=measure_tone_scale(recording.channels[name], recording.fs_hz))
-        if find_emg_channel([name])
-        else measure_reference(recording.channels[name])
-        for name in channels
-    )
-
-
-def check_timing(recordings: Sequence[Recording], model: ModelConfig) -> None:
-    """ValueError where rate or epoch length of a recording is not the model's; what the model leaves at 0 fits any."""
-    for recording in recordings:
-        for name, unit in (("fs_hz", "Hz"), ("epoch_s", "s")):
-            has, wanted = getattr(recording, name), getattr(model, name)
-            if wanted and has != wanted:
-                raise ValueError(
-                    f"{recording.recording} has {name}={has:g} {unit}, the model reads {wanted:g} {unit}; "
-                    f"prepare the recordings with {name}={wanted:g}"
-                )
 
 
 def state_timing(model: ModelConfig, dataset: StageDataset) -> ModelConfig:
@@ -315,41 +278,6 @@ def state_timing(model: ModelConfig, dataset: StageDataset) -> ModelConfig:
     model = replace(model, fs_hz=recordings[0].fs_hz, epoch_s=recordings[0].epoch_s)
     check_timing(recordings, model)
     return model
-
-
-def cut_window(
-    recording: Recording,
-    channels: Sequence[str],
-    stage_idx: np.ndarray,
-    centre: int,
-    window_epochs: int,
-    references: tuple[Reference, ...],
-) -> NightWindow:
-    """Epochs around `centre`; those outside the recording or beyond a gap in it are masked and zero."""
-    inside_W, mask_W = _window_indices(recording, centre, window_epochs)
-    values_WCL = np.stack([recording.channels[name][inside_W] for name in channels], axis=1)
-    return NightWindow(
-        values_WCL=np.where(mask_W[:, None, None], values_WCL, np.float32(0)),
-        epoch_mask_W=mask_W,
-        stage_idx_W=_window_stage_indices(recording, stage_idx, centre, window_epochs),
-        scored_idx=window_epochs // 2,
-        references=references,
-    )
-
-
-def _window_indices(recording: Recording, centre: int, window_epochs: int) -> tuple[np.ndarray, np.ndarray]:
-    """(W,) epochs around `centre`, clipped to the recording, and whether each is truly that neighbour."""
-    offsets_W = np.arange(window_epochs) - window_epochs // 2
-    idx_W = centre + offsets_W
-    inside_W = np.clip(idx_W, 0, recording.num_epochs - 1)
-    expected_s = recording.onset_s[centre] + offsets_W * recording.epoch_s
-    on_time_W = np.abs(recording.onset_s[inside_W] - expected_s) < recording.epoch_s / 2
-    return inside_W, (idx_W == inside_W) & on_time_W
-
-
-def _window_stage_indices(recording: Recording, stage_idx: np.ndarray, centre: int, window_epochs: int) -> np.ndarray:
-    inside_W, mask_W = _window_indices(recording, centre, window_epochs)
-    return np.where(mask_W, stage_idx[inside_W], IGNORE_INDEX)
 
 
 def _read_sleep(config: RunConfig, folder: Path, split: str) -> StageDataset:
@@ -370,15 +298,6 @@ def _load_channels(config: RunConfig, folder: Path, split: str) -> list[Recordin
     return load_recordings(folder, split, stage.channels, stage.fold)
 
 
-def check_num_channels(channels: Sequence[str], model: ModelConfig) -> None:
-    """Raise ValueError where more or fewer channels are named than the model reads."""
-    if len(channels) != model.num_channels:
-        raise ValueError(
-            f"{len(channels)} channels ({', '.join(channels)}) for a model that reads {model.num_channels}; "
-            "let model.num_channels and stage.extra_channels agree"
-        )
-
-
 def _corpus_reader(render_prompt: Callable[[CorpusSample], Prompt]) -> Callable[[RunConfig, Path, str], StageDataset]:
     return lambda _config, folder, split: CorpusDataset(read_corpus(folder, split), render_prompt)
 
@@ -392,16 +311,6 @@ READERS: dict[str, Callable[[RunConfig, Path, str], StageDataset]] = {
     "ecg": _corpus_reader(lambda sample: render_ecg_prompt(sample.question, sample.options, bool(sample.rationale))),
     "sleep_cot": lambda config, folder, split: SleepCotDataset(read_corpus(folder, split), config),
 }
-
-
-def _stage_indices(recording: Recording, label_set: LabelSet) -> np.ndarray:
-    idx = np.array([label_set.index(stage) for stage in recording.sleep_stages], dtype=np.int64)
-    return np.where(idx < 0, IGNORE_INDEX, idx)
-
-
-def _count_classes(stage_idx: Sequence[np.ndarray], label_set: LabelSet) -> np.ndarray:
-    scored = np.concatenate(stage_idx)
-    return np.bincount(scored[scored != IGNORE_INDEX], minlength=len(label_set.answers))
 
 
 def _rationale(recording: Recording, epoch: int) -> str:

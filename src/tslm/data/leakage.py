@@ -108,10 +108,10 @@ class _History:
         return reasons
 
     def look_at_corpus(self, config: RunConfig) -> list[str]:
-        self.corpora |= {_folder(config, "train"), _folder(config, "val")}
+        self.corpora |= {config.stage.data_dir("train"), config.stage.data_dir("val")}
         if config.stage.reader in _NAMELESS:
             self.nameless.setdefault(_NAMELESS[config.stage.reader], config.stage.name)
-        tested = _folder(config, "test")
+        tested = config.stage.data_dir("test")
         if tested in self.corpora and is_leaky_corpus(tested):
             return [f"tests on {tested}, whose splits share people or series"]
         return []
@@ -121,7 +121,7 @@ def _collect_uses(config: RunConfig, may_lack_data: bool) -> dict[str, list[_Use
     stage = config.stage
     uses: dict[str, list[_Use]] = {}
     has_folds, is_complete = False, True
-    folders = {split: _folder(config, split) for split in SPLITS}
+    folders = {split: config.stage.data_dir(split) for split in SPLITS}
     for split, cohort_dir in folders.items():
         try:
             rows = read_participants(cohort_dir)
@@ -143,11 +143,6 @@ def _collect_uses(config: RunConfig, may_lack_data: bool) -> dict[str, list[_Use
             "has no folds; leave stage.fold out, or prepare the cohort with split=kfold:10 or split=loso"
         )
     return uses
-
-
-def _folder(config: RunConfig, split: str) -> Path:
-    folders = {"train": config.stage.train_dir, "val": config.stage.val_dir, "test": config.stage.test_dir}
-    return Path(folders[split] or config.stage.train_dir)
 
 
 def _compare(seen: _Seen, uses: Sequence[_Use]) -> bool:

@@ -1,6 +1,5 @@
 """What data a run has seen, in numbers and names: for the card that goes with its checkpoint."""
 
-from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -26,7 +25,7 @@ def describe_split(stage: StageConfig, split: str) -> dict[str, Any]:
         FileNotFoundError: the data are missing.
         ValueError: participants.tsv is damaged, or the stage names no fold of a cohort with folds.
     """
-    folder = Path({"train": stage.train_dir, "val": stage.val_dir, "test": stage.test_dir}[split] or stage.train_dir)
+    folder = stage.data_dir(split)
     if not (folder / PARTICIPANTS_FILE).is_file():
         num_samples = pq.read_metadata(folder / f"{split}.parquet").num_rows
         return {"folder": folder.name, "samples": num_samples}

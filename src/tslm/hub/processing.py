@@ -14,14 +14,13 @@ from tslm.batch import Example, NightWindow
 from tslm.checkpoint_config import load_checkpoint_config, save_checkpoint_config
 from tslm.config import RunConfig
 from tslm.data.collate import Collator
-from tslm.data.dataset import SleepDataset, cut_window, measure_references
+from tslm.data.dataset import SleepDataset
+from tslm.data.night_windows import cut_window, measure_references
 from tslm.data.recordings import Recording
 from tslm.data.units import parse_voltage_unit
 from tslm.hub.repository import fetch_checkpoint
 from tslm.labels import LABEL_SETS, SleepStage
 from tslm.signals.resample import resample_polyphase
-
-_READS_NIGHTS = ("sleep", "night", "sleep_cot")
 
 
 @dataclass(frozen=True)
@@ -114,7 +113,7 @@ class TSLMProcessor:
         self, signals: np.ndarray | Mapping[str, np.ndarray], fs_hz: float | Mapping[str, float], unit: str, name: str
     ) -> Recording:
         model, channels = self.config.model, self.config.stage.channels
-        if self.config.stage.reader not in _READS_NIGHTS:
+        if not self.config.stage.answers_for_nights:
             raise ValueError(f"the checkpoint is of {self.config.stage.name}, which reads no nights; give a later one")
         if not model.fs_hz or not model.epoch_s:
             raise ValueError("the checkpoint does not say at which rate it reads; train it again with this version")

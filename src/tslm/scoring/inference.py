@@ -1,7 +1,6 @@
 """From a trained model to prediction rows: generated text, and stage probabilities of whole nights."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,14 +11,8 @@ from transformers import PreTrainedTokenizerBase
 from tslm.answers import render_answer
 from tslm.config import ModelConfig, RunConfig
 from tslm.data.collate import Collator
-from tslm.data.dataset import (
-    StageDataset,
-    build_dataset,
-    check_num_channels,
-    check_timing,
-    load_recordings,
-    measure_references,
-)
+from tslm.data.dataset import StageDataset, build_dataset
+from tslm.data.night_windows import check_num_channels, check_timing, load_recordings, measure_references
 from tslm.data.recordings import Recording
 from tslm.data.sampling import sort_by_prompt, spread_subset
 from tslm.labels import ANSWER_NAMES, LABEL_SETS
@@ -93,8 +86,8 @@ def fit_calibration(
     For a language model each sample is answered twice, after a rationale of its own and without one.
     """
     if isinstance(model, Classifier):
-        folder = Path(config.stage.val_dir or config.stage.train_dir)
-        nights = load_recordings(folder, "val", config.stage.channels, config.stage.fold)
+        stage = config.stage
+        nights = load_recordings(stage.data_dir("val"), "val", stage.channels, stage.fold)
         rows = list(classify_nights(model, nights, config, device))
         scores = [np.log(np.clip(row["classifier_probabilities"] or [], 1e-6, 1.0)) for row in rows]
         return Calibration(classifier=_fit(rows, scores))

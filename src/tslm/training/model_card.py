@@ -17,7 +17,6 @@ CARD_FILE = "README.md"
 HERE = "path/to/this/folder"  # until the checkpoint has a name on the hub
 _SHOWN = {"accuracy": "accuracy", "macro_f1": "macro-F1", "cohen_kappa": "Cohen's kappa", "perplexity": "perplexity"}
 CARD_METRICS = (*_SHOWN, "per_class_f1", "num_samples", "num_parse_failures", "leaky")  # what it tells of an evaluation
-_READS_NIGHTS = ("sleep", "night", "sleep_cot")  # readers of stages whose checkpoints answer for an epoch of a night
 _LOAD_TEXT = """import numpy as np
 import tslm.hub  # of the package tslm-sleep; makes the classes below known
 from transformers import AutoModel, AutoProcessor
@@ -189,7 +188,7 @@ def _tell_scores(evaluation: Mapping[str, Any]) -> str:
 
 def _tell_use(config: RunConfig) -> str:
     model = config.model
-    if config.stage.reader not in _READS_NIGHTS:
+    if not config.stage.answers_for_nights:
         return "A step on the way: it answers questions about series, for training what comes after it."
     channels = ", ".join(config.stage.channels)
     rate = f" at {model.fs_hz:g} Hz in epochs of {model.epoch_s:g} s" if model.fs_hz else ""
@@ -198,7 +197,7 @@ def _tell_use(config: RunConfig) -> str:
 
 def _tell_loading(config: RunConfig, name: str) -> str:
     template = _LOAD_TEXT if config.writes_text else _LOAD_CLASSIFIER
-    if config.stage.reader not in _READS_NIGHTS:
+    if not config.stage.answers_for_nights:
         template = _LOAD_OTHER
     channels = (f'"{channel}": np.random.default_rng(0).normal(0, 20, 180_000)' for channel in config.stage.channels)
     return template.format(name=name, signals=", ".join(channels))
