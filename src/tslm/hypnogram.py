@@ -168,5 +168,19 @@ class Hypnogram:
         return num_epochs * self.epoch_s / 60
 
 
+def split_at_gaps(onset_s: np.ndarray, epoch_s: float) -> list[slice]:
+    """The stretches of a recording in which each epoch follows the one before it.
+
+    Args:
+        onset_s: (num_epochs,) seconds, in time order.
+        epoch_s: length of an epoch; a step of more than one and a half is a gap.
+
+    Returns:
+        Slices that cover every epoch once; none for no epochs.
+    """
+    starts = [0, *(np.flatnonzero(np.diff(onset_s) > 1.5 * epoch_s) + 1).tolist()] if len(onset_s) else []
+    return [slice(start, stop) for start, stop in pairwise([*starts, len(onset_s)])]
+
+
 def _percent(part: int, whole: int) -> float | None:
     return 100 * part / whole if whole else None

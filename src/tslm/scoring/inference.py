@@ -15,6 +15,7 @@ from tslm.data.dataset import StageDataset, build_dataset
 from tslm.data.night_windows import check_num_channels, check_timing, load_recordings, measure_references
 from tslm.data.recordings import Recording
 from tslm.data.sampling import sort_by_prompt, spread_subset
+from tslm.hypnogram import split_at_gaps
 from tslm.labels import ANSWER_NAMES, LABEL_SETS
 from tslm.models.classifier import Classifier
 from tslm.models.text_model import TextModel
@@ -137,11 +138,10 @@ def score_night(
         ],
         axis=1,
     )
-    gaps = np.flatnonzero(np.diff(recording.onset_s) > 1.5 * recording.epoch_s) + 1
     model.eval()
     probabilities = []
-    for run_ECL in np.split(normalized_ECL, gaps):
-        series = torch.from_numpy(run_ECL).to(device)
+    for run in split_at_gaps(recording.onset_s, recording.epoch_s):
+        series = torch.from_numpy(normalized_ECL[run]).to(device)
         with torch.inference_mode():
             alone, in_context = model.logits(series[None], torch.ones(1, len(series), dtype=torch.bool, device=device))
             logits_BEK = alone if each_alone else in_context
