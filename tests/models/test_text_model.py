@@ -316,3 +316,10 @@ def test_bfloat16_stays_close_to_float32(fusion: str, tiny_llm: Path) -> None:
         assert output.loss_sum.dtype == torch.float32
         losses.append(float(output.loss_sum / output.weight_sum))
     assert losses[0] == pytest.approx(losses[1], rel=1e-2)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_model_names_the_layers_that_are_sharded_one_by_one(architecture: str, tiny_llm: Path) -> None:
+    model = build_text_model(small_config(tiny_llm), build_llm(architecture))
+    layers = model.causal_lm.base_model.layers
+    assert model._no_split_modules == [type(layers[0]).__name__]

@@ -69,6 +69,12 @@ class TextModel(nn.Module):
         return unwrap_lora(self.llm)
 
     @property
+    def _no_split_modules(self) -> list[str]:
+        """Classes of the language model's layers; accelerate asks for this name what FSDP is to shard one by one."""
+        named = set(self.causal_lm._no_split_modules or ())
+        return sorted(named & {type(module).__name__ for module in self.causal_lm.modules()})
+
+    @property
     def reader(self) -> EpochReader:
         """Encoder and night context, shared with the classifier."""
         return self.classifier.reader
