@@ -72,6 +72,11 @@ def is_leaky_corpus(corpus_dir: Path) -> bool:
         raise ValueError(f"{path} is damaged; prepare the corpus again") from error
 
 
+def list_corpus_files(corpus_dir: Path, split: str) -> tuple[Path, Path]:
+    """The two files of a split, whether there or not: its samples and their series."""
+    return corpus_dir / f"{split}.parquet", corpus_dir / f"{split}.series.arrow"
+
+
 class Corpus(Sequence[CorpusSample]):
     """Samples of one split in file order, built when asked for; the series stay on disk."""
 
@@ -150,7 +155,7 @@ def write_splits(
         writers = {split: stack.enter_context(_open_writer(corpus_dir, split)) for split in splits}
         for split, sample in samples:
             writers[split].add(sample)
-    return [_rows_path(corpus_dir, split) for split in splits]
+    return [list_corpus_files(corpus_dir, split)[0] for split in splits]
 
 
 def read_corpus(corpus_dir: Path, split: str) -> Corpus:
@@ -160,7 +165,7 @@ def read_corpus(corpus_dir: Path, split: str) -> Corpus:
         FileNotFoundError: the split was not prepared.
         ValueError: the files are no corpus, or not of one another.
     """
-    rows_path, series_path = _rows_path(corpus_dir, split), _series_path(corpus_dir, split)
+    rows_path, series_path = list_corpus_files(corpus_dir, split)
     if not rows_path.is_file():
         raise FileNotFoundError(
             f"{rows_path} is missing; make it with: python -m data_prep.prepare CORPUS --out {corpus_dir}"
@@ -220,20 +225,13 @@ class _SplitWriter:
 
 @contextmanager
 def _open_writer(corpus_dir: Path, split: str) -> Iterator[_SplitWriter]:
+    final_rows_path, final_series_path = list_corpus_files(corpus_dir, split)
     with (
-        write_beside(_rows_path(corpus_dir, split)) as rows_path,
-        write_beside(_series_path(corpus_dir, split)) as series_path,
+        write_beside(final_rows_path) as rows_path,
+        write_beside(final_series_path) as series_path,
         pq.ParquetWriter(rows_path, _ROWS, compression="zstd") as rows_file,
         pa.ipc.new_file(str(series_path), _SERIES) as series_file,
     ):
         writer = _SplitWriter(rows_file, series_file)
         yield writer
         writer.flush()
-
-
-def _rows_path(corpus_dir: Path, split: str) -> Path:
-    return corpus_dir / f"{split}.parquet"
-
-
-def _series_path(corpus_dir: Path, split: str) -> Path:
-    return corpus_dir / f"{split}.series.arrow"

@@ -1,0 +1,129 @@
+"""`tslm inspect`: what a run or a checkpoint is, where it came from and how far it has come."""
+
+import argparse
+import json
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tslm.cli.commands import Command
+
+_SCORES = ("accuracy", "macro_f1", "cohen_kappa", "perplexity", "explained_variance", "loss", "num_samples")
+
+
+def inspect(arguments: argparse.Namespace) -> str:
+    """The facts as text, or as JSON; errors as `describe_run`."""
+    from tslm.training.run_facts import describe_run
+
+    facts = describe_run(arguments.run_dir)
+    return json.dumps(facts, indent=1, ensure_ascii=False) if arguments.json else render_facts(facts, arguments.all)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Command line of `tslm inspect`."""
+    parser.add_argument("run_dir", type=Path, metavar="RUN", help="folder of a run or of a checkpoint")
+    parser.add_argument("--all", action="store_true", help="the whole config, not only what differs from the defaults")
+    parser.add_argument("--json", action="store_true", help="everything, as JSON")
+
+
+def render_facts(facts: Mapping[str, Any], whole_config: bool = False) -> str:
+    """The facts of `describe_run` for people to read."""
+    from tslm.training.run_facts import flatten_settings
+
+    who = ", ".join(filter(None, (facts["stage"], facts["model"], facts["llm"])))
+    sections = [f"{facts['folder']}\n{facts['kind']} of {who}, seed {facts['seed']}"]
+    sections += [_render_training(facts["training"])] if "training" in facts else []
+    sections += [_render_checkpoints(facts["checkpoints"])] if facts["checkpoints"] else []
+    sections += [_render_scores("test", facts["test"])] if facts.get("test") else []
+    if "launches" in facts:
+        sections += [_render_origin(facts), _render_data(facts["data"])]
+    settings = flatten_settings(facts["config"]) if whole_config else facts["changed"]
+    title = "config" if whole_config else "config, where it differs from the defaults"
+    unknown = dict.fromkeys(facts["unknown"], " (unknown to this version)")
+    values = {key: f"{json.dumps(value)}{unknown.get(key, '')}" for key, value in settings.items()}
+    sections.append(_render_table(title, values))
+    sections.append(_render_table("files", {name: _render_size(size) for name, size in facts["files"].items()}))
+    return "\n\n".join(sections)
+
+
+def _render_training(training: Mapping[str, Any]) -> str:
+    of = f" of {training['num_steps']}" if training["num_steps"] else ""
+    epoch = f", train_epoch {training['train_epoch']}" if training["train_epoch"] is not None else ""
+    state = "finished" if training["is_finished"] else "not finished"
+    early = ", stopped early" if training["stopped_early"] else ""
+    took = f", {training['wall_s']:.0f} s" if training["wall_s"] is not None else ""
+    return f"training  {state}: step {training['step']}{of}{epoch}{early}{took}"
+
+
+def _render_checkpoints(checkpoints: Mapping[str, Mapping[str, Any]]) -> str:
+    rows = {}
+    for name, state in checkpoints.items():
+        words = [f"{key} {state[key]}" for key in ("step", "train_epoch") if key in state]
+        words += [f"{key} {state[key]:.4f}" for key in ("val_loss", "val_kappa") if state.get(key) is not None]
+        rows[name] = ", ".join([*words, _render_size(state["size_bytes"])])
+    text = _render_table("checkpoints", rows)
+    told = [
+        _render_scores(f"{name}, as evaluated", state["evaluation"])
+        for name, state in checkpoints.items()
+        if "evaluation" in state
+    ]
+    return "\n\n".join([text, *told])
+
+
+def _render_scores(title: str, metrics: Mapping[str, Any]) -> str:
+    leaky = ", LEAKY: the scores flatter" if metrics.get("leaky") else ""
+    rows = {name: _render_figure(metrics[name]) for name in _SCORES if metrics.get(name) is not None}
+    per_class = metrics.get("per_class_f1") or {}
+    rows |= {f"F1 {label}": "none" if value is None else f"{value:.3f}" for label, value in per_class.items()}
+    return _render_table(f"{title}{leaky}", rows)
+
+
+def _render_origin(facts: Mapping[str, Any]) -> str:
+    if not facts["launches"]:
+        return "origin  not recorded in this run"
+    last = facts["launches"][-1]
+    commit = last["git_commit"] or "not known: no checkout"
+    changed = ", with changed files" if last["git_dirty"] else ""
+    rows = {
+        "command": shlex.join(last["command"]),
+        "started": facts["launches"][0]["started_at"],
+        "resumed": ", ".join(launch["started_at"] for launch in facts["launches"][1:]) or "never",
+        "ended": facts["ended_at"] or "no end recorded",
+        "git commit": f"{commit}{changed}",
+        "machine": f"{last['os']}; {last['cpu']} x {last['num_cpus']}; {', '.join(last['gpus']) or 'no GPU'}",
+        "processes": str(last["num_processes"]),
+        "packages": ", ".join([f"Python {last['python']}", *(f"{k} {v}" for k, v in last["packages"].items())]),
+        **{f"{name} run": run_id for name, run_id in facts["tracker_runs"].items()},
+    }
+    return _render_table("origin", rows)
+
+
+def _render_data(data: Mapping[str, Mapping[str, Any]]) -> str:
+    if not data:
+        return "data  no checksums recorded"
+    return _render_table(
+        "data", {folder: f"{about['num_files']} files, {about['sha256'][:12]}" for folder, about in data.items()}
+    )
+
+
+def _render_table(title: str, rows: Mapping[str, str]) -> str:
+    width = max((len(name) for name in rows), default=0)
+    return "\n".join([title, *(f"  {name:<{width}}  {text}" for name, text in rows.items())])
+
+
+def _render_figure(value: Any) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def _render_size(num_bytes: int) -> str:
+    return f"{num_bytes / 1e6:.1f} MB" if num_bytes >= 1e5 else f"{num_bytes / 1e3:.1f} kB"
+
+
+INSPECT = Command(
+    name="inspect",
+    summary="settings, code, packages, data, progress and scores of a run or a checkpoint",
+    example="tslm inspect results/smollm2-135m/soft_prompt/stage4_sleep_cot",
+    add_arguments=add_arguments,
+    run=inspect,
+)

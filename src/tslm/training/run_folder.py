@@ -1,0 +1,17 @@
+"""What lies where in the folder of a run; whoever writes or reads one takes the names from here.
+
+config.yaml           settings as resolved
+run.json              how it was started, by which code and packages, from which data
+log.jsonl             one record a logged step, pass or event
+checkpoints/best|last weights, config, state.json; last also training.json, from which training goes on
+results/              metrics.json and test_predictions.jsonl of the best checkpoint
+"""
+
+CHECKPOINTS_DIR, RESULTS_DIR = "checkpoints", "results"
+BEST, LAST = "best", "last"
+LOG_FILE = "log.jsonl"
+MANIFEST_FILE = "run.json"
+METRICS_FILE = "metrics.json"
+PREDICTIONS_FILE = "test_predictions.jsonl"
+STATE_FILE = "state.json"  # of a checkpoint: what is known of it
+TRAINING_FILE = "training.json"  # of the last checkpoint: how far training has come

@@ -1,0 +1,81 @@
+"""The log of a run: JSON lines, one a logged step, pass or event, in the order in which they happened."""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tslm.files import write_beside
+
+
+class RunLog:
+    """A file of JSON lines, each whole on disk before the next is begun.
+
+    A process may die at any moment: `truncate_after` brings the file back to where a checkpoint stands.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def clear(self) -> None:
+        """Begin a new log."""
+        with write_beside(self.path) as partial:
+            partial.write_text("", encoding="utf-8")
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Add one record; numbers that are not finite become null, which JSON has for them."""
+        line = json.dumps(_finite(record), allow_nan=False)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(f"{line}\n")
+
+    def truncate_after(self, step: int) -> int:
+        """Drop what was logged after a step, and a last line that was cut off; gives how many lines that were.
+
+        Records stand in the order of their steps, so all from the first later one on are dropped, events between
+        them too.
+
+        Raises:
+            ValueError: a line before the last is damaged.
+        """
+        lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines() if self.path.is_file() else []
+        records = read_log(self.path)
+        later = (idx for idx, record in enumerate(records) if record.get("step", 0) > step)
+        num_kept = next(later, len(records))
+        with write_beside(self.path) as partial:
+            partial.write_text("".join(f"{line}\n" for line in lines[:num_kept]), encoding="utf-8")
+        return len(lines) - num_kept
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """Records of a log, without a last line that was cut off; none where there is no log.
+
+    Raises:
+        ValueError: a line before the last is damaged.
+    """
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    lines = text.splitlines()
+    records: list[dict[str, Any]] = []
+    for number, line in enumerate(lines, 1):
+        record = _parse_line(line)
+        if record is None and number < len(lines):
+            raise ValueError(f"{path} is damaged in line {number}: {line[:60]!r} is no JSON object")
+        if record is not None and (number < len(lines) or text.endswith("\n")):
+            records.append(record)
+    return records
+
+
+def _parse_line(line: str) -> dict[str, Any] | None:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
