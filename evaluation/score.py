@@ -79,6 +79,8 @@ def render_table(metrics: Mapping[str, Any]) -> str:
     lines = [f"{metrics['num_samples']} samples"]
     if metrics.get("leaky"):
         lines.append("LEAKY: trained and tested on the same people or series; says nothing about others")
+    if smoothing := metrics.get("smoothing"):
+        lines.append(f"smoothed over time: {', '.join(f'{name} {value}' for name, value in smoothing.items())}")
     lines += ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     if "faithfulness" in metrics:
         lines.append(_describe_faithfulness(metrics["faithfulness"]))

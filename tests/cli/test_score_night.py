@@ -1,6 +1,7 @@
 import csv
 import json
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -20,8 +21,9 @@ from tslm.data.edf_writer import write_edf
 from tslm.data.hypnogram_files import read_hypnogram_file
 from tslm.data.raw import RawRecording, RawSignal
 from tslm.data.recordings import Recording
-from tslm.labels import SleepStage
+from tslm.labels import LABEL_SETS, SleepStage
 from tslm.scoring.inference import score_night
+from tslm.scoring.transitions import Transitions, save_transitions
 from tslm.training.checkpoint import save_checkpoint
 
 CHANNEL = "EEG Fpz-Cz"
@@ -141,6 +143,38 @@ def test_an_epoch_alone_is_scored_without_its_neighbours(
     run(capsys, night, "--checkpoint", checkpoint, "--out", tmp_path / "b.csv", "--each_alone")
     together, alone = (probabilities_of(read_rows(tmp_path / name)) for name in ("a.csv", "b.csv"))
     assert np.abs(together - alone).max() > 1e-3
+
+
+@pytest.mark.parametrize("method", ["median", "hmm", "posterior"])
+def test_smoothed_stages_stand_beside_the_most_probable_ones(
+    method: str, night: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    folder = shutil.copytree(checkpoint, tmp_path / "best")
+    stuck = np.full((5, 5), 1e-6) + np.diag([1.0] * 5)
+    shares = np.full(5, 0.2)
+    stages = LABEL_SETS["aasm"].sleep_stages
+    chain = Transitions(stages, 30.0, shares, stuck / stuck.sum(axis=1, keepdims=True), shares)
+    save_transitions(chain, folder)
+    code, out, _ = run(capsys, night, "--checkpoint", folder, "--out", tmp_path, "--smoothing", method)
+    assert code == 0
+    rows = read_rows(tmp_path / "night_hypnogram.csv")
+    probabilities_EK = probabilities_of(rows)
+    assert [row["stage_unsmoothed"] for row in rows] == [STAGES[idx] for idx in probabilities_EK.argmax(axis=1)]
+    if method != "median":
+        assert {row["stage"] for row in rows} == {STAGES[np.log(probabilities_EK).sum(axis=0).argmax()]}
+    num_changed = sum(row["stage"] != row["stage_unsmoothed"] for row in rows)
+    assert f"smoothed by {method}: {num_changed} epochs changed" in out
+    report = json.loads((tmp_path / "night_hypnogram.json").read_text())
+    assert (report["smoothing"], report["num_smoothed_epochs"]) == (method, num_changed)
+
+
+def test_a_checkpoint_without_transitions_cannot_smooth_by_them(
+    night: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    code, _, err = run(capsys, night, "--checkpoint", checkpoint, "--out", tmp_path, "--smoothing", "hmm")
+    assert code == 2
+    assert "there are no transitions" in err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_difference_of_channels_is_read_as_one(

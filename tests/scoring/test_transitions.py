@@ -7,6 +7,7 @@ from small import small_recording
 
 from tslm.hypnogram import Hypnogram, split_at_gaps
 from tslm.labels import LABEL_SETS, SleepStage
+from tslm.scoring.smoothing import decode_viterbi
 from tslm.scoring.transitions import (
     IMPOSSIBLE_STEPS,
     TRANSITIONS_FILE,
@@ -29,7 +30,7 @@ def test_steps_are_counted_by_hand() -> None:
     found = fit_transitions([hypnogram("WWNNR")], RODENT, "mouse", pseudocount=1, self_loop=2, impossible_factor=1)
     np.testing.assert_allclose(found.transition_KK, [[4 / 7, 2 / 7, 1 / 7], [1 / 7, 4 / 7, 2 / 7], [0.2, 0.2, 0.6]])
     np.testing.assert_allclose(found.share_K, [3 / 8, 3 / 8, 2 / 8])
-    np.testing.assert_allclose(found.prior_K, found.share_K)
+    np.testing.assert_allclose(found.prior_K, [2 / 5, 2 / 5, 1 / 5])
     assert (found.num_hypnograms, found.num_epochs, found.epoch_s) == (1, 5, 10.0)
 
 
@@ -77,9 +78,17 @@ def test_each_species_has_a_table_of_steps_between_different_stages() -> None:
 
 def test_the_prior_of_a_scorer_is_the_share_times_the_weight_of_the_loss() -> None:
     found = fit_transitions([hypnogram("WWWNNR")], RODENT, "mouse", pseudocount=0, class_weight_K=[1, 2, 3])
-    np.testing.assert_allclose(found.prior_K, [3 / 10, 4 / 10, 3 / 10], atol=1e-5)
-    unseen = fit_transitions([hypnogram("WWNN")], RODENT, "mouse", class_weight_K=[1, 1, 0])
-    assert unseen.prior_K[2] == unseen.share_K[2] > 0
+    np.testing.assert_allclose(found.prior_K, [3 / 10, 4 / 10, 3 / 10])
+
+
+def test_a_stage_that_was_hardly_or_never_seen_is_not_made_likely_by_a_tiny_prior() -> None:
+    unseen = fit_transitions([hypnogram("WWNN" * 20)], RODENT, "mouse", class_weight_K=[1, 1, 0])
+    assert unseen.prior_K[2] > unseen.prior_K[:2].max()
+    rare = fit_transitions([hypnogram("WWNN" * 100 + "R")], RODENT, "mouse")
+    assert rare.prior_K[2] > 3 * rare.share_K[2]
+    for chain in (unseen, rare):
+        probabilities_EK = np.tile([0.05, 0.93, 0.02], (200, 1))
+        assert set(decode_viterbi(probabilities_EK, chain).tolist()) == {1}
 
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:

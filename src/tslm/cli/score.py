@@ -5,7 +5,7 @@ import csv
 import json
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +50,7 @@ def score(arguments: argparse.Namespace) -> str:
     config = load_classifier_config(checkpoint_dir, arguments.fs_hz, arguments.epoch_s)
     channels = choose_channels(config, arguments.channel, arguments.extra_channels)
     night = _read_night(arguments, channels, config)
+    smooth = _build_smoother(arguments.smoothing, checkpoint_dir)
 
     import torch  # what can be wrong with the call has been said by now
 
@@ -70,7 +71,7 @@ def score(arguments: argparse.Namespace) -> str:
         temperature,
     )
     label_set = LABEL_SETS[config.model.label_set]
-    rows = build_rows(night, probabilities_EK, label_set)
+    rows = build_rows(night, probabilities_EK, label_set, smooth(night, probabilities_EK) if smooth else None)
     table_path = _choose_path(arguments.out, arguments.night)
     hypnogram = Hypnogram(tuple(SleepStage(row["stage"]) for row in rows), config.model.epoch_s)
     report = {
@@ -82,6 +83,8 @@ def score(arguments: argparse.Namespace) -> str:
         "checkpoint": str(checkpoint_dir),
         "neighbours_seen": not arguments.each_alone,
         "temperature": temperature,
+        "smoothing": arguments.smoothing,
+        "num_smoothed_epochs": sum(row["stage"] != row.get("stage_unsmoothed", row["stage"]) for row in rows),
         "notes": list(night.recording.notes),
         "num_unsure_epochs": int((probabilities_EK.max(axis=1) < _UNSURE_BELOW).sum()),
         "artifact_epochs": dict(Counter(kind for row in rows for kind in row["artifacts"].split())),
@@ -138,13 +141,19 @@ def choose_channels(config: "RunConfig", channel: str, extra_channels: Sequence[
     return dict(zip(config.stage.channels, (channel or config.stage.channel, *extra), strict=True))
 
 
-def build_rows(night: "SingleNight", probabilities_EK: "np.ndarray", label_set: LabelSet) -> list[dict[str, Any]]:
+def build_rows(
+    night: "SingleNight",
+    probabilities_EK: "np.ndarray",
+    label_set: LabelSet,
+    smoothed_idx: "np.ndarray | None" = None,
+) -> list[dict[str, Any]]:
     """One row an epoch of the night, those left out included as UNSCORED without probabilities.
 
     Args:
         night: what was scored.
         probabilities_EK: (scored epochs, stages) of `night.recording`.
         label_set: stages in the order of the probabilities.
+        smoothed_idx: (scored epochs,) stages after smoothing; the most probable one then stands beside them.
     """
     import numpy as np
 
@@ -152,6 +161,8 @@ def build_rows(night: "SingleNight", probabilities_EK: "np.ndarray", label_set: 
     scored = {round(onset_s / recording.epoch_s): idx for idx, onset_s in enumerate(recording.onset_s)}
     entropy_E = -(probabilities_EK * np.log2(np.maximum(probabilities_EK, 1e-12))).sum(axis=1)
     kinds = {name.removesuffix("_flag"): recording.columns[name] for name in recording.columns}
+    likely_idx = probabilities_EK.argmax(axis=1)
+    stage_idx = likely_idx if smoothed_idx is None else smoothed_idx
     rows = []
     for epoch in night.span:
         row: dict[str, Any] = {
@@ -162,12 +173,15 @@ def build_rows(night: "SingleNight", probabilities_EK: "np.ndarray", label_set: 
         idx = scored.get(epoch)
         if idx is None:
             row |= {"stage": SleepStage.UNSCORED.value}
+            row |= {} if smoothed_idx is None else {"stage_unsmoothed": SleepStage.UNSCORED.value}
             row |= {f"p_{stage.value}": "" for stage in label_set.sleep_stages} | {
                 "entropy_bits": "",
                 "artifacts": "missing",
             }
         else:
-            row |= {"stage": label_set.sleep_stages[int(probabilities_EK[idx].argmax())].value}
+            row |= {"stage": label_set.sleep_stages[stage_idx[idx]].value}
+            if smoothed_idx is not None:
+                row["stage_unsmoothed"] = label_set.sleep_stages[likely_idx[idx]].value
             for stage, probability in zip(label_set.sleep_stages, probabilities_EK[idx], strict=True):
                 row[f"p_{stage.value}"] = f"{probability:.4f}"
             row["entropy_bits"] = f"{entropy_E[idx]:.3f}"
@@ -202,6 +216,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--whole", action="store_true", help="score the day, too, where more than 12 h were recorded")
     parser.add_argument("--each_alone", action="store_true", help="do not look at an epoch's neighbours")
+    parser.add_argument(
+        "--smoothing",
+        choices=("none", "median", "hmm", "posterior"),
+        default="none",
+        help="of the stages over time: median of 5 epochs, or how stages follow one another in the training nights",
+    )
     parser.add_argument("--fs_hz", type=float, default=0.0, help="rate of a checkpoint that does not tell its own")
     parser.add_argument("--epoch_s", type=float, default=0.0, help="epoch length of a checkpoint that does not tell it")
     parser.add_argument("--device", default="cpu", help="cpu (the default) is fast enough for one night; or cuda")
@@ -226,6 +246,23 @@ def _read_night(arguments: argparse.Namespace, channels: dict[str, str], config:
     return read_single_night(file, channels, config.model.fs_hz, config.model.epoch_s, species, arguments.whole)
 
 
+def _build_smoother(method: str, checkpoint_dir: Path) -> "Callable[[SingleNight, np.ndarray], np.ndarray] | None":
+    """What gives the smoothed stages of a night; None for none. What it needs of the checkpoint is read at once."""
+    if method == "none":
+        return None
+    from tslm.scoring.smoothing import Smoothing, smooth_stages
+    from tslm.scoring.transitions import load_transitions
+
+    smoothing = Smoothing(method)
+    transitions = load_transitions(checkpoint_dir) if smoothing.needs_transitions else None
+
+    def smooth(night: "SingleNight", probabilities_EK: "np.ndarray") -> "np.ndarray":
+        recording = night.recording
+        return smooth_stages(probabilities_EK, recording.onset_s, recording.epoch_s, smoothing, transitions)
+
+    return smooth
+
+
 def _choose_path(out: Path, night_path: Path) -> Path:
     return out if out.suffix.lower() == ".csv" else out / f"{night_path.stem}_hypnogram.csv"
 
@@ -242,6 +279,8 @@ def _describe(report: dict[str, Any], hypnogram: Hypnogram, label_set: LabelSet,
     lines = [
         f"{report['file']}: {hypnogram.num_epochs} epochs of {report['epoch_s']:g} s, {seen}, scored in {wall_s:.1f} s",
         f"{', '.join(report['channels'].values())} by {report['checkpoint']}",
+        *[f"smoothed by {report['smoothing']}: {report['num_smoothed_epochs']} epochs changed"]
+        * (report["smoothing"] != "none"),
         *(f"note: {note}" for note in report["notes"]),
         "",
     ]

@@ -44,6 +44,9 @@ class PredictionRow(TypedDict):
     label_temperature: NotRequired[float | None]  # that they were calibrated with; None: not calibrated
     forced: NotRequired[bool]  # `Answer:` had to be put down for the model: at its end, or as the budget ended
     corrected: NotRequired[bool]  # the answer after `Answer:` is not what the model would have written freely
+    smoothing: NotRequired[dict[str, Any]]  # how the answers below were smoothed over time; absent: not at all
+    smoothed_answer: NotRequired[str]  # stands in the place of the answer in `generated`, which stays as it was
+    classifier_smoothed_answer: NotRequired[str]  # in the place of the classifier's most probable option
     evidence: NotRequired[dict[str, Any]]  # measured facts of the epoch, by name
     leaky: NotRequired[bool]  # True: training may hold other epochs of this subject, or the same series
 
@@ -116,16 +119,16 @@ def merge_classifier(rows: Sequence[PredictionRow], classifier_rows: Sequence[Pr
 
 
 def parse_predictions(rows: Sequence[PredictionRow]) -> list[str | None]:
-    """Answer of the language model per row, None where its text does not parse.
+    """Answer of the language model per row, None where its text does not parse; the smoothed one where there is one.
 
     Where any row's truth consists of several options, every row may be answered with several.
     """
     several = _has_several_answers(rows)
-    return [parse_answer(row["generated"], row["options"], several) for row in rows]
+    return [row.get("smoothed_answer") or parse_answer(row["generated"], row["options"], several) for row in rows]
 
 
 def pick_classifier_answers(rows: Sequence[PredictionRow]) -> list[str | None] | None:
-    """Most probable option of the classifier per row; None when no row has probabilities.
+    """Most probable option of the classifier per row, or its smoothed answer; None when no row has probabilities.
 
     A row that lacks them among rows that have them is an answer of None, and so counted wrong.
     """
@@ -133,7 +136,7 @@ def pick_classifier_answers(rows: Sequence[PredictionRow]) -> list[str | None] |
     if all(values is None for values in probabilities):
         return None
     return [
-        row["options"][int(np.argmax(values))] if values is not None else None
+        row.get("classifier_smoothed_answer") or row["options"][int(np.argmax(values))] if values is not None else None
         for row, values in zip(rows, probabilities, strict=True)
     ]
 
@@ -155,7 +158,8 @@ def score_predictions(rows: Sequence[PredictionRow], *, num_resamples: int = 100
         `classifier` (the same dict for the classifier). For questions with options of their own, or
         with several answers at once (right when all are named and no other):
         num_samples, num_correct, num_parse_failures and accuracy. For captions: num_samples. In
-        any case `num_unscored`, the rows without options, and `leaky`, whether any row is.
+        any case `num_unscored`, the rows without options, and `leaky`, whether any row is; `smoothing`
+        where answers were smoothed over time.
 
     Raises:
         ValueError: no rows, or a sample_id that repeats.
@@ -166,7 +170,12 @@ def score_predictions(rows: Sequence[PredictionRow], *, num_resamples: int = 100
     if repeated:
         raise ValueError(f"sample_id {repeated[0]!r} stands in several rows; keep one row a sample")
     scored = [row for row in rows if row["options"]]
-    about_rows = {"num_unscored": len(rows) - len(scored), "leaky": any(row.get("leaky") for row in rows)}
+    about_rows: dict[str, Any] = {
+        "num_unscored": len(rows) - len(scored),
+        "leaky": any(row.get("leaky") for row in rows),
+    }
+    if smoothing := _find_smoothing(rows):
+        about_rows["smoothing"] = smoothing
     if not scored:
         return {"num_samples": len(rows), **about_rows}
     answers = parse_predictions(scored)
@@ -230,6 +239,13 @@ def _score_calibration(rows: Sequence[PredictionRow], kind: str) -> dict[str, An
     }
 
 
+def _find_smoothing(rows: Sequence[PredictionRow]) -> dict[str, Any] | None:
+    found = [row.get("smoothing") for row in rows]
+    if any(value != found[0] for value in found):
+        raise ValueError("some rows are smoothed in another way than others; smooth the whole file at once")
+    return found[0]
+
+
 def _score_recording(pairs: Sequence[tuple[str, str | None]], labels: Sequence[str]) -> dict[str, Any]:
     metrics = compute_metrics([truth for truth, _ in pairs], [answer for _, answer in pairs], labels)
     return {name: metrics[name] for name in ("num_samples", "accuracy", "macro_f1", "cohen_kappa")}
@@ -284,6 +300,9 @@ def _check_row(row: object, where: str) -> PredictionRow:
     options = row["options"]
     if options and split_answers(row["truth"], options) is None:
         raise ValueError(f"{where}: truth {row['truth']!r} is none of its options: {', '.join(map(str, options))}")
+    for name in ("smoothed_answer", "classifier_smoothed_answer"):
+        if name in row and row[name] not in options:
+            raise ValueError(f"{where}: {name} {row[name]!r} is none of its options: {', '.join(map(str, options))}")
     for name in ("classifier_probabilities", "label_probabilities"):
         probabilities = row.get(name)
         if probabilities is not None and not _are_probabilities(probabilities, len(options)):

@@ -12,13 +12,15 @@ from pathlib import Path
 
 import numpy as np
 
-from tslm.data.recordings import Recording
+from tslm.data.night_windows import load_recordings
+from tslm.data.recordings import PARTICIPANTS_FILE, Recording
 from tslm.files import write_beside
 from tslm.hypnogram import Hypnogram, split_at_gaps
 from tslm.labels import LabelSet, SleepStage, species_group
 
 TRANSITIONS_FILE = "transitions.json"
 _TOLERANCE = 1e-6
+_LEAST_PRIOR = 0.02  # smoothed labels and small errors leave rare stages likelier than they are: divide by no less
 
 # Steps that healthy sleep hardly takes from one epoch to the next. Rodents enter REM from NREM. People: each of these
 # follows on at most 6 in 10,000 epochs of its first stage in 37 hypnograms of Sleep-EDF (without SC400); wake to REM is
@@ -119,7 +121,9 @@ def fit_transitions(
             transition_KK[label_set.index(before), label_set.index(after)] *= impossible_factor
     share_K = count_K + max(pseudocount, _TOLERANCE)
     weight_K = np.ones(num_stages) if class_weight_K is None else np.asarray(class_weight_K, dtype=np.float64)
-    prior_K = share_K * np.where(weight_K > 0, weight_K, 1.0)  # the loss weighs stages that were never seen with 0
+    weighted_K = count_K * weight_K
+    prior_K = np.maximum(weighted_K / weighted_K.sum(), _LEAST_PRIOR)
+    prior_K[count_K == 0] = 1.0  # what was never seen gains nothing from being rare
     return Transitions(
         sleep_stages=label_set.sleep_stages,
         epoch_s=lengths_s.pop(),
@@ -137,6 +141,24 @@ def list_hypnograms(recording: Recording) -> list[Hypnogram]:
         Hypnogram(recording.sleep_stages[run], recording.epoch_s)
         for run in split_at_gaps(recording.onset_s, recording.epoch_s)
     ]
+
+
+def fit_cohort_transitions(cohort_dir: Path, label_set: LabelSet, fold: int = -1) -> Transitions:
+    """Transitions of a prepared cohort's training recordings (`fit_transitions` with its defaults).
+
+    Raises:
+        FileNotFoundError: there is no such cohort.
+        ValueError: no such fold, no training recordings, or those of several species.
+    """
+    recordings = load_recordings(cohort_dir, "train", (), fold)
+    groups = {species_group(recording.species) for recording in recordings}
+    if len(groups) != 1:
+        raise ValueError(
+            f"{cohort_dir} has training recordings of {' and '.join(sorted(groups)) or 'nobody'}; wanted one"
+        )
+    return fit_transitions(
+        [hypnogram for recording in recordings for hypnogram in list_hypnograms(recording)], label_set, groups.pop()
+    )
 
 
 def save_transitions(transitions: Transitions, path: Path) -> None:
@@ -167,6 +189,13 @@ def load_transitions(path: Path) -> Transitions:
         return Transitions(sleep_stages=stages, **loaded)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is damaged: {error}") from error
+
+
+def find_transitions(path: Path, label_set: LabelSet, fold: int = -1) -> Transitions:
+    """What a file, a checkpoint's folder or a prepared cohort (its training recordings) says of transitions."""
+    if (path / PARTICIPANTS_FILE).is_file():
+        return fit_cohort_transitions(path, label_set, fold)
+    return load_transitions(path)
 
 
 def _find_file(path: Path) -> Path:

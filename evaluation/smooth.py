@@ -1,0 +1,86 @@
+"""Smooth a file of predictions over time: by how sleep stages follow one another, or by a median filter.
+
+Example:
+    python -m evaluation.smooth results/no_llm/classifier/stage0_encoder/results/test_predictions.jsonl
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tslm.command import run_command
+from tslm.labels import LABEL_SETS, LabelSet
+from tslm.scoring.predictions import PredictionRow, read_predictions, write_predictions
+from tslm.scoring.smoothed_predictions import count_changed, smooth_predictions
+from tslm.scoring.smoothing import METHODS, Smoothing
+from tslm.scoring.transitions import Transitions, find_transitions
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; 0 done, 1 a file could not be written, 2 a mistake in the call or the file."""
+    arguments = build_parser().parse_args(argv)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    return run_command(lambda: smooth(arguments))
+
+
+def smooth(arguments: argparse.Namespace) -> str:
+    """Write the smoothed rows; gives what has changed.
+
+    Raises:
+        ValueError, OSError: what is wrong with the predictions or the transitions.
+    """
+    smoothing = Smoothing(arguments.method, arguments.window)
+    rows = read_predictions(arguments.file)
+    transitions = _find_transitions(arguments, rows) if smoothing.needs_transitions else None
+    smoothed = smooth_predictions(rows, smoothing, transitions)
+    out = arguments.out or arguments.file.with_name(f"{arguments.file.stem}_{arguments.method}.jsonl")
+    write_predictions(smoothed, out)
+    num_recordings = len({row["recording"] for row in smoothed})
+    return (
+        f"{count_changed(smoothed)} of {len(smoothed)} epochs of {num_recordings} recording(s) have another answer; "
+        f"written: {out}\nscore it: python -m evaluation.score {out} --out {out.with_suffix('.metrics.json')}"
+    )
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Command line of `python -m evaluation.smooth`."""
+    parser = argparse.ArgumentParser(
+        prog="python -m evaluation.smooth",
+        description="Smooth the answers of a file of predictions over time; text and probabilities in it stay.",
+        epilog="example: python -m evaluation.smooth RUN/results/test_predictions.jsonl --method hmm",
+    )
+    parser.add_argument("file", type=Path, metavar="FILE.jsonl", help="predictions for nights, with probabilities")
+    parser.add_argument(
+        "--method", default="hmm", choices=[name for name in METHODS if name != "none"], help="default: hmm (Viterbi)"
+    )
+    parser.add_argument("--window", type=int, default=Smoothing.window_epochs, help="epochs of the median filter")
+    parser.add_argument(
+        "--transitions",
+        type=Path,
+        metavar="PATH",
+        help="for hmm and posterior: a checkpoint, a transitions.json, or a prepared cohort, whose training recordings "
+        "are counted; default: checkpoints/best of the run that the file is in",
+    )
+    parser.add_argument("--fold", type=int, default=-1, help="of a cohort with folds: the one that was tested on")
+    parser.add_argument("--out", type=Path, metavar="FILE.jsonl", help="default: FILE_METHOD.jsonl beside it")
+    return parser
+
+
+def _find_transitions(arguments: argparse.Namespace, rows: Sequence[PredictionRow]) -> Transitions:
+    path = arguments.transitions or arguments.file.parent.parent / "checkpoints" / "best"
+    if arguments.transitions is None and not path.is_dir():
+        raise FileNotFoundError(f"{arguments.file} lies in no run with a checkpoint; name one with --transitions")
+    return find_transitions(path, _find_label_set(rows), arguments.fold)
+
+
+def _find_label_set(rows: Sequence[PredictionRow]) -> LabelSet:
+    for label_set in LABEL_SETS.values():
+        if set(label_set.answers) == set(rows[0]["options"]):
+            return label_set
+    raise ValueError(f"{rows[0]['sample_id']} has options that are no sleep stages; only nights can be smoothed")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

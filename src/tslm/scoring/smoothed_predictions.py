@@ -1,0 +1,132 @@
+"""Rows of predictions smoothed over time: their answers change, what the models said stays beside them."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from tslm.answers import render_answer
+from tslm.labels import ANSWER_NAMES, SleepStage
+from tslm.scoring.predictions import PredictionRow, pick_classifier_answers
+from tslm.scoring.smoothing import Smoothing, smooth_stages
+from tslm.scoring.transitions import Transitions
+
+_STAGE_OF_ANSWER = {name: stage for stage, name in ANSWER_NAMES.items()}
+_TIME = ("recording", "epoch_idx", "onset_s")
+
+
+def smooth_predictions(
+    rows: Sequence[PredictionRow], smoothing: Smoothing, transitions: Transitions | None = None
+) -> list[PredictionRow]:
+    """The rows in their order, each with `smoothed_answer`, `classifier_smoothed_answer` or both, and `smoothing`.
+
+    A system is smoothed by its own probabilities: the language model by `label_probabilities`, the classifier by
+    `classifier_probabilities`; in a file of the classifier alone they also give the main answer. Text and
+    probabilities stay as they were, so smoothing twice is smoothing once. Each stretch of a recording between gaps,
+    which epochs without a row or without probabilities are too, is smoothed by itself.
+
+    Raises:
+        ValueError: rows that are no epochs of nights, have no probabilities or no neighbours, or other stages than
+            the transitions.
+    """
+    rows = [_forget(row) for row in rows]
+    if missing := [name for name in _TIME if any(row.get(name) is None for row in rows)]:
+        raise ValueError(f"rows without {missing[0]!r} cannot be smoothed over time; score nights, not questions")
+    sleep_stages = transitions.sleep_stages if transitions else _read_stages(rows[0])
+    epoch_s = _find_epoch_s(rows)
+    answers = {
+        kind: _smooth_system(rows, f"{kind}_probabilities", sleep_stages, epoch_s, smoothing, transitions)
+        for kind in ("label", "classifier")
+        if any(row.get(f"{kind}_probabilities") is not None for row in rows)
+    }
+    if not answers:
+        raise ValueError("no row has label_probabilities or classifier_probabilities; generate them with constraints")
+    how = {name: value for name, value in asdict(smoothing).items() if name == "method" or smoothing.method == "median"}
+    smoothed: list[Any] = [{**row, "smoothing": how} for row in rows]
+    of_classifier_alone = "label" not in answers and is_classifier_alone(rows)
+    for kind, key in (("label", "smoothed_answer"), ("classifier", "classifier_smoothed_answer")):
+        for row, answer in zip(smoothed, answers.get(kind, [None] * len(rows)), strict=True):
+            if answer is not None:
+                row[key] = answer
+                if kind == "classifier" and of_classifier_alone:
+                    row["smoothed_answer"] = answer
+    return smoothed
+
+
+def count_changed(rows: Sequence[PredictionRow]) -> int:
+    """Rows whose main answer, or else the classifier's, is another one after smoothing."""
+    key, probabilities = (
+        ("smoothed_answer", "label_probabilities")
+        if any(row.get("label_probabilities") is not None for row in rows)
+        else ("classifier_smoothed_answer", "classifier_probabilities")
+    )
+    rows_: Sequence[Any] = rows
+    return sum(row[key] != row["options"][int(np.argmax(row[probabilities]))] for row in rows_ if key in row)
+
+
+def is_classifier_alone(rows: Sequence[PredictionRow]) -> bool:
+    """Whether the main answers are nothing but the classifier's."""
+    chosen = pick_classifier_answers(rows) or []
+    return all(answer and row["generated"] == render_answer(answer) for row, answer in zip(rows, chosen, strict=False))
+
+
+def _forget(row: PredictionRow) -> PredictionRow:
+    """The row as it was before it was smoothed."""
+    added = ("smoothing", "smoothed_answer", "classifier_smoothed_answer")
+    return {name: value for name, value in row.items() if name not in added}  # type: ignore[return-value]
+
+
+def _smooth_system(
+    rows: Sequence[PredictionRow],
+    key: str,
+    sleep_stages: Sequence[SleepStage],
+    epoch_s: float,
+    smoothing: Smoothing,
+    transitions: Transitions | None,
+) -> list[str | None]:
+    """The smoothed answer of every row, None where it has no probabilities."""
+    answers: list[str | None] = [None] * len(rows)
+    by_recording: dict[str, list[int]] = {}
+    for idx, row in enumerate(rows):
+        if row.get(key) is not None:
+            by_recording.setdefault(row["recording"], []).append(idx)
+    for recording, indices in by_recording.items():
+        indices.sort(key=lambda idx: rows[idx]["onset_s"])
+        probabilities_EK = np.array([_in_order(rows[idx], key, sleep_stages) for idx in indices])
+        onset_s = np.array([rows[idx]["onset_s"] for idx in indices])
+        try:
+            stage_idx = smooth_stages(probabilities_EK, onset_s, epoch_s, smoothing, transitions)
+        except ValueError as error:
+            raise ValueError(f"{recording}: {error}") from error
+        for idx, stage in zip(indices, stage_idx, strict=True):
+            answers[idx] = ANSWER_NAMES[sleep_stages[stage]]
+    return answers
+
+
+def _in_order(row: Any, key: str, sleep_stages: Sequence[SleepStage]) -> list[float]:
+    """A row's probabilities in the order of the stages."""
+    of_stage = dict(zip(_read_stages(row), row[key], strict=True))
+    if set(of_stage) != set(sleep_stages):
+        wanted = ", ".join(ANSWER_NAMES[stage] for stage in sleep_stages)
+        raise ValueError(f"{row['sample_id']} has the options {', '.join(row['options'])}; transitions know {wanted}")
+    return [of_stage[stage] for stage in sleep_stages]
+
+
+def _read_stages(row: PredictionRow) -> tuple[SleepStage, ...]:
+    if not row["options"] or any(option not in _STAGE_OF_ANSWER for option in row["options"]):
+        raise ValueError(f"{row['sample_id']} has options that are no sleep stages; only nights can be smoothed")
+    return tuple(_STAGE_OF_ANSWER[option] for option in row["options"])
+
+
+def _find_epoch_s(rows: Sequence[PredictionRow]) -> float:
+    """Length of an epoch, the usual step of onset by step of index; ValueError where no two rows are neighbours."""
+    ordered = sorted(rows, key=lambda row: (row["recording"], row["onset_s"]))
+    steps = [
+        ((after["onset_s"] - before["onset_s"]), after["epoch_idx"] - before["epoch_idx"])
+        for before, after in zip(ordered, ordered[1:], strict=False)
+        if after["recording"] == before["recording"] and after["epoch_idx"] > before["epoch_idx"]
+    ]
+    if not any(num_epochs == 1 for _, num_epochs in steps):
+        raise ValueError("no two rows are neighbouring epochs, nothing can be smoothed; score all epochs of a night")
+    return float(np.median([step_s / num_epochs for step_s, num_epochs in steps]))
