@@ -64,6 +64,13 @@ def test_an_unknown_key_names_the_version_that_wrote_it(tmp_path: Path) -> None:
         load_checkpoint_config(write(tmp_path, settings=settings))
 
 
+def test_a_checkpoint_with_a_setting_by_its_old_name_is_read(tmp_path: Path) -> None:
+    settings = render_checkpoint_config(CONFIG)["settings"]
+    del settings["stage"]["sampling"]
+    write(tmp_path, settings=settings | {"stage": settings["stage"] | {"balanced": True}})
+    assert load_checkpoint_config(tmp_path).stage.sampling == "balanced"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -86,6 +86,23 @@ def test_a_saved_config_with_keys_of_a_newer_version_says_so(tmp_path: Path) -> 
         load_config(tmp_path / "config.yaml")
 
 
+@pytest.mark.parametrize(("balanced", "sampling"), [("true", "balanced"), ("false", "natural")])
+def test_a_setting_saved_by_its_old_name_is_read(balanced: str, sampling: str, tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    save_config(RunConfig(seed=5), path)
+    text = path.read_text()
+    assert "sampling: natural\n" in text
+    path.write_text(text.replace("sampling: natural\n", f"balanced: {balanced}\n"))
+    loaded = load_config(path)
+    assert loaded.stage.sampling == sampling
+    assert replace(loaded, stage=replace(loaded.stage, sampling="natural")) == RunConfig(seed=5)
+
+
+def test_a_setting_given_by_its_old_name_says_the_new_one() -> None:
+    with pytest.raises(ValueError, match=r"unknown key 'stage.balanced'; it is stage.sampling now"):
+        compose_config(STAGE, overrides=["stage.balanced=true"])
+
+
 PRESETS_AND_STAGES = [
     *(("config", stage) for stage in list_group("stage")),
     *((preset, stage) for preset in list_group(".") if preset != "config" for stage in ("stage0_encoder", STAGE)),

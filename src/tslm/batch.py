@@ -1,7 +1,7 @@
 """What the data side hands to a model: Example (one sample, numpy) and Batch (tensors).
 
 Shape letters: B samples, T sequence positions, S series of all samples in order, L signal
-samples, W neighbouring epochs of a night window, C channels of it.
+samples, W neighbouring epochs of a night window, C channels of it, K classes.
 """
 
 from dataclasses import dataclass, fields
@@ -55,6 +55,7 @@ class NightWindow:
     stage_idx_W: np.ndarray  # int64 class index, IGNORE_INDEX where unscored
     scored_idx: int  # position of the scored epoch in the window
     references: tuple[Reference, ...]  # one a channel
+    target_WK: np.ndarray | None = None  # float32, shares of the classes that the loss aims at; None: stage_idx_W alone
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,7 @@ class Batch:
     window_BWCL: "torch.Tensor | None" = None  # float32, normalised
     epoch_mask_BW: "torch.Tensor | None" = None  # bool
     stage_idx_BW: "torch.Tensor | None" = None  # int64, IGNORE_INDEX where unscored or outside
+    target_BWK: "torch.Tensor | None" = None  # float32, shares of the classes that the loss aims at; None: all of one
     scored_idx_B: "torch.Tensor | None" = None  # int64
 
     def to(self, device: "torch.device | str") -> "Batch":

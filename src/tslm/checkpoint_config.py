@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from tslm import __version__
-from tslm.config import CONFIG_FILE, RunConfig, load_config, merge_config, to_plain
+from tslm.config import CONFIG_FILE, RunConfig, load_config, merge_config, to_plain, upgrade_settings
 from tslm.labels import LABEL_SETS
 
 CHECKPOINT_CONFIG_FILE = "config.json"
@@ -72,7 +72,7 @@ def parse_checkpoint_config(found: dict[str, Any], where: str) -> RunConfig:
     if SETTINGS_KEY not in found:
         raise ValueError(f"{where} is damaged: it has no {SETTINGS_KEY!r}")
     try:
-        return merge_config(found[SETTINGS_KEY])
+        return merge_config(upgrade_settings(found[SETTINGS_KEY]))
     except ValueError as error:
         raise ValueError(f"{where}, made by tslm {made_by}, does not fit this {__version__}: {error}") from error
 

@@ -4,6 +4,8 @@ The resolved config is saved with every run and in every checkpoint. tslm.compos
 """
 
 import difflib
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
@@ -14,10 +16,15 @@ from omegaconf.errors import ConfigKeyError, OmegaConfBaseException, ValidationE
 
 CONFIG_FILE = "config.yaml"
 Config = TypeVar("Config")
+# Settings of older versions, group and name -> name now and value from the old one.
+_RENAMED: dict[tuple[str, str], tuple[str, Callable[[Any], Any]]] = {
+    ("stage", "balanced"): ("sampling", lambda balanced: "balanced" if balanced else "natural"),
+}
 TEXT_MODELS = ("soft_prompt", "flamingo")  # models that hold a language model; the others only score
 HEADLESS_MODELS = (
     "masked_encoder",
 )  # models without a classifier: nothing but the reader of series is shared with them
+SAMPLINGS = {"natural": 0.0, "sqrt": 0.5, "balanced": 1.0}  # chance of a sample ~ its class' frequency^-power
 SLOT_MODELS = ("soft_prompt",)  # of these, those whose series take positions in the sequence of words
 
 
@@ -148,7 +155,9 @@ class StageConfig:
     extra_channels: tuple[str, ...] = ()  # sleep only: read beside it (EOG, EMG)
     extra_in_text: bool = True  # sleep only: the language model reads them as series too, not in the context alone
     prompt_style: str = "full"  # sleep only: full or brief
-    balanced: bool = False  # draw classes evenly while training
+    sampling: str = "natural"  # while training: natural (as frequent as they are), balanced (evenly), sqrt (between)
+    oversample: dict[str, float] = field(default_factory=dict)  # on top, by class: {REM: 2.0} doubles its chance
+    hard_examples: float = 0.0  # chance of a sample ~ (its last loss / the mean)^this, within 1/4 and 4; 0: all alike
     num_train_samples: int = 0  # 0: all
     num_val_samples: int = 0
     num_test_samples: int = 0
@@ -159,6 +168,17 @@ class StageConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "trained", tuple(self.trained))
         object.__setattr__(self, "extra_channels", tuple(self.extra_channels))
+        if self.sampling not in SAMPLINGS:
+            raise ValueError(f"stage.sampling={self.sampling}; wanted one of: {', '.join(SAMPLINGS)}")
+        if not all(0 < factor < math.inf for factor in self.oversample.values()):
+            raise ValueError(f"stage.oversample={self.oversample}; wanted factors above 0, as in {{REM: 2.0}}")
+        if not 0 <= self.hard_examples < math.inf:
+            raise ValueError(f"stage.hard_examples={self.hard_examples:g}; wanted 0 (off) or more, 1 is usual")
+
+    @property
+    def balanced(self) -> bool:
+        """Whether classes are drawn evenly."""
+        return self.sampling == "balanced"
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -193,8 +213,18 @@ class LossConfig:
     """The classifier's loss, and its share where a language model is trained."""
 
     class_weight_power: float = 0.5  # weight of a class ~ frequency^-power
-    label_smoothing: float = 0.0
+    focal_gamma: float = 0.0  # how much less an epoch counts that is told well already; 2 is usual, 0: off
+    label_smoothing: float = 0.0  # share of an epoch's target that all classes have alike
+    boundary_smoothing: float = 0.0  # share that the stages of the two epochs beside it have, half each
+    scorer_votes: bool = True  # the target is the share of votes where a recording counts them (data/soft_targets.py)
     classifier_weight: float = 0.0  # language models: so many tokens is one epoch's class worth; 0: not trained
+
+    def __post_init__(self) -> None:
+        for name in ("label_smoothing", "boundary_smoothing"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"loss.{name}={getattr(self, name):g}; wanted a share from 0 to below 1")
+        if not 0 <= self.focal_gamma < math.inf:
+            raise ValueError(f"loss.focal_gamma={self.focal_gamma:g}; wanted 0 (off) or more, 2 is usual")
 
 
 @dataclass(frozen=True)
@@ -307,10 +337,23 @@ def load_config(path: Path) -> RunConfig:
     except yaml.YAMLError as error:
         raise ValueError(f"{path} is damaged: {one_line(error)}") from error
     try:
-        return merge_config(loaded)
+        return merge_config(upgrade_settings(OmegaConf.to_container(loaded)))
     except ValueError as error:
         said = "it was written by another version of tslm, perhaps a newer one than this"
         raise ValueError(f"{path}: {error}; {said}") from error
+
+
+def upgrade_settings(saved: Any) -> Any:
+    """Settings that an older version saved, by the names they have now; what is no mapping stays as it is."""
+    if not isinstance(saved, Mapping):
+        return saved
+    upgraded = dict(saved)
+    for (group, old), (new, convert) in _RENAMED.items():
+        section = upgraded.get(group)
+        if isinstance(section, Mapping) and old in section:
+            others = {name: value for name, value in section.items() if name != old}
+            upgraded[group] = {new: convert(section[old]), **others}
+    return upgraded
 
 
 def save_config(config: RunConfig, path: Path) -> None:
@@ -345,6 +388,9 @@ def _unlock(node: DictConfig) -> DictConfig:
 
 
 def _unknown_key(key: str, kind: type, prefix: str) -> str:
+    group, _, name = key.rpartition(".")
+    if kind is RunConfig and (group, name) in _RENAMED:
+        return f"unknown key {key!r}; it is {group}.{_RENAMED[group, name][0]!s} now"
     valid = valid_keys(kind, prefix)
     nearest = difflib.get_close_matches(key, valid, n=1, cutoff=0.0)
     same_leaf = [name for name in valid if name.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]]

@@ -179,7 +179,7 @@ def test_a_wrong_reader_or_an_empty_split_is_a_value_error(tmp_path: Path) -> No
 def test_balanced_sampling_draws_classes_evenly_and_repeats_with_its_seed() -> None:
     stages = [AASM[0]] * 40 + [AASM[1]] * 4 + [AASM[4]] * 4
     dataset = sleep_dataset(CONFIG, sleep_stages=stages)
-    stage = replace(CONFIG.stage, balanced=True, num_train_samples=3000)
+    stage = replace(CONFIG.stage, sampling="balanced", num_train_samples=3000)
     draws = [
         list(build_train_sampler(dataset, stage, CONFIG.train, CONFIG.model, torch.Generator().manual_seed(seed)))
         for seed in (1, 1, 2)

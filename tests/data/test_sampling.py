@@ -54,9 +54,9 @@ def test_a_batch_that_is_not_full_stays_last() -> None:
     assert batches[-1] == ranked[-3:]
 
 
-@pytest.mark.parametrize("balanced", [True, False])
-def test_bucketing_changes_the_order_of_what_is_drawn_and_nothing_else(balanced: bool) -> None:
-    config = small_config(stage__balanced=balanced, stage__num_train_samples=9)
+@pytest.mark.parametrize("sampling", ["balanced", "natural"])
+def test_bucketing_changes_the_order_of_what_is_drawn_and_nothing_else(sampling: str) -> None:
+    config = small_config(stage__sampling=sampling, stage__num_train_samples=9)
     dataset = sleep_dataset(config)
 
     def draw(bucket_batches: int) -> list[int]:

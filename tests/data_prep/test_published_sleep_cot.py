@@ -143,7 +143,7 @@ def test_a_stage_trains_on_it_and_answers(tiny_cache: Path, tmp_path: Path, monk
     prepare(tmp_path, [build_row(idx) for idx in range(40)])
     monkeypatch.setenv("TSLM_CACHE_DIR", str(tiny_cache))
     sizes = ["model.encoder.d_model=16", "model.encoder.num_layers=1", "model.encoder.d_ff=32", "model.lora.rank=2"]
-    steps = ["train.train_epochs=1", "train.batch_size=4", "stage.num_train_samples=8", "stage.balanced=true"]
+    steps = ["train.train_epochs=1", "train.batch_size=4", "stage.num_train_samples=8", "stage.sampling=balanced"]
     short = ["stage.max_new_tokens=4", "stage.prompt_style=brief", f"results_dir={tmp_path / 'results'}"]
     data = ["stage.reader=sleep_cot", f"stage.train_dir={tmp_path / 'out'}", "stage.test_dir="]
     words = ["--stages", "stage4_sleep_cot", "--llm", "tiny", "--from_scratch", *sizes, *steps, *short, *data]

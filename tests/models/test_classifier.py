@@ -157,3 +157,34 @@ def test_a_night_read_in_pieces_is_the_night_read_at_once(monkeypatch: pytest.Mo
         in_pieces = model.logits(night, mask)
     for one, other in zip(at_once, in_pieces, strict=True):
         assert torch.allclose(one, other, atol=1e-5)
+
+
+@torch.no_grad()
+def test_losses_of_single_windows_are_their_means_alone() -> None:
+    config = classifier_config(loss__focal_gamma=2.0)
+    model = build_small_model(config)
+    model.set_class_weights(torch.tensor([9, 4, 3, 2, 1]))
+    dataset = NightDataset([small_recording()], config)
+    collator = Collator(config.model, None)
+    examples = [dataset[idx] for idx in range(len(dataset))]
+    alone = [model(collator([example])) for example in examples]
+    assert model(collator(examples)).loss_B.tolist() == pytest.approx(
+        [float(one.loss_sum / one.weight_sum) for one in alone], rel=1e-5
+    )
+    batch = collator(examples)
+    batch.stage_idx_BW[0] = IGNORE_INDEX
+    assert model(batch).loss_B.isnan().tolist() == [True] + [False] * (len(examples) - 1)
+
+
+def test_losses_of_single_windows_carry_no_gradient() -> None:
+    config = classifier_config()
+    assert not build_small_model(config)(night_batch(config)).loss_B.requires_grad
+
+
+@torch.no_grad()
+def test_the_focal_loss_is_below_the_plain_one_and_counts_the_same_epochs() -> None:
+    plain, focal = (classifier_config(loss__focal_gamma=gamma) for gamma in (0.0, 2.0))
+    batch = night_batch(plain)
+    plain_out, focal_out = build_small_model(plain)(batch), build_small_model(focal)(batch)
+    assert float(focal_out.loss_sum) < float(plain_out.loss_sum)
+    assert float(focal_out.weight_sum) == float(plain_out.weight_sum)

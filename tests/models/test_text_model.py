@@ -60,6 +60,7 @@ def test_a_batch_is_its_singles(case) -> None:
     assert float(together.loss_sum) == pytest.approx(sum(float(out.loss_sum) for out in alone), rel=1e-5)
     assert float(together.weight_sum) == sum(float(out.weight_sum) for out in alone)
     assert int(together.num_correct) == sum(int(out.num_correct) for out in alone)
+    assert together.loss_B.tolist() == pytest.approx([float(out.loss_sum / out.weight_sum) for out in alone], rel=1e-5)
 
 
 @pytest.mark.parametrize("variant", [{}, {"model__projector__merge": 3}, {"model__name": "flamingo"}])

@@ -148,6 +148,9 @@ class Collator:
         batch.window_BWCL = torch.from_numpy(np.stack(normalized))
         batch.epoch_mask_BW = torch.from_numpy(np.stack([window.epoch_mask_W for window in windows]))
         batch.stage_idx_BW = torch.from_numpy(np.stack([window.stage_idx_W for window in windows]))
+        targets = [window.target_WK for window in windows if window.target_WK is not None]
+        if targets:
+            batch.target_BWK = torch.from_numpy(np.stack(targets))
         batch.scored_idx_B = torch.tensor([window.scored_idx for window in windows])
 
     def _normalize_window(self, example: Example, window: NightWindow) -> np.ndarray:

@@ -29,7 +29,8 @@ from tslm.data.night_windows import (
     measure_references,
 )
 from tslm.data.recordings import Recording
-from tslm.labels import ANSWER_NAMES, LABEL_SETS
+from tslm.data.soft_targets import build_targets
+from tslm.labels import ANSWER_NAMES, LABEL_SETS, SleepStage
 from tslm.prompts import (
     Prompt,
     render_caption_prompt,
@@ -51,6 +52,7 @@ class StageDataset(Protocol):
     """Samples of one split of one curriculum stage."""
 
     class_idx: np.ndarray  # (num_samples,) int64 for balanced sampling; all zero where there are no classes
+    sleep_stages: tuple[SleepStage, ...]  # the classes of its samples; empty where these have none
     has_several_answers: bool  # whether an answer may consist of several options
 
     def __len__(self) -> int:
@@ -62,6 +64,9 @@ class StageDataset(Protocol):
     def describe(self, idx: int) -> dict[str, Any]:
         """What is known of a sample, for the predictions file."""
 
+    def count_sample_classes(self) -> np.ndarray:
+        """(num_samples, num_classes) int64: how many scored epochs of each class a sample supervises."""
+
 
 class SleepDataset:
     """One sample an epoch that the label set can answer, with its neighbours in view."""
@@ -72,6 +77,7 @@ class SleepDataset:
         check_timing(recordings, config.model)
         self.recordings = recordings
         self.label_set = LABEL_SETS[config.model.label_set]
+        self.sleep_stages = self.label_set.sleep_stages
         self.channels, self.style = config.stage.channels, config.stage.prompt_style
         self.text_channels = self.channels if config.stage.extra_in_text else self.channels[:1]
         context = config.model.context
@@ -79,6 +85,7 @@ class SleepDataset:
         self.window_epochs = context.window_epochs if context.sees_neighbours else alone
         self.references = [measure_references(recording, self.channels) for recording in recordings]
         self.stage_idx = [index_stages(recording, self.label_set) for recording in recordings]
+        self.targets = build_targets(recordings, self.stage_idx, self.label_set, config.loss)
         self.samples = [
             (night, int(epoch))
             for night, idx in enumerate(self.stage_idx)
@@ -109,7 +116,15 @@ class SleepDataset:
             response=render_response(_rationale(recording, epoch), answer),
             answer=answer,
             options=self.label_set.answers,
-            window=cut_window(recording, self.channels, self.stage_idx[night], epoch, self.window_epochs, references)
+            window=cut_window(
+                recording,
+                self.channels,
+                self.stage_idx[night],
+                epoch,
+                self.window_epochs,
+                references,
+                self.targets[night],
+            )
             if self.window_epochs
             else None,
         )
@@ -130,6 +145,10 @@ class SleepDataset:
     def count_classes(self) -> np.ndarray:
         """(num_classes,) scored epochs per class."""
         return count_classes(self.stage_idx, self.label_set)
+
+    def count_sample_classes(self) -> np.ndarray:
+        """(num_samples, num_classes): the one epoch that is asked about."""
+        return _one_hot(self.class_idx, len(self.sleep_stages))
 
     def _series(self, recording: Recording, epoch: int, channel_idx: int, reference: Reference) -> Series:
         name = self.text_channels[channel_idx]
@@ -154,10 +173,12 @@ class NightDataset:
         self.augment = config.augment if augmented else None
         self.recordings = recordings
         self.label_set = LABEL_SETS[config.model.label_set]
+        self.sleep_stages = self.label_set.sleep_stages
         self.channels = config.stage.channels
         self.window_epochs = config.model.context.window_epochs if config.model.context.sees_neighbours else 1
         self.references = [measure_references(recording, self.channels) for recording in recordings]
         self.stage_idx = [index_stages(recording, self.label_set) for recording in recordings]
+        self.targets = build_targets(recordings, self.stage_idx, self.label_set, config.loss)
         step = max(1, self.window_epochs // 2)
         self.samples = [
             (night, centre)
@@ -175,7 +196,13 @@ class NightDataset:
         night, centre = self.samples[idx]
         recording = self.recordings[night]
         window = cut_window(
-            recording, self.channels, self.stage_idx[night], centre, self.window_epochs, self.references[night]
+            recording,
+            self.channels,
+            self.stage_idx[night],
+            centre,
+            self.window_epochs,
+            self.references[night],
+            self.targets[night],
         )
         if self.augment is not None:
             window = augment_window(window, recording.fs_hz, self.augment)
@@ -190,9 +217,19 @@ class NightDataset:
         """(num_classes,) scored epochs per class."""
         return count_classes(self.stage_idx, self.label_set)
 
+    def count_sample_classes(self) -> np.ndarray:
+        """(num_samples, num_classes) scored epochs of each window."""
+        counts_NK = np.zeros((len(self.samples), len(self.sleep_stages)), dtype=np.int64)
+        for counts_K, (night, centre) in zip(counts_NK, self.samples, strict=True):
+            idx_W = cut_stage_indices(self.recordings[night], self.stage_idx[night], centre, self.window_epochs)
+            counts_K += np.bincount(idx_W[idx_W != IGNORE_INDEX], minlength=len(counts_K))
+        return counts_NK
+
 
 class CorpusDataset:
     """Samples of stages 1 to 3."""
+
+    sleep_stages: tuple[SleepStage, ...] = ()
 
     def __init__(self, samples: Sequence[CorpusSample], render_prompt: Callable[[CorpusSample], Prompt]) -> None:
         self.samples, self.render_prompt = samples, render_prompt
@@ -226,6 +263,10 @@ class CorpusDataset:
         """The question."""
         return {"question": self.samples[idx].question}
 
+    def count_sample_classes(self) -> np.ndarray:
+        """(num_samples, num_classes): the one answer."""
+        return _one_hot(self.class_idx, len(self.sleep_stages))
+
 
 class SleepCotDataset(CorpusDataset):
     """Epochs with published rationales and no night around them; only those that the label set can answer.
@@ -234,6 +275,7 @@ class SleepCotDataset(CorpusDataset):
     """
 
     def __init__(self, corpus: Corpus, config: RunConfig) -> None:
+        self.sleep_stages = LABEL_SETS[config.model.label_set].sleep_stages
         answers = LABEL_SETS[config.model.label_set].answers
         corpus_answers, style = corpus.answers, config.stage.prompt_style
         kept = [idx for idx, answer in enumerate(corpus_answers) if answer in answers]
@@ -311,6 +353,11 @@ READERS: dict[str, Callable[[RunConfig, Path, str], StageDataset]] = {
     "ecg": _corpus_reader(lambda sample: render_ecg_prompt(sample.question, sample.options, bool(sample.rationale))),
     "sleep_cot": lambda config, folder, split: SleepCotDataset(read_corpus(folder, split), config),
 }
+
+
+def _one_hot(class_idx: np.ndarray, num_classes: int) -> np.ndarray:
+    """(num_samples, num_classes) int64; without classes no column."""
+    return (class_idx[:, None] == np.arange(num_classes)).astype(np.int64)
 
 
 def _rationale(recording: Recording, epoch: int) -> str:

@@ -69,8 +69,12 @@ def cut_window(
     centre: int,
     window_epochs: int,
     references: tuple[Reference, ...],
+    target_EK: np.ndarray | None = None,
 ) -> NightWindow:
-    """Epochs around `centre`; those outside the recording or beyond a gap in it are masked and zero."""
+    """Epochs around `centre`; those outside the recording or beyond a gap in it are masked and zero.
+
+    `target_EK` is what the loss aims at in each epoch of the recording (tslm.data.soft_targets).
+    """
     inside_W, mask_W = _window_indices(recording, centre, window_epochs)
     values_WCL = np.stack([recording.channels[name][inside_W] for name in channels], axis=1)
     return NightWindow(
@@ -79,6 +83,7 @@ def cut_window(
         stage_idx_W=cut_stage_indices(recording, stage_idx, centre, window_epochs),
         scored_idx=window_epochs // 2,
         references=references,
+        target_WK=None if target_EK is None else target_EK[inside_W],
     )
 
 

@@ -13,7 +13,8 @@ from tslm.batch import IGNORE_INDEX, Batch
 from tslm.config import LossConfig, ModelConfig, OptimConfig
 from tslm.labels import LABEL_SETS
 from tslm.models.epoch_reader import EpochReader
-from tslm.models.interface import ModelOutput, build_param_groups
+from tslm.models.interface import ModelOutput, build_param_groups, mean_by_sample
+from tslm.nn.losses import measure_class_loss
 
 _EPOCH_HEAD_WEIGHT = 0.5  # the epoch-only head keeps the encoder useful without its neighbours
 
@@ -37,7 +38,7 @@ class Classifier(nn.Module):
         self.reader = EpochReader(config)
         self.epoch_head = nn.Linear(config.encoder.d_model, num_classes)
         self.head = nn.Linear(self.reader.state_width, num_classes)
-        self.label_smoothing, self.class_weight_power = loss.label_smoothing, loss.class_weight_power
+        self.loss = loss
         self.register_buffer("class_weight_K", torch.ones(num_classes))
 
     def forward(self, batch: Batch) -> ModelOutput:
@@ -50,15 +51,23 @@ class Classifier(nn.Module):
         return NightStates(*self.reader(batch.window_BWCL, batch.epoch_mask_BW))
 
     def measure_loss(self, states: NightStates, batch: Batch) -> ModelOutput:
-        """Class-weighted cross-entropy over the scored epochs, with the epoch-only head beside."""
+        """The classes' loss over the scored epochs, with the epoch-only head beside."""
         assert batch.stage_idx_BW is not None
         epoch_logits_BWK, logits_BWK = self._apply_heads(states)
         scored_BW = batch.stage_idx_BW != IGNORE_INDEX
         truth_N = batch.stage_idx_BW[scored_BW]
-        loss_sum = self._loss(logits_BWK[scored_BW], truth_N)
-        loss_sum = loss_sum + _EPOCH_HEAD_WEIGHT * self._loss(epoch_logits_BWK[scored_BW], truth_N)
+        if batch.target_BWK is None:
+            target_NK = nn.functional.one_hot(truth_N, logits_BWK.shape[-1]).to(logits_BWK.dtype)
+        else:
+            target_NK = batch.target_BWK[scored_BW]
+        loss_N, epoch_loss_N = (
+            measure_class_loss(one_BWK[scored_BW], target_NK, self.class_weight_K, self.loss)
+            for one_BWK in (logits_BWK, epoch_logits_BWK)
+        )
+        loss_N = loss_N + _EPOCH_HEAD_WEIGHT * epoch_loss_N
+        weight_N = (target_NK * self.class_weight_K).sum(-1)
         correct = (logits_BWK[scored_BW].argmax(-1) == truth_N).sum()
-        return ModelOutput(loss_sum, self.class_weight_K[truth_N].sum().detach(), correct)
+        return ModelOutput(loss_N.sum(), weight_N.sum(), correct, mean_by_sample(loss_N, weight_N, scored_BW))
 
     def logits(self, window_BWCL: Tensor, epoch_mask_BW: Tensor) -> tuple[Tensor, Tensor]:
         """(B, W, C, L) -> logits (B, W, K) of the epoch alone and with its neighbours."""
@@ -70,7 +79,7 @@ class Classifier(nn.Module):
         A class without epochs weighs nothing, or label smoothing would pull towards it.
         """
         frequency_K = num_epochs_K.double() / num_epochs_K.sum()
-        weight_K = torch.where(frequency_K > 0, frequency_K.pow(-self.class_weight_power), 0.0)
+        weight_K = torch.where(frequency_K > 0, frequency_K.pow(-self.loss.class_weight_power), 0.0)
         self.class_weight_K.copy_(weight_K / (frequency_K * weight_K).sum())
 
     def param_groups(self, optim: OptimConfig) -> list[dict]:
@@ -79,8 +88,3 @@ class Classifier(nn.Module):
 
     def _apply_heads(self, states: NightStates) -> tuple[Tensor, Tensor]:
         return self.epoch_head(states.pooled_BWD).float(), self.head(states.state_BWH).float()
-
-    def _loss(self, logits_NK: Tensor, truth_N: Tensor) -> Tensor:
-        return nn.functional.cross_entropy(
-            logits_NK, truth_N, self.class_weight_K, reduction="sum", label_smoothing=self.label_smoothing
-        )

@@ -23,6 +23,7 @@ class ModelOutput:
     loss_sum: Tensor  # scalar, float32
     weight_sum: Tensor  # scalar, float32, no gradient
     num_correct: Tensor | None = None  # scalar; tokens or epochs predicted right
+    loss_B: Tensor | None = None  # float32, no gradient: mean loss of each sample, NaN where nothing is supervised
 
 
 class TrainableModel(Protocol):
@@ -43,6 +44,21 @@ def build_param_groups(parts: dict[str, tuple[Iterable[nn.Parameter], float]], w
         if params:
             groups.append({"name": name, "params": params, "lr": rate, "weight_decay": weight_decay})
     return groups
+
+
+def mean_by_sample(loss_N: Tensor, weight_N: Tensor, counted_BP: Tensor) -> Tensor:
+    """Weighted mean loss of each sample, (B,) without gradient; NaN for one without weight.
+
+    Args:
+        loss_N: of the N places where `counted_BP` is True, in its order, each times its weight already.
+        weight_N: of these places.
+        counted_BP: bool, places (tokens, epochs) of each sample.
+    """
+    zeros_BP = loss_N.new_zeros(counted_BP.shape)
+    loss_B, weight_B = (
+        zeros_BP.masked_scatter(counted_BP, values_N.detach()).sum(-1) for values_N in (loss_N, weight_N)
+    )
+    return loss_B / weight_B
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from tslm.models.classifier import Classifier, NightStates
 from tslm.models.constrained import AnswerProcessor
 from tslm.models.decoding import decode_greedy, position_ids, read_prompts
 from tslm.models.epoch_reader import EpochReader
-from tslm.models.interface import ModelOutput, build_param_groups, frozen, is_trained
+from tslm.models.interface import ModelOutput, build_param_groups, frozen, is_trained, mean_by_sample
 from tslm.models.label_scoring import build_label_tree, score_label_trees
 from tslm.models.prefix_cache import PrefixCache
 
@@ -105,13 +105,15 @@ class TextModel(nn.Module):
         supervised_BT = batch.labels_BT[:, 1:] != IGNORE_INDEX  # position t predicts token t + 1
         truth_P = batch.labels_BT[:, 1:][supervised_BT]
         logits_PV = cap_logits(head(hidden_BTE[:, :-1][supervised_BT]).float(), self.causal_lm)
-        loss_sum = nn.functional.cross_entropy(logits_PV, truth_P, reduction="sum")
+        loss_P = nn.functional.cross_entropy(logits_PV, truth_P, reduction="none")
+        loss_B = mean_by_sample(loss_P, torch.ones_like(loss_P), supervised_BT)
+        loss_sum = loss_P.sum()
         weight_sum = torch.tensor(float(truth_P.numel()), device=loss_sum.device)
         if self._scores_classes and states is not None:
             classes = self.classifier.measure_loss(states, batch)
             loss_sum = loss_sum + self.classifier_weight * classes.loss_sum
             weight_sum = weight_sum + self.classifier_weight * classes.weight_sum
-        return ModelOutput(loss_sum, weight_sum, (logits_PV.argmax(-1) == truth_P).sum())
+        return ModelOutput(loss_sum, weight_sum, (logits_PV.argmax(-1) == truth_P).sum(), loss_B)
 
     def embed(self, batch: Batch) -> Tensor:
         """Input embeddings of a batch, (B, T, E)."""
