@@ -1,7 +1,6 @@
 """Rows of predictions smoothed over time: their answers change, what the models said stays beside them."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -42,8 +41,7 @@ def smooth_predictions(
     }
     if not answers:
         raise ValueError("no row has label_probabilities or classifier_probabilities; generate them with constraints")
-    how = {name: value for name, value in asdict(smoothing).items() if name == "method" or smoothing.method == "median"}
-    smoothed: list[Any] = [{**row, "smoothing": how} for row in rows]
+    smoothed: list[Any] = [{**row, "smoothing": smoothing.describe()} for row in rows]
     of_classifier_alone = "label" not in answers and is_classifier_alone(rows)
     for kind, key in (("label", "smoothed_answer"), ("classifier", "classifier_smoothed_answer")):
         for row, answer in zip(smoothed, answers.get(kind, [None] * len(rows)), strict=True):

@@ -40,6 +40,10 @@ class Smoothing:
         """Whether the method knows how stages follow one another."""
         return self.method in ("hmm", "posterior")
 
+    def describe(self) -> dict[str, str | int]:
+        """What of it matters to the method, for outputs to say."""
+        return {"method": self.method} | ({"window_epochs": self.window_epochs} if self.method == "median" else {})
+
 
 def smooth_stages(
     probabilities_EK: np.ndarray,

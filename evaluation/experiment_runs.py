@@ -1,0 +1,132 @@
+"""The runs of a grid as processes: what is missing is trained, one failure stops no other, an interrupt stops all."""
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+
+from evaluation.experiment_grid import Run
+from tslm.files import write_beside
+
+LOG_FILE = "train.log"
+RECORD_FILE = "experiment.json"
+_PATIENCE_S = 120.0  # for a stopped run to write its last checkpoint
+_NUM_LAST_LINES = 3
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run's process ended."""
+
+    run: Run
+    exit_code: int
+    last_lines: str = ""  # of the log of a run that failed
+
+    @property
+    def is_done(self) -> bool:
+        """Whether there is something to compare."""
+        return self.exit_code == 0 and self.run.metrics_path is not None
+
+
+def train_runs(
+    runs: Sequence[Run], launch: Sequence[str], num_jobs: int, on_finished: Callable[[Outcome], None]
+) -> list[Outcome]:
+    """Train runs, `num_jobs` at a time, each in a process of its own with its output in `train.log`.
+
+    Args:
+        runs: in this order.
+        launch: the words that start train.py; `python` is this interpreter.
+        num_jobs: processes at once; they share the processor's cores.
+        on_finished: called with each outcome, one at a time.
+
+    Raises:
+        KeyboardInterrupt: after every process has been told to stop and has ended; all can be resumed.
+    """
+    children = _Children()
+    outcomes = []
+    pool = ThreadPoolExecutor(num_jobs)
+    try:
+        futures = [pool.submit(children.train, run, launch, num_jobs) for run in runs]
+        for future in as_completed(futures):
+            outcomes.append(future.result())
+            on_finished(outcomes[-1])
+    finally:
+        children.stop()
+        pool.shutdown(cancel_futures=True)
+    return outcomes
+
+
+def read_seconds(run: Run) -> float | None:
+    """How long a finished run took, over all its attempts."""
+    path = run.folder / RECORD_FILE
+    return float(json.loads(path.read_text(encoding="utf-8"))["seconds"]) if path.is_file() else None
+
+
+class _Children:
+    """The processes that run now."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._running: set[subprocess.Popen] = set()
+        self._is_stopped = False
+
+    def train(self, run: Run, launch: Sequence[str], num_jobs: int) -> Outcome:
+        """Run train.py to its end."""
+        run.folder.mkdir(parents=True, exist_ok=True)
+        words = [*(sys.executable if word == "python" else word for word in launch), *run.arguments]
+        environment = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // num_jobs)), **os.environ}
+        log_path, started_s = run.folder / LOG_FILE, time.monotonic()
+        with log_path.open("a", encoding="utf-8") as log:
+            log.write(f"$ {shlex.join(words)}\n")
+            log.flush()
+            with self._lock:
+                if self._is_stopped:
+                    return Outcome(run, 1, "stopped")
+                # A session of its own: Ctrl-C reaches the child through us, once.
+                child = subprocess.Popen(
+                    words, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+                )
+                self._running.add(child)
+            exit_code = child.wait()
+            with self._lock:
+                self._running.discard(child)
+        seconds = time.monotonic() - started_s + (read_seconds(run) or 0.0)
+        with write_beside(run.folder / RECORD_FILE) as partial:
+            record = {"cell": dict(run.cell), "fold": run.fold, "seed": run.seed, "exit_code": exit_code}
+            record |= {"seconds": round(seconds, 1), "command": shlex.join(words)}
+            partial.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        return Outcome(run, exit_code, "" if exit_code == 0 else _read_end(log_path))
+
+    def stop(self) -> None:
+        """Ask every process to stop, and see that it does."""
+        with self._lock:
+            self._is_stopped = True
+            running = list(self._running)
+        for child in running:
+            _signal_group(child, signal.SIGTERM)
+        until_s = time.monotonic() + _PATIENCE_S
+        for child in running:
+            try:
+                child.wait(max(0.0, until_s - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                _signal_group(child, signal.SIGKILL)
+
+
+def _signal_group(child: subprocess.Popen, number: signal.Signals) -> None:
+    try:
+        os.killpg(child.pid, number)
+    except ProcessLookupError:
+        return  # it has ended by itself
+
+
+def _read_end(log_path: Path) -> str:
+    lines = log_path.read_text(encoding="utf-8", errors="replace").replace("\r", "\n").splitlines()
+    return "\n".join([line.strip() for line in lines if line.strip()][-_NUM_LAST_LINES:])

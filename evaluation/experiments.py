@@ -1,0 +1,123 @@
+"""Run a grid of experiments and compare its cells: what is missing is trained, what is complete is kept.
+
+Example:
+    python -m evaluation.experiments configs/experiments/phase1_small.yaml --dry_run
+"""
+
+import argparse
+import logging
+import shlex
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from evaluation.experiment_grid import GridConfig, Run, check_settings, expand_grid, load_grid
+from evaluation.experiment_runs import LOG_FILE, Outcome, read_seconds, train_runs
+from evaluation.experiment_table import build_table, render_markdown, write_table
+from tslm.command import fail
+
+logger = logging.getLogger(__name__)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; 0 all runs are complete, 1 one failed or was interrupted, 2 a mistake in the grid or call."""
+    arguments = build_parser().parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        if arguments.jobs < 1:
+            raise ValueError(f"--jobs {arguments.jobs}: give 1 or more")
+        grid = load_grid(arguments.grid)
+        check_settings(grid)
+        runs = expand_grid(grid)
+        chosen = expand_grid(grid, arguments.only) if arguments.only else runs
+        if arguments.dry_run:
+            print(describe_plan(grid, chosen, arguments.jobs))
+            return 0
+        return run_experiments(grid, runs, chosen, arguments.jobs)
+    except KeyboardInterrupt:
+        return fail("interrupted; the same command goes on where it was stopped", 1)
+    except (ValueError, FileNotFoundError) as error:
+        return fail(str(error), 2)
+    except OSError as error:
+        return fail(str(error), 1)
+
+
+def run_experiments(grid: GridConfig, runs: Sequence[Run], chosen: Sequence[Run], num_jobs: int) -> int:
+    """Train what is missing of the chosen runs; the table, of all runs, is written anew after each. The exit code."""
+    missing = _find_missing(chosen)
+    logger.info("%s: %d of %d runs are missing", grid.name, len(missing), len(chosen))
+    failed: list[Outcome] = []
+    with logging_redirect_tqdm(), tqdm(total=len(chosen), initial=len(chosen) - len(missing), unit="run") as bar:
+
+        def report(outcome: Outcome) -> None:
+            bar.update(1)
+            if outcome.is_done:
+                write_table(build_table(grid, runs), grid.folder)
+            else:
+                failed.append(outcome)
+                logger.warning("%s failed (exit code %d):\n%s", outcome.run.name, outcome.exit_code, outcome.last_lines)
+
+        train_runs(missing, grid.launch, num_jobs, report)
+    table = build_table(grid, runs)
+    path = write_table(table, grid.folder)
+    print(f"{render_markdown(table)}\nwritten to {path}, table.csv and table.json beside it")
+    for outcome in failed:
+        last = outcome.last_lines.splitlines()[-1] if outcome.last_lines else f"exit code {outcome.exit_code}"
+        fail(f"{outcome.run.name}: {last}; all of it: {outcome.run.folder / LOG_FILE}", 1)
+    return 1 if failed else 0
+
+
+def describe_plan(grid: GridConfig, runs: Sequence[Run], num_jobs: int) -> str:
+    """The runs, the commands of those that are missing, and how long they may take."""
+    missing = _find_missing(runs)
+    seconds = {run.folder: taken for run in runs if run not in missing and (taken := read_seconds(run))}
+    lines = [f"complete  {run.name}" for run in runs if run not in missing]
+    lines += [f"missing   {run.name}: {shlex.join([*grid.launch, *run.arguments])}" for run in missing]
+    lines.append(
+        f"{len(runs)} runs of {grid.name}, {len(missing)} missing; {len(grid.smoothing)} ways of smoothing each"
+    )
+    if not missing:
+        return "\n".join(lines)
+    if not seconds:
+        return "\n".join([*lines, "no run has finished yet, so how long they take is not known"])
+    of_cell: dict[Path, list[float]] = {}
+    for folder, taken in seconds.items():
+        of_cell.setdefault(folder.parent, []).append(taken)
+    usual = float(np.mean(list(seconds.values())))
+    total = sum(float(np.mean(of_cell.get(run.folder.parent, [usual]))) for run in missing) / num_jobs
+    lines.append(f"about {total / 60:.0f} min with --jobs {num_jobs}, from the {len(seconds)} runs that have finished")
+    return "\n".join(lines)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Command line of `python -m evaluation.experiments`."""
+    parser = argparse.ArgumentParser(
+        prog="python -m evaluation.experiments",
+        description="Train every missing run of a grid, resume what was interrupted, and write one table.",
+        epilog="example: python -m evaluation.experiments configs/experiments/phase1.yaml fold=0 loss=focal --jobs 2",
+    )
+    parser.add_argument(
+        "grid", type=Path, metavar="GRID.yaml", help="axes, folds and settings; see configs/experiments"
+    )
+    parser.add_argument("only", nargs="*", metavar="axis=value", help="these values only, e.g. fold=0,1 backbone=ssm")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at once; they share the processor's cores")
+    parser.add_argument("--dry_run", action="store_true", help="list the runs, train nothing")
+    return parser
+
+
+def _find_missing(runs: Sequence[Run]) -> list[Run]:
+    return [run for run in runs if run.metrics_path is None]
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())
