@@ -58,7 +58,7 @@ NUM_SUBJECTS := 48
 demo: $(STAMP) $(PREPARED)/sleep_edf/participants.tsv $(PREPARED)/sim_human/participants.tsv \
 		$(PREPARED)/mcq/test.parquet $(PREPARED)/captions/test.parquet $(PREPARED)/ecg_cot/test.parquet
 	$(BIN)/python -m data_prep.download llm smollm2-135m
-	$(LAUNCH) curriculum/train.py --config demo \
+	$(LAUNCH) curriculum/train.py --config demo --resume \
 		--stages stage0_encoder stage1_mcq stage2_captioning stage3_cot stage4_sleep_cot
 	$(BIN)/python -m evaluation.report $(RUNS)/smollm2-135m/soft_prompt/stage4_sleep_cot \
 		--classifier $(RUNS)/no_llm/classifier/stage0_encoder --data $(PREPARED)/sleep_edf \

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from tslm.compose import list_group
 from tslm.config import RunConfig
+from tslm.training.run_folder import BEST, CHECKPOINTS_DIR, LOG_FILE, METRICS_FILE, PREDICTIONS_FILE, RESULTS_DIR
 
 DEFAULT_STAGES = ("stage1_mcq", "stage2_captioning", "stage3_cot", "stage4_sleep_cot")
-BEST, LAST = "best", "last"
 _NO_LLM = "no_llm"
 
 
@@ -29,21 +29,26 @@ def run_dir(config: RunConfig) -> Path:
     return folder / f"fold_{config.stage.fold}" if config.stage.fold >= 0 else folder
 
 
+def checkpoints_dir(config: RunConfig) -> Path:
+    """Where all checkpoints of a run lie."""
+    return run_dir(config) / CHECKPOINTS_DIR
+
+
 def checkpoint_dir(config: RunConfig, which: str = BEST) -> Path:
     """Folder of a run's best or last checkpoint."""
-    return run_dir(config) / "checkpoints" / which
+    return checkpoints_dir(config) / which
 
 
 def log_path(config: RunConfig) -> Path:
     """JSON lines, one a logged step or pass."""
-    return run_dir(config) / "log.jsonl"
+    return run_dir(config) / LOG_FILE
 
 
 def metrics_path(config: RunConfig) -> Path:
     """Scores of the best checkpoint on the test split."""
-    return run_dir(config) / "results" / "metrics.json"
+    return run_dir(config) / RESULTS_DIR / METRICS_FILE
 
 
 def predictions_path(config: RunConfig) -> Path:
     """Raw predictions behind the scores."""
-    return run_dir(config) / "results" / "test_predictions.jsonl"
+    return run_dir(config) / RESULTS_DIR / PREDICTIONS_FILE

@@ -12,10 +12,12 @@ from pathlib import Path
 
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from curriculum.plan import BEST, DEFAULT_STAGES, checkpoint_dir, list_stages, metrics_path, run_dir
+from curriculum.plan import DEFAULT_STAGES, checkpoint_dir, list_stages, metrics_path, run_dir
+from curriculum.reuse import check_reuse, clear_run
 from tslm.checkpoint_config import load_checkpoint_config
 from tslm.compose import compose_config, list_group
 from tslm.config import RunConfig
+from tslm.training.run_folder import BEST
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +28,10 @@ _EXAMPLE = """example:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the stages in the order given; exit code 0, or 2 for what the user can mend."""
+    """Run the stages in the order given.
+
+    Exit code 0, 1 when a signal stopped it with a checkpoint, or 2 for what the user can mend.
+    """
     args = parse_args(argv)
     is_main_process = os.environ.get("RANK", "0") == "0"
     logging.basicConfig(level=logging.INFO if is_main_process else logging.WARNING, format="%(message)s")
@@ -42,6 +47,9 @@ def main(argv: list[str] | None = None) -> int:
     except (ValueError, OSError, FloatingPointError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt as stop:
+        print(f"stopped{f': {stop}' if str(stop) else ''}; the same command with --resume goes on", file=sys.stderr)
+        return 1
     return 0
 
 
@@ -71,15 +79,22 @@ def trace_lineage(configs: list[RunConfig], args: argparse.Namespace) -> list[Ru
 
 def run(config: RunConfig, args: argparse.Namespace, leaky: bool = False) -> None:
     """Train (unless --eval_only) and evaluate one stage; `leaky` marks its outputs."""
+    if not args.eval_only:
+        check_reuse(config, args.resume, args.overwrite)
     if args.resume and metrics_path(config).is_file():
         logger.info("%s is complete in %s: skipped", config.stage.name, run_dir(config))
         return
     start_from = None if args.eval_only else find_start(config, args)
-    from curriculum.run_stage import build_accelerator, evaluate_stage, train_stage  # torch loads here, not for --help
+    from curriculum.evaluate_stage import evaluate_stage  # torch loads here, not for --help
+    from curriculum.processes import build_accelerator
+    from curriculum.train_stage import train_stage
 
     accelerator = build_accelerator(config)
     if not args.eval_only:
-        train_stage(config, start_from, accelerator, leaky)
+        accelerator.wait_for_everyone()  # all have looked before the first writes
+        if args.overwrite and accelerator.is_main_process:
+            clear_run(config)
+        train_stage(config, start_from, accelerator, leaky, args.resume)
         release_memory()
     metrics = evaluate_stage(config, accelerator, leaky)
     release_memory()
@@ -160,13 +175,18 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--llm", default="", help=f"hub id, folder, or one of: {', '.join(list_group('llm'))}")
     parser.add_argument("--config", default="config", help="preset (demo, guide) or a YAML file")
     parser.add_argument("--eval_only", action="store_true", help="score the best checkpoints, train nothing")
-    parser.add_argument("--resume", action="store_true", help="skip stages that are complete")
+    parser.add_argument(
+        "--resume", action="store_true", help="skip stages that are complete, go on with one that was stopped"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="begin anew where results are there already")
     parser.add_argument("--from_scratch", action="store_true", help="start without the predecessor's checkpoint")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="any setting, e.g. optim.lr_lora=1e-4")
     args = parser.parse_intermixed_args(argv)
     # `--stages a b key=value` reads the override as a stage: sort them out by the equals sign.
     args.overrides += [item for item in args.stages if "=" in item]
     args.stages = [item for item in args.stages if "=" not in item]
+    if args.resume and args.overwrite:
+        parser.error("--resume goes on, --overwrite begins anew: give one of them")
     return args
 
 

@@ -5,6 +5,10 @@ from pathlib import Path
 import pytest
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--kills", type=int, default=4, help="how many runs tests/curriculum/test_kills.py kills")
+
+
 @pytest.fixture(autouse=True)
 def _own_accelerator() -> Iterator[None]:
     """accelerate keeps precision and processes for the whole interpreter; a test must not inherit another's."""

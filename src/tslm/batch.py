@@ -4,7 +4,8 @@ Shape letters: B samples, T sequence positions, S series of all samples in order
 samples, W neighbouring epochs of a night window, C channels of it, K classes.
 """
 
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -91,11 +92,25 @@ class Batch:
     stage_idx_BW: "torch.Tensor | None" = None  # int64, IGNORE_INDEX where unscored or outside
     target_BWK: "torch.Tensor | None" = None  # float32, shares of the classes that the loss aims at; None: all of one
     scored_idx_B: "torch.Tensor | None" = None  # int64
+    class_counts: dict[str, int] = field(default_factory=dict)  # how often each answer is taught; empty: no classes
+    is_filler: bool = False  # read only to keep step with the other processes: its loss counts nothing
 
-    def to(self, device: "torch.device | str") -> "Batch":
-        """The same batch on another device."""
-        moved = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Batch(**{name: value.to(device) if hasattr(value, "to") else value for name, value in moved.items()})
+    def to(self, device: "torch.device | str", non_blocking: bool = False) -> "Batch":
+        """The same batch on another device; `non_blocking` copies from pinned memory while the device computes."""
+        return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> "Batch":
+        """The same batch in memory that a GPU can read by itself."""
+        return self._map(lambda tensor: tensor.pin_memory())
+
+    def _map(self, change: "Callable[[torch.Tensor], torch.Tensor]") -> "Batch":
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(self, **{name: change(value) for name, value in values.items() if hasattr(value, "to")})
+
+    @property
+    def num_positions(self) -> int:
+        """Sequence positions that a language model reads, pads left out; 0 without text."""
+        return 0 if self.attention_mask_BT is None else int(self.attention_mask_BT.sum())
 
     def check(self) -> "Batch":
         """Raise AssertionError where the collator broke the contract; returns self."""

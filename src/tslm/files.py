@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,3 +28,23 @@ def hash_file(path: Path) -> str:
     """SHA-256 of a file as hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def swap_in(new: Path, path: Path) -> None:
+    """Put a folder where another may stand; that one is gone when the new one is in place.
+
+    A process that ends in between leaves the old one as `<name>.old`: `restore_swapped` brings it back.
+    """
+    old = path.with_name(f"{path.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if path.exists():
+        os.replace(path, old)
+    os.replace(new, path)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def restore_swapped(path: Path) -> None:
+    """Bring back the folder that an interrupted `swap_in` left aside."""
+    old = path.with_name(f"{path.name}.old")
+    if old.exists() and not path.exists():
+        os.replace(old, path)

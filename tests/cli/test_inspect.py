@@ -133,7 +133,7 @@ def test_the_training_state_of_the_last_checkpoint_overrules_the_log(
     run_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     state = {"step": 10, "num_steps": 10, "train_epoch": 2, "is_finished": True}
-    (run_dir / "checkpoints" / "last" / "training.json").write_text(json.dumps(state))
+    (run_dir / "checkpoints" / "last" / "training.json").write_text(json.dumps({"progress": state}))
     assert "finished: step 10 of 10, train_epoch 2" in inspect(capsys, run_dir)
 
 

@@ -1,15 +1,16 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from small import small_recording, split_by_epoch, write_small_cohort, write_small_corpus
+from small import small_recording, split_by_epoch
+from tiny_run import command
 
-from curriculum.train import main, parse_args
+from curriculum.train import parse_args
 from tslm.checkpoint_config import load_checkpoint_config
 from tslm.compose import list_group
 from tslm.data.recordings import (
@@ -26,38 +27,6 @@ from tslm.scoring.predictions import read_predictions
 from tslm.training.checkpoint import load_checkpoint
 
 STAGES = ["stage0_encoder", "stage1_mcq", "stage2_captioning", "stage3_cot", "stage4_sleep_cot"]
-PRESET = """
-defaults: [config, _self_]
-model:
-  encoder: {{d_model: 16, num_layers: 1, num_heads: 2, d_ff: 32, num_bands: 8}}
-  context: {{hidden_size: 8, window_epochs: 5}}
-  lora: {{rank: 2}}
-train: {{train_epochs: 1, batch_size: 4, precision: fp32, log_every_steps: 1}}
-stage: {{max_new_tokens: 4, prompt_style: brief, train_dir: {data}/sim_human, test_dir: ""}}
-results_dir: {data}/results
-per_stage:
-  stage1_mcq: {{stage: {{predecessor: stage0_encoder, train_dir: {data}/mcq}}}}
-  stage2_captioning: {{stage: {{train_dir: {data}/captions}}}}
-  stage3_cot: {{stage: {{train_dir: {data}/ecg_cot}}}}
-  stage4_sleep_cot: {{stage: {{num_train_samples: 8, sampling: balanced}}, train: {{precision: bf16}}}}
-"""
-
-
-@pytest.fixture(scope="module")
-def data_dir(tiny_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Small prepared data of every stage and a preset for it."""
-    folder = tmp_path_factory.mktemp("train")
-    write_small_cohort(folder / "sim_human")
-    for name, task in (("mcq", "choice"), ("captions", "caption"), ("ecg_cot", "ecg")):
-        write_small_corpus(folder / name, task)
-    (folder / "small.yaml").write_text(PRESET.format(data=folder))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TSLM_CACHE_DIR", str(tiny_cache))
-        yield folder
-
-
-def command(data_dir: Path, stages: list[str], *more: str) -> int:
-    return main(["--stages", *stages, "--llm", "tiny", "--config", str(data_dir / "small.yaml"), *more])
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +105,34 @@ def test_resume_skips_complete_stages(results: Path, data_dir: Path) -> None:
     assert log.stat().st_mtime_ns == before
 
 
+def test_a_folder_with_a_run_wants_to_be_told_what_to_do(
+    results: Path, data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    shutil.copytree(results, tmp_path / "results")
+    here = f"results_dir={tmp_path / 'results'}"
+    folder = stage_dir(tmp_path / "results", "stage0_encoder")
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert "--resume goes on" in fails_with_one_line(data_dir, capsys, ["stage0_encoder"], here)
+    other = [here, "seed=5", "optim.lr_encoder=1.0"]
+    for flags in ([], ["--resume"]):
+        error = fails_with_one_line(data_dir, capsys, ["stage0_encoder"], *other, *flags)
+        assert "seed: 0 -> 5" in error
+        assert "optim.lr_encoder: 0.002 -> 1.0" in error
+        assert "--overwrite" in error
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    (folder / "fold_1").mkdir()
+    (folder / "notes.txt").write_text("mine")
+    assert command(data_dir, ["stage0_encoder"], *other, "--overwrite") == 0
+    assert load_checkpoint_config(folder / "checkpoints" / "best").seed == 5
+    assert (folder / "notes.txt").read_text() == "mine"
+    assert (folder / "fold_1").is_dir()
+
+
+def test_how_a_run_is_carried_out_may_differ_when_it_goes_on(results: Path, data_dir: Path) -> None:
+    free = ["train.log_every_steps=7", "train.checkpoint_every_min=1", "train.num_workers=0"]
+    assert command(data_dir, ["stage1_mcq"], "--resume", *free) == 0
+
+
 def read_losses(folder: Path) -> list[float]:
     records = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     return [record[key] for record in records for key in ("loss", "val_loss") if key in record]
@@ -186,9 +183,9 @@ def test_a_missing_predecessor_is_the_command_to_run(
     ],
 )
 def test_what_the_user_can_mend_is_exit_2_and_one_line(
-    stages: list[str], more: list[str], said: str, data_dir: Path, capsys: pytest.CaptureFixture
+    stages: list[str], more: list[str], said: str, data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    assert said in fails_with_one_line(data_dir, capsys, stages, *more)
+    assert said in fails_with_one_line(data_dir, capsys, stages, f"results_dir={tmp_path}", *more)
 
 
 def test_a_wrong_stage_lists_the_stages(data_dir: Path, capsys: pytest.CaptureFixture) -> None:
@@ -249,7 +246,7 @@ def test_class_weights_of_the_auxiliary_loss_are_those_of_the_training_nights(da
     assert float(weight[2] / weight[0]) == pytest.approx(2)  # (16 / 4) ^ 0.5
     assert weight[[1, 3, 4]].tolist() == [0, 0, 0]
     assert config.stage.channels == ("EEG Fpz-Cz", "EMG")
-    assert command(data_dir, ["stage4_sleep_cot"], "--resume", *more, *wide) == 0
+    assert command(data_dir, ["stage4_sleep_cot"], "--resume", *more, *wide) == 0  # complete: skipped
 
 
 def test_each_fold_has_its_own_results_and_tests_its_own_subjects(

@@ -19,7 +19,8 @@ from tslm.config import AugmentConfig
 from tslm.data.dataset import NightDataset, SleepDataset, build_dataset, state_timing
 from tslm.data.night_windows import cut_window, load_recordings
 from tslm.data.recordings import Participant, read_participants, write_recording
-from tslm.data.sampling import build_train_sampler, spread_subset
+from tslm.data.sample_weights import weigh_samples
+from tslm.data.sampling import draw_samples, spread_subset
 from tslm.labels import SleepStage
 from tslm.signals.augment import NUM_DRAWS, jitter_spectrum
 
@@ -180,10 +181,8 @@ def test_balanced_sampling_draws_classes_evenly_and_repeats_with_its_seed() -> N
     stages = [AASM[0]] * 40 + [AASM[1]] * 4 + [AASM[4]] * 4
     dataset = sleep_dataset(CONFIG, sleep_stages=stages)
     stage = replace(CONFIG.stage, sampling="balanced", num_train_samples=3000)
-    draws = [
-        list(build_train_sampler(dataset, stage, CONFIG.train, CONFIG.model, torch.Generator().manual_seed(seed)))
-        for seed in (1, 1, 2)
-    ]
+    weights_N = weigh_samples(dataset, stage)
+    draws = [draw_samples(len(dataset), 3000, weights_N, np.random.default_rng(seed)) for seed in (1, 1, 2)]
     assert draws[0] == draws[1] != draws[2]
     counts = np.bincount(dataset.class_idx[draws[0]], minlength=5)
     assert counts[[2, 3]].tolist() == [0, 0]
@@ -191,15 +190,11 @@ def test_balanced_sampling_draws_classes_evenly_and_repeats_with_its_seed() -> N
 
 
 def test_plain_sampling_takes_each_sample_at_most_once_in_a_new_order_each_pass() -> None:
-    dataset = sleep_dataset(CONFIG, num_epochs=20)
-    sampler = build_train_sampler(dataset, CONFIG.stage, CONFIG.train, CONFIG.model, torch.Generator().manual_seed(0))
-    first, second = list(sampler), list(sampler)
+    rng = np.random.default_rng(0)
+    first, second = (draw_samples(20, 0, None, rng) for _ in range(2))
     assert sorted(first) == sorted(second) == list(range(20))
     assert first != second
-    few = replace(CONFIG.stage, num_train_samples=7)
-    assert (
-        len(set(build_train_sampler(dataset, few, CONFIG.train, CONFIG.model, torch.Generator().manual_seed(0)))) == 7
-    )
+    assert len(set(draw_samples(20, 7, None, rng))) == 7
 
 
 @pytest.mark.parametrize(("wanted", "count"), [(0, 20), (1, 1), (5, 5), (20, 20), (99, 20)])

@@ -1,4 +1,5 @@
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from small import build_small_model, collate, sleep_dataset, small_config
 from transformers import AutoModelForCausalLM
 
 from tslm.checkpoint_config import CHECKPOINT_CONFIG_FILE, load_checkpoint_config
+from tslm.files import restore_swapped
 from tslm.models import build_model
 from tslm.training import checkpoint as checkpoint_module
 from tslm.training.checkpoint import (
@@ -169,7 +171,7 @@ def test_a_save_cut_off_between_its_renames_loses_no_checkpoint(
     saved: Any, config: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, folder = saved
-    real_replace = checkpoint_module.os.replace
+    real_replace = os.replace
 
     def replace_but_one(source: Path, target: Path) -> None:
         if Path(source).name == "best.partial":
@@ -177,10 +179,12 @@ def test_a_save_cut_off_between_its_renames_loses_no_checkpoint(
         real_replace(source, target)
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint_module.os, "replace", replace_but_one)
+        patch.setattr("tslm.files.os.replace", replace_but_one)
         with pytest.raises(OSError, match="killed"):
             save_checkpoint(build_small_model(config, seed=5), config, {"step": 8}, folder)
-    loaded, _ = load_checkpoint(folder.with_name("best.old"))
+    assert not folder.exists()
+    restore_swapped(folder)
+    loaded, _ = load_checkpoint(folder)
     assert loss_of(loaded, config) == pytest.approx(loss_of(model, config), rel=1e-6)
 
 

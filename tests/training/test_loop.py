@@ -2,7 +2,8 @@ import math
 import multiprocessing
 import os
 import socket
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,16 @@ from torch.multiprocessing import start_processes
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 
-from curriculum.run_stage import build_accelerator
+from curriculum.processes import build_accelerator, share_indices
 from tslm.batch import Batch
 from tslm.config import OptimConfig, TrainConfig
 from tslm.data.collate import Collator
 from tslm.data.dataset import CorpusDataset
+from tslm.data.sampling import TrainBatches
 from tslm.models import build_tokenizer
 from tslm.models.interface import ModelOutput
 from tslm.prompts import render_choice_prompt
-from tslm.training.loop import EvalResult, evaluate_loss, fit
+from tslm.training.loop import EvalResult, Progress, Trainer, evaluate_loss
 from tslm.training.optim import build_optimizer, build_scheduler
 
 NO_DROPOUT = {"model__encoder__dropout": 0.0, "model__context__dropout": 0.0}
@@ -34,28 +36,43 @@ def build_sgd(model: Any, optim: OptimConfig) -> torch.optim.SGD:
     return torch.optim.SGD([{**group, "weight_decay": 0.0} for group in model.param_groups(optim)])
 
 
-def train(config: Any, loader: DataLoader, model: Any = None, **fit_changes: Any) -> tuple[Any, list, list]:
-    """(model, log records, saved checkpoints' names and states)."""
+@dataclass
+class Passes:
+    """The same batches in every pass, as a loop asks for them."""
+
+    batches: Sequence[Batch]
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def read_pass(self, train_epoch: int, first_batch: int = 0) -> Sequence[Batch]:
+        return self.batches[first_batch:]
+
+
+def train(
+    config: Any, batches: Iterable[Batch], model: Any = None, progress: Progress | None = None, **changes: Any
+) -> tuple[Progress, list[dict], list[tuple[str, Progress, dict]]]:
+    """How it ended, log records, and what was to be saved."""
     accelerator = Accelerator(cpu=True)
     model = model if model is not None else build_small_model(config, lora_noise=0.1)
-    optimizer = build_sgd(model, config.optim)
-    prepared, optimizer, loader = accelerator.prepare(model, optimizer, loader)
+    prepared, optimizer = accelerator.prepare(model, build_sgd(model, config.optim))
     scheduler = LambdaLR(optimizer.optimizer, lambda _: 1.0)
     records: list[dict] = []
-    saved: list[tuple[str, dict]] = []
-    arguments = {"val_loader": loader, "save": lambda which, state: saved.append((which, state))} | fit_changes
-    result = fit(
+    saved: list[tuple[str, Progress, dict]] = []
+    val_loader = changes.pop("val_loader", list(batches))
+    arguments = {"save": lambda *what: saved.append(what)} | changes
+    trainer = Trainer(
         prepared,
-        loader,
-        optimizer=optimizer,
-        scheduler=scheduler,
-        accelerator=accelerator,
-        train=config.train,
-        optim=config.optim,
+        optimizer,
+        scheduler,
+        accelerator,
+        config.train,
+        config.optim,
+        config.seed,
         log=records.append,
         **arguments,
     )
-    return result, records, saved
+    return trainer.fit(Passes(list(batches)), val_loader, progress), records, saved
 
 
 def trained_state(model: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -125,7 +142,7 @@ def test_loss_and_gradient_are_means_over_tokens(tiny_llm: Path) -> None:
     norm = torch.stack([param.grad.norm() for param in model.parameters() if param.grad is not None]).norm()
     model.zero_grad()
     collator = Collator(config.model, build_tokenizer(config))
-    _, records, _ = train(config, DataLoader(examples, batch_size=2, collate_fn=collator), model)  # type: ignore[arg-type]
+    _, records, _ = train(config, [collator(examples[:2]), collator(examples[2:])], model)
     assert records[0]["loss"] == pytest.approx((whole.loss_sum / whole.weight_sum).item(), rel=1e-5)
     assert records[0]["grad_norm"] == pytest.approx(norm.item(), rel=1e-4)
 
@@ -162,35 +179,34 @@ def test_training_stops_when_validation_no_longer_improves_and_keeps_the_best() 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tslm.training.loop.evaluate_loss", lambda *_: EvalResult(next(losses), 0.5, 1.0))
         result, _, saved = train(toy_config(patience=3, min_delta=1e-4), toy_loader([2.0, 3.0]), Toy())
+    assert result.is_finished
     assert result.stopped_early
     assert (result.best_val_loss, result.best_train_epoch) == (2.0, 2)
-    assert [which for which, _ in saved] == ["last", "best", "last", "best", "last", "last", "last"]
-    assert saved[-1][1]["train_epoch"] == 5
-    assert result.num_steps == 10
+    assert [which for which, *_ in saved] == ["best", "last", "best", "last", "last", "last", "last"]
+    assert saved[-1][2]["train_epoch"] == 5
+    assert result.step == 10
 
 
 def test_a_validation_loss_that_is_not_finite_saves_nothing() -> None:
     saved: list[str] = []
     with pytest.raises(FloatingPointError, match="validation loss nan"):
-        train(
-            toy_config(), toy_loader([2.0]), Toy(), val_loader=toy_loader([]), save=lambda which, _: saved.append(which)
-        )
+        train(toy_config(), toy_loader([2.0]), Toy(), val_loader=[], save=lambda which, *_: saved.append(which))
     assert saved == []
 
 
 def test_training_runs_all_passes_while_it_improves() -> None:
     result, records, saved = train(toy_config(train_epochs=4), toy_loader([2.0, 2.0, 2.0]), Toy())
     assert not result.stopped_early
-    assert result.num_steps == 12
+    assert result.step == 12
     assert result.num_samples == 12
-    assert [state["train_epoch"] for which, state in saved if which == "best"] == [1, 2, 3, 4]
+    assert [figures["train_epoch"] for which, _, figures in saved if which == "best"] == [1, 2, 3, 4]
     val_losses = [record["val_loss"] for record in records if "val_loss" in record]
     assert val_losses == sorted(val_losses, reverse=True)
 
 
 def test_steps_left_over_from_accumulation_still_count() -> None:
     result, records, _ = train(toy_config(train_epochs=1, grad_accum=2), toy_loader([2.0] * 5), Toy())
-    assert result.num_steps == 3
+    assert result.step == 3
     assert sum("loss" in record for record in records) == 3
 
 
@@ -203,7 +219,23 @@ def test_the_schedule_warms_up_and_falls_to_zero() -> None:
         rates.append(scheduler.get_last_lr()[0])
         optimizer.step()
         scheduler.step()
-    assert rates == pytest.approx([0, 0.05, 0.1, *(0.1 * left / 8 for left in range(7, -1, -1))])
+    assert rates == pytest.approx([0.05, 0.1, *(0.1 * left / 9 for left in range(8, -1, -1))])
+
+
+@pytest.mark.parametrize("done", [0, 1, 3, 9])
+def test_a_schedule_goes_on_where_it_stood_to_the_last_bit(done: int) -> None:
+    def read_rates(steps_done: int) -> list[float]:
+        optim = OptimConfig(warmup_fraction=0.3)
+        optimizer = build_optimizer(Toy().param_groups(optim), optim)
+        scheduler = build_scheduler(optimizer, optim, 10, steps_done)
+        rates = []
+        for _ in range(10 - steps_done):
+            rates.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            scheduler.step()
+        return rates
+
+    assert read_rates(done) == read_rates(0)[done:]
 
 
 def test_nothing_to_train_is_a_value_error() -> None:
@@ -235,31 +267,31 @@ TASKS: dict[str, dict[str, Any]] = {
 
 
 def train_on(task: str, world_size: int, tiny_llm: Path) -> tuple[dict[str, torch.Tensor], list[float]]:
-    """(trained parameters, losses) after two passes over eight samples, four a step in all."""
+    """(trained parameters, losses) after two passes over nine samples, four a step in all and one in the last."""
     sizes = {"train__grad_accum": 2, "train__batch_size": 2 // world_size}
     config = small_config(tiny_llm, **sizes, **NO_DROPOUT, **BIG_STEPS, **TASKS[task])
     config = replace(config, train=replace(config.train, train_epochs=2))
     accelerator = build_accelerator(config)
     model = build_small_model(config, lora_noise=0.1)
     start = trained_state(model)
-    load = corpus_loader if task == "questions" else sample_loader
-    loader = load(config, 8, config.train.batch_size)
-    optimizer = build_sgd(model, config.optim)
-    prepared, optimizer, loader = accelerator.prepare(model, optimizer, loader)
+    dataset: Any = corpus_dataset() if task == "questions" else sleep_dataset(config, num_epochs=9)
+    collator = Collator(config.model, build_tokenizer(config))
+    data = TrainBatches(dataset, collator, config, accelerator.process_index, world_size)
+    prepared, optimizer = accelerator.prepare(model, build_sgd(model, config.optim))
     scheduler = LambdaLR(optimizer.optimizer, lambda _: 1.0)
     losses: list[float] = []
-    fit(
+    share = share_indices(list(range(9)), accelerator)
+    Trainer(
         prepared,
-        loader,
-        loader,
         optimizer,
         scheduler,
         accelerator,
         config.train,
         config.optim,
+        config.seed,
         lambda *_: None,
-        lambda record: losses.extend([record["loss"]] if "loss" in record else []),
-    )
+        lambda record: losses.extend(record[key] for key in ("loss", "val_loss") if key in record),
+    ).fit(data, [collator([dataset[idx]]) for idx in share])  # type: ignore[arg-type]
     assert_moved(start, trained_state(model))
     return trained_state(model), losses
 
@@ -273,25 +305,23 @@ def _train_rank(rank: int, world_size: int, port: int, tiny_llm: Path, out_path:
     torch.distributed.destroy_process_group()
 
 
-def corpus_loader(config: Any, count: int, batch_size: int) -> DataLoader:
+def corpus_dataset() -> CorpusDataset:
     """Questions without a night window: pool, context and their projector go unused, as in stages 1 to 3."""
-    samples = [small_sample(idx) for idx in range(count)]
-    dataset = CorpusDataset(samples, lambda sample: render_choice_prompt(sample.question, sample.options))
-    collator = Collator(config.model, build_tokenizer(config))
-    return DataLoader(dataset, batch_size=batch_size, collate_fn=collator)  # type: ignore[arg-type]
+    samples = [small_sample(idx) for idx in range(9)]
+    return CorpusDataset(samples, lambda sample: render_choice_prompt(sample.question, sample.options))
 
 
 def test_two_processes_end_where_one_ends(tiny_llm: Path, tmp_path: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    multiprocessing.get_context("forkserver").set_forkserver_preload(["curriculum.run_stage"])  # imports torch once
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["curriculum.train_stage"])  # imports torch once
     start_processes(_train_rank, (2, port, tiny_llm, tmp_path / "end.pt"), nprocs=2, start_method="forkserver")
     ends = torch.load(tmp_path / "end.pt", weights_only=True)
     for task in TASKS:
         state, losses = train_on(task, 1, tiny_llm)
         state_of_two, losses_of_two = ends[task]
-        assert len(losses) == 4
+        assert len(losses) == 8  # three steps and a validation a pass
         assert losses == pytest.approx(losses_of_two, rel=1e-5)
         for name, param in state.items():
             assert torch.allclose(param, state_of_two[name], atol=1e-5), (task, name)

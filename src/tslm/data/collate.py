@@ -4,6 +4,7 @@ The one special-token policy: a begin token once where the tokenizer has one, th
 after the response, nothing else.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -14,6 +15,7 @@ from transformers import PreTrainedTokenizerBase
 from tslm.batch import CONTEXT_SLOT, IGNORE_INDEX, SERIES_SLOT, TEXT_SLOT, Batch, Example, NightWindow, Reference
 from tslm.config import ModelConfig
 from tslm.data.label_tokens import end_token_id, tokenize_response, tokenize_text
+from tslm.labels import LABEL_SETS
 from tslm.nn.patch_encoder import check_num_patches, count_patches, count_series_tokens
 from tslm.signals.normalize import normalize_series
 
@@ -70,7 +72,19 @@ class Collator:
             self._add_text(batch, examples)
             self._add_series(batch, examples)
         self._add_windows(batch, examples)
+        batch.class_counts = self._count_classes(batch, examples)
         return batch.check()
+
+    def _count_classes(self, batch: Batch, examples: Sequence[Example]) -> dict[str, int]:
+        """Stages that the batch teaches: answers where it holds text, all scored epochs of its windows where not."""
+        answers = LABEL_SETS[self.config.label_set].answers
+        if self.tokenizer is not None:
+            return dict(
+                Counter(example.answer for example in examples if example.options == answers and example.answer)
+            )
+        assert batch.stage_idx_BW is not None
+        scored = batch.stage_idx_BW[batch.stage_idx_BW != IGNORE_INDEX].tolist()
+        return dict(Counter(answers[idx] for idx in scored))
 
     def _add_text(self, batch: Batch, examples: Sequence[Example]) -> None:
         sequences = [self._sequence(example) for example in examples]

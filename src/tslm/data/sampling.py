@@ -1,70 +1,136 @@
 """Which samples a pass sees: drawn in training, spread evenly over the set in evaluation."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
-from torch.utils.data import RandomSampler, Sampler, Subset, WeightedRandomSampler
+from torch.utils.data import DataLoader, Dataset, Subset
 
-from tslm.batch import Example
-from tslm.config import ModelConfig, StageConfig, TrainConfig
+from tslm.batch import Batch, Example
+from tslm.config import ModelConfig, RunConfig
+from tslm.data.collate import Collator
 from tslm.data.dataset import StageDataset
+from tslm.data.sample_weights import weigh_samples
 from tslm.nn.patch_encoder import count_series_tokens
+from tslm.seeds import Draw, derive_seed
 
 _CHARACTERS_A_TOKEN = 4  # of English, about
 
 
-def build_train_sampler(
-    dataset: StageDataset, stage: StageConfig, train: TrainConfig, model: ModelConfig, generator: torch.Generator
-) -> Sampler[int]:
-    """A seeded sampler of `num_train_samples` (0: all), with classes drawn evenly if the stage says so.
+class TrainBatches:
+    """The batches of a run's training passes, as one of its processes reads them.
 
-    Where `train.bucket_batches` asks for it, samples of like length follow one another (`LengthBuckets`).
-    """
-    drawn = _build_draws(dataset, stage, generator)
-    if not train.bucket_batches:
-        return drawn
-    return LengthBuckets(
-        drawn, lambda idx: estimate_length(dataset[idx], model), train.batch_size, train.bucket_batches, generator
-    )
-
-
-class LengthBuckets(Sampler[int]):
-    """The same samples as another sampler draws, in batches of like length.
-
-    The draws of `pool_batches` batches at a time are sorted by length, cut into batches, and the batches
-    shuffled. Every sample is still seen as often as it was drawn, so classes stay as balanced as they were.
+    A pass is drawn anew for every `train_epoch`, as a whole and alike on all processes; they then share each
+    batch. So two processes with two samples each see what one process with four sees, down to how each sample
+    is augmented. Where `train.bucket_batches` asks for it, batches of a language model hold samples of like length.
     """
 
     def __init__(
         self,
-        drawn: Sampler[int],
-        measure: Callable[[int], float],
-        batch_size: int,
-        pool_batches: int,
-        generator: torch.Generator,
+        dataset: StageDataset,
+        collator: Collator,
+        config: RunConfig,
+        process_index: int = 0,
+        num_processes: int = 1,
+        pin_memory: bool = False,
     ) -> None:
-        self.drawn, self.measure = drawn, measure
-        self.batch_size, self.pool_batches, self.generator = batch_size, pool_batches, generator
+        self.dataset, self.collator, self.config = dataset, collator, config
+        self.process_index, self.num_processes, self.pin_memory = process_index, num_processes, pin_memory
+        self.weights_N = weigh_samples(dataset, config.stage)
+        self._lengths_N = np.full(len(dataset), np.nan)
 
     def __len__(self) -> int:
-        return len(self.drawn)  # type: ignore[arg-type]  # the samplers here have a length
+        """Batches a pass, the same number on every process."""
+        wanted = self.config.stage.num_train_samples or len(self.dataset)
+        num_drawn = wanted if self.weights_N is not None else min(wanted, len(self.dataset))
+        return -(-num_drawn // self._num_shared)
 
-    def __iter__(self) -> Iterator[int]:
-        pending = list(self.drawn)
-        pool_size = self.batch_size * self.pool_batches
-        for first in range(0, len(pending), pool_size):
-            yield from self._shuffle(pending[first : first + pool_size])
+    def draw_pass(self, train_epoch: int) -> list[list[int]]:
+        """Sample indices of one pass in batches of all processes together."""
+        rng = np.random.default_rng(derive_seed(self.config.seed, Draw.ORDER, train_epoch))
+        drawn = draw_samples(len(self.dataset), self.config.stage.num_train_samples, self.weights_N, rng)
+        pool_batches = self.config.train.bucket_batches if self.config.writes_text else 0  # windows are all as long
+        if not pool_batches:
+            return _cut(drawn, self._num_shared)
+        return bucket_by_length(drawn, [self._measure(idx) for idx in drawn], self._num_shared, pool_batches, rng)
 
-    def _shuffle(self, pool: list[int]) -> Iterator[int]:
-        """A batch that is not full, at the very end of a pass, stays last."""
-        ranked = sorted(pool, key=self.measure)
-        batches = [ranked[first : first + self.batch_size] for first in range(0, len(ranked), self.batch_size)]
-        num_full = len(ranked) // self.batch_size
-        order = [*torch.randperm(num_full, generator=self.generator).tolist(), *range(num_full, len(batches))]
-        for number in order:
-            yield from batches[number]
+    def read_pass(self, train_epoch: int, first_batch: int = 0) -> Iterable[Batch]:
+        """This process' part of each batch of a pass, from `first_batch` on; what stands before is not read."""
+        batches = _PassBatches(self, train_epoch)
+        return DataLoader(
+            batches,
+            batch_size=None,  # one item is one batch
+            sampler=range(first_batch, len(batches)),
+            num_workers=self.config.train.num_workers,
+            pin_memory=self.pin_memory,
+        )
+
+    @property
+    def _num_shared(self) -> int:
+        return self.config.train.batch_size * self.num_processes
+
+    def _measure(self, idx: int) -> float:
+        if np.isnan(self._lengths_N[idx]):
+            self._lengths_N[idx] = estimate_length(self.dataset[idx], self.config.model)
+        return self._lengths_N[idx]
+
+
+class _PassBatches(Dataset[Batch]):
+    """One pass; item n is what this process has of the n-th batch."""
+
+    def __init__(self, source: TrainBatches, train_epoch: int) -> None:
+        self.source, self.train_epoch = source, train_epoch
+        self.shared_batches = source.draw_pass(train_epoch)
+
+    def __len__(self) -> int:
+        return len(self.shared_batches)
+
+    def __getitem__(self, number: int) -> Batch:
+        source, shared = self.source, self.shared_batches[number]
+        first = number * source._num_shared
+        own = range(source.process_index, len(shared), source.num_processes)
+        # The last batch may hold fewer samples than there are processes: one without keeps step with a sample that
+        # does not count.
+        examples = [self._read(shared[place], first + place) for place in own or [0]]
+        return replace(source.collator(examples), is_filler=not own)
+
+    def _read(self, idx: int, position: int) -> Example:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive_seed(self.source.config.seed, Draw.SAMPLE, self.train_epoch, position))
+            return self.source.dataset[idx]
+
+
+def draw_samples(num_samples: int, wanted: int, weights_N: np.ndarray | None, rng: np.random.Generator) -> list[int]:
+    """Sample indices of one pass, in the order in which they are seen.
+
+    Args:
+        num_samples: in the split.
+        wanted: so many; 0: as many as there are.
+        weights_N: chances of the samples, which are then drawn with replacement; None: each at most once.
+        rng: draws.
+    """
+    if weights_N is None:
+        return rng.permutation(num_samples)[: wanted or num_samples].tolist()
+    return rng.choice(num_samples, wanted or num_samples, p=weights_N / weights_N.sum()).tolist()
+
+
+def bucket_by_length(
+    drawn: Sequence[int], lengths: Sequence[float], batch_size: int, pool_batches: int, rng: np.random.Generator
+) -> list[list[int]]:
+    """The drawn samples in batches of like length.
+
+    The draws of `pool_batches` batches at a time are sorted by length, cut into batches, and the batches
+    shuffled; one that is not full, at the very end of a pass, stays last. Every sample is seen as often as it
+    was drawn, so classes stay as balanced as they were.
+    """
+    batches: list[list[int]] = []
+    for pool in _cut(range(len(drawn)), batch_size * pool_batches):
+        ranked = sorted(pool, key=lambda place: lengths[place])
+        cut = _cut([drawn[place] for place in ranked], batch_size)
+        num_full = len(ranked) // batch_size
+        batches += [cut[number] for number in [*rng.permutation(num_full).tolist(), *range(num_full, len(cut))]]
+    return batches
 
 
 def estimate_length(example: Example, model: ModelConfig) -> float:
@@ -96,10 +162,5 @@ def spread_subset(dataset: StageDataset, num_samples: int) -> Subset:
     return Subset(dataset, np.unique(np.linspace(0, total - 1, count).astype(int)).tolist())  # type: ignore[arg-type]
 
 
-def _build_draws(dataset: StageDataset, stage: StageConfig, generator: torch.Generator) -> Sampler[int]:
-    num_samples = stage.num_train_samples or len(dataset)
-    if stage.balanced:
-        counts_K = np.bincount(dataset.class_idx)
-        weights = 1.0 / counts_K[dataset.class_idx]
-        return WeightedRandomSampler(weights.tolist(), num_samples, replacement=True, generator=generator)
-    return RandomSampler(dataset, num_samples=min(num_samples, len(dataset)), generator=generator)
+def _cut(items: Sequence[int], size: int) -> list[list[int]]:
+    return [list(items[first : first + size]) for first in range(0, len(items), size)]

@@ -1,5 +1,6 @@
 """The frozen causal language model, its tokenizer and its LoRA adapters."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -104,17 +105,21 @@ def compile_layers(llm: LanguageModel, backend: str = "inductor") -> None:
         layer.compile(backend=backend)
 
 
-def save_lora(llm: LanguageModel, checkpoint_dir: Path, base_model: str) -> None:
+def save_lora(
+    llm: LanguageModel, checkpoint_dir: Path, base_model: str, weights: Mapping[str, torch.Tensor] | None = None
+) -> None:
     """Write the adapters of a wrapped model as a PEFT folder; a plain model has none to write.
 
     Args:
         llm: the language model.
         checkpoint_dir: where the folder comes to stand.
         base_model: what the folder says it belongs to: a hub id, or a folder of the user's.
+        weights: the adapters' parameters by the model's names for them; None: as they are now.
     """
     if isinstance(llm, PeftModel):
         llm.peft_config["default"].base_model_name_or_path = base_model
-        llm.save_pretrained(str(checkpoint_dir / ADAPTER_DIR), save_embedding_layers=False)  # "auto" asks the hub
+        # To save embedding layers "auto" would ask the hub.
+        llm.save_pretrained(str(checkpoint_dir / ADAPTER_DIR), save_embedding_layers=False, state_dict=weights)
 
 
 def load_lora(llm: PreTrainedModel, checkpoint_dir: Path, is_trainable: bool) -> PeftModel:

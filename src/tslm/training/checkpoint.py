@@ -6,20 +6,21 @@ the old checkpoint under `<name>.old`. Nothing in it is a pickle, and a folder w
 """
 
 import json
-import os
 import shutil
-from collections.abc import Mapping
-from dataclasses import asdict, fields, replace
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from tslm.checkpoint_config import CHECKPOINT_CONFIG_FILE, load_checkpoint_config, save_checkpoint_config
 from tslm.config import CONFIG_FILE, ModelConfig, RunConfig
-from tslm.files import write_beside
+from tslm.files import swap_in, write_beside
 from tslm.models import build_model
 from tslm.models.backbone import ADAPTER_DIR, attach_lora, has_lora, load_lora, merge_lora, save_lora, unwrap_lora
 from tslm.models.epoch_reader import SeriesReader
@@ -37,6 +38,30 @@ _READER_PREFIX = "reader."
 _TIMING = ("fs_hz", "epoch_s")  # 0 in either of two configs: nothing is known, any fits
 
 
+@dataclass(frozen=True)
+class Snapshot:
+    """What a checkpoint keeps of a model, copied to the CPU: it stays as it was while training goes on."""
+
+    weights: dict[str, Tensor]  # everything but the language model
+    adapter: dict[str, Tensor]  # of the language model, by the names of its parameters; empty where it has none
+
+
+def take_snapshot(model: nn.Module) -> Snapshot:
+    """Copy what is trained; called on every process, as parts of sharded tensors are gathered."""
+    weights = {name: copy_to_cpu(tensor) for name, tensor in model.state_dict().items() if not _is_llm(name)}
+    llm = getattr(model, "llm", None)
+    if llm is None or not has_lora(llm):
+        return Snapshot(weights, {})
+    adapter = {name: copy_to_cpu(tensor) for name, tensor in llm.named_parameters() if "lora_" in name}
+    return Snapshot(weights, adapter)
+
+
+def copy_to_cpu(tensor: Tensor) -> Tensor:
+    """A copy in the CPU's memory that later steps do not change; a sharded tensor whole."""
+    whole = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+    return whole.detach().to("cpu", copy=True).contiguous()
+
+
 def save_checkpoint(
     model: nn.Module, config: RunConfig, state: Mapping[str, Any], checkpoint_dir: Path, with_llm: bool = False
 ) -> None:
@@ -44,27 +69,37 @@ def save_checkpoint(
 
     `with_llm` writes the language model as well, as an ordinary folder `llm`: for one with its adapter merged in.
     """
+    with fill_beside(take_snapshot(model), model, config, state, checkpoint_dir) as partial:
+        if with_llm:
+            llm: Any = model.llm
+            assert not has_lora(llm), "merge the adapter first"
+            llm.save_pretrained(str(partial / LLM_DIR))
+            copy_small_files(Path(llm.name_or_path or ""), partial / LLM_DIR)
+        swap_in(partial, checkpoint_dir)
+
+
+@contextmanager
+def fill_beside(
+    snapshot: Snapshot, model: nn.Module, config: RunConfig, state: Mapping[str, Any], checkpoint_dir: Path
+) -> Iterator[Path]:
+    """A folder beside `checkpoint_dir` with everything a checkpoint holds, for the block to add to and put in place.
+
+    It is removed where that does not come about. Of `model` only what does not change in training is read.
+    """
     partial = checkpoint_dir.with_name(f"{checkpoint_dir.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    save_checkpoint_config(config, partial)
-    save_file(own_state(model), partial / WEIGHTS_FILE, {"format": "pt"})
-    llm = getattr(model, "llm", None)
-    if llm is not None:
-        save_lora(llm, partial, get_hub_id(config.llm.source))
-        llm_dir = Path(unwrap_lora(llm).name_or_path or "")
-        copy_small_files(llm_dir, partial)
-        if with_llm:
-            assert not has_lora(llm), "merge the adapter first"
-            llm.save_pretrained(str(partial / LLM_DIR))
-            copy_small_files(llm_dir, partial / LLM_DIR)
-    write_state(state, config, partial)
-    old = checkpoint_dir.with_name(f"{checkpoint_dir.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if checkpoint_dir.exists():
-        os.replace(checkpoint_dir, old)
-    os.replace(partial, checkpoint_dir)
-    shutil.rmtree(old, ignore_errors=True)
+    try:
+        save_checkpoint_config(config, partial)
+        save_file(snapshot.weights, partial / WEIGHTS_FILE, {"format": "pt"})
+        llm = getattr(model, "llm", None)
+        if llm is not None:
+            save_lora(llm, partial, get_hub_id(config.llm.source), snapshot.adapter)
+            copy_small_files(Path(unwrap_lora(llm).name_or_path or ""), partial)
+        write_state(state, config, partial)
+        yield partial
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def write_state(state: Mapping[str, Any], config: RunConfig, checkpoint_dir: Path) -> None:
@@ -142,7 +177,7 @@ def load_weights(model: nn.Module, config: RunConfig, checkpoint_dir: Path, trai
         target, tensors = _choose_shared(model, config, saved, tensors)
     _check_shapes(tensors, target, checkpoint_dir)
     missing, unexpected = target.load_state_dict(tensors, strict=False)
-    wanted = [name for name in missing if not name.startswith(_LLM_PREFIX)]
+    wanted = [name for name in missing if not _is_llm(name)]
     if wanted or unexpected:
         raise ValueError(f"{checkpoint_dir} does not fit the model: {(wanted or unexpected)[0]} has no counterpart")
     llm: Any = getattr(model, "llm", None)
@@ -176,12 +211,6 @@ def set_trained_parts(model: nn.Module, config: RunConfig) -> None:
             classifier.epoch_head.requires_grad_(False)
             if config.model.context.kind == "none":
                 reader.pools.requires_grad_(False)
-
-
-def own_state(model: nn.Module) -> dict[str, Tensor]:
-    """The weights that a checkpoint holds: everything but the language model."""
-    state = model.state_dict()
-    return {name: tensor.contiguous() for name, tensor in state.items() if not name.startswith(_LLM_PREFIX)}
 
 
 def find_foreign_file(folder: Path) -> Path | None:
@@ -226,6 +255,10 @@ def _epochs_alone(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A classifier's tensors without its context network; the head of the epoch alone is then the only one."""
     kept = {name: tensor for name, tensor in tensors.items() if not name.startswith(f"{_READER_PREFIX}context.")}
     return kept | {name.removeprefix("epoch_"): kept[name] for name in kept if name.startswith("epoch_head.")}
+
+
+def _is_llm(name: str) -> bool:
+    return name.startswith(_LLM_PREFIX)
 
 
 def _strip_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -3,19 +3,25 @@
 A step: `grad_accum` batches forward and backward on summed losses, then one division of the
 gradient by the supervised weight of all processes together, clipping, and the optimizer. So the
 mean is over tokens, whatever their spread over batches and processes.
+
+What a step does depends on the weights and on its number alone: every draw has a seed of its own
+(tslm.seeds). A run that goes on from a `Progress` therefore ends where it would have ended.
 """
 
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol
 
+import psutil
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 from tqdm import tqdm
@@ -23,8 +29,26 @@ from tqdm import tqdm
 from tslm.batch import Batch
 from tslm.config import OptimConfig, TrainConfig
 from tslm.models.interface import ModelOutput
+from tslm.seeds import Draw, derive_seed
 
 logger = logging.getLogger(__name__)
+
+_MOST_DATA_WAIT = 0.1  # share of the time that a GPU may wait for data before the log warns
+_BYTES_A_GB = 1e9
+
+
+class TrainingStoppedError(KeyboardInterrupt):
+    """A signal asked the run to stop; the checkpoint of the step it names was handed on."""
+
+
+class TrainData(Protocol):
+    """What a pass reads; `tslm.data.sampling.TrainBatches` is one."""
+
+    def __len__(self) -> int:
+        """Batches a pass, the same number on every process."""
+
+    def read_pass(self, train_epoch: int, first_batch: int = 0) -> Iterable[Batch]:
+        """This process' batches of a pass, from `first_batch` on."""
 
 
 @dataclass(frozen=True)
@@ -41,80 +65,263 @@ class EvalResult:
         return math.exp(min(self.loss, 700.0))
 
 
-@dataclass(frozen=True)
-class FitResult:
-    """How a stage's training ended."""
+@dataclass
+class Progress:
+    """How far a run has come: with weights and optimizer state all that is needed to go on. JSON values only."""
 
-    best_val_loss: float
-    best_train_epoch: int
-    num_steps: int
-    num_samples: int
-    wall_s: float
-    stopped_early: bool
+    train_epoch: int = 1  # the pass in progress, counted from one
+    num_batches: int = 0  # of that pass that are done, on each process
+    step: int = 0
+    num_samples: int = 0
+    best_val_loss: float | None = None
+    best_train_epoch: int = 0
+    stale: int = 0  # passes since the last improvement
+    class_counts: dict[str, int] = field(default_factory=dict)  # taught so far in the pass, all processes
+    wall_s: float = 0.0
+    is_finished: bool = False
+    stopped_early: bool = False
 
 
-def fit(
-    model: torch.nn.Module,
-    train_loader: DataLoader,
-    val_loader: DataLoader,
-    optimizer: torch.optim.Optimizer,
-    scheduler: LRScheduler,
-    accelerator: Accelerator,
-    train: TrainConfig,
-    optim: OptimConfig,
-    save: Callable[[str, dict[str, Any]], None],
-    log: Callable[[dict[str, Any]], None],
-) -> FitResult:
-    """Train until the passes are done or the validation loss stops improving.
+class Trainer:
+    """One stage's training.
 
     Args:
-        model: prepared by accelerate, with `train_loader` and `optimizer`.
-        val_loader: this process' own share of the validation samples.
-        save: called with "best" or "last" and the state to keep, on every process.
-        log: called with one record a logged step or pass, on the main process.
-
-    Raises:
-        FloatingPointError: loss or gradient is not finite (names the samples, before any update), or
-            the validation loss is not.
+        model: prepared by accelerate, as is `optimizer`.
+        scheduler: of the inner optimizer, where the run stands.
+        accelerator: of the run.
+        train: the loop's settings.
+        optim: for the clipping norm.
+        seed: of the run.
+        save: called with "best" or "last", the progress, and figures of the pass, on every process.
+        log: called with one record a logged step or pass; the caller sees to it that one process writes.
+        is_interrupted: whether a signal asked this process to stop.
     """
-    best, best_train_epoch, stale, num_steps, num_samples = math.inf, 0, 0, 0, 0
-    started = time.monotonic()
-    with tqdm(
-        total=train.train_epochs * math.ceil(len(train_loader) / train.grad_accum),
-        unit="step",
-        disable=not accelerator.is_main_process,
-    ) as bar:
-        for train_epoch in range(1, train.train_epochs + 1):
-            model.train()
-            for batches in _chunks(train_loader, train.grad_accum):
-                record = _step(model, batches, optimizer, accelerator, optim.max_grad_norm)
-                rate = scheduler.get_last_lr()
-                scheduler.step()
-                num_steps += 1
-                num_samples += int(record.pop("num_samples"))
-                speed = num_samples / (time.monotonic() - started)
-                bar.update()
-                bar.set_postfix(loss=f"{record['loss']:.3f}", lr=f"{max(rate):.1e}", samples_s=f"{speed:.1f}")
-                if num_steps % train.log_every_steps == 0 and accelerator.is_main_process:
-                    log({"step": num_steps, "train_epoch": train_epoch, **record, "lr": rate, "samples_s": speed})
-            val = evaluate_loss(model, val_loader, accelerator)
-            if not math.isfinite(val.loss):
-                raise FloatingPointError(f"validation loss {val.loss} after train_epoch {train_epoch} is not finite")
-            improved = val.loss < best - train.min_delta
-            best, best_train_epoch = (val.loss, train_epoch) if improved else (best, best_train_epoch)
-            stale = 0 if improved else stale + 1
-            state = {"train_epoch": train_epoch, "step": num_steps, "val_loss": val.loss, "best_val_loss": best}
-            if accelerator.is_main_process:
-                log({**state, "val_accuracy": None if math.isnan(val.accuracy) else val.accuracy})
-                logger.info("train_epoch %d: validation loss %.4f, accuracy %.3f", train_epoch, val.loss, val.accuracy)
-            save("last", state)
-            if improved:
-                save("best", state)
-            if stale >= train.patience:
-                logger.info("no improvement for %d passes: stopped early", stale)
-                break
-    stopped_early = stale >= train.patience
-    return FitResult(best, best_train_epoch, num_steps, num_samples, time.monotonic() - started, stopped_early)
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        optimizer: torch.optim.Optimizer,
+        scheduler: LRScheduler,
+        accelerator: Accelerator,
+        train: TrainConfig,
+        optim: OptimConfig,
+        seed: int,
+        save: Callable[[str, Progress, dict[str, Any]], None],
+        log: Callable[[dict[str, Any]], None],
+        is_interrupted: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.model, self.optimizer, self.scheduler, self.accelerator = model, optimizer, scheduler, accelerator
+        self.train, self.max_grad_norm, self.seed = train, optim.max_grad_norm, seed
+        self.save, self.log, self.is_interrupted = save, log, is_interrupted
+        self.params = [param for group in optimizer.param_groups for param in group["params"]]
+
+    def fit(self, data: TrainData, val_loader: DataLoader, progress: Progress | None = None) -> Progress:
+        """Train until the passes are done or the validation loss stops improving.
+
+        Args:
+            data: the training passes.
+            val_loader: this process' own share of the validation samples.
+            progress: where a stopped run stood; None: at the beginning.
+
+        Raises:
+            FloatingPointError: loss or gradient is not finite (names the samples, before any update), or
+                the validation loss is not.
+            TrainingStoppedError: a signal came; the checkpoint of the step then reached was written.
+        """
+        progress = progress or Progress()
+        if progress.is_finished:
+            return progress
+        if not self.accelerator.is_main_process:
+            progress.class_counts = {}  # what a resumed run starts from is the sum over processes
+        meter = _Meter(self.accelerator, progress)
+        steps_a_pass = math.ceil(len(data) / self.train.grad_accum)
+        with tqdm(
+            total=self.train.train_epochs * steps_a_pass,
+            initial=progress.step,
+            unit="step",
+            disable=not self.accelerator.is_main_process,
+        ) as bar:
+            while not progress.is_finished:
+                self._run_pass(data, progress, meter, bar)
+                self._close_pass(val_loader, progress, meter)
+        return progress
+
+    def _run_pass(self, data: TrainData, progress: Progress, meter: "_Meter", bar: tqdm) -> None:
+        self.model.train()
+        batches = meter.watch(data.read_pass(progress.train_epoch, progress.num_batches))
+        while chunk := list(islice(batches, self.train.grad_accum)):
+            wants_save = meter.minutes_since_save >= self.train.checkpoint_every_min > 0
+            record, flags = self._step(chunk, progress, (self.is_interrupted(), wants_save))
+            self.scheduler.step()
+            bar.update()
+            bar.set_postfix(loss=f"{record['loss']:.3f}", samples_s=f"{meter.add(progress, record):.1f}")
+            if progress.step % self.train.log_every_steps == 0:
+                self.log({"step": progress.step, "train_epoch": progress.train_epoch, **record, **meter.read()})
+            is_interrupted, wants_save = flags
+            every = self.train.checkpoint_every_steps
+            if is_interrupted or wants_save or (every and progress.step % every == 0):
+                self._save("last", progress, meter, {})
+            if is_interrupted:
+                raise TrainingStoppedError(f"stopped after step {progress.step}")
+
+    def _step(
+        self, batches: list[Batch], progress: Progress, flags: tuple[bool, bool]
+    ) -> tuple[dict[str, Any], list[bool]]:
+        """One update; `flags` are true where they are so on any process."""
+        device = self.accelerator.device
+        counts = Counter(progress.class_counts)
+        own: list[dict[str, Any]] = []  # to name the samples where something is not finite
+        sums = torch.zeros(2, device=device)
+        for place, batch in enumerate(batches):
+            torch.manual_seed(derive_seed(self.seed, Draw.STEP, self.accelerator.process_index, progress.step, place))
+            is_last = place == len(batches) - 1
+            with nullcontext() if is_last else self.accelerator.no_sync(self.model):
+                output: ModelOutput = self.model(batch.to(device, non_blocking=True))
+                share = 0.0 if batch.is_filler else 1.0
+                self.accelerator.backward(output.loss_sum * share)
+            sums += torch.stack([output.loss_sum.detach(), output.weight_sum]) * share
+            own.append({"sample_ids": batch.sample_ids, "loss": output.loss_sum.detach()})
+            counts.update({} if batch.is_filler else batch.class_counts)
+        read = [batch for batch in batches if not batch.is_filler]
+        facts = [sum(len(batch.sample_ids) for batch in read), sum(batch.num_positions for batch in read), *flags]
+        totals = self.accelerator.reduce(torch.cat([sums, torch.tensor(facts, device=device, dtype=sums.dtype)]), "sum")
+        grads = [param for param in self.params if param.grad is not None]
+        for param in grads:  # data-parallel wrappers average over processes; undo that, divide by the global weight
+            param.grad.mul_(self.accelerator.num_processes / totals[1])
+        norm = torch.nn.utils.clip_grad_norm_(grads, self.max_grad_norm)
+        norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm  # sharded gradients
+        loss_sum, weight_sum, num_samples, num_tokens, *raised, grad_norm = torch.cat([totals, norm[None]]).tolist()
+        if not (math.isfinite(loss_sum) and math.isfinite(grad_norm)):
+            self._report_not_finite(loss_sum, grad_norm, own, progress)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        progress.step += 1
+        progress.num_batches += len(batches)
+        progress.num_samples += int(num_samples)
+        progress.class_counts = dict(counts)
+        rates = {group["name"]: group["lr"] for group in self.optimizer.param_groups}
+        record = {"loss": loss_sum / weight_sum, "grad_norm": grad_norm, "lr": rates, "num_tokens": num_tokens}
+        return record, [bool(flag) for flag in raised]
+
+    def _report_not_finite(self, loss: float, grad_norm: float, own: list[dict[str, Any]], progress: Progress) -> None:
+        facts = [batch | {"loss": float(batch["loss"])} for batch in own]
+        everyone = gather_object(facts) if self.accelerator.num_processes > 1 else facts
+        guilty = [batch for batch in everyone if not math.isfinite(batch["loss"])] or everyone
+        sample_ids = [sample_id for batch in guilty for sample_id in batch["sample_ids"]]
+        step = progress.step + 1
+        self.log(
+            {"event": "not_finite", "step": step, "loss": str(loss), "grad_norm": str(grad_norm), "batches": guilty}
+        )
+        raise FloatingPointError(
+            f"step {step}: loss {loss} or gradient norm {grad_norm} is not finite; samples: {sample_ids}"
+        )
+
+    def _close_pass(self, val_loader: DataLoader, progress: Progress, meter: "_Meter") -> None:
+        """Validate, keep the best, and move on to the next pass or end."""
+        counts = self._gather_counts(progress.class_counts)
+        val = evaluate_loss(self.model, val_loader, self.accelerator)
+        if not math.isfinite(val.loss):
+            raise FloatingPointError(
+                f"validation loss {val.loss} after train_epoch {progress.train_epoch} is not finite"
+            )
+        best = progress.best_val_loss
+        improved = best is None or val.loss < best - self.train.min_delta
+        if improved:
+            progress.best_val_loss, progress.best_train_epoch, progress.stale = val.loss, progress.train_epoch, 0
+        else:
+            progress.stale += 1
+        figures = {
+            "train_epoch": progress.train_epoch,
+            "step": progress.step,
+            "val_loss": val.loss,
+            "best_val_loss": progress.best_val_loss,
+        }
+        accuracy = None if math.isnan(val.accuracy) else val.accuracy
+        self.log({**figures, "val_accuracy": accuracy, "class_counts": counts})
+        logger.info("train_epoch %d: validation loss %.4f, accuracy %.3f", progress.train_epoch, val.loss, val.accuracy)
+        if improved:  # before "last": a run stopped in between does this pass' end again, and the same
+            self._save("best", progress, meter, figures)
+        progress.stopped_early = progress.stale >= self.train.patience
+        progress.is_finished = progress.stopped_early or progress.train_epoch >= self.train.train_epochs
+        if progress.stopped_early:
+            logger.info("no improvement for %d passes: stopped early", progress.stale)
+        if not progress.is_finished:
+            progress.train_epoch, progress.num_batches, progress.class_counts = progress.train_epoch + 1, 0, {}
+        self._save("last", progress, meter, figures)
+
+    def _save(self, which: str, progress: Progress, meter: "_Meter", figures: dict[str, Any]) -> None:
+        progress.wall_s = meter.wall_s
+        progress.class_counts, own = self._gather_counts(progress.class_counts), progress.class_counts
+        self.save(which, Progress(**asdict(progress)), figures)
+        progress.class_counts = own
+        meter.note_save()
+
+    def _gather_counts(self, counts: dict[str, int]) -> dict[str, int]:
+        everyone = gather_object([counts]) if self.accelerator.num_processes > 1 else [counts]
+        return dict(sorted(sum((Counter(part) for part in everyone), Counter()).items()))
+
+
+class _Meter:
+    """Times, speeds and memory of a run, between two readings."""
+
+    def __init__(self, accelerator: Accelerator, progress: Progress) -> None:
+        self.accelerator = accelerator
+        self.started = time.monotonic() - progress.wall_s
+        self.saved = self.read_at = time.monotonic()
+        self.num_samples, self.num_tokens, self.wait_s = 0, 0.0, 0.0
+        self.seen_before = progress.num_samples
+        self.has_warned = False
+
+    @property
+    def wall_s(self) -> float:
+        return time.monotonic() - self.started
+
+    @property
+    def minutes_since_save(self) -> float:
+        return (time.monotonic() - self.saved) / 60
+
+    def note_save(self) -> None:
+        self.saved = time.monotonic()
+
+    def watch(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """The same batches; the time until each is there counts as waiting."""
+        source = iter(batches)
+        while True:
+            asked = time.monotonic()
+            batch = next(source, None)
+            self.wait_s += time.monotonic() - asked
+            if batch is None:
+                return
+            yield batch
+
+    def add(self, progress: Progress, record: dict[str, Any]) -> float:
+        """Count a step; returns samples a second since the last reading."""
+        self.num_samples += progress.num_samples - self.seen_before
+        self.seen_before = progress.num_samples
+        self.num_tokens += record.pop("num_tokens")
+        return self.num_samples / max(time.monotonic() - self.read_at, 1e-9)
+
+    def read(self) -> dict[str, float]:
+        """Speeds since the last reading; on a GPU says so once when it waits for data too long."""
+        now = time.monotonic()
+        elapsed = max(now - self.read_at, 1e-9)
+        is_gpu = self.accelerator.device.type == "cuda"
+        memory = torch.cuda.max_memory_allocated() if is_gpu else psutil.Process().memory_info().rss
+        speeds = {
+            "samples_s": self.num_samples / elapsed,
+            "tokens_s": self.num_tokens / elapsed,
+            "data_wait_share": self.wait_s / elapsed,
+            "memory_gb": memory / _BYTES_A_GB,
+        }
+        if is_gpu and speeds["data_wait_share"] > _MOST_DATA_WAIT and not self.has_warned:
+            self.has_warned = True
+            logger.warning(
+                "the GPU waits for data %.0f %% of the time; try train.num_workers=%d or more",
+                100 * speeds["data_wait_share"],
+                4,
+            )
+        self.num_samples, self.num_tokens, self.wait_s, self.read_at = 0, 0.0, 0.0, now
+        return speeds
 
 
 @torch.no_grad()
@@ -140,40 +347,6 @@ def evaluate_loss(model: torch.nn.Module, loader: DataLoader, accelerator: Accel
     if not weight_sum:
         return EvalResult(math.nan, math.nan, count_sum)
     return EvalResult(loss_sum / weight_sum, correct_sum / count_sum if count_sum else math.nan, count_sum)
-
-
-def _step(
-    model: torch.nn.Module,
-    batches: list[Batch],
-    optimizer: torch.optim.Optimizer,
-    accelerator: Accelerator,
-    max_grad_norm: float,
-) -> dict[str, float]:
-    totals = torch.zeros(3, device=accelerator.device)
-    for position, batch in enumerate(batches):
-        is_last = position == len(batches) - 1
-        with nullcontext() if is_last else accelerator.no_sync(model):
-            output: ModelOutput = model(batch)
-            accelerator.backward(output.loss_sum)
-        counted = torch.tensor(float(len(batch.sample_ids)), device=accelerator.device)
-        totals += torch.stack([output.loss_sum.detach(), output.weight_sum, counted])
-    loss_sum, weight_sum, num_samples = accelerator.reduce(totals, "sum").tolist()
-    params = [param for group in optimizer.param_groups for param in group["params"] if param.grad is not None]
-    for param in params:  # data-parallel wrappers average over processes; undo that, divide by the global weight
-        param.grad.mul_(accelerator.num_processes / weight_sum)
-    grad_norm = float(torch.nn.utils.clip_grad_norm_(params, max_grad_norm))
-    if not (math.isfinite(loss_sum) and math.isfinite(grad_norm)):
-        sample_ids = [sample_id for batch in batches for sample_id in batch.sample_ids]
-        raise FloatingPointError(f"loss {loss_sum} or gradient norm {grad_norm} is not finite; samples: {sample_ids}")
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    return {"loss": loss_sum / weight_sum, "grad_norm": grad_norm, "num_samples": num_samples}
-
-
-def _chunks(loader: DataLoader, size: int) -> Iterator[list[Batch]]:
-    batches = iter(loader)
-    while chunk := list(islice(batches, size)):
-        yield chunk
 
 
 def _count_supervised(batch: Batch) -> float:

@@ -2,7 +2,6 @@
 
 import torch
 from torch.optim.lr_scheduler import LambdaLR
-from transformers import get_linear_schedule_with_warmup
 
 from tslm.config import OptimConfig
 
@@ -14,6 +13,20 @@ def build_optimizer(param_groups: list[dict], optim: OptimConfig) -> torch.optim
     return torch.optim.AdamW(param_groups, lr=optim.lr_encoder, weight_decay=optim.weight_decay, fused=True)
 
 
-def build_scheduler(optimizer: torch.optim.Optimizer, optim: OptimConfig, num_steps: int) -> LambdaLR:
-    """Linear warm-up over `warmup_fraction` of the steps, then linear decay to zero."""
-    return get_linear_schedule_with_warmup(optimizer, max(1, round(optim.warmup_fraction * num_steps)), num_steps)
+def build_scheduler(
+    optimizer: torch.optim.Optimizer, optim: OptimConfig, num_steps: int, steps_done: int = 0
+) -> LambdaLR:
+    """Linear warm-up over `warmup_fraction` of the steps, then linear decay; no step has a rate of zero.
+
+    With `steps_done` it stands where a run that was stopped after so many steps had it.
+    """
+    num_warmup = max(1, round(optim.warmup_fraction * num_steps))
+
+    def share_of_rate(step: int) -> float:
+        if step < num_warmup:
+            return (step + 1) / num_warmup
+        return max(0, num_steps - step) / max(1, num_steps - num_warmup + 1)
+
+    for group in optimizer.param_groups:
+        group.setdefault("initial_lr", group["lr"])
+    return LambdaLR(optimizer, share_of_rate, last_epoch=steps_done - 1)

@@ -18,6 +18,7 @@ from tslm.training.run_folder import (
     LAST,
     LOG_FILE,
     METRICS_FILE,
+    PROGRESS_KEY,
     RESULTS_DIR,
     STATE_FILE,
     TRAINING_FILE,
@@ -139,13 +140,13 @@ def _describe_training(run_dir: Path) -> dict[str, Any]:
     steps = [record for record in records if "step" in record]
     found = {
         "is_finished": end is not None,
-        "step": (end or {}).get("num_steps", steps[-1]["step"] if steps else 0),
+        "step": (end or {}).get("step", steps[-1]["step"] if steps else 0),
         "num_steps": start.get("num_steps"),
         "train_epoch": steps[-1].get("train_epoch") if steps else None,
         "stopped_early": (end or {}).get("stopped_early"),
         "wall_s": (end or {}).get("wall_s"),
     }
-    return found | _read_json(run_dir / CHECKPOINTS_DIR / LAST / TRAINING_FILE)
+    return found | _read_json(run_dir / CHECKPOINTS_DIR / LAST / TRAINING_FILE).get(PROGRESS_KEY, {})
 
 
 def _describe_checkpoint(checkpoint_dir: Path) -> dict[str, Any]:

@@ -14,4 +14,5 @@ MANIFEST_FILE = "run.json"
 METRICS_FILE = "metrics.json"
 PREDICTIONS_FILE = "test_predictions.jsonl"
 STATE_FILE = "state.json"  # of a checkpoint: what is known of it
+PROGRESS_KEY = "progress"  # of training.json
 TRAINING_FILE = "training.json"  # of the last checkpoint: how far training has come

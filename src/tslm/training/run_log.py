@@ -17,17 +17,21 @@ class RunLog:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._num_records: int | None = None  # not counted yet
 
     def clear(self) -> None:
         """Begin a new log."""
         with write_beside(self.path) as partial:
             partial.write_text("", encoding="utf-8")
+        self._num_records = 0
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Add one record; numbers that are not finite become null, which JSON has for them."""
         line = json.dumps(_finite(record), allow_nan=False)
         with self.path.open("a", encoding="utf-8") as file:
             file.write(f"{line}\n")
+        if self._num_records is not None:
+            self._num_records += 1
 
     def truncate_after(self, step: int) -> int:
         """Drop what was logged after a step, and a last line that was cut off; gives how many lines that were.

@@ -1,0 +1,144 @@
+"""Scoring of one curriculum stage: its best checkpoint on its test split."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+from torch.utils.data import DataLoader, Subset
+
+from curriculum.plan import checkpoint_dir, metrics_path, predictions_path
+from curriculum.processes import gather_rows, share_indices
+from tslm.config import RunConfig
+from tslm.data.collate import Collator
+from tslm.data.dataset import StageDataset, build_dataset
+from tslm.data.night_windows import load_recordings
+from tslm.data.provenance import describe_split
+from tslm.data.sampling import spread_subset
+from tslm.models import build_tokenizer
+from tslm.models.classifier import Classifier
+from tslm.models.masked_encoder import MaskedEncoder
+from tslm.scoring.calibration import load_calibration
+from tslm.scoring.inference import classify_nights, generate_predictions
+from tslm.scoring.predictions import PredictionRow, score_predictions, write_metrics, write_predictions
+from tslm.training.checkpoint import load_checkpoint, record_evaluation
+from tslm.training.loop import evaluate_loss
+from tslm.training.model_card import CARD_METRICS
+from tslm.training.run_folder import BEST
+
+
+def evaluate_stage(config: RunConfig, accelerator: Accelerator, leaky: bool = False) -> dict[str, Any]:
+    """Score the stage's best checkpoint on its test split; writes predictions and metrics, returns these.
+
+    The model's own settings come from the checkpoint, data and decoding from `config`. With `leaky`
+    every prediction and the metrics say so, beside those whose own recording is split by epoch.
+    """
+    accelerator.wait_for_everyone()
+    model, saved = load_checkpoint(checkpoint_dir(config, BEST))
+    config = replace(config, model=saved.model, llm=saved.llm)
+    model.to(accelerator.device)
+    rows, metrics = EVALUATIONS[config.stage.metric](model, config, accelerator)
+    leaky |= metrics.get("leaky", False)
+    rows = [row | {"leaky": True} for row in rows] if leaky else rows
+    metrics |= {"stage": config.stage.name, "metric": config.stage.metric, "seed": saved.seed, "leaky": leaky}
+    if config.stage.fold >= 0:
+        metrics["fold"] = config.stage.fold
+    if accelerator.is_main_process:
+        if rows:
+            write_predictions(rows, predictions_path(config))
+        write_metrics(metrics, metrics_path(config))
+        facts = {"data": describe_split(config.stage, "test")}
+        shown = {name: metrics[name] for name in CARD_METRICS if name in metrics}
+        record_evaluation(checkpoint_dir(config, BEST), facts | shown)
+    return metrics
+
+
+def _evaluate_answers(
+    model: nn.Module, config: RunConfig, accelerator: Accelerator
+) -> tuple[list[PredictionRow], dict[str, Any]]:
+    calibration = load_calibration(checkpoint_dir(config, BEST))
+    if isinstance(model, Classifier):
+        recordings = load_recordings(config.stage.data_dir("test"), "test", config.stage.channels, config.stage.fold)
+        nights = recordings[accelerator.process_index :: accelerator.num_processes]
+        nights_rows = classify_nights(model, nights, config, accelerator.device, calibration=calibration)
+        rows = gather_rows(list(nights_rows), accelerator)
+        return rows, score_predictions(rows)
+    dataset = build_dataset(config, "test")
+    tokenizer = build_tokenizer(config)
+    assert tokenizer is not None
+    share = share_indices(list(spread_subset(dataset, config.stage.num_test_samples).indices), accelerator)
+    rows = gather_rows(
+        generate_predictions(
+            model,  # type: ignore[arg-type]
+            tokenizer,
+            dataset,
+            share,
+            config,
+            accelerator.device,
+            accelerator.is_main_process,
+            calibration,
+        ),
+        accelerator,
+    )
+    return rows, score_predictions(rows)
+
+
+def _evaluate_perplexity(
+    model: nn.Module, config: RunConfig, accelerator: Accelerator
+) -> tuple[list[PredictionRow], dict[str, Any]]:
+    collator = Collator(config.model, build_tokenizer(config))
+    loader = build_share_loader(
+        build_dataset(config, "test"), config.stage.num_test_samples, collator, config, accelerator
+    )
+    result = evaluate_loss(model, loader, accelerator)
+    return [], {
+        "loss": result.loss,
+        "perplexity": result.perplexity,
+        "token_accuracy": result.accuracy,
+        "num_tokens": int(result.num_supervised),
+    }
+
+
+def _evaluate_reconstruction(
+    model: nn.Module, config: RunConfig, accelerator: Accelerator
+) -> tuple[list[PredictionRow], dict[str, Any]]:
+    """How much better hidden patches are filled in than by the mean of all of them."""
+    assert isinstance(model, MaskedEncoder)
+    loader = build_share_loader(
+        build_dataset(config, "test"), config.stage.num_test_samples, Collator(config.model, None), config, accelerator
+    )
+    sums_4T = torch.zeros(4, model.decoder.out_features, dtype=torch.float64, device=accelerator.device)
+    for batch in loader:
+        with torch.inference_mode(), accelerator.autocast():
+            guess_PT, truth_PT = (values.double() for values in model.reconstruct(batch.to(accelerator.device)))
+        error_PT = guess_PT - truth_PT
+        sums_4T += torch.stack([values.sum(dim=0) for values in (error_PT**2, truth_PT, truth_PT**2, truth_PT**0)])
+    error_T, truth_T, square_T, count_T = accelerator.reduce(sums_4T, "sum")
+    loss, variance = (error_T / count_T).mean(), (square_T / count_T - (truth_T / count_T) ** 2).mean()
+    return [], {
+        "loss": float(loss),
+        "explained_variance": float(1 - loss / variance),
+        "num_patches": int(count_T[0]),
+    }
+
+
+EVALUATIONS: dict[str, Callable[[nn.Module, RunConfig, Accelerator], tuple[list[PredictionRow], dict[str, Any]]]] = {
+    "sleep": _evaluate_answers,
+    "accuracy": _evaluate_answers,
+    "perplexity": _evaluate_perplexity,
+    "reconstruction": _evaluate_reconstruction,
+}
+
+
+def build_share_loader(
+    dataset: StageDataset, num_samples: int, collator: Collator, config: RunConfig, accelerator: Accelerator
+) -> DataLoader:
+    """This process' part of `num_samples` samples (0: all) spread over a set, in batches for evaluation."""
+    indices = share_indices(list(spread_subset(dataset, num_samples).indices), accelerator)
+    return DataLoader(
+        Subset(dataset, indices),  # type: ignore[arg-type]
+        batch_size=config.train.eval_batch_size,
+        collate_fn=collator,
+    )

@@ -1,0 +1,201 @@
+"""Training of one curriculum stage: start weights, data, the loop, its checkpoints and log."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from torch import nn
+
+from curriculum.evaluate_stage import build_share_loader
+from curriculum.plan import checkpoint_dir, checkpoints_dir, log_path, run_dir
+from tslm.config import CONFIG_FILE, RunConfig, save_config
+from tslm.data.collate import Collator
+from tslm.data.dataset import NightDataset, SleepDataset, StageDataset, build_dataset, state_timing
+from tslm.data.provenance import describe_split
+from tslm.data.sampling import TrainBatches
+from tslm.files import restore_swapped, swap_in
+from tslm.models import build_model, build_tokenizer
+from tslm.models.backbone import compile_layers
+from tslm.models.classifier import Classifier
+from tslm.models.text_model import TextModel
+from tslm.scoring.calibration import save_calibration
+from tslm.scoring.inference import fit_calibration
+from tslm.training.checkpoint import fill_beside, load_checkpoint, load_weights, set_trained_parts, take_snapshot
+from tslm.training.loop import Progress, Trainer, TrainingStoppedError
+from tslm.training.optim import build_optimizer, build_scheduler
+from tslm.training.resume import (
+    CheckpointWriter,
+    ResumePoint,
+    copy_optimizer,
+    find_resume_point,
+    restore_optimizer,
+    rotate_in,
+    set_aside_damaged,
+    write_training_state,
+)
+from tslm.training.run_folder import BEST, LAST
+from tslm.training.run_log import RunLog
+from tslm.training.signals import StopSignals
+
+logger = logging.getLogger(__name__)
+
+
+def train_stage(
+    config: RunConfig, start_from: Path | None, accelerator: Accelerator, leaky: bool = False, resume: bool = False
+) -> None:
+    """Train one stage and write its best and last checkpoint.
+
+    Args:
+        config: of the stage.
+        start_from: checkpoint whose weights it begins with; None: new ones.
+        accelerator: of the run.
+        leaky: goes into the log: the stage's test data leak (tslm.data.leakage).
+        resume: go on from the stage's own last checkpoint, where there is one.
+
+    Raises:
+        FloatingPointError: loss or gradient is not finite.
+        TrainingStoppedError: a signal came; `resume` goes on from there.
+    """
+    point = find_resume_point(checkpoints_dir(config)) if resume else None
+    accelerator.wait_for_everyone()  # all have looked before the first writes
+    log = _open_log(config, point, accelerator)
+    set_seed(config.seed)
+    train_set = build_dataset(config, "train")
+    config = replace(config, model=state_timing(config.model, train_set))
+    val_set = build_dataset(config, "val")
+    model = _build_start(config, train_set, point.folder if point else start_from, is_resumed=point is not None)
+    collator = Collator(config.model, build_tokenizer(config))
+    data = TrainBatches(
+        train_set,
+        collator,
+        config,
+        accelerator.process_index,
+        accelerator.num_processes,
+        pin_memory=accelerator.device.type == "cuda",
+    )
+    val_loader = build_share_loader(val_set, config.stage.num_val_samples, collator, config, accelerator)
+    num_trained = sum(param.numel() for param in model.parameters() if param.requires_grad)
+    optimizer = build_optimizer(model.param_groups(config.optim), config.optim)  # type: ignore[operator]
+    prepared, wrapped_optimizer = accelerator.prepare(model, optimizer)
+    optimizer = getattr(wrapped_optimizer, "optimizer", wrapped_optimizer)
+    progress = point.progress if point else Progress()
+    if point is not None:
+        restore_optimizer(optimizer, accelerator.unwrap_model(prepared), point.folder)
+    num_steps = config.train.train_epochs * -(-len(data) // config.train.grad_accum)
+    scheduler = build_scheduler(optimizer, config.optim, num_steps, progress.step)
+    logger.info("%s: %d samples to draw from, %d parameters trained", config.stage.name, len(train_set), num_trained)
+    if accelerator.is_main_process:
+        save_config(config, run_dir(config) / CONFIG_FILE)
+    facts = {"stage": config.stage.name, "num_trained_parameters": num_trained, "num_steps": num_steps, "leaky": leaky}
+    log({"event": "resume" if point else "start", "step": progress.step, **facts})
+    writer = CheckpointWriter()
+    trained_on = {split: describe_split(config.stage, split) for split in ("train", "val")} | {"leaky": leaky}
+    save = _build_save(config, accelerator, prepared, optimizer, writer, trained_on)
+    with StopSignals() as signals:
+        trainer = Trainer(
+            prepared,
+            wrapped_optimizer,
+            scheduler,
+            accelerator,
+            config.train,
+            config.optim,
+            config.seed,
+            save,
+            log,
+            signals.is_set,
+        )
+        try:
+            progress = trainer.fit(data, val_loader, progress)
+        except TrainingStoppedError:
+            log({"event": "stopped", "step": progress.step})
+            raise
+        finally:
+            writer.finish()
+    accelerator.free_memory()
+    if config.stage.metric == "sleep" and config.stage.num_calibration_samples and accelerator.is_main_process:
+        log({"event": "calibration", **_calibrate(config, accelerator.device)})
+    accelerator.wait_for_everyone()
+    log({"event": "end", **asdict(progress)})
+
+
+def _build_start(config: RunConfig, train_set: StageDataset, start_from: Path | None, is_resumed: bool) -> nn.Module:
+    """The model with the weights it begins with and the stage's parts trainable."""
+    model = build_model(config)
+    if start_from is not None:
+        load_weights(model, config, start_from, train_lora="lora" in config.stage.trained)
+        logger.info("%s %s %s", config.stage.name, "goes on from" if is_resumed else "starts from", start_from)
+    set_trained_parts(model, config)
+    _weigh_classes(model, train_set)
+    if config.train.compile and isinstance(model, TextModel):
+        compile_layers(model.llm)
+    return model
+
+
+def _weigh_classes(model: nn.Module, train_set: StageDataset) -> None:
+    """Class weights of the classifier, or of that in a text model, from the nights that the stage trains on."""
+    classifier = model.classifier if isinstance(model, TextModel) else model
+    if isinstance(classifier, Classifier) and isinstance(train_set, NightDataset | SleepDataset):
+        classifier.set_class_weights(torch.from_numpy(train_set.count_classes()))
+
+
+def _build_save(
+    config: RunConfig,
+    accelerator: Accelerator,
+    prepared: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    writer: CheckpointWriter,
+    trained_on: dict[str, Any],
+) -> Callable[[str, Progress, dict[str, Any]], None]:
+    """A function that copies what a checkpoint holds and has it written while training goes on."""
+
+    def save(which: str, progress: Progress, figures: dict[str, Any]) -> None:
+        model = accelerator.unwrap_model(prepared)
+        snapshot = take_snapshot(model)
+        optimizer_state = copy_optimizer(optimizer, model) if which == LAST else {}
+        if not accelerator.is_main_process:
+            return
+        folder = checkpoint_dir(config, which)
+        state = {"train_epoch": progress.train_epoch, "step": progress.step, **figures, "trained_on": trained_on}
+
+        def write() -> None:
+            with fill_beside(snapshot, model, config, state, folder) as partial:
+                if which == LAST:
+                    write_training_state(optimizer_state, progress, partial)
+                    rotate_in(partial, folder)
+                else:
+                    swap_in(partial, folder)
+
+        writer.submit(write)
+
+    return save
+
+
+def _calibrate(config: RunConfig, device: torch.device) -> dict[str, float | None]:
+    """Fit the temperatures of the stage's best checkpoint, on validation data, and keep them in its folder."""
+    folder = checkpoint_dir(config, BEST)
+    model, _ = load_checkpoint(folder)
+    calibration = fit_calibration(model.to(device), build_tokenizer(config), config, device)
+    save_calibration(calibration, folder)
+    return asdict(calibration)
+
+
+def _open_log(
+    config: RunConfig, point: ResumePoint | None, accelerator: Accelerator
+) -> Callable[[dict[str, Any]], None]:
+    """A function that logs on the main process; a run that goes on forgets what its checkpoint does not know."""
+    if not accelerator.is_main_process:
+        return lambda _record: None
+    log = RunLog(log_path(config))
+    if point is None:
+        log.clear()
+    else:
+        set_aside_damaged(checkpoints_dir(config), point)
+        restore_swapped(checkpoint_dir(config, BEST))
+        num_dropped = log.truncate_after(point.progress.step)
+        logger.info("going on after step %d; %d lines of the log are of later steps", point.progress.step, num_dropped)
+    return log.append
