@@ -159,13 +159,13 @@ def _build_save(
         optimizer_state = copy_optimizer(optimizer, model) if which == LAST else {}
         if not accelerator.is_main_process:
             return
-        folder = checkpoint_dir(config, which)
+        folder, num_log_records = checkpoint_dir(config, which), RunLog(log_path(config)).count()
         state = {"train_epoch": progress.train_epoch, "step": progress.step, **figures, "trained_on": trained_on}
 
         def write() -> None:
             with fill_beside(snapshot, model, config, state, folder) as partial:
                 if which == LAST:
-                    write_training_state(optimizer_state, progress, partial)
+                    write_training_state(optimizer_state, progress, num_log_records, partial)
                     rotate_in(partial, folder)
                 else:
                     swap_in(partial, folder)
@@ -196,6 +196,6 @@ def _open_log(
     else:
         set_aside_damaged(checkpoints_dir(config), point)
         restore_swapped(checkpoint_dir(config, BEST))
-        num_dropped = log.truncate_after(point.progress.step)
-        logger.info("going on after step %d; %d lines of the log are of later steps", point.progress.step, num_dropped)
+        num_dropped = log.truncate(point.num_log_records)
+        logger.info("going on after step %d; %d later lines of the log are dropped", point.progress.step, num_dropped)
     return log.append

@@ -6,7 +6,7 @@ samples, W neighbouring epochs of a night window, C channels of it, K classes.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -105,7 +105,8 @@ class Batch:
 
     def _map(self, change: "Callable[[torch.Tensor], torch.Tensor]") -> "Batch":
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return replace(self, **{name: change(value) for name, value in values.items() if hasattr(value, "to")})
+        changed: dict[str, Any] = {name: change(value) for name, value in values.items() if hasattr(value, "to")}
+        return replace(self, **changed)
 
     @property
     def num_positions(self) -> int:

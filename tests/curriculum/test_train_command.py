@@ -185,7 +185,7 @@ def test_a_missing_predecessor_is_the_command_to_run(
 def test_what_the_user_can_mend_is_exit_2_and_one_line(
     stages: list[str], more: list[str], said: str, data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    assert said in fails_with_one_line(data_dir, capsys, stages, f"results_dir={tmp_path}", *more)
+    assert said in fails_with_one_line(data_dir, capsys, stages, "--from_scratch", f"results_dir={tmp_path}", *more)
 
 
 def test_a_wrong_stage_lists_the_stages(data_dir: Path, capsys: pytest.CaptureFixture) -> None:

@@ -41,34 +41,35 @@ def test_figures_that_are_not_finite_are_null_since_json_has_no_other_word(tmp_p
     assert json.loads(log.path.read_text()) == {"loss": None, "rates": [None, 1.0], "per_class": {"N1": None}}
 
 
-@pytest.mark.parametrize(("step", "num_kept"), [(0, 1), (2, 3), (3, 5), (4, 6), (5, 7), (9, 7)])
-def test_truncation_drops_the_records_of_later_steps(step: int, num_kept: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("wanted", "num_kept"), [(0, 0), (1, 1), (3, 3), (7, 7), (9, 7)])
+def test_truncation_drops_later_records(wanted: int, num_kept: int, tmp_path: Path) -> None:
     log = write_log(tmp_path / "log.jsonl", 5)
     before = read_log(log.path)
-    assert log.truncate_after(step) == len(before) - num_kept
+    assert log.count() == 7
+    assert log.truncate(wanted) == len(before) - num_kept
     assert read_log(log.path) == before[:num_kept]
     assert list(tmp_path.iterdir()) == [log.path]
 
 
-@given(num_bytes=st.integers(0, 200), step=st.integers(0, 6))
+@given(num_bytes=st.integers(0, 200), wanted=st.integers(0, 9))
 def test_a_log_cut_off_anywhere_is_whole_again_after_truncation(
-    num_bytes: int, step: int, tmp_path_factory: pytest.TempPathFactory
+    num_bytes: int, wanted: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     log = write_log(tmp_path_factory.mktemp("log") / "log.jsonl", 6)
     whole = log.path.read_bytes()
     log.path.write_bytes(whole[:num_bytes])
     num_lines = len(whole[:num_bytes].splitlines())
-    num_dropped = log.truncate_after(step)
+    num_dropped = log.truncate(wanted)
     kept = log.path.read_bytes()
     assert whole.startswith(kept)
     assert num_dropped == num_lines - kept.count(b"\n")
-    assert all(record.get("step", 0) <= step for record in read_log(log.path))
-    log.append({"step": step + 1})
-    assert read_log(log.path)[-1] == {"step": step + 1}
+    assert log.count() <= wanted
+    log.append({"step": 99})
+    assert read_log(log.path)[-1] == {"step": 99}
 
 
 def test_a_log_that_is_not_there_truncates_to_an_empty_one(tmp_path: Path) -> None:
-    assert RunLog(tmp_path / "log.jsonl").truncate_after(3) == 0
+    assert RunLog(tmp_path / "log.jsonl").truncate(3) == 0
     assert read_log(tmp_path / "log.jsonl") == []
 
 
@@ -77,5 +78,5 @@ def test_damage_before_the_last_line_names_file_and_line(line: str, tmp_path: Pa
     path = tmp_path / "log.jsonl"
     path.write_text(f'{{"step": 1}}\n{line}\n{{"step": 3}}\n')
     with pytest.raises(ValueError, match=r"log\.jsonl is damaged in line 2"):
-        RunLog(path).truncate_after(1)
+        RunLog(path).truncate(1)
     assert len(path.read_text().splitlines()) == 3

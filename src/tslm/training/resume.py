@@ -2,7 +2,7 @@
 
     checkpoints/last/      a checkpoint as any other, and beside its weights
         optimizer.safetensors   moments of AdamW by parameter name
-        training.json           Progress, and the SHA-256 of every other file of the folder
+        training.json           Progress, how long the log was, and the SHA-256 of every other file of the folder
     checkpoints/previous/  the one before
 
 A folder is complete when its training.json fits its files: it is written last, and the folder renamed after.
@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 PREVIOUS = "previous"
 OPTIMIZER_FILE = "optimizer.safetensors"
-_FILES_KEY = "sha256"
+_FILES_KEY, _LOG_KEY = "sha256", "num_log_records"
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ class ResumePoint:
 
     folder: Path
     progress: Progress
+    num_log_records: int  # that the run's log had then
 
 
 class CheckpointWriter:
@@ -92,11 +93,13 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module, folder
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
-def write_training_state(optimizer_state: dict[str, Tensor], progress: Progress, folder: Path) -> None:
+def write_training_state(
+    optimizer_state: dict[str, Tensor], progress: Progress, num_log_records: int, folder: Path
+) -> None:
     """Complete a checkpoint's folder for resuming; it holds all its other files already."""
     save_file(optimizer_state, folder / OPTIMIZER_FILE)
     files = {path.relative_to(folder).as_posix(): hash_file(path) for path in _list_files(folder)}
-    text = json.dumps({PROGRESS_KEY: asdict(progress), _FILES_KEY: files}, indent=1)
+    text = json.dumps({PROGRESS_KEY: asdict(progress), _LOG_KEY: num_log_records, _FILES_KEY: files}, indent=1)
     (folder / TRAINING_FILE).write_text(text + "\n", encoding="utf-8")
 
 
@@ -123,7 +126,7 @@ def find_resume_point(checkpoints_dir: Path) -> ResumePoint | None:
         if not folder.is_dir():
             continue
         try:
-            return ResumePoint(folder, read_progress(folder))
+            return read_resume_point(folder)
         except ValueError as error:
             problems.append(str(error))
     if problems:
@@ -140,20 +143,24 @@ def set_aside_damaged(checkpoints_dir: Path, point: ResumePoint | None) -> None:
     swap_in(last, checkpoints_dir / "damaged")
 
 
-def read_progress(folder: Path) -> Progress:
-    """Progress of a checkpoint after a check of all its files; ValueError names the first that is damaged."""
+def read_resume_point(folder: Path) -> ResumePoint:
+    """A checkpoint after a check of all its files; ValueError names the first that is damaged."""
     path = folder / TRAINING_FILE
     if not path.is_file():
         raise ValueError(f"{folder} is damaged: it has no {TRAINING_FILE}")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        files, progress = dict(content[_FILES_KEY]), Progress(**content[PROGRESS_KEY])
+        files, point = dict(content[_FILES_KEY]), _parse_point(content, folder)
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{path} is damaged: {error}") from error
     for name, sha256 in files.items():
         if not (folder / name).is_file() or hash_file(folder / name) != sha256:
             raise ValueError(f"{folder / name} is damaged or missing")
-    return progress
+    return point
+
+
+def _parse_point(content: dict[str, Any], folder: Path) -> ResumePoint:
+    return ResumePoint(folder, Progress(**content[PROGRESS_KEY]), int(content[_LOG_KEY]))
 
 
 def _list_files(folder: Path) -> list[Path]:

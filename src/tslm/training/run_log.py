@@ -12,7 +12,7 @@ from tslm.files import write_beside
 class RunLog:
     """A file of JSON lines, each whole on disk before the next is begun.
 
-    A process may die at any moment: `truncate_after` brings the file back to where a checkpoint stands.
+    A process may die at any moment: `truncate` brings the file back to where a checkpoint stands.
     """
 
     def __init__(self, path: Path) -> None:
@@ -33,19 +33,21 @@ class RunLog:
         if self._num_records is not None:
             self._num_records += 1
 
-    def truncate_after(self, step: int) -> int:
-        """Drop what was logged after a step, and a last line that was cut off; gives how many lines that were.
+    def count(self) -> int:
+        """How many records there are: what `truncate` wants to bring the log back to this moment."""
+        return len(read_log(self.path))
 
-        Records stand in the order of their steps, so all from the first later one on are dropped, events between
-        them too.
+    def truncate(self, num_records: int) -> int:
+        """Keep the first records, drop what was logged after them, and a last line that was cut off.
+
+        Returns:
+            How many lines were dropped.
 
         Raises:
             ValueError: a line before the last is damaged.
         """
         lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines() if self.path.is_file() else []
-        records = read_log(self.path)
-        later = (idx for idx, record in enumerate(records) if record.get("step", 0) > step)
-        num_kept = next(later, len(records))
+        num_kept = min(num_records, self.count())
         with write_beside(self.path) as partial:
             partial.write_text("".join(f"{line}\n" for line in lines[:num_kept]), encoding="utf-8")
         return len(lines) - num_kept
