@@ -63,7 +63,14 @@ def train_stage(
     """
     point = find_resume_point(checkpoints_dir(config)) if resume else None
     accelerator.wait_for_everyone()  # all have looked before the first writes
-    log = _open_log(config, point, accelerator)
+    run_log = RunLog(log_path(config))
+    if accelerator.is_main_process:
+        _begin_log(run_log, config, point)
+
+    def log(record: dict[str, Any]) -> None:
+        if accelerator.is_main_process:
+            run_log.append(record)
+
     set_seed(config.seed)
     train_set = build_dataset(config, "train")
     config = replace(config, model=state_timing(config.model, train_set))
@@ -95,7 +102,7 @@ def train_stage(
     log({"event": "resume" if point else "start", "step": progress.step, **facts})
     writer = CheckpointWriter()
     trained_on = {split: describe_split(config.stage, split) for split in ("train", "val")} | {"leaky": leaky}
-    save = _build_save(config, accelerator, prepared, optimizer, writer, trained_on)
+    save = _build_save(config, accelerator, prepared, optimizer, writer, run_log, trained_on)
     with StopSignals() as signals:
         trainer = Trainer(
             prepared,
@@ -149,6 +156,7 @@ def _build_save(
     prepared: nn.Module,
     optimizer: torch.optim.Optimizer,
     writer: CheckpointWriter,
+    run_log: RunLog,
     trained_on: dict[str, Any],
 ) -> Callable[[str, Progress, dict[str, Any]], None]:
     """A function that copies what a checkpoint holds and has it written while training goes on."""
@@ -159,7 +167,7 @@ def _build_save(
         optimizer_state = copy_optimizer(optimizer, model) if which == LAST else {}
         if not accelerator.is_main_process:
             return
-        folder, num_log_records = checkpoint_dir(config, which), RunLog(log_path(config)).count()
+        folder, num_log_records = checkpoint_dir(config, which), run_log.count()
         state = {"train_epoch": progress.train_epoch, "step": progress.step, **figures, "trained_on": trained_on}
 
         def write() -> None:
@@ -184,18 +192,12 @@ def _calibrate(config: RunConfig, device: torch.device) -> dict[str, float | Non
     return asdict(calibration)
 
 
-def _open_log(
-    config: RunConfig, point: ResumePoint | None, accelerator: Accelerator
-) -> Callable[[dict[str, Any]], None]:
-    """A function that logs on the main process; a run that goes on forgets what its checkpoint does not know."""
-    if not accelerator.is_main_process:
-        return lambda _record: None
-    log = RunLog(log_path(config))
+def _begin_log(log: RunLog, config: RunConfig, point: ResumePoint | None) -> None:
+    """A new log; for a run that goes on, what its checkpoint knows of the old one."""
     if point is None:
         log.clear()
-    else:
-        set_aside_damaged(checkpoints_dir(config), point)
-        restore_swapped(checkpoint_dir(config, BEST))
-        num_dropped = log.truncate(point.num_log_records)
-        logger.info("going on after step %d; %d later lines of the log are dropped", point.progress.step, num_dropped)
-    return log.append
+        return
+    set_aside_damaged(checkpoints_dir(config), point)
+    restore_swapped(checkpoint_dir(config, BEST))
+    num_dropped = log.truncate(point.num_log_records)
+    logger.info("going on after step %d; %d later lines of the log are dropped", point.progress.step, num_dropped)

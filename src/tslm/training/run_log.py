@@ -35,7 +35,9 @@ class RunLog:
 
     def count(self) -> int:
         """How many records there are: what `truncate` wants to bring the log back to this moment."""
-        return len(read_log(self.path))
+        if self._num_records is None:
+            self._num_records = len(read_log(self.path))
+        return self._num_records
 
     def truncate(self, num_records: int) -> int:
         """Keep the first records, drop what was logged after them, and a last line that was cut off.
@@ -47,7 +49,7 @@ class RunLog:
             ValueError: a line before the last is damaged.
         """
         lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines() if self.path.is_file() else []
-        num_kept = min(num_records, self.count())
+        self._num_records = num_kept = min(num_records, len(read_log(self.path)))
         with write_beside(self.path) as partial:
             partial.write_text("".join(f"{line}\n" for line in lines[:num_kept]), encoding="utf-8")
         return len(lines) - num_kept
