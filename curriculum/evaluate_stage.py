@@ -24,9 +24,9 @@ from tslm.scoring.calibration import load_calibration
 from tslm.scoring.inference import classify_nights, generate_predictions
 from tslm.scoring.predictions import PredictionRow, score_predictions, write_metrics, write_predictions
 from tslm.training.checkpoint import load_checkpoint, record_evaluation
-from tslm.training.loop import evaluate_loss
 from tslm.training.model_card import CARD_METRICS
 from tslm.training.run_folder import BEST
+from tslm.training.validation import evaluate_loss
 
 
 def evaluate_stage(config: RunConfig, accelerator: Accelerator, leaky: bool = False) -> dict[str, Any]:

@@ -26,8 +26,9 @@ from tslm.models.text_model import TextModel
 from tslm.scoring.calibration import save_calibration
 from tslm.scoring.inference import fit_calibration
 from tslm.training.checkpoint import fill_beside, load_checkpoint, load_weights, set_trained_parts, take_snapshot
-from tslm.training.loop import Progress, Trainer, TrainingStoppedError
+from tslm.training.loop import Trainer, TrainingStoppedError
 from tslm.training.optim import build_optimizer, build_scheduler
+from tslm.training.progress import Progress
 from tslm.training.resume import (
     CheckpointWriter,
     ResumePoint,

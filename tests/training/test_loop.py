@@ -24,8 +24,10 @@ from tslm.data.sampling import TrainBatches
 from tslm.models import build_tokenizer
 from tslm.models.interface import ModelOutput
 from tslm.prompts import render_choice_prompt
-from tslm.training.loop import EvalResult, Progress, Trainer, evaluate_loss
+from tslm.training.loop import Trainer
 from tslm.training.optim import build_optimizer, build_scheduler
+from tslm.training.progress import Progress
+from tslm.training.validation import EvalResult, evaluate_loss
 
 NO_DROPOUT = {"model__encoder__dropout": 0.0, "model__context__dropout": 0.0}
 BIG_STEPS = {"optim__lr_encoder": 0.3, "optim__lr_projector": 0.3, "optim__lr_lora": 0.3}

@@ -10,15 +10,13 @@ What a step does depends on the weights and on its number alone: every draw has 
 
 import logging
 import math
-import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from itertools import islice
 from typing import Any, Protocol
 
-import psutil
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
@@ -30,11 +28,11 @@ from tslm.batch import Batch
 from tslm.config import OptimConfig, TrainConfig
 from tslm.models.interface import ModelOutput
 from tslm.seeds import Draw, derive_seed
+from tslm.training.meter import Meter
+from tslm.training.progress import Progress
+from tslm.training.validation import evaluate_loss
 
 logger = logging.getLogger(__name__)
-
-_MOST_DATA_WAIT = 0.1  # share of the time that a GPU may wait for data before the log warns
-_BYTES_A_GB = 1e9
 
 
 class TrainingStoppedError(KeyboardInterrupt):
@@ -49,37 +47,6 @@ class TrainData(Protocol):
 
     def read_pass(self, train_epoch: int, first_batch: int = 0) -> Iterable[Batch]:
         """This process' batches of a pass, from `first_batch` on."""
-
-
-@dataclass(frozen=True)
-class EvalResult:
-    """Mean loss over supervised weight, and the share predicted right."""
-
-    loss: float
-    accuracy: float
-    num_supervised: float
-
-    @property
-    def perplexity(self) -> float:
-        """Exponential of the token-weighted mean loss."""
-        return math.exp(min(self.loss, 700.0))
-
-
-@dataclass
-class Progress:
-    """How far a run has come: with weights and optimizer state all that is needed to go on. JSON values only."""
-
-    train_epoch: int = 1  # the pass in progress, counted from one
-    num_batches: int = 0  # of that pass that are done, on each process
-    step: int = 0
-    num_samples: int = 0
-    best_val_loss: float | None = None
-    best_train_epoch: int = 0
-    stale: int = 0  # passes since the last improvement
-    class_counts: dict[str, int] = field(default_factory=dict)  # taught so far in the pass, all processes
-    wall_s: float = 0.0
-    is_finished: bool = False
-    stopped_early: bool = False
 
 
 class Trainer:
@@ -133,7 +100,7 @@ class Trainer:
             return progress
         if not self.accelerator.is_main_process:
             progress.class_counts = {}  # what a resumed run starts from is the sum over processes
-        meter = _Meter(self.accelerator, progress)
+        meter = Meter(self.accelerator, progress)
         steps_a_pass = math.ceil(len(data) / self.train.grad_accum)
         with tqdm(
             total=self.train.train_epochs * steps_a_pass,
@@ -146,7 +113,7 @@ class Trainer:
                 self._close_pass(val_loader, progress, meter)
         return progress
 
-    def _run_pass(self, data: TrainData, progress: Progress, meter: "_Meter", bar: tqdm) -> None:
+    def _run_pass(self, data: TrainData, progress: Progress, meter: "Meter", bar: tqdm) -> None:
         self.model.train()
         batches = meter.watch(data.read_pass(progress.train_epoch, progress.num_batches))
         while chunk := list(islice(batches, self.train.grad_accum)):
@@ -216,7 +183,7 @@ class Trainer:
             f"step {step}: loss {loss} or gradient norm {grad_norm} is not finite; samples: {sample_ids}"
         )
 
-    def _close_pass(self, val_loader: DataLoader, progress: Progress, meter: "_Meter") -> None:
+    def _close_pass(self, val_loader: DataLoader, progress: Progress, meter: "Meter") -> None:
         """Validate, keep the best, and move on to the next pass or end."""
         counts = self._gather_counts(progress.class_counts)
         val = evaluate_loss(self.model, val_loader, self.accelerator)
@@ -249,7 +216,7 @@ class Trainer:
             progress.train_epoch, progress.num_batches, progress.class_counts = progress.train_epoch + 1, 0, {}
         self._save("last", progress, meter, figures)
 
-    def _save(self, which: str, progress: Progress, meter: "_Meter", figures: dict[str, Any]) -> None:
+    def _save(self, which: str, progress: Progress, meter: "Meter", figures: dict[str, Any]) -> None:
         progress.wall_s = meter.wall_s
         progress.class_counts, own = self._gather_counts(progress.class_counts), progress.class_counts
         self.save(which, Progress(**asdict(progress)), figures)
@@ -259,97 +226,3 @@ class Trainer:
     def _gather_counts(self, counts: dict[str, int]) -> dict[str, int]:
         everyone = gather_object([counts]) if self.accelerator.num_processes > 1 else [counts]
         return dict(sorted(sum((Counter(part) for part in everyone), Counter()).items()))
-
-
-class _Meter:
-    """Times, speeds and memory of a run, between two readings."""
-
-    def __init__(self, accelerator: Accelerator, progress: Progress) -> None:
-        self.accelerator = accelerator
-        self.started = time.monotonic() - progress.wall_s
-        self.saved = self.read_at = time.monotonic()
-        self.num_samples, self.num_tokens, self.wait_s = 0, 0.0, 0.0
-        self.seen_before = progress.num_samples
-        self.has_warned = False
-
-    @property
-    def wall_s(self) -> float:
-        return time.monotonic() - self.started
-
-    @property
-    def minutes_since_save(self) -> float:
-        return (time.monotonic() - self.saved) / 60
-
-    def note_save(self) -> None:
-        self.saved = time.monotonic()
-
-    def watch(self, batches: Iterable[Batch]) -> Iterator[Batch]:
-        """The same batches; the time until each is there counts as waiting."""
-        source = iter(batches)
-        while True:
-            asked = time.monotonic()
-            batch = next(source, None)
-            self.wait_s += time.monotonic() - asked
-            if batch is None:
-                return
-            yield batch
-
-    def add(self, progress: Progress, record: dict[str, Any]) -> float:
-        """Count a step; returns samples a second since the last reading."""
-        self.num_samples += progress.num_samples - self.seen_before
-        self.seen_before = progress.num_samples
-        self.num_tokens += record.pop("num_tokens")
-        return self.num_samples / max(time.monotonic() - self.read_at, 1e-9)
-
-    def read(self) -> dict[str, float]:
-        """Speeds since the last reading; on a GPU says so once when it waits for data too long."""
-        now = time.monotonic()
-        elapsed = max(now - self.read_at, 1e-9)
-        is_gpu = self.accelerator.device.type == "cuda"
-        memory = torch.cuda.max_memory_allocated() if is_gpu else psutil.Process().memory_info().rss
-        speeds = {
-            "samples_s": self.num_samples / elapsed,
-            "tokens_s": self.num_tokens / elapsed,
-            "data_wait_share": self.wait_s / elapsed,
-            "memory_gb": memory / _BYTES_A_GB,
-        }
-        if is_gpu and speeds["data_wait_share"] > _MOST_DATA_WAIT and not self.has_warned:
-            self.has_warned = True
-            logger.warning(
-                "the GPU waits for data %.0f %% of the time; try train.num_workers=%d or more",
-                100 * speeds["data_wait_share"],
-                4,
-            )
-        self.num_samples, self.num_tokens, self.wait_s, self.read_at = 0, 0.0, 0.0, now
-        return speeds
-
-
-@torch.no_grad()
-def evaluate_loss(model: torch.nn.Module, loader: DataLoader, accelerator: Accelerator) -> EvalResult:
-    """Mean loss over this process' samples and those of the others; each sample counts once.
-
-    NaN where nothing is supervised.
-    """
-    unwrapped = accelerator.unwrap_model(model)
-    was_training = unwrapped.training
-    unwrapped.eval()
-    totals = torch.zeros(4, dtype=torch.float64, device=accelerator.device)
-    for batch in loader:
-        with accelerator.autocast():
-            output: ModelOutput = unwrapped(batch.to(accelerator.device))
-        correct, count = output.num_correct, _count_supervised(batch)
-        if correct is None:  # this model has no right and wrong
-            correct, count = torch.zeros(()), 0.0
-        totals += torch.tensor([float(output.loss_sum), float(output.weight_sum), float(correct), count]).to(totals)
-    totals = accelerator.reduce(totals, "sum")
-    unwrapped.train(was_training)
-    loss_sum, weight_sum, correct_sum, count_sum = totals.tolist()
-    if not weight_sum:
-        return EvalResult(math.nan, math.nan, count_sum)
-    return EvalResult(loss_sum / weight_sum, correct_sum / count_sum if count_sum else math.nan, count_sum)
-
-
-def _count_supervised(batch: Batch) -> float:
-    labels = batch.labels_BT if batch.labels_BT is not None else batch.stage_idx_BW
-    assert labels is not None
-    return float((labels >= 0).sum())

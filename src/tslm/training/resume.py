@@ -25,7 +25,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from tslm.files import hash_file, swap_in
 from tslm.training.checkpoint import copy_to_cpu
-from tslm.training.loop import Progress
+from tslm.training.progress import Progress
 from tslm.training.run_folder import LAST, PROGRESS_KEY, TRAINING_FILE
 
 logger = logging.getLogger(__name__)
