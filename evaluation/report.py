@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from evaluation.report_examples import choose_examples
-from evaluation.report_nights import CLASSIFIER, LANGUAGE_MODEL, is_staging
 from evaluation.report_sections import (
     render_confusions,
     render_footer,
@@ -28,6 +27,7 @@ from evaluation.score import render_table
 from tslm.config import CONFIG_FILE, load_config
 from tslm.data.recordings import read_recording
 from tslm.files import write_beside
+from tslm.scoring.nights import CLASSIFIER, LANGUAGE_MODEL, is_staging
 from tslm.scoring.predictions import PredictionRow, merge_classifier, read_predictions, score_predictions
 
 PREDICTIONS_FILE = "test_predictions.jsonl"

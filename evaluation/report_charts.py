@@ -12,36 +12,14 @@ from typing import Any
 import numpy as np
 
 from tslm.hypnogram import Hypnogram
-from tslm.labels import ANSWER_NAMES, SleepStage
+from tslm.labels import SleepStage
+from tslm.scoring.nights import SHORT_NAMES, STAGE_OF_ANSWER, short_label
 
-_LEVELS = (
-    SleepStage.MOVEMENT,
-    SleepStage.WAKE,
-    SleepStage.REM,
-    SleepStage.NREM,
-    SleepStage.N1,
-    SleepStage.N2,
-    SleepStage.N3,
-)
-_SHORT_NAMES = {stage: stage.value for stage in SleepStage} | {SleepStage.REM: "REM", SleepStage.MOVEMENT: "Mov"}
-_STAGE_OF_ANSWER = {name: stage for stage, name in ANSWER_NAMES.items()}
 _TICK_STEPS_H = (1 / 12, 1 / 6, 0.5, 1, 2, 4, 8, 24)
 _MAX_TICKS = 13
 _WAVE_WIDTH, _WAVE_HEIGHT = 1000, 100
 _MAX_COLUMNS = 1000
 _MAX_TINT = 55  # percent of colour in a full cell; the text on it keeps a contrast above 4.5
-
-
-def short_label(label: str) -> str:
-    """Code of a sleep stage's answer name ("N2"), any other label cut to fit a column head."""
-    if label in _STAGE_OF_ANSWER:
-        return _SHORT_NAMES[_STAGE_OF_ANSWER[label]]
-    return label if len(label) <= 12 else label[:11] + "…"
-
-
-def pick_levels(sleep_stages: Sequence[SleepStage]) -> list[SleepStage]:
-    """Stages from the top of a hypnogram to its bottom; unscored has no level."""
-    return [stage for stage in _LEVELS if stage in sleep_stages]
 
 
 def draw_hypnogram(hypnogram: Hypnogram, levels: Sequence[SleepStage], description: str) -> str:
@@ -59,7 +37,7 @@ def draw_hypnogram(hypnogram: Hypnogram, levels: Sequence[SleepStage], descripti
         bars[bout.sleep_stage].append(f"M{start} {y}H{stop}")
     grid = "".join(f"M0 {y}H{hypnogram.num_epochs}" for y in y_of.values())
     paths = "".join(f'<path class="bar {_css(stage)}" d="{"".join(d)}"/>' for stage, d in bars.items() if d)
-    names = "".join(f"<span>{_SHORT_NAMES[stage]}</span>" for stage in levels)
+    names = "".join(f"<span>{SHORT_NAMES[stage]}</span>" for stage in levels)
     return (
         f'<div class="levels" aria-hidden="true">{names}</div>'
         f'<svg class="hypnogram" style="--levels:{len(levels)}" viewBox="0 0 {max(hypnogram.num_epochs, 1)} '
@@ -176,7 +154,7 @@ def render_stage_chip(label: str | None) -> str:
     """A label with the colour of its stage; a label that is None could not be read."""
     if label is None:
         return '<span class="chip">not readable</span>'
-    stage = _STAGE_OF_ANSWER.get(label)
+    stage = STAGE_OF_ANSWER.get(label)
     css = f" {_css(stage)}" if stage is not None else ""
     return f'<span class="chip{css}">{escape(label)}</span>'
 

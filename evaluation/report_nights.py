@@ -1,20 +1,13 @@
 """Nights of the report: hypnograms of expert and scorers on one time axis, and their sleep statistics."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from html import escape
 
-import numpy as np
-
-from evaluation.report_charts import draw_differences, draw_hypnogram, draw_time_axis, pick_levels
-from tslm.hypnogram import Hypnogram
+from evaluation.report_charts import draw_differences, draw_hypnogram, draw_time_axis
 from tslm.labels import ANSWER_NAMES, SleepStage
-from tslm.scoring.predictions import PredictionRow, parse_predictions, pick_classifier_answers
+from tslm.scoring.nights import EXPERT, Night
 
-EXPERT, LANGUAGE_MODEL, CLASSIFIER = "Expert", "Language model", "Classifier"
-DEFAULT_EPOCH_S = 30.0
 MIN_COVERAGE = 0.95  # share of a stretch that must have predictions before sleep statistics mean anything
-_STAGE_OF_ANSWER = {name: stage for stage, name in ANSWER_NAMES.items()}
 _STATISTICS = (
     ("time_in_bed_min", "Time in bed (TIB), min", "the whole stretch shown above"),
     ("sleep_period_min", "Sleep period (SPT), min", "first to last epoch of sleep"),
@@ -25,55 +18,6 @@ _STATISTICS = (
     ("waso_min", "Wake after sleep onset (WASO), min", "wake inside the sleep period"),
     ("num_transitions", "Stage transitions", "changes between neighbouring epochs"),
 )
-
-
-@dataclass(frozen=True)
-class Night:
-    """One recording as scored by the expert and by each system, over the same epochs."""
-
-    recording: str
-    onset_s: float  # of the first epoch shown
-    hypnograms: Mapping[str, Hypnogram]  # by scorer, expert first; unscored where missing or not parsed
-    num_predicted: int
-
-    @property
-    def expert(self) -> Hypnogram:
-        """The expert's scoring."""
-        return self.hypnograms[EXPERT]
-
-    def count_same(self, scorer: str) -> int:
-        """Epochs in which a scorer gives the expert's stage."""
-        pairs = zip(self.expert.sleep_stages, self.hypnograms[scorer].sleep_stages, strict=True)
-        return sum(truth is answer for truth, answer in pairs if truth is not SleepStage.UNSCORED)
-
-
-def build_nights(rows: Sequence[PredictionRow]) -> list[Night]:
-    """One night a recording, in the order of the rows; none when the task is not sleep staging.
-
-    Raises:
-        ValueError: two rows name the same epoch of a recording.
-    """
-    staged = [row for row in rows if "epoch_idx" in row and is_staging([row])]
-    recordings = dict.fromkeys(row.get("recording", "") for row in staged)
-    return [_build_night(name, [row for row in staged if row.get("recording", "") == name]) for name in recordings]
-
-
-def is_staging(rows: Sequence[PredictionRow]) -> bool:
-    """Whether every answer that the rows allow is a sleep stage."""
-    return all(row["options"] and all(option in _STAGE_OF_ANSWER for option in row["options"]) for row in rows)
-
-
-def find_epoch_s(rows: Sequence[PredictionRow]) -> float:
-    """Length of the scoring epoch from onsets and indices of one recording; 30 s where they do not tell."""
-    timed = [
-        (row["epoch_idx"], row["onset_s"], row.get("recording"))
-        for row in rows
-        if {"epoch_idx", "onset_s"} <= row.keys()
-    ]
-    for (idx_a, onset_a, recording_a), (idx_b, onset_b, recording_b) in zip(timed, timed[1:], strict=False):
-        if recording_a == recording_b and idx_b > idx_a and onset_b > onset_a:
-            return float((onset_b - onset_a) / (idx_b - idx_a))
-    return DEFAULT_EPOCH_S
 
 
 def render_night(night: Night, levels: Sequence[SleepStage]) -> str:
@@ -95,34 +39,6 @@ def render_night(night: Night, levels: Sequence[SleepStage]) -> str:
         '<span class="keys"><span class="key unread"></span> answer could not be read</span></figcaption></figure>'
         f"{statistics}"
     )
-
-
-def shown_levels(rows: Sequence[PredictionRow]) -> list[SleepStage]:
-    """Levels of the hypnograms: the stages that the task allows."""
-    return pick_levels([_STAGE_OF_ANSWER[option] for option in rows[0]["options"]])
-
-
-def _build_night(recording: str, rows: Sequence[PredictionRow]) -> Night:
-    rows = sorted(rows, key=lambda row: row["epoch_idx"])
-    idx = np.array([row["epoch_idx"] for row in rows])
-    repeated = np.flatnonzero(np.diff(idx) == 0)
-    if len(repeated):
-        raise ValueError(f"epoch {idx[repeated[0]]} of recording {recording!r} stands in two rows; keep one of them")
-    epoch_s = find_epoch_s(rows)
-    answers: dict[str, Sequence[str | None]] = {
-        EXPERT: [row["truth"] for row in rows],
-        LANGUAGE_MODEL: parse_predictions(rows),
-    }
-    classifier_answers = pick_classifier_answers(rows)
-    if classifier_answers is not None:
-        answers[CLASSIFIER] = classifier_answers
-    hypnograms = {}
-    for scorer, names in answers.items():
-        stages = [SleepStage.UNSCORED] * int(idx[-1] - idx[0] + 1)
-        for position, name in zip(idx - idx[0], names, strict=True):
-            stages[position] = _STAGE_OF_ANSWER[name] if name is not None else SleepStage.UNSCORED
-        hypnograms[scorer] = Hypnogram(tuple(stages), epoch_s)
-    return Night(recording, rows[0].get("onset_s", float(idx[0]) * epoch_s), hypnograms, len(rows))
 
 
 def _render_track(night: Night, scorer: str, levels: Sequence[SleepStage]) -> str:

@@ -8,8 +8,9 @@ import numpy as np
 
 from evaluation.report_charts import render_confusion
 from evaluation.report_examples import choose_examples, is_right, render_examples
-from evaluation.report_nights import build_nights, find_epoch_s, render_night, shown_levels
+from evaluation.report_nights import render_night
 from tslm.scoring.faithfulness import score_answered
+from tslm.scoring.nights import build_nights, find_epoch_s, shown_levels
 from tslm.scoring.predictions import PredictionRow
 
 # Names of Landis & Koch 1977 up to each kappa.

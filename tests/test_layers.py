@@ -18,7 +18,19 @@ LAYERS = {
     5: ("hub", "cli", "serve", "review", "__main__"),
 }
 LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names}
-SINGLE_DOOR = ("pyedflib", "peft", "mlflow", "onnx", "onnxruntime", "fastapi", "plotly", "mne", "yasa", "h5py")
+SINGLE_DOOR = (
+    "pyedflib",
+    "peft",
+    "mlflow",
+    "onnx",
+    "onnxruntime",
+    "fastapi",
+    "matplotlib",
+    "plotly",
+    "mne",
+    "yasa",
+    "h5py",
+)
 SOURCES = sorted(
     path
     for folder in ("src/tslm", *APPS)

@@ -25,6 +25,7 @@ HEADLESS_MODELS = (
     "masked_encoder",
 )  # models without a classifier: nothing but the reader of series is shared with them
 SAMPLINGS = {"natural": 0.0, "sqrt": 0.5, "balanced": 1.0}  # chance of a sample ~ its class' frequency^-power
+TRACKERS = ("none", "mlflow", "tensorboard")
 SLOT_MODELS = ("soft_prompt",)  # of these, those whose series take positions in the sequence of words
 
 
@@ -274,11 +275,21 @@ class AugmentConfig:
 
 
 @dataclass(frozen=True)
+class MLflowConfig:
+    """Where runs are kept with `tracking=mlflow`."""
+
+    uri: str = ""  # e.g. http://host:5000; empty: $MLFLOW_TRACKING_URI, or else a database mlflow.db in results_dir
+    experiment: str = "tslm"
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """One curriculum stage of one model."""
 
     seed: int = 0
     results_dir: str = "results"
+    tracking: str = "none"  # none, mlflow or tensorboard; beside the run's log, which is always written
+    mlflow: MLflowConfig = field(default_factory=MLflowConfig)
     llm: LLMConfig = field(default_factory=LLMConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     stage: StageConfig = field(default_factory=StageConfig)
@@ -287,6 +298,10 @@ class RunConfig:
     masking: MaskingConfig = field(default_factory=MaskingConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
+
+    def __post_init__(self) -> None:
+        if self.tracking not in TRACKERS:
+            raise ValueError(f"tracking={self.tracking}: wanted one of: {', '.join(TRACKERS)}")
 
     @property
     def writes_text(self) -> bool:
@@ -377,6 +392,15 @@ def valid_keys(kind: type = RunConfig, prefix: str = "") -> list[str]:
 def to_plain(config: RunConfig) -> DictConfig:
     """The settings as nested mappings."""
     return OmegaConf.create(OmegaConf.to_container(OmegaConf.structured(config)))  # type: ignore[return-value]
+
+
+def flatten_settings(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by dotted key."""
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        key = f"{prefix}{name}"
+        flat |= flatten_settings(value, f"{key}.") if isinstance(value, Mapping) else {key: value}
+    return flat
 
 
 def _unlock(node: DictConfig) -> DictConfig:

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 from evaluation.report import main, name_systems, write_report
-from evaluation.report_charts import draw_hypnogram, draw_time_axis, draw_waveform, pick_levels
+from evaluation.report_charts import draw_hypnogram, draw_time_axis, draw_waveform
 from evaluation.report_examples import choose_examples
-from evaluation.report_nights import build_nights, render_night, shown_levels
+from evaluation.report_nights import render_night
 from tslm.config import RunConfig, save_config
 from tslm.data.recordings import Recording, write_recording
 from tslm.hypnogram import Hypnogram
 from tslm.labels import LABEL_SETS, SleepStage
+from tslm.scoring.nights import build_nights, pick_levels, shown_levels
 from tslm.scoring.predictions import score_predictions, write_predictions
 
 OPTIONS = list(LABEL_SETS["aasm"].answers)

@@ -11,7 +11,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from tslm.checkpoint_config import CHECKPOINT_CONFIG_FILE, SETTINGS_KEY
-from tslm.config import CONFIG_FILE, TEXT_MODELS, RunConfig, one_line, to_plain
+from tslm.config import CONFIG_FILE, TEXT_MODELS, RunConfig, flatten_settings, one_line, to_plain
 from tslm.training.run_folder import (
     BEST,
     CHECKPOINTS_DIR,
@@ -162,13 +162,3 @@ def _read_json(path: Path) -> dict[str, Any]:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path} is damaged: {error}") from error
-
-
-def flatten_settings(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by dotted key."""
-    flat: dict[str, Any] = {}
-    for name, value in settings.items():
-        flat |= (
-            flatten_settings(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
-        )
-    return flat

@@ -1,0 +1,111 @@
+"""What is written down of a run while it trains: its manifest, its log and, where one is named, its tracker."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from tslm.config import RunConfig
+from tslm.scoring.nights import CLASSIFIER, LANGUAGE_MODEL, build_nights, shown_levels
+from tslm.scoring.predictions import PredictionRow
+from tslm.training.run_folder import LOG_FILE
+from tslm.training.run_log import RunLog
+from tslm.training.run_manifest import Launch, RunManifest, read_manifest, write_manifest
+from tslm.training.tracking import Tracker, open_tracker
+
+
+class RunRecorder:
+    """The main process' record of one run; a run has one writer.
+
+    Args:
+        config: of the run.
+        run_dir: its folder.
+        launch: this start of it.
+        data_sha256: checksums of its data (`tslm.data.checksums`).
+        leaky: whether its test data leak into its training data.
+        is_resumed: go on with the manifest and the tracker's run that are there.
+
+    Raises:
+        ImportError: the tracker's package is missing.
+        OSError: the tracker cannot be reached.
+        ValueError: run.json is damaged, or the tracker does not know the run any more.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        run_dir: Path,
+        launch: Launch,
+        data_sha256: Mapping[str, str],
+        leaky: bool = False,
+        is_resumed: bool = False,
+    ) -> None:
+        known = read_manifest(run_dir) if is_resumed else None
+        manifest = known.resume(launch) if known else RunManifest(config.seed, (launch,), {})
+        self._run_dir, self._log, self._tracker = run_dir, RunLog(run_dir / LOG_FILE), None
+        if config.tracking != "none":
+            self._tracker = open_known_tracker(config, run_dir, manifest, leaky)
+            manifest = replace(manifest, tracker_runs={**manifest.tracker_runs, config.tracking: self._tracker.run_id})
+        self.manifest = replace(manifest, data_sha256=data_sha256)
+        write_manifest(self.manifest, run_dir)
+
+    def log(self, record: Mapping[str, Any]) -> None:
+        """Add one record to the log, and send its numbers."""
+        self._log.append(record)
+        if self._tracker is not None:
+            self._tracker.log(record)
+
+    def keep_checkpoint(self, checkpoint_dir: Path, step: int, kappa: float) -> None:
+        """Send a checkpoint, if it is among the best by validation kappa."""
+        if self._tracker is not None:
+            self._tracker.keep_checkpoint(checkpoint_dir, step, kappa)
+
+    def close(self, now: datetime, is_finished: bool) -> None:
+        """Write down when the run ended; one that did not finish has no end, for it may go on."""
+        if is_finished:
+            self.manifest = replace(self.manifest, ended_at=now.isoformat(timespec="seconds"))
+            write_manifest(self.manifest, self._run_dir)
+        if self._tracker is not None:
+            self._tracker.close(is_finished)
+
+
+def record_test(
+    config: RunConfig, run_dir: Path, rows: Sequence[PredictionRow], metrics: Mapping[str, Any], step: int
+) -> None:
+    """Send what a run's best checkpoint scores on the test split: figures, confusion matrix, a drawing a night.
+
+    Args:
+        config: of the run; nothing is sent where it names no tracker.
+        run_dir: its folder.
+        rows: predictions; none where the stage answers nothing.
+        metrics: of them.
+        step: at which the checkpoint was written.
+
+    Raises:
+        ImportError, OSError, ValueError: as `RunRecorder`.
+    """
+    if config.tracking == "none":
+        return
+    from tslm.scoring.figures import draw_confusion, draw_night  # only here a drawing is wanted
+
+    tracker = open_known_tracker(config, run_dir, read_manifest(run_dir), bool(metrics.get("leaky")))
+    tracker.log({"step": step, "test": {key: value for key, value in metrics.items() if not isinstance(value, list)}})
+    if "confusion_matrix" in metrics:
+        tracker.log_figure("confusion_matrix", draw_confusion(metrics, config.stage.name))
+    for night in build_nights(rows, LANGUAGE_MODEL if config.writes_text else CLASSIFIER):
+        tracker.log_figure(f"hypnograms/{night.recording}", draw_night(night, shown_levels(rows)))
+    tracker.close()
+
+
+def open_known_tracker(config: RunConfig, run_dir: Path, manifest: RunManifest | None, leaky: bool) -> Tracker:
+    """The tracker of a run, which goes on with the run that the manifest names, if it names one."""
+    run_id = manifest.tracker_runs.get(config.tracking, "") if manifest else ""
+    tags = {"stage": config.stage.name, "model": config.model.name, "leaky": str(leaky).lower()}
+    if config.stage.fold >= 0:
+        tags["fold"] = str(config.stage.fold)
+    if manifest:
+        last = manifest.launches[-1]
+        changed = " with changed files" if last.git_dirty else ""
+        tags["git_commit"] = f"{last.git_commit}{changed}" if last.git_commit else "unknown"
+    return open_tracker(config, run_dir, run_id, tags)
