@@ -126,6 +126,38 @@ def test_every_model_composes_under_its_own_name(model: str) -> None:
     assert compose_config(STAGE, model=model).model.name == model
 
 
+def test_a_model_that_is_asked_for_holds_against_a_preset_and_yields_to_the_command_line() -> None:
+    plain, asked = (compose_config("stage0_encoder", "rodent", model=name).model for name in ("", "cnn_bilstm"))
+    assert (plain.encoder.num_layers, plain.context.window_epochs) == (1, 5)
+    assert (asked.encoder.num_layers, asked.context.window_epochs) == (0, 7)
+    assert asked.encoder.patch_size == plain.encoder.patch_size == 250
+    overrides = ["model.context.window_epochs=60"]
+    assert compose_config("stage0_encoder", model="ssm", overrides=overrides).model.context.window_epochs == 60
+
+
+@pytest.mark.parametrize(
+    ("stage", "model", "trained"),
+    [
+        ("stage0_encoder", "", "classifier"),
+        ("stage0_encoder", "flamingo", "classifier"),
+        ("stage0_encoder", "ssm", "ssm"),
+        ("stage0_masked", "ssm", "masked_encoder"),
+        ("stage1_mcq", "flamingo", "flamingo"),
+    ],
+)
+def test_a_stage_keeps_its_own_model_where_the_one_asked_for_is_of_another_kind(
+    stage: str, model: str, trained: str
+) -> None:
+    assert compose_config(stage, model=model).model.name == trained
+
+
+def test_a_preset_may_choose_a_scorer(tmp_path: Path) -> None:
+    preset = tmp_path / "mine.yaml"
+    preset.write_text("defaults: [config, {override /model: cnn}, _self_]\n")
+    model = compose_config("stage0_encoder", str(preset)).model
+    assert (model.name, model.encoder.front_end) == ("cnn", "cnn")
+
+
 @pytest.mark.parametrize(("llm", "name"), [("Owner/Some-Model-1B", "some-model-1b"), ("./folder/mine", "mine")])
 def test_any_hub_id_or_folder_is_a_language_model_and_names_the_results(llm: str, name: str) -> None:
     config = compose_config(STAGE, llm=llm)

@@ -1,7 +1,10 @@
 """The settings of a run put together: dataclass defaults, YAML groups, preset and `key=value`.
 
 Order of precedence: dataclass default < YAML groups (llm, model, stage) < preset (`demo`, `guide`
-or a user's file) < the preset's `per_stage` entry < `key=value`.
+or a user's file) < the preset's `per_stage` entry < the YAML of a model that is asked for < `key=value`.
+
+Presets and groups are looked for in the folder of a user's preset file, in the folder that `--config_dir` names,
+and then in the package's: a stage, model or language model is added by a file in a folder of one's own.
 """
 
 from collections.abc import Sequence
@@ -11,9 +14,10 @@ from pathlib import Path
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from tslm.config import RunConfig, merge_config, one_line, to_plain, valid_keys
+from tslm.config import MODEL_KINDS, RunConfig, merge_config, one_line, to_plain, valid_keys
 
 GROUPS = ("llm", "model", "stage")
+_ASKED_FOR = "asked_for"  # where a composed config holds the YAML of the model that was asked for
 
 
 def configs_dir() -> Path:
@@ -22,9 +26,10 @@ def configs_dir() -> Path:
     return packaged if packaged.is_dir() else Path(__file__).parents[2] / "configs"
 
 
-def list_group(group: str) -> list[str]:
-    """Names that a YAML group offers, e.g. the curriculum stages."""
-    return sorted(path.stem for path in (configs_dir() / group).glob("*.yaml"))
+def list_group(group: str, config_dir: Path | None = None) -> list[str]:
+    """Names that a YAML group offers, e.g. the curriculum stages; those in a user's own folder too."""
+    folders = [configs_dir(), *([config_dir] if config_dir else [])]
+    return sorted({path.stem for folder in folders for path in (folder / group).glob("*.yaml")})
 
 
 def resolve_source(llm: str) -> str:
@@ -35,7 +40,12 @@ def resolve_source(llm: str) -> str:
 
 
 def compose_config(
-    stage: str, preset: str = "config", llm: str = "", model: str = "", overrides: Sequence[str] = ()
+    stage: str,
+    preset: str = "config",
+    llm: str = "",
+    model: str = "",
+    overrides: Sequence[str] = (),
+    config_dir: Path | None = None,
 ) -> RunConfig:
     """Resolve the settings of one curriculum stage.
 
@@ -43,34 +53,48 @@ def compose_config(
         stage: a name from configs/stage.
         preset: `config`, a name in configs/ (demo, guide) or a path to a YAML file.
         llm: short name from configs/llm, hub id or folder; empty for the preset's.
-        model: a name from configs/model; empty for the preset's.
+        model: a name from configs/model; empty for the preset's. A stage that trains a model of another kind
+            (`stage.own_model`) keeps its own.
         overrides: `key=value` in Hydra's grammar.
+        config_dir: a folder like the package's configs/, which is looked into first; None: there is none.
 
     Raises:
         ValueError: unknown stage, model, preset or key (naming the nearest valid one), or a bad value.
+        NotADirectoryError: `config_dir` is no folder.
     """
+    if config_dir is not None and not config_dir.is_dir():
+        raise NotADirectoryError(
+            f"no folder {config_dir}; wanted one with presets, or with stage/, model/ or llm/ in it"
+        )
+    groups = [f"stage={_known('stage', stage, config_dir)}"]
+    if model:
+        groups += [f"model={_known('model', model, config_dir)}", f"+model@{_ASKED_FOR}={model}"]
+    if llm:
+        groups += [f"llm={llm}"] if llm in list_group("llm", config_dir) else ["llm=custom", f"llm.source='{llm}'"]
+    composed = _compose(preset, groups, config_dir)
+    asked_for = {"model": composed.pop(_ASKED_FOR, {})}
+    per_stage = composed.pop("per_stage", {})
+    for name in per_stage:
+        _known("stage", name, config_dir)
+    merged = merge_config(composed, per_stage.get(stage, {}), asked_for, _parse_overrides(overrides))
+    return _name_custom_llm(_settle_model(merged))
+
+
+def _compose(preset: str, groups: list[str], config_dir: Path | None) -> DictConfig:
     from hydra import compose, initialize_config_dir
     from hydra.core.config_store import ConfigStore
     from hydra.errors import HydraException
 
-    groups = [f"stage={_known('stage', stage)}"]
-    if model:
-        groups.append(f"model={_known('model', model)}")
-    if llm:
-        groups += [f"llm={llm}"] if llm in list_group("llm") else ["llm=custom", f"llm.source='{llm}'"]
     ConfigStore.instance().store(name="defaults", node=to_plain(RunConfig()))
-    preset_dir, preset_name, search = _find_preset(preset)
+    (first, *others), name = _find_preset(preset, config_dir)
+    search = [f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in others)}]"] if others else []
     try:
-        with initialize_config_dir(str(preset_dir), version_base="1.3"):
-            composed = compose(preset_name, overrides=[*search, *groups])
+        with initialize_config_dir(str(first), version_base="1.3"):
+            composed = compose(name, overrides=[*search, *groups])
     except (HydraException, yaml.YAMLError) as error:
         raise ValueError(f"cannot read the configuration {preset!r}: {one_line(error)}{_hint(error)}") from error
     OmegaConf.set_struct(composed, False)
-    per_stage = composed.pop("per_stage", {})
-    for name in per_stage:
-        _known("stage", name)
-    merged = merge_config(composed, per_stage.get(stage, {}), _parse_overrides(overrides))
-    return _name_custom_llm(merged)
+    return composed
 
 
 def _parse_overrides(overrides: Sequence[str]) -> DictConfig:
@@ -95,21 +119,30 @@ def _parse_overrides(overrides: Sequence[str]) -> DictConfig:
     return values
 
 
-def _find_preset(preset: str) -> tuple[Path, str, list[str]]:
-    own = configs_dir()
-    if preset in list_group("."):
-        return own, preset, []
+def _find_preset(preset: str, config_dir: Path | None) -> tuple[list[Path], str]:
+    """Folders to look into, the first one first, and the preset's name in one of them."""
+    own = [*([config_dir.resolve()] if config_dir else []), configs_dir()]
+    presets = list_group(".", config_dir)
+    if preset in presets:
+        return own, preset
     path = Path(preset)
     if path.is_file():
-        return path.resolve().parent, path.stem, [f"hydra.searchpath=[file://{own}]"]
-    raise ValueError(f"no preset {preset!r}; give a YAML file or one of: {', '.join(list_group('.'))}")
+        return [path.resolve().parent, *own], path.stem
+    raise ValueError(f"no preset {preset!r}; give a YAML file or one of: {', '.join(presets)}")
 
 
-def _known(group: str, name: str) -> str:
-    names = list_group(group)
+def _known(group: str, name: str, config_dir: Path | None) -> str:
+    names = list_group(group, config_dir)
     if name not in names:
         raise ValueError(f"unknown {group} {name!r}; one of: {', '.join(names)}")
     return name
+
+
+def _settle_model(config: RunConfig) -> RunConfig:
+    """The stage's own model in place of one that is of another kind than it trains."""
+    own = config.stage.own_model
+    of_other_kind = any(config.model.name in kind and own not in kind for kind in MODEL_KINDS)
+    return replace(config, model=replace(config.model, name=own)) if own and of_other_kind else config
 
 
 def _name_custom_llm(config: RunConfig) -> RunConfig:

@@ -20,10 +20,12 @@ Config = TypeVar("Config")
 _RENAMED: dict[tuple[str, str], tuple[str, Callable[[Any], Any]]] = {
     ("stage", "balanced"): ("sampling", lambda balanced: "balanced" if balanced else "natural"),
 }
-TEXT_MODELS = ("soft_prompt", "flamingo")  # models that hold a language model; the others only score
+TEXT_MODELS = ("soft_prompt", "flamingo")  # models that hold a language model
+SCORERS = ("classifier", "cnn_bilstm", "cnn_transformer", "ssm", "cnn")  # only score; each an encoder and a context
 HEADLESS_MODELS = (
     "masked_encoder",
 )  # models without a classifier: nothing but the reader of series is shared with them
+MODEL_KINDS = (TEXT_MODELS, SCORERS, HEADLESS_MODELS)
 SAMPLINGS = {"natural": 0.0, "sqrt": 0.5, "balanced": 1.0}  # chance of a sample ~ its class' frequency^-power
 TRACKERS = ("none", "mlflow", "tensorboard")
 SLOT_MODELS = ("soft_prompt",)  # of these, those whose series take positions in the sequence of words
@@ -55,10 +57,10 @@ class LoRAConfig:
 class EncoderConfig:
     """Patch encoder. The guide's values are in configs/guide.yaml."""
 
-    front_end: str = "filterbank"  # filterbank (log band energy beside the raw patch) or conv (the guide's)
+    front_end: str = "filterbank"  # filterbank (log band energy beside the raw patch), conv (the guide's) or cnn
     patch_size: int = 100  # signal samples a token
     d_model: int = 128
-    num_layers: int = 2
+    num_layers: int = 2  # of the Transformer over the tokens; 0: they are the front end's
     num_heads: int = 8
     d_ff: int = 512
     dropout: float = 0.0
@@ -77,10 +79,13 @@ class EncoderConfig:
 class ContextConfig:
     """The night in view: a sequence network over pooled epochs around the scored one."""
 
-    kind: str = "bigru"  # none; epoch (the scored one alone, all channels in one); bigru or transformer
-    hidden_size: int = 64  # of each direction of the GRU; half the width of the transformer
+    kind: str = (
+        "bigru"  # none; epoch (the scored one alone, all channels in one); bigru, bilstm, conv, ssm, transformer
+    )
+    hidden_size: int = 64  # of each direction of GRU and LSTM; half the width of the others
     num_layers: int = 1
     num_heads: int = 4  # transformer only
+    state_size: int = 32  # ssm only: numbers that each channel remembers the night in
     window_epochs: int = 25  # epochs in view, the scored one included
     dropout: float = 0.3
     num_tokens: int = 1  # that the language model reads of the state at the scored epoch
@@ -147,6 +152,7 @@ class StageConfig:
     )
     metric: str = "sleep"  # sleep, accuracy, perplexity or reconstruction
     predecessor: str = ""  # the stage whose best checkpoint this one starts from
+    own_model: str = ""  # what it trains where the chosen model is of another kind; empty: whatever is chosen
     trained: tuple[str, ...] = ("encoder", "projector", "context", "lora")
     train_dir: str = "prepared/sim_human"
     val_dir: str = ""  # empty: the train folder

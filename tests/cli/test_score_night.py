@@ -224,6 +224,17 @@ def test_without_a_checkpoint_the_newest_classifier_below_results_is_taken(
     assert Path("night_hypnogram.csv").is_file()
 
 
+def test_any_scorer_scores_a_night(
+    night: Path, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = classifier_config(model__name="ssm", model__encoder__front_end="cnn", model__context__kind="ssm")
+    folder = tmp_path / "results/no_llm/ssm/stage0_encoder/checkpoints/best"
+    save_checkpoint(build_small_model(config), config, {}, folder)
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = run(capsys, night)
+    assert (code, "results/no_llm/ssm" in out) == (0, True)
+
+
 def test_a_checkpoint_that_does_not_tell_its_rate_has_to_be_told(
     night: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:

@@ -5,10 +5,11 @@ import torch
 from torch import nn
 
 from tslm.config import ContextConfig
-from tslm.nn.context import CONTEXTS, build_context
+from tslm.nn.context import CONTEXTS, LAYERS, build_context
 from tslm.nn.local_attention import LocalAttentionLayer
 
 KINDS = pytest.mark.parametrize("kind", CONTEXTS)
+LOCAL_KINDS = pytest.mark.parametrize("kind", ["conv", "transformer"])
 D_MODEL = 16
 
 
@@ -52,12 +53,13 @@ def test_a_short_night_in_a_wide_window_is_the_night_itself(kind: str) -> None:
     assert torch.allclose(context(window, mask)[0, 6:16], context(night, everything)[0], atol=1e-5)
 
 
+@LOCAL_KINDS
 @pytest.mark.parametrize(("window_epochs", "reach"), [(9, 4), (8, 4), (1, 0), (2, 1)])
 @torch.no_grad()
-def test_on_a_whole_night_the_transformer_sees_what_the_middle_of_a_training_window_does(
-    window_epochs: int, reach: int
+def test_on_a_whole_night_a_local_context_sees_what_the_middle_of_a_training_window_does(
+    window_epochs: int, reach: int, kind: str
 ) -> None:
-    context = build("transformer", window_epochs=window_epochs)
+    context = build(kind, window_epochs=window_epochs)
     night, mask = whole(30)
     states = context(night, mask)
     for centre in (reach, 13, 29 - reach):
@@ -69,9 +71,10 @@ def test_on_a_whole_night_the_transformer_sees_what_the_middle_of_a_training_win
     assert moved.nonzero().flatten().tolist() == list(range(13 - reach, 13 + reach + 1))
 
 
+@LOCAL_KINDS
 @torch.no_grad()
-def test_two_layers_reach_twice_as_far() -> None:
-    context = build("transformer", num_layers=2)
+def test_two_layers_reach_twice_as_far(kind: str) -> None:
+    context = build(kind, num_layers=2)
     night, mask = whole(30)
     changed = night.clone()
     changed[0, 13] *= -1
@@ -98,8 +101,9 @@ def test_local_attention_is_full_attention_under_a_band_and_a_bias() -> None:
     assert torch.allclose(layer(states, mask)[:, :9], expected[:, :9], atol=1e-5)
 
 
-def test_a_night_attends_in_memory_that_grows_with_its_length_only() -> None:
-    context = build("transformer", window_epochs=25)
+@pytest.mark.parametrize("kind", LAYERS)
+def test_a_night_is_seen_in_memory_that_grows_with_its_length_only(kind: str) -> None:
+    context = build(kind, window_epochs=25)
     sizes = []
     for num_epochs in (400, 800):
         epochs, mask = whole(num_epochs)
@@ -136,6 +140,15 @@ def test_states_stay_in_full_precision_under_autocast(kind: str) -> None:
         states = context(epochs, mask)
     assert states.dtype == torch.float32
     assert torch.allclose(states, context(epochs, mask), atol=1e-5)
+
+
+@torch.no_grad()
+def test_the_lstm_is_torchs_own_over_normalised_epochs() -> None:
+    context = build("bilstm", num_layers=2)
+    epochs, mask = whole(9)
+    network = nn.LSTM(D_MODEL, 8, 2, batch_first=True, bidirectional=True)
+    network.load_state_dict(context.lstm.state_dict())
+    assert torch.allclose(context(epochs, mask), network(context.norm(epochs))[0], atol=1e-6)
 
 
 def test_heads_that_do_not_share_the_width_evenly_are_a_value_error() -> None:

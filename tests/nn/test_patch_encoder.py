@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 from tslm.compose import compose_config
 from tslm.config import ContextConfig, EncoderConfig, ProjectorConfig
 from tslm.nn.context import build_context
-from tslm.nn.front_ends import FilterbankFrontEnd, build_front_end
+from tslm.nn.front_ends import FilterbankFrontEnd, build_front_end, split_stride
 from tslm.nn.patch_encoder import EncoderLayer, PatchEncoder, count_patches, count_series_tokens
 from tslm.nn.projector import Projector
 
 SMALL = EncoderConfig(d_model=16, num_layers=2, num_heads=2, d_ff=32, max_patches=12)
 CONV = replace(SMALL, front_end="conv", patch_size=4, max_patches=160)
+CNN = replace(SMALL, front_end="cnn", num_layers=0)
 
 
 def build(config: EncoderConfig) -> PatchEncoder:
@@ -79,7 +80,7 @@ def test_twice_the_amplitude_shifts_the_log_energy_by_a_constant() -> None:
     assert torch.allclose(difference, torch.full_like(difference, math.log(4) / 3), atol=2e-3)
 
 
-@pytest.mark.parametrize("config", [SMALL, CONV], ids=["filterbank", "conv"])
+@pytest.mark.parametrize("config", [SMALL, CONV, CNN], ids=["filterbank", "conv", "cnn"])
 @pytest.mark.parametrize("length", [200, 250, 399])
 def test_a_padded_tail_changes_no_real_token(config: EncoderConfig, length: int) -> None:
     encoder = build(config)
@@ -135,6 +136,41 @@ def test_encoder_equals_its_formula_written_out() -> None:
 def test_a_front_end_that_cannot_be_built_is_a_value_error(wrong: dict) -> None:
     with pytest.raises(ValueError, match="model.encoder"):
         build_front_end(replace(SMALL, **wrong))
+
+
+@given(st.integers(1, 5000), st.integers(1, 4))
+def test_strides_multiply_to_the_patch(total: int, num_layers: int) -> None:
+    strides = split_stride(total, num_layers)
+    assert math.prod(strides) == total
+    assert strides == sorted(strides, reverse=True)
+    assert len(strides) == num_layers
+
+
+@pytest.mark.parametrize(
+    ("patch_size", "strides"), [(100, [5, 5, 4]), (250, [10, 5, 5]), (4, [2, 2, 1]), (7, [7, 1, 1])]
+)
+def test_strides_are_as_even_as_the_prime_factors_allow(patch_size: int, strides: list[int]) -> None:
+    assert split_stride(patch_size, 3) == strides
+
+
+@pytest.mark.parametrize("patch_size", [4, 7, 50, 100, 250])
+def test_the_cnn_gives_a_patch_a_token_and_every_sample_a_say(patch_size: int) -> None:
+    front_end = build_front_end(replace(CNN, patch_size=patch_size))
+    series = torch.randn(2, 3 * patch_size, requires_grad=True)
+    tokens = front_end(series)
+    assert tokens.shape == (2, 3, 16)
+    assert front_end.targets(series).shape == (2, 3, front_end.target_width)
+    tokens.square().sum().backward()
+    assert all(bool(param.grad.any()) for param in front_end.parameters())
+    assert series.grad is not None
+    assert bool((series.grad != 0).all())
+
+
+@torch.no_grad()
+def test_the_cnn_tells_loud_from_quiet() -> None:
+    encoder = build(CNN)
+    quiet, loud = (encoder(scale * rhythm(0.1)) for scale in (0.5, 5.0))
+    assert float((loud - quiet).abs().mean()) > 0.1
 
 
 @given(st.integers(1, 5000), st.integers(1, 200), st.integers(1, 20))

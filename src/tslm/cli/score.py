@@ -98,7 +98,9 @@ def score(arguments: argparse.Namespace) -> str:
 
 def find_checkpoint(folder: Path) -> Path:
     """The newest classifier checkpoint below `folder`/results; FileNotFoundError says how to get one."""
-    found = [path for path in folder.glob(f"{_BEST}/model.safetensors") if "classifier" in path.parts]
+    from tslm.config import SCORERS
+
+    found = [path for path in folder.glob(f"{_BEST}/model.safetensors") if {*path.parts} & {*SCORERS}]
     if not found:
         raise FileNotFoundError(f"there is no checkpoint of a classifier below results/; {_HOW_TO_TRAIN}")
     return max(found, key=lambda path: path.stat().st_mtime).parent
@@ -119,9 +121,10 @@ def load_classifier_config(checkpoint_dir: Path, fs_hz: float = 0.0, epoch_s: fl
     from dataclasses import replace
 
     from tslm.checkpoint_config import load_checkpoint_config
+    from tslm.config import SCORERS
 
     config = load_checkpoint_config(checkpoint_dir)
-    if config.model.name != "classifier":
+    if config.model.name not in SCORERS:
         raise ValueError(f"{checkpoint_dir} holds the model {config.model.name!r}, no classifier; {_HOW_TO_TRAIN}")
     fs_hz = _agree("fs_hz", config.model.fs_hz, fs_hz, checkpoint_dir)
     epoch_s = _agree("epoch_s", config.model.epoch_s, epoch_s, checkpoint_dir)

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from tslm.config import ModelConfig, RunConfig
+from tslm.config import SCORERS, ModelConfig, RunConfig
 from tslm.labels import LABEL_SETS
 from tslm.models.backbone import LanguageModel, load_llm, load_tokenizer
 from tslm.models.classifier import Classifier
@@ -59,6 +59,6 @@ FUSIONS: dict[str, Callable[[ModelConfig, LanguageModel], nn.Module]] = {
 }
 MODELS: dict[str, Callable[[RunConfig], nn.Module]] = {
     **dict.fromkeys(FUSIONS, _load_text_model),
-    "classifier": _build_classifier,
+    **dict.fromkeys(SCORERS, _build_classifier),
     "masked_encoder": _build_masked_encoder,
 }

@@ -4,6 +4,7 @@ Shape letters: B nights, W epochs, N patches, D encoder width, H context width.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,8 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from tslm.config import ContextConfig
 from tslm.nn.local_attention import LocalAttentionLayer
+from tslm.nn.local_conv import LocalConvLayer
+from tslm.nn.state_space import StateSpaceLayer
 
 
 class AttentionPool(nn.Module):
@@ -25,15 +28,15 @@ class AttentionPool(nn.Module):
         return (self.query(tokens_BND).softmax(dim=1) * tokens_BND).sum(dim=1)
 
 
-class BiGRUContext(nn.Module):
-    """Bidirectional GRU over pooled epochs; runs on windows and on whole nights alike."""
+class RecurrentContext(nn.Module):
+    """Bidirectional GRU or LSTM over pooled epochs; runs on windows and on whole nights alike."""
 
-    def __init__(self, config: ContextConfig, d_model: int) -> None:
+    def __init__(self, network: type[nn.GRU] | type[nn.LSTM], config: ContextConfig, d_model: int) -> None:
         super().__init__()
         self.width = context_width(config, d_model)
         self.norm = nn.LayerNorm(d_model)
         self.dropout = nn.Dropout(config.dropout)
-        self.gru = nn.GRU(
+        recurrence = network(
             d_model,
             config.hidden_size,
             config.num_layers,
@@ -41,6 +44,8 @@ class BiGRUContext(nn.Module):
             bidirectional=True,
             dropout=config.dropout if config.num_layers > 1 else 0.0,  # between layers
         )
+        self.part = network.__name__.lower()  # weights are called gru or lstm
+        self.add_module(self.part, recurrence)
 
     def forward(self, epochs_BWD: Tensor, epoch_mask_BW: Tensor) -> Tensor:
         """(B, W, D) -> (B, W, H); epochs outside the recording touch no state and have zeros."""
@@ -49,30 +54,30 @@ class BiGRUContext(nn.Module):
             return self.dropout(self._run(inputs_BWD.float(), epoch_mask_BW))
 
     def _run(self, inputs_BWD: Tensor, epoch_mask_BW: Tensor) -> Tensor:
+        network = self.get_submodule(self.part)
         if bool(epoch_mask_BW.all()):
-            return self.gru(inputs_BWD)[0]
+            return network(inputs_BWD)[0]
         order_BW = (~epoch_mask_BW).long().argsort(dim=1, stable=True)  # real epochs first, in time order
         packed = pack_padded_sequence(
             _reorder(inputs_BWD, order_BW), epoch_mask_BW.sum(dim=1).cpu(), batch_first=True, enforce_sorted=False
         )
-        states_BWH, _ = pad_packed_sequence(self.gru(packed)[0], batch_first=True, total_length=inputs_BWD.shape[1])
+        states_BWH, _ = pad_packed_sequence(network(packed)[0], batch_first=True, total_length=inputs_BWD.shape[1])
         return _reorder(states_BWH, order_BW.argsort(dim=1))
 
 
-class TransformerContext(nn.Module):
-    """Transformer over pooled epochs; each layer sees as far to both sides as the middle of a training window does.
+class LayeredContext(nn.Module):
+    """Layers over pooled epochs, each of which gives a state an epoch (the table LAYERS).
 
-    So it is the same network on windows and on whole nights, in memory that grows with the night's length.
+    Attention and convolution see as far to both sides as the middle of a training window does, layer by layer; a
+    state space remembers about as long. So it is the same network on windows and on whole nights, in memory that
+    grows with the night's length.
     """
 
-    def __init__(self, config: ContextConfig, d_model: int) -> None:
+    def __init__(self, build_layer: "BuildLayer", config: ContextConfig, d_model: int) -> None:
         super().__init__()
         self.width = context_width(config, d_model)
         self.input = nn.Sequential(nn.LayerNorm(d_model), nn.Dropout(config.dropout), nn.Linear(d_model, self.width))
-        reach = config.window_epochs // 2
-        self.layers = nn.ModuleList(
-            [LocalAttentionLayer(self.width, config.num_heads, reach, config.dropout) for _ in range(config.num_layers)]
-        )
+        self.layers = nn.ModuleList([build_layer(config, self.width) for _ in range(config.num_layers)])
         self.norm = nn.LayerNorm(self.width)
         self.dropout = nn.Dropout(config.dropout)
 
@@ -94,13 +99,22 @@ def context_width(config: ContextConfig, d_model: int) -> int:
     return 2 * config.hidden_size if config.sees_neighbours else d_model
 
 
-CONTEXTS: dict[str, Callable[[ContextConfig, int], BiGRUContext | TransformerContext]] = {
-    "bigru": BiGRUContext,
-    "transformer": TransformerContext,
+BuildLayer = Callable[[ContextConfig, int], nn.Module]
+LAYERS: dict[str, BuildLayer] = {
+    "conv": lambda config, width: LocalConvLayer(width, config.window_epochs // 2, config.dropout),
+    "ssm": lambda config, width: StateSpaceLayer(width, config.state_size, config.window_epochs, config.dropout),
+    "transformer": lambda config, width: LocalAttentionLayer(
+        width, config.num_heads, config.window_epochs // 2, config.dropout
+    ),
+}
+CONTEXTS: dict[str, Callable[[ContextConfig, int], RecurrentContext | LayeredContext]] = {
+    "bigru": partial(RecurrentContext, nn.GRU),
+    "bilstm": partial(RecurrentContext, nn.LSTM),
+    **{kind: partial(LayeredContext, build_layer) for kind, build_layer in LAYERS.items()},
 }
 
 
-def build_context(config: ContextConfig, d_model: int) -> BiGRUContext | TransformerContext | None:
+def build_context(config: ContextConfig, d_model: int) -> RecurrentContext | LayeredContext | None:
     """The configured context network, or None where epochs stand alone.
 
     Raises:

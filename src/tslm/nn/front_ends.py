@@ -20,8 +20,8 @@ class FrontEnd(Protocol):
 
     target_width: int
 
-    def __call__(self, series_SL: Tensor) -> Tensor:
-        """Patch embeddings, (S, L) -> (S, N, D)."""
+    def __call__(self, series_SL: Tensor, real_patches_S: Tensor | None = None) -> Tensor:
+        """Patch embeddings, (S, L) -> (S, N, D); so many of each series are real (None: all)."""
 
     def targets(self, series_SL: Tensor) -> Tensor:
         """What a masked encoder is to tell of each patch, (S, L) -> (S, N, target_width)."""
@@ -35,7 +35,7 @@ class ConvFrontEnd(nn.Module):
         self.patch = nn.Conv1d(1, config.d_model, config.patch_size, stride=config.patch_size, bias=False)
         self.patch_size = self.target_width = config.patch_size
 
-    def forward(self, series_SL: Tensor) -> Tensor:
+    def forward(self, series_SL: Tensor, _real_patches_S: Tensor | None = None) -> Tensor:
         """Embed series whose length is a multiple of the patch size: (S, L) -> (S, N, D)."""
         return self.patch(series_SL[:, None]).transpose(1, 2)
 
@@ -82,7 +82,7 @@ class FilterbankFrontEnd(nn.Module):
         """What is to be told of a hidden patch, its log band energies: (S, L) -> (S, N, F)."""
         return self.band_log_energy(series_SL)
 
-    def forward(self, series_SL: Tensor) -> Tensor:
+    def forward(self, series_SL: Tensor, _real_patches_S: Tensor | None = None) -> Tensor:
         """Embed series whose length is a multiple of the patch size: (S, L) -> (S, N, D)."""
         energy_SNF = self.band_log_energy(series_SL)
         if self.training and (self.mask_patches or self.mask_bands):
@@ -92,7 +92,69 @@ class FilterbankFrontEnd(nn.Module):
         return bands_SND if self.raw is None else self.raw(series_SL) + bands_SND
 
 
-FRONT_ENDS: dict[str, type[nn.Module]] = {"conv": ConvFrontEnd, "filterbank": FilterbankFrontEnd}
+class CnnFrontEnd(nn.Module):
+    """Strided convolutions over the raw signal, in the manner of DeepSleepNet and TinySleepNet.
+
+    As there (Supratak et al. 2017; Supratak and Guo 2020) the first kernel takes in half a second where a patch is a
+    second. The strides of the first three layers multiply to the patch size, and a fourth layer mixes neighbouring
+    patches. Their batch norm would let an epoch's result depend on the others in its batch; here places are
+    normalised one by one.
+    """
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        width = config.d_model
+        strides = (*split_stride(config.patch_size, 3), 1)
+        reaches = (
+            max(config.patch_size // 4, strides[0]),
+            *strides[1:3],
+            2,
+        )  # a stride at least: no sample is left out
+        kernels = [2 * reach + 1 for reach in reaches]
+        widths = (1, max(1, width // 4), max(1, width // 2), width, width)
+        self.convs = nn.ModuleList(
+            nn.Conv1d(widths[idx], widths[idx + 1], kernels[idx], strides[idx], padding=kernels[idx] // 2)
+            for idx in range(4)
+        )
+        self.norms = nn.ModuleList(nn.LayerNorm(wide) for wide in widths[1:4])
+        self.patch_size = self.target_width = config.patch_size
+
+    def forward(self, series_SL: Tensor, real_patches_S: Tensor | None = None) -> Tensor:
+        """Embed series whose length is a multiple of the patch size: (S, L) -> (S, N, D)."""
+        num_patches = series_SL.shape[1] // self.patch_size
+        places_STD = series_SL[..., None]
+        for idx, conv in enumerate(self.convs):
+            if idx:
+                places_STD = self.norms[idx - 1](nn.functional.gelu(places_STD))
+                if real_patches_S is not None:  # past its end a series is silent in every layer, whatever the batch
+                    num_real_S = real_patches_S * (places_STD.shape[1] // num_patches)
+                    place_T = torch.arange(places_STD.shape[1], device=series_SL.device)
+                    places_STD = places_STD * (place_T < num_real_S[:, None])[..., None]
+            places_STD = conv(places_STD.transpose(1, 2)).transpose(1, 2)
+        return places_STD
+
+    def targets(self, series_SL: Tensor) -> Tensor:
+        """What is to be told of a hidden patch, its signal: (S, L) -> (S, N, patch_size)."""
+        return series_SL.float().unflatten(1, (-1, self.patch_size))
+
+
+def split_stride(total: int, num_layers: int) -> list[int]:
+    """Strides that multiply to `total`, as even as its prime factors allow, the largest first."""
+    strides, factor, left = [1] * num_layers, 2, total
+    primes = []
+    while left > 1:
+        if left % factor:
+            factor += 1
+        else:
+            primes.append(factor)
+            left //= factor
+    for prime in reversed(primes):
+        smallest = strides.index(min(strides))
+        strides[smallest] *= prime
+    return sorted(strides, reverse=True)
+
+
+FRONT_ENDS: dict[str, type[nn.Module]] = {"cnn": CnnFrontEnd, "conv": ConvFrontEnd, "filterbank": FilterbankFrontEnd}
 
 
 def build_front_end(config: EncoderConfig) -> nn.Module:

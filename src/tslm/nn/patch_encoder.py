@@ -41,7 +41,8 @@ class PatchEncoder(nn.Module):
         Raises:
             ValueError: a series is longer than the position table.
         """
-        return self.attend(self.front_end(self.pad(series_SL)), lengths_S, offset_SD)
+        real_S = None if lengths_S is None else count_real_patches(lengths_S, self.patch_size)
+        return self.attend(self.front_end(self.pad(series_SL), real_S), real_S, offset_SD)
 
     def pad(self, series_SL: Tensor) -> Tensor:
         """Series filled up with zeros to whole patches; ValueError when they exceed the position table."""
@@ -49,17 +50,21 @@ class PatchEncoder(nn.Module):
         check_num_patches(num_patches, self.max_patches)
         return nn.functional.pad(series_SL, (0, num_patches * self.patch_size - series_SL.shape[1]))
 
-    def attend(self, patches_SND: Tensor, lengths_S: Tensor | None = None, offset_SD: Tensor | None = None) -> Tensor:
-        """Tokens of patches that the front end (or who hides some of them) has embedded; as `forward`."""
+    def attend(self, patches_SND: Tensor, real_S: Tensor | None = None, offset_SD: Tensor | None = None) -> Tensor:
+        """Tokens of patches that the front end (or who hides some of them) has embedded, (S, N, D).
+
+        Args:
+            patches_SND: (S, N, D).
+            real_S: (S,) patches that are real; None when all are.
+            offset_SD: as for `forward`.
+        """
         num_patches = patches_SND.shape[1]
         patches_SND = patches_SND + self.positions_1ND[:, :num_patches]
         if offset_SD is not None:
             patches_SND = patches_SND + offset_SD[:, None]
         padding_SN = None
-        if lengths_S is not None:
-            real_S = torch.div(lengths_S + self.patch_size - 1, self.patch_size, rounding_mode="floor")
-            if bool((real_S < num_patches).any()):
-                padding_SN = torch.arange(num_patches, device=patches_SND.device) >= real_S[:, None]
+        if real_S is not None and bool((real_S < num_patches).any()):
+            padding_SN = torch.arange(num_patches, device=patches_SND.device) >= real_S[:, None]
         tokens_SND = self.dropout(self.input_norm(patches_SND))
         if self.layers is not None:
             tokens_SND = self.layers(tokens_SND, src_key_padding_mask=padding_SN)
@@ -102,6 +107,11 @@ class EncoderLayer(nn.TransformerEncoderLayer):
 def count_patches(num_samples: int, patch_size: int) -> int:
     """Patches of a series; the last one may be partly padding."""
     return -(-num_samples // patch_size)
+
+
+def count_real_patches(lengths_S: Tensor, patch_size: int) -> Tensor:
+    """As `count_patches`, of each series of a batch: (S,)."""
+    return torch.div(lengths_S + patch_size - 1, patch_size, rounding_mode="floor")
 
 
 def count_series_tokens(num_samples: int, patch_size: int, merge: int) -> int:
