@@ -25,6 +25,7 @@ from tslm.models.classifier import Classifier
 from tslm.models.text_model import TextModel
 from tslm.scoring.calibration import save_calibration
 from tslm.scoring.inference import fit_calibration
+from tslm.scoring.transitions import fit_run_transitions, save_transitions
 from tslm.training.checkpoint import fill_beside, load_checkpoint, load_weights, set_trained_parts, take_snapshot
 from tslm.training.loop import Trainer, TrainingStoppedError
 from tslm.training.optim import build_optimizer, build_scheduler
@@ -127,6 +128,8 @@ def train_stage(
     accelerator.free_memory()
     if config.stage.metric == "sleep" and config.stage.num_calibration_samples and accelerator.is_main_process:
         log({"event": "calibration", **_calibrate(config, accelerator.device)})
+    if config.stage.reader in ("sleep", "night") and config.has_classifier and accelerator.is_main_process:
+        save_transitions(fit_run_transitions(config), checkpoint_dir(config, BEST))
     accelerator.wait_for_everyone()
     log({"event": "end", **asdict(progress)})
 

@@ -13,10 +13,10 @@ from omegaconf import OmegaConf
 from tslm.compose import compose_config
 from tslm.config import build_config, one_line
 from tslm.scoring.smoothing import Smoothing
+from tslm.training.run_folder import METRICS_FILE, RESULTS_DIR
 
 _FOLD, _SEED = "fold", "seed"
 _CHOICES = ("model", "llm")  # `model=NAME` among settings chooses a YAML group, as --model does
-_METRICS = "results/metrics.json"
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class GridConfig:
     preset: str = "config"  # as train.py's --config
     settings: list[str] = field(default_factory=list)  # of every run, `key=value`, model=NAME or llm=NAME
     axes: dict[str, dict[str, list[str]]] = field(default_factory=dict)  # axis -> value -> settings
+    skip: list[dict[str, str]] = field(default_factory=list)  # cells with all of these values are left out
     smoothing: dict[str, dict[str, Any]] = field(default_factory=lambda: {"none": {"method": "none"}})
     folds: str = "-1"  # as Hydra sweeps: 0,1,2 or range(0,5); -1: the cohort has none
     seeds: str = "0"
@@ -65,7 +66,7 @@ class Run:
     @property
     def metrics_path(self) -> Path | None:
         """Scores of the finished run; None as long as it is not."""
-        return next(self.folder.rglob(f"{self.stage}/**/{_METRICS}"), None)
+        return next(self.folder.rglob(f"{self.stage}/**/{RESULTS_DIR}/{METRICS_FILE}"), None)
 
 
 def load_grid(path: Path) -> GridConfig:
@@ -84,9 +85,9 @@ def load_grid(path: Path) -> GridConfig:
         raise ValueError(f"{path}: {one_line(error)}") from error
     if not smoothings or not grid.stages or any(not values for values in grid.axes.values()):
         raise ValueError(f"{path}: stages, smoothing and every axis need at least one value")
-    for axis, value in grid.baseline.items():
+    for axis, value in [*grid.baseline.items(), *(item for cell in grid.skip for item in cell.items())]:
         if value not in (grid.smoothing if axis == "smoothing" else grid.axes.get(axis, {})):
-            raise ValueError(f"{path}: the baseline {axis}={value} is no cell of the grid")
+            raise ValueError(f"{path}: {axis}={value}, of the baseline or of skip, is no value of the grid")
     return grid
 
 
@@ -101,7 +102,11 @@ def expand_grid(grid: GridConfig, only: Sequence[str] = ()) -> list[Run]:
         ValueError: an unknown axis or value.
     """
     sweeps = {_SEED: grid.seeds, _FOLD: grid.folds} | {axis: ",".join(values) for axis, values in grid.axes.items()}
-    points = _sweep([f"{name}={values}" for name, values in sweeps.items()])
+    points = [
+        point
+        for point in _sweep([f"{name}={values}" for name, values in sweeps.items()])
+        if not any(cell.items() <= point.items() for cell in grid.skip)
+    ]
     for name, chosen in _parse(only).items():
         if name not in sweeps:
             raise ValueError(f"{name!r} is no axis of {grid.name}; one of: {', '.join(sweeps)}")

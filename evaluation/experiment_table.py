@@ -18,6 +18,7 @@ from tslm.scoring.predictions import read_predictions, score_predictions, write_
 from tslm.scoring.smoothed_predictions import smooth_predictions
 from tslm.scoring.smoothing import Smoothing
 from tslm.scoring.transitions import load_transitions
+from tslm.training.run_folder import BEST, CHECKPOINTS_DIR, PREDICTIONS_FILE
 
 KAPPA, MACRO_F1 = "cohen_kappa", "macro_f1"
 _NAMES = {KAPPA: "kappa", MACRO_F1: "macro-F1", "accuracy": "accuracy"}
@@ -154,14 +155,14 @@ def _read_scores(runs: Sequence[Run], name: str, smoothing: Smoothing) -> dict[s
 def _score_smoothed(metrics_path: Path, name: str, smoothing: Smoothing) -> dict[str, Any]:
     """Scores of a run's predictions after smoothing, kept beside them; made once."""
     kept = metrics_path.with_name(f"smoothed_{name}.metrics.json")
-    predictions = metrics_path.with_name("test_predictions.jsonl")
+    predictions = metrics_path.with_name(PREDICTIONS_FILE)
     if kept.is_file() and kept.stat().st_mtime_ns >= predictions.stat().st_mtime_ns:
         metrics = json.loads(kept.read_text(encoding="utf-8"))
         if metrics.get("smoothing") == smoothing.describe():
             return dict(metrics)
     transitions = None
     if smoothing.needs_transitions:
-        transitions = load_transitions(metrics_path.parents[1] / "checkpoints" / "best")
+        transitions = load_transitions(metrics_path.parents[1] / CHECKPOINTS_DIR / BEST)
     rows = smooth_predictions(read_predictions(predictions), smoothing, transitions)
     write_predictions(rows, metrics_path.with_name(f"smoothed_{name}.jsonl"))
     metrics = score_predictions(rows, num_resamples=0)

@@ -76,7 +76,8 @@ def run_experiments(grid: GridConfig, runs: Sequence[Run], chosen: Sequence[Run]
 def describe_plan(grid: GridConfig, runs: Sequence[Run], num_jobs: int) -> str:
     """The runs, the commands of those that are missing, and how long they may take."""
     missing = _find_missing(runs)
-    seconds = {run.folder: taken for run in runs if run not in missing and (taken := read_seconds(run))}
+    known = {run.folder: read_seconds(run) for run in runs if run not in missing}
+    seconds = {folder: taken for folder, taken in known.items() if taken is not None}
     lines = [f"complete  {run.name}" for run in runs if run not in missing]
     lines += [f"missing   {run.name}: {shlex.join([*grid.launch, *run.arguments])}" for run in missing]
     lines.append(

@@ -16,6 +16,7 @@ from tslm.scoring.predictions import PredictionRow, read_predictions, write_pred
 from tslm.scoring.smoothed_predictions import count_changed, smooth_predictions
 from tslm.scoring.smoothing import METHODS, Smoothing
 from tslm.scoring.transitions import Transitions, find_transitions
+from tslm.training.run_folder import BEST, CHECKPOINTS_DIR
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -69,7 +70,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _find_transitions(arguments: argparse.Namespace, rows: Sequence[PredictionRow]) -> Transitions:
-    path = arguments.transitions or arguments.file.parent.parent / "checkpoints" / "best"
+    path = arguments.transitions or arguments.file.parent.parent / CHECKPOINTS_DIR / BEST
     if arguments.transitions is None and not path.is_dir():
         raise FileNotFoundError(f"{arguments.file} lies in no run with a checkpoint; name one with --transitions")
     return find_transitions(path, _find_label_set(rows), arguments.fold)

@@ -24,6 +24,7 @@ from tslm.data.recordings import (
 from tslm.data.splits import assign_splits
 from tslm.labels import SleepStage
 from tslm.scoring.predictions import read_predictions
+from tslm.scoring.transitions import TRANSITIONS_FILE, load_transitions
 from tslm.training.checkpoint import load_checkpoint
 
 STAGES = ["stage0_encoder", "stage1_mcq", "stage2_captioning", "stage3_cot", "stage4_sleep_cot"]
@@ -80,6 +81,15 @@ def test_captions_are_judged_by_perplexity(results: Path) -> None:
 def test_only_stages_that_train_adapters_have_them(results: Path) -> None:
     has_adapter = {stage: (stage_dir(results, stage) / "checkpoints" / "best" / "adapter").is_dir() for stage in STAGES}
     assert has_adapter == dict(zip(STAGES, (False, False, False, True, True), strict=True))
+
+
+def test_stages_of_nights_keep_how_stages_followed_one_another_in_their_training_nights(results: Path) -> None:
+    counted = {
+        stage: load_transitions(path).num_epochs
+        for stage in STAGES
+        if (path := stage_dir(results, stage) / "checkpoints" / "best" / TRANSITIONS_FILE).is_file()
+    }
+    assert counted == {"stage0_encoder": 20, "stage4_sleep_cot": 20}
 
 
 def test_scoring_again_gives_the_same_metrics(results: Path, data_dir: Path) -> None:

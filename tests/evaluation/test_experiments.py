@@ -108,13 +108,23 @@ def test_runs_can_be_chosen_in_hydras_grammar(tmp_path: Path) -> None:
     assert {run.fold for run in expand_grid(grid, ["fold=range(1,3)"])} == {1, 2}
 
 
+def test_cells_that_make_no_sense_can_be_left_out(tmp_path: Path) -> None:
+    runs = expand_grid(load_grid(write_grid(tmp_path, skip=[{"context": "alone", "loss": "smooth"}], folds="0")))
+    assert [tuple(run.cell.values()) for run in runs] == [
+        ("alone", "plain"),
+        ("epochs7", "plain"),
+        ("epochs7", "smooth"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("changes", "arguments", "said"),
     [
         ({"axis": {}}, [], "axis"),
-        ({"baseline": {"loss": "focal"}}, [], "loss=focal is no cell"),
+        ({"baseline": {"loss": "focal"}}, [], "loss=focal, of the baseline or of skip, is no value"),
         ({"smoothing": {"m": {"method": "mean"}}}, [], "mean"),
         ({"smoothing": {"m": {"method": "median", "window": 3}}}, [], "window"),
+        ({"skip": [{"los": "plain"}]}, [], "los=plain, of the baseline or of skip"),
         ({"axes": {"loss": {}}}, [], "at least one value"),
         ({"axes": {"loss": {"a": ["loss.label_smoothin=1"]}}}, [], "loss=a: unknown key 'loss.label_smoothin'"),
         ({"axes": {"backbone": {"a": ["model=resnet"]}}}, [], "unknown model 'resnet'"),
@@ -238,7 +248,8 @@ def test_an_interrupted_grid_is_finished_by_the_same_command(
     write_folds(tmp_path / "cohort")
     axes = {"loss": {"smooth": ["loss.label_smoothing=0.1"]} | ({} if is_true else {"plain": []})}
     launch = ["python", "-m", "curriculum.train"] if is_true else ["python", str(tmp_path / "fake_train.py")]
-    path = write_grid(tmp_path, axes=axes, folds="0,1", launch=launch)
+    smoothing = {"none": {"method": "none"}, "other": {"method": "hmm" if is_true else "median"}}
+    path = write_grid(tmp_path, axes=axes, folds="0,1", launch=launch, smoothing=smoothing)
     num_runs = 2 * len(axes["loss"])
     command = [sys.executable, "-m", "evaluation.experiments", str(path)]
     first = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -3,8 +3,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small import small_recording
+from small import small_config, small_recording
 
+from tslm.data.recordings import write_participants, write_recording
 from tslm.hypnogram import Hypnogram, split_at_gaps
 from tslm.labels import LABEL_SETS, SleepStage
 from tslm.scoring.smoothing import decode_viterbi
@@ -12,6 +13,7 @@ from tslm.scoring.transitions import (
     IMPOSSIBLE_STEPS,
     TRANSITIONS_FILE,
     Transitions,
+    fit_run_transitions,
     fit_transitions,
     list_hypnograms,
     load_transitions,
@@ -76,13 +78,31 @@ def test_each_species_has_a_table_of_steps_between_different_stages() -> None:
     assert human.transition_KK[0, 3] < 0.02 * human.transition_KK[0, 2]
 
 
-def test_the_prior_of_a_scorer_is_the_share_times_the_weight_of_the_loss() -> None:
-    found = fit_transitions([hypnogram("WWWNNR")], RODENT, "mouse", pseudocount=0, class_weight_K=[1, 2, 3])
-    np.testing.assert_allclose(found.prior_K, [3 / 10, 4 / 10, 3 / 10])
+@pytest.mark.parametrize(("power", "prior"), [(1, [9, 4, 1]), (0.5, [3, 2, 1]), (0, [1, 1, 1])])
+def test_the_prior_of_a_scorer_is_what_its_training_leaves_of_the_shares(power: float, prior: list[float]) -> None:
+    found = fit_transitions([hypnogram("W" * 9 + "N" * 4 + "R")], RODENT, "mouse", prior_power=power)
+    np.testing.assert_allclose(found.prior_K, np.array(prior) / sum(prior))
+
+
+@pytest.mark.parametrize(
+    ("changes", "power"),
+    [
+        ({"model__name": "classifier", "loss__class_weight_power": 0.5}, 0.5),
+        ({"model__name": "classifier", "loss__class_weight_power": 0.5, "stage__sampling": "sqrt"}, 0.0),
+        ({"loss__class_weight_power": 0.5}, 1.0),
+        ({"stage__sampling": "balanced"}, 0.0),
+    ],
+)
+def test_a_runs_prior_follows_its_loss_and_sampling(changes: dict, power: float, tmp_path: Path) -> None:
+    stages = [SleepStage.WAKE] * 9 + [SleepStage.N1, SleepStage.N2, SleepStage.N3, SleepStage.REM]
+    row = write_recording(small_recording(sleep_stages=stages), tmp_path, "train")
+    write_participants([row], tmp_path)
+    found = fit_run_transitions(small_config(stage__train_dir=str(tmp_path), **changes))
+    assert found.prior_K[0] / found.prior_K[1] == pytest.approx(9**power)
 
 
 def test_a_stage_that_was_hardly_or_never_seen_is_not_made_likely_by_a_tiny_prior() -> None:
-    unseen = fit_transitions([hypnogram("WWNN" * 20)], RODENT, "mouse", class_weight_K=[1, 1, 0])
+    unseen = fit_transitions([hypnogram("WWNN" * 20)], RODENT, "mouse")
     assert unseen.prior_K[2] > unseen.prior_K[:2].max()
     rare = fit_transitions([hypnogram("WWNN" * 100 + "R")], RODENT, "mouse")
     assert rare.prior_K[2] > 3 * rare.share_K[2]

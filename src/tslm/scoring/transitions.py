@@ -6,17 +6,18 @@ Analysis, 3rd ed., section 3.4). Steps that a species does not take are then mad
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
+from tslm.config import SAMPLINGS, RunConfig
 from tslm.data.night_windows import load_recordings
 from tslm.data.recordings import PARTICIPANTS_FILE, Recording
 from tslm.files import write_beside
 from tslm.hypnogram import Hypnogram, split_at_gaps
-from tslm.labels import LabelSet, SleepStage, species_group
+from tslm.labels import LABEL_SETS, LabelSet, SleepStage, species_group
 
 TRANSITIONS_FILE = "transitions.json"
 _TOLERANCE = 1e-6
@@ -79,7 +80,7 @@ def fit_transitions(
     pseudocount: float = 1.0,
     self_loop: float = 1.0,
     impossible_factor: float = 0.01,
-    class_weight_K: Sequence[float] | np.ndarray | None = None,
+    prior_power: float = 1.0,
 ) -> Transitions:
     """Transitions of training hypnograms.
 
@@ -91,8 +92,9 @@ def fit_transitions(
         pseudocount: of every transition, and of every stage's share.
         self_loop: further pseudocount of staying in a stage.
         impossible_factor: what an impossible step's probability is multiplied by; 0 forbids it.
-        class_weight_K: weights of the loss the scorer was trained by. A weighted cross-entropy teaches the posterior
-            under a prior of share times weight, so this is the prior that its probabilities are divided by.
+        prior_power: of the shares of stages, to give how frequent the scorer takes them to be: 1 as they are; less by
+            p where its loss weighs classes by frequency^-p, as this teaches it the posterior under a prior of share
+            times weight, and likewise where it was shown samples by frequency^-p.
 
     Raises:
         ValueError: no scored epoch, hypnograms of several epoch lengths, or a factor or count below 0.
@@ -120,9 +122,8 @@ def fit_transitions(
         if before in label_set.sleep_stages and after in label_set.sleep_stages:
             transition_KK[label_set.index(before), label_set.index(after)] *= impossible_factor
     share_K = count_K + max(pseudocount, _TOLERANCE)
-    weight_K = np.ones(num_stages) if class_weight_K is None else np.asarray(class_weight_K, dtype=np.float64)
-    weighted_K = count_K * weight_K
-    prior_K = np.maximum(weighted_K / weighted_K.sum(), _LEAST_PRIOR)
+    prior_K = np.where(count_K > 0, np.maximum(count_K, 1.0) ** prior_power, 0.0)
+    prior_K = np.maximum(prior_K / prior_K.sum(), _LEAST_PRIOR)
     prior_K[count_K == 0] = 1.0  # what was never seen gains nothing from being rare
     return Transitions(
         sleep_stages=label_set.sleep_stages,
@@ -143,8 +144,21 @@ def list_hypnograms(recording: Recording) -> list[Hypnogram]:
     ]
 
 
-def fit_cohort_transitions(cohort_dir: Path, label_set: LabelSet, fold: int = -1) -> Transitions:
-    """Transitions of a prepared cohort's training recordings (`fit_transitions` with its defaults).
+def fit_run_transitions(config: RunConfig) -> Transitions:
+    """Transitions of the nights that a run trains on, with the prior that its loss and its sampling teach.
+
+    `stage.oversample` is not looked at. A language model's answers are not weighed by the loss.
+    """
+    weight_power = 0.0 if config.writes_text else config.loss.class_weight_power
+    prior_power = 1.0 - weight_power - SAMPLINGS[config.stage.sampling]
+    label_set = LABEL_SETS[config.model.label_set]
+    return fit_cohort_transitions(config.stage.data_dir("train"), label_set, config.stage.fold, prior_power)
+
+
+def fit_cohort_transitions(
+    cohort_dir: Path, label_set: LabelSet, fold: int = -1, prior_power: float = 1.0
+) -> Transitions:
+    """Transitions of a prepared cohort's training recordings (`fit_transitions` with its other defaults).
 
     Raises:
         FileNotFoundError: there is no such cohort.
@@ -156,9 +170,8 @@ def fit_cohort_transitions(cohort_dir: Path, label_set: LabelSet, fold: int = -1
         raise ValueError(
             f"{cohort_dir} has training recordings of {' and '.join(sorted(groups)) or 'nobody'}; wanted one"
         )
-    return fit_transitions(
-        [hypnogram for recording in recordings for hypnogram in list_hypnograms(recording)], label_set, groups.pop()
-    )
+    hypnograms = [hypnogram for recording in recordings for hypnogram in list_hypnograms(recording)]
+    return fit_transitions(hypnograms, label_set, groups.pop(), prior_power=prior_power)
 
 
 def save_transitions(transitions: Transitions, path: Path) -> None:

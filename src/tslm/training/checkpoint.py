@@ -26,6 +26,7 @@ from tslm.models.backbone import ADAPTER_DIR, attach_lora, has_lora, load_lora, 
 from tslm.models.epoch_reader import SeriesReader
 from tslm.models.llm_store import copy_small_files, get_hub_id, is_small_file
 from tslm.scoring.calibration import CALIBRATION_FILE
+from tslm.scoring.transitions import TRANSITIONS_FILE
 from tslm.training.model_card import CARD_FILE, write_model_card
 
 WEIGHTS_FILE = "model.safetensors"
@@ -221,6 +222,7 @@ def find_foreign_file(folder: Path) -> Path | None:
         WEIGHTS_FILE,
         STATE_FILE,
         CALIBRATION_FILE,
+        TRANSITIONS_FILE,
         CARD_FILE,
         ADAPTER_DIR,
         LLM_DIR,
