@@ -1,7 +1,6 @@
 """Training of one curriculum stage: start weights, data, the loop, its checkpoints and log."""
 
 import logging
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from tslm.data.collate import Collator
 from tslm.data.dataset import NightDataset, SleepDataset, StageDataset, build_dataset, state_timing
 from tslm.data.provenance import describe_split
 from tslm.data.sampling import TrainBatches
-from tslm.files import restore_swapped, swap_in
+from tslm.files import restore_swapped
 from tslm.models import build_model, build_tokenizer
 from tslm.models.backbone import compile_layers
 from tslm.models.classifier import Classifier
@@ -26,22 +25,14 @@ from tslm.models.text_model import TextModel
 from tslm.scoring.calibration import save_calibration
 from tslm.scoring.inference import fit_calibration
 from tslm.scoring.transitions import fit_run_transitions, save_transitions
-from tslm.training.checkpoint import fill_beside, load_checkpoint, load_weights, set_trained_parts, take_snapshot
+from tslm.training.checkpoint import load_checkpoint, load_weights, set_trained_parts
 from tslm.training.loop import Trainer, TrainingStoppedError
 from tslm.training.optim import build_optimizer, build_scheduler
 from tslm.training.progress import Progress
-from tslm.training.resume import (
-    CheckpointWriter,
-    ResumePoint,
-    copy_optimizer,
-    find_resume_point,
-    restore_optimizer,
-    rotate_in,
-    set_aside_damaged,
-    write_training_state,
-)
-from tslm.training.run_folder import BEST, LAST
+from tslm.training.resume import ResumePoint, find_resume_point, restore_optimizer, set_aside_damaged
+from tslm.training.run_folder import BEST
 from tslm.training.run_log import RunLog
+from tslm.training.saver import CheckpointSaver
 from tslm.training.signals import StopSignals
 
 logger = logging.getLogger(__name__)
@@ -102,9 +93,16 @@ def train_stage(
         save_config(config, run_dir(config) / CONFIG_FILE)
     facts = {"stage": config.stage.name, "num_trained_parameters": num_trained, "num_steps": num_steps, "leaky": leaky}
     log({"event": "resume" if point else "start", "step": progress.step, **facts})
-    writer = CheckpointWriter()
     trained_on = {split: describe_split(config.stage, split) for split in ("train", "val")} | {"leaky": leaky}
-    save = _build_save(config, accelerator, prepared, optimizer, writer, run_log, trained_on)
+    save = CheckpointSaver(
+        checkpoints_dir(config),
+        config,
+        prepared,
+        optimizer,
+        accelerator,
+        run_log.count,
+        {"trained_on": trained_on},
+    )
     with StopSignals() as signals:
         trainer = Trainer(
             prepared,
@@ -124,7 +122,7 @@ def train_stage(
             log({"event": "stopped", "step": progress.step})
             raise
         finally:
-            writer.finish()
+            save.finish()
     accelerator.free_memory()
     if config.stage.metric == "sleep" and config.stage.num_calibration_samples and accelerator.is_main_process:
         log({"event": "calibration", **_calibrate(config, accelerator.device)})
@@ -152,39 +150,6 @@ def _weigh_classes(model: nn.Module, train_set: StageDataset) -> None:
     classifier = model.classifier if isinstance(model, TextModel) else model
     if isinstance(classifier, Classifier) and isinstance(train_set, NightDataset | SleepDataset):
         classifier.set_class_weights(torch.from_numpy(train_set.count_classes()))
-
-
-def _build_save(
-    config: RunConfig,
-    accelerator: Accelerator,
-    prepared: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    writer: CheckpointWriter,
-    run_log: RunLog,
-    trained_on: dict[str, Any],
-) -> Callable[[str, Progress, dict[str, Any]], None]:
-    """A function that copies what a checkpoint holds and has it written while training goes on."""
-
-    def save(which: str, progress: Progress, figures: dict[str, Any]) -> None:
-        model = accelerator.unwrap_model(prepared)
-        snapshot = take_snapshot(model)
-        optimizer_state = copy_optimizer(optimizer, model) if which == LAST else {}
-        if not accelerator.is_main_process:
-            return
-        folder, num_log_records = checkpoint_dir(config, which), run_log.count()
-        state = {"train_epoch": progress.train_epoch, "step": progress.step, **figures, "trained_on": trained_on}
-
-        def write() -> None:
-            with fill_beside(snapshot, model, config, state, folder) as partial:
-                if which == LAST:
-                    write_training_state(optimizer_state, progress, num_log_records, partial)
-                    rotate_in(partial, folder)
-                else:
-                    swap_in(partial, folder)
-
-        writer.submit(write)
-
-    return save
 
 
 def _calibrate(config: RunConfig, device: torch.device) -> dict[str, float | None]:

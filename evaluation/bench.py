@@ -93,6 +93,7 @@ def run_bench(options: BenchOptions) -> Iterator[Row | str]:
 def _measure_text(options: BenchOptions, benches: dict[str, "TextBench"], original: Original | None) -> Iterator[Row]:
     yield from measure_training(options, benches, original)
     if not options.compile:
+        yield from measure_engine(options, benches["merge 10"])
         yield from measure_answers(options, benches, original)
         yield from measure_labels(options, benches["merge 10"])
 
@@ -133,6 +134,13 @@ def measure_training(
             ours[name].append(measure(partial(bench.train_step, batches[name]), bench.device))
     num_tokens = {name: count_tokens(batch) for name, batch in batches.items()}
     yield from _compare(f"training step, batch {_TRAIN_BATCH}", ours, theirs, _TRAIN_BATCH, num_tokens, _TRAIN_WANTED)
+
+
+def measure_engine(options: BenchOptions, bench: "TextBench") -> Iterator[Row]:
+    """What the training loop and its checkpoints add to the model's own work."""
+    from evaluation import bench_training
+
+    yield from bench_training.measure_engine(bench, bench.batch(_TRAIN_BATCH, with_response=True), options.repeats)
 
 
 def measure_answers(options: BenchOptions, benches: dict[str, "TextBench"], original: Original | None) -> Iterator[Row]:

@@ -5,7 +5,14 @@ import torch
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 from evaluation import bench_original
-from evaluation.bench import BenchOptions, main, measure_answers, measure_labels, measure_training
+from evaluation.bench import (
+    BenchOptions,
+    main,
+    measure_answers,
+    measure_engine,
+    measure_labels,
+    measure_training,
+)
 from evaluation.bench_gpu import GpuWork, count_flops, measure_gpu
 from evaluation.bench_original import Original, Work, why_not
 from evaluation.bench_work import (
@@ -103,6 +110,14 @@ def test_ours_and_the_original_are_compared_pair_by_pair(small_bench: TextBench,
         assert rows[0].value == 1e6 and "met" in str(rows[2]) and "tokens/s" in rows[1].note
     (row,) = measure_labels(options, small_bench)
     assert row.unit == "s/epoch" and row.most == 0.25 and 0 < (row.value or 0) < 60
+
+
+def test_what_the_engine_adds_is_measured_beside_the_models_own_step(small_bench: TextBench) -> None:
+    rows = list(measure_engine(BenchOptions("tiny", None, repeats=1), small_bench))
+    assert [row.unit for row in rows] == ["ms", "%", "s", "s"]
+    assert 0 < (rows[0].value or 0) < 1e3
+    written, stalled = (row.value or 0 for row in rows[2:])
+    assert 0 < stalled <= written < 60
 
 
 def test_a_worker_answers_for_the_original(packages_dir: Path, tmp_path: Path) -> None:

@@ -12,8 +12,6 @@ Only safetensors and JSON are read, never a pickle.
 import json
 import logging
 import shutil
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -42,28 +40,6 @@ class ResumePoint:
     folder: Path
     progress: Progress
     num_log_records: int  # that the run's log had then
-
-
-class CheckpointWriter:
-    """Writes checkpoints in a thread of its own, one after the other, while training goes on.
-
-    At most one is under way: the next waits for it. What went wrong with one comes up at the next, or at `finish`.
-    """
-
-    def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
-        self._running: Future[None] | None = None
-
-    def submit(self, write: Callable[[], None]) -> None:
-        """Have `write` called soon; raises what the write before raised."""
-        self.finish()
-        self._running = self._pool.submit(write)
-
-    def finish(self) -> None:
-        """Wait until everything is on disk; raises what went wrong."""
-        running, self._running = self._running, None
-        if running is not None:
-            running.result()
 
 
 def copy_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
