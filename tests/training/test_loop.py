@@ -24,7 +24,8 @@ from tslm.data.sampling import TrainBatches
 from tslm.models import build_tokenizer
 from tslm.models.interface import ModelOutput
 from tslm.prompts import render_choice_prompt
-from tslm.training.loop import Trainer
+from tslm.training.loop import Trainer, TrainingStoppedError
+from tslm.training.meter import Meter
 from tslm.training.optim import build_optimizer, build_scheduler
 from tslm.training.progress import Progress
 from tslm.training.validation import EvalResult, evaluate_loss
@@ -187,6 +188,50 @@ def test_training_stops_when_validation_no_longer_improves_and_keeps_the_best() 
     assert [which for which, *_ in saved] == ["best", "last", "best", "last", "last", "last", "last"]
     assert saved[-1][2]["train_epoch"] == 5
     assert result.step == 10
+
+
+def saved_steps(saved: list[tuple[str, Progress, dict]]) -> list[int]:
+    return [progress.step for which, progress, _ in saved if which == "last"]
+
+
+def test_checkpoints_come_every_so_many_steps_and_at_the_end_of_a_pass() -> None:
+    _, _, saved = train(toy_config(train_epochs=2, checkpoint_every_steps=2), toy_loader([2.0] * 5), Toy())
+    assert saved_steps(saved) == [2, 4, 5, 6, 8, 10, 10]
+    middle = next(progress for which, progress, _ in saved if progress.step == 8)
+    assert (middle.train_epoch, middle.num_batches, middle.is_finished) == (2, 3, False)
+    assert saved[-1][1].is_finished
+
+
+def test_checkpoints_come_by_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    minutes = iter([0.0, 1.0, 2.0, 0.0, 3.0])
+    monkeypatch.setattr(Meter, "minutes_since_save", property(lambda _: next(minutes)))
+    config = toy_config(train_epochs=1, checkpoint_every_steps=0, checkpoint_every_min=2.0)
+    _, _, saved = train(config, toy_loader([2.0] * 5), Toy())
+    assert saved_steps(saved) == [3, 5, 5]
+
+
+def test_a_signal_ends_training_after_its_step_with_a_checkpoint() -> None:
+    saved: list[tuple[str, Progress, dict]] = []
+    asked = iter([False, False, True])
+    with pytest.raises(TrainingStoppedError, match="stopped after step 3"):
+        train(
+            toy_config(checkpoint_every_steps=0),
+            toy_loader([2.0] * 5),
+            Toy(),
+            save=lambda *what: saved.append(what),
+            is_interrupted=lambda: next(asked),
+        )
+    assert saved_steps(saved) == [3]
+
+
+@pytest.mark.parametrize("stopped_at", [1, 4, 5, 7])
+def test_a_loop_that_goes_on_does_what_is_left(stopped_at: int) -> None:
+    config = toy_config(train_epochs=2, checkpoint_every_steps=1)
+    whole, _, saved = train(config, toy_loader([float(number) for number in range(5)]), Toy())
+    then = next(progress for which, progress, _ in saved if which == "last" and progress.step == stopped_at)
+    result, records, _ = train(config, toy_loader([float(number) for number in range(5)]), Toy(), progress=then)
+    assert replace(result, wall_s=0.0, best_val_loss=0.0) == replace(whole, wall_s=0.0, best_val_loss=0.0)
+    assert [record["step"] for record in records if "loss" in record] == list(range(stopped_at + 1, 11))
 
 
 def test_a_validation_loss_that_is_not_finite_saves_nothing() -> None:
