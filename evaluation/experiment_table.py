@@ -189,11 +189,11 @@ def _mark_best(rows: Sequence[dict[str, Any]]) -> None:
 
 
 def _list_metrics(table: Mapping[str, Any]) -> list[str]:
-    """Kappa, macro-F1 and the F1 of each stage, in the order of the label sets."""
+    """Kappa, macro-F1 and the F1 of each stage, in the order of the label set that has them all."""
     found = {name for row in table["rows"] for name in row["metrics"]}
-    answers = dict.fromkeys(answer for label_set in LABEL_SETS.values() for answer in label_set.answers)
-    ordered = [KAPPA, MACRO_F1, *(f"F1 {answer}" for answer in answers)]
-    return [name for name in ordered if name in found or name in (KAPPA, MACRO_F1)]
+    labels = [name.removeprefix("F1 ") for name in found if name.startswith("F1 ")]
+    ordered = next((each.answers for each in LABEL_SETS.values() if set(labels) <= set(each.answers)), sorted(labels))
+    return [KAPPA, MACRO_F1, *(f"F1 {label}" for label in ordered if label in labels)]
 
 
 def _format(value: Mapping[str, Any] | None, sign: str = "") -> str:

@@ -13,10 +13,11 @@ import yaml
 from scipy import stats
 from small import small_recording
 
-from evaluation.experiment_grid import expand_grid, load_grid
+from evaluation.experiment_grid import check_settings, expand_grid, load_grid
 from evaluation.experiment_runs import LOG_FILE, RECORD_FILE
 from evaluation.experiment_table import estimate
 from evaluation.experiments import main
+from tslm.compose import configs_dir
 from tslm.data.recordings import write_participants, write_recording
 from tslm.data.splits import assign_splits
 
@@ -115,6 +116,17 @@ def test_cells_that_make_no_sense_can_be_left_out(tmp_path: Path) -> None:
         ("epochs7", "plain"),
         ("epochs7", "smooth"),
     ]
+
+
+def test_the_grids_of_the_project_can_be_run() -> None:
+    num_runs = {}
+    for path in sorted((configs_dir() / "experiments").glob("*.yaml")):
+        grid = load_grid(path)
+        check_settings(grid)
+        num_runs[path.stem] = len(expand_grid(grid))
+        assert list(grid.axes) == ["context", "backbone", "loss", "emg"]
+        assert set(grid.smoothing) == {"none", "hmm", "median5"}
+    assert num_runs == {"phase1": 840, "phase1_small": 24}
 
 
 @pytest.mark.parametrize(
