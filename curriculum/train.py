@@ -18,6 +18,7 @@ from tslm.checkpoint_config import load_checkpoint_config
 from tslm.compose import compose_config, list_group
 from tslm.config import RunConfig
 from tslm.training.run_folder import BEST
+from tslm.training.signals import end_with_launcher
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +37,7 @@ def main(argv: list[str] | None = None) -> int:
     is_main_process = os.environ.get("RANK", "0") == "0"
     logging.basicConfig(level=logging.INFO if is_main_process else logging.WARNING, format="%(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    end_with_launcher()
     try:
         configs = [compose(stage, args) for stage in args.stages]
         from tslm.data.leakage import check_leakage  # pyarrow loads here, not for --help

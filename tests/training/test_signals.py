@@ -3,6 +3,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -54,3 +55,29 @@ def test_a_thread_that_takes_no_signals_can_train_as_well() -> None:
     thread.start()
     thread.join()
     assert found == [False]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel call is Linux's")
+@pytest.mark.parametrize(("launcher", "follows"), [("accelerate", True), ("another", False)])
+def test_a_process_ends_with_its_launcher_and_with_no_other_parent(
+    launcher: str, follows: bool, tmp_path: Path
+) -> None:
+    child = (
+        "import time; from tslm.training.signals import StopSignals, end_with_launcher\n"
+        "with StopSignals() as stop:\n"
+        "    print(end_with_launcher(), flush=True)\n"
+        "    deadline = time.monotonic() + 2\n"
+        "    while not stop.is_set() and time.monotonic() < deadline:\n"
+        "        time.sleep(0.01)\n"
+        "    print(stop.is_set(), flush=True)\n"
+    )
+    script = tmp_path / launcher
+    script.write_text(
+        f"import subprocess, sys, time\nsubprocess.Popen([sys.executable, '-c', {child!r}])\ntime.sleep(60)\n"
+    )
+    parent = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    assert parent.stdout.readline() == f"{follows}\n"
+    parent.kill()
+    assert parent.stdout.readline() == f"{follows}\n"
+    parent.wait()

@@ -1,16 +1,23 @@
 """SIGTERM and SIGINT as a wish that training looks at after each step, instead of an end in the middle of one."""
 
+import ctypes
 import logging
+import os
 import signal
+import sys
 import threading
 import time
+from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
+
+import psutil
 
 logger = logging.getLogger(__name__)
 
 _PATIENCE_S = 3.0  # launchers pass one signal on several times; a later one is meant again
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 class StopSignals:
@@ -46,3 +53,22 @@ class StopSignals:
         elif now - self._noted_at > _PATIENCE_S:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
+
+
+def end_with_launcher() -> bool:
+    """Have SIGTERM sent to this process when `accelerate launch`, which began it, ends; gives whether that is so.
+
+    The launcher of a single process passes no signal on: where a scheduler or `docker stop` ends it, training would
+    go on without anybody knowing. Under other parents (a shell that one logs out of) and outside Linux nothing changes.
+    """
+    parent = psutil.Process(os.getppid())
+    if sys.platform != "linux" or not any(_names_launcher(word) for word in parent.cmdline()[:3]):
+        return False
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent.pid:  # it ended in between
+        signal.raise_signal(signal.SIGTERM)
+    return True
+
+
+def _names_launcher(word: str) -> bool:
+    return Path(word).name in ("accelerate", "accelerate-launch") or word.startswith("accelerate.commands.")
