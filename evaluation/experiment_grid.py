@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from omegaconf import OmegaConf
 
-from tslm.compose import compose_config
+from tslm.compose import compose_config, configs_dir
 from tslm.config import build_config, one_line
 from tslm.scoring.smoothing import Smoothing
 from tslm.training.run_folder import METRICS_FILE, RESULTS_DIR
@@ -114,7 +114,8 @@ def expand_grid(grid: GridConfig, only: Sequence[str] = ()) -> list[Run]:
         if unknown := [value for value in chosen if value not in known]:
             raise ValueError(f"{name}={unknown[0]} is not in {grid.name}; one of: {', '.join(known)}")
         points = [point for point in points if point[name] in chosen]
-    return [_build_run(grid, point) for point in points]
+    preset = _read_preset(grid.preset)
+    return [_build_run(grid, point, preset) for point in points]
 
 
 def check_settings(grid: GridConfig) -> None:
@@ -140,11 +141,11 @@ def list_settings(grid: GridConfig, cell: Mapping[str, str]) -> list[str]:
     return [*grid.settings, *(setting for axis, value in cell.items() for setting in grid.axes[axis][value])]
 
 
-def _build_run(grid: GridConfig, point: Mapping[str, str]) -> Run:
+def _build_run(grid: GridConfig, point: Mapping[str, str], preset: str) -> Run:
     cell = {axis: point[axis] for axis in grid.axes}
     settings = list_settings(grid, cell)
     # Settings that change make a new folder; what was trained with the old ones stays and is never taken for the new.
-    known_by = hashlib.sha256("\n".join([*grid.stages, grid.preset, *settings]).encode()).hexdigest()[:6]
+    known_by = hashlib.sha256(repr([grid.stages, preset, settings]).encode()).hexdigest()[:6]
     fold, seed = int(point[_FOLD]), int(point[_SEED])
     folder = grid.folder / "-".join([*cell.values(), known_by]) / f"fold{max(fold, 0)}-seed{seed}"
     choices, settings = _split_choices(settings)
@@ -152,6 +153,12 @@ def _build_run(grid: GridConfig, point: Mapping[str, str]) -> Run:
     flags = [word for name, value in choices.items() for word in (f"--{name}", value)]
     arguments = ("--stages", *grid.stages, "--config", grid.preset, *flags, "--resume", *settings, *own)
     return Run(cell, fold, seed, folder, grid.stages[-1], arguments)
+
+
+def _read_preset(preset: str) -> str:
+    """What a preset says, whatever its comments; its name where there is no such file (`check_settings` tells)."""
+    path = next((path for path in (configs_dir() / f"{preset}.yaml", Path(preset)) if path.is_file()), None)
+    return preset if path is None else repr(OmegaConf.to_container(OmegaConf.load(path)))
 
 
 def _split_choices(settings: Sequence[str]) -> tuple[dict[str, str], list[str]]:

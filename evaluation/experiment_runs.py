@@ -1,5 +1,6 @@
 """The runs of a grid as processes: what is missing is trained, one failure stops no other, an interrupt stops all."""
 
+import fcntl
 import json
 import os
 import shlex
@@ -85,6 +86,10 @@ class _Children:
         environment = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // num_jobs)), **os.environ}
         log_path, started_s = run.folder / LOG_FILE, time.monotonic()
         with log_path.open("a", encoding="utf-8") as log:
+            try:
+                fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the child inherits it, and holds it if we are killed
+            except BlockingIOError:
+                return Outcome(run, 1, "another process trains this run already; wait for it or stop it")
             log.write(f"$ {shlex.join(words)}\n")
             log.flush()
             with self._lock:

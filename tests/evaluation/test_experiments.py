@@ -1,4 +1,5 @@
 import csv
+import fcntl
 import json
 import signal
 import subprocess
@@ -101,6 +102,12 @@ def test_changed_settings_never_pass_for_the_old_ones(tmp_path: Path) -> None:
     after = {run.folder.parent for run in expand_grid(load_grid(write_grid(tmp_path, axes=axes)))}
     assert {folder.name.rsplit("-", 1)[0] for folder in after} == {"alone-plain"}
     assert not before & after
+    grid = load_grid(write_grid(tmp_path))
+    folders = []
+    for preset in (PRESET, f"# a remark\n{PRESET}", PRESET.replace("batch_size: 4", "batch_size: 8")):
+        (tmp_path / "small.yaml").write_text(preset)
+        folders.append(expand_grid(grid)[0].folder)
+    assert folders[0] == folders[1] != folders[2]
 
 
 def test_runs_can_be_chosen_in_hydras_grammar(tmp_path: Path) -> None:
@@ -239,6 +246,17 @@ def test_a_run_that_fails_is_named_with_its_last_lines_and_the_others_go_on(
         ("smooth", 2),
     ]
     assert table["rows"][2]["metrics"] == {}
+
+
+def test_a_run_that_another_process_trains_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    path = write_grid(tmp_path, axes={"loss": {"plain": []}}, folds="-1")
+    (run,) = expand_grid(load_grid(path))
+    run.folder.mkdir(parents=True)
+    with (run.folder / LOG_FILE).open("a") as log:
+        fcntl.flock(log, fcntl.LOCK_EX)
+        assert main([str(path)]) == 1
+        assert "another process trains this run already" in capsys.readouterr().err
+    assert main([str(path)]) == 0
 
 
 def write_folds(cohort_dir: Path) -> None:
