@@ -9,7 +9,7 @@ from accelerate import Accelerator
 from torch import nn
 from torch.utils.data import DataLoader, Subset
 
-from curriculum.plan import checkpoint_dir, metrics_path, predictions_path
+from curriculum.plan import checkpoint_dir, metrics_path, predictions_path, run_dir
 from curriculum.processes import gather_rows, share_indices
 from tslm.config import RunConfig
 from tslm.data.collate import Collator
@@ -23,8 +23,9 @@ from tslm.models.masked_encoder import MaskedEncoder
 from tslm.scoring.calibration import load_calibration
 from tslm.scoring.inference import classify_nights, generate_predictions
 from tslm.scoring.predictions import PredictionRow, score_predictions, write_metrics, write_predictions
-from tslm.training.checkpoint import load_checkpoint, record_evaluation
+from tslm.training.checkpoint import load_checkpoint, read_state, record_evaluation
 from tslm.training.model_card import CARD_METRICS
+from tslm.training.recorder import record_test
 from tslm.training.run_folder import BEST
 from tslm.training.validation import evaluate_loss
 
@@ -52,6 +53,9 @@ def evaluate_stage(config: RunConfig, accelerator: Accelerator, leaky: bool = Fa
         facts = {"data": describe_split(config.stage, "test")}
         shown = {name: metrics[name] for name in CARD_METRICS if name in metrics}
         record_evaluation(checkpoint_dir(config, BEST), facts | shown)
+        record_test(
+            config, run_dir(config), rows, metrics, int(read_state(checkpoint_dir(config, BEST)).get("step", 0))
+        )
     return metrics
 
 

@@ -6,13 +6,15 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from curriculum.plan import run_dir
-from tslm.config import CONFIG_FILE, RunConfig, load_config, to_plain
-from tslm.training.run_facts import flatten_settings
+from tslm.config import CONFIG_FILE, RunConfig, flatten_settings, load_config, to_plain
 from tslm.training.run_folder import CHECKPOINTS_DIR, LOG_FILE, MANIFEST_FILE, RESULTS_DIR
 
 # How a run is carried out, not what comes out of it: these may differ when it goes on.
 FREE_SETTINGS = (
     "results_dir",
+    "tracking",
+    "mlflow.uri",
+    "mlflow.experiment",
     "train.num_workers",
     "train.log_every_steps",
     "train.checkpoint_every_steps",

@@ -96,7 +96,7 @@ def run(config: RunConfig, args: argparse.Namespace, leaky: bool = False) -> Non
         accelerator.wait_for_everyone()  # all have looked before the first writes
         if args.overwrite and accelerator.is_main_process:
             clear_run(config)
-        train_stage(config, start_from, accelerator, leaky, args.resume)
+        train_stage(config, start_from, accelerator, leaky, args.resume, args.accept_changed_data)
         release_memory()
     metrics = evaluate_stage(config, accelerator, leaky)
     release_memory()
@@ -181,6 +181,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         "--resume", action="store_true", help="skip stages that are complete, go on with one that was stopped"
     )
     parser.add_argument("--overwrite", action="store_true", help="begin anew where results are there already")
+    parser.add_argument(
+        "--accept_changed_data", action="store_true", help="with --resume: go on although the data have changed"
+    )
     parser.add_argument("--from_scratch", action="store_true", help="start without the predecessor's checkpoint")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="any setting, e.g. optim.lr_lora=1e-4")
     args = parser.parse_intermixed_args(argv)

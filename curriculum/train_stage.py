@@ -1,7 +1,9 @@
 """Training of one curriculum stage: start weights, data, the loop, its checkpoints and log."""
 
 import logging
+import sys
 from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,9 @@ from torch import nn
 
 from curriculum.evaluate_stage import build_share_loader
 from curriculum.plan import checkpoint_dir, checkpoints_dir, log_path, run_dir
+from curriculum.validate_stage import build_validation
 from tslm.config import CONFIG_FILE, RunConfig, save_config
+from tslm.data.checksums import checksum_data, compare_checksums
 from tslm.data.collate import Collator
 from tslm.data.dataset import NightDataset, SleepDataset, StageDataset, build_dataset, state_timing
 from tslm.data.provenance import describe_split
@@ -29,17 +33,26 @@ from tslm.training.checkpoint import load_checkpoint, load_weights, set_trained_
 from tslm.training.loop import Trainer, TrainingStoppedError
 from tslm.training.optim import build_optimizer, build_scheduler
 from tslm.training.progress import Progress
+from tslm.training.recorder import RunRecorder
 from tslm.training.resume import ResumePoint, find_resume_point, restore_optimizer, set_aside_damaged
 from tslm.training.run_folder import BEST
 from tslm.training.run_log import RunLog
+from tslm.training.run_manifest import describe_launch, read_manifest
 from tslm.training.saver import CheckpointSaver
 from tslm.training.signals import StopSignals
+
+_MOST_NAMED = 4  # files in a message
 
 logger = logging.getLogger(__name__)
 
 
 def train_stage(
-    config: RunConfig, start_from: Path | None, accelerator: Accelerator, leaky: bool = False, resume: bool = False
+    config: RunConfig,
+    start_from: Path | None,
+    accelerator: Accelerator,
+    leaky: bool = False,
+    resume: bool = False,
+    accept_changed_data: bool = False,
 ) -> None:
     """Train one stage and write its best and last checkpoint.
 
@@ -50,19 +63,46 @@ def train_stage(
         leaky: goes into the log: the stage's test data leak (tslm.data.leakage).
         resume: go on from the stage's own last checkpoint, where there is one.
 
+        accept_changed_data: of a run that goes on, when its data are not those that it began with.
+
     Raises:
         FloatingPointError: loss or gradient is not finite.
         TrainingStoppedError: a signal came; `resume` goes on from there.
+        ValueError: the data are not those that the run began with.
     """
     point = find_resume_point(checkpoints_dir(config)) if resume else None
     accelerator.wait_for_everyone()  # all have looked before the first writes
+    if not accelerator.is_main_process:
+        _train(config, start_from, accelerator, leaky, point, None)
+        return
+    data_sha256 = checksum_data(config.stage)
+    if point is not None and not accept_changed_data:
+        _check_data(config, data_sha256)
     run_log = RunLog(log_path(config))
-    if accelerator.is_main_process:
-        _begin_log(run_log, config, point)
+    _begin_log(run_log, config, point)
+    launch = describe_launch(sys.argv, accelerator.num_processes, datetime.now(UTC))
+    recorder = RunRecorder(config, run_dir(config), run_log, launch, data_sha256, leaky, is_resumed=resume)
+    is_finished = False
+    try:
+        _train(config, start_from, accelerator, leaky, point, recorder)
+        is_finished = True
+    finally:
+        recorder.close(datetime.now(UTC), is_finished)
+
+
+def _train(
+    config: RunConfig,
+    start_from: Path | None,
+    accelerator: Accelerator,
+    leaky: bool,
+    point: ResumePoint | None,
+    recorder: RunRecorder | None,
+) -> None:
+    """Train one stage from `start_from`, or from the point where it stopped; only the main process has a recorder."""
 
     def log(record: dict[str, Any]) -> None:
-        if accelerator.is_main_process:
-            run_log.append(record)
+        if recorder is not None:
+            recorder.log(record)
 
     set_seed(config.seed)
     train_set = build_dataset(config, "train")
@@ -100,8 +140,9 @@ def train_stage(
         prepared,
         optimizer,
         accelerator,
-        run_log.count,
+        recorder.count_records if recorder is not None else None,
         {"trained_on": trained_on},
+        recorder.keep_checkpoint if recorder is not None else None,
     )
     with StopSignals() as signals:
         trainer = Trainer(
@@ -115,6 +156,7 @@ def train_stage(
             save,
             log,
             signals.is_set,
+            build_validation(config, accelerator.unwrap_model(prepared), val_set, accelerator),
         )
         try:
             progress = trainer.fit(data, val_loader, progress)
@@ -170,3 +212,15 @@ def _begin_log(log: RunLog, config: RunConfig, point: ResumePoint | None) -> Non
     restore_swapped(checkpoint_dir(config, BEST))
     num_dropped = log.truncate(point.num_log_records)
     logger.info("going on after step %d; %d later lines of the log are dropped", point.progress.step, num_dropped)
+
+
+def _check_data(config: RunConfig, data_sha256: dict[str, str]) -> None:
+    """Raise ValueError where a run that goes on would read other data than it began with."""
+    manifest = read_manifest(run_dir(config))
+    changes = compare_checksums(manifest.data_sha256, data_sha256) if manifest else []
+    if changes:
+        more = f"; and {len(changes) - _MOST_NAMED} more" if len(changes) > _MOST_NAMED else ""
+        raise ValueError(
+            f"the data are not those that {run_dir(config)} began with: {'; '.join(changes[:_MOST_NAMED])}{more}; "
+            "restore them, or go on all the same with --accept_changed_data"
+        )

@@ -7,7 +7,7 @@ import pytest
 from small import small_config
 
 from tslm.training.recorder import RunRecorder, record_test
-from tslm.training.run_log import read_log
+from tslm.training.run_log import RunLog, read_log
 from tslm.training.run_manifest import Launch, read_manifest
 
 LAUNCH = Launch(
@@ -38,6 +38,12 @@ METRICS: dict[str, Any] = {
     "confusion_matrix": [[2, 2, 0], [0, 0, 0]],
     "leaky": True,
 }
+
+
+def new_log(folder: Path) -> RunLog:
+    log = RunLog(folder / "log.jsonl")
+    log.clear()
+    return log
 
 
 class FakeTracker:
@@ -71,9 +77,9 @@ def _fake_tracker(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_run_without_tracker_writes_its_log_and_manifest(tmp_path: Path) -> None:
-    recorder = RunRecorder(small_config(seed=3), tmp_path, LAUNCH, {"a": "1"})
+    recorder = RunRecorder(small_config(seed=3), tmp_path, new_log(tmp_path), LAUNCH, {"a": "1"})
     recorder.log({"step": 1})
-    recorder.keep_checkpoint(tmp_path, 1, 0.5)
+    recorder.keep_checkpoint(tmp_path, {"step": 1, "val_kappa": 0.5})
     manifest = read_manifest(tmp_path)
     assert manifest is not None
     assert (manifest.seed, manifest.data_sha256, manifest.ended_at) == (3, {"a": "1"}, None)
@@ -86,11 +92,11 @@ def test_a_run_without_tracker_writes_its_log_and_manifest(tmp_path: Path) -> No
 
 def test_a_resumed_run_goes_on_with_its_manifest_and_its_tracked_run(tmp_path: Path) -> None:
     config = small_config(tracking="mlflow", stage__fold=2)
-    first = RunRecorder(config, tmp_path, LAUNCH, {"a": "1"}, leaky=True)
+    first = RunRecorder(config, tmp_path, new_log(tmp_path), LAUNCH, {"a": "1"}, leaky=True)
     first.close(LATER, is_finished=False)
     assert FakeTracker.last.calls == [False]  # type: ignore[attr-defined]
     later = replace(LAUNCH, git_dirty=False)
-    second = RunRecorder(config, tmp_path, later, {"a": "1", "b": "2"}, is_resumed=True)
+    second = RunRecorder(config, tmp_path, RunLog(tmp_path / "log.jsonl"), later, {"a": "1", "b": "2"}, is_resumed=True)
     second.log({"step": 2})
     assert FakeTracker.last.calls == [{"step": 2}]  # type: ignore[attr-defined]
     assert [run_id for run_id, _ in FakeTracker.opened] == ["", "fresh"]
@@ -104,9 +110,16 @@ def test_a_resumed_run_goes_on_with_its_manifest_and_its_tracked_run(tmp_path: P
     assert manifest.ended_at is None
 
 
+def test_checkpoints_are_kept_where_their_kappa_is_known(tmp_path: Path) -> None:
+    recorder = RunRecorder(small_config(tracking="mlflow"), tmp_path, new_log(tmp_path), LAUNCH, {})
+    recorder.keep_checkpoint(tmp_path, {"step": 1, "val_loss": 0.3})
+    recorder.keep_checkpoint(tmp_path, {"step": 2, "val_kappa": 0.5})
+    assert FakeTracker.last.calls == [(tmp_path, 2, 0.5)]  # type: ignore[attr-defined]
+
+
 def test_a_run_begun_anew_forgets_the_one_before(tmp_path: Path) -> None:
     for _ in range(2):
-        RunRecorder(small_config(tracking="mlflow"), tmp_path, LAUNCH, {})
+        RunRecorder(small_config(tracking="mlflow"), tmp_path, new_log(tmp_path), LAUNCH, {})
     assert [run_id for run_id, _ in FakeTracker.opened] == ["", ""]
     manifest = read_manifest(tmp_path)
     assert manifest is not None
@@ -115,7 +128,7 @@ def test_a_run_begun_anew_forgets_the_one_before(tmp_path: Path) -> None:
 
 def test_scores_of_the_test_split_go_to_the_same_run_with_a_drawing_a_night(tmp_path: Path) -> None:
     config = small_config(tracking="mlflow", model__name="classifier")
-    RunRecorder(config, tmp_path, LAUNCH, {})
+    RunRecorder(config, tmp_path, new_log(tmp_path), LAUNCH, {})
     record_test(config, tmp_path, ROWS, METRICS, 7)
     assert FakeTracker.opened[-1][0] == "fresh"
     record, *drawings, is_finished = FakeTracker.last.calls  # type: ignore[attr-defined]

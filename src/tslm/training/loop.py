@@ -62,6 +62,8 @@ class Trainer:
         save: called with "best" or "last", the progress, and figures of the pass, on every process.
         log: called with one record a logged step or pass; the caller sees to it that one process writes.
         is_interrupted: whether a signal asked this process to stop.
+        validate: figures of the validation set beside its loss, asked for after each pass on every process; they go
+            into the log and the checkpoints' state.
     """
 
     def __init__(
@@ -76,10 +78,11 @@ class Trainer:
         save: Callable[[str, Progress, dict[str, Any]], None],
         log: Callable[[dict[str, Any]], None],
         is_interrupted: Callable[[], bool] = lambda: False,
+        validate: Callable[[], dict[str, float]] | None = None,
     ) -> None:
         self.model, self.optimizer, self.scheduler, self.accelerator = model, optimizer, scheduler, accelerator
         self.train, self.max_grad_norm, self.seed = train, optim.max_grad_norm, seed
-        self.save, self.log, self.is_interrupted = save, log, is_interrupted
+        self.save, self.log, self.is_interrupted, self.validate = save, log, is_interrupted, validate
         self.params = [param for group in optimizer.param_groups for param in group["params"]]
 
     def fit(self, data: TrainData, val_loader: DataLoader, progress: Progress | None = None) -> Progress:
@@ -202,6 +205,7 @@ class Trainer:
             "step": progress.step,
             "val_loss": val.loss,
             "best_val_loss": progress.best_val_loss,
+            **(self.validate() if self.validate is not None else {}),
         }
         accuracy = None if math.isnan(val.accuracy) else val.accuracy
         self.log({**figures, "val_accuracy": accuracy, "class_counts": counts})

@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 
 from tslm import __version__
 from tslm.config import RunConfig, flatten_settings, to_plain
+from tslm.training.run_folder import RESUME_FILES
 
 if TYPE_CHECKING:
     from tslm.scoring.figures import Figure
@@ -73,7 +74,11 @@ class MLflowStore:
             ranked = sorted(filter(_KEPT.match, {*others, name}), key=_read_kappa, reverse=True)
             if name not in ranked[:NUM_CHECKPOINTS]:
                 return
-            self._client.log_artifacts(self.run_id, str(checkpoint_dir), name)
+            for path in sorted(checkpoint_dir.iterdir()):
+                if path.is_dir():
+                    self._client.log_artifacts(self.run_id, str(path), f"{name}/{path.name}")
+                elif path.name not in RESUME_FILES:
+                    self._client.log_artifact(self.run_id, str(path), name)
             for displaced in ranked[NUM_CHECKPOINTS:]:
                 self._delete_artifact(displaced)
 

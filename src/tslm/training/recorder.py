@@ -9,7 +9,6 @@ from typing import Any
 from tslm.config import RunConfig
 from tslm.scoring.nights import CLASSIFIER, LANGUAGE_MODEL, build_nights, shown_levels
 from tslm.scoring.predictions import PredictionRow
-from tslm.training.run_folder import LOG_FILE
 from tslm.training.run_log import RunLog
 from tslm.training.run_manifest import Launch, RunManifest, read_manifest, write_manifest
 from tslm.training.tracking import Tracker, open_tracker
@@ -21,6 +20,7 @@ class RunRecorder:
     Args:
         config: of the run.
         run_dir: its folder.
+        log: that of the run, where it goes on.
         launch: this start of it.
         data_sha256: checksums of its data (`tslm.data.checksums`).
         leaky: whether its test data leak into its training data.
@@ -36,6 +36,7 @@ class RunRecorder:
         self,
         config: RunConfig,
         run_dir: Path,
+        log: RunLog,
         launch: Launch,
         data_sha256: Mapping[str, str],
         leaky: bool = False,
@@ -43,7 +44,7 @@ class RunRecorder:
     ) -> None:
         known = read_manifest(run_dir) if is_resumed else None
         manifest = known.resume(launch) if known else RunManifest(config.seed, (launch,), {})
-        self._run_dir, self._log, self._tracker = run_dir, RunLog(run_dir / LOG_FILE), None
+        self._run_dir, self._log, self._tracker = run_dir, log, None
         if config.tracking != "none":
             self._tracker = open_known_tracker(config, run_dir, manifest, leaky)
             manifest = replace(manifest, tracker_runs={**manifest.tracker_runs, config.tracking: self._tracker.run_id})
@@ -56,10 +57,14 @@ class RunRecorder:
         if self._tracker is not None:
             self._tracker.log(record)
 
-    def keep_checkpoint(self, checkpoint_dir: Path, step: int, kappa: float) -> None:
-        """Send a checkpoint, if it is among the best by validation kappa."""
-        if self._tracker is not None:
-            self._tracker.keep_checkpoint(checkpoint_dir, step, kappa)
+    def count_records(self) -> int:
+        """How long the log is."""
+        return self._log.count()
+
+    def keep_checkpoint(self, checkpoint_dir: Path, state: Mapping[str, Any]) -> None:
+        """Send a checkpoint, if its state has a validation kappa that is among the best."""
+        if self._tracker is not None and state.get("val_kappa") is not None:
+            self._tracker.keep_checkpoint(checkpoint_dir, int(state["step"]), float(state["val_kappa"]))
 
     def close(self, now: datetime, is_finished: bool) -> None:
         """Write down when the run ended; one that did not finish has no end, for it may go on."""

@@ -24,12 +24,11 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from tslm.files import hash_file, swap_in
 from tslm.training.checkpoint import copy_to_cpu
 from tslm.training.progress import Progress
-from tslm.training.run_folder import LAST, PROGRESS_KEY, TRAINING_FILE
+from tslm.training.run_folder import LAST, OPTIMIZER_FILE, PROGRESS_KEY, TRAINING_FILE
 
 logger = logging.getLogger(__name__)
 
 PREVIOUS = "previous"
-OPTIMIZER_FILE = "optimizer.safetensors"
 _FILES_KEY, _LOG_KEY = "sha256", "num_log_records"
 
 

@@ -16,3 +16,5 @@ PREDICTIONS_FILE = "test_predictions.jsonl"
 STATE_FILE = "state.json"  # of a checkpoint: what is known of it
 PROGRESS_KEY = "progress"  # of training.json
 TRAINING_FILE = "training.json"  # of the last checkpoint: how far training has come
+OPTIMIZER_FILE = "optimizer.safetensors"  # likewise: the optimizer's state
+RESUME_FILES = (TRAINING_FILE, OPTIMIZER_FILE)

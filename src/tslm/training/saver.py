@@ -29,8 +29,10 @@ class CheckpointSaver:
         model: as accelerate prepared it.
         optimizer: its state goes beside the last checkpoint's weights.
         accelerator: of the run.
-        count_log_records: how long the run's log is now.
+        count_log_records: how long the run's log is now; asked on the main process only.
         state: goes into every checkpoint's state.json, beside the figures of the pass.
+        after_last: called in the writing thread once a last checkpoint is on disk, with its folder and its state; the
+            next is not begun before it returns.
     """
 
     def __init__(
@@ -40,12 +42,13 @@ class CheckpointSaver:
         model: nn.Module,
         optimizer: torch.optim.Optimizer,
         accelerator: Accelerator,
-        count_log_records: Callable[[], int],
+        count_log_records: Callable[[], int] | None,
         state: Mapping[str, Any],
+        after_last: Callable[[Path, Mapping[str, Any]], None] | None = None,
     ) -> None:
         self.checkpoints_dir, self.config, self.state = checkpoints_dir, config, state
         self.model, self.optimizer, self.accelerator = model, optimizer, accelerator
-        self.count_log_records = count_log_records
+        self.count_log_records, self.after_last = count_log_records, after_last
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._running: Future[None] | None = None
 
@@ -57,6 +60,7 @@ class CheckpointSaver:
         optimizer_state = copy_optimizer(self.optimizer, model) if which == LAST else {}
         if not self.accelerator.is_main_process:
             return
+        assert self.count_log_records is not None
         folder, num_log_records = self.checkpoints_dir / which, self.count_log_records()
         state = {"train_epoch": progress.train_epoch, "step": progress.step, **figures, **self.state}
 
@@ -67,6 +71,8 @@ class CheckpointSaver:
                     rotate_in(partial, folder)
                 else:
                     swap_in(partial, folder)
+            if which == LAST and self.after_last is not None:
+                self.after_last(folder, state)
 
         self._running = self._pool.submit(write)
 

@@ -1,0 +1,112 @@
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small import small_recording, write_small_cohort
+from tiny_run import command
+
+from tslm.data.recordings import write_recording
+from tslm.training.run_log import read_log
+from tslm.training.run_manifest import read_manifest
+
+RUN = "no_llm/classifier/stage0_encoder"
+TWO_PASSES = ("train.train_epochs=2", "train.patience=9")
+
+
+def train(data_dir: Path, results_dir: Path, *more: str) -> int:
+    return command(data_dir, ["stage0_encoder"], f"results_dir={results_dir}", *TWO_PASSES, *more)
+
+
+def test_a_run_says_what_it_was_made_of(data_dir: Path, tmp_path: Path) -> None:
+    assert train(data_dir, tmp_path) == 0
+    manifest = read_manifest(tmp_path / RUN)
+    assert manifest is not None
+    assert manifest.ended_at is not None
+    assert len(manifest.launches) == 1
+    assert manifest.tracker_runs == {}
+    assert {Path(name).name for name in manifest.data_sha256} == {
+        "night1.parquet",
+        "night2.parquet",
+        "night3.parquet",
+        "participants.tsv",
+    }
+    assert not any("val_kappa" in record for record in read_log(tmp_path / RUN / "log.jsonl"))
+
+
+def test_data_that_changed_since_the_checkpoint_are_refused_unless_told(
+    data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cohort = write_small_cohort(tmp_path / "cohort")
+    more = (f"stage.train_dir={cohort}", f"stage.test_dir={cohort}")
+    assert train(data_dir, tmp_path, *more) == 0
+    (tmp_path / RUN / "results" / "metrics.json").unlink()  # as if it had been stopped before the evaluation
+    write_recording(small_recording("night2", 10, seed=99), cohort, "train")
+    capsys.readouterr()
+    assert train(data_dir, tmp_path, *more, "--resume") == 2
+    error = capsys.readouterr().err
+    assert "night2.parquet: changed" in error
+    assert "--accept_changed_data" in error
+    assert error.count("\n") == 1
+    assert train(data_dir, tmp_path, *more, "--resume", "--accept_changed_data") == 0
+    manifest = read_manifest(tmp_path / RUN)
+    assert manifest is not None
+    assert len(manifest.launches) == 2
+    assert train(data_dir, tmp_path, *more, "--resume") == 0
+
+
+def test_tensorboard_gets_the_figures_of_the_log_and_drawings_of_the_test_night(data_dir: Path, tmp_path: Path) -> None:
+    event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    assert train(data_dir, tmp_path, "tracking=tensorboard") == 0
+    found = event_accumulator.EventAccumulator(str(tmp_path / RUN / "tensorboard")).Reload()
+    records = read_log(tmp_path / RUN / "log.jsonl")
+    for name in ("loss", "val_loss", "val_kappa"):
+        logged = [(record["step"], pytest.approx(record[name])) for record in records if name in record]
+        assert [(event.step, event.value) for event in found.Scalars(name)] == logged
+        assert logged
+    metrics = json.loads((tmp_path / RUN / "results" / "metrics.json").read_text())
+    assert found.Scalars("test/accuracy")[0].value == pytest.approx(metrics["accuracy"])
+    assert set(found.Tags()["images"]) == {"confusion_matrix", "hypnograms/night4"}
+
+
+@pytest.fixture
+def mlflow(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    for package in ("sqlalchemy", "alembic"):
+        pytest.importorskip(package, reason=f"{package} is not installed, so MLflow has no local store")
+    return pytest.importorskip("mlflow", reason="mlflow is not installed")
+
+
+def test_mlflow_follows_a_run_through_a_stop_and_its_evaluation(data_dir: Path, tmp_path: Path, mlflow: Any) -> None:
+    assert train(data_dir, tmp_path, "tracking=mlflow") == 0
+    folder = tmp_path / RUN
+    manifest = read_manifest(folder)
+    assert manifest is not None
+    run_id = manifest.tracker_runs["mlflow"]
+    # Stopped in the second pass: the first pass' checkpoint is the last, and there are no scores yet.
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    shutil.rmtree(folder / "checkpoints" / "last")
+    (folder / "checkpoints" / "previous").rename(folder / "checkpoints" / "last")
+    (folder / "results" / "metrics.json").unlink()
+    assert train(data_dir, tmp_path, "tracking=mlflow", "--resume") == 0
+
+    run = client.get_run(run_id)
+    records = read_log(folder / "log.jsonl")
+    metrics = json.loads((folder / "results" / "metrics.json").read_text())
+    assert run.info.status == "FINISHED"
+    assert len(client.search_runs([run.info.experiment_id])) == 1
+    assert run.data.tags["stage"] == "stage0_encoder"
+    assert run.data.tags["git_commit"]
+    assert run.data.params["train.train_epochs"] == "2"
+    assert run.data.metrics["test/accuracy"] == pytest.approx(metrics["accuracy"])
+    steps = {metric.step for metric in client.get_metric_history(run_id, "loss")}
+    assert steps == {record["step"] for record in records if "loss" in record}
+    passes = [record for record in records if "val_kappa" in record]
+    kept = {file.path for file in client.list_artifacts(run_id, "checkpoints")}
+    assert kept == {f"checkpoints/kappa_{record['val_kappa']:.4f}_step_{record['step']}" for record in passes}
+    names = {Path(file.path).name for file in client.list_artifacts(run_id, min(kept))}
+    assert {"config.json", "model.safetensors", "state.json"} <= names
+    assert not names & {"optimizer.safetensors", "training.json"}
+    drawings = [file.path for folder in ("", "hypnograms") for file in client.list_artifacts(run_id, folder)]
+    assert {"confusion_matrix.png", "hypnograms/night4.png"} <= set(drawings)
