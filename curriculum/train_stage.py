@@ -62,7 +62,6 @@ def train_stage(
         accelerator: of the run.
         leaky: goes into the log: the stage's test data leak (tslm.data.leakage).
         resume: go on from the stage's own last checkpoint, where there is one.
-
         accept_changed_data: of a run that goes on, when its data are not those that it began with.
 
     Raises:
