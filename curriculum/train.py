@@ -57,7 +57,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def compose(stage: str, args: argparse.Namespace) -> RunConfig:
     """Settings of one stage under the command's options."""
-    return compose_config(stage, args.config, args.llm, args.model, args.overrides)
+    return compose_config(stage, args.config, args.llm, args.model, args.overrides, args.config_dir)
 
 
 def trace_lineage(configs: list[RunConfig], args: argparse.Namespace) -> list[RunConfig]:
@@ -119,6 +119,7 @@ def find_start(config: RunConfig, args: argparse.Namespace) -> Path | None:
             ["--config", args.config] * (args.config != "config")
             + ["--llm", args.llm] * bool(args.llm)
             + ["--model", args.model] * bool(args.model)
+            + ["--config_dir", str(args.config_dir)] * bool(args.config_dir)
             + args.overrides
         )
         raise FileNotFoundError(
@@ -176,6 +177,12 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--model", default="", help=f"one of: {', '.join(list_group('model'))}")
     parser.add_argument("--llm", default="", help=f"hub id, folder, or one of: {', '.join(list_group('llm'))}")
     parser.add_argument("--config", default="config", help="preset (demo, guide) or a YAML file")
+    parser.add_argument(
+        "--config_dir",
+        type=Path,
+        metavar="DIR",
+        help="your own stage/NAME.yaml, model/, llm/ and presets: looked into first",
+    )
     parser.add_argument("--eval_only", action="store_true", help="score the best checkpoints, train nothing")
     parser.add_argument(
         "--resume", action="store_true", help="skip stages that are complete, go on with one that was stopped"

@@ -3,8 +3,8 @@
 Order of precedence: dataclass default < YAML groups (llm, model, stage) < preset (`demo`, `guide`
 or a user's file) < the preset's `per_stage` entry < the YAML of a model that is asked for < `key=value`.
 
-Presets and groups are looked for in the folder of a user's preset file, in the folder that `--config_dir` names,
-and then in the package's: a stage, model or language model is added by a file in a folder of one's own.
+Presets and groups are looked for in the folder that `--config_dir` names, then in the package's: a stage, model or
+language model is added by a YAML file in a folder of one's own.
 """
 
 from collections.abc import Sequence

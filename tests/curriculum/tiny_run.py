@@ -19,6 +19,7 @@ per_stage:
   stage1_mcq: {{stage: {{predecessor: stage0_encoder, train_dir: {data}/mcq}}}}
   stage2_captioning: {{stage: {{train_dir: {data}/captions}}}}
   stage3_cot: {{stage: {{train_dir: {data}/ecg_cot}}}}
+  stage5_ecg_cot: {{stage: {{train_dir: {data}/ecg_cot}}}}
   stage4_sleep_cot: {{stage: {{num_train_samples: 8, sampling: balanced}}, train: {{precision: bf16}}}}
 """
 
