@@ -102,6 +102,7 @@ def test_a_stage_is_added_by_one_yaml_and_one_reader(data_dir: Path, own_dir: Pa
     metrics = json.loads((folder / "results" / "metrics.json").read_text())
     assert (metrics["stage"], metrics["num_samples"]) == ("stage6_pulse", 4)
     _, saved = load_checkpoint(folder / "checkpoints" / "best")
+    assert "samples of the corpus `pulses`" in (folder / "checkpoints" / "best" / "README.md").read_text()
     assert (saved.stage.reader, saved.optim.lr_projector, saved.model.projector.merge) == ("pulse", 1e-3, 3)
 
 

@@ -47,6 +47,14 @@ def test_the_files_of_a_corpus_are_checksummed_with_their_series(tmp_path: Path)
     assert found == {str(tmp_path / name): hash_bytes(tmp_path / name) for name in names}
 
 
+def test_of_a_folder_that_only_a_reader_of_ones_own_knows_every_file_is_checksummed(tmp_path: Path) -> None:
+    (tmp_path / "more").mkdir()
+    for name in ("train.txt", "more/val.bin"):
+        (tmp_path / name).write_text(name)
+    found = checksum_data(StageConfig(train_dir=str(tmp_path)))
+    assert found == {str(tmp_path / name): hash_bytes(tmp_path / name) for name in ("more/val.bin", "train.txt")}
+
+
 def test_missing_data_are_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"train\.parquet is missing; prepare it with"):
         checksum_data(StageConfig(train_dir=str(tmp_path)))

@@ -20,7 +20,7 @@ def checksum_data(stage: StageConfig, splits: Sequence[str] = ("train", "val")) 
     """SHA-256 of every file that samples of these splits come from, by the file's path as the stage's folders name it.
 
     Of nights: participants.tsv and the recordings of the splits. Of corpora: the samples of the splits, and their
-    series.
+    series. Of folders that hold neither, for a reader of one's own: every file.
 
     Raises:
         FileNotFoundError: a file is missing.
@@ -57,7 +57,10 @@ def compare_checksums(before: Mapping[str, str], now: Mapping[str, str]) -> list
 def _list_files(stage: StageConfig, split: str) -> list[Path]:
     folder = stage.data_dir(split)
     if not (folder / PARTICIPANTS_FILE).is_file():
-        return [*list_corpus_files(folder, split)]
+        corpus = [*list_corpus_files(folder, split)]
+        if any(folder.glob("*.parquet")):
+            return corpus
+        return [path for path in folder.rglob("*") if path.is_file()] or corpus  # of a reader of one's own: all
     rows = choose_fold(read_participants(folder), stage.fold)
     return [
         folder / PARTICIPANTS_FILE,

@@ -15,20 +15,21 @@ def describe_split(stage: StageConfig, split: str) -> dict[str, Any]:
     """Facts of one split of a stage's data, as JSON: folder, and how many recordings or samples of what.
 
     Of nights: sources, whether all are simulated, subjects, recordings, epochs (of all splits where a recording is
-    split by epoch) and how the split was made. Of corpora: samples.
+    split by epoch) and how the split was made. Of corpora: samples. Of what a reader of one's own reads: the folder.
 
     Args:
         stage: where the data lie.
         split: train, val or test.
 
     Raises:
-        FileNotFoundError: the data are missing.
+        FileNotFoundError: a recording is missing.
         ValueError: participants.tsv is damaged, or the stage names no fold of a cohort with folds.
     """
     folder = stage.data_dir(split)
     if not (folder / PARTICIPANTS_FILE).is_file():
-        num_samples = pq.read_metadata(folder / f"{split}.parquet").num_rows
-        return {"folder": folder.name, "samples": num_samples}
+        corpus = folder / f"{split}.parquet"
+        samples = {"samples": pq.read_metadata(corpus).num_rows} if corpus.is_file() else {}
+        return {"folder": folder.name, **samples}
     everyone = read_participants(folder)
     rows = [row for row in choose_fold(everyone, stage.fold) if row.split in (split, BY_EPOCH)]
     sources = sorted({row.source or folder.name for row in rows})

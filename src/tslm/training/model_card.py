@@ -162,8 +162,9 @@ def _tell_data(config: RunConfig, trained_on: Mapping[str, Any]) -> str:
 
 
 def _tell_split(facts: Mapping[str, Any]) -> str:
-    if "samples" in facts:
-        return f"{facts['samples']:,} samples of the corpus `{facts['folder']}`"
+    if "recordings" not in facts:
+        number = f"{facts['samples']:,} " if "samples" in facts else ""
+        return f"{number}samples of the corpus `{facts['folder']}`"
     kind = "simulated" if facts["simulated"] else "real"
     return (
         f"{facts['epochs']:,} epochs of {facts['recordings']} {kind} recordings of {facts['subjects']} subjects "
