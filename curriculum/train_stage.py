@@ -38,6 +38,7 @@ from tslm.training.resume import ResumePoint, find_resume_point, restore_optimiz
 from tslm.training.run_folder import BEST
 from tslm.training.run_log import RunLog
 from tslm.training.run_manifest import describe_launch, read_manifest
+from tslm.training.sample_losses import SampleLosses, read_losses
 from tslm.training.saver import CheckpointSaver
 from tslm.training.signals import StopSignals
 
@@ -133,6 +134,7 @@ def _train(
     facts = {"stage": config.stage.name, "num_trained_parameters": num_trained, "num_steps": num_steps, "leaky": leaky}
     log({"event": "resume" if point else "start", "step": progress.step, **facts})
     trained_on = {split: describe_split(config.stage, split) for split in ("train", "val")} | {"leaky": leaky}
+    losses = _build_losses(len(train_set), config, accelerator, point)
     save = CheckpointSaver(
         checkpoints_dir(config),
         config,
@@ -142,6 +144,7 @@ def _train(
         recorder.count_records if recorder is not None else None,
         {"trained_on": trained_on},
         recorder.keep_checkpoint if recorder is not None else None,
+        losses,
     )
     with StopSignals() as signals:
         trainer = Trainer(
@@ -156,6 +159,7 @@ def _train(
             log,
             signals.is_set,
             build_validation(config, accelerator.unwrap_model(prepared), val_set, accelerator),
+            losses,
         )
         try:
             progress = trainer.fit(data, val_loader, progress)
@@ -191,6 +195,15 @@ def _weigh_classes(model: nn.Module, train_set: StageDataset) -> None:
     classifier = model.classifier if isinstance(model, TextModel) else model
     if isinstance(classifier, Classifier) and isinstance(train_set, NightDataset | SleepDataset):
         classifier.set_class_weights(torch.from_numpy(train_set.count_classes()))
+
+
+def _build_losses(
+    num_samples: int, config: RunConfig, accelerator: Accelerator, point: ResumePoint | None
+) -> SampleLosses | None:
+    """Where the run keeps the losses of single samples, if `stage.hard_examples` draws by them."""
+    if not config.stage.hard_examples:
+        return None
+    return SampleLosses(num_samples, accelerator, read_losses(point.folder) if point else None)
 
 
 def _calibrate(config: RunConfig, device: torch.device) -> dict[str, float | None]:

@@ -183,11 +183,6 @@ class StageConfig:
             raise ValueError(f"stage.hard_examples={self.hard_examples:g}; wanted 0 (off) or more, 1 is usual")
 
     @property
-    def balanced(self) -> bool:
-        """Whether classes are drawn evenly."""
-        return self.sampling == "balanced"
-
-    @property
     def channels(self) -> tuple[str, ...]:
         """All channels of a night window, the EEG first."""
         return (self.channel, *self.extra_channels)

@@ -161,7 +161,7 @@ def test_every_reader_gives_samples_of_every_split(reader: str, tmp_path: Path) 
         examples = [dataset[idx] for idx in range(len(dataset))]
         ids += [example.sample_id for example in examples]
         assert all(not example.answer or example.answer in example.options for example in examples)
-        assert len(dataset.class_idx) == len(dataset)
+        assert dataset.count_sample_classes().shape == (len(dataset), len(dataset.sleep_stages))
     assert len(set(ids)) == len(ids)
 
 

@@ -51,7 +51,6 @@ _MEASURED = (*EVIDENCE_COLUMNS, *EMG_COLUMNS)  # what a prediction's row tells o
 class StageDataset(Protocol):
     """Samples of one split of one curriculum stage."""
 
-    class_idx: np.ndarray  # (num_samples,) int64 for balanced sampling; all zero where there are no classes
     sleep_stages: tuple[SleepStage, ...]  # the classes of its samples; empty where these have none
     has_several_answers: bool  # whether an answer may consist of several options
 
@@ -187,7 +186,6 @@ class NightDataset:
             if unlabelled
             or (cut_stage_indices(recording, self.stage_idx[night], centre, self.window_epochs) >= 0).any()
         ]
-        self.class_idx = np.zeros(len(self.samples), dtype=np.int64)
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -234,7 +232,6 @@ class CorpusDataset:
     def __init__(self, samples: Sequence[CorpusSample], render_prompt: Callable[[CorpusSample], Prompt]) -> None:
         self.samples, self.render_prompt = samples, render_prompt
         self.has_several_answers = have_several_answers(samples)
-        self.class_idx = np.zeros(len(samples), dtype=np.int64)
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -264,8 +261,8 @@ class CorpusDataset:
         return {"question": self.samples[idx].question}
 
     def count_sample_classes(self) -> np.ndarray:
-        """(num_samples, num_classes): the one answer."""
-        return _one_hot(self.class_idx, len(self.sleep_stages))
+        """(num_samples, 0): answers are no classes here."""
+        return np.zeros((len(self.samples), 0), dtype=np.int64)
 
 
 class SleepCotDataset(CorpusDataset):
@@ -290,6 +287,10 @@ class SleepCotDataset(CorpusDataset):
         example = super().__getitem__(idx)
         series = tuple(replace(one, reference=self.reference) for one in example.series)
         return replace(example, series=series, options=self.answers)
+
+    def count_sample_classes(self) -> np.ndarray:
+        """(num_samples, num_classes): the one answer."""
+        return _one_hot(self.class_idx, len(self.sleep_stages))
 
 
 def build_dataset(config: RunConfig, split: str) -> StageDataset:

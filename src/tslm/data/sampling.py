@@ -11,7 +11,7 @@ from tslm.batch import Batch, Example
 from tslm.config import ModelConfig, RunConfig
 from tslm.data.collate import Collator
 from tslm.data.dataset import StageDataset
-from tslm.data.sample_weights import weigh_samples
+from tslm.data.sample_weights import weigh_hardness, weigh_samples
 from tslm.nn.patch_encoder import count_series_tokens
 from tslm.seeds import Draw, derive_seed
 
@@ -38,26 +38,31 @@ class TrainBatches:
         self.dataset, self.collator, self.config = dataset, collator, config
         self.process_index, self.num_processes, self.pin_memory = process_index, num_processes, pin_memory
         self.weights_N = weigh_samples(dataset, config.stage)
+        wanted = config.stage.num_train_samples or len(dataset)
+        self.num_drawn = wanted if self.weights_N is not None else min(wanted, len(dataset))
         self._lengths_N = np.full(len(dataset), np.nan)
 
     def __len__(self) -> int:
         """Batches a pass, the same number on every process."""
-        wanted = self.config.stage.num_train_samples or len(self.dataset)
-        num_drawn = wanted if self.weights_N is not None else min(wanted, len(self.dataset))
-        return -(-num_drawn // self._num_shared)
+        return -(-self.num_drawn // self._num_shared)
 
-    def draw_pass(self, train_epoch: int) -> list[list[int]]:
-        """Sample indices of one pass in batches of all processes together."""
+    def draw_pass(self, train_epoch: int, losses_N: np.ndarray | None = None) -> list[list[int]]:
+        """Sample indices of one pass in batches of all processes together.
+
+        `losses_N` are what the samples' losses were before the pass, NaN where unknown (`stage.hard_examples`).
+        """
         rng = np.random.default_rng(derive_seed(self.config.seed, Draw.ORDER, train_epoch))
-        drawn = draw_samples(len(self.dataset), self.config.stage.num_train_samples, self.weights_N, rng)
+        drawn = draw_samples(len(self.dataset), self.num_drawn, self._weigh(losses_N), rng)
         pool_batches = self.config.train.bucket_batches if self.config.writes_text else 0  # windows are all as long
         if not pool_batches:
             return _cut(drawn, self._num_shared)
         return bucket_by_length(drawn, [self._measure(idx) for idx in drawn], self._num_shared, pool_batches, rng)
 
-    def read_pass(self, train_epoch: int, first_batch: int = 0) -> Iterable[Batch]:
+    def read_pass(
+        self, train_epoch: int, first_batch: int = 0, losses_N: np.ndarray | None = None
+    ) -> Iterable[Batch]:
         """This process' part of each batch of a pass, from `first_batch` on; what stands before is not read."""
-        batches = _PassBatches(self, train_epoch)
+        batches = _PassBatches(self, train_epoch, losses_N)
         return DataLoader(
             batches,
             batch_size=None,  # one item is one batch
@@ -70,6 +75,12 @@ class TrainBatches:
     def _num_shared(self) -> int:
         return self.config.train.batch_size * self.num_processes
 
+    def _weigh(self, losses_N: np.ndarray | None) -> np.ndarray | None:
+        if losses_N is None or np.isnan(losses_N).all():
+            return self.weights_N
+        hardness_N = weigh_hardness(losses_N, self.config.stage.hard_examples)
+        return hardness_N if self.weights_N is None else self.weights_N * hardness_N
+
     def _measure(self, idx: int) -> float:
         if np.isnan(self._lengths_N[idx]):
             self._lengths_N[idx] = estimate_length(self.dataset[idx], self.config.model)
@@ -79,9 +90,9 @@ class TrainBatches:
 class _PassBatches(Dataset[Batch]):
     """One pass; item n is what this process has of the n-th batch."""
 
-    def __init__(self, source: TrainBatches, train_epoch: int) -> None:
+    def __init__(self, source: TrainBatches, train_epoch: int, losses_N: np.ndarray | None) -> None:
         self.source, self.train_epoch = source, train_epoch
-        self.shared_batches = source.draw_pass(train_epoch)
+        self.shared_batches = source.draw_pass(train_epoch, losses_N)
 
     def __len__(self) -> int:
         return len(self.shared_batches)
@@ -89,11 +100,13 @@ class _PassBatches(Dataset[Batch]):
     def __getitem__(self, number: int) -> Batch:
         source, shared = self.source, self.shared_batches[number]
         first = number * source._num_shared
-        own = range(source.process_index, len(shared), source.num_processes)
+        own = range(source.process_index, len(shared), source.num_processes) or [0]
         # The last batch may hold fewer samples than there are processes: one without keeps step with a sample that
         # does not count.
-        examples = [self._read(shared[place], first + place) for place in own or [0]]
-        return replace(source.collator(examples), is_filler=not own)
+        is_filler = source.process_index >= len(shared)
+        examples = [self._read(shared[place], first + place) for place in own]
+        sample_idx = [shared[place] for place in own]
+        return replace(source.collator(examples), sample_idx=sample_idx, is_filler=is_filler)
 
     def _read(self, idx: int, position: int) -> Example:
         with torch.random.fork_rng(devices=[]):

@@ -17,6 +17,7 @@ from dataclasses import asdict
 from itertools import islice
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
@@ -30,6 +31,7 @@ from tslm.models.interface import ModelOutput
 from tslm.seeds import Draw, derive_seed
 from tslm.training.meter import Meter
 from tslm.training.progress import Progress
+from tslm.training.sample_losses import SampleLosses
 from tslm.training.validation import evaluate_loss
 
 logger = logging.getLogger(__name__)
@@ -45,8 +47,10 @@ class TrainData(Protocol):
     def __len__(self) -> int:
         """Batches a pass, the same number on every process."""
 
-    def read_pass(self, train_epoch: int, first_batch: int = 0) -> Iterable[Batch]:
-        """This process' batches of a pass, from `first_batch` on."""
+    def read_pass(
+        self, train_epoch: int, first_batch: int = 0, losses_N: np.ndarray | None = None
+    ) -> Iterable[Batch]:
+        """This process' batches of a pass, from `first_batch` on; `losses_N` are those of the samples before it."""
 
 
 class Trainer:
@@ -64,6 +68,7 @@ class Trainer:
         is_interrupted: whether a signal asked this process to stop.
         validate: figures of the validation set beside its loss, asked for after each pass on every process; they go
             into the log and the checkpoints' state.
+        losses: keeps the losses of single samples, by which the next pass is drawn; None: nobody asks for them.
     """
 
     def __init__(
@@ -79,10 +84,12 @@ class Trainer:
         log: Callable[[dict[str, Any]], None],
         is_interrupted: Callable[[], bool] = lambda: False,
         validate: Callable[[], dict[str, float]] | None = None,
+        losses: SampleLosses | None = None,
     ) -> None:
         self.model, self.optimizer, self.scheduler, self.accelerator = model, optimizer, scheduler, accelerator
         self.train, self.max_grad_norm, self.seed = train, optim.max_grad_norm, seed
         self.save, self.log, self.is_interrupted, self.validate = save, log, is_interrupted, validate
+        self.losses = losses
         self.params = [param for group in optimizer.param_groups for param in group["params"]]
 
     def fit(self, data: TrainData, val_loader: DataLoader, progress: Progress | None = None) -> Progress:
@@ -118,7 +125,8 @@ class Trainer:
 
     def _run_pass(self, data: TrainData, progress: Progress, meter: "Meter", bar: tqdm) -> None:
         self.model.train()
-        batches = meter.watch(data.read_pass(progress.train_epoch, progress.num_batches))
+        known_N = self.losses.known_N if self.losses is not None else None
+        batches = meter.watch(data.read_pass(progress.train_epoch, progress.num_batches, known_N))
         while chunk := list(islice(batches, self.train.grad_accum)):
             wants_save = meter.minutes_since_save >= self.train.checkpoint_every_min > 0
             record, flags = self._step(chunk, progress, (self.is_interrupted(), wants_save))
@@ -152,6 +160,8 @@ class Trainer:
             sums += torch.stack([output.loss_sum.detach(), output.weight_sum]) * share
             own.append({"sample_ids": batch.sample_ids, "loss": output.loss_sum.detach()})
             counts.update({} if batch.is_filler else batch.class_counts)
+            if self.losses is not None and not batch.is_filler:
+                self.losses.note(progress.step, batch.sample_idx, output.loss_B)
         read = [batch for batch in batches if not batch.is_filler]
         facts = [sum(len(batch.sample_ids) for batch in read), sum(batch.num_positions for batch in read), *flags]
         totals = self.accelerator.reduce(torch.cat([sums, torch.tensor(facts, device=device, dtype=sums.dtype)]), "sum")
@@ -216,6 +226,8 @@ class Trainer:
         progress.is_finished = progress.stopped_early or progress.train_epoch >= self.train.train_epochs
         if progress.stopped_early:
             logger.info("no improvement for %d passes: stopped early", progress.stale)
+        if self.losses is not None:
+            self.losses.close_pass()
         if not progress.is_finished:
             progress.train_epoch, progress.num_batches, progress.class_counts = progress.train_epoch + 1, 0, {}
         self._save("last", progress, meter, figures)

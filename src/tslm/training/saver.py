@@ -15,6 +15,7 @@ from tslm.training.checkpoint import fill_beside, take_snapshot
 from tslm.training.progress import Progress
 from tslm.training.resume import copy_optimizer, rotate_in, write_training_state
 from tslm.training.run_folder import LAST
+from tslm.training.sample_losses import SampleLosses, write_losses
 
 
 class CheckpointSaver:
@@ -33,6 +34,7 @@ class CheckpointSaver:
         state: goes into every checkpoint's state.json, beside the figures of the pass.
         after_last: called in the writing thread once a last checkpoint is on disk, with its folder and its state; the
             next is not begun before it returns.
+        losses: of single samples, beside the last checkpoint's weights too; None: nobody keeps them.
     """
 
     def __init__(
@@ -45,10 +47,12 @@ class CheckpointSaver:
         count_log_records: Callable[[], int] | None,
         state: Mapping[str, Any],
         after_last: Callable[[Path, Mapping[str, Any]], None] | None = None,
+        losses: SampleLosses | None = None,
     ) -> None:
         self.checkpoints_dir, self.config, self.state = checkpoints_dir, config, state
         self.model, self.optimizer, self.accelerator = model, optimizer, accelerator
         self.count_log_records, self.after_last = count_log_records, after_last
+        self.losses = losses
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._running: Future[None] | None = None
 
@@ -58,6 +62,7 @@ class CheckpointSaver:
         model = self.accelerator.unwrap_model(self.model)
         snapshot = take_snapshot(model)
         optimizer_state = copy_optimizer(self.optimizer, model) if which == LAST else {}
+        losses_state = self.losses.copy_state() if self.losses is not None and which == LAST else None
         if not self.accelerator.is_main_process:
             return
         assert self.count_log_records is not None
@@ -67,6 +72,8 @@ class CheckpointSaver:
         def write() -> None:
             with fill_beside(snapshot, model, self.config, state, folder) as partial:
                 if which == LAST:
+                    if losses_state is not None:
+                        write_losses(losses_state, partial)
                     write_training_state(optimizer_state, progress, num_log_records, partial)
                     rotate_in(partial, folder)
                 else:
