@@ -16,6 +16,7 @@ train: {{train_epochs: 1, batch_size: 4, precision: fp32, log_every_steps: 1}}
 stage: {{max_new_tokens: 4, prompt_style: brief, train_dir: {data}/sim_human, test_dir: ""}}
 results_dir: {data}/results
 per_stage:
+  stage0_encoder: {{stage: {{hard_examples: 1.0}}}}
   stage1_mcq: {{stage: {{predecessor: stage0_encoder, train_dir: {data}/mcq}}}}
   stage2_captioning: {{stage: {{train_dir: {data}/captions}}}}
   stage3_cot: {{stage: {{train_dir: {data}/ecg_cot}}}}

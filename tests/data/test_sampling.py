@@ -10,7 +10,7 @@ from small import AASM, collate, sleep_dataset, small_config, small_recording, s
 
 from tslm.config import RunConfig
 from tslm.data.collate import Collator
-from tslm.data.dataset import CorpusDataset, NightDataset
+from tslm.data.dataset import CorpusDataset, NightDataset, SleepDataset
 from tslm.data.sampling import TrainBatches, bucket_by_length, estimate_length, sort_by_prompt
 from tslm.models import build_tokenizer
 from tslm.prompts import render_ecg_prompt
@@ -137,6 +137,52 @@ def test_batches_count_the_classes_that_they_teach(tiny_llm: Path) -> None:
     dataset = NightDataset([small_recording(num_epochs=5)], nights)
     (batch,) = train_batches(nights, dataset).read_pass(1)
     assert sum(batch.class_counts.values()) == int((batch.stage_idx_BW >= 0).sum())  # type: ignore[operator, union-attr]
+
+
+@pytest.mark.parametrize("model", ["soft_prompt", "classifier"])
+def test_what_is_oversampled_is_counted_more_often(model: str, tiny_llm: Path) -> None:
+    def count_rem(**changes: Any) -> float:
+        config = small_config(tiny_llm, model__name=model, stage__num_train_samples=400, **changes)
+        recording = small_recording(sleep_stages=([AASM[2]] * 8 + [AASM[4]] * 2) * 5)
+        dataset: Any = (SleepDataset if config.writes_text else NightDataset)([recording], config)
+        data = TrainBatches(dataset, Collator(config.model, build_tokenizer(config)), config)
+        counts = sum((Counter(batch.class_counts) for batch in data.read_pass(1)), Counter())
+        return counts["REM sleep"] / counts.total()
+
+    natural, tripled = count_rem(), count_rem(stage__oversample={"REM": 3.0})
+    assert natural == pytest.approx(0.2, abs=0.03)
+    expected = 0.6 / 1.4 if model == "soft_prompt" else 0.26  # a window of five epochs holds other stages, too
+    assert tripled == pytest.approx(expected, abs=0.06)
+
+
+def test_hard_samples_are_drawn_more_by_all_processes_alike(tiny_llm: Path) -> None:
+    config = small_config(tiny_llm, stage__hard_examples=1.0, stage__num_train_samples=1000)
+    dataset = sleep_dataset(config, num_epochs=10)
+    one, two = (train_batches(config, dataset, process, 2) for process in range(2))
+    losses_N = np.array([1.0] * 8 + [2.0, np.nan])  # the mean is 10 / 9
+    assert one.draw_pass(2, losses_N) == two.draw_pass(2, losses_N) != one.draw_pass(2)
+    drawn = np.concatenate(
+        [np.bincount(sum(one.draw_pass(number, losses_N), []), minlength=10) for number in range(2, 400)]
+    )
+    counts_N = drawn.reshape(-1, 10).sum(axis=0)
+    assert counts_N[8] / counts_N[:8].mean() == pytest.approx(2, rel=0.15)
+    assert counts_N[9] / counts_N[:8].mean() == pytest.approx(10 / 9, rel=0.15)
+
+
+def test_before_any_loss_is_known_each_sample_is_drawn_once(tiny_llm: Path) -> None:
+    plain, mining = (small_config(tiny_llm, stage__hard_examples=strength) for strength in (0.0, 1.0))
+    passes = [
+        train_batches(config, sleep_dataset(config)).draw_pass(1, np.full(10, np.nan)) for config in (plain, mining)
+    ]
+    assert passes[0] == passes[1]
+    assert sorted(sum(passes[0], [])) == list(range(10))
+
+
+def test_batches_know_the_places_of_their_samples(tiny_llm: Path) -> None:
+    config = small_config(tiny_llm)
+    dataset = sleep_dataset(config)
+    for batch in train_batches(config, dataset, 1, 2).read_pass(1):
+        assert [dataset[idx].sample_id for idx in batch.sample_idx] == batch.sample_ids
 
 
 def test_prompts_are_ranked_as_their_tokens_are(tiny_llm: Path) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
@@ -28,6 +29,7 @@ from tslm.training.loop import Trainer, TrainingStoppedError
 from tslm.training.meter import Meter
 from tslm.training.optim import build_optimizer, build_scheduler
 from tslm.training.progress import Progress
+from tslm.training.sample_losses import SampleLosses
 from tslm.training.validation import EvalResult, evaluate_loss
 
 NO_DROPOUT = {"model__encoder__dropout": 0.0, "model__context__dropout": 0.0}
@@ -48,7 +50,7 @@ class Passes:
     def __len__(self) -> int:
         return len(self.batches)
 
-    def read_pass(self, train_epoch: int, first_batch: int = 0) -> Sequence[Batch]:
+    def read_pass(self, train_epoch: int, first_batch: int = 0, losses_N: np.ndarray | None = None) -> Sequence[Batch]:
         return self.batches[first_batch:]
 
 
@@ -310,6 +312,7 @@ TASKS: dict[str, dict[str, Any]] = {
         "loss__classifier_weight": 20.0,
     },
     "flamingo": {"model__name": "flamingo"},
+    "hard examples": {"stage__hard_examples": 2.0},
 }
 
 
@@ -338,6 +341,7 @@ def train_on(task: str, world_size: int, tiny_llm: Path) -> tuple[dict[str, torc
         config.seed,
         lambda *_: None,
         lambda record: losses.extend(record[key] for key in ("loss", "val_loss") if key in record),
+        losses=SampleLosses(len(dataset), accelerator) if config.stage.hard_examples else None,
     ).fit(data, [collator([dataset[idx]]) for idx in share])  # type: ignore[arg-type]
     assert_moved(start, trained_state(model))
     return trained_state(model), losses

@@ -58,9 +58,7 @@ class TrainBatches:
             return _cut(drawn, self._num_shared)
         return bucket_by_length(drawn, [self._measure(idx) for idx in drawn], self._num_shared, pool_batches, rng)
 
-    def read_pass(
-        self, train_epoch: int, first_batch: int = 0, losses_N: np.ndarray | None = None
-    ) -> Iterable[Batch]:
+    def read_pass(self, train_epoch: int, first_batch: int = 0, losses_N: np.ndarray | None = None) -> Iterable[Batch]:
         """This process' part of each batch of a pass, from `first_batch` on; what stands before is not read."""
         batches = _PassBatches(self, train_epoch, losses_N)
         return DataLoader(

@@ -47,9 +47,7 @@ class TrainData(Protocol):
     def __len__(self) -> int:
         """Batches a pass, the same number on every process."""
 
-    def read_pass(
-        self, train_epoch: int, first_batch: int = 0, losses_N: np.ndarray | None = None
-    ) -> Iterable[Batch]:
+    def read_pass(self, train_epoch: int, first_batch: int = 0, losses_N: np.ndarray | None = None) -> Iterable[Batch]:
         """This process' batches of a pass, from `first_batch` on; `losses_N` are those of the samples before it."""
 
 

@@ -66,8 +66,8 @@ class SampleLosses:
         if self.accelerator.num_processes > 1:
             own_1SN = torch.from_numpy(np.stack([self._seen_N, self._step_N])[None]).to(self.accelerator.device)
             for seen_N, step_N in self.accelerator.gather(own_1SN).cpu().numpy():
-                for idx in np.flatnonzero(step_N != _NEVER):
-                    self._keep(idx, int(step_N[idx]), seen_N[idx])
+                for idx in np.flatnonzero(step_N != _NEVER).tolist():
+                    self._keep(idx, int(step_N[idx]), float(seen_N[idx]))
 
     def _keep(self, idx: int, step: int, loss: float) -> None:
         """The later loss counts, of two in one step the larger: whichever process saw them, in whatever order."""
