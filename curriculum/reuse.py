@@ -7,7 +7,7 @@ from omegaconf import OmegaConf
 
 from curriculum.plan import run_dir
 from tslm.config import CONFIG_FILE, RunConfig, flatten_settings, load_config, to_plain
-from tslm.training.run_folder import CHECKPOINTS_DIR, LOG_FILE, MANIFEST_FILE, RESULTS_DIR
+from tslm.training.run_folder import CHECKPOINTS_DIR, LOG_FILE, MANIFEST_FILE, RESULTS_DIR, TENSORBOARD_DIR
 
 # How a run is carried out, not what comes out of it: these may differ when it goes on.
 FREE_SETTINGS = (
@@ -59,7 +59,7 @@ def compare_settings(saved: RunConfig, wanted: RunConfig) -> list[str]:
 def clear_run(config: RunConfig) -> None:
     """Remove a run, and nothing else that lies in its folder (such as the folds of a run with folds)."""
     folder = run_dir(config)
-    for name in (CHECKPOINTS_DIR, RESULTS_DIR):
+    for name in (CHECKPOINTS_DIR, RESULTS_DIR, TENSORBOARD_DIR):
         shutil.rmtree(folder / name, ignore_errors=True)
     for name in (LOG_FILE, MANIFEST_FILE, CONFIG_FILE):
         (folder / name).unlink(missing_ok=True)

@@ -120,6 +120,12 @@ def test_a_checkpoint_tells_of_itself_and_of_the_run_it_stands_in(
     assert "0c70bedfacade" in text
 
 
+def test_a_checkpoint_tells_its_own_scores(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = run_dir / "checkpoints" / "best" / "state.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"evaluation": {"cohen_kappa": 0.777}}))
+    assert "cohen_kappa  0.777" in inspect(capsys, path.parent)
+
+
 def test_a_checkpoint_alone_is_described_without_a_run(
     run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

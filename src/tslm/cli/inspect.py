@@ -62,13 +62,7 @@ def _render_checkpoints(checkpoints: Mapping[str, Mapping[str, Any]]) -> str:
         words = [f"{key} {state[key]}" for key in ("step", "train_epoch") if key in state]
         words += [f"{key} {state[key]:.4f}" for key in ("val_loss", "val_kappa") if state.get(key) is not None]
         rows[name] = ", ".join([*words, _render_size(state["size_bytes"])])
-    text = _render_table("checkpoints", rows)
-    told = [
-        _render_scores(f"{name}, as evaluated", state["evaluation"])
-        for name, state in checkpoints.items()
-        if "evaluation" in state
-    ]
-    return "\n\n".join([text, *told])
+    return _render_table("checkpoints", rows)
 
 
 def _render_scores(title: str, metrics: Mapping[str, Any]) -> str:

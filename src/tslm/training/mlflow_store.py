@@ -5,6 +5,7 @@ run's tags on the whole experiment. Nothing is sent but to the store that the se
 switched off.
 """
 
+import logging
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -26,6 +27,8 @@ CHECKPOINTS_DIR = "checkpoints"  # among the artefacts
 _DATABASE, _ARTIFACTS_DIR = "mlflow.db", "mlflow_artifacts"  # of the local store, in the folder of results
 _MAX_PARAMS = 100  # in one call
 _MAX_PARAM_LENGTH = 6000
+logger = logging.getLogger(__name__)
+
 _KEPT = re.compile(rf"{CHECKPOINTS_DIR}/kappa_(-?[0-9.]+)_step_[0-9]+$")
 
 
@@ -51,6 +54,7 @@ class MLflowStore:
             self.run_id = run_id or self._create_run(config, artifacts_uri, tags)
             if run_id:
                 self._client.update_run(run_id, "RUNNING")
+        logger.info("MLflow run %s at %s", self.run_id, uri)
 
     def log_metrics(self, metrics: Mapping[str, float], step: int, time_s: float) -> None:
         """Add numbers."""
@@ -128,6 +132,7 @@ def _read_kappa(path: str) -> float:
 def _import_mlflow() -> Any:
     # Set before the import, at which MLflow reads them; what the user has set counts.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # where results stand
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # some seconds; the default waits for minutes
     try:
         import mlflow

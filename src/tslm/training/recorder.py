@@ -9,9 +9,12 @@ from typing import Any
 from tslm.config import RunConfig
 from tslm.scoring.nights import CLASSIFIER, LANGUAGE_MODEL, build_nights, shown_levels
 from tslm.scoring.predictions import PredictionRow
+from tslm.training.model_card import CARD_METRICS
 from tslm.training.run_log import RunLog
 from tslm.training.run_manifest import Launch, RunManifest, read_manifest, write_manifest
 from tslm.training.tracking import Tracker, open_tracker
+
+_SENT = (*CARD_METRICS, "loss", "explained_variance")  # of the test split; metrics.json has them all
 
 
 class RunRecorder:
@@ -95,7 +98,7 @@ def record_test(
     from tslm.scoring.figures import draw_confusion, draw_night  # only here a drawing is wanted
 
     tracker = open_known_tracker(config, run_dir, read_manifest(run_dir), bool(metrics.get("leaky")))
-    tracker.log({"step": step, "test": {key: value for key, value in metrics.items() if not isinstance(value, list)}})
+    tracker.log({"step": step, "test": {name: metrics[name] for name in _SENT if name in metrics}})
     if "confusion_matrix" in metrics:
         tracker.log_figure("confusion_matrix", draw_confusion(metrics, config.stage.name))
     for night in build_nights(rows, LANGUAGE_MODEL if config.writes_text else CLASSIFIER):

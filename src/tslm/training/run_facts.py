@@ -57,8 +57,10 @@ def describe_run(folder: Path) -> dict[str, Any]:
         facts |= _describe_manifest(run_dir) | {"training": _describe_training(run_dir)}
     folders = [checkpoint] if checkpoint else [_existing(run_dir) / CHECKPOINTS_DIR / name for name in (BEST, LAST)]
     facts["checkpoints"] = {path.name: _describe_checkpoint(path) for path in folders if path.is_dir()}
-    if run_dir is not None and checkpoint is None:
-        facts["test"] = _read_json(run_dir / RESULTS_DIR / METRICS_FILE)
+    if checkpoint is not None:
+        facts["test"] = facts["checkpoints"][checkpoint.name].get("evaluation", {})
+    else:
+        facts["test"] = _read_json(_existing(run_dir) / RESULTS_DIR / METRICS_FILE)
     facts["files"] = {
         path.relative_to(folder).as_posix(): path.stat().st_size for path in sorted(folder.rglob("*")) if path.is_file()
     }

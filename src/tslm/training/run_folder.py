@@ -9,6 +9,7 @@ results/              metrics.json and test_predictions.jsonl of the best checkp
 
 CHECKPOINTS_DIR, RESULTS_DIR = "checkpoints", "results"
 BEST, LAST = "best", "last"
+TENSORBOARD_DIR = "tensorboard"  # where `tracking=tensorboard` writes
 LOG_FILE = "log.jsonl"
 MANIFEST_FILE = "run.json"
 METRICS_FILE = "metrics.json"

@@ -9,11 +9,10 @@ from accelerate.tracking import TensorBoardTracker
 from omegaconf import OmegaConf
 
 from tslm.config import RunConfig, to_plain
+from tslm.training.run_folder import TENSORBOARD_DIR
 
 if TYPE_CHECKING:
     from tslm.scoring.figures import Figure
-
-TENSORBOARD_DIR = "tensorboard"  # in the run's folder
 
 
 class TensorBoardStore:
