@@ -1,0 +1,46 @@
+from pathlib import Path
+
+import pytest
+from accelerate import Accelerator
+from small import build_small_model, small_config, small_recording, write_small_cohort
+
+from curriculum.validate_stage import build_validation
+from tslm.data.dataset import NightDataset, SleepDataset, build_dataset
+from tslm.scoring.inference import classify_nights
+from tslm.scoring.predictions import score_predictions
+
+CLASSIFIER = {"model__name": "classifier", "stage__name": "stage0_encoder", "stage__reader": "night"}
+
+
+def test_the_kappa_of_a_classifier_is_that_of_its_validation_nights(tmp_path: Path) -> None:
+    config = small_config(tracking="tensorboard", stage__train_dir=str(write_small_cohort(tmp_path)), **CLASSIFIER)
+    model, accelerator = build_small_model(config, seed=3), Accelerator(cpu=True)
+    val_set = build_dataset(config, "val")
+    assert isinstance(val_set, NightDataset)
+    validate = build_validation(config, model, val_set, accelerator)
+    assert validate is not None
+    metrics = score_predictions(list(classify_nights(model, val_set.recordings, config, accelerator.device)))
+    assert validate() == {"val_kappa": metrics["cohen_kappa"], "val_macro_f1": metrics["macro_f1"]}
+
+
+def test_a_language_model_is_asked_for_stages_of_as_many_epochs_as_calibrate_it(tiny_llm: Path) -> None:
+    config = small_config(tiny_llm, tracking="mlflow", stage__num_calibration_samples=4)
+    model = build_small_model(config, lora_noise=0.2)
+    val_set = SleepDataset([small_recording(num_epochs=10)], config)
+    asked: list[int] = []
+    val_set.describe, describe = lambda idx: asked.append(idx) or describe(idx), val_set.describe  # type: ignore
+    validate = build_validation(config, model, val_set, Accelerator(cpu=True))
+    assert validate is not None
+    figures = validate()
+    assert len(set(asked)) == 4
+    assert -1 <= figures["val_kappa"] <= 1
+    assert figures == validate()
+
+
+@pytest.mark.parametrize(
+    "changes", [{"tracking": "none"}, {"stage__metric": "perplexity"}, {"stage__num_calibration_samples": 0}]
+)
+def test_nothing_is_asked_where_nobody_looks_or_nights_are_not_staged(changes: dict, tiny_llm: Path) -> None:
+    config = small_config(tiny_llm, **{"tracking": "mlflow", **changes})
+    model, val_set = build_small_model(config), SleepDataset([small_recording()], config)
+    assert build_validation(config, model, val_set, Accelerator(cpu=True)) is None
