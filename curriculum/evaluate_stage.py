@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from torch import nn
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader
 
 from curriculum.plan import checkpoint_dir, metrics_path, predictions_path, run_dir
 from curriculum.processes import gather_rows, share_indices
@@ -16,7 +16,7 @@ from tslm.data.collate import Collator
 from tslm.data.dataset import StageDataset, build_dataset
 from tslm.data.night_windows import load_recordings
 from tslm.data.provenance import describe_split
-from tslm.data.sampling import spread_subset
+from tslm.data.sampling import ShareBatches, spread_subset
 from tslm.models import build_tokenizer
 from tslm.models.classifier import Classifier
 from tslm.models.masked_encoder import MaskedEncoder
@@ -115,6 +115,8 @@ def _evaluate_reconstruction(
     )
     sums_4T = torch.zeros(4, model.decoder.out_features, dtype=torch.float64, device=accelerator.device)
     for batch in loader:
+        if batch.is_filler:
+            continue
         with torch.inference_mode(), accelerator.autocast():
             guess_PT, truth_PT = (values.double() for values in model.reconstruct(batch.to(accelerator.device)))
         error_PT = guess_PT - truth_PT
@@ -140,9 +142,6 @@ def build_share_loader(
     dataset: StageDataset, num_samples: int, collator: Collator, config: RunConfig, accelerator: Accelerator
 ) -> DataLoader:
     """This process' part of `num_samples` samples (0: all) spread over a set, in batches for evaluation."""
-    indices = share_indices(list(spread_subset(dataset, num_samples).indices), accelerator)
-    return DataLoader(
-        Subset(dataset, indices),  # type: ignore[arg-type]
-        batch_size=config.train.eval_batch_size,
-        collate_fn=collator,
-    )
+    indices = list(spread_subset(dataset, num_samples).indices)
+    place = accelerator.process_index, accelerator.num_processes
+    return DataLoader(ShareBatches(dataset, indices, collator, config.train.eval_batch_size, *place), batch_size=None)

@@ -31,7 +31,8 @@ _EXAMPLE = """example:
 def main(argv: list[str] | None = None) -> int:
     """Run the stages in the order given.
 
-    Exit code 0, 1 when a signal stopped it with a checkpoint, or 2 for what the user can mend.
+    Exit code 0, 1 when a signal stopped it with a checkpoint or another process was lost, or 2 for what the user
+    can mend.
     """
     args = parse_args(argv)
     is_main_process = os.environ.get("RANK", "0") == "0"
@@ -46,6 +47,9 @@ def main(argv: list[str] | None = None) -> int:
         with logging_redirect_tqdm():  # log lines above the progress bar, not in it
             for config in configs:
                 run(config, args, config.stage.name in leaky)
+    except ConnectionError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
     except (ValueError, OSError, FloatingPointError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
@@ -88,18 +92,20 @@ def run(config: RunConfig, args: argparse.Namespace, leaky: bool = False) -> Non
         return
     start_from = None if args.eval_only else find_start(config, args)
     from curriculum.evaluate_stage import evaluate_stage  # torch loads here, not for --help
-    from curriculum.processes import build_accelerator
+    from curriculum.processes import build_accelerator, follow_launch, naming_lost_processes
     from curriculum.train_stage import train_stage
 
-    accelerator = build_accelerator(config)
-    if not args.eval_only:
-        accelerator.wait_for_everyone()  # all have looked before the first writes
-        if args.overwrite and accelerator.is_main_process:
-            clear_run(config)
-        train_stage(config, start_from, accelerator, leaky, args.resume, args.accept_changed_data)
+    config = follow_launch(config)
+    with naming_lost_processes(config):
+        accelerator = build_accelerator(config)
+        if not args.eval_only:
+            accelerator.wait_for_everyone()  # all have looked before the first writes
+            if args.overwrite and accelerator.is_main_process:
+                clear_run(config)
+            train_stage(config, start_from, accelerator, leaky, args.resume, args.accept_changed_data)
+            release_memory()
+        metrics = evaluate_stage(config, accelerator, leaky)
         release_memory()
-    metrics = evaluate_stage(config, accelerator, leaky)
-    release_memory()
     if accelerator.is_main_process:
         print(render_summary(metrics))
 

@@ -14,6 +14,7 @@ from torch import nn
 
 from curriculum.evaluate_stage import build_share_loader
 from curriculum.plan import checkpoint_dir, checkpoints_dir, log_path, run_dir
+from curriculum.processes import check_same_on_all
 from curriculum.validate_stage import build_validation
 from tslm.config import CONFIG_FILE, RunConfig, save_config
 from tslm.data.checksums import checksum_data, compare_checksums
@@ -68,10 +69,10 @@ def train_stage(
     Raises:
         FloatingPointError: loss or gradient is not finite.
         TrainingStoppedError: a signal came; `resume` goes on from there.
-        ValueError: the data are not those that the run began with.
+        ValueError: the data are not those that the run began with, or processes find different checkpoints.
     """
     point = find_resume_point(checkpoints_dir(config)) if resume else None
-    accelerator.wait_for_everyone()  # all have looked before the first writes
+    check_same_on_all(point.progress.step if point else None, accelerator)  # all have looked before the first writes
     if not accelerator.is_main_process:
         _train(config, start_from, accelerator, leaky, point, None)
         return

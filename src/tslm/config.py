@@ -259,6 +259,7 @@ class TrainConfig:
     num_workers: int = 0
     compile: bool = False  # the language model's layers, by torch.compile: half a minute once, then faster steps
     log_every_steps: int = 10
+    timeout_min: float = 30.0  # several processes: how long one waits for the others before it ends with an error
     checkpoint_every_steps: int = 1000  # what `--resume` goes on from; 0: at the end of a pass only
     checkpoint_every_min: float = 10.0  # and after so many minutes, whichever comes first; 0: never by the clock
 

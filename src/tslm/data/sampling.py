@@ -112,6 +112,44 @@ class _PassBatches(Dataset[Batch]):
             return self.source.dataset[idx]
 
 
+class ShareBatches(Dataset[Batch]):
+    """What one process reads of some samples for evaluation, in order; all processes together read each once.
+
+    Every process has as many batches, as sharded models are read in step: one with fewer samples ends with a filler.
+
+    Args:
+        dataset: where the samples are.
+        indices: of the samples, alike on all processes.
+        collator: makes batches of them.
+        batch_size: samples a batch.
+        process_index: of this process.
+        num_processes: of the run.
+    """
+
+    def __init__(
+        self,
+        dataset: StageDataset,
+        indices: Sequence[int],
+        collator: Collator,
+        batch_size: int,
+        process_index: int = 0,
+        num_processes: int = 1,
+    ) -> None:
+        self.dataset, self.indices, self.collator = dataset, indices, collator
+        self.batches = _cut(indices[process_index::num_processes], batch_size)
+        self.num_batches = len(_cut(indices[::num_processes], batch_size))  # of the first process, which has most
+
+    def __len__(self) -> int:
+        return self.num_batches
+
+    def __getitem__(self, number: int) -> Batch:
+        if number >= self.num_batches:
+            raise IndexError(number)
+        is_filler = number >= len(self.batches)
+        chosen = self.indices[:1] if is_filler else self.batches[number]
+        return replace(self.collator([self.dataset[idx] for idx in chosen]), is_filler=is_filler)
+
+
 def draw_samples(num_samples: int, wanted: int, weights_N: np.ndarray | None, rng: np.random.Generator) -> list[int]:
     """Sample indices of one pass, in the order in which they are seen.
 

@@ -152,7 +152,8 @@ class Trainer:
             torch.manual_seed(derive_seed(self.seed, Draw.STEP, self.accelerator.process_index, progress.step, place))
             is_last = place == len(batches) - 1
             with nullcontext() if is_last else self.accelerator.no_sync(self.model):
-                output: ModelOutput = self.model(batch.to(device, non_blocking=True))
+                with self.accelerator.autocast():  # accelerate does this by itself, but not for sharded models
+                    output: ModelOutput = self.model(batch.to(device, non_blocking=True))
                 share = 0.0 if batch.is_filler else 1.0
                 self.accelerator.backward(output.loss_sum * share)
             sums += torch.stack([output.loss_sum.detach(), output.weight_sum]) * share

@@ -38,6 +38,8 @@ def evaluate_loss(model: torch.nn.Module, loader: DataLoader, accelerator: Accel
     for batch in loader:
         with accelerator.autocast():
             output: ModelOutput = unwrapped(batch.to(accelerator.device))
+        if batch.is_filler:
+            continue
         correct, count = output.num_correct, _count_supervised(batch)
         if correct is None:  # this model has no right and wrong
             correct, count = torch.zeros(()), 0.0
