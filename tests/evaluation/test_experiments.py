@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -270,31 +271,52 @@ def write_folds(cohort_dir: Path) -> None:
     write_participants(rows, cohort_dir)
 
 
-@pytest.mark.parametrize("is_true", [False, True], ids=["stand_in", "train_py"])
-def test_an_interrupted_grid_is_finished_by_the_same_command(
-    is_true: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def interrupt(command: list[str], is_time: Callable[[], bool]) -> str:
+    """What a command says on stderr that is told to stop as soon as it is time."""
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while running.poll() is None and not is_time():
+        time.sleep(0.02)
+    running.send_signal(signal.SIGTERM)
+    _, error = running.communicate(timeout=100)
+    assert running.returncode == 1, error
+    return error
+
+
+def test_an_interrupted_grid_is_finished_by_the_same_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PAUSE_S", "0.5")
-    write_folds(tmp_path / "cohort")
-    axes = {"loss": {"smooth": ["loss.label_smoothing=0.1"]} | ({} if is_true else {"plain": []})}
-    launch = ["python", "-m", "curriculum.train"] if is_true else ["python", str(tmp_path / "fake_train.py")]
-    smoothing = {"none": {"method": "none"}, "other": {"method": "hmm" if is_true else "median"}}
-    path = write_grid(tmp_path, axes=axes, folds="0,1", launch=launch, smoothing=smoothing)
-    num_runs = 2 * len(axes["loss"])
+    path = write_grid(tmp_path, axes={"loss": {"plain": [], "smooth": ["loss.label_smoothing=0.1"]}}, folds="0,1")
     command = [sys.executable, "-m", "evaluation.experiments", str(path)]
-    first = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while first.poll() is None and not list((tmp_path / "results").rglob("table.json")):
-        time.sleep(0.05)
-    first.send_signal(signal.SIGTERM)
-    _, error = first.communicate(timeout=100)
-    assert first.returncode == 1, error
+    results = tmp_path / "results"
+    error = interrupt(command, lambda: bool(list(results.rglob("table.json"))))
     assert "interrupted; the same command goes on" in error
-    done = {path: path.stat().st_mtime_ns for path in (tmp_path / "results").rglob("metrics.json")}
-    assert 1 <= len([path for path in done if "smoothed" not in path.name]) < num_runs
-    second = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    assert second.returncode == 0, second.stderr
+    done = {path: path.stat().st_mtime_ns for path in results.rglob("metrics.json")}
+    assert 1 <= len(done) < 4
+    assert main([str(path)]) == 0
     assert all(path.stat().st_mtime_ns == before for path, before in done.items())
-    table = read_table(tmp_path)
-    assert [row["num_runs"] for row in table["rows"]] == [2] * num_runs
-    assert all(np.isfinite(row["metrics"]["macro_f1"]["mean"]) for row in table["rows"])
-    assert all(set(row["folds"]["macro_f1"]) == {"0", "1"} for row in table["rows"])
+    assert [row["num_runs"] for row in read_table(tmp_path)["rows"]] == [2] * 4
+
+
+def test_a_run_of_train_py_that_was_interrupted_goes_on_and_is_smoothed_by_its_own_transitions(tmp_path: Path) -> None:
+    write_folds(tmp_path / "cohort")
+    settings = [f"stage.train_dir={tmp_path}/cohort", "train.train_epochs=15", "train.patience=100"]
+    path = write_grid(
+        tmp_path,
+        settings=[*settings, "train.log_every_steps=1", "stage.num_val_samples=4"],
+        axes={"loss": {"plain": []}},
+        folds="0",
+        smoothing={"none": {"method": "none"}, "hmm": {"method": "hmm"}},
+        launch=["python", "-m", "curriculum.train"],
+    )
+
+    def read_events() -> list[Any]:
+        logs = list((tmp_path / "results").rglob("log.jsonl"))
+        return [json.loads(line).get("event") for line in logs[0].read_text().splitlines()] if logs else []
+
+    interrupt([sys.executable, "-m", "evaluation.experiments", str(path)], lambda: len(read_events()) > 4)
+    assert read_events()[-1] == "stopped"
+    assert not list((tmp_path / "results").rglob("metrics.json"))
+    assert main([str(path)]) == 0
+    assert "resume" in read_events()
+    rows = read_table(tmp_path)["rows"]
+    assert [row["num_runs"] for row in rows] == [1, 1]
+    assert all(np.isfinite(row["metrics"]["macro_f1"]["mean"]) for row in rows)
