@@ -26,6 +26,7 @@ class GridConfig:
     name: str = ""
     stages: list[str] = field(default_factory=lambda: ["stage0_encoder"])  # one after the other; the last is compared
     preset: str = "config"  # as train.py's --config
+    config_dir: str = ""  # as train.py's --config_dir: a folder with presets, stages and models of one's own
     settings: list[str] = field(default_factory=list)  # of every run, `key=value`, model=NAME or llm=NAME
     axes: dict[str, dict[str, list[str]]] = field(default_factory=dict)  # axis -> value -> settings
     skip: list[dict[str, str]] = field(default_factory=list)  # cells with all of these values are left out
@@ -114,7 +115,7 @@ def expand_grid(grid: GridConfig, only: Sequence[str] = ()) -> list[Run]:
         if unknown := [value for value in chosen if value not in known]:
             raise ValueError(f"{name}={unknown[0]} is not in {grid.name}; one of: {', '.join(known)}")
         points = [point for point in points if point[name] in chosen]
-    preset = _read_preset(grid.preset)
+    preset = _read_preset(grid)
     return [_build_run(grid, point, preset) for point in points]
 
 
@@ -126,12 +127,15 @@ def check_settings(grid: GridConfig) -> None:
     Raises:
         ValueError: a setting or choice that does not exist.
     """
+    config_dir = Path(grid.config_dir) if grid.config_dir else None
     for number in range(max((len(values) for values in grid.axes.values()), default=1)):
         cell = {axis: list(values)[min(number, len(values) - 1)] for axis, values in grid.axes.items()}
         choices, settings = _split_choices(list_settings(grid, cell))
         for stage in grid.stages:
             try:
-                compose_config(stage, grid.preset, choices.get("llm", ""), choices.get("model", ""), settings)
+                compose_config(
+                    stage, grid.preset, choices.get("llm", ""), choices.get("model", ""), settings, config_dir
+                )
             except ValueError as error:
                 raise ValueError(f"{', '.join(f'{axis}={value}' for axis, value in cell.items())}: {error}") from error
 
@@ -150,15 +154,18 @@ def _build_run(grid: GridConfig, point: Mapping[str, str], preset: str) -> Run:
     folder = grid.folder / "-".join([*cell.values(), known_by]) / f"fold{max(fold, 0)}-seed{seed}"
     choices, settings = _split_choices(settings)
     own = [f"seed={seed}", f"results_dir={folder}"] + [f"stage.fold={fold}"] * (fold >= 0)
+    choices |= {"config_dir": grid.config_dir} if grid.config_dir else {}
     flags = [word for name, value in choices.items() for word in (f"--{name}", value)]
     arguments = ("--stages", *grid.stages, "--config", grid.preset, *flags, "--resume", *settings, *own)
     return Run(cell, fold, seed, folder, grid.stages[-1], arguments)
 
 
-def _read_preset(preset: str) -> str:
-    """What a preset says, whatever its comments; its name where there is no such file (`check_settings` tells)."""
-    path = next((path for path in (configs_dir() / f"{preset}.yaml", Path(preset)) if path.is_file()), None)
-    return preset if path is None else repr(OmegaConf.to_container(OmegaConf.load(path)))
+def _read_preset(grid: GridConfig) -> str:
+    """What the preset says, whatever its comments; its name where there is no such file (`check_settings` tells)."""
+    folders = [Path(grid.config_dir)] * bool(grid.config_dir) + [configs_dir()]
+    places = [*(folder / f"{grid.preset}.yaml" for folder in folders), Path(grid.preset)]
+    path = next((path for path in places if path.is_file()), None)
+    return grid.preset if path is None else repr(OmegaConf.to_container(OmegaConf.load(path)))
 
 
 def _split_choices(settings: Sequence[str]) -> tuple[dict[str, str], list[str]]:

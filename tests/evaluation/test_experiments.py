@@ -97,6 +97,16 @@ def test_a_choice_of_a_model_is_the_option_of_train_py(tmp_path: Path) -> None:
     assert not [word for word in run.arguments if word.startswith(("model=", "stage.fold"))]
 
 
+def test_models_of_ones_own_folder_are_found(tmp_path: Path) -> None:
+    (tmp_path / "mine" / "model").mkdir(parents=True)
+    (tmp_path / "mine" / "model" / "light.yaml").write_text("name: classifier\ncontext: {hidden_size: 8}\n")
+    axes = {"backbone": {"light": ["model=light"]}}
+    grid = load_grid(write_grid(tmp_path, axes=axes, folds="-1", config_dir=str(tmp_path / "mine")))
+    check_settings(grid)
+    (run,) = expand_grid(grid)
+    assert run.arguments[run.arguments.index("--config_dir") + 1] == str(tmp_path / "mine")
+
+
 def test_changed_settings_never_pass_for_the_old_ones(tmp_path: Path) -> None:
     before = {run.folder.parent for run in expand_grid(load_grid(write_grid(tmp_path)))}
     axes = {"context": {"alone": ["model.context.window_epochs=1"]}, "loss": {"plain": ["loss.label_smoothing=0.2"]}}
