@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
@@ -27,8 +28,8 @@ from tslm.models import build_model, build_tokenizer
 from tslm.models.backbone import compile_layers
 from tslm.models.classifier import Classifier
 from tslm.models.text_model import TextModel
-from tslm.scoring.calibration import save_calibration
-from tslm.scoring.inference import fit_calibration
+from tslm.scoring.calibration import load_calibration, save_calibration
+from tslm.scoring.inference import average_probabilities, fit_calibration
 from tslm.scoring.transitions import fit_run_transitions, save_transitions
 from tslm.training.checkpoint import load_checkpoint, load_weights, set_trained_parts
 from tslm.training.loop import Trainer, TrainingStoppedError
@@ -173,7 +174,8 @@ def _train(
     if config.stage.metric == "sleep" and config.stage.num_calibration_samples and accelerator.is_main_process:
         log({"event": "calibration", **_calibrate(config, accelerator.device)})
     if config.stage.reader in ("sleep", "night") and config.has_classifier and accelerator.is_main_process:
-        save_transitions(fit_run_transitions(config), checkpoint_dir(config, BEST))
+        prior_K = _measure_prior(config, accelerator.device)
+        save_transitions(fit_run_transitions(config, prior_K), checkpoint_dir(config, BEST))
     accelerator.wait_for_everyone()
     log({"event": "end", **asdict(progress)})
 
@@ -214,6 +216,15 @@ def _calibrate(config: RunConfig, device: torch.device) -> dict[str, float | Non
     calibration = fit_calibration(model.to(device), build_tokenizer(config), config, device)
     save_calibration(calibration, folder)
     return asdict(calibration)
+
+
+def _measure_prior(config: RunConfig, device: torch.device) -> np.ndarray | None:
+    """How frequent the stage's best checkpoint takes each sleep stage to be, on validation data; a classifier only."""
+    folder = checkpoint_dir(config, BEST)
+    model, _ = (None, None) if config.writes_text else load_checkpoint(folder)
+    if not isinstance(model, Classifier):
+        return None
+    return average_probabilities(model.to(device), config, device, load_calibration(folder))
 
 
 def _begin_log(log: RunLog, config: RunConfig, point: ResumePoint | None) -> None:

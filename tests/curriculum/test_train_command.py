@@ -90,6 +90,10 @@ def test_stages_of_nights_keep_how_stages_followed_one_another_in_their_training
         if (path := stage_dir(results, stage) / "checkpoints" / "best" / TRANSITIONS_FILE).is_file()
     }
     assert counted == {"stage0_encoder": 20, "stage4_sleep_cot": 20}
+    of_classifier = load_transitions(stage_dir(results, "stage0_encoder") / "checkpoints" / "best")
+    of_writer = load_transitions(stage_dir(results, "stage4_sleep_cot") / "checkpoints" / "best")
+    assert len(set(of_writer.prior_K)) == 1  # as frequent as they are: each in every fifth epoch
+    assert len(set(of_classifier.prior_K)) == 5  # as the classifier says
 
 
 def test_scoring_again_gives_the_same_metrics(results: Path, data_dir: Path) -> None:

@@ -101,6 +101,14 @@ def test_a_runs_prior_follows_its_loss_and_sampling(changes: dict, power: float,
     assert found.prior_K[0] / found.prior_K[1] == pytest.approx(9**power)
 
 
+def test_what_the_scorer_says_on_average_stands_for_the_prior(tmp_path: Path) -> None:
+    write_participants([write_recording(small_recording(), tmp_path, "train")], tmp_path)
+    config = small_config(stage__train_dir=str(tmp_path), model__name="classifier")
+    mean_K = np.array([0.5, 0.0, 0.3, 0.15, 0.05])
+    wanted_K = np.array([0.5, 0.02, 0.3, 0.15, 0.05])
+    np.testing.assert_allclose(fit_run_transitions(config, mean_K).prior_K, wanted_K / wanted_K.sum())
+
+
 def test_a_stage_that_was_hardly_or_never_seen_is_not_made_likely_by_a_tiny_prior() -> None:
     unseen = fit_transitions([hypnogram("WWNN" * 20)], RODENT, "mouse")
     assert unseen.prior_K[2] > unseen.prior_K[:2].max()

@@ -105,6 +105,19 @@ def fit_calibration(
     return Calibration(answer=temperatures[0], rationale=temperatures[1])
 
 
+def average_probabilities(
+    model: Classifier, config: RunConfig, device: torch.device, calibration: Calibration
+) -> np.ndarray | None:
+    """Mean probability of each stage over the validation nights, (num_classes,); None where none is scored.
+
+    How frequent the scorer takes a stage to be: what its probabilities are divided by before they are smoothed.
+    """
+    stage = config.stage
+    nights = load_recordings(stage.data_dir("val"), "val", stage.channels, stage.fold)
+    rows = list(classify_nights(model, nights, config, device, calibration=calibration))
+    return np.mean([row["classifier_probabilities"] or [] for row in rows], axis=0) if rows else None
+
+
 def _fit(rows: Sequence[PredictionRow], scores: Sequence[Sequence[float] | np.ndarray]) -> float | None:
     """The temperature of rows that share their options; None for no rows."""
     truth = np.array([row["options"].index(row["truth"]) for row in rows], dtype=np.int64)

@@ -7,7 +7,7 @@ Analysis, 3rd ed., section 3.4). Steps that a species does not take are then mad
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -144,15 +144,23 @@ def list_hypnograms(recording: Recording) -> list[Hypnogram]:
     ]
 
 
-def fit_run_transitions(config: RunConfig) -> Transitions:
-    """Transitions of the nights that a run trains on, with the prior that its loss and its sampling teach.
+def fit_run_transitions(config: RunConfig, prior_K: np.ndarray | None = None) -> Transitions:
+    """Transitions of the nights that a run trains on.
 
-    `stage.oversample` is not looked at. A language model's answers are not weighed by the loss.
+    Args:
+        config: of the run.
+        prior_K: the scorer's own mean probabilities (`average_probabilities`), which tell what it took from its loss,
+            its sampling and its mistakes; None: the prior that loss and sampling teach, by theory, where
+            `stage.oversample` is not looked at and a language model's answers are not weighed by the loss.
     """
     weight_power = 0.0 if config.writes_text else config.loss.class_weight_power
     prior_power = 1.0 - weight_power - SAMPLINGS[config.stage.sampling]
     label_set = LABEL_SETS[config.model.label_set]
-    return fit_cohort_transitions(config.stage.data_dir("train"), label_set, config.stage.fold, prior_power)
+    chain = fit_cohort_transitions(config.stage.data_dir("train"), label_set, config.stage.fold, prior_power)
+    if prior_K is None:
+        return chain
+    prior_K = np.maximum(prior_K, _LEAST_PRIOR)
+    return replace(chain, prior_K=prior_K / prior_K.sum())
 
 
 def fit_cohort_transitions(
