@@ -38,6 +38,7 @@ def main(argv: list[str] | None = None) -> int:
     is_main_process = os.environ.get("RANK", "0") == "0"
     logging.basicConfig(level=logging.INFO if is_main_process else logging.WARNING, format="%(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # a tracker says itself when it cannot be reached
     end_with_launcher()
     try:
         configs = [compose(stage, args) for stage in args.stages]

@@ -147,3 +147,14 @@ def test_a_stage_without_answers_has_no_drawings(tmp_path: Path) -> None:
 def test_without_tracker_scores_stay_where_they_are(tmp_path: Path) -> None:
     record_test(small_config(), tmp_path, ROWS, METRICS, 7)
     assert FakeTracker.opened == []
+
+
+def test_scores_that_cannot_be_sent_do_not_end_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*arguments: Any) -> None:
+        raise OSError("the line is dead")
+
+    monkeypatch.setattr("tslm.training.recorder.open_tracker", refuse)
+    record_test(small_config(tracking="mlflow"), tmp_path, ROWS, METRICS, 7)
+    assert "were not sent: the line is dead" in caplog.text

@@ -90,12 +90,21 @@ def test_training_goes_on_and_ends_when_the_tracker_never_answers(caplog: pytest
     tracker.log(RECORDS[1])
     assert store.reached.wait(10)
     tracker.log(RECORDS[2])
+    assert tracker._is_down.wait(10)
     tracker.log_figure("night", None)  # type: ignore[arg-type]
+    tracker.keep_checkpoint(Path("last"), 1, 0.5)  # not even tried, which would take its time
     tracker.close(is_finished=False)
     assert store.metrics == []
     assert store.calls == [False]
-    assert "night was not sent: no room" in caplog.text
+    assert "night was not sent: it does not answer" in caplog.text
     assert "not all figures could be sent" in caplog.text
+
+
+def test_a_drawing_that_could_not_be_sent_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    tracker = Tracker(MemoryStore())
+    tracker.log_figure("night", None)  # type: ignore[arg-type]
+    tracker.close()
+    assert "night was not sent: no room" in caplog.text
 
 
 @pytest.mark.parametrize("kind", ["mlfow", "", "wandb"])

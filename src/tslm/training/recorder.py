@@ -1,18 +1,21 @@
 """What is written down of a run while it trains: its manifest, its log and, where one is named, its tracker."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from tslm.config import RunConfig
+from tslm.config import RunConfig, one_line
 from tslm.scoring.nights import CLASSIFIER, LANGUAGE_MODEL, build_nights, shown_levels
 from tslm.scoring.predictions import PredictionRow
 from tslm.training.model_card import CARD_METRICS
 from tslm.training.run_log import RunLog
 from tslm.training.run_manifest import Launch, RunManifest, read_manifest, write_manifest
 from tslm.training.tracking import Tracker, open_tracker
+
+logger = logging.getLogger(__name__)
 
 _SENT = (*CARD_METRICS, "loss", "explained_variance")  # of the test split; metrics.json has them all
 
@@ -90,14 +93,20 @@ def record_test(
         metrics: of them.
         step: at which the checkpoint was written.
 
+    A tracker that cannot be reached is warned of.
+
     Raises:
-        ImportError, OSError, ValueError: as `RunRecorder`.
+        ImportError, ValueError: as `RunRecorder`.
     """
     if config.tracking == "none":
         return
     from tslm.scoring.figures import draw_confusion, draw_night  # only here a drawing is wanted
 
-    tracker = open_known_tracker(config, run_dir, read_manifest(run_dir), bool(metrics.get("leaky")))
+    try:
+        tracker = open_known_tracker(config, run_dir, read_manifest(run_dir), bool(metrics.get("leaky")))
+    except OSError as error:  # the scores are on disk; only their copy is missing
+        logger.warning("tracker: the scores of the test split were not sent: %s", one_line(error))
+        return
     tracker.log({"step": step, "test": {name: metrics[name] for name in _SENT if name in metrics}})
     if "confusion_matrix" in metrics:
         tracker.log_figure("confusion_matrix", draw_confusion(metrics, config.stage.name))

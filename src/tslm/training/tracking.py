@@ -49,7 +49,7 @@ class Tracker:
     def __init__(self, store: Store, retry_after_s: float = RETRY_AFTER_S, max_drain_s: float = MAX_DRAIN_S) -> None:
         self._store, self._retry_after_s, self._max_drain_s = store, retry_after_s, max_drain_s
         self._pending: queue.Queue[tuple[dict[str, float], int, float] | None] = queue.Queue()
-        self._closing = threading.Event()
+        self._closing, self._is_down = threading.Event(), threading.Event()
         self._sender = threading.Thread(target=self._send, name="tracker", daemon=True)
         self._sender.start()
 
@@ -79,22 +79,23 @@ class Tracker:
         self._sender.join(self._max_drain_s)
         if self._sender.is_alive() or not self._pending.empty():
             logger.warning("tracker: not all figures could be sent; the run's log has them")
+        self._is_down.clear()
         self._send_now("the end of the run", lambda: self._store.close(is_finished))
 
     def _send(self) -> None:
-        is_down = False
         while (item := self._pending.get()) is not None:
             while (error := _attempt(lambda item=item: self._store.log_metrics(*item))) is not None:  # type: ignore[misc]
-                if not is_down:
+                if not self._is_down.is_set():
                     logger.warning("tracker: %s; tried again every %g s", error, self._retry_after_s)
-                is_down = True
+                self._is_down.set()
                 if self._closing.is_set():
                     return
                 self._closing.wait(self._retry_after_s)
-            is_down = False
+            self._is_down.clear()
 
     def _send_now(self, what: str, send: Callable[[], None]) -> None:
-        error = _attempt(send)
+        """Send what is not worth waiting for; not tried while the store does not answer, which may take its time."""
+        error = "it does not answer" if self._is_down.is_set() else _attempt(send)
         if error is not None:
             logger.warning("tracker: %s was not sent: %s", what, error)
 
