@@ -1,13 +1,16 @@
 import functools
+import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from launching import end_ranks, shard_on_cpus, start_ranks
+from launching import ACCELERATE_CONFIGS, end_ranks, shard_on_cpus, start_ranks
 from safetensors.torch import load_file
 from tiny_run import command
 
@@ -16,6 +19,7 @@ from curriculum.train_stage import train_stage
 from tslm.compose import compose_config
 from tslm.config import RunConfig
 from tslm.data.dataset import NightDataset
+from tslm.scoring.predictions import read_predictions
 from tslm.training.loop import TrainingStoppedError
 from tslm.training.signals import StopSignals
 
@@ -111,3 +115,35 @@ def test_who_loses_the_other_process_says_so_and_ends(how: str, data_dir: Path, 
     assert "--resume" in said[-1]
     if how == "broken":
         assert others[-1] == "error: night1.parquet: Input/output error"
+
+
+def test_two_processes_by_accelerate_train_and_score_as_one_does(data_dir: Path, tmp_path: Path) -> None:
+    """The command of the guide, both kinds of model; seven samples do not divide evenly."""
+    stages, more = ["stage0_encoder", "stage4_sleep_cot"], ["train.precision=fp32", "stage.num_test_samples=7"]
+    options = ["--from_scratch", "--llm", "tiny", "--config", data_dir / "small.yaml", *more, f"results_dir={tmp_path}"]
+    launch = [Path(sys.executable).with_name("accelerate"), "launch", "-q", "--config_file"]
+    launch += [ACCELERATE_CONFIGS / "cpu.yaml", "--num_processes", "2", Path("curriculum/train.py").resolve()]
+    done = subprocess.run(
+        [str(word) for word in [*launch, "--stages", *stages, *options]], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert [line.partition(":")[0] for line in done.stdout.splitlines()] == stages
+    folders = [path.parent for path in sorted(tmp_path.rglob("metrics.json"))]
+    assert len(folders) == 2
+    of_two = [read_scores(folder) for folder in folders]
+    assert [len(rows) for rows, _ in of_two] == [10, 7]  # a classifier answers for the whole night
+    assert command(data_dir, stages, "--eval_only", *more, f"results_dir={tmp_path}") == 0
+    for folder, (rows, metrics) in zip(folders, of_two, strict=True):
+        rows_of_one, metrics_of_one = read_scores(folder)
+        assert metrics == pytest.approx(metrics_of_one)
+        assert [row["sample_id"] for row in rows] == [row["sample_id"] for row in rows_of_one]
+        assert [row["generated"] for row in rows] == [row["generated"] for row in rows_of_one]
+        events = [json.loads(line) for line in (folder.parent / "log.jsonl").read_text().splitlines()]
+        assert [event["event"] for event in events if "event" in event][-1] == "end"
+
+
+def read_scores(folder: Path) -> tuple[list[Any], dict[str, Any]]:
+    """Prediction rows, and those metrics that are numbers."""
+    metrics = json.loads((folder / "metrics.json").read_text())
+    numbers = {name: value for name, value in metrics.items() if isinstance(value, int | float)}
+    return list(read_predictions(folder / "test_predictions.jsonl")), numbers

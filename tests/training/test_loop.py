@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
-from small import build_small_model, collate, sleep_dataset, small_config, small_sample
+from small import build_small_model, collate, sleep_dataset, small_config, small_recording, small_sample
 from torch.multiprocessing import start_processes
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
@@ -20,7 +20,7 @@ from curriculum.processes import build_accelerator, share_indices
 from tslm.batch import Batch
 from tslm.config import OptimConfig, TrainConfig
 from tslm.data.collate import Collator
-from tslm.data.dataset import CorpusDataset
+from tslm.data.dataset import CorpusDataset, NightDataset
 from tslm.data.sampling import TrainBatches
 from tslm.models import build_tokenizer
 from tslm.models.interface import ModelOutput
@@ -313,21 +313,36 @@ TASKS: dict[str, dict[str, Any]] = {
     },
     "flamingo": {"model__name": "flamingo"},
     "hard examples": {"stage__hard_examples": 2.0},
+    "weighted": {"stage__sampling": "sqrt"},
+    "classifier": {
+        "model__name": "classifier",
+        "stage__reader": "night",
+        "stage__trained": ("encoder", "context", "classifier"),
+    },
 }
+Tensors = dict[str, torch.Tensor]
 
 
-def train_on(task: str, world_size: int, tiny_llm: Path) -> tuple[dict[str, torch.Tensor], list[float]]:
-    """(trained parameters, losses) after two passes over nine samples, four a step in all and one in the last."""
+def train_on(task: str, world_size: int, tiny_llm: Path) -> tuple[Tensors, Tensors, list[float]]:
+    """(first gradients, trained parameters, losses) of two passes: nine samples, four a step and one in the last."""
     sizes = {"train__grad_accum": 2, "train__batch_size": 2 // world_size}
     config = small_config(tiny_llm, **sizes, **NO_DROPOUT, **BIG_STEPS, **TASKS[task])
     config = replace(config, train=replace(config.train, train_epochs=2))
     accelerator = build_accelerator(config)
     model = build_small_model(config, lora_noise=0.1)
     start = trained_state(model)
-    dataset: Any = corpus_dataset() if task == "questions" else sleep_dataset(config, num_epochs=9)
+    dataset: Any = sleep_dataset(config, num_epochs=9)
+    if task in ("questions", "classifier"):
+        dataset = corpus_dataset() if task == "questions" else NightDataset([small_recording(num_epochs=18)], config)
+    assert len(dataset) == 9
     collator = Collator(config.model, build_tokenizer(config))
     data = TrainBatches(dataset, collator, config, accelerator.process_index, world_size)
     prepared, optimizer = accelerator.prepare(model, build_sgd(model, config.optim))
+    grads: list[Tensors] = []
+    named = {name: param for name, param in model.named_parameters() if param.requires_grad}
+    optimizer.optimizer.register_step_pre_hook(
+        lambda *_: grads.append({name: param.grad.clone() for name, param in named.items() if param.grad is not None})
+    )
     scheduler = LambdaLR(optimizer.optimizer, lambda _: 1.0)
     losses: list[float] = []
     share = share_indices(list(range(9)), accelerator)
@@ -344,7 +359,7 @@ def train_on(task: str, world_size: int, tiny_llm: Path) -> tuple[dict[str, torc
         losses=SampleLosses(len(dataset), accelerator) if config.stage.hard_examples else None,
     ).fit(data, [collator([dataset[idx]]) for idx in share])  # type: ignore[arg-type]
     assert_moved(start, trained_state(model))
-    return trained_state(model), losses
+    return grads[0], trained_state(model), losses
 
 
 def _train_rank(rank: int, world_size: int, port: int, tiny_llm: Path, out_path: Path) -> None:
@@ -370,8 +385,10 @@ def test_two_processes_end_where_one_ends(tiny_llm: Path, tmp_path: Path) -> Non
     start_processes(_train_rank, (2, port, tiny_llm, tmp_path / "end.pt"), nprocs=2, start_method="forkserver")
     ends = torch.load(tmp_path / "end.pt", weights_only=True)
     for task in TASKS:
-        state, losses = train_on(task, 1, tiny_llm)
-        state_of_two, losses_of_two = ends[task]
+        grads, state, losses = train_on(task, 1, tiny_llm)
+        grads_of_two, state_of_two, losses_of_two = ends[task]
+        for name, grad in grads.items():
+            assert torch.allclose(grad, grads_of_two[name], rtol=0, atol=1e-6), (task, name)
         assert len(losses) == 8  # three steps and a validation a pass
         assert losses == pytest.approx(losses_of_two, rel=1e-5)
         for name, param in state.items():
