@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -70,10 +71,13 @@ def train_stage(
     Raises:
         FloatingPointError: loss or gradient is not finite.
         TrainingStoppedError: a signal came; `resume` goes on from there.
-        ValueError: the data are not those that the run began with, or processes find different checkpoints.
+        ValueError: the data or the number of processes are not those that the run began with, or processes find
+            different checkpoints.
     """
     point = find_resume_point(checkpoints_dir(config)) if resume else None
     check_same_on_all(point.progress.step if point else None, accelerator)  # all have looked before the first writes
+    if point is not None:
+        _check_processes(point, accelerator)
     if not accelerator.is_main_process:
         _train(config, start_from, accelerator, leaky, point, None)
         return
@@ -125,7 +129,7 @@ def _train(
     optimizer = build_optimizer(model.param_groups(config.optim), config.optim)  # type: ignore[operator]
     prepared, wrapped_optimizer = accelerator.prepare(model, optimizer)
     optimizer = getattr(wrapped_optimizer, "optimizer", wrapped_optimizer)
-    progress = point.progress if point else Progress()
+    progress = point.progress if point else Progress(num_processes=accelerator.num_processes)
     if point is not None:
         restore_optimizer(optimizer, accelerator.unwrap_model(prepared), point.folder)
     num_steps = config.train.train_epochs * -(-len(data) // config.train.grad_accum)
@@ -171,13 +175,29 @@ def _train(
         finally:
             save.finish()
     accelerator.free_memory()
-    if config.stage.metric == "sleep" and config.stage.num_calibration_samples and accelerator.is_main_process:
-        log({"event": "calibration", **_calibrate(config, accelerator.device)})
-    if config.stage.reader in ("sleep", "night") and config.has_classifier and accelerator.is_main_process:
-        prior_K = _measure_prior(config, accelerator.device)
-        save_transitions(fit_run_transitions(config, prior_K), checkpoint_dir(config, BEST))
+    if accelerator.is_main_process:
+        _complete_best(config, accelerator.device, log)
     accelerator.wait_for_everyone()
     log({"event": "end", **asdict(progress)})
+
+
+def _complete_best(config: RunConfig, device: torch.device, log: Callable[[dict[str, Any]], None]) -> None:
+    """Add to the best checkpoint what is fitted on data once its weights stand: temperatures and transitions."""
+    if config.stage.metric == "sleep" and config.stage.num_calibration_samples:
+        log({"event": "calibration", **_calibrate(config, device)})
+    if config.stage.reader in ("sleep", "night") and config.has_classifier:
+        prior_K = _measure_prior(config, device)
+        save_transitions(fit_run_transitions(config, prior_K), checkpoint_dir(config, BEST))
+
+
+def _check_processes(point: ResumePoint, accelerator: Accelerator) -> None:
+    """A batch is shared by all processes: with another number of them the pass would be cut into other batches."""
+    before, now = point.progress.num_processes, accelerator.num_processes
+    if before != now:
+        raise ValueError(
+            f"{point.folder} is of a run with {before} processes, this start has {now}: "
+            f"accelerate launch --num_processes {before}, or --overwrite to begin anew"
+        )
 
 
 def _build_start(config: RunConfig, train_set: StageDataset, start_from: Path | None, is_resumed: bool) -> nn.Module:

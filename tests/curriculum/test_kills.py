@@ -159,6 +159,17 @@ def test_a_damaged_last_checkpoint_falls_back_to_the_one_before(
     assert_equal_ends(read_end(tmp_path, stage), whole_runs[stage][0])
 
 
+def test_another_number_of_processes_is_refused(data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    stage = "stage0_encoder"
+    run_to_the_end(data_dir, stage, tmp_path)
+    folder = tmp_path / STAGES[stage] / stage
+    (folder / "results" / "metrics.json").unlink()
+    for path in folder.glob("checkpoints/*/training.json"):
+        path.write_text(path.read_text().replace('"num_processes": 1', '"num_processes": 3'))
+    assert command(data_dir, [stage], "--from_scratch", f"results_dir={tmp_path}", *SETTINGS, "--resume") == 2
+    assert "accelerate launch --num_processes 3" in capsys.readouterr().err
+
+
 def test_no_whole_checkpoint_is_an_error_that_loses_nothing(
     data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:

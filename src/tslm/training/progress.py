@@ -11,6 +11,7 @@ class Progress:
     num_batches: int = 0  # of that pass that are done, on each process
     step: int = 0
     num_samples: int = 0
+    num_processes: int = 1  # that share a batch
     best_val_loss: float | None = None
     best_train_epoch: int = 0
     stale: int = 0  # passes since the last improvement
