@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from peft import PeftModel
-from small import CHANNEL, build_small_model, collate, small_config, small_recording
+from small import AASM, CHANNEL, build_small_model, collate, small_config, small_recording
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoProcessor, AutoTokenizer
 
 from tslm.cli.main import main
@@ -20,12 +20,16 @@ from tslm.hub import TSLMClassifier, TSLMProcessor, TSLMTextModel, repository
 from tslm.labels import SleepStage
 from tslm.scoring.calibration import Calibration, save_calibration
 from tslm.scoring.inference import score_night
+from tslm.scoring.transitions import TRANSITIONS_FILE, Transitions, save_transitions
 from tslm.training.checkpoint import WEIGHTS_FILE, load_checkpoint, load_weights, save_checkpoint
 
 TIMING = {"model__fs_hz": 20.0, "model__epoch_s": 30.0}
 CLASSIFIER = {"model__name": "classifier", "stage__reader": "night", **TIMING}
 NIGHT = small_recording(num_epochs=12)
 SIGNAL = NIGHT.channels[CHANNEL].ravel()
+
+
+TRANSITIONS = Transitions(AASM, 30.0, np.full(5, 0.2), np.full((5, 5), 0.2), np.full(5, 0.2))
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +43,7 @@ def folder(config: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("hub") / "best"
     save_checkpoint(build_small_model(config, lora_noise=0.1), config, {"step": 3}, path)
     save_calibration(Calibration(answer=2.5), path)
+    save_transitions(TRANSITIONS, path)
     return path
 
 
@@ -57,6 +62,7 @@ def classifier_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = small_config(**CLASSIFIER)
     path = tmp_path_factory.mktemp("hub") / "classifier"
     save_checkpoint(build_small_model(config), config, {}, path)
+    save_transitions(TRANSITIONS, path)
     return path
 
 
@@ -159,6 +165,7 @@ def test_an_export_holds_a_plain_language_model_and_answers_alike(
         torch.testing.assert_close(alone(ids).logits, model.model.llm(ids).logits, rtol=1e-5, atol=1e-5)
     assert AutoTokenizer.from_pretrained(tmp_path / "whole" / "llm")("a b")["input_ids"]
     assert not (tmp_path / "whole" / "adapter").exists()
+    assert (tmp_path / "whole" / TRANSITIONS_FILE).read_bytes() == (folder / TRANSITIONS_FILE).read_bytes()
     assert "with its trained adapter added" in (tmp_path / "whole" / "README.md").read_text()
     with pytest.raises(ValueError, match="is an export with a merged adapter; train on from what it was made of"):
         load_weights(build_small_model(config), config, tmp_path / "whole")

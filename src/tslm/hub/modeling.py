@@ -31,6 +31,7 @@ from tslm.labels import LABEL_SETS
 from tslm.models.backbone import merge_lora
 from tslm.models.constrained import AnswerGrammars
 from tslm.scoring.calibration import Calibration, load_calibration, save_calibration
+from tslm.scoring.transitions import TRANSITIONS_FILE, Transitions, load_transitions, save_transitions
 from tslm.training.checkpoint import find_foreign_file, load_trained_model, read_state, save_checkpoint
 from tslm.training.model_card import write_model_card
 
@@ -72,9 +73,11 @@ class _TrainedModel(PreTrainedModel):
         state: Mapping[str, Any],
         calibration: Calibration,
         tokenizer: Any = None,
+        transitions: Transitions | None = None,
     ) -> None:
         super().__init__(config)
         self.model, self.state, self.calibration, self.tokenizer = model, state, calibration, tokenizer
+        self.transitions = transitions  # of stages in the nights it was trained on; None: it was trained on none
         self.run_config: RunConfig = config.run
 
     @classmethod
@@ -103,7 +106,8 @@ class _TrainedModel(PreTrainedModel):
         model, run_config = load_trained_model(folder, merge_adapter)
         state = read_state(folder) | ({"merged": True} if merge_adapter else {})
         tokenizer = AutoTokenizer.from_pretrained(folder) if run_config.writes_text else None
-        return cls(config, model, state, load_calibration(folder), tokenizer).eval()
+        transitions = load_transitions(folder) if (folder / TRANSITIONS_FILE).is_file() else None
+        return cls(config, model, state, load_calibration(folder), tokenizer, transitions).eval()
 
     def save_pretrained(self, save_directory: str | os.PathLike, *, push_to_hub: bool = False, **options: Any) -> None:  # type: ignore[override]
         """Write the checkpoint's folder anew, with its card; `push_to_hub=True` uploads it as `repo_id` as well.
@@ -115,10 +119,16 @@ class _TrainedModel(PreTrainedModel):
         """
         folder = _check_free(save_directory)
         save_checkpoint(self.model, self.run_config, self.state, folder, with_llm=bool(self.state.get("merged")))
-        if self.calibration != Calibration():
-            save_calibration(self.calibration, folder)
+        self._save_fitted(folder)
         if push_to_hub:
             self.push_to_hub(options.get("repo_id") or folder.name)
+
+    def _save_fitted(self, folder: Path) -> None:
+        """What was fitted beside the weights: temperatures, and how stages follow one another."""
+        if self.calibration != Calibration():
+            save_calibration(self.calibration, folder)
+        if self.transitions is not None:
+            save_transitions(self.transitions, folder)
 
     def push_to_hub(self, repo_id: str, **options: Any) -> str:  # type: ignore[override]
         """Upload the checkpoint's folder; its card names the repository. Gives the address of the commit.
@@ -205,8 +215,7 @@ class TSLMTextModel(_TrainedModel):
         whole._modules = dict(self.model._modules)
         whole.llm = merge_lora(copy.deepcopy(self.model.llm))
         save_checkpoint(whole, self.run_config, {**self.state, "merged": True}, folder, with_llm=True)
-        if self.calibration != Calibration():
-            save_calibration(self.calibration, folder)
+        self._save_fitted(folder)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.run_config.train.precision == "bf16")
