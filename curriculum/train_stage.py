@@ -18,7 +18,8 @@ from curriculum.evaluate_stage import build_share_loader
 from curriculum.plan import checkpoint_dir, checkpoints_dir, log_path, run_dir
 from curriculum.processes import check_same_on_all
 from curriculum.validate_stage import build_validation
-from tslm.config import CONFIG_FILE, RunConfig, save_config
+from tslm.config import RunConfig
+from tslm.config_files import CONFIG_FILE, save_config
 from tslm.data.checksums import checksum_data, compare_checksums
 from tslm.data.collate import Collator
 from tslm.data.dataset import NightDataset, SleepDataset, StageDataset, build_dataset, state_timing

@@ -11,7 +11,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from tslm.compose import compose_config, configs_dir
-from tslm.config import build_config, one_line
+from tslm.config_files import build_config, one_line
 from tslm.scoring.smoothing import Smoothing
 from tslm.training.run_folder import METRICS_FILE, RESULTS_DIR
 

@@ -24,7 +24,7 @@ from evaluation.report_sections import (
     render_scores,
 )
 from evaluation.score import render_table
-from tslm.config import CONFIG_FILE, load_config
+from tslm.config_files import CONFIG_FILE, load_config
 from tslm.data.recordings import read_recording
 from tslm.files import write_beside
 from tslm.scoring.nights import CLASSIFIER, LANGUAGE_MODEL, is_staging

@@ -11,7 +11,8 @@ from tslm.checkpoint_config import (
     render_checkpoint_config,
     save_checkpoint_config,
 )
-from tslm.config import CONFIG_FILE, ModelConfig, RunConfig, save_config
+from tslm.config import ModelConfig, RunConfig
+from tslm.config_files import CONFIG_FILE, save_config
 
 CONFIG = RunConfig(seed=7, model=ModelConfig(label_set="rodent"))
 

@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from tslm.compose import compose_config, configs_dir, list_group
-from tslm.config import RunConfig, load_config, merge_config, save_config, valid_keys
+from tslm.config import RunConfig
+from tslm.config_files import load_config, merge_config, save_config, valid_keys
 
 STAGE = "stage4_sleep_cot"
 

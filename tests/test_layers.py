@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 APPS = ("curriculum", "data_prep", "evaluation")
 LAYERS = {
     0: ("labels", "hypnogram", "answers", "prompts", "files", "command", "bench_row"),
-    1: ("config", "checkpoint_config", "compose", "batch", "seeds"),
+    1: ("config", "config_files", "checkpoint_config", "compose", "batch", "seeds"),
     2: ("nn", "signals"),
     3: ("data", "models"),
     4: ("training", "scoring"),

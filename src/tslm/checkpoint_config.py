@@ -10,7 +10,8 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from tslm import __version__
-from tslm.config import CONFIG_FILE, RunConfig, load_config, merge_config, to_plain, upgrade_settings
+from tslm.config import RunConfig
+from tslm.config_files import CONFIG_FILE, load_config, merge_config, to_plain, upgrade_settings
 from tslm.labels import LABEL_SETS
 
 CHECKPOINT_CONFIG_FILE = "config.json"

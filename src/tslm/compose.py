@@ -14,7 +14,8 @@ from pathlib import Path
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from tslm.config import MODEL_KINDS, RunConfig, merge_config, one_line, to_plain, valid_keys
+from tslm.config import MODEL_KINDS, RunConfig
+from tslm.config_files import merge_config, one_line, to_plain, valid_keys
 
 GROUPS = ("llm", "model", "stage")
 _ASKED_FOR = "asked_for"  # where a composed config holds the YAML of the model that was asked for

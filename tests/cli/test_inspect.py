@@ -8,7 +8,8 @@ import pytest
 from small import build_small_model, small_config
 
 from tslm.cli import main
-from tslm.config import RunConfig, save_config
+from tslm.config import RunConfig
+from tslm.config_files import save_config
 from tslm.training.checkpoint import save_checkpoint
 from tslm.training.run_log import RunLog
 from tslm.training.run_manifest import Launch, RunManifest, write_manifest

@@ -9,7 +9,8 @@ from evaluation.report import main, name_systems, write_report
 from evaluation.report_charts import draw_hypnogram, draw_time_axis, draw_waveform
 from evaluation.report_examples import choose_examples
 from evaluation.report_nights import render_night
-from tslm.config import RunConfig, save_config
+from tslm.config import RunConfig
+from tslm.config_files import save_config
 from tslm.data.recordings import Recording, write_recording
 from tslm.hypnogram import Hypnogram
 from tslm.labels import LABEL_SETS, SleepStage

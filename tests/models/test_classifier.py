@@ -7,7 +7,8 @@ import torch
 from small import CHANNEL, build_small_model, small_config, small_recording
 
 from tslm.batch import IGNORE_INDEX
-from tslm.config import OptimConfig, RunConfig, merge_config
+from tslm.config import OptimConfig, RunConfig
+from tslm.config_files import merge_config
 from tslm.data.collate import Collator
 from tslm.data.dataset import NightDataset
 from tslm.models import build_model

@@ -6,7 +6,8 @@ import pytest
 import torch
 from small import build_small_model, small_config, small_recording
 
-from tslm.config import MaskingConfig, RunConfig, merge_config
+from tslm.config import MaskingConfig, RunConfig
+from tslm.config_files import merge_config
 from tslm.data.collate import Collator
 from tslm.data.dataset import NightDataset
 from tslm.labels import SleepStage

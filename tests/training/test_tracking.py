@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from small import small_config
 
-from tslm.config import MLflowConfig, RunConfig, merge_config
+from tslm.config import MLflowConfig, RunConfig
+from tslm.config_files import merge_config
 from tslm.training.mlflow_store import NUM_CHECKPOINTS, MLflowStore
 from tslm.training.tracking import Tracker, list_numbers, open_tracker
 

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def render_facts(facts: Mapping[str, Any], whole_config: bool = False) -> str:
     """The facts of `describe_run` for people to read."""
-    from tslm.config import flatten_settings
+    from tslm.config_files import flatten_settings
 
     who = ", ".join(filter(None, (facts["stage"], facts["model"], facts["llm"])))
     sections = [f"{facts['folder']}\n{facts['kind']} of {who}, seed {facts['seed']}"]

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from tslm.compose import configs_dir, list_group
-from tslm.config import build_config
+from tslm.config_files import build_config
 from tslm.data.subject_table import Row, find_row, read_subject_table
 from tslm.labels import RK_ANNOTATIONS, SleepStage
 

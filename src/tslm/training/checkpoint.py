@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from tslm.checkpoint_config import CHECKPOINT_CONFIG_FILE, load_checkpoint_config, save_checkpoint_config
-from tslm.config import CONFIG_FILE, ModelConfig, RunConfig
+from tslm.config import ModelConfig, RunConfig
+from tslm.config_files import CONFIG_FILE
 from tslm.files import swap_in, write_beside
 from tslm.models import build_model
 from tslm.models.backbone import ADAPTER_DIR, attach_lora, has_lora, load_lora, merge_lora, save_lora, unwrap_lora

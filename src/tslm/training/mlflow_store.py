@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import OmegaConf
 
 from tslm import __version__
-from tslm.config import RunConfig, flatten_settings, to_plain
+from tslm.config import RunConfig
+from tslm.config_files import flatten_settings, to_plain
 from tslm.training.run_folder import RESUME_FILES
 
 if TYPE_CHECKING:

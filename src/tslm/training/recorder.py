@@ -7,7 +7,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from tslm.config import RunConfig, one_line
+from tslm.config import RunConfig
+from tslm.config_files import one_line
 from tslm.scoring.nights import CLASSIFIER, LANGUAGE_MODEL, build_nights, shown_levels
 from tslm.scoring.predictions import PredictionRow
 from tslm.training.model_card import CARD_METRICS

@@ -11,7 +11,8 @@ import yaml
 from omegaconf import OmegaConf
 
 from tslm.checkpoint_config import CHECKPOINT_CONFIG_FILE, SETTINGS_KEY
-from tslm.config import CONFIG_FILE, TEXT_MODELS, RunConfig, flatten_settings, one_line, to_plain
+from tslm.config import TEXT_MODELS, RunConfig
+from tslm.config_files import CONFIG_FILE, flatten_settings, one_line, to_plain
 from tslm.training.run_folder import (
     BEST,
     CHECKPOINTS_DIR,

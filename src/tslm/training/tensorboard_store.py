@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from accelerate.tracking import TensorBoardTracker
 from omegaconf import OmegaConf
 
-from tslm.config import RunConfig, to_plain
+from tslm.config import RunConfig
+from tslm.config_files import to_plain
 from tslm.training.run_folder import TENSORBOARD_DIR
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tslm.config import RunConfig, one_line
+from tslm.config import RunConfig
+from tslm.config_files import one_line
 
 if TYPE_CHECKING:
     from tslm.scoring.figures import Figure
