@@ -23,7 +23,8 @@ from tslm.config import (
 )
 from tslm.data.collate import Collator
 from tslm.data.corpora import CorpusSample, write_corpus
-from tslm.data.dataset import CorpusDataset, SleepDataset
+from tslm.data.corpus_dataset import CorpusDataset
+from tslm.data.dataset import SleepDataset
 from tslm.data.recordings import Recording, write_participants, write_recording
 from tslm.data.splits import draw_epoch_splits
 from tslm.labels import SleepStage

@@ -14,7 +14,8 @@ from curriculum.train import main
 from tslm.compose import compose_config
 from tslm.config import RunConfig
 from tslm.data.corpora import CorpusSample
-from tslm.data.dataset import READERS, CorpusDataset, StageDataset
+from tslm.data.corpus_dataset import CorpusDataset
+from tslm.data.dataset import READERS, StageDataset
 from tslm.prompts import render_choice_prompt
 from tslm.training.checkpoint import load_checkpoint
 

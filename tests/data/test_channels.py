@@ -21,7 +21,8 @@ from small import (
 from tslm.batch import SERIES_SLOT
 from tslm.config import AugmentConfig
 from tslm.data.collate import Collator
-from tslm.data.dataset import CorpusDataset, NightDataset, build_dataset
+from tslm.data.corpus_dataset import CorpusDataset
+from tslm.data.dataset import NightDataset, build_dataset
 from tslm.data.night_windows import measure_references
 from tslm.nn.patch_encoder import count_series_tokens
 from tslm.prompts import render_ecg_prompt

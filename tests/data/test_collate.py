@@ -9,7 +9,8 @@ from transformers import AutoTokenizer
 
 from tslm.batch import CONTEXT_SLOT, IGNORE_INDEX, SERIES_SLOT, TEXT_SLOT, Example, Series
 from tslm.data.collate import Collator
-from tslm.data.dataset import READERS, CorpusDataset, NightDataset
+from tslm.data.corpus_dataset import CorpusDataset
+from tslm.data.dataset import READERS, NightDataset
 from tslm.nn.patch_encoder import count_series_tokens
 from tslm.prompts import render_choice_prompt
 

@@ -9,7 +9,8 @@ from small import AASM, small_config, small_recording, small_sample
 
 from tslm.compose import compose_config
 from tslm.config import StageConfig
-from tslm.data.dataset import CorpusDataset, NightDataset, SleepDataset
+from tslm.data.corpus_dataset import CorpusDataset
+from tslm.data.dataset import NightDataset, SleepDataset
 from tslm.data.sample_weights import weigh_hardness, weigh_samples
 from tslm.labels import SleepStage
 from tslm.prompts import render_choice_prompt

@@ -10,7 +10,8 @@ from small import AASM, collate, sleep_dataset, small_config, small_recording, s
 
 from tslm.config import RunConfig
 from tslm.data.collate import Collator
-from tslm.data.dataset import CorpusDataset, NightDataset, SleepDataset
+from tslm.data.corpus_dataset import CorpusDataset
+from tslm.data.dataset import NightDataset, SleepDataset
 from tslm.data.sampling import TrainBatches, bucket_by_length, estimate_length, sort_by_prompt
 from tslm.models import build_tokenizer
 from tslm.prompts import render_ecg_prompt

@@ -8,7 +8,7 @@ import pytest
 import torch
 from small import build_small_model, collate, sleep_dataset, small_config, small_sample
 
-from tslm.data.dataset import CorpusDataset
+from tslm.data.corpus_dataset import CorpusDataset
 from tslm.prompts import render_choice_prompt
 
 ALL_PARTS = ("encoder", "projector", "context", "classifier", "lora")

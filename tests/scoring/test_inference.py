@@ -18,7 +18,8 @@ from transformers import AutoTokenizer
 
 from tslm.answers import parse_answer
 from tslm.data.collate import Collator
-from tslm.data.dataset import CorpusDataset, NightDataset
+from tslm.data.corpus_dataset import CorpusDataset
+from tslm.data.dataset import NightDataset
 from tslm.labels import SleepStage
 from tslm.prompts import render_caption_prompt, render_ecg_prompt
 from tslm.scoring.calibration import Calibration

@@ -20,7 +20,8 @@ from curriculum.processes import build_accelerator, share_indices
 from tslm.batch import Batch
 from tslm.config import OptimConfig, TrainConfig
 from tslm.data.collate import Collator
-from tslm.data.dataset import CorpusDataset, NightDataset
+from tslm.data.corpus_dataset import CorpusDataset
+from tslm.data.dataset import NightDataset
 from tslm.data.sampling import TrainBatches
 from tslm.models import build_tokenizer
 from tslm.models.interface import ModelOutput

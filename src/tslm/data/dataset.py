@@ -17,7 +17,8 @@ from tslm.answers import render_response
 from tslm.batch import IGNORE_INDEX, Example, Reference, Series
 from tslm.config import ModelConfig, RunConfig
 from tslm.data.augmentation import augment_window
-from tslm.data.corpora import Corpus, CorpusSample, have_several_answers, read_corpus
+from tslm.data.corpora import CorpusSample, read_corpus
+from tslm.data.corpus_dataset import CorpusDataset, SleepCotDataset, one_hot
 from tslm.data.night_windows import (
     check_num_channels,
     check_timing,
@@ -41,10 +42,7 @@ from tslm.prompts import (
 )
 from tslm.signals.evidence import EVIDENCE_COLUMNS
 from tslm.signals.muscle import EMG_COLUMNS
-from tslm.signals.normalize import measure_reference
 
-_UNSET_SCALE = 1.0
-_REFERENCE_EPOCHS = 500
 _MEASURED = (*EVIDENCE_COLUMNS, *EMG_COLUMNS)  # what a prediction's row tells of its epoch; flags are no evidence
 
 
@@ -147,7 +145,7 @@ class SleepDataset:
 
     def count_sample_classes(self) -> np.ndarray:
         """(num_samples, num_classes): the one epoch that is asked about."""
-        return _one_hot(self.class_idx, len(self.sleep_stages))
+        return one_hot(self.class_idx, len(self.sleep_stages))
 
     def _series(self, recording: Recording, epoch: int, channel_idx: int, reference: Reference) -> Series:
         name = self.text_channels[channel_idx]
@@ -224,75 +222,6 @@ class NightDataset:
         return counts_NK
 
 
-class CorpusDataset:
-    """Samples of stages 1 to 3."""
-
-    sleep_stages: tuple[SleepStage, ...] = ()
-
-    def __init__(self, samples: Sequence[CorpusSample], render_prompt: Callable[[CorpusSample], Prompt]) -> None:
-        self.samples, self.render_prompt = samples, render_prompt
-        self.has_several_answers = have_several_answers(samples)
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __getitem__(self, idx: int) -> Example:
-        sample = self.samples[idx]
-        prompt = self.render_prompt(sample)
-        return Example(
-            sample_id=sample.sample_id,
-            pre_prompt=prompt.pre_prompt,
-            series=tuple(
-                Series(
-                    values_L,
-                    render_series_text(name, float(values_L.mean()), float(values_L.std()), sample.unit),
-                    Reference(float(values_L.std()) or _UNSET_SCALE),
-                )
-                for name, values_L in zip(sample.series_names, sample.series, strict=True)
-            ),
-            post_prompt=prompt.post_prompt,
-            response=render_response(sample.rationale, sample.answer),
-            answer=sample.answer,
-            options=sample.options,
-        )
-
-    def describe(self, idx: int) -> dict[str, Any]:
-        """The question."""
-        return {"question": self.samples[idx].question}
-
-    def count_sample_classes(self) -> np.ndarray:
-        """(num_samples, 0): answers are no classes here."""
-        return np.zeros((len(self.samples), 0), dtype=np.int64)
-
-
-class SleepCotDataset(CorpusDataset):
-    """Epochs with published rationales and no night around them; only those that the label set can answer.
-
-    What is typical of a recording is measured over the split instead, as nobody knows whose epochs these are.
-    """
-
-    def __init__(self, corpus: Corpus, config: RunConfig) -> None:
-        self.sleep_stages = LABEL_SETS[config.model.label_set].sleep_stages
-        answers = LABEL_SETS[config.model.label_set].answers
-        corpus_answers, style = corpus.answers, config.stage.prompt_style
-        kept = [idx for idx, answer in enumerate(corpus_answers) if answer in answers]
-        super().__init__(corpus.take(kept), lambda _sample: render_sleep_prompt(answers, style=style))
-        self.answers = answers
-        self.class_idx = np.array([answers.index(corpus_answers[idx]) for idx in kept], dtype=np.int64)
-        spread = range(0, len(kept), max(1, len(kept) // _REFERENCE_EPOCHS))
-        epochs = [self.samples[idx].series[0] for idx in spread]
-        self.reference = measure_reference(np.stack(epochs)) if epochs else Reference()
-
-    def __getitem__(self, idx: int) -> Example:
-        example = super().__getitem__(idx)
-        series = tuple(replace(one, reference=self.reference) for one in example.series)
-        return replace(example, series=series, options=self.answers)
-
-    def count_sample_classes(self) -> np.ndarray:
-        """(num_samples, num_classes): the one answer."""
-        return _one_hot(self.class_idx, len(self.sleep_stages))
-
-
 def build_dataset(config: RunConfig, split: str) -> StageDataset:
     """The stage's samples of one split.
 
@@ -354,11 +283,6 @@ READERS: dict[str, Callable[[RunConfig, Path, str], StageDataset]] = {
     "ecg": _corpus_reader(lambda sample: render_ecg_prompt(sample.question, sample.options, bool(sample.rationale))),
     "sleep_cot": lambda config, folder, split: SleepCotDataset(read_corpus(folder, split), config),
 }
-
-
-def _one_hot(class_idx: np.ndarray, num_classes: int) -> np.ndarray:
-    """(num_samples, num_classes) int64; without classes no column."""
-    return (class_idx[:, None] == np.arange(num_classes)).astype(np.int64)
 
 
 def _rationale(recording: Recording, epoch: int) -> str:
