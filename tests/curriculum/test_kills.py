@@ -116,7 +116,7 @@ def test_a_run_killed_at_any_moment_ends_as_if_it_had_not_been(
         run_to_the_end(data_dir, stage, results, "--resume")
         assert_equal_ends(read_end(results, stage), whole)
         shutil.rmtree(results)
-    assert num_resumed > num_kills // 10, "nearly all were killed before their first checkpoint"
+    assert num_resumed >= num_kills // 10, "nearly all were killed before their first checkpoint"
 
 
 def wait_for(path: Path) -> None:
