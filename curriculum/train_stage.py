@@ -3,7 +3,7 @@
 import logging
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,8 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 from torch import nn
+from torch.optim.lr_scheduler import LRScheduler
+from torch.utils.data import DataLoader
 
 from curriculum.evaluate_stage import build_share_loader
 from curriculum.plan import checkpoint_dir, checkpoints_dir, log_path, run_dir
@@ -97,6 +99,50 @@ def train_stage(
         recorder.close(datetime.now(UTC), is_finished)
 
 
+@dataclass(frozen=True)
+class _Parts:
+    """What one training works with, standing where it is to go on."""
+
+    config: RunConfig  # with the timing of the nights that are read
+    train_set: StageDataset
+    val_set: StageDataset
+    data: TrainBatches
+    val_loader: DataLoader
+    model: nn.Module  # as accelerate prepared it
+    optimizer: torch.optim.Optimizer  # likewise
+    inner_optimizer: torch.optim.Optimizer
+    scheduler: LRScheduler
+    progress: Progress
+    facts: dict[str, Any]  # for the log
+
+
+def _assemble(
+    config: RunConfig, start_from: Path | None, accelerator: Accelerator, point: ResumePoint | None
+) -> _Parts:
+    """Data, model and optimizer of a stage that starts from a checkpoint, from nothing, or where it stopped."""
+    set_seed(config.seed)
+    train_set = build_dataset(config, "train")
+    config = replace(config, model=state_timing(config.model, train_set))
+    val_set = build_dataset(config, "val")
+    model = _build_start(config, train_set, point.folder if point else start_from, is_resumed=point is not None)
+    collator = Collator(config.model, build_tokenizer(config))
+    place, use_pins = (accelerator.process_index, accelerator.num_processes), accelerator.device.type == "cuda"
+    data = TrainBatches(train_set, collator, config, *place, pin_memory=use_pins)
+    val_loader = build_share_loader(val_set, config.stage.num_val_samples, collator, config, accelerator)
+    num_trained = sum(param.numel() for param in model.parameters() if param.requires_grad)
+    optimizer = build_optimizer(model.param_groups(config.optim), config.optim)  # type: ignore[operator]
+    prepared, wrapped = accelerator.prepare(model, optimizer)
+    inner = getattr(wrapped, "optimizer", wrapped)
+    progress = point.progress if point else Progress(num_processes=accelerator.num_processes)
+    if point is not None:
+        restore_optimizer(inner, accelerator.unwrap_model(prepared), point.folder)
+    num_steps = config.train.train_epochs * -(-len(data) // config.train.grad_accum)
+    scheduler = build_scheduler(inner, config.optim, num_steps, progress.step)
+    logger.info("%s: %d samples to draw from, %d parameters trained", config.stage.name, len(train_set), num_trained)
+    facts = {"stage": config.stage.name, "num_trained_parameters": num_trained, "num_steps": num_steps}
+    return _Parts(config, train_set, val_set, data, val_loader, prepared, wrapped, inner, scheduler, progress, facts)
+
+
 def _train(
     config: RunConfig,
     start_from: Path | None,
@@ -111,42 +157,18 @@ def _train(
         if recorder is not None:
             recorder.log(record)
 
-    set_seed(config.seed)
-    train_set = build_dataset(config, "train")
-    config = replace(config, model=state_timing(config.model, train_set))
-    val_set = build_dataset(config, "val")
-    model = _build_start(config, train_set, point.folder if point else start_from, is_resumed=point is not None)
-    collator = Collator(config.model, build_tokenizer(config))
-    data = TrainBatches(
-        train_set,
-        collator,
-        config,
-        accelerator.process_index,
-        accelerator.num_processes,
-        pin_memory=accelerator.device.type == "cuda",
-    )
-    val_loader = build_share_loader(val_set, config.stage.num_val_samples, collator, config, accelerator)
-    num_trained = sum(param.numel() for param in model.parameters() if param.requires_grad)
-    optimizer = build_optimizer(model.param_groups(config.optim), config.optim)  # type: ignore[operator]
-    prepared, wrapped_optimizer = accelerator.prepare(model, optimizer)
-    optimizer = getattr(wrapped_optimizer, "optimizer", wrapped_optimizer)
-    progress = point.progress if point else Progress(num_processes=accelerator.num_processes)
-    if point is not None:
-        restore_optimizer(optimizer, accelerator.unwrap_model(prepared), point.folder)
-    num_steps = config.train.train_epochs * -(-len(data) // config.train.grad_accum)
-    scheduler = build_scheduler(optimizer, config.optim, num_steps, progress.step)
-    logger.info("%s: %d samples to draw from, %d parameters trained", config.stage.name, len(train_set), num_trained)
+    parts = _assemble(config, start_from, accelerator, point)
+    config, progress = parts.config, parts.progress
     if accelerator.is_main_process:
         save_config(config, run_dir(config) / CONFIG_FILE)
-    facts = {"stage": config.stage.name, "num_trained_parameters": num_trained, "num_steps": num_steps, "leaky": leaky}
-    log({"event": "resume" if point else "start", "step": progress.step, **facts})
+    log({"event": "resume" if point else "start", "step": progress.step, **parts.facts, "leaky": leaky})
     trained_on = {split: describe_split(config.stage, split) for split in ("train", "val")} | {"leaky": leaky}
-    losses = _build_losses(len(train_set), config, accelerator, point)
+    losses = _build_losses(len(parts.train_set), config, accelerator, point)
     save = CheckpointSaver(
         checkpoints_dir(config),
         config,
-        prepared,
-        optimizer,
+        parts.model,
+        parts.inner_optimizer,
         accelerator,
         recorder.count_records if recorder is not None else None,
         {"trained_on": trained_on},
@@ -155,9 +177,9 @@ def _train(
     )
     with StopSignals() as signals:
         trainer = Trainer(
-            prepared,
-            wrapped_optimizer,
-            scheduler,
+            parts.model,
+            parts.optimizer,
+            parts.scheduler,
             accelerator,
             config.train,
             config.optim,
@@ -165,16 +187,17 @@ def _train(
             save,
             log,
             signals.is_set,
-            build_validation(config, accelerator.unwrap_model(prepared), val_set, accelerator),
+            build_validation(config, accelerator.unwrap_model(parts.model), parts.val_set, accelerator),
             losses,
         )
         try:
-            progress = trainer.fit(data, val_loader, progress)
+            progress = trainer.fit(parts.data, parts.val_loader, progress)
         except TrainingStoppedError:
             log({"event": "stopped", "step": progress.step})
             raise
         finally:
             save.finish()
+    del trainer, save, parts
     accelerator.free_memory()
     if accelerator.is_main_process:
         _complete_best(config, accelerator.device, log)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
@@ -52,9 +53,9 @@ class _Repeat:
     def __len__(self) -> int:
         return self.num_batches
 
-    def read_pass(self, train_epoch: int, first_batch: int = 0) -> list[Batch]:
-        """What is left of the only pass."""
-        assert train_epoch == 1
+    def read_pass(self, train_epoch: int, first_batch: int = 0, losses_N: np.ndarray | None = None) -> list[Batch]:
+        """What is left of the only pass; the batch is the same however hard it was."""
+        assert train_epoch == 1 and losses_N is None
         return [self.batch] * (self.num_batches - first_batch)
 
 

@@ -71,12 +71,12 @@ def test_a_model_in_shares_is_trained_saved_and_resumed_as_one_in_one_piece(data
     train(compose_runs(data_dir, "train.batch_size=2", f"results_dir={tmp_path / 'one'}"), stops=False)
     assert end_ranks(ranks) == [0, 0], (tmp_path / "rank1.txt").read_text()[-3000:]
     files = [path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("last/**/*.safetensors")]
-    assert len(files) == 2 + 3 + 3
+    assert len(files) == 3 + 3 + 3  # weights, moments, and an adapter or (classifier) the losses of its samples
     for path in files:
         one, two = load_file(tmp_path / "one" / path), load_file(tmp_path / "two" / path)
         assert set(one) == set(two)
         for name, tensor in one.items():
-            assert torch.allclose(tensor, two[name], atol=1e-5), (path, name)
+            assert torch.allclose(tensor, two[name], atol=1e-5, equal_nan=True), (path, name)  # NaN: not seen yet
 
 
 def train_long(rank: int, data_dir: Path, cache: str, results_dir: Path, breaks: bool) -> int:
