@@ -1,11 +1,13 @@
 """Files on disk: written beside and renamed, so nobody finds half of one, and known by their checksum."""
 
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 @contextmanager
@@ -48,3 +50,13 @@ def restore_swapped(path: Path) -> None:
     old = path.with_name(f"{path.name}.old")
     if old.exists() and not path.exists():
         os.replace(old, path)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object that a JSON file holds; empty where there is no file. ValueError when it is damaged."""
+    if not path.is_file():
+        return {}
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path} is damaged: {error}") from error

@@ -21,7 +21,7 @@ from torch.distributed.tensor import DTensor
 from tslm.checkpoint_config import CHECKPOINT_CONFIG_FILE, load_checkpoint_config, save_checkpoint_config
 from tslm.config import ModelConfig, RunConfig
 from tslm.config_files import CONFIG_FILE
-from tslm.files import swap_in, write_beside
+from tslm.files import read_json, swap_in, write_beside
 from tslm.models import build_model
 from tslm.models.backbone import ADAPTER_DIR, attach_lora, has_lora, load_lora, merge_lora, save_lora, unwrap_lora
 from tslm.models.epoch_reader import SeriesReader
@@ -113,13 +113,7 @@ def write_state(state: Mapping[str, Any], config: RunConfig, checkpoint_dir: Pat
 
 def read_state(checkpoint_dir: Path) -> dict[str, Any]:
     """What state.json says; empty where there is none. ValueError when it is damaged."""
-    path = checkpoint_dir / STATE_FILE
-    if not path.is_file():
-        return {}
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
+    return read_json(checkpoint_dir / STATE_FILE)
 
 
 def record_evaluation(checkpoint_dir: Path, evaluation: Mapping[str, Any]) -> None:

@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 from tslm.checkpoint_config import CHECKPOINT_CONFIG_FILE, SETTINGS_KEY
 from tslm.config import TEXT_MODELS, RunConfig
 from tslm.config_files import CONFIG_FILE, flatten_settings, one_line, to_plain
+from tslm.files import read_json
 from tslm.training.run_folder import (
     BEST,
     CHECKPOINTS_DIR,
@@ -61,7 +62,7 @@ def describe_run(folder: Path) -> dict[str, Any]:
     if checkpoint is not None:
         facts["test"] = facts["checkpoints"][checkpoint.name].get("evaluation", {})
     else:
-        facts["test"] = _read_json(_existing(run_dir) / RESULTS_DIR / METRICS_FILE)
+        facts["test"] = read_json(_existing(run_dir) / RESULTS_DIR / METRICS_FILE)
     facts["files"] = {
         path.relative_to(folder).as_posix(): path.stat().st_size for path in sorted(folder.rglob("*")) if path.is_file()
     }
@@ -72,7 +73,7 @@ def _read_settings(folder: Path) -> dict[str, Any]:
     """Settings as they were written, by whatever version: those of a checkpoint, or of a run."""
     path = next(path for name in (CHECKPOINT_CONFIG_FILE, CONFIG_FILE) if (path := folder / name).is_file())
     if path.name == CHECKPOINT_CONFIG_FILE:
-        found = _read_json(path).get(SETTINGS_KEY)
+        found = read_json(path).get(SETTINGS_KEY)
     else:
         try:
             found = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -149,19 +150,9 @@ def _describe_training(run_dir: Path) -> dict[str, Any]:
         "stopped_early": (end or {}).get("stopped_early"),
         "wall_s": (end or {}).get("wall_s"),
     }
-    return found | _read_json(run_dir / CHECKPOINTS_DIR / LAST / TRAINING_FILE).get(PROGRESS_KEY, {})
+    return found | read_json(run_dir / CHECKPOINTS_DIR / LAST / TRAINING_FILE).get(PROGRESS_KEY, {})
 
 
 def _describe_checkpoint(checkpoint_dir: Path) -> dict[str, Any]:
     size = sum(path.stat().st_size for path in checkpoint_dir.rglob("*") if path.is_file())
-    return _read_json(checkpoint_dir / STATE_FILE) | {"size_bytes": size}
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    """What a JSON file holds; empty where there is none."""
-    if not path.is_file():
-        return {}
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
+    return read_json(checkpoint_dir / STATE_FILE) | {"size_bytes": size}
