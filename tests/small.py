@@ -31,9 +31,23 @@ from tslm.labels import SleepStage
 from tslm.models import build_model, build_tokenizer
 from tslm.prompts import render_ecg_prompt
 from tslm.training.checkpoint import set_trained_parts
+from tslm.training.run_manifest import Launch
 
 CHANNEL = "EEG Fpz-Cz"
 EPOCH_SAMPLES = 600
+LAUNCH = Launch(
+    started_at="2026-11-22T08:30:01+00:00",
+    command=("train.py", "--stages", "stage0_encoder", "stage.train_dir=my nights"),
+    num_processes=2,
+    git_commit="0c70bedfacade",
+    git_dirty=True,
+    python="3.11.7",
+    os="Linux",
+    cpu="a processor",
+    num_cpus=4,
+    gpus=("NVIDIA H200",),
+    packages={"torch": "2.13.0"},
+)
 AASM = (SleepStage.WAKE, SleepStage.N1, SleepStage.N2, SleepStage.N3, SleepStage.REM)
 CYCLES_PER_SAMPLE = dict(zip(AASM, (0.30, 0.20, 0.12, 0.03, 0.07), strict=True))
 

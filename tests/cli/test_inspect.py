@@ -5,28 +5,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from small import build_small_model, small_config
+from small import LAUNCH, build_small_model, small_config
 
 from tslm.cli import main
 from tslm.config import RunConfig
 from tslm.config_files import save_config
 from tslm.training.checkpoint import save_checkpoint
 from tslm.training.run_log import RunLog
-from tslm.training.run_manifest import Launch, RunManifest, write_manifest
+from tslm.training.run_manifest import RunManifest, write_manifest
 
-LAUNCH = Launch(
-    started_at="2026-11-22T08:30:01+00:00",
-    command=("train.py", "--stages", "stage0_encoder", "stage.train_dir=my nights"),
-    num_processes=2,
-    git_commit="0c70bedfacade",
-    git_dirty=True,
-    python="3.11.7",
-    os="Linux",
-    cpu="a processor",
-    num_cpus=4,
-    gpus=("NVIDIA H200",),
-    packages={"torch": "2.13.0"},
-)
 DATA = {"prepared/a/n1.parquet": "1" * 64, "prepared/a/participants.tsv": "2" * 64, "prepared/b/n3.parquet": "3" * 64}
 
 

@@ -55,29 +55,24 @@ class Passes:
         return self.batches[first_batch:]
 
 
+def build_trainer(config: Any, model: Any, accelerator: Accelerator, **arguments: Any) -> Trainer:
+    """A loop whose steps are the gradient itself, at a rate that stays."""
+    prepared, optimizer = accelerator.prepare(model, build_sgd(model, config.optim))
+    scheduler = LambdaLR(optimizer.optimizer, lambda _: 1.0)
+    return Trainer(prepared, optimizer, scheduler, accelerator, config.train, config.optim, config.seed, **arguments)
+
+
 def train(
     config: Any, batches: Iterable[Batch], model: Any = None, progress: Progress | None = None, **changes: Any
 ) -> tuple[Progress, list[dict], list[tuple[str, Progress, dict]]]:
     """How it ended, log records, and what was to be saved."""
     accelerator = Accelerator(cpu=True)
     model = model if model is not None else build_small_model(config, lora_noise=0.1)
-    prepared, optimizer = accelerator.prepare(model, build_sgd(model, config.optim))
-    scheduler = LambdaLR(optimizer.optimizer, lambda _: 1.0)
     records: list[dict] = []
     saved: list[tuple[str, Progress, dict]] = []
     val_loader = changes.pop("val_loader", list(batches))
     arguments = {"save": lambda *what: saved.append(what)} | changes
-    trainer = Trainer(
-        prepared,
-        optimizer,
-        scheduler,
-        accelerator,
-        config.train,
-        config.optim,
-        config.seed,
-        log=records.append,
-        **arguments,
-    )
+    trainer = build_trainer(config, model, accelerator, log=records.append, **arguments)
     return trainer.fit(Passes(list(batches)), val_loader, progress), records, saved
 
 
@@ -338,27 +333,22 @@ def train_on(task: str, world_size: int, tiny_llm: Path) -> tuple[Tensors, Tenso
     assert len(dataset) == 9
     collator = Collator(config.model, build_tokenizer(config))
     data = TrainBatches(dataset, collator, config, accelerator.process_index, world_size)
-    prepared, optimizer = accelerator.prepare(model, build_sgd(model, config.optim))
+    losses: list[float] = []
+    trainer = build_trainer(
+        config,
+        model,
+        accelerator,
+        save=lambda *_: None,
+        log=lambda record: losses.extend(record[key] for key in ("loss", "val_loss") if key in record),
+        losses=SampleLosses(len(dataset), accelerator) if config.stage.hard_examples else None,
+    )
     grads: list[Tensors] = []
     named = {name: param for name, param in model.named_parameters() if param.requires_grad}
-    optimizer.optimizer.register_step_pre_hook(
+    trainer.optimizer.optimizer.register_step_pre_hook(  # type: ignore[attr-defined]
         lambda *_: grads.append({name: param.grad.clone() for name, param in named.items() if param.grad is not None})
     )
-    scheduler = LambdaLR(optimizer.optimizer, lambda _: 1.0)
-    losses: list[float] = []
     share = share_indices(list(range(9)), accelerator)
-    Trainer(
-        prepared,
-        optimizer,
-        scheduler,
-        accelerator,
-        config.train,
-        config.optim,
-        config.seed,
-        lambda *_: None,
-        lambda record: losses.extend(record[key] for key in ("loss", "val_loss") if key in record),
-        losses=SampleLosses(len(dataset), accelerator) if config.stage.hard_examples else None,
-    ).fit(data, [collator([dataset[idx]]) for idx in share])  # type: ignore[arg-type]
+    trainer.fit(data, [collator([dataset[idx]]) for idx in share])  # type: ignore[arg-type]
     assert_moved(start, trained_state(model))
     return grads[0], trained_state(model), losses
 

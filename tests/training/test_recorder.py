@@ -4,25 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small import small_config
+from small import LAUNCH, small_config
 
 from tslm.training.recorder import RunRecorder, record_test
 from tslm.training.run_log import RunLog, read_log
-from tslm.training.run_manifest import Launch, read_manifest
+from tslm.training.run_manifest import read_manifest
 
-LAUNCH = Launch(
-    started_at="2026-11-22T08:30:01+00:00",
-    command=("train.py",),
-    num_processes=1,
-    git_commit="0c70bed",
-    git_dirty=True,
-    python="3.11.7",
-    os="Linux",
-    cpu="a processor",
-    num_cpus=4,
-    gpus=(),
-    packages={},
-)
 LATER = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
 OPTIONS = ["Wake", "Non-REM stage 1"]
 ROWS: Any = [
@@ -101,7 +88,7 @@ def test_a_resumed_run_goes_on_with_its_manifest_and_its_tracked_run(tmp_path: P
     assert FakeTracker.last.calls == [{"step": 2}]  # type: ignore[attr-defined]
     assert [run_id for run_id, _ in FakeTracker.opened] == ["", "fresh"]
     tags = FakeTracker.opened[0][1]
-    assert (tags["fold"], tags["leaky"], tags["git_commit"]) == ("2", "true", "0c70bed with changed files")
+    assert (tags["fold"], tags["leaky"], tags["git_commit"]) == ("2", "true", "0c70bedfacade with changed files")
     manifest = read_manifest(tmp_path)
     assert manifest is not None
     assert manifest.launches == (LAUNCH, later)

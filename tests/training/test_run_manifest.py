@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from small import LAUNCH
 
 from tslm.training import run_manifest
 from tslm.training.run_manifest import (
-    Launch,
     RunManifest,
     describe_launch,
     parse_manifest,
@@ -20,19 +20,6 @@ from tslm.training.run_manifest import (
 )
 
 NOW = datetime(2026, 11, 22, 8, 30, 1, 5, tzinfo=UTC)
-LAUNCH = Launch(
-    started_at="2026-11-22T08:30:01+00:00",
-    command=("train.py", "--stages", "stage0_encoder"),
-    num_processes=2,
-    git_commit="0c70bed",
-    git_dirty=False,
-    python="3.11.7",
-    os="Linux",
-    cpu="a processor",
-    num_cpus=4,
-    gpus=("NVIDIA H200",),
-    packages={"torch": "2.13.0"},
-)
 MANIFEST = RunManifest(seed=3, launches=(LAUNCH,), data_sha256={"prepared/x/night.parquet": "ab12"})
 
 
