@@ -22,7 +22,8 @@ from tslm.models.classifier import Classifier
 from tslm.models.masked_encoder import MaskedEncoder
 from tslm.scoring.calibration import load_calibration
 from tslm.scoring.inference import classify_nights, generate_predictions
-from tslm.scoring.predictions import PredictionRow, score_predictions, write_metrics, write_predictions
+from tslm.scoring.prediction_scores import score_predictions, write_metrics
+from tslm.scoring.predictions import PredictionRow, write_predictions
 from tslm.training.checkpoint import load_checkpoint, read_state, record_evaluation
 from tslm.training.model_card import CARD_METRICS
 from tslm.training.recorder import record_test

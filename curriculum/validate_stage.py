@@ -14,7 +14,8 @@ from tslm.models import build_tokenizer
 from tslm.models.classifier import Classifier
 from tslm.models.text_model import TextModel
 from tslm.scoring.inference import classify_nights, generate_predictions
-from tslm.scoring.predictions import PredictionRow, score_predictions
+from tslm.scoring.prediction_scores import score_predictions
+from tslm.scoring.predictions import PredictionRow
 
 
 def build_validation(

@@ -14,7 +14,8 @@ from scipy import stats
 from evaluation.experiment_grid import GridConfig, Run
 from tslm.files import write_beside
 from tslm.labels import LABEL_SETS
-from tslm.scoring.predictions import read_predictions, score_predictions, write_metrics, write_predictions
+from tslm.scoring.prediction_scores import score_predictions, write_metrics
+from tslm.scoring.predictions import read_predictions, write_predictions
 from tslm.scoring.smoothed_predictions import smooth_predictions
 from tslm.scoring.smoothing import Smoothing
 from tslm.scoring.transitions import load_transitions

@@ -28,7 +28,8 @@ from tslm.config_files import CONFIG_FILE, load_config
 from tslm.data.recordings import read_recording
 from tslm.files import write_beside
 from tslm.scoring.nights import CLASSIFIER, LANGUAGE_MODEL, is_staging
-from tslm.scoring.predictions import PredictionRow, merge_classifier, read_predictions, score_predictions
+from tslm.scoring.prediction_scores import score_predictions
+from tslm.scoring.predictions import PredictionRow, merge_classifier, read_predictions
 
 PREDICTIONS_FILE = "test_predictions.jsonl"
 _ICON = (

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from tslm.scoring.faithfulness import score_answered
-from tslm.scoring.predictions import read_intact_predictions, read_predictions, score_predictions, write_metrics
+from tslm.scoring.prediction_scores import score_predictions, write_metrics
+from tslm.scoring.predictions import read_intact_predictions, read_predictions
 
 
 def main(argv: Sequence[str] | None = None) -> int:

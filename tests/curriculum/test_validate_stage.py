@@ -7,7 +7,7 @@ from small import build_small_model, small_config, small_recording, write_small_
 from curriculum.validate_stage import build_validation
 from tslm.data.dataset import NightDataset, SleepDataset, build_dataset
 from tslm.scoring.inference import classify_nights
-from tslm.scoring.predictions import score_predictions
+from tslm.scoring.prediction_scores import score_predictions
 
 CLASSIFIER = {"model__name": "classifier", "stage__name": "stage0_encoder", "stage__reader": "night"}
 

@@ -15,7 +15,8 @@ from tslm.data.recordings import Recording, write_recording
 from tslm.hypnogram import Hypnogram
 from tslm.labels import LABEL_SETS, SleepStage
 from tslm.scoring.nights import build_nights, pick_levels, shown_levels
-from tslm.scoring.predictions import score_predictions, write_predictions
+from tslm.scoring.prediction_scores import score_predictions
+from tslm.scoring.predictions import write_predictions
 
 OPTIONS = list(LABEL_SETS["aasm"].answers)
 VOID = {"meta", "link", "br", "path", "polyline", "input"}

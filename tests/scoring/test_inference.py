@@ -24,7 +24,8 @@ from tslm.labels import SleepStage
 from tslm.prompts import render_caption_prompt, render_ecg_prompt
 from tslm.scoring.calibration import Calibration
 from tslm.scoring.inference import classify_nights, fit_calibration, generate_predictions, score_night
-from tslm.scoring.predictions import read_predictions, score_predictions, write_predictions
+from tslm.scoring.prediction_scores import score_predictions
+from tslm.scoring.predictions import read_predictions, write_predictions
 
 CPU = torch.device("cpu")
 

@@ -5,7 +5,8 @@ import pytest
 
 from tslm.answers import render_answer
 from tslm.labels import LABEL_SETS
-from tslm.scoring.predictions import parse_predictions, pick_classifier_answers, score_predictions
+from tslm.scoring.prediction_scores import score_predictions
+from tslm.scoring.predictions import parse_predictions, pick_classifier_answers
 from tslm.scoring.smoothed_predictions import count_changed, smooth_predictions
 from tslm.scoring.smoothing import Smoothing, smooth_stages
 from tslm.scoring.transitions import Transitions

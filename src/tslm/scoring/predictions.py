@@ -1,4 +1,4 @@
-"""test_predictions.jsonl: what a model answered, one JSON object a line, and its scores.
+"""test_predictions.jsonl: what a model answered, one JSON object a line.
 
 The file keeps the raw generated text; it is parsed (tslm.answers) each time it is scored, so a
 change of the answer grammar never needs a second generation run.
@@ -6,7 +6,6 @@ change of the answer grammar never needs a second generation run.
 
 import json
 import math
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
@@ -14,9 +13,7 @@ from typing import Any, NotRequired, TypedDict
 import numpy as np
 
 from tslm.answers import parse_answer, split_answers
-from tslm.files import write_beside
-from tslm.scoring.calibration import score_probabilities, unscale
-from tslm.scoring.metrics import bootstrap_intervals, compute_metrics
+from tslm.files import to_plain, write_beside
 
 _REQUIRED: dict[str, tuple[type, ...]] = {
     "sample_id": (str,),
@@ -62,7 +59,7 @@ def write_predictions(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
     for number, row in enumerate(rows, start=1):
         checked = _check_row(row, f"row {number}")
         _check_new(checked["sample_id"], number, seen, "row")
-        lines.append(json.dumps(_to_json(row), ensure_ascii=False, allow_nan=False) + "\n")
+        lines.append(json.dumps(to_plain(row), ensure_ascii=False, allow_nan=False) + "\n")
     with write_beside(path) as partial:
         partial.write_text("".join(lines), encoding="utf-8")
 
@@ -123,7 +120,7 @@ def parse_predictions(rows: Sequence[PredictionRow]) -> list[str | None]:
 
     Where any row's truth consists of several options, every row may be answered with several.
     """
-    several = _has_several_answers(rows)
+    several = has_several_answers(rows)
     return [row.get("smoothed_answer") or parse_answer(row["generated"], row["options"], several) for row in rows]
 
 
@@ -141,124 +138,9 @@ def pick_classifier_answers(rows: Sequence[PredictionRow]) -> list[str | None] |
     ]
 
 
-def score_predictions(rows: Sequence[PredictionRow], *, num_resamples: int = 1000, seed: int = 0) -> dict[str, Any]:
-    """Metrics of the language model and, where rows carry its probabilities, of the classifier.
-
-    Rows must be in time order within a recording for the intervals to mean anything.
-
-    Args:
-        rows: predictions of one curriculum stage.
-        num_resamples: bootstrap resamples for `intervals`; 0 leaves them out.
-        seed: of the bootstrap.
-
-    Returns:
-        For rows that share one set of options: everything `compute_metrics` gives, `intervals`
-        (`bootstrap_intervals`), `probabilities` (nll and ece, where rows carry some), `per_recording` where
-        there are several recordings, and
-        `classifier` (the same dict for the classifier). For questions with options of their own, or
-        with several answers at once (right when all are named and no other):
-        num_samples, num_correct, num_parse_failures and accuracy. For captions: num_samples. In
-        any case `num_unscored`, the rows without options, and `leaky`, whether any row is; `smoothing`
-        where answers were smoothed over time.
-
-    Raises:
-        ValueError: no rows, or a sample_id that repeats.
-    """
-    if not rows:
-        raise ValueError("no predictions to score; give at least one row")
-    repeated = [sample_id for sample_id, count in Counter(row["sample_id"] for row in rows).items() if count > 1]
-    if repeated:
-        raise ValueError(f"sample_id {repeated[0]!r} stands in several rows; keep one row a sample")
-    scored = [row for row in rows if row["options"]]
-    about_rows: dict[str, Any] = {
-        "num_unscored": len(rows) - len(scored),
-        "leaky": any(row.get("leaky") for row in rows),
-    }
-    if smoothing := _find_smoothing(rows):
-        about_rows["smoothing"] = smoothing
-    if not scored:
-        return {"num_samples": len(rows), **about_rows}
-    answers = parse_predictions(scored)
-    if len({frozenset(row["options"]) for row in scored}) > 1 or _has_several_answers(scored):
-        return _score_questions(scored, answers) | about_rows
-    metrics = _score_system(scored, answers, num_resamples, seed) | about_rows
-    metrics |= _score_calibration(scored, "label")
-    classifier_answers = pick_classifier_answers(scored)
-    if classifier_answers is not None:
-        metrics["classifier"] = _score_system(scored, classifier_answers, num_resamples, seed)
-        metrics["classifier"] |= _score_calibration(scored, "classifier")
-    return metrics
-
-
-def write_metrics(metrics: Mapping[str, Any], path: Path) -> None:
-    """Write metrics as indented JSON, beside `path`, then rename. NaN becomes null."""
-    with write_beside(path) as partial:
-        partial.write_text(
-            json.dumps(_to_json(metrics), indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
-        )
-
-
-def _score_system(
-    rows: Sequence[PredictionRow], answers: Sequence[str | None], num_resamples: int, seed: int
-) -> dict[str, Any]:
-    labels, truth = rows[0]["options"], [row["truth"] for row in rows]
-    metrics = compute_metrics(truth, answers, labels)
-    if num_resamples:
-        metrics["intervals"] = bootstrap_intervals(truth, answers, labels, num_resamples=num_resamples, seed=seed)
-    recordings = list(dict.fromkeys(row.get("recording", "") for row in rows))
-    if len(recordings) > 1:
-        metrics["per_recording"] = {
-            recording: _score_recording(
-                [
-                    (row["truth"], answer)
-                    for row, answer in zip(rows, answers, strict=True)
-                    if row.get("recording", "") == recording
-                ],
-                labels,
-            )
-            for recording in recordings
-        }
-    return metrics
-
-
-def _score_calibration(rows: Sequence[PredictionRow], kind: str) -> dict[str, Any]:
-    """`probabilities`: their negative log-likelihood and calibration error, also before the temperature."""
-    if any(row.get(f"{kind}_probabilities") is None for row in rows):
-        return {}
-    rows_: Sequence[Mapping[str, Any]] = rows
-    truth = [row["options"].index(row["truth"]) for row in rows]
-    after = [row[f"{kind}_probabilities"] for row in rows_]
-    temperature = rows_[0].get(f"{kind}_temperature")
-    before = [unscale(values, temperature) for values in after]
-    return {
-        "probabilities": {
-            "temperature": temperature,
-            **score_probabilities(after, truth),
-            "uncalibrated": score_probabilities(before, truth),
-        }
-    }
-
-
-def _find_smoothing(rows: Sequence[PredictionRow]) -> dict[str, Any] | None:
-    found = [row.get("smoothing") for row in rows]
-    if any(value != found[0] for value in found):
-        raise ValueError("some rows are smoothed in another way than others; smooth the whole file at once")
-    return found[0]
-
-
-def _score_recording(pairs: Sequence[tuple[str, str | None]], labels: Sequence[str]) -> dict[str, Any]:
-    metrics = compute_metrics([truth for truth, _ in pairs], [answer for _, answer in pairs], labels)
-    return {name: metrics[name] for name in ("num_samples", "accuracy", "macro_f1", "cohen_kappa")}
-
-
-def _score_questions(rows: Sequence[PredictionRow], answers: Sequence[str | None]) -> dict[str, Any]:
-    num_correct = sum(answer == row["truth"] for row, answer in zip(rows, answers, strict=True))
-    return {
-        "num_samples": len(rows),
-        "num_correct": num_correct,
-        "num_parse_failures": sum(answer is None for answer in answers),
-        "accuracy": num_correct / len(rows),
-    }
+def has_several_answers(rows: Sequence[PredictionRow]) -> bool:
+    """Whether any row's truth consists of several of its options."""
+    return any(row["options"] and row["truth"] not in row["options"] for row in rows)
 
 
 def _read_lines(path: Path) -> tuple[list[PredictionRow], dict[int, str]]:
@@ -310,10 +192,6 @@ def _check_row(row: object, where: str) -> PredictionRow:
     return row  # type: ignore[return-value]
 
 
-def _has_several_answers(rows: Sequence[PredictionRow]) -> bool:
-    return any(row["options"] and row["truth"] not in row["options"] for row in rows)
-
-
 def _are_probabilities(values: object, num_options: int) -> bool:
     if not isinstance(values, list | tuple | np.ndarray) or len(values) != num_options:
         return False
@@ -325,13 +203,3 @@ def _check_new(sample_id: str, number: int, seen: dict[str, int], where: str) ->
         raise ValueError(
             f"{where} {number} repeats sample_id {sample_id!r} of line {seen[sample_id]}; keep one of them"
         )
-
-
-def _to_json(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(name): _to_json(item) for name, item in value.items()}
-    if isinstance(value, np.ndarray | np.generic):
-        value = value.tolist()
-    if isinstance(value, list | tuple):
-        return [_to_json(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

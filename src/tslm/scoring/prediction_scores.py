@@ -1,0 +1,137 @@
+"""Scores of prediction rows: of the language model's answers and, beside them, of the classifier's."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tslm.files import to_plain, write_beside
+from tslm.scoring.calibration import score_probabilities, unscale
+from tslm.scoring.metrics import bootstrap_intervals, compute_metrics
+from tslm.scoring.predictions import (
+    PredictionRow,
+    has_several_answers,
+    parse_predictions,
+    pick_classifier_answers,
+)
+
+
+def score_predictions(rows: Sequence[PredictionRow], *, num_resamples: int = 1000, seed: int = 0) -> dict[str, Any]:
+    """Metrics of the language model and, where rows carry its probabilities, of the classifier.
+
+    Rows must be in time order within a recording for the intervals to mean anything.
+
+    Args:
+        rows: predictions of one curriculum stage.
+        num_resamples: bootstrap resamples for `intervals`; 0 leaves them out.
+        seed: of the bootstrap.
+
+    Returns:
+        For rows that share one set of options: everything `compute_metrics` gives, `intervals`
+        (`bootstrap_intervals`), `probabilities` (nll and ece, where rows carry some), `per_recording` where
+        there are several recordings, and
+        `classifier` (the same dict for the classifier). For questions with options of their own, or
+        with several answers at once (right when all are named and no other):
+        num_samples, num_correct, num_parse_failures and accuracy. For captions: num_samples. In
+        any case `num_unscored`, the rows without options, and `leaky`, whether any row is; `smoothing`
+        where answers were smoothed over time.
+
+    Raises:
+        ValueError: no rows, or a sample_id that repeats.
+    """
+    if not rows:
+        raise ValueError("no predictions to score; give at least one row")
+    repeated = [sample_id for sample_id, count in Counter(row["sample_id"] for row in rows).items() if count > 1]
+    if repeated:
+        raise ValueError(f"sample_id {repeated[0]!r} stands in several rows; keep one row a sample")
+    scored = [row for row in rows if row["options"]]
+    about_rows: dict[str, Any] = {
+        "num_unscored": len(rows) - len(scored),
+        "leaky": any(row.get("leaky") for row in rows),
+    }
+    if smoothing := _find_smoothing(rows):
+        about_rows["smoothing"] = smoothing
+    if not scored:
+        return {"num_samples": len(rows), **about_rows}
+    answers = parse_predictions(scored)
+    if len({frozenset(row["options"]) for row in scored}) > 1 or has_several_answers(scored):
+        return _score_questions(scored, answers) | about_rows
+    metrics = _score_system(scored, answers, num_resamples, seed) | about_rows
+    metrics |= _score_calibration(scored, "label")
+    classifier_answers = pick_classifier_answers(scored)
+    if classifier_answers is not None:
+        metrics["classifier"] = _score_system(scored, classifier_answers, num_resamples, seed)
+        metrics["classifier"] |= _score_calibration(scored, "classifier")
+    return metrics
+
+
+def write_metrics(metrics: Mapping[str, Any], path: Path) -> None:
+    """Write metrics as indented JSON, beside `path`, then rename. NaN becomes null."""
+    with write_beside(path) as partial:
+        partial.write_text(
+            json.dumps(to_plain(metrics), indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
+        )
+
+
+def _score_system(
+    rows: Sequence[PredictionRow], answers: Sequence[str | None], num_resamples: int, seed: int
+) -> dict[str, Any]:
+    labels, truth = rows[0]["options"], [row["truth"] for row in rows]
+    metrics = compute_metrics(truth, answers, labels)
+    if num_resamples:
+        metrics["intervals"] = bootstrap_intervals(truth, answers, labels, num_resamples=num_resamples, seed=seed)
+    recordings = list(dict.fromkeys(row.get("recording", "") for row in rows))
+    if len(recordings) > 1:
+        metrics["per_recording"] = {
+            recording: _score_recording(
+                [
+                    (row["truth"], answer)
+                    for row, answer in zip(rows, answers, strict=True)
+                    if row.get("recording", "") == recording
+                ],
+                labels,
+            )
+            for recording in recordings
+        }
+    return metrics
+
+
+def _score_calibration(rows: Sequence[PredictionRow], kind: str) -> dict[str, Any]:
+    """`probabilities`: their negative log-likelihood and calibration error, also before the temperature."""
+    if any(row.get(f"{kind}_probabilities") is None for row in rows):
+        return {}
+    rows_: Sequence[Mapping[str, Any]] = rows
+    truth = [row["options"].index(row["truth"]) for row in rows]
+    after = [row[f"{kind}_probabilities"] for row in rows_]
+    temperature = rows_[0].get(f"{kind}_temperature")
+    before = [unscale(values, temperature) for values in after]
+    return {
+        "probabilities": {
+            "temperature": temperature,
+            **score_probabilities(after, truth),
+            "uncalibrated": score_probabilities(before, truth),
+        }
+    }
+
+
+def _find_smoothing(rows: Sequence[PredictionRow]) -> dict[str, Any] | None:
+    found = [row.get("smoothing") for row in rows]
+    if any(value != found[0] for value in found):
+        raise ValueError("some rows are smoothed in another way than others; smooth the whole file at once")
+    return found[0]
+
+
+def _score_recording(pairs: Sequence[tuple[str, str | None]], labels: Sequence[str]) -> dict[str, Any]:
+    metrics = compute_metrics([truth for truth, _ in pairs], [answer for _, answer in pairs], labels)
+    return {name: metrics[name] for name in ("num_samples", "accuracy", "macro_f1", "cohen_kappa")}
+
+
+def _score_questions(rows: Sequence[PredictionRow], answers: Sequence[str | None]) -> dict[str, Any]:
+    num_correct = sum(answer == row["truth"] for row, answer in zip(rows, answers, strict=True))
+    return {
+        "num_samples": len(rows),
+        "num_correct": num_correct,
+        "num_parse_failures": sum(answer is None for answer in answers),
+        "accuracy": num_correct / len(rows),
+    }
