@@ -5,15 +5,16 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from evaluation.report import main, name_systems, write_report
-from evaluation.report_charts import draw_hypnogram, draw_time_axis, draw_waveform
-from evaluation.report_examples import choose_examples
-from evaluation.report_nights import render_night
+from evaluation.report import main
 from tslm.config import RunConfig
 from tslm.config_files import save_config
 from tslm.data.recordings import Recording, write_recording
 from tslm.hypnogram import Hypnogram
 from tslm.labels import LABEL_SETS, SleepStage
+from tslm.report.charts import draw_hypnogram, draw_time_axis, draw_waveform
+from tslm.report.examples import choose_examples
+from tslm.report.nights import render_night
+from tslm.report.page import name_systems, write_report
 from tslm.scoring.nights import build_nights, pick_levels, shown_levels
 from tslm.scoring.prediction_scores import score_predictions
 from tslm.scoring.predictions import write_predictions

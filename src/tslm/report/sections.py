@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.report_charts import render_confusion
-from evaluation.report_examples import choose_examples, is_right, render_examples
-from evaluation.report_nights import render_night
+from tslm.report.charts import render_confusion
+from tslm.report.examples import choose_examples, is_right, render_examples
+from tslm.report.nights import render_night
 from tslm.scoring.faithfulness import score_answered
 from tslm.scoring.nights import build_nights, find_epoch_s, shown_levels
 from tslm.scoring.predictions import PredictionRow

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from evaluation.report_charts import draw_differences, draw_hypnogram, draw_time_axis
 from tslm.labels import ANSWER_NAMES, SleepStage
+from tslm.report.charts import draw_differences, draw_hypnogram, draw_time_axis
 from tslm.scoring.nights import EXPERT, Night
 
 MIN_COVERAGE = 0.95  # share of a stretch that must have predictions before sleep statistics mean anything

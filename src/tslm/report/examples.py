@@ -6,8 +6,8 @@ from html import escape
 
 import numpy as np
 
-from evaluation.report_charts import draw_waveform, pick_wave_limit_uv, render_stage_chip
 from tslm.answers import ANSWER_PREFIX, parse_answer, remove_special_tokens, split_response
+from tslm.report.charts import draw_waveform, pick_wave_limit_uv, render_stage_chip
 from tslm.scoring.nights import is_staging
 from tslm.scoring.predictions import PredictionRow, pick_classifier_answers
 
