@@ -127,6 +127,10 @@ class Hypnogram:
         whole = self._count(SLEEP) if sleep_stage in SLEEP else self.num_epochs
         return _percent(self._count((sleep_stage,)), whole)
 
+    def list_bouts_min(self, sleep_stage: SleepStage) -> list[float]:
+        """Lengths of the bouts of a stage in time order."""
+        return [self._minutes(bout.num_epochs) for bout in self.bouts if bout.sleep_stage is sleep_stage]
+
     def statistics(self, sleep_stages: Iterable[SleepStage] = ()) -> dict[str, float | int | None]:
         """Everything above by name, units in the names.
 

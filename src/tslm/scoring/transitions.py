@@ -6,7 +6,7 @@ Analysis, 3rd ed., section 3.4). Steps that a species does not take are then mad
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -106,10 +106,8 @@ def fit_transitions(
     lengths_s: set[float] = set()
     num_hypnograms = 0
     for hypnogram in hypnograms:
-        idx_E = np.array([label_set.index(stage) for stage in hypnogram.sleep_stages], dtype=np.int64)
-        count_K += np.bincount(idx_E[idx_E >= 0], minlength=num_stages)
-        pairs_P2 = np.stack([idx_E[:-1], idx_E[1:]], axis=1)
-        np.add.at(count_KK, tuple(pairs_P2[(pairs_P2 >= 0).all(axis=1)].T), 1)
+        count_K += [hypnogram.sleep_stages.count(stage) for stage in label_set.sleep_stages]
+        count_KK += count_steps(hypnogram, label_set.sleep_stages)
         lengths_s.add(hypnogram.epoch_s)
         num_hypnograms += 1
     if not count_K.any():
@@ -134,6 +132,16 @@ def fit_transitions(
         num_hypnograms=num_hypnograms,
         num_epochs=int(count_K.sum()),
     )
+
+
+def count_steps(hypnogram: Hypnogram, sleep_stages: Sequence[SleepStage]) -> np.ndarray:
+    """(K, K) how often the stage of each row is followed by that of each column in the next epoch; others divide."""
+    place_of = {stage: idx for idx, stage in enumerate(sleep_stages)}
+    idx_E = np.array([place_of.get(stage, -1) for stage in hypnogram.sleep_stages], dtype=np.int64)
+    is_step = (idx_E[:-1] >= 0) & (idx_E[1:] >= 0)
+    num_stages = len(sleep_stages)
+    flat = idx_E[:-1][is_step] * num_stages + idx_E[1:][is_step]
+    return np.bincount(flat, minlength=num_stages**2).reshape(num_stages, num_stages)
 
 
 def list_hypnograms(recording: Recording) -> list[Hypnogram]:
