@@ -68,6 +68,21 @@ def test_a_language_models_answer_is_smoothed_by_its_own_probabilities() -> None
     assert pick_classifier_answers(smoothed) == [WAKE] * 30
 
 
+@pytest.mark.parametrize("method", ["median", "posterior"])
+def test_probabilities_of_a_method_that_gives_some_stand_beside_its_answers(method: str) -> None:
+    rows = [row | {"classifier_probabilities": row["label_probabilities"]} for row in make_rows("label")]
+    for row in smooth_predictions(rows, Smoothing(method), CHAIN):
+        assert sum(row["smoothed_probabilities"]) == pytest.approx(1, abs=1e-5)
+        assert row["options"][int(np.argmax(row["smoothed_probabilities"]))] == row["smoothed_answer"]
+        assert row["classifier_smoothed_probabilities"] == row["smoothed_probabilities"]
+
+
+def test_viterbi_gives_stages_and_takes_older_probabilities_away() -> None:
+    posterior = smooth_predictions(make_rows("label"), Smoothing("posterior"), CHAIN)
+    path = smooth_predictions(posterior, Smoothing("hmm"), CHAIN)
+    assert not any("smoothed_probabilities" in row for row in path)
+
+
 def test_smoothing_twice_is_smoothing_once() -> None:
     once = smooth_predictions(make_rows("classifier"), Smoothing("median", 3))
     assert smooth_predictions(once, Smoothing("median", 3)) == once

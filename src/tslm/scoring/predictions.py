@@ -43,7 +43,9 @@ class PredictionRow(TypedDict):
     corrected: NotRequired[bool]  # the answer after `Answer:` is not what the model would have written freely
     smoothing: NotRequired[dict[str, Any]]  # how the answers below were smoothed over time; absent: not at all
     smoothed_answer: NotRequired[str]  # stands in the place of the answer in `generated`, which stays as it was
+    smoothed_probabilities: NotRequired[list[float]]  # of a median filter or of posteriors, in the order of `options`
     classifier_smoothed_answer: NotRequired[str]  # in the place of the classifier's most probable option
+    classifier_smoothed_probabilities: NotRequired[list[float]]
     evidence: NotRequired[dict[str, Any]]  # measured facts of the epoch, by name
     leaky: NotRequired[bool]  # True: training may hold other epochs of this subject, or the same series
 

@@ -8,10 +8,12 @@ import numpy as np
 from tslm.answers import render_answer
 from tslm.labels import ANSWER_NAMES, SleepStage
 from tslm.scoring.predictions import PredictionRow, pick_classifier_answers
-from tslm.scoring.smoothing import Smoothing, smooth_stages
+from tslm.scoring.smoothing import Smoothing, smooth_probabilities
 from tslm.scoring.transitions import Transitions
 
 _STAGE_OF_ANSWER = {name: stage for stage, name in ANSWER_NAMES.items()}
+_PREFIXES = ("", "classifier_")  # of what smoothing adds: to the language model's answers, to the classifier's
+_DIGITS = 6
 _TIME = ("recording", "epoch_idx", "onset_s")
 
 
@@ -19,6 +21,8 @@ def smooth_predictions(
     rows: Sequence[PredictionRow], smoothing: Smoothing, transitions: Transitions | None = None
 ) -> list[PredictionRow]:
     """The rows in their order, each with `smoothed_answer`, `classifier_smoothed_answer` or both, and `smoothing`.
+
+    Where the method gives probabilities (median, posterior) these stand beside the answers.
 
     A system is smoothed by its own probabilities: the language model by `label_probabilities`, the classifier by
     `classifier_probabilities`; in a file of the classifier alone they also give the main answer. Text and
@@ -34,21 +38,26 @@ def smooth_predictions(
         raise ValueError(f"rows without {missing[0]!r} cannot be smoothed over time; score nights, not questions")
     sleep_stages = transitions.sleep_stages if transitions else _read_stages(rows[0])
     epoch_s = _find_epoch_s(rows)
-    answers = {
+    found = {
         kind: _smooth_system(rows, f"{kind}_probabilities", sleep_stages, epoch_s, smoothing, transitions)
         for kind in ("label", "classifier")
         if any(row.get(f"{kind}_probabilities") is not None for row in rows)
     }
-    if not answers:
+    if not found:
         raise ValueError("no row has label_probabilities or classifier_probabilities; generate them with constraints")
     smoothed: list[Any] = [{**row, "smoothing": smoothing.describe()} for row in rows]
-    of_classifier_alone = "label" not in answers and is_classifier_alone(rows)
-    for kind, key in (("label", "smoothed_answer"), ("classifier", "classifier_smoothed_answer")):
-        for row, answer in zip(smoothed, answers.get(kind, [None] * len(rows)), strict=True):
-            if answer is not None:
-                row[key] = answer
-                if kind == "classifier" and of_classifier_alone:
-                    row["smoothed_answer"] = answer
+    of_classifier_alone = "label" not in found and is_classifier_alone(rows)
+    for kind, prefix in zip(("label", "classifier"), _PREFIXES, strict=True):
+        for row, probabilities in zip(smoothed, found.get(kind, [None] * len(rows)), strict=True):
+            if probabilities is None:
+                continue
+            answer = max(probabilities, key=probabilities.__getitem__)
+            row[f"{prefix}smoothed_answer"] = answer
+            if kind == "classifier" and of_classifier_alone:
+                row["smoothed_answer"] = answer
+            if smoothing.gives_probabilities:
+                values = [round(probabilities[name], _DIGITS) for name in row["options"]]
+                row[f"{prefix}smoothed_probabilities"] = values
     return smoothed
 
 
@@ -71,7 +80,7 @@ def is_classifier_alone(rows: Sequence[PredictionRow]) -> bool:
 
 def _forget(row: PredictionRow) -> PredictionRow:
     """The row as it was before it was smoothed."""
-    added = ("smoothing", "smoothed_answer", "classifier_smoothed_answer")
+    added = ("smoothing", *(f"{prefix}smoothed_{what}" for prefix in _PREFIXES for what in ("answer", "probabilities")))
     return {name: value for name, value in row.items() if name not in added}  # type: ignore[return-value]
 
 
@@ -82,9 +91,10 @@ def _smooth_system(
     epoch_s: float,
     smoothing: Smoothing,
     transitions: Transitions | None,
-) -> list[str | None]:
-    """The smoothed answer of every row, None where it has no probabilities."""
-    answers: list[str | None] = [None] * len(rows)
+) -> list[dict[str, float] | None]:
+    """The smoothed probability of each answer of every row, None where it has no probabilities."""
+    smoothed: list[dict[str, float] | None] = [None] * len(rows)
+    names = [ANSWER_NAMES[stage] for stage in sleep_stages]
     by_recording: dict[str, list[int]] = {}
     for idx, row in enumerate(rows):
         if row.get(key) is not None:
@@ -94,12 +104,12 @@ def _smooth_system(
         probabilities_EK = np.array([_in_order(rows[idx], key, sleep_stages) for idx in indices])
         onset_s = np.array([rows[idx]["onset_s"] for idx in indices])
         try:
-            stage_idx = smooth_stages(probabilities_EK, onset_s, epoch_s, smoothing, transitions)
+            smoothed_EK = smooth_probabilities(probabilities_EK, onset_s, epoch_s, smoothing, transitions)
         except ValueError as error:
             raise ValueError(f"{recording}: {error}") from error
-        for idx, stage in zip(indices, stage_idx, strict=True):
-            answers[idx] = ANSWER_NAMES[sleep_stages[stage]]
-    return answers
+        for idx, values in zip(indices, smoothed_EK.tolist(), strict=True):
+            smoothed[idx] = dict(zip(names, values, strict=True))
+    return smoothed
 
 
 def _in_order(row: Any, key: str, sleep_stages: Sequence[SleepStage]) -> list[float]:

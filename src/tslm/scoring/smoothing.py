@@ -40,6 +40,11 @@ class Smoothing:
         """Whether the method knows how stages follow one another."""
         return self.method in ("hmm", "posterior")
 
+    @property
+    def gives_probabilities(self) -> bool:
+        """Whether the method gives probabilities of stages, and not one sequence of them."""
+        return self.method != "hmm"
+
     def describe(self) -> dict[str, str | int]:
         """What of it matters to the method, for outputs to say."""
         return {"method": self.method} | ({"window_epochs": self.window_epochs} if self.method == "median" else {})
@@ -52,7 +57,18 @@ def smooth_stages(
     smoothing: Smoothing,
     transitions: Transitions | None = None,
 ) -> np.ndarray:
-    """The stage of every epoch of one recording after smoothing; stretches between gaps are smoothed apart.
+    """The stage of every epoch of one recording after smoothing, (num_epochs,) int64; see `smooth_probabilities`."""
+    return smooth_probabilities(probabilities_EK, onset_s, epoch_s, smoothing, transitions).argmax(axis=1)
+
+
+def smooth_probabilities(
+    probabilities_EK: np.ndarray,
+    onset_s: np.ndarray,
+    epoch_s: float,
+    smoothing: Smoothing,
+    transitions: Transitions | None = None,
+) -> np.ndarray:
+    """The probabilities of one recording after smoothing; stretches between gaps are smoothed apart.
 
     Args:
         probabilities_EK: of the scorer, (num_epochs, num_stages).
@@ -62,7 +78,7 @@ def smooth_stages(
         transitions: of the same stages and epoch length; what a hidden Markov model needs.
 
     Returns:
-        (num_epochs,) int64 indices of stages.
+        (num_epochs, num_stages) whose rows sum to 1; 0 and 1 of a method that gives one sequence of stages.
 
     Raises:
         ValueError: no probabilities, epochs out of order, or transitions that are missing or of another kind.
@@ -81,7 +97,7 @@ def smooth_stages(
         METHODS[smoothing.method](probabilities_EK[run], smoothing, transitions)
         for run in split_at_gaps(onset_s, epoch_s)
     ]
-    return np.concatenate([np.zeros(0, dtype=np.int64), *smoothed])
+    return np.concatenate([probabilities_EK[:0], *smoothed])
 
 
 def decode_viterbi(probabilities_EK: np.ndarray, transitions: Transitions) -> np.ndarray:
@@ -188,10 +204,10 @@ def _need(transitions: Transitions | None) -> Transitions:
 
 
 METHODS: dict[str, Callable[[np.ndarray, Smoothing, Transitions | None], np.ndarray]] = {
-    "none": lambda probabilities_EK, _, __: probabilities_EK.argmax(axis=1),
-    "median": lambda probabilities_EK, smoothing, _: filter_median(probabilities_EK, smoothing.window_epochs).argmax(1),
-    "hmm": lambda probabilities_EK, _, transitions: decode_viterbi(probabilities_EK, _need(transitions)),
-    "posterior": lambda probabilities_EK, _, transitions: compute_posteriors(
-        probabilities_EK, _need(transitions)
-    ).argmax(axis=1),
+    "none": lambda probabilities_EK, _, __: probabilities_EK,
+    "median": lambda probabilities_EK, smoothing, _: filter_median(probabilities_EK, smoothing.window_epochs),
+    "hmm": lambda probabilities_EK, _, transitions: np.eye(probabilities_EK.shape[1])[
+        decode_viterbi(probabilities_EK, _need(transitions))
+    ],
+    "posterior": lambda probabilities_EK, _, transitions: compute_posteriors(probabilities_EK, _need(transitions)),
 }
