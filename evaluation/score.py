@@ -13,6 +13,7 @@ from typing import Any
 from tslm.scoring.faithfulness import score_answered
 from tslm.scoring.prediction_scores import score_predictions, write_metrics
 from tslm.scoring.predictions import read_intact_predictions, read_predictions
+from tslm.scoring.resampling import Resampling, render_unit
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -54,7 +55,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("file", type=Path, metavar="FILE.jsonl", help="predictions, one JSON object a line")
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="default: metrics.json beside the predictions")
     parser.add_argument("--skip_bad", action="store_true", help="leave out lines that are cut off or lack a key")
-    parser.add_argument("--num_resamples", type=int, default=1000, help="bootstrap resamples; 0: no intervals")
+    parser.add_argument(
+        "--num_resamples", type=int, default=Resampling.num_resamples, help="bootstrap resamples; 0: no intervals"
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap")
     return parser
 
@@ -83,6 +86,8 @@ def render_table(metrics: Mapping[str, Any]) -> str:
     if smoothing := metrics.get("smoothing"):
         lines.append(f"smoothed over time: {', '.join(f'{name} {value}' for name, value in smoothing.items())}")
     lines += ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    if intervals := metrics.get("intervals"):
+        lines.append(f"[ ]: {render_unit(intervals)}")
     if "faithfulness" in metrics:
         lines.append(_describe_faithfulness(metrics["faithfulness"]))
     if metrics.get("absent_labels"):

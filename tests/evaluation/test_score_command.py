@@ -47,6 +47,19 @@ def test_metrics_are_printed_and_written_beside_the_predictions(path, capsys):
     assert "0.633 [" in printed
     assert "parse failures" in printed
     assert "not in macro-F1: REM sleep" in printed
+    assert "[ ]: 95 % intervals over 10 blocks of epochs (3 each) of one subject" in printed
+
+
+def test_intervals_are_over_subjects_or_else_recordings_and_it_is_said(tmp_path, capsys):
+    rows = [row | {"recording": f"n{row['epoch_idx'] % 6}"} for row in make_rows()]
+    for named, said in ((rows, "6 recordings, taken for people"), (_name_subjects(rows), "3 subjects; so few")):
+        write_predictions(named, tmp_path / "p.jsonl")
+        assert main([str(tmp_path / "p.jsonl"), "--num_resamples", "10"]) == 0
+        assert f"[ ]: 95 % intervals over {said}" in capsys.readouterr().out
+
+
+def _name_subjects(rows):
+    return [row | {"subject": f"s{row['epoch_idx'] % 3}"} for row in rows]
 
 
 def test_predictions_of_a_leaking_split_stay_marked(tmp_path, capsys):

@@ -119,6 +119,7 @@ def test_classifier_rows_are_predictions_that_score(tmp_path: Path) -> None:
     stages = [SleepStage.WAKE, SleepStage.UNSCORED, *([SleepStage.N2] * 4), SleepStage.REM, SleepStage.MOVEMENT]
     rows = list(classify_nights(build_small_model(config), [small_recording(sleep_stages=stages)], config, CPU))
     assert [row["epoch_idx"] for row in rows] == [0, 2, 3, 4, 5, 6]
+    assert {row["subject"] for row in rows} == {"subject of night1"}
     write_predictions(rows, tmp_path / "rows.jsonl")
     metrics = score_predictions(read_predictions(tmp_path / "rows.jsonl"), num_resamples=0)
     assert metrics["num_samples"] == 6
@@ -151,6 +152,7 @@ def test_generated_rows_follow_the_indices_and_do_not_depend_on_the_batch(text_m
         assert row.pop("label_probabilities") == pytest.approx(single.pop("label_probabilities"), abs=1e-3)
         assert row == single
     assert all(row["evidence"] for row in rows)
+    assert {row["subject"] for row in rows} == {"subject of night1"}
 
 
 def test_answers_held_to_their_options_always_parse_and_come_with_probabilities(text_model: Any) -> None:
@@ -198,9 +200,11 @@ def test_a_temperature_flattens_the_classifier_and_changes_no_answer() -> None:
     assert alone["classifier_temperature"] is None
 
 
-def test_temperatures_are_fitted_on_the_validation_data(text_model: Any, tmp_path: Path) -> None:
+def test_temperatures_are_fitted_on_the_validation_subjects_alone(text_model: Any, tmp_path: Path) -> None:
     config, model, tokenizer = text_model
     cohort = str(write_small_cohort(tmp_path))
+    for name in ("night1", "night2", "night4"):  # train and test
+        (tmp_path / f"{name}.parquet").unlink()
     stage = {"stage__train_dir": cohort, "stage__num_calibration_samples": 6, "stage__max_new_tokens": 6}
     calibration = fit_calibration(model, tokenizer, small_config(config.llm.source, **stage), CPU, False)
     assert calibration.classifier is None

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from tslm.scoring.metrics import bootstrap_intervals, compute_metrics, count_confusion
+from tslm.scoring.resampling import Resampling
 
 LABELS = ["Wake", "Non-REM stage 1", "Non-REM stage 2", "Non-REM stage 3", "REM sleep"]
 pairs = st.lists(st.tuples(st.sampled_from(LABELS), st.sampled_from([*LABELS, None])), min_size=1, max_size=60)
@@ -106,13 +107,13 @@ def test_intervals_enclose_the_metric_and_repeat_with_the_seed():
         assert low < result[name] < high
         assert high - low < 0.2
     assert intervals == bootstrap_intervals(truth, predicted, LABELS)
-    assert intervals != bootstrap_intervals(truth, predicted, LABELS, seed=1)
+    assert intervals != bootstrap_intervals(truth, predicted, LABELS, resampling=Resampling(seed=1))
 
 
 def test_interval_of_single_sample_blocks_has_the_binomial_width():
     truth, predicted = make_night(2000, 0.7)
     accuracy = compute_metrics(truth, predicted, LABELS)["accuracy"]
-    low, high = bootstrap_intervals(truth, predicted, LABELS, block_samples=1)["accuracy"]
+    low, high = bootstrap_intervals(truth, predicted, LABELS, resampling=Resampling(block_samples=1))["accuracy"]
     assert high - low == pytest.approx(2 * 1.96 * np.sqrt(accuracy * (1 - accuracy) / 2000), rel=0.15)
 
 

@@ -127,12 +127,13 @@ class SleepDataset:
         )
 
     def describe(self, idx: int) -> dict[str, Any]:
-        """Recording, epoch, measured evidence, and whether the split leaks."""
+        """Recording, subject, epoch, measured evidence, and whether the split leaks."""
         night, epoch = self.samples[idx]
         recording = self.recordings[night]
         evidence = {name: float(recording.columns[name][epoch]) for name in _MEASURED if name in recording.columns}
         return {
             "recording": recording.recording,
+            "subject": recording.subject,
             "epoch_idx": int(epoch),
             "onset_s": float(recording.onset_s[epoch]),
             "evidence": evidence,

@@ -185,6 +185,7 @@ def classify_nights(
             yield {
                 "sample_id": f"{recording.recording}:{epoch}",
                 "recording": recording.recording,
+                "subject": recording.subject,
                 "epoch_idx": epoch,
                 "onset_s": float(recording.onset_s[epoch]),
                 "truth": ANSWER_NAMES[stage],

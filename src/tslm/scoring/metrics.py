@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from scipy import sparse
+
+from tslm.scoring.resampling import DEFAULT_RESAMPLING, Resamples, Resampling
 
 UNPARSED = "unparsed"
 INTERVAL_METRICS = ("accuracy", "macro_f1", "cohen_kappa")
@@ -15,7 +18,7 @@ INTERVAL_METRICS = ("accuracy", "macro_f1", "cohen_kappa")
 
 def count_confusion(truth: Sequence[str], predicted: Sequence[str | None], labels: Sequence[str]) -> np.ndarray:
     """(num_labels, num_labels + 1) int64: rows truth, columns predicted label, last column unparsed."""
-    return _sum_confusion(*_to_indices(truth, predicted, labels), len(labels))
+    return _sum_confusion(*index_answers(truth, predicted, labels), len(labels))
 
 
 def compute_metrics(truth: Sequence[str], predicted: Sequence[str | None], labels: Sequence[str]) -> dict[str, Any]:
@@ -50,7 +53,7 @@ def compute_metrics(truth: Sequence[str], predicted: Sequence[str | None], label
         _divide(true_positives, support),
     )
     present = support > 0
-    accuracy, macro_f1, kappa = _agreement(confusion[None])[0]
+    accuracy, macro_f1, kappa = measure_agreement(confusion[None])[0][0]
     return {
         "num_samples": len(truth),
         "num_correct": int(true_positives.sum()),
@@ -75,66 +78,79 @@ def bootstrap_intervals(
     predicted: Sequence[str | None],
     labels: Sequence[str],
     *,
-    block_samples: int = 20,
-    num_resamples: int = 1000,
-    seed: int = 0,
-    level: float = 0.95,
+    subjects: Sequence[str] | None = None,
+    resampling: Resampling = DEFAULT_RESAMPLING,
 ) -> dict[str, Any]:
-    """Percentile intervals of accuracy, macro-F1 and kappa from a circular block bootstrap.
+    """Percentile intervals of accuracy, macro-F1, kappa and per-class F1 over subjects.
 
-    Neighbouring epochs resemble each other, so blocks of consecutive samples are drawn (Politis &
-    Romano 1992); 20 epochs of 30 s are 10 minutes. The intervals speak of other stretches of the
-    same recordings, not of other people. Samples must be in time order. Where fewer than ten blocks
-    would fit, blocks are shortened to a tenth of the samples; the length used is returned.
+    With one subject, or none named, blocks of consecutive samples are drawn; samples must then be in time order. See
+    `tslm.scoring.resampling`. In a resample that lacks a class, macro-F1 is the mean over the others and the F1 of
+    that class is undefined.
+
+    Args:
+        truth: true label per sample.
+        predicted: predicted label per sample, or None where the response did not parse.
+        labels: the closed set of labels.
+        subjects: whose each sample is.
+        resampling: number of resamples, seed, level and the like.
 
     Returns:
-        {metric: [low, high]} for each of `INTERVAL_METRICS` ([None, None] where kappa is undefined
-        in every resample), and level, block_samples, num_resamples, seed.
+        {metric: [low, high]} for each of `INTERVAL_METRICS`, per_class_f1 (the same by label), both [None, None] where
+        undefined in every resample; and unit ("subjects" or "blocks of epochs"), num_units, level, num_resamples, seed.
     """
-    if num_resamples < 1 or block_samples < 1 or not 0 < level < 1:
-        raise ValueError("num_resamples and block_samples must be at least 1 and level between 0 and 1")
-    truth_idx, predicted_idx = _to_indices(truth, predicted, labels)
-    num_samples, num_cells = len(truth_idx), len(labels) * (len(labels) + 1)
-    block = max(1, min(block_samples, num_samples // 10))
-    cells = np.zeros((num_samples + block, num_cells), dtype=np.int64)
-    cell_idx = truth_idx * (len(labels) + 1) + predicted_idx
-    cells[np.arange(1, num_samples + block), np.resize(cell_idx, num_samples + block - 1)] = 1
-    summed = cells.cumsum(0)
-    per_block = summed[block:] - summed[:-block]  # one row per start: confusion of the block that begins there
-    rng = np.random.default_rng(seed)
-    num_blocks = -(-num_samples // block)
-    resamples = np.stack(
-        [per_block[rng.integers(num_samples, size=num_blocks)].sum(0) for _ in range(num_resamples)]
-    ).reshape(num_resamples, len(labels), len(labels) + 1)
-    metrics = _agreement(resamples)
-    tail = (1 - level) / 2
-    intervals: dict[str, Any] = {}
-    for name, values in zip(INTERVAL_METRICS, metrics.T, strict=True):
-        defined = values[np.isfinite(values)]
-        bounds = np.quantile(defined, [tail, 1 - tail]) if len(defined) else [np.nan, np.nan]
-        intervals[name] = [_number(bound) for bound in bounds]
-    return intervals | {"level": level, "block_samples": block, "num_resamples": num_resamples, "seed": seed}
+    resamples = Resamples(len(truth), subjects, resampling)
+    totals_RKK = sum_confusions(resamples, *index_answers(truth, predicted, labels), len(labels))
+    agreement_R3, f1_RK = measure_agreement(totals_RKK)
+    of_metric = {
+        name: resamples.find_interval(values) for name, values in zip(INTERVAL_METRICS, agreement_R3.T, strict=True)
+    }
+    of_label = {label: resamples.find_interval(values) for label, values in zip(labels, f1_RK.T, strict=True)}
+    return of_metric | {"per_class_f1": of_label} | resamples.describe()
 
 
-def _agreement(confusions: np.ndarray) -> np.ndarray:
-    """(R, K, K + 1) counts -> (R, 3) accuracy, macro-F1 and kappa; NaN where undefined."""
-    num_labels = confusions.shape[1]
-    total = confusions.sum((1, 2))
-    diagonal = np.einsum("rkk->rk", confusions[:, :, :num_labels])
-    support, num_predicted = confusions.sum(2), confusions[:, :, :num_labels].sum(1)
+def sum_confusions(
+    resamples: Resamples, truth_idx: np.ndarray, predicted_idx: np.ndarray, num_labels: int
+) -> np.ndarray:
+    """(num_resamples, num_labels, num_labels + 1) confusion matrix of each resample; indices by `index_answers`."""
+    cell_idx = truth_idx * (num_labels + 1) + predicted_idx
+    num_samples, num_cells = len(cell_idx), num_labels * (num_labels + 1)
+    is_cell_NC = sparse.csr_matrix(
+        (np.ones(num_samples), cell_idx, np.arange(num_samples + 1)), shape=(num_samples, num_cells)
+    )
+    return resamples.sum(is_cell_NC).reshape(-1, num_labels, num_labels + 1)
+
+
+def measure_agreement(confusions_RKC: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Scores of each of many confusion matrices; NaN where one is undefined.
+
+    Args:
+        confusions_RKC: (R, num_labels, num_labels + 1) counts.
+
+    Returns:
+        (R, 3) accuracy, macro-F1 over the classes present, Cohen's kappa; (R, num_labels) F1 of each class.
+    """
+    num_labels = confusions_RKC.shape[1]
+    total = confusions_RKC.sum((1, 2))
+    diagonal = np.einsum("rkk->rk", confusions_RKC[:, :, :num_labels])
+    support, num_predicted = confusions_RKC.sum(2), confusions_RKC[:, :, :num_labels].sum(1)
     accuracy = diagonal.sum(1) / total
     f1 = np.where(support > 0, _divide(2 * diagonal, support + num_predicted), np.nan)
-    chance = (support * num_predicted).sum(1) / total.astype(np.float64) ** 2
+    chance = (support * num_predicted).sum(1) / total**2
     kappa = np.full(len(total), np.nan)
-    # Integers decide whether chance agreement is 1; in floats it could miss by a rounding error.
+    # Whole numbers decide whether chance agreement is 1; as a quotient it could miss by a rounding error.
     is_defined = (support * num_predicted).sum(1) != total**2
     kappa[is_defined] = ((accuracy - chance) / np.where(is_defined, 1 - chance, 1))[is_defined]
-    return np.stack([accuracy, np.nanmean(f1, axis=1), kappa], axis=1)
+    return np.stack([accuracy, np.nanmean(f1, axis=1), kappa], axis=1), f1
 
 
-def _to_indices(
+def index_answers(
     truth: Sequence[str], predicted: Sequence[str | None], labels: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
+    """Indices into `labels`, (num_samples,) int64 each; of an answer that did not parse len(labels).
+
+    Raises:
+        ValueError: no samples, unequal lengths, repeated labels, or a label outside `labels`.
+    """
     if len(truth) != len(predicted):
         raise ValueError(f"{len(truth)} true labels but {len(predicted)} predictions; give one prediction a sample")
     if not truth:

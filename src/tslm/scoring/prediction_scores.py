@@ -15,12 +15,15 @@ from tslm.scoring.predictions import (
     parse_predictions,
     pick_classifier_answers,
 )
+from tslm.scoring.resampling import RECORDINGS, SUBJECTS, Resampling
 
 
-def score_predictions(rows: Sequence[PredictionRow], *, num_resamples: int = 1000, seed: int = 0) -> dict[str, Any]:
+def score_predictions(
+    rows: Sequence[PredictionRow], *, num_resamples: int = Resampling.num_resamples, seed: int = 0
+) -> dict[str, Any]:
     """Metrics of the language model and, where rows carry its probabilities, of the classifier.
 
-    Rows must be in time order within a recording for the intervals to mean anything.
+    Rows that name recording and onset may come in any order; others must be in time order where there is one subject.
 
     Args:
         rows: predictions of one curriculum stage.
@@ -45,7 +48,7 @@ def score_predictions(rows: Sequence[PredictionRow], *, num_resamples: int = 100
     repeated = [sample_id for sample_id, count in Counter(row["sample_id"] for row in rows).items() if count > 1]
     if repeated:
         raise ValueError(f"sample_id {repeated[0]!r} stands in several rows; keep one row a sample")
-    scored = [row for row in rows if row["options"]]
+    scored = _sort_by_time([row for row in rows if row["options"]])
     about_rows: dict[str, Any] = {
         "num_unscored": len(rows) - len(scored),
         "leaky": any(row.get("leaky") for row in rows),
@@ -66,6 +69,18 @@ def score_predictions(rows: Sequence[PredictionRow], *, num_resamples: int = 100
     return metrics
 
 
+def find_subjects(rows: Sequence[PredictionRow]) -> tuple[list[str] | None, str]:
+    """Whose each row is, and what that name stands for: its subject, or the recording where any row names no subject.
+
+    None where a row names neither.
+    """
+    for key, unit in (("subject", SUBJECTS), ("recording", RECORDINGS)):
+        names = [row.get(key) for row in rows]
+        if all(names):
+            return [str(name) for name in names], unit
+    return None, RECORDINGS
+
+
 def write_metrics(metrics: Mapping[str, Any], path: Path) -> None:
     """Write metrics as indented JSON, beside `path`, then rename. NaN becomes null."""
     with write_beside(path) as partial:
@@ -80,7 +95,9 @@ def _score_system(
     labels, truth = rows[0]["options"], [row["truth"] for row in rows]
     metrics = compute_metrics(truth, answers, labels)
     if num_resamples:
-        metrics["intervals"] = bootstrap_intervals(truth, answers, labels, num_resamples=num_resamples, seed=seed)
+        subjects, unit = find_subjects(rows)
+        resampling = Resampling(num_resamples, seed, unit=unit)
+        metrics["intervals"] = bootstrap_intervals(truth, answers, labels, subjects=subjects, resampling=resampling)
     recordings = list(dict.fromkeys(row.get("recording", "") for row in rows))
     if len(recordings) > 1:
         metrics["per_recording"] = {
@@ -113,6 +130,12 @@ def _score_calibration(rows: Sequence[PredictionRow], kind: str) -> dict[str, An
             "uncalibrated": score_probabilities(before, truth),
         }
     }
+
+
+def _sort_by_time(rows: list[PredictionRow]) -> list[PredictionRow]:
+    if not all({"recording", "onset_s"} <= row.keys() for row in rows):
+        return rows
+    return sorted(rows, key=lambda row: (row["recording"], row["onset_s"]))
 
 
 def _find_smoothing(rows: Sequence[PredictionRow]) -> dict[str, Any] | None:

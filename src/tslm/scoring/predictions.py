@@ -32,6 +32,7 @@ class PredictionRow(TypedDict):
     options: list[str]  # answer names the task allows; empty for captions
     target: NotRequired[str]  # reference response
     recording: NotRequired[str]
+    subject: NotRequired[str]  # whose recording it is; intervals are over subjects
     epoch_idx: NotRequired[int]
     onset_s: NotRequired[float]
     classifier_probabilities: NotRequired[list[float] | None]  # in the order of `options`
