@@ -12,6 +12,7 @@ from tslm.report.nights import render_night
 from tslm.scoring.faithfulness import score_answered
 from tslm.scoring.nights import build_nights, find_epoch_s, shown_levels
 from tslm.scoring.predictions import PredictionRow
+from tslm.scoring.resampling import render_unit
 
 # Names of Landis & Koch 1977 up to each kappa.
 _KAPPA_WORDS = (
@@ -104,9 +105,10 @@ def render_scores(metrics: Mapping[str, Mapping[str, Any]]) -> str:
         for words, cells in lines
     )
     absent = next(iter(scored.values())).get("absent_labels", [])
+    intervals = next((values["intervals"] for values in scored.values() if "intervals" in values), None)
     about = (
-        "Small figures: 95&#8239;% interval over stretches of these recordings; it says nothing about other people."
-        if any("intervals" in values for values in scored.values())
+        f"Small figures: {escape(render_unit(intervals))}."
+        if intervals
         else "Share of the samples answered as in the reference."
     )
     note = f" Not in the reference, so not in macro-F1: {escape(', '.join(absent))}." if absent else ""
