@@ -19,18 +19,17 @@ from tslm.report.examples import choose_examples
 from tslm.report.page import name_systems, write_report
 from tslm.scoring.prediction_scores import score_predictions
 from tslm.scoring.predictions import PredictionRow, merge_classifier, read_predictions
-
-PREDICTIONS_FILE = "test_predictions.jsonl"
+from tslm.training.run_folder import find_predictions
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; 0 done, 1 the page could not be written, 2 a mistake in the call or the files."""
     arguments = build_parser().parse_args(argv)
     try:
-        predictions = _find_predictions(arguments.run)
+        predictions = find_predictions(arguments.run)
         rows = read_predictions(predictions)
         if arguments.classifier:
-            rows = merge_classifier(rows, read_predictions(_find_predictions(arguments.classifier)))
+            rows = merge_classifier(rows, read_predictions(find_predictions(arguments.classifier)))
         facts = _collect_facts(predictions, arguments.fact)
         scores = score_predictions(rows)
         waveforms, sources = _read_waveforms(choose_examples(rows), arguments.data, arguments.channel)
@@ -75,15 +74,6 @@ def build_parser() -> argparse.ArgumentParser:
         "--fact", action="append", default=[], metavar="NAME=TEXT", help="line for the foot of the page; repeatable"
     )
     return parser
-
-
-def _find_predictions(run: Path) -> Path:
-    if not run.is_dir():
-        return run
-    found = [path for path in (run / "results" / PREDICTIONS_FILE, run / PREDICTIONS_FILE) if path.is_file()]
-    if not found:
-        raise FileNotFoundError(f"no results/{PREDICTIONS_FILE} in {run}; make it with: python -m evaluation.generate")
-    return found[0]
 
 
 def _collect_facts(predictions: Path, stated: Sequence[str]) -> dict[str, str]:

@@ -7,6 +7,8 @@ checkpoints/best|last weights, config, state.json; last also training.json, from
 results/              metrics.json and test_predictions.jsonl of the best checkpoint
 """
 
+from pathlib import Path
+
 CHECKPOINTS_DIR, RESULTS_DIR = "checkpoints", "results"
 BEST, LAST = "best", "last"
 TENSORBOARD_DIR = "tensorboard"  # where `tracking=tensorboard` writes
@@ -19,3 +21,19 @@ PROGRESS_KEY = "progress"  # of training.json
 TRAINING_FILE = "training.json"  # of the last checkpoint: how far training has come
 OPTIMIZER_FILE = "optimizer.safetensors"  # likewise: the optimizer's state
 RESUME_FILES = (TRAINING_FILE, OPTIMIZER_FILE)
+
+
+def find_predictions(run: Path) -> Path:
+    """The file of predictions of a run's folder, of its results' folder, or the file itself.
+
+    Raises:
+        FileNotFoundError: the folder holds none.
+    """
+    if not run.is_dir():
+        return run
+    found = [path for path in (run / RESULTS_DIR / PREDICTIONS_FILE, run / PREDICTIONS_FILE) if path.is_file()]
+    if not found:
+        raise FileNotFoundError(
+            f"no {RESULTS_DIR}/{PREDICTIONS_FILE} in {run}; make it with: python -m evaluation.generate"
+        )
+    return found[0]

@@ -1,0 +1,169 @@
+"""How far reviewers agree: kappa and intraclass correlation, never from too few epochs.
+
+Cohen's kappa by scikit-learn, with quadratic weights for ratings (Cohen 1968); Fleiss' kappa by statsmodels.
+Intraclass correlations are the ratios of mean squares of Shrout & Fleiss 1979, "Intraclass correlations: uses in
+assessing rater reliability", for a table in which every reviewer rated every epoch.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from tslm.review.records import RATING_VALUES, RATINGS, SavedReview
+
+MIN_EPOCHS = 10  # fewer in common give no figure
+_STAGE = "corrected_stage"
+_HOW_TO_INSTALL = "Fleiss' kappa needs statsmodels: pip install 'tslm-sleep[review]'"
+Answers = Mapping[str, Any]  # sample_id -> rating or stage
+
+
+def score_agreement(
+    reviews: Iterable[SavedReview],
+    options: Sequence[str],
+    model: Mapping[str, str | None],
+    expert: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Agreement of the reviewers with one another, with the model and with the expert.
+
+    Args:
+        reviews: the newest revision of each.
+        options: stages that the run may answer with.
+        model: the model's answer by sample_id; None where it could not be read.
+        expert: the expert's label by sample_id; None: hidden.
+
+    Returns:
+        num_reviews and mean ratings by reviewer; for each rating and for `corrected_stage`: `pairs` of reviewers
+        (num_epochs, share_same, kappa), `fleiss_kappa` and, for ratings, `icc` over the num_epochs that all
+        reviewers answered; for the stage also `with_model` and `with_expert` by reviewer. A figure is None where
+        fewer than MIN_EPOCHS epochs are in common or where answers do not vary.
+
+    Raises:
+        ImportError: statsmodels is missing.
+    """
+    answers = _collect_answers(reviews)
+    reviewers = sorted({name for by_reviewer in answers.values() for name in by_reviewer}, key=str.casefold)
+    scores: dict[str, Any] = {
+        "min_epochs": MIN_EPOCHS,
+        "reviewers": {name: _describe_reviewer(answers, name) for name in reviewers},
+    }
+    for field in RATINGS:
+        by_reviewer = answers[field]
+        scores[field] = _score_field(by_reviewer, RATING_VALUES, "quadratic")
+        ratings_ER = _complete_table(by_reviewer)
+        scores[field]["icc"] = score_icc(ratings_ER) if len(ratings_ER) >= MIN_EPOCHS else None
+    stages = answers[_STAGE]
+    scores[_STAGE] = _score_field(stages, options, None)
+    others = {"with_model": model} | ({} if expert is None else {"with_expert": expert})
+    for name, given in others.items():
+        scores[_STAGE][name] = {
+            reviewer: _score_pair(own, {key: value for key, value in given.items() if value is not None}, options, None)
+            for reviewer, own in stages.items()
+        }
+    return scores
+
+
+def score_icc(ratings_ER: np.ndarray) -> dict[str, float | None]:
+    """Intraclass correlations of Shrout & Fleiss, by their names.
+
+    Args:
+        ratings_ER: (epochs, reviewers) float, complete; two of each at least.
+
+    Returns:
+        "1,1", "2,1", "3,1" of a single reviewer, "1,k", "2,k", "3,k" of the mean of the k reviewers. 1: each epoch
+        has other reviewers; 2: reviewers are a sample, and one who is milder counts as disagreement; 3: only these
+        reviewers matter, and their level does not. None where the ratings do not vary between epochs.
+
+    Raises:
+        ValueError: a table with fewer than two epochs or reviewers.
+    """
+    num_epochs, num_reviewers = ratings_ER.shape
+    if num_epochs < 2 or num_reviewers < 2:
+        raise ValueError(f"a table of {num_epochs} epochs by {num_reviewers} reviewers; two of each are needed")
+    n, k = num_epochs, num_reviewers
+    epoch_means_E = ratings_ER.mean(axis=1)
+    reviewer_means_R = ratings_ER.mean(axis=0)
+    residuals_ER = ratings_ER - epoch_means_E[:, None] - reviewer_means_R + ratings_ER.mean()
+    between = k * float(epoch_means_E.var(ddof=1))  # BMS
+    reviewers = n * float(reviewer_means_R.var(ddof=1))  # JMS
+    error = float((residuals_ER**2).sum()) / ((n - 1) * (k - 1))  # EMS
+    within = ((k - 1) * reviewers + (n - 1) * (k - 1) * error) / (n * (k - 1))  # WMS
+    if math.isclose(between, 0.0, abs_tol=1e-12):
+        return dict.fromkeys(("1,1", "2,1", "3,1", "1,k", "2,k", "3,k"))
+    return {
+        "1,1": (between - within) / (between + (k - 1) * within),
+        "2,1": (between - error) / (between + (k - 1) * error + k * (reviewers - error) / n),
+        "3,1": (between - error) / (between + (k - 1) * error),
+        "1,k": (between - within) / between,
+        "2,k": (between - error) / (between + (reviewers - error) / n),
+        "3,k": (between - error) / between,
+    }
+
+
+def _collect_answers(reviews: Iterable[SavedReview]) -> dict[str, dict[str, dict[str, Any]]]:
+    """Field -> reviewer -> sample_id -> what was answered; without what was left open."""
+    answers: dict[str, dict[str, dict[str, Any]]] = {field: {} for field in (*RATINGS, _STAGE)}
+    for saved in reviews:
+        for field, by_reviewer in answers.items():
+            value = getattr(saved.review, field)
+            if value is not None:
+                by_reviewer.setdefault(saved.reviewer, {})[saved.sample_id] = value
+    return answers
+
+
+def _describe_reviewer(answers: Mapping[str, Mapping[str, Answers]], name: str) -> dict[str, Any]:
+    given = {field: answers[field].get(name, {}) for field in answers}
+    return {
+        "num_epochs": len({sample_id for values in given.values() for sample_id in values}),
+        **{f"mean_{field}": float(np.mean(list(given[field].values()))) if given[field] else None for field in RATINGS},
+    }
+
+
+def _score_field(by_reviewer: Mapping[str, Answers], values: Sequence[Any], weights: str | None) -> dict[str, Any]:
+    reviewers = sorted(by_reviewer, key=str.casefold)
+    pairs = [
+        {"reviewers": [a, b], **_score_pair(by_reviewer[a], by_reviewer[b], values, weights)}
+        for a, b in combinations(reviewers, 2)
+    ]
+    table_ER = _complete_table(by_reviewer)
+    return {
+        "pairs": pairs,
+        "num_reviewers": len(reviewers),
+        "num_epochs": len(table_ER),
+        "fleiss_kappa": _score_fleiss(table_ER, values) if len(table_ER) >= MIN_EPOCHS else None,
+    }
+
+
+def _score_pair(own: Answers, other: Answers, values: Sequence[Any], weights: str | None) -> dict[str, Any]:
+    from sklearn.metrics import cohen_kappa_score
+
+    common = [sample_id for sample_id in own if sample_id in other]
+    first, second = ([list(values).index(answers[sample_id]) for sample_id in common] for answers in (own, other))
+    scored: dict[str, Any] = {"num_epochs": len(common), "share_same": None, "kappa": None}
+    if len(common) >= MIN_EPOCHS:
+        scored["share_same"] = float(np.mean(np.equal(first, second)))
+        if len({*first, *second}) > 1:  # kappa is 0/0 where both gave one and the same answer throughout
+            scored["kappa"] = float(cohen_kappa_score(first, second, labels=range(len(values)), weights=weights))
+    return scored
+
+
+def _complete_table(by_reviewer: Mapping[str, Answers]) -> np.ndarray:
+    """(epochs, reviewers) of the epochs that all reviewers answered; no rows where there are fewer than two."""
+    tables = [by_reviewer[name] for name in sorted(by_reviewer, key=str.casefold)]
+    if len(tables) < 2:
+        return np.zeros((0, len(tables)))
+    common = [sample_id for sample_id in tables[0] if all(sample_id in other for other in tables[1:])]
+    return np.array([[table[sample_id] for table in tables] for sample_id in common]).reshape(len(common), len(tables))
+
+
+def _score_fleiss(table_ER: np.ndarray, values: Sequence[Any]) -> float | None:
+    try:
+        from statsmodels.stats.inter_rater import fleiss_kappa
+    except ImportError as error:
+        raise ImportError(_HOW_TO_INSTALL) from error
+    counts_EK = np.stack([(table_ER == value).sum(axis=1) for value in values], axis=1)
+    if np.count_nonzero(counts_EK.sum(axis=0)) < 2:
+        return None
+    return float(fleiss_kappa(counts_EK, method="fleiss"))

@@ -1,0 +1,110 @@
+"""What a reviewer says of one epoch: the fields of a review, and what is taken for them."""
+
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+RATINGS = ("accuracy", "completeness", "coherence")
+RATING_VALUES = (1, 2, 3, 4, 5)
+RATING_QUESTIONS = {
+    "accuracy": "Are the facts right?",
+    "completeness": "Is the evidence complete?",
+    "coherence": "Does the text hang together and lead to its answer?",
+}
+MAX_COMMENT_LENGTH = 4000
+MAX_NAME_LENGTH = 64
+_CONTROL = ("Cc", "Cs")  # Unicode categories: control characters, halves of surrogates
+
+
+@dataclass(frozen=True)
+class Review:
+    """One reviewer's judgement of one epoch's explanation; None and empty: not given yet."""
+
+    accuracy: int | None = None  # of the facts, 1 poor to 5 excellent
+    completeness: int | None = None  # of the evidence
+    coherence: int | None = None
+    corrected_stage: str | None = None  # the stage in the reviewer's opinion, one of the run's options
+    comment: str = ""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all ratings and the stage are given."""
+        return self.corrected_stage is not None and all(getattr(self, rating) is not None for rating in RATINGS)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is given."""
+        return self == Review()
+
+
+@dataclass(frozen=True)
+class SavedReview:
+    """A review as it stands in the store."""
+
+    reviewer: str
+    sample_id: str
+    revision: int  # from 1; one more with every change
+    saved_at: str  # UTC, ISO 8601 with milliseconds
+    blinded: bool  # the expert's label was hidden when it was given
+    review: Review
+
+
+def parse_review(said: Mapping[str, Any]) -> tuple[str, str, int, Review]:
+    """(reviewer, sample_id, base_revision, review) out of a JSON object; what they say is checked elsewhere.
+
+    Raises:
+        ValueError: a key that is missing, unknown or of another type.
+    """
+    types: dict[str, tuple[type, ...]] = {
+        "reviewer": (str,),
+        "sample_id": (str,),
+        "base_revision": (int,),
+        "corrected_stage": (str, type(None)),
+        "comment": (str,),
+    } | {rating: (int, type(None)) for rating in RATINGS}
+    unknown = [name for name in said if name not in types]
+    if unknown:
+        raise ValueError(f"unknown key {unknown[0][:80]!r}; known are: {', '.join(types)}")
+    for name, wanted in types.items():
+        if name not in said or not isinstance(said[name], wanted) or isinstance(said[name], bool):
+            raise ValueError(f"{name} is missing or not of type {wanted[0].__name__}")
+    review = Review(**{field.name: said[field.name] for field in fields(Review)})
+    return said["reviewer"], said["sample_id"], said["base_revision"], review
+
+
+def check_review(review: Review, options: Sequence[str]) -> Review:
+    """The review with its comment trimmed.
+
+    Args:
+        review: as it came.
+        options: stages that the run may answer with.
+
+    Raises:
+        ValueError: a rating that is not 1 to 5, a stage that is none of the options, or a comment that is too long
+            or holds control characters.
+    """
+    for name in RATINGS:
+        value = getattr(review, name)
+        if value is not None and (isinstance(value, bool) or value not in RATING_VALUES):
+            raise ValueError(f"{name} is {value!r}; give a whole number from 1 to 5, or none")
+    if review.corrected_stage is not None and review.corrected_stage not in options:
+        raise ValueError(f"corrected_stage {review.corrected_stage!r} is none of: {', '.join(options)}")
+    comment = unicodedata.normalize("NFC", review.comment.replace("\r\n", "\n")).strip()
+    if len(comment) > MAX_COMMENT_LENGTH:
+        raise ValueError(f"the comment has {len(comment)} characters; {MAX_COMMENT_LENGTH} is the most")
+    if any(unicodedata.category(letter) in _CONTROL for letter in comment if letter not in "\n\t"):
+        raise ValueError("the comment holds characters that cannot be printed; remove them")
+    return Review(review.accuracy, review.completeness, review.coherence, review.corrected_stage, comment)
+
+
+def check_reviewer(name: str) -> str:
+    """The name with single spaces and no space around it.
+
+    Raises:
+        ValueError: empty, longer than 64 characters, or with characters that cannot be printed.
+    """
+    cleaned = " ".join(unicodedata.normalize("NFC", name).split())
+    if not 1 <= len(cleaned) <= MAX_NAME_LENGTH or not cleaned.isprintable():
+        raise ValueError(f"a reviewer's name has 1 to {MAX_NAME_LENGTH} printable characters, not {name[:80]!r}")
+    return cleaned

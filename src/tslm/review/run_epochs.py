@@ -1,0 +1,78 @@
+"""The epochs of a run that reviewers judge: its predictions, with or without the expert's label."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from tslm.files import hash_file
+from tslm.scoring.nights import is_staging
+from tslm.scoring.predictions import PredictionRow, merge_classifier, parse_predictions, read_predictions
+from tslm.training.run_folder import find_predictions
+
+# What a blinded reviewer may be shown of a prediction; neither the expert's label nor the reference text is in it.
+_SHOWN_BLINDED = (
+    "sample_id",
+    "recording",
+    "epoch_idx",
+    "onset_s",
+    "options",
+    "generated",
+    "classifier_probabilities",
+    "label_probabilities",
+    "smoothed_answer",
+    "classifier_smoothed_answer",
+    "evidence",
+)
+
+
+@dataclass(frozen=True)
+class ReviewRun:
+    """Predictions of a sleep-staging run."""
+
+    predictions_path: Path
+    predictions_sha256: str
+    rows: tuple[PredictionRow, ...]
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """Stages that the run may answer with."""
+        return tuple(self.rows[0]["options"])
+
+    @cached_property
+    def row_of(self) -> dict[str, PredictionRow]:
+        """Row by sample_id."""
+        return {row["sample_id"]: row for row in self.rows}
+
+    @cached_property
+    def answers(self) -> dict[str, str | None]:
+        """The model's answer by sample_id; None where it cannot be read."""
+        return dict(zip(self.row_of, parse_predictions(self.rows), strict=True))
+
+    @property
+    def expert(self) -> dict[str, str]:
+        """The expert's label by sample_id."""
+        return {row["sample_id"]: row["truth"] for row in self.rows}
+
+    def hide_expert(self) -> list[dict[str, object]]:
+        """The rows with nothing in them that tells the expert's label."""
+        return [{name: value for name, value in row.items() if name in _SHOWN_BLINDED} for row in self.rows]
+
+
+def read_review_run(run: Path, classifier: Path | None = None) -> ReviewRun:
+    """The epochs of a run.
+
+    Args:
+        run: folder of a run, or its file of predictions.
+        classifier: likewise, of a classifier that scored the same epochs.
+
+    Raises:
+        FileNotFoundError: no predictions there.
+        ValueError: a damaged file, or a task other than sleep staging.
+    """
+    path = find_predictions(run)
+    rows = read_predictions(path)
+    if not is_staging(rows) or len({tuple(row["options"]) for row in rows}) > 1:
+        raise ValueError(f"{path} is not of sleep staging with one set of stages; review a run of stage4_sleep_cot")
+    if classifier is not None:
+        rows = merge_classifier(rows, read_predictions(find_predictions(classifier)))
+    return ReviewRun(path, hash_file(path), tuple(rows))

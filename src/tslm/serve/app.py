@@ -1,0 +1,81 @@
+"""A web application out of plain functions: the one module that knows FastAPI."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tslm.serve.guard import Guard, render_error
+
+_HOW_TO_INSTALL = "serving needs fastapi and uvicorn: pip install 'tslm-sleep[serve]'"
+_STATUS_OF_ERROR: dict[type[Exception], int] = {ValueError: 400, OSError: 503}
+
+
+@dataclass(frozen=True)
+class Route:
+    """One address: what is asked of it, and the function that answers.
+
+    The function's arguments are those of the query, by name and type; a `dict` is the JSON object in the body. Its
+    errors are answers too: ValueError 400, OSError 503, and those that `build_app` is told of, each with its one line.
+    """
+
+    method: str  # GET, PUT, POST
+    path: str
+    answer: Callable[..., Any]
+    media_type: str = "application/json"  # of anything else the function gives the text
+
+
+def build_app(
+    routes: Sequence[Route],
+    host_names: Sequence[str] = (),
+    status_of_error: Mapping[type[Exception], int] | None = None,
+    content_policy: str = "default-src 'none'",
+) -> Guard:
+    """The application, behind its guard.
+
+    Args:
+        routes: its addresses; there is nothing else, no listing and no documentation pages.
+        host_names: names beside `localhost` and plain addresses under which it may be asked.
+        status_of_error: HTTP status of further errors.
+        content_policy: Content-Security-Policy of all answers.
+
+    Raises:
+        ImportError: FastAPI is missing.
+    """
+    try:
+        from fastapi import FastAPI, Request, Response
+        from fastapi.exceptions import RequestValidationError
+        from fastapi.responses import JSONResponse
+        from starlette.exceptions import HTTPException
+    except ImportError as error:
+        raise ImportError(_HOW_TO_INSTALL) from error
+
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    for route in routes:
+        response_class = (
+            JSONResponse
+            if route.media_type == "application/json"
+            else type("TextResponse", (Response,), {"media_type": route.media_type})
+        )
+        app.add_api_route(
+            route.path, route.answer, methods=[route.method], response_class=response_class, response_model=None
+        )
+
+    def tell(status: int) -> Callable[[Request, Exception], Response]:
+        return lambda _, error: JSONResponse(render_error(str(error.args[0]) if error.args else str(error)), status)
+
+    for error_type, status in {**_STATUS_OF_ERROR, **(status_of_error or {})}.items():
+        app.add_exception_handler(error_type, tell(status))
+
+    def tell_invalid(_: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        first = error.errors()[0]
+        return JSONResponse(render_error(f"{'.'.join(map(str, first['loc']))}: {first['msg']}"), 422)
+
+    def tell_http(_: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        return JSONResponse(render_error(str(error.detail)), error.status_code, error.headers)
+
+    app.add_exception_handler(RequestValidationError, tell_invalid)
+    app.add_exception_handler(404, lambda _, __: JSONResponse(render_error("there is nothing at this address"), 404))
+    app.add_exception_handler(HTTPException, tell_http)
+    return Guard(app, frozenset(name.casefold() for name in host_names), content_policy)

@@ -1,0 +1,125 @@
+"""What stands before a local web application: whose requests it takes, how long they may be, what browsers may do.
+
+A page of another site, open in the same browser, can send requests to this machine. It is kept out by three checks:
+the Host must be an address or a known name (a site whose name was rebound to this machine still sends its own), whoever
+changes something must come from this site, and the change must be JSON (which another site may not send unasked).
+"""
+
+import ipaddress
+import json
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+from urllib.parse import urlsplit
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+MAX_BODY_BYTES = 64 * 1024
+_READING = ("GET", "HEAD")
+_HEADERS = {
+    "cache-control": "no-store",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+}
+
+
+class Guard:
+    """An ASGI application before another one."""
+
+    def __init__(self, app: AsgiApp, host_names: frozenset[str] = frozenset(), content_policy: str = "") -> None:
+        """Args as `tslm.serve.app.build_app`; names are in lower case."""
+        self.app = app
+        self.host_names = host_names | {"localhost"}
+        self.headers = [
+            (name.encode(), value.encode())
+            for name, value in {**_HEADERS, "content-security-policy": content_policy}.items()
+        ]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; anything but HTTP is closed."""
+        if scope["type"] != "http":
+            return
+
+        async def send_guarded(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", []), *self.headers]
+            await send(message)
+
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        refusal = self._find_refusal(scope["method"], headers)
+        if refusal is None:
+            body = await _read_body(receive)
+            if body is not None:
+                await self.app(scope, _replay(body, receive), send_guarded)
+                return
+            refusal = (413, f"the request is longer than {MAX_BODY_BYTES} bytes")
+        await _send_error(send_guarded, *refusal)
+
+    def _find_refusal(self, method: str, headers: dict[str, str]) -> tuple[int, str] | None:
+        host = headers.get("host", "")
+        if not self._is_own_host(host):
+            return 421, f"{host!r} is not served here; use the address that the command printed"
+        if method in _READING:
+            return None
+        origin = headers.get("origin")
+        is_foreign = headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none")
+        if is_foreign or (origin is not None and urlsplit(origin).netloc.casefold() != host.casefold()):
+            return 403, "changes are taken from this site's own pages only"
+        if headers.get("content-type", "").partition(";")[0].strip().casefold() != "application/json":
+            return 415, "changes are taken as application/json only"
+        if headers.get("content-length", "0").isdigit() and int(headers.get("content-length", "0")) > MAX_BODY_BYTES:
+            return 413, f"the request is longer than {MAX_BODY_BYTES} bytes"
+        return None
+
+    def _is_own_host(self, host: str) -> bool:
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+        except ValueError:
+            return False
+        if name in self.host_names:
+            return True
+        try:
+            ipaddress.ip_address(name)
+        except ValueError:
+            return False
+        return True
+
+
+def render_error(message: str) -> dict[str, str]:
+    """The JSON object that says in one line what is wrong."""
+    return {"error": " ".join(message.split())}
+
+
+async def _read_body(receive: Receive) -> bytes | None:
+    """The whole body, or None when it is too long."""
+    parts: list[bytes] = []
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":  # the client has gone
+            return b"".join(parts)
+        parts.append(message.get("body", b""))
+        if sum(map(len, parts)) > MAX_BODY_BYTES:
+            return None
+        if not message.get("more_body", False):
+            return b"".join(parts)
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    messages = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive_again() -> MutableMapping[str, Any]:
+        return messages.pop() if messages else await receive()
+
+    return receive_again
+
+
+async def _send_error(send: Send, status: int, message: str) -> None:
+    body = json.dumps(render_error(message)).encode()
+    headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
