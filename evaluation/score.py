@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from evaluation.structure_table import describe_structure, list_structure_rows
 from tslm.scoring.faithfulness import score_answered
 from tslm.scoring.prediction_scores import score_predictions, write_metrics
 from tslm.scoring.predictions import read_intact_predictions, read_predictions
@@ -79,6 +80,7 @@ def render_table(metrics: Mapping[str, Any]) -> str:
     for label in metrics.get("labels", []):
         rows.append([f"F1 {label} (n={metrics['support'][label]})"])
         rows[-1] += [_format(part["per_class_f1"][label]) for part in systems.values()]
+    rows += list_structure_rows(systems)
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [f"{metrics['num_samples']} samples"]
     if metrics.get("leaky"):
@@ -88,6 +90,7 @@ def render_table(metrics: Mapping[str, Any]) -> str:
     lines += ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     if intervals := metrics.get("intervals"):
         lines.append(f"[ ]: {render_unit(intervals)}")
+    lines += describe_structure(metrics)
     if "faithfulness" in metrics:
         lines.append(_describe_faithfulness(metrics["faithfulness"]))
     if metrics.get("absent_labels"):

@@ -8,6 +8,7 @@ sleep nor wake: they count in time in bed and in the sleep period only.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -72,13 +73,14 @@ class Hypnogram:
     @property
     def waso_min(self) -> float:
         """WASO: wake inside the sleep period (YASA). AASM's adds `final_wake_min`."""
-        return self._minutes(sum(self.sleep_stages[idx] is SleepStage.WAKE for idx in self._sleep_period))
+        period = self._sleep_period
+        return self._minutes(self.sleep_stages[period.start : period.stop].count(SleepStage.WAKE))
 
     @property
     def final_wake_min(self) -> float:
         """Wake after the last epoch of sleep; 0 where there is no sleep."""
         stop = self._sleep_period.stop
-        return self._minutes(sum(stage is SleepStage.WAKE for stage in self.sleep_stages[stop:])) if stop else 0.0
+        return self._minutes(self.sleep_stages[stop:].count(SleepStage.WAKE)) if stop else 0.0
 
     @property
     def sleep_efficiency_percent(self) -> float | None:
@@ -105,12 +107,12 @@ class Hypnogram:
     @property
     def num_transitions(self) -> int:
         """Changes of stage between neighbouring epochs that are both scored."""
-        return sum(a is not b and a in SCORED and b in SCORED for a, b in pairwise(self.sleep_stages))
+        return sum(a.sleep_stage in SCORED and b.sleep_stage in SCORED for a, b in pairwise(self.bouts))
 
-    @property
+    @cached_property
     def bouts(self) -> tuple[Bout, ...]:
         """Runs of equal stages in time order; they cover every epoch once."""
-        codes = np.array([stage.value for stage in self.sleep_stages])
+        codes = np.array(self.sleep_stages, dtype=str)
         starts = np.flatnonzero(np.r_[True, codes[1:] != codes[:-1]]) if len(codes) else np.array([], dtype=int)
         lengths = np.diff(np.r_[starts, len(codes)])
         return tuple(
@@ -162,11 +164,11 @@ class Hypnogram:
     @property
     def _sleep_period(self) -> range:
         """Epoch indices from the first to the last epoch of sleep; empty without sleep."""
-        asleep = [idx for idx, stage in enumerate(self.sleep_stages) if stage in SLEEP]
-        return range(asleep[0], asleep[-1] + 1) if asleep else range(0)
+        asleep = [bout for bout in self.bouts if bout.sleep_stage in SLEEP]
+        return range(asleep[0].start_idx, asleep[-1].start_idx + asleep[-1].num_epochs) if asleep else range(0)
 
     def _count(self, sleep_stages: tuple[SleepStage, ...]) -> int:
-        return sum(stage in sleep_stages for stage in self.sleep_stages)
+        return sum(self.sleep_stages.count(stage) for stage in sleep_stages)
 
     def _minutes(self, num_epochs: int) -> float:
         return num_epochs * self.epoch_s / 60

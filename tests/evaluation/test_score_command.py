@@ -62,6 +62,28 @@ def _name_subjects(rows):
     return [row | {"subject": f"s{row['epoch_idx'] % 3}"} for row in rows]
 
 
+def test_the_structure_of_nights_stands_in_table_and_file(path, capsys):
+    assert main([str(path), "--num_resamples", "0"]) == 0
+    metrics = json.loads((path.parent / "metrics.json").read_text())
+    assert metrics["structure"]["num_unparsed"] == 1
+    assert metrics["classifier"]["structure"]["edit_distance_epochs"] == 0
+    assert metrics["structure"]["edit_distance_epochs"] > 0
+    printed = capsys.readouterr().out
+    lines = {line[:24]: line for line in printed.splitlines()}
+    assert lines["edit distance, epochs   "].split()[-1] == "0.000"
+    assert "TST error (min)" in printed
+    assert "no limits of agreement" in printed
+    nights = [
+        row | {"recording": name, "sample_id": f"{name}:{row['epoch_idx']}"} for name in "ab" for row in make_rows()
+    ]
+    sampled = [row | {"recording": "c", "sample_id": f"c:{row['epoch_idx']}"} for row in make_rows()[::9]]
+    write_predictions([*nights, *sampled], path)
+    assert main([str(path), "--num_resamples", "0"]) == 0
+    printed = capsys.readouterr().out
+    assert "over 2 recording(s), [95 % limits of agreement]" in printed
+    assert "no structure of 1 recording(s), such as c: 0 of 4 epochs follow" in printed
+
+
 def test_predictions_of_a_leaking_split_stay_marked(tmp_path, capsys):
     for leaky in (False, True):
         rows = [row | {"leaky": leaky and row["epoch_idx"] == 29} for row in make_rows()]

@@ -16,6 +16,7 @@ from tslm.scoring.predictions import (
     pick_classifier_answers,
 )
 from tslm.scoring.resampling import RECORDINGS, SUBJECTS, Resampling
+from tslm.scoring.structure import score_row_structure
 
 
 def score_predictions(
@@ -33,7 +34,7 @@ def score_predictions(
     Returns:
         For rows that share one set of options: everything `compute_metrics` gives, `intervals`
         (`bootstrap_intervals`), `probabilities` (nll and ece, where rows carry some), `per_recording` where
-        there are several recordings, and
+        there are several recordings, `structure` (tslm.scoring.structure) where rows are epochs of nights, and
         `classifier` (the same dict for the classifier). For questions with options of their own, or
         with several answers at once (right when all are named and no other):
         num_samples, num_correct, num_parse_failures and accuracy. For captions: num_samples. In
@@ -98,6 +99,8 @@ def _score_system(
         subjects, unit = find_subjects(rows)
         resampling = Resampling(num_resamples, seed, unit=unit)
         metrics["intervals"] = bootstrap_intervals(truth, answers, labels, subjects=subjects, resampling=resampling)
+    if structure := score_row_structure(rows, answers):
+        metrics["structure"] = structure
     recordings = list(dict.fromkeys(row.get("recording", "") for row in rows))
     if len(recordings) > 1:
         metrics["per_recording"] = {

@@ -8,6 +8,7 @@ wake, and to the edit distance it differs from every stage.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby
 from typing import Any
 
@@ -49,7 +50,7 @@ class NightPair:
         if self.expert.num_epochs != self.predicted.num_epochs or self.expert.epoch_s != self.predicted.epoch_s:
             raise ValueError(f"{self.recording}: both hypnograms must have the same number and length of epochs")
 
-    @property
+    @cached_property
     def stretches(self) -> list[tuple[str, str]]:
         """(expert, predicted) epochs between gaps, a letter an epoch; letters are those of `_SYMBOLS`."""
         pairs = zip(self.expert.sleep_stages, self.predicted.sleep_stages, strict=True)
@@ -95,7 +96,7 @@ def score_structure(pairs: Sequence[NightPair], sleep_stages: Sequence[SleepStag
         "num_unparsed": sum(num_unparsed.values()),
     }
     if len(pairs) < MIN_NIGHTS:
-        result["note"] = f"{len(pairs)} night(s): errors only, limits of agreement need {MIN_NIGHTS} or more"
+        result["note"] = f"no limits of agreement, which need {MIN_NIGHTS} recordings or more"
     result |= _score_pairs(pairs, sleep_stages, group)
     result["quantities"] = {
         name: score_agreement(
