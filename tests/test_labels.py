@@ -38,6 +38,19 @@ def test_annotation_texts_parse_to_the_stage_of_the_table(text, sleep_stage):
         ("(REM)", SleepStage.REM),
         ("stage REM sleep", SleepStage.REM),
         ("paradoxical sleep", SleepStage.REM),
+        ("stage 2 of non-REM sleep", SleepStage.N2),
+        ("stage 2 NREM", SleepStage.N2),
+        ("NREM sleep, stage 1", SleepStage.N1),
+        ("non-rapid eye movement stage two", SleepStage.N2),
+        ("N-2", SleepStage.N2),
+        ("stage 3/4", SleepStage.N3),
+        ("stages 3 and 4", None),
+        ("stage 3 and 4", SleepStage.N3),
+        ("delta sleep", SleepStage.N3),
+        ("awake state", SleepStage.WAKE),
+        ("REM stage", SleepStage.REM),
+        ("R sleep", SleepStage.REM),
+        ("non-rapid-eye-movement sleep", SleepStage.NREM),
         ("NREM", SleepStage.NREM),
         ("non-REM sleep", SleepStage.NREM),
     ],
@@ -48,7 +61,7 @@ def test_common_spellings_parse(text, sleep_stage):
 
 @pytest.mark.parametrize(
     "text",
-    ["", " ", "?", "2", "ii", "one", "1 sleep", "i sleep", "stage", "sleep", "stage 5", "N4x", "N2 or N3", "wake rem"]
+    ["", " ", "?", "2", "ii", "one", "1 sleep", "i sleep", "2 stage", "stage", "sleep", "stage 5", "N4x", "N2 or N3", "wake rem"]
     + ["Wake (N1)", "Wake (quiet", "Non-REM stage", "sleep stage ?", "not awake", "()", "stage (2)"],
 )
 def test_unclear_names_parse_to_none(text):

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 APPS = ("curriculum", "data_prep", "evaluation")
 LAYERS = {
-    0: ("labels", "hypnogram", "answers", "prompts", "files", "command", "bench_row"),
+    0: ("labels", "hypnogram", "answers", "answer_lines", "prompts", "files", "command", "bench_row"),
     1: ("config", "config_files", "checkpoint_config", "compose", "batch", "seeds"),
     2: ("nn", "signals"),
     3: ("data", "models"),

@@ -7,7 +7,7 @@ and as a wrong answer; it is never replaced by a default stage.
 import re
 from collections.abc import Sequence
 
-from tslm.labels import ANSWER_NAMES, parse_sleep_stage
+from tslm.answer_lines import find_answers, is_answer_alone
 
 ANSWER_PREFIX = "Answer:"
 SEVERAL_SEPARATOR = "; "  # between the answers of a question that has several; no comma, options may hold one
@@ -57,44 +57,63 @@ def remove_special_tokens(text: str) -> str:
 def parse_answer(response: str, options: Sequence[str], several: bool = False) -> str | None:
     """The one of `options` that the response answers with, or None.
 
-    With `several` an answer may also consist of different options between semicolons, in any order;
-    it is given as `render_answers` writes it.
+    With `several` an answer may also consist of different options, in any order; it is given as
+    `render_answers` writes it.
 
-    Only the text after the last `Answer:` counts, up to the end of its line. An option matches
-    whole, to the letter or else regardless of case and edge punctuation; a lettered option
-    "(a) text" also matches by its letter. Sleep-stage names match in any of their common spellings.
+    An answer stands behind "Answer:", "The answer is" or "Final answer -", on the rest of that line or
+    the next, or is all that the response says. What the line names is read by `tslm.answer_lines`: an
+    option to the letter, or else whatever its case, marks and filler words, a lettered option
+    "(a) text" also by its letter or its text alone, a sleep stage in any of its common spellings.
+    Answers that contradict one another are none, unless the last one is called final or takes the others back.
     """
-    answer_text = remove_special_tokens(split_response(response)[1]).strip()
-    first_line = answer_text.splitlines()[0].strip() if answer_text else ""
-    found = _find_option(first_line, options)
-    if found is not None or not several:
-        return found
-    parts = [_find_option(part.strip(), options) for part in first_line.split(SEVERAL_SEPARATOR.strip())]
-    answers = [part for part in parts if part is not None]
-    return render_answers(answers, options) if len(set(answers)) == len(parts) else None
+    text = remove_special_tokens(response).strip()
+    cues = [*_CUE.finditer(text)]
+    if not cues:
+        return _parse_line(text, options, several) if is_answer_alone(text, options) else None
+    if split_response(text)[1] in options:
+        cues = [cue for cue in cues if cue.start() <= text.rindex(ANSWER_PREFIX)]
+    stops = [*(cue.start() for cue in cues[1:]), len(text)]
+    answers: list[str | None] = []
+    begin = 0
+    for cue, stop in zip(cues, stops, strict=True):
+        line = _first_line(text[cue.end() : stop])
+        answer = _parse_line(line, options, several)
+        if answer is None and not (cue["mark"] and any(letter.isalnum() for letter in line)):
+            continue  # cut off, or "the answer is" in the middle of an explanation
+        if cue["final"] or _TAKEN_BACK.search(text, begin, cue.start()):
+            answers = []
+        answers.append(answer)
+        begin = cue.end()
+    named = {answer for answer in answers if answer is not None}
+    return answers[-1] if len(named) == 1 else None
 
 
-def _find_option(first_line: str, options: Sequence[str]) -> str | None:
-    if first_line in options:
-        return first_line
-    wanted = _fold(first_line)
-    if not wanted:
-        return None
-    exact = [option for option in options if _fold(option) == wanted]
+# "**Answer:** N2", "Final answer - N2", "the answer is N2", {"answer": "N2"}
+_CUE = re.compile(r"(?P<final>final )?(?<![^\W_])answer[*_`\"'\s]*(?:(?P<mark>[:=>]|-(?=\s))|is\b)", re.IGNORECASE)
+_TAKEN_BACK = re.compile(
+    r"\b(?:wrong|wait|actually|correction|mistaken?|reconsider\w*|revis\w+|scratch that|on second thoughts?)\b",
+    re.IGNORECASE,
+)
+
+
+def _first_line(text: str) -> str:
+    """The first line that holds a letter or digit, or else the first that holds anything."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return next((line for line in lines if any(letter.isalnum() for letter in line)), lines[0] if lines else "")
+
+
+def _parse_line(line: str, options: Sequence[str], several: bool) -> str | None:
+    if line in options:
+        return line
+    wanted = _fold(line)
+    exact = [option for option in options if _fold(option) == wanted] if wanted else []
     if len(exact) == 1:
         return exact[0]
-    lettered = [option for option in options if _letter(option) is not None and _letter(option) == _letter(first_line)]
-    if len(lettered) == 1 and wanted.strip("()") == _letter(first_line):
-        return lettered[0]
-    sleep_stage = parse_sleep_stage(first_line)
-    name = ANSWER_NAMES.get(sleep_stage) if sleep_stage is not None else None
-    return name if name in options else None
+    found = [] if exact else find_answers(line, options) or []
+    if not found or any(name not in options for name in found):
+        return None
+    return found[0] if len(found) == 1 else render_answers(found, options) if several else None
 
 
 def _fold(text: str) -> str:
     return re.sub(r"\s+", " ", text.strip(_EDGE)).lower()
-
-
-def _letter(option: str) -> str | None:
-    match = re.match(r"\(?([a-z])\)|([a-z])$", option.strip(_EDGE).lower())
-    return (match.group(1) or match.group(2)) if match else None

@@ -79,21 +79,25 @@ RK_ANNOTATIONS: dict[str, SleepStage] = {
     "Sleep stage ?": SleepStage.UNSCORED,
 }
 
-# What may stand before a stage's number; "sleep stage 2", "NREM 2", "non-REM sleep stage II".
-_BEFORE_NUMBER = r"(?:(?:non[- ]?|n)rem[- ]?)?(?:sleep )?(?:stage[- ]?)?"
+# What may stand before and behind a stage's number; "sleep stage 2", "NREM-2", "stage II of non-REM sleep".
+_NREM = r"(?:(?:non[- ]?|n)(?:rem|rapid[- ]eye[- ]movement))"
+_BEFORE_NUMBER = rf"(?:{_NREM}(?: sleep)?,?[- ]?)?(?:sleep )?(?:(?:stage|phase)[- ]?)?"
+_AFTER_NUMBER = rf"(?:,? (?:of )?{_NREM})?(?: sleep)?(?: (?:stage|phase))?"
+_REM = r"(?:rem|rapid[- ]eye[- ]movement)"
 _SPOKEN: dict[SleepStage, str] = {
-    SleepStage.WAKE: r"w|wake|wakefulness|awake|(?:sleep )?stage (?:w|wake)",
-    SleepStage.N1: rf"{_BEFORE_NUMBER}(?:n?1|one|i)(?: sleep)?|s1",
-    SleepStage.N2: rf"{_BEFORE_NUMBER}(?:n?2|two|ii)(?: sleep)?|s2",
-    SleepStage.N3: rf"{_BEFORE_NUMBER}(?:n?[34]|three|four|iii|iv)(?: sleep)?|s[34]"
-    r"|deep sleep|slow[- ]wave sleep|sws",
-    SleepStage.REM: r"r|(?:(?:sleep )?stage )?rem(?: sleep)?|(?:sleep )?stage r|rapid[- ]eye[- ]movement(?: sleep)?"
-    r"|paradoxical sleep",
-    SleepStage.NREM: r"(?:non[- ]?|n)rem(?: sleep)?",
+    SleepStage.WAKE: r"(?:(?:sleep )?stage )?(?:w|wake)(?: (?:stage|state))?|(?:awake|wakeful)(?: state)?|wakefulness",
+    SleepStage.N1: rf"{_BEFORE_NUMBER}(?:(?:n-?)?1|one|i){_AFTER_NUMBER}|s1",
+    SleepStage.N2: rf"{_BEFORE_NUMBER}(?:(?:n-?)?2|two|ii){_AFTER_NUMBER}|s2",
+    # Rechtschaffen and Kales scored stages 3 and 4 apart; together they are N3.
+    SleepStage.N3: rf"{_BEFORE_NUMBER}"
+    rf"(?:(?:n-?)?[34](?:(?: ?[/&+-] ?| and | or )(?:n-?)?4)?|three|four|iii|iv){_AFTER_NUMBER}|"
+    r"s[34]|deep(?: slow[- ]wave)? sleep|(?:slow[- ]wave|delta) sleep|sws",
+    SleepStage.REM: rf"(?:(?:sleep )?stage )?(?:r|{_REM})(?: sleep)?(?: (?:stage|phase))?|paradoxical sleep",
+    SleepStage.NREM: rf"{_NREM}(?: sleep)?",
     SleepStage.MOVEMENT: r"movement(?: time)?|artifact|artefact",
 }
 _SPOKEN_PATTERNS = {stage: re.compile(pattern) for stage, pattern in _SPOKEN.items()}
-_BARE_NUMBER = re.compile(r"(?:\d+|one|two|three|four|i{1,3}|iv)(?: sleep)?")
+_BARE_NUMBER = re.compile(r"(?:\d+|one|two|three|four|i{1,3}|iv)(?: sleep)?(?: (?:stage|phase))?")
 _DASHES = re.compile("[\u2010-\u2015\u2212]")  # language models write "Non\u2011REM" with a non-breaking hyphen
 _EDGE = " .,;:!?*_`'\"[]"
 
@@ -105,13 +109,18 @@ def species_group(species: str) -> str:
     return SPECIES_GROUPS[species.casefold()]
 
 
+def fold_dashes(text: str) -> str:
+    """The text with every kind of hyphen, dash and minus as a plain hyphen, character for character."""
+    return _DASHES.sub("-", text)
+
+
 def parse_sleep_stage(name: str) -> SleepStage | None:
     """Stage that a person or a model means by a short name, or None when it is not clear.
 
     Case, surrounding punctuation and markdown are ignored; a bare digit is not a stage name. A
     name with a second one in brackets, "Non-REM stage 2 (N2)", counts when both mean one stage.
     """
-    words = re.sub(r"\s+", " ", _DASHES.sub("-", name)).strip(_EDGE).lower()
+    words = re.sub(r"\s+", " ", fold_dashes(name)).strip(_EDGE).lower()
     if twice := re.fullmatch(r"([^()]+)\(([^()]+)\)", words):
         outer, inner = parse_sleep_stage(twice[1]), parse_sleep_stage(twice[2])
         return outer if outer == inner else None
