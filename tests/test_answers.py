@@ -76,6 +76,7 @@ def test_every_stage_parses_with_end_tokens_and_text_after_the_line(label_set, e
         ("Answer: N2 (not N3)", "Non-REM stage 2"),
         ("Answer: N2, not REM", "Non-REM stage 2"),
         ("Answer: N2 rather than N3", "Non-REM stage 2"),
+        ("Answer: N2 and not N3", "Non-REM stage 2"),
         ("Answer: not REM but N2", "Non-REM stage 2"),
         ("Answer: not N1 or N2 but REM", "REM sleep"),
         ("Answer: neither N1 nor N2; it is REM", "REM sleep"),
@@ -84,6 +85,8 @@ def test_every_stage_parses_with_end_tokens_and_text_after_the_line(label_set, e
         ("Final answer - N2", "Non-REM stage 2"),
         ("Answer: N1. Final answer: N2", "Non-REM stage 2"),
         ("Answer: N2\n\nThe answer is based on the spindles.", "Non-REM stage 2"),
+        ("The answer is not REM, perhaps. The answer is N3. Answer: N2", "Non-REM stage 2"),
+        ("Final answer: N1, but noAnswer: N2", "Non-REM stage 2"),
         ("Answer: N2. Answer: stage 2", "Non-REM stage 2"),
         ("Answer: N2\nAnswer:", "Non-REM stage 2"),
         ("Answer: Wake\nNo, wrong. Answer: REM sleep", "REM sleep"),
@@ -97,7 +100,19 @@ def test_an_answer_in_free_text_is_read_as_a_person_would(response, answer):
 
 @pytest.mark.parametrize(
     "answer",
-    ["Wake or REM sleep", "N2 or N3", "N2/N3", "N1-2", "N2 - N3", "N2, N3", "N2 and N3", "N2 (N3)", "either N1 or N2"]
+    [
+        "Wake or REM sleep",
+        "N2 or N3",
+        "N2/N3",
+        "N1-2",
+        "N2 - N3",
+        "N2, N3",
+        "N2 and N3",
+        "N2 and more",
+        "N2 and",
+        "N2 (N3)",
+        "either N1 or N2",
+    ]
     + [
         "N2, possibly N3",
         "N2. Or N3.",
@@ -131,7 +146,7 @@ def test_what_is_not_one_clear_answer_is_none(answer):
 @pytest.mark.parametrize(
     "response",
     ["", "It is Wake", "The epoch is N2.", "N2 or N3", "REM sleep was considered", "The answer is not REM"]
-    + ["The answer is N2. Answer: N3", "Slow waves, as in N3. Answer:", "Most likely sleep stage: N2"],
+    + ["Answer: N2. The answer is N3", "Slow waves, as in N3. Answer:", "Most likely sleep stage: N2"],
 )
 def test_a_response_without_one_statement_of_its_answer_is_none(response):
     assert parse_answer(response, AASM) is None

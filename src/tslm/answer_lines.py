@@ -23,7 +23,7 @@ _ASIDES = frozenset(",:([-")  # no semicolon: behind it stands one more answer
 _CLOSINGS = frozenset(")]")
 _FILLERS = {
     *("a", "an", "the", "this", "that", "these", "it", "its", "our", "my", "i", "think", "is", "be", "was", "would"),
-    *("appears", "seems", "to", "as", "of", "in", "by", "and", "so", "therefore", "thus", "hence", "also", "rather"),
+    *("appears", "seems", "to", "as", "of", "in", "by", "so", "therefore", "thus", "hence", "also", "rather"),
     *("epoch", "segment", "window", "signal", "eeg", "recording", "patient", "subject", "series", "stage", "state"),
     *(
         "phase",
@@ -105,6 +105,10 @@ def find_answers(line: str, options: Sequence[str]) -> list[str] | None:
             denied = denied and word not in _CLOSINGS and word not in _ENDS
         elif word in _ALTERNATIVES:
             choice = choice or not denied
+        elif word == "and" and found and not aside:  # another name, or something that is none
+            is_denied = [item.text for item in words[position : position + 1] if item.text in _DENIALS]
+            if not is_denied and not _match(vocabulary, text, words, position)[1]:
+                return None
         elif word in _TURNS:
             denied = False
         elif word not in _FILLERS and not aside:

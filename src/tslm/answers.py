@@ -64,7 +64,8 @@ def parse_answer(response: str, options: Sequence[str], several: bool = False) -
     the next, or is all that the response says. What the line names is read by `tslm.answer_lines`: an
     option to the letter, or else whatever its case, marks and filler words, a lettered option
     "(a) text" also by its letter or its text alone, a sleep stage in any of its common spellings.
-    Answers that contradict one another are none, unless the last one is called final or takes the others back.
+    Answers that contradict one another are none, unless the last one is called final, takes the others back, or
+    is the first in the form that `render_answer` gives.
     """
     text = remove_special_tokens(response).strip()
     cues = [*_CUE.finditer(text)]
@@ -73,23 +74,26 @@ def parse_answer(response: str, options: Sequence[str], several: bool = False) -
     if split_response(text)[1] in options:
         cues = [cue for cue in cues if cue.start() <= text.rindex(ANSWER_PREFIX)]
     stops = [*(cue.start() for cue in cues[1:]), len(text)]
-    answers: list[str | None] = []
+    statements: list[tuple[bool, str | None]] = []  # whether its form is the one asked for, and what it answers
     begin = 0
     for cue, stop in zip(cues, stops, strict=True):
-        line = _first_line(text[cue.end() : stop])
+        line, is_exact = _first_line(text[cue.end() : stop]), cue.group().endswith(ANSWER_PREFIX)
         answer = _parse_line(line, options, several)
         if answer is None and not (cue["mark"] and any(letter.isalnum() for letter in line)):
             continue  # cut off, or "the answer is" in the middle of an explanation
         if cue["final"] or _TAKEN_BACK.search(text, begin, cue.start()):
-            answers = []
-        answers.append(answer)
+            statements = []
+        statements = [*(pair for pair in statements if pair[0] >= is_exact), (is_exact, answer)]
         begin = cue.end()
-    named = {answer for answer in answers if answer is not None}
-    return answers[-1] if len(named) == 1 else None
+    named = {answer for _, answer in statements if answer is not None}
+    return statements[-1][1] if len(named) == 1 else None
 
 
 # "**Answer:** N2", "Final answer - N2", "the answer is N2", {"answer": "N2"}
-_CUE = re.compile(r"(?P<final>final )?(?<![^\W_])answer[*_`\"'\s]*(?:(?P<mark>[:=>]|-(?=\s))|is\b)", re.IGNORECASE)
+_CUE = re.compile(
+    rf"(?P<final>final )?(?:(?<![^\W_])|(?=(?-i:{ANSWER_PREFIX})))answer[*_`\"'\s]*(?:(?P<mark>[:=>]|-(?=\s))|is\b)",
+    re.IGNORECASE,
+)
 _TAKEN_BACK = re.compile(
     r"\b(?:wrong|wait|actually|correction|mistaken?|reconsider\w*|revis\w+|scratch that|on second thoughts?)\b",
     re.IGNORECASE,

@@ -58,7 +58,7 @@ def test_recordings_are_also_scored_apart():
 def test_questions_with_their_own_options_have_accuracy_only():
     rows = [
         make_row(0, options=["(a) up", "(b) down"], truth="(a) up", generated="Answer: (a)"),
-        make_row(1, options=["(a) red", "(b) blue"], truth="(b) blue", generated="Answer: blue"),
+        make_row(1, options=["(a) red", "(b) blue"], truth="(b) blue", generated="Answer: bluish"),
     ]
     metrics = score_predictions(rows)
     assert metrics == {
