@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
-TEXT_MODELS = ("soft_prompt", "flamingo")  # models that hold a language model
+TEXT_MODELS = ("soft_prompt", "flamingo", "text_only")  # models that hold a language model
 SCORERS = ("classifier", "cnn_bilstm", "cnn_transformer", "ssm", "cnn")  # only score; each an encoder and a context
 HEADLESS_MODELS = (
     "masked_encoder",
@@ -17,6 +17,7 @@ MODEL_KINDS = (TEXT_MODELS, SCORERS, HEADLESS_MODELS)
 SAMPLINGS = {"natural": 0.0, "sqrt": 0.5, "balanced": 1.0}  # chance of a sample ~ its class' frequency^-power
 TRACKERS = ("none", "mlflow", "tensorboard")
 SLOT_MODELS = ("soft_prompt",)  # of these, those whose series take positions in the sequence of words
+DIGIT_MODELS = ("text_only",)  # and those that read series as digits in the text, and nothing else of them
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,17 @@ class FlamingoConfig:
 
 
 @dataclass(frozen=True)
+class DigitsConfig:
+    """A series as text, for a language model without an encoder."""
+
+    num_values: int = 300  # numbers a series, 10 a second of an epoch; with a comma, some 2.4 tokens each
+
+    def __post_init__(self) -> None:
+        if self.num_values < 1:
+            raise ValueError(f"model.digits.num_values={self.num_values}; wanted 1 or more")
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     """One row of the model table and its parts."""
 
@@ -121,6 +133,7 @@ class ModelConfig:
     context: ContextConfig = field(default_factory=ContextConfig)
     projector: ProjectorConfig = field(default_factory=ProjectorConfig)
     flamingo: FlamingoConfig = field(default_factory=FlamingoConfig)
+    digits: DigitsConfig = field(default_factory=DigitsConfig)
     lora: LoRAConfig = field(default_factory=LoRAConfig)
     gradient_checkpointing: bool = False
 
@@ -128,6 +141,11 @@ class ModelConfig:
     def has_slots(self) -> bool:
         """Whether series and context stand in the language model's sequence."""
         return self.name in SLOT_MODELS
+
+    @property
+    def reads_digits(self) -> bool:
+        """Whether series reach the language model as digits, and no encoder reads them."""
+        return self.name in DIGIT_MODELS
 
 
 @dataclass(frozen=True)

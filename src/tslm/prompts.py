@@ -50,6 +50,15 @@ def render_sleep_prompt(answers: Sequence[str], epoch_s: float = 30, style: str 
     )
 
 
+def render_staging_question(answers: Sequence[str], epoch_s: float, with_rationale: bool) -> Prompt:
+    """For a language model that was not trained for it: staging of one epoch from what the prompt tells of it."""
+    reason = "Give your reasons in one or two sentences and end" if with_rationale else "Reply"
+    return Prompt(
+        f"You score sleep. This is what is known of one {epoch_s:g}-second epoch of a sleep recording.",
+        f"\nWhich sleep stage is it: {', '.join(answers)}?\n{reason} with '{ANSWER_PREFIX}' and the stage.\n",
+    )
+
+
 def render_choice_prompt(question: str, options: Sequence[str]) -> Prompt:
     """Multiple choice about any series."""
     listed = "\n".join(options)

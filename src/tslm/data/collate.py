@@ -17,6 +17,7 @@ from tslm.config import ModelConfig
 from tslm.data.label_tokens import end_token_id, tokenize_response, tokenize_text
 from tslm.labels import LABEL_SETS
 from tslm.nn.patch_encoder import check_num_patches, count_patches, count_series_tokens
+from tslm.signals.digits import render_digits
 from tslm.signals.normalize import normalize_series
 
 
@@ -70,7 +71,8 @@ class Collator:
         batch = Batch(sample_ids=[example.sample_id for example in examples])
         if self.tokenizer is not None:
             self._add_text(batch, examples)
-            self._add_series(batch, examples)
+            if not self.config.reads_digits:
+                self._add_series(batch, examples)
         self._add_windows(batch, examples)
         batch.class_counts = self._count_classes(batch, examples)
         return batch.check()
@@ -114,6 +116,8 @@ class Collator:
         encoder, merge = self.config.encoder, self.config.projector.merge
         for series in example.series:
             sequence.add_text(self._tokenize(series.text))
+            if self.config.reads_digits:
+                sequence.add_text(self._tokenize(render_digits(series.values_L, self.config.digits.num_values)))
             if self.config.has_slots:
                 num_tokens = count_series_tokens(len(series.values_L), encoder.patch_size, merge)
                 sequence.add_slots(SERIES_SLOT, num_tokens, self.pad_token_id)

@@ -106,7 +106,7 @@ class SleepDataset:
             for channel_idx in range(len(self.text_channels))
         ]
         return Example(
-            sample_id=_epoch_id(recording, epoch),
+            sample_id=recording.name_epoch(epoch),
             pre_prompt=prompt.pre_prompt,
             series=tuple(series),
             post_prompt=prompt.post_prompt,
@@ -203,7 +203,7 @@ class NightDataset:
         )
         if self.augment is not None:
             window = augment_window(window, recording.fs_hz, self.augment)
-        return Example(_epoch_id(recording, centre), "", (), "", "", "", self.label_set.answers, window)
+        return Example(recording.name_epoch(centre), "", (), "", "", "", self.label_set.answers, window)
 
     def describe(self, idx: int) -> dict[str, Any]:
         """Recording and centre of the window."""
@@ -289,7 +289,3 @@ READERS: dict[str, Callable[[RunConfig, Path, str], StageDataset]] = {
 def _rationale(recording: Recording, epoch: int) -> str:
     rationales = recording.columns.get("rationale")
     return rationales[epoch] if isinstance(rationales, list) else ""
-
-
-def _epoch_id(recording: Recording, epoch: int) -> str:
-    return f"{recording.recording}:{epoch}"

@@ -3,7 +3,7 @@
 What a model asks of a night (channels, rate, length of an epoch) is checked here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,13 +31,16 @@ def load_recordings(cohort_dir: Path, split: str, channels: Sequence[str], fold:
         FileNotFoundError: there is no cohort.
         ValueError: a subject in two splits or folds, a missing channel, or no such fold.
     """
+    return list(read_nights(cohort_dir, split, channels, fold))
+
+
+def read_nights(cohort_dir: Path, split: str, channels: Sequence[str], fold: int = -1) -> Iterator[Recording]:
+    """As `load_recordings`, one recording at a time: for cohorts that memory does not hold."""
     participants = choose_fold(read_participants(cohort_dir), fold)
     check_subject_splits(participants)
-    return [
-        keep_epochs(read_recording(cohort_dir / f"{row.recording}.parquet", list(channels)), split)
-        for row in participants
-        if row.split == split or row.is_leaky
-    ]
+    for row in participants:
+        if row.split == split or row.is_leaky:
+            yield keep_epochs(read_recording(cohort_dir / f"{row.recording}.parquet", list(channels)), split)
 
 
 def measure_references(recording: Recording, channels: Sequence[str]) -> tuple[Reference, ...]:

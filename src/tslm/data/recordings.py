@@ -63,6 +63,10 @@ class Recording:
         """Whether the recording is split by epoch, so that training and test share its subject."""
         return EPOCH_SPLIT_COLUMN in self.columns
 
+    def name_epoch(self, epoch_idx: int) -> str:
+        """The sample_id of an epoch."""
+        return f"{self.recording}:{epoch_idx}"
+
 
 @dataclass(frozen=True)
 class Participant:

@@ -16,6 +16,7 @@ from tslm.nn.patch_encoder import count_series_tokens
 from tslm.seeds import Draw, derive_seed
 
 _CHARACTERS_A_TOKEN = 4  # of English, about
+_TOKENS_A_VALUE = 2.4  # of a series as digits, about
 
 
 class TrainBatches:
@@ -189,6 +190,9 @@ def estimate_length(example: Example, model: ModelConfig) -> float:
     if model.has_slots:
         patch_size, merge = model.encoder.patch_size, model.projector.merge
         num_positions += sum(count_series_tokens(len(series.values_L), patch_size, merge) for series in example.series)
+    if model.reads_digits:
+        num_values = sum(min(len(series.values_L), model.digits.num_values) for series in example.series)
+        num_positions += _TOKENS_A_VALUE * num_values
     return num_positions
 
 

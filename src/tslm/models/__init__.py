@@ -14,6 +14,7 @@ from tslm.models.flamingo import Flamingo
 from tslm.models.masked_encoder import MaskedEncoder
 from tslm.models.soft_prompt import SoftPrompt
 from tslm.models.text_model import TextModel
+from tslm.models.text_only import TextOnly
 
 
 def build_model(config: RunConfig) -> nn.Module:
@@ -56,6 +57,7 @@ def _build_masked_encoder(config: RunConfig) -> nn.Module:
 FUSIONS: dict[str, Callable[[ModelConfig, LanguageModel], nn.Module]] = {
     "soft_prompt": SoftPrompt,
     "flamingo": Flamingo,
+    "text_only": TextOnly,
 }
 MODELS: dict[str, Callable[[RunConfig], nn.Module]] = {
     **dict.fromkeys(FUSIONS, _load_text_model),

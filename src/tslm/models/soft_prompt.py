@@ -5,23 +5,24 @@ order, D encoder width, H context width, E LLM width, K context tokens.
 """
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from tslm.batch import CONTEXT_SLOT, SERIES_SLOT, Batch
 from tslm.config import ModelConfig
 from tslm.models.backbone import LanguageModel, measure_words
 from tslm.models.epoch_reader import EpochReader
 from tslm.models.interface import frozen
+from tslm.models.text_only import TextOnly
 from tslm.nn.context import context_width
 from tslm.nn.patch_encoder import count_series_tokens
 from tslm.nn.projector import ContextProjector, Projector
 
 
-class SoftPrompt(nn.Module):
+class SoftPrompt(TextOnly):
     """Puts projected series and context tokens into the slots that the collator reserved."""
 
     def __init__(self, config: ModelConfig, llm: LanguageModel) -> None:
-        super().__init__()
+        super().__init__(config, llm)
         words = measure_words(llm)
         self.patch_size = config.encoder.patch_size
         self.projector = Projector(config.projector, config.encoder.d_model, words.width, words.std)
@@ -45,22 +46,6 @@ class SoftPrompt(nn.Module):
             context_RE = self.context_projector(state_BH).flatten(0, 1)
             embeds_BTE = _fill(embeds_BTE, batch.slot_BT == CONTEXT_SLOT, context_RE)
         return embeds_BTE
-
-    @property
-    def gates(self) -> list[nn.Parameter]:
-        """None: what is read is let in whole."""
-        return []
-
-    @property
-    def kept(self) -> None:
-        """All that was read stands in the sequence; nothing is kept beside it."""
-
-    @kept.setter
-    def kept(self, kept: None) -> None:
-        pass
-
-    def select_rows(self, rows: Tensor) -> None:
-        """Nothing is kept of any row."""
 
     def _series_tokens(self, batch: Batch, reader: EpochReader) -> Tensor:
         """All series tokens of the batch in order, without padding: (R, E)."""

@@ -8,7 +8,6 @@ from torch import nn
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
-from tslm.answers import render_answer
 from tslm.config import ModelConfig, RunConfig
 from tslm.data.collate import Collator
 from tslm.data.dataset import StageDataset, build_dataset
@@ -16,10 +15,11 @@ from tslm.data.night_windows import check_num_channels, check_timing, load_recor
 from tslm.data.recordings import Recording
 from tslm.data.sampling import sort_by_prompt, spread_subset
 from tslm.hypnogram import split_at_gaps
-from tslm.labels import ANSWER_NAMES, LABEL_SETS
+from tslm.labels import LABEL_SETS
 from tslm.models.classifier import Classifier
 from tslm.models.text_model import TextModel
 from tslm.scoring.calibration import Calibration, fit_temperature
+from tslm.scoring.night_rows import build_night_rows
 from tslm.scoring.predictions import PredictionRow
 from tslm.scoring.responses import LabelChooser, ResponseWriter
 from tslm.signals.normalize import normalize_series
@@ -179,19 +179,4 @@ def classify_nights(
             probabilities_EK = score_night(
                 model, recording, config.stage.channels, config.model, device, each_alone, temperature
             )
-        for epoch, (stage, probability_K) in enumerate(zip(recording.sleep_stages, probabilities_EK, strict=True)):
-            if label_set.index(stage) < 0:
-                continue
-            yield {
-                "sample_id": f"{recording.recording}:{epoch}",
-                "recording": recording.recording,
-                "subject": recording.subject,
-                "epoch_idx": epoch,
-                "onset_s": float(recording.onset_s[epoch]),
-                "truth": ANSWER_NAMES[stage],
-                "options": list(label_set.answers),
-                "generated": render_answer(label_set.answers[int(probability_K.argmax())]),
-                "classifier_probabilities": [round(float(value), 6) for value in probability_K],
-                "classifier_temperature": temperature,
-                "leaky": recording.is_leaky,
-            }
+        yield from build_night_rows(recording, probabilities_EK, label_set, temperature)

@@ -6,12 +6,13 @@ simulated night is an independent judgement.
 
 import warnings
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
 from tslm.data.mne_raw import build_mne_raw
 from tslm.data.raw import RawRecording
-from tslm.labels import SleepStage
+from tslm.labels import LABEL_SETS, SleepStage
 
 YASA_EPOCH_S = 30.0
 _STAGES = {
@@ -32,18 +33,19 @@ def stage_with_yasa(recording: RawRecording, channel: str) -> tuple[SleepStage, 
         ImportError: YASA is not installed.
         ValueError: The recording has no such channel.
     """
-    yasa = _import_yasa()
-    if channel not in recording.signals:
-        raise ValueError(f"{recording.recording} has no channel {channel!r}; it has: {', '.join(recording.signals)}")
-    metadata = {"age": int(recording.age)} if recording.age else {}
-    if recording.sex:
-        metadata["male"] = int(recording.sex == "M")
-    scorer = yasa.SleepStaging(build_mne_raw(recording), eeg_name=channel, metadata=metadata or None)
-    with warnings.catch_warnings():
-        # Its classifier was pickled by an old scikit-learn; what is loaded from there is a list of names.
-        warnings.filterwarnings("ignore", message="Trying to unpickle estimator LabelEncoder")
-        hypnogram = scorer.predict()
-    return tuple(_STAGES[str(stage)] for stage in hypnogram.hypno)
+    return tuple(_STAGES[str(stage)] for stage in _predict(recording, channel, None, None).hypno)
+
+
+def score_with_yasa(
+    recording: RawRecording, channel: str, eog: str | None = None, emg: str | None = None
+) -> np.ndarray:
+    """Probabilities of every 30-s epoch, (num_epochs, 5) float64 in the order W, N1, N2, N3, R.
+
+    Age and sex are told to it where they are known. Errors as `stage_with_yasa`.
+    """
+    table = _predict(recording, channel, eog, emg).proba
+    of_stage = {_STAGES[str(name)]: table[name].to_numpy(dtype=np.float64) for name in table.columns}
+    return np.stack([of_stage[stage] for stage in LABEL_SETS["aasm"].sleep_stages], axis=1)
 
 
 def find_spindles_with_yasa(values_uv: np.ndarray, fs_hz: float) -> np.ndarray:
@@ -66,6 +68,28 @@ def find_eye_movements_with_yasa(eog_uv: np.ndarray, fs_hz: float) -> np.ndarray
     return _spans(_import_yasa().rem_detect(half_uv, -half_uv, fs_hz, verbose="error"))
 
 
+def check_yasa() -> None:
+    """Raise ImportError where YASA is not installed."""
+    _import_yasa()
+
+
+def _predict(recording: RawRecording, channel: str, eog: str | None, emg: str | None) -> Any:
+    """YASA's hypnogram of a recording."""
+    yasa = _import_yasa()
+    for name in (channel, eog, emg):
+        if name is not None and name not in recording.signals:
+            raise ValueError(f"{recording.recording} has no channel {name!r}; it has: {', '.join(recording.signals)}")
+    metadata = {"age": int(recording.age)} if recording.age else {}
+    if recording.sex:
+        metadata["male"] = int(recording.sex == "M")
+    raw = build_mne_raw(recording)
+    scorer = yasa.SleepStaging(raw, eeg_name=channel, eog_name=eog, emg_name=emg, metadata=metadata or None)
+    with warnings.catch_warnings():
+        # Its classifier was pickled by an old scikit-learn; what is loaded from there is a list of names.
+        warnings.filterwarnings("ignore", message="Trying to unpickle estimator LabelEncoder")
+        return scorer.predict()
+
+
 def _spans(detected: object) -> np.ndarray:
     if detected is None:  # YASA's word for "nothing found"
         return np.zeros((0, 2))
@@ -76,5 +100,5 @@ def _import_yasa() -> ModuleType:
     try:
         import yasa
     except ImportError as error:
-        raise ImportError("YASA is not installed; install tslm-sleep[peers]") from error
+        raise ImportError("YASA is not installed: pip install 'tslm-sleep[peers]'") from error
     return yasa

@@ -196,6 +196,8 @@ def set_trained_parts(model: nn.Module, config: RunConfig) -> None:
             param.requires_grad_("lora" in trained and "lora_" in name)
     classifier: Any = model.classifier if config.writes_text else model
     reader: Any = classifier.reader
+    if config.model.reads_digits:
+        trained -= {"encoder", "classifier", "context"}  # nothing reads with them
     classifier.requires_grad_(("classifier" if config.has_classifier else "encoder") in trained)
     reader.requires_grad_("encoder" in trained)
     if getattr(reader, "context", None) is not None:
