@@ -1,4 +1,4 @@
-"""Score a file of predictions: accuracy, macro-F1, Cohen's kappa, per-class F1, parse failures.
+"""Score a file of predictions: agreement with the truth, its intervals, and what the probabilities are worth.
 
 Example:
     python -m evaluation.score results/tiny/soft_prompt/stage4_sleep_cot/results/test_predictions.jsonl
@@ -15,6 +15,13 @@ from tslm.scoring.faithfulness import score_answered
 from tslm.scoring.prediction_scores import score_predictions, write_metrics
 from tslm.scoring.predictions import read_intact_predictions, read_predictions
 from tslm.scoring.resampling import Resampling, render_unit
+
+_PROBABILITY_SCORES = {
+    "macro_auroc": "AUROC (mean of classes)",
+    "log_loss": "log-loss",
+    "brier": "Brier score",
+    "ece": "calibration error",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -76,10 +83,14 @@ def render_table(metrics: Mapping[str, Any]) -> str:
             rows.append(
                 [text, *(_format(part[name], part.get("intervals", {}).get(name)) for part in systems.values())]
             )
+    rows += _list_probability_scores(list(systems.values()))
     rows.append(["parse failures", *(_count(part, "num_parse_failures") for part in systems.values())])
     for label in metrics.get("labels", []):
         rows.append([f"F1 {label} (n={metrics['support'][label]})"])
-        rows[-1] += [_format(part["per_class_f1"][label]) for part in systems.values()]
+        rows[-1] += [
+            _format(part["per_class_f1"][label], part.get("intervals", {}).get("per_class_f1", {}).get(label))
+            for part in systems.values()
+        ]
     rows += list_structure_rows(systems)
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [f"{metrics['num_samples']} samples"]
@@ -91,11 +102,25 @@ def render_table(metrics: Mapping[str, Any]) -> str:
     if intervals := metrics.get("intervals"):
         lines.append(f"[ ]: {render_unit(intervals)}")
     lines += describe_structure(metrics)
+    for name, part in systems.items():
+        if num_without := part.get("probabilities", {}).get("num_without"):
+            lines.append(f"{name}: {num_without} samples have no probabilities, so no part in their scores")
     if "faithfulness" in metrics:
         lines.append(_describe_faithfulness(metrics["faithfulness"]))
     if metrics.get("absent_labels"):
         lines.append(f"not in the truth, so not in macro-F1: {', '.join(metrics['absent_labels'])}")
     return "\n".join(lines)
+
+
+def _list_probability_scores(systems: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """Rows of the table about probabilities, where a system has some."""
+    scored: list[Mapping[str, Any]] = [part.get("probabilities", {}) for part in systems]
+    if not any(scored):
+        return []
+    return [
+        [text, *(_format(part.get(name), part.get("intervals", {}).get(name)) for part in scored)]
+        for name, text in _PROBABILITY_SCORES.items()
+    ]
 
 
 def _describe_faithfulness(scores: Mapping[str, Any]) -> str:

@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 
@@ -48,6 +49,19 @@ def test_metrics_are_printed_and_written_beside_the_predictions(path, capsys):
     assert "parse failures" in printed
     assert "not in macro-F1: REM sleep" in printed
     assert "[ ]: 95 % intervals over 10 blocks of epochs (3 each) of one subject" in printed
+
+
+def test_the_table_tells_what_probabilities_are_worth_and_how_many_have_none(tmp_path, capsys):
+    rows = make_rows()
+    rows[3]["classifier_probabilities"] = None
+    write_predictions(rows, tmp_path / "p.jsonl")
+    assert main([str(tmp_path / "p.jsonl"), "--num_resamples", "10"]) == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"AUROC \(mean of classes\) +- +1\.000\n", printed)
+    assert re.search(r"log-loss +- +0\.511 \[0\.511, 0\.511\]\n", printed)
+    assert re.search(r"Brier score +- +0\.200 \[", printed)
+    assert re.search(r"calibration error +- +0\.400 \[", printed)
+    assert "classifier: 1 samples have no probabilities" in printed
 
 
 def test_intervals_are_over_subjects_or_else_recordings_and_it_is_said(tmp_path, capsys):

@@ -1,8 +1,13 @@
 import json
 
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import log_loss
 
 from tslm.labels import LABEL_SETS
+from tslm.scoring.calibration import scale_scores
 from tslm.scoring.prediction_scores import score_predictions, write_metrics
 from tslm.scoring.predictions import parse_predictions, pick_classifier_answers, read_predictions, write_predictions
 
@@ -49,6 +54,100 @@ def test_classifier_is_scored_from_the_most_probable_option():
     assert "intervals" not in metrics
 
 
+def make_cohort(num_recordings=4, epochs_each=15, seed=0):
+    """Nights of two people each of whom slept twice, with the probabilities of both systems."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for idx in range(num_recordings * epochs_each):
+        label_scores = rng.normal(0, 2, 5)
+        of_label, of_classifier = (scale_scores(values, 1.5) for values in (label_scores, rng.normal(0, 1, 5)))
+        rows.append(
+            make_row(
+                idx % epochs_each,
+                truth=OPTIONS[rng.integers(4)],
+                generated=f"Answer: {OPTIONS[int(of_label.argmax())]}",
+                sample_id=f"n{idx // epochs_each}:{idx % epochs_each}",
+                recording=f"n{idx // epochs_each}",
+                subject=f"s{idx // epochs_each // 2}",
+                classifier_probabilities=of_classifier.tolist(),
+                classifier_temperature=None,
+                label_log_likelihoods=label_scores.tolist(),
+                label_probabilities=of_label.tolist(),
+                label_temperature=1.5,
+            )
+        )
+    return rows
+
+
+@settings(deadline=None, max_examples=10)
+@given(st.randoms(use_true_random=False))
+def test_metrics_of_nights_do_not_depend_on_the_order_of_rows(random):
+    for rows in (make_cohort(), make_cohort(num_recordings=1, epochs_each=60)):
+        shuffled = rows.copy()
+        random.shuffle(shuffled)
+        assert score_predictions(shuffled, num_resamples=20) == score_predictions(rows, num_resamples=20)
+
+
+def test_probabilities_of_both_systems_are_scored_before_and_after_calibration():
+    rows = make_cohort()
+    metrics = score_predictions(rows, num_resamples=20)
+    truth = [OPTIONS.index(row["truth"]) for row in rows]
+    found, of_classifier = metrics["probabilities"], metrics["classifier"]["probabilities"]
+    assert found["log_loss"] == pytest.approx(
+        log_loss(truth, [row["label_probabilities"] for row in rows], labels=range(5))
+    )
+    before = scale_scores([row["label_log_likelihoods"] for row in rows], None)
+    assert found["uncalibrated"]["log_loss"] == pytest.approx(log_loss(truth, before, labels=range(5)))
+    assert found["temperatures"] == [1.5]
+    of_truth = [row["label_log_likelihoods"][idx] for row, idx in zip(rows, truth, strict=True)]
+    assert found["answer_perplexity"] == pytest.approx(np.exp(-np.mean(of_truth)))
+    assert of_classifier["temperatures"] == []
+    assert "uncalibrated" not in of_classifier and "answer_perplexity" not in of_classifier
+    for part in (found, of_classifier):
+        assert (part["num_samples"], part["num_without"], part["absent_labels"]) == (60, 0, ["REM sleep"])
+        assert part["intervals"]["unit"] == "subjects"
+        assert part["intervals"]["num_units"] == 2
+    for name in ("entropy", "margin"):
+        assert found["selection"][name]["accuracy"][0] == pytest.approx(metrics["accuracy"])
+
+
+def test_rows_without_probabilities_are_left_out_of_their_scores_and_counted():
+    rows = make_cohort()
+    for row in rows[:7]:
+        row["classifier_probabilities"] = None
+        del row["label_probabilities"]
+    metrics = score_predictions(rows, num_resamples=0)
+    alone = score_predictions(rows[7:], num_resamples=0)
+    for whole, part in ((metrics, alone), (metrics["classifier"], alone["classifier"])):
+        assert whole["num_samples"] == 60
+        assert whole["probabilities"] == part["probabilities"] | {"num_without": 7}
+
+
+def test_probabilities_follow_the_order_of_each_rows_own_options():
+    rows = make_cohort()
+    turned = [
+        row
+        | {
+            name: row[name][::-1]
+            for name in ("options", "label_probabilities", "classifier_probabilities", "label_log_likelihoods")
+        }
+        if idx
+        else row
+        for idx, row in enumerate(rows)
+    ]
+    assert score_predictions(turned, num_resamples=5) == score_predictions(rows, num_resamples=5)
+
+
+def test_folds_may_have_temperatures_of_their_own():
+    rows = make_cohort()
+    for row in rows[:30]:
+        row |= {"label_temperature": 3.0, "label_probabilities": scale_scores(row["label_log_likelihoods"], 3).tolist()}
+    found = score_predictions(rows, num_resamples=0)["probabilities"]
+    assert found["temperatures"] == [1.5, 3.0]
+    before = score_predictions(make_cohort(), num_resamples=0)["probabilities"]["uncalibrated"]
+    assert found["uncalibrated"]["brier"] == pytest.approx(before["brier"], abs=1e-12)
+
+
 def test_recordings_are_also_scored_apart():
     rows = [make_row(0), make_row(1), make_row(2, sample_id="x", recording="SC4002", truth="REM sleep")]
     per_recording = score_predictions(rows, num_resamples=0)["per_recording"]
@@ -85,9 +184,10 @@ def test_scoring_nothing_or_a_sample_twice_is_an_error():
 
 def test_metrics_are_written_whole_and_readable(tmp_path):
     path = tmp_path / "metrics.json"
-    metrics = score_predictions([make_row(0), make_row(1)])
+    metrics = score_predictions(make_cohort()) | {"notes": ["a [list\n\n]", "of words"]}
     write_metrics(metrics, path)
     assert json.loads(path.read_text()) == metrics
+    assert '"count": [0, ' in path.read_text()
     assert [entry.name for entry in tmp_path.iterdir()] == ["metrics.json"]
 
 

@@ -17,7 +17,6 @@ from tslm.files import write_beside
 
 CALIBRATION_FILE = "calibration.json"
 _RANGE = (0.05, 20.0)  # temperatures outside mean that the scores say nothing
-_NUM_BINS = 15  # of the calibration error, as Guo et al. use
 
 
 @dataclass(frozen=True)
@@ -80,29 +79,7 @@ def scale_scores(scores_K: Sequence[float] | np.ndarray, temperature: float | No
     return softmax(np.asarray(scores_K, dtype=np.float64) / (temperature or 1.0), axis=-1)
 
 
-def score_probabilities(probabilities: Sequence[Sequence[float]], truth: Sequence[int]) -> dict[str, float]:
-    """How good probabilities are.
-
-    Args:
-        probabilities: of each sample, in the order of its options.
-        truth: index of the true option.
-
-    Returns:
-        nll: mean negative log-likelihood of the truth (probabilities below 1e-6 count as that).
-        ece: expected calibration error of the most probable option, 15 bins of equal width (Guo et al. 2017).
-    """
-    of_truth_N = np.array([values[idx] for values, idx in zip(probabilities, truth, strict=True)])
-    confidence_N = np.array([max(values) for values in probabilities])
-    is_right_N = np.array([int(np.argmax(values)) == idx for values, idx in zip(probabilities, truth, strict=True)])
-    bin_N = np.minimum((confidence_N * _NUM_BINS).astype(int), _NUM_BINS - 1)
-    gaps = np.bincount(bin_N, weights=is_right_N - confidence_N, minlength=_NUM_BINS)
-    return {
-        "nll": float(-np.log(np.clip(of_truth_N, 1e-6, 1.0)).mean()),
-        "ece": float(np.abs(gaps).sum() / len(of_truth_N)),
-    }
-
-
-def unscale(probabilities: Sequence[float], temperature: float | None) -> list[float]:
-    """The same sample's probabilities as they were before the temperature."""
-    log_probabilities_K = np.log(np.clip(np.asarray(probabilities, dtype=np.float64), 1e-12, 1.0))
-    return list(softmax(log_probabilities_K * (temperature or 1.0)))
+def unscale(probabilities: Sequence[float] | np.ndarray, temperature: float | np.ndarray | None) -> np.ndarray:
+    """The same probabilities, over the last axis, as they were before the temperature (or one for each sample)."""
+    log_probabilities = np.log(np.clip(np.asarray(probabilities, dtype=np.float64), 1e-12, 1.0))
+    return softmax(log_probabilities * (1.0 if temperature is None else temperature), axis=-1)

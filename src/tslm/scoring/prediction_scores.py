@@ -1,22 +1,26 @@
 """Scores of prediction rows: of the language model's answers and, beside them, of the classifier's."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tslm.files import to_plain, write_beside
-from tslm.scoring.calibration import score_probabilities, unscale
 from tslm.scoring.metrics import bootstrap_intervals, compute_metrics
 from tslm.scoring.predictions import (
     PredictionRow,
+    find_subjects,
     has_several_answers,
     parse_predictions,
     pick_classifier_answers,
 )
-from tslm.scoring.resampling import RECORDINGS, SUBJECTS, Resampling
+from tslm.scoring.resampling import Resampling
+from tslm.scoring.scored_probabilities import score_row_probabilities
 from tslm.scoring.structure import score_row_structure
+
+_NUMBERS = re.compile(r'\[\n([^\[\]{}"]*)\n *\]')  # a list of nothing but numbers, as json indents it
 
 
 def score_predictions(
@@ -32,13 +36,12 @@ def score_predictions(
         seed: of the bootstrap.
 
     Returns:
-        For rows that share one set of options: everything `compute_metrics` gives, `intervals`
-        (`bootstrap_intervals`), `probabilities` (nll and ece, where rows carry some), `per_recording` where
-        there are several recordings, `structure` (tslm.scoring.structure) where rows are epochs of nights, and
-        `classifier` (the same dict for the classifier). For questions with options of their own, or
-        with several answers at once (right when all are named and no other):
-        num_samples, num_correct, num_parse_failures and accuracy. For captions: num_samples. In
-        any case `num_unscored`, the rows without options, and `leaky`, whether any row is; `smoothing`
+        For rows that share one set of options: everything `compute_metrics` gives, `intervals` (`bootstrap_intervals`),
+        `probabilities` (`score_row_probabilities`, where rows carry some), `per_recording` where there are several
+        recordings, `structure` (tslm.scoring.structure) where rows are epochs of nights, and `classifier` (the same
+        dict for the classifier). For questions with options of their own, or with several answers at once (right when
+        all are named and no other): num_samples, num_correct, num_parse_failures and accuracy. For captions:
+        num_samples. In any case `num_unscored`, the rows without options, and `leaky`, whether any row is; `smoothing`
         where answers were smoothed over time.
 
     Raises:
@@ -61,37 +64,23 @@ def score_predictions(
     answers = parse_predictions(scored)
     if len({frozenset(row["options"]) for row in scored}) > 1 or has_several_answers(scored):
         return _score_questions(scored, answers) | about_rows
-    metrics = _score_system(scored, answers, num_resamples, seed) | about_rows
-    metrics |= _score_calibration(scored, "label")
+    metrics = _score_system(scored, answers, "label", num_resamples, seed) | about_rows
     classifier_answers = pick_classifier_answers(scored)
     if classifier_answers is not None:
-        metrics["classifier"] = _score_system(scored, classifier_answers, num_resamples, seed)
-        metrics["classifier"] |= _score_calibration(scored, "classifier")
+        metrics["classifier"] = _score_system(scored, classifier_answers, "classifier", num_resamples, seed)
     return metrics
 
 
-def find_subjects(rows: Sequence[PredictionRow]) -> tuple[list[str] | None, str]:
-    """Whose each row is, and what that name stands for: its subject, or the recording where any row names no subject.
-
-    None where a row names neither.
-    """
-    for key, unit in (("subject", SUBJECTS), ("recording", RECORDINGS)):
-        names = [row.get(key) for row in rows]
-        if all(names):
-            return [str(name) for name in names], unit
-    return None, RECORDINGS
-
-
 def write_metrics(metrics: Mapping[str, Any], path: Path) -> None:
-    """Write metrics as indented JSON, beside `path`, then rename. NaN becomes null."""
+    """Write metrics as indented JSON, beside `path`, then rename. NaN becomes null; numbers in a list share a line."""
+    text = json.dumps(to_plain(metrics), indent=2, ensure_ascii=False, allow_nan=False)
+    text = _NUMBERS.sub(lambda match: f"[{' '.join(match[1].split())}]", text)
     with write_beside(path) as partial:
-        partial.write_text(
-            json.dumps(to_plain(metrics), indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
-        )
+        partial.write_text(f"{text}\n", encoding="utf-8")
 
 
 def _score_system(
-    rows: Sequence[PredictionRow], answers: Sequence[str | None], num_resamples: int, seed: int
+    rows: Sequence[PredictionRow], answers: Sequence[str | None], kind: str, num_resamples: int, seed: int
 ) -> dict[str, Any]:
     labels, truth = rows[0]["options"], [row["truth"] for row in rows]
     metrics = compute_metrics(truth, answers, labels)
@@ -99,40 +88,16 @@ def _score_system(
         subjects, unit = find_subjects(rows)
         resampling = Resampling(num_resamples, seed, unit=unit)
         metrics["intervals"] = bootstrap_intervals(truth, answers, labels, subjects=subjects, resampling=resampling)
+    if probabilities := score_row_probabilities(rows, answers, kind, num_resamples, seed):
+        metrics["probabilities"] = probabilities
     if structure := score_row_structure(rows, answers):
         metrics["structure"] = structure
-    recordings = list(dict.fromkeys(row.get("recording", "") for row in rows))
-    if len(recordings) > 1:
-        metrics["per_recording"] = {
-            recording: _score_recording(
-                [
-                    (row["truth"], answer)
-                    for row, answer in zip(rows, answers, strict=True)
-                    if row.get("recording", "") == recording
-                ],
-                labels,
-            )
-            for recording in recordings
-        }
+    by_recording: dict[str, list[tuple[str, str | None]]] = {}
+    for row, answer in zip(rows, answers, strict=True):
+        by_recording.setdefault(row.get("recording", ""), []).append((row["truth"], answer))
+    if len(by_recording) > 1:
+        metrics["per_recording"] = {name: _score_recording(pairs, labels) for name, pairs in by_recording.items()}
     return metrics
-
-
-def _score_calibration(rows: Sequence[PredictionRow], kind: str) -> dict[str, Any]:
-    """`probabilities`: their negative log-likelihood and calibration error, also before the temperature."""
-    if any(row.get(f"{kind}_probabilities") is None for row in rows):
-        return {}
-    rows_: Sequence[Mapping[str, Any]] = rows
-    truth = [row["options"].index(row["truth"]) for row in rows]
-    after = [row[f"{kind}_probabilities"] for row in rows_]
-    temperature = rows_[0].get(f"{kind}_temperature")
-    before = [unscale(values, temperature) for values in after]
-    return {
-        "probabilities": {
-            "temperature": temperature,
-            **score_probabilities(after, truth),
-            "uncalibrated": score_probabilities(before, truth),
-        }
-    }
 
 
 def _sort_by_time(rows: list[PredictionRow]) -> list[PredictionRow]:
