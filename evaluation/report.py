@@ -7,15 +7,13 @@ Example:
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
-
 from evaluation.score import render_table
 from tslm.config_files import CONFIG_FILE, load_config
-from tslm.data.recordings import read_recording
-from tslm.report.examples import choose_examples
+from tslm.data.recordings import Recording, read_recording
 from tslm.report.page import name_systems, write_report
 from tslm.scoring.prediction_scores import score_predictions
 from tslm.scoring.predictions import PredictionRow, merge_classifier, read_predictions
@@ -32,15 +30,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             rows = merge_classifier(rows, read_predictions(find_predictions(arguments.classifier)))
         facts = _collect_facts(predictions, arguments.fact)
         scores = score_predictions(rows)
-        waveforms, sources = _read_waveforms(choose_examples(rows), arguments.data, arguments.channel)
+        recordings = _read_signals(rows, arguments.data, arguments.channel)
+        sources = dict.fromkeys(recording.source for recording in recordings.values() if recording.source)
         if sources:
-            facts = {"Data source": sources} | facts
+            facts = {"Data source": "; ".join(sources)} | facts
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     out = arguments.out or predictions.with_name("report.html")
     try:
-        write_report(rows, name_systems(scores), out, title=arguments.title, facts=facts, waveforms=waveforms)
+        write_report(rows, name_systems(scores), out, title=arguments.title, facts=facts, load_recording=recordings.get)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -99,22 +98,20 @@ def _collect_facts(predictions: Path, stated: Sequence[str]) -> dict[str, str]:
     return facts | {"Predictions": str(predictions), "Written": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")}
 
 
-def _read_waveforms(
-    examples: Sequence[PredictionRow], cohort_dir: Path | None, channel: str | None
-) -> tuple[dict[str, np.ndarray], str]:
-    """Signals of the examples by sample_id, and where the recordings come from."""
-    waveforms: dict[str, np.ndarray] = {}
-    sources: dict[str, None] = {}
+def _read_signals(rows: Sequence[PredictionRow], cohort_dir: Path | None, channel: str | None) -> dict[str, Recording]:
+    """Recordings of the rows by name, the wanted channel first; none without a cohort."""
     if cohort_dir is None:
-        return waveforms, ""
-    for name in dict.fromkeys(row["recording"] for row in examples if row.get("recording")):
-        recording = read_recording(cohort_dir / f"{name}.parquet", [channel] if channel else None)
-        sources[recording.source] = None
-        epochs_EL = next(iter(recording.channels.values()))
-        for row in examples:
-            if row.get("recording") == name and "epoch_idx" in row and row["epoch_idx"] < len(epochs_EL):
-                waveforms[row["sample_id"]] = epochs_EL[row["epoch_idx"]]
-    return waveforms, "; ".join(filter(None, sources))
+        return {}
+    recordings = {}
+    for name in dict.fromkeys(row["recording"] for row in rows if row.get("recording")):
+        recording = read_recording(cohort_dir / f"{name}.parquet")
+        if channel is not None:
+            if channel not in recording.channels:
+                raise ValueError(f"{name} has no channel {channel!r}; it has: {', '.join(recording.channels)}")
+            order = [channel, *(other for other in recording.channels if other != channel)]
+            recording = replace(recording, channels={other: recording.channels[other] for other in order})
+        recordings[name] = recording
+    return recordings
 
 
 if __name__ == "__main__":

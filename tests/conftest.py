@@ -3,6 +3,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from browser import open_chromium
 from hypothesis import HealthCheck, settings
 
 # A machine that is busy with something else is slow, not wrong.
@@ -47,3 +48,10 @@ def tiny_llm(tiny_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     model.save_pretrained(folder)
     AutoTokenizer.from_pretrained(tiny_cache / "llm" / "tiny").save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """A headless browser; the test is skipped where there is none."""
+    with open_chromium() as browser:
+        yield browser

@@ -8,14 +8,12 @@ import numpy as np
 
 from tslm.answers import ANSWER_PREFIX, parse_answer, remove_special_tokens, split_response
 from tslm.report.charts import draw_waveform, pick_wave_limit_uv, render_stage_chip
+from tslm.report.measurements import describe_measurement
 from tslm.scoring.nights import is_staging
 from tslm.scoring.predictions import PredictionRow, pick_classifier_answers
 
 NUM_EXAMPLES = 10
 _MAX_CHARACTERS = 1500
-_UNITS = {"uv": "µV", "hz": "Hz", "s": "s", "percent": "%"}
-_PERCENT_SUFFIXES = ("share", "fraction")
-_WORDS = {"rms": "RMS", "eeg": "EEG", "emg": "EMG", "eog": "EOG", "k": "K", "std": "SD"}
 
 
 def choose_examples(rows: Sequence[PredictionRow], num_examples: int = NUM_EXAMPLES) -> list[PredictionRow]:
@@ -118,34 +116,9 @@ def _render_evidence(evidence: Mapping[str, object]) -> str:
         return ""
     items = "".join(
         f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>"
-        for name, value in (_describe(key, value) for key, value in evidence.items())
+        for name, value in (describe_measurement(key, value) for key, value in evidence.items())
     )
     return f'<div class="measured"><h4>Measured in this epoch</h4><dl>{items}</dl></div>'
-
-
-def _describe(key: str, value: object) -> tuple[str, str]:
-    """Name and value with unit of a measurement, read off its suffix."""
-    words = key.split("_")
-    unit = ""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if is_number and words[-1] in _PERCENT_SUFFIXES:
-        return _sentence(words), f"{100 * float(value):.0f} %"  # type: ignore[arg-type]
-    if words[-1] in _UNITS and len(words) > 1:
-        unit = f" {_UNITS[words[-1]]}"
-        words = words[:-1]
-    if value is None:
-        return _sentence(words), "not measured"
-    if is_number and words[-1] == "ratio":
-        return _sentence(words), f"{value:.2f}"
-    text = (
-        f"{value:.3g}" if isinstance(value, float) and abs(value) < 100 else f"{value:.0f}" if is_number else str(value)
-    )
-    return _sentence(words), text + unit
-
-
-def _sentence(words: Sequence[str]) -> str:
-    text = " ".join(_WORDS.get(word, word) for word in words).replace("K complex", "K-complex")
-    return text[:1].upper() + text[1:]
 
 
 def _name_epoch(row: PredictionRow) -> str:

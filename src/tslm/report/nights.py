@@ -20,25 +20,26 @@ _STATISTICS = (
 )
 
 
-def render_night(night: Night, levels: Sequence[SleepStage]) -> str:
-    """Hypnograms one above the other, differences marked, then the table of sleep statistics."""
+def render_hypnograms(night: Night, levels: Sequence[SleepStage]) -> str:
+    """Hypnograms one above the other, differences from the expert marked."""
     stop_s = night.onset_s + night.expert.time_in_bed_min * 60
     tracks = "".join(_render_track(night, scorer, levels) for scorer in night.hypnograms)
-    covered = night.num_predicted / night.expert.num_epochs
-    if covered < MIN_COVERAGE:
-        statistics = (
-            f'<p class="note">Only {night.num_predicted} of the {night.expert.num_epochs} epochs in this stretch were '
-            "scored, so sleep statistics would mislead and are left out.</p>"
-        )
-    else:
-        statistics = _render_statistics(night, levels)
     return (
         f'<figure class="night">{tracks}<div class="track axis-row">{draw_time_axis(night.onset_s, stop_s)}</div>'
         "<figcaption>Hours and minutes since the start of the recording. "
         '<span class="keys"><span class="key differs"></span> differs from the expert</span> '
         '<span class="keys"><span class="key unread"></span> answer could not be read</span></figcaption></figure>'
-        f"{statistics}"
     )
+
+
+def render_statistics(night: Night, levels: Sequence[SleepStage]) -> str:
+    """Table of sleep statistics; a sentence where too few epochs were scored for any."""
+    if night.num_predicted / night.expert.num_epochs < MIN_COVERAGE:
+        return (
+            f'<p class="note">Only {night.num_predicted} of the {night.expert.num_epochs} epochs in this stretch were '
+            "scored, so sleep statistics would mislead and are left out.</p>"
+        )
+    return _render_table(night, levels)
 
 
 def _render_track(night: Night, scorer: str, levels: Sequence[SleepStage]) -> str:
@@ -54,7 +55,7 @@ def _render_track(night: Night, scorer: str, levels: Sequence[SleepStage]) -> st
     return f'<div class="track"><h4>{escape(scorer)} <span>{words} ({share})</span></h4>{chart}{strip}</div>'
 
 
-def _render_statistics(night: Night, levels: Sequence[SleepStage]) -> str:
+def _render_table(night: Night, levels: Sequence[SleepStage]) -> str:
     statistics = {scorer: hypnogram.statistics(levels) for scorer, hypnogram in night.hypnograms.items()}
     rows = [
         f'<th scope="row">{name}<small>{meaning}</small></th>'

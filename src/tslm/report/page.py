@@ -1,28 +1,153 @@
-"""The page of a report: its sections in one HTML file that needs no network."""
+"""The page of a report as one HTML file that opens without a network, and how other parts add to it.
 
-from collections.abc import Mapping, Sequence
+`build_page` puts a page together, `render_page` writes it as text, and `write_report` writes a whole
+report: one page where there is one recording, else an index and a page a recording.
+
+What may be relied on by a command that serves the page and adds to it:
+
+- `render_page(page, extra_head, epoch_panel_extra)` puts `extra_head` (styles, scripts) at the end of
+  `<head>` and `epoch_panel_extra` (a form) into `<aside id="epoch-extra">` of the panel of the epoch.
+  Both are HTML and go in as they are.
+- the night is JSON in `<script type="application/json" id="tslm-document">` (`night_document`).
+- `window.tslmPage` (there once the page's script has run, before `DOMContentLoaded` is over):
+  `.night` the parsed document, `.position` the epoch shown, `.select(position)`, `.step(±1)` along time,
+  `.stepList(±1)` along the list that the reader chose, `.ready` a promise that resolves when the charts
+  stand (also where the browser cannot draw them), `.lastDrawMs` from choosing an epoch to its picture.
+- every choice of an epoch dispatches `epoch` on `document`, a CustomEvent whose `detail` is {position, epoch_idx,
+  onset_s, sample_id, recording, answers: {system: code or null}, uncertainty: {system: number or null}}
+  and, unless hidden, {expert}. The first comes when the page opens.
+- keys are left alone while an input, a select or a text area has the focus.
+"""
+
+import base64
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tslm.data.recordings import Recording
 from tslm.files import write_beside
+from tslm.report.night_document import NightDocument, build_night_document, embed_json
+from tslm.report.night_section import render_night_section
+from tslm.report.plotly_bundle import pack_plotly
 from tslm.report.sections import (
     render_confusions,
     render_footer,
     render_header,
+    render_night_statistics,
     render_nights,
     render_rationales,
     render_scores,
+    render_static_night,
+    render_text_scores,
 )
 from tslm.scoring.nights import CLASSIFIER, LANGUAGE_MODEL, is_staging
 from tslm.scoring.predictions import PredictionRow
 
+MAX_PAGE_BYTES = 6_000_000  # of a night
+_RESERVED_BYTES = 250_000  # for style, scripts, tables and static drawings
+_SCRIPTS = ("page.js", "night_chart.js", "epoch_panel.js", "start.js")
 _ICON = (
     "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 8 8'%3E"
     "%3Cpath d='M0 2h3v3h2v-2h3' fill='none' stroke='%230b62a8'/%3E%3C/svg%3E"
 )
+
+
+@dataclass(frozen=True)
+class PageDocument:
+    """What a page shows: sections of HTML in order, and the night that its scripts draw among them."""
+
+    title: str
+    header: str
+    sections: Sequence[str]  # below the night
+    footer: str
+    night: NightDocument | None = None
+    static_night: str = ""  # shown until the charts stand, and where they cannot
+
+
+def build_page(
+    rows: Sequence[PredictionRow],
+    metrics: Mapping[str, Mapping[str, Any]],
+    *,
+    title: str = "",
+    facts: Mapping[str, str] | None = None,
+    recording: Recording | None = None,
+    waveforms: Mapping[str, np.ndarray] | None = None,
+    show_expert: bool = True,
+) -> PageDocument:
+    """Put a page together.
+
+    Args:
+        rows: predictions of one curriculum stage; of one recording, sorted or not, for a page with a night.
+        metrics: by the system's name, see `name_systems`; not looked at where the expert is hidden.
+        title: heading of the page; empty: the question that the page answers.
+        facts: for the foot of the page, by name: config, seed, checkpoint, data source, licence. A text of
+            several lines folds away.
+        recording: the signals of that one recording.
+        waveforms: sample_id -> (samples,) microvolt, for examples on pages without a night.
+        show_expert: False leaves out everything that rests on the expert's stages; the page must show a night.
+
+    Raises:
+        ValueError: no rows, no metrics, two rows for one epoch, or the expert is to be hidden where there is no night.
+    """
+    if not rows or not (metrics or not show_expert):
+        raise ValueError("a report needs at least one prediction and the metrics of one system")
+    if not all(isinstance(values, Mapping) for values in metrics.values()):
+        raise ValueError("metrics are not by system; pass name_systems(score_predictions(rows))")
+    title = title or f"How well does the model {'stage sleep' if is_staging(rows) else 'answer'}?"
+    footer = render_footer(facts or {})
+    has_night = is_staging(rows) and all("epoch_idx" in row for row in rows) and _num_recordings(rows) == 1
+    if not show_expert:
+        if not has_night:
+            raise ValueError("the expert can be hidden on the page of one night only; give the rows of one recording")
+        night = _build_night(rows, recording, show_expert=False)
+        return PageDocument(title, render_header(title, rows, {}), (), footer, night)
+    header = render_header(title, rows, metrics)
+    if not has_night:
+        sections = [
+            render_scores(metrics),
+            render_nights(rows),
+            render_confusions(metrics),
+            render_rationales(rows, waveforms or {}),
+        ]
+        return PageDocument(title, header, sections, footer)
+    night = _build_night(rows, recording, show_expert=True)
+    sections = [
+        render_text_scores(rows),
+        render_scores(metrics),
+        render_confusions(metrics),
+        render_night_statistics(rows),
+    ]
+    return PageDocument(title, header, sections, footer, night, render_static_night(rows))
+
+
+def render_page(page: PageDocument, extra_head: str = "", epoch_panel_extra: str = "") -> str:
+    """The page as text; see the head of this file for what may be added."""
+    sections = [*page.sections]
+    scripts = ""
+    if page.night is not None:
+        sections.insert(0, render_night_section(page.night.data, page.static_night, epoch_panel_extra))
+        blobs = {"plotly": pack_plotly(), **page.night.blobs}
+        scripts = "".join(
+            f'<script type="application/octet-stream" id="tslm-blob-{name}">{_encode(blob)}</script>\n'
+            for name, blob in blobs.items()
+        )
+        scripts += (
+            f'<script type="application/json" id="tslm-document">{embed_json(page.night.data)}</script>\n'
+            f'<script>\n(() => {{\n"use strict";\n{"".join(_read_part(name) for name in _SCRIPTS)}}})();\n</script>\n'
+        )
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta name="color-scheme" content="light dark">\n'
+        f'<title>{escape(page.title)}</title>\n<link rel="icon" href="{_ICON}">\n'
+        f"<style>\n{_read_part('page.css')}</style>\n{extra_head}</head>\n<body>\n"
+        f"{page.header}\n<main>\n" + "\n".join(filter(None, sections)) + f"\n</main>\n{page.footer}\n{scripts}"
+        "</body>\n</html>\n"
+    )
 
 
 def write_report(
@@ -32,47 +157,31 @@ def write_report(
     title: str = "",
     facts: Mapping[str, str] | None = None,
     waveforms: Mapping[str, np.ndarray] | None = None,
-) -> None:
-    """Write the page beside `path`, then rename.
+    load_recording: Callable[[str], Recording | None] | None = None,
+) -> list[Path]:
+    """Write the page beside `path`, then rename; of several recordings also a page each, in a folder beside it.
 
     Args:
         rows: predictions of one curriculum stage.
-        metrics: what `score_predictions` or `compute_metrics` gave, by the system's name; the first
-            one heads the page. See `name_systems`.
+        metrics: by the system's name; the first one heads the page. See `name_systems`.
         path: of the HTML file.
-        title: heading of the page; empty: the question that the page answers.
-        facts: for the foot of the page, by name: config, seed, checkpoint, data source, licence. A
-            text of several lines folds away.
-        waveforms: sample_id -> (samples,) microvolt, for the rationales.
+        title: see `build_page`, as are `facts` and `waveforms`.
+        facts: for the foot of the page.
+        waveforms: for examples on pages without a night.
+        load_recording: gives the signals of a recording by its name; None: pages without signals.
+
+    Returns:
+        The files written, the one at `path` first.
 
     Raises:
-        ValueError: no rows, no metrics, or two rows for one epoch.
+        ValueError: as `build_page`.
     """
-    if not rows or not metrics:
-        raise ValueError("a report needs at least one prediction and the metrics of one system")
-    if not all(isinstance(values, Mapping) for values in metrics.values()):
-        raise ValueError("metrics are not by system; pass name_systems(score_predictions(rows))")
-    title = title or f"How well does the model {'stage sleep' if is_staging(rows) else 'answer'}?"
-    sections = [
-        render_header(title, rows, metrics),
-        render_scores(metrics),
-        render_nights(rows),
-        render_confusions(metrics),
-        render_rationales(rows, waveforms or {}),
-    ]
-    style = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
-    page = (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<meta name="color-scheme" content="light dark">\n'
-        f'<title>{escape(title)}</title>\n<link rel="icon" href="{_ICON}">\n<style>\n{style}</style>\n</head>\n<body>\n'
-        f"{sections[0]}\n<main>\n"
-        + "\n".join(filter(None, sections[1:]))
-        + f"\n</main>\n{render_footer(facts or {})}\n"
-        "</body>\n</html>\n"
-    )
+    names = list(dict.fromkeys(row.get("recording", "") for row in rows))
+    one = load_recording(names[0]) if load_recording is not None and len(names) == 1 else None
+    page = build_page(rows, metrics, title=title, facts=facts, recording=one, waveforms=waveforms)
     with write_beside(path) as partial:
-        partial.write_text(page, encoding="utf-8")
+        partial.write_text(render_page(page), encoding="utf-8")
+    return [path]
 
 
 def name_systems(metrics: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -81,3 +190,20 @@ def name_systems(metrics: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     if "classifier" in metrics:
         systems[CLASSIFIER] = metrics["classifier"]
     return systems
+
+
+def _build_night(rows: Sequence[PredictionRow], recording: Recording | None, show_expert: bool) -> NightDocument:
+    budget = MAX_PAGE_BYTES - len(pack_plotly()) * 4 // 3 - _RESERVED_BYTES
+    return build_night_document(rows, recording, show_expert=show_expert, max_bytes=budget)
+
+
+def _encode(blob: bytes) -> str:
+    return base64.b64encode(blob).decode()
+
+
+def _num_recordings(rows: Sequence[PredictionRow]) -> int:
+    return len({row.get("recording", "") for row in rows})
+
+
+def _read_part(name: str) -> str:
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")

@@ -8,7 +8,7 @@ import numpy as np
 
 from tslm.report.charts import render_confusion
 from tslm.report.examples import choose_examples, is_right, render_examples
-from tslm.report.nights import render_night
+from tslm.report.nights import render_hypnograms, render_statistics
 from tslm.scoring.faithfulness import score_answered
 from tslm.scoring.nights import build_nights, find_epoch_s, shown_levels
 from tslm.scoring.predictions import PredictionRow
@@ -27,13 +27,14 @@ _LEAKY = (
     '<p class="warning" role="note"><b>Leaky split.</b> Training and test share people or series, or may do so (split '
     "by epoch). These figures say nothing about how well other people would be scored.</p>"
 )
+_BLINDED = "The expert’s stages are hidden on this page, and so is every figure that rests on them."
 _SUMMARY_METRICS = (("accuracy", "Accuracy"), ("macro_f1", "Macro-F1"), ("cohen_kappa", "Cohen’s kappa"))
 
 
 def render_header(title: str, rows: Sequence[PredictionRow], metrics: Mapping[str, Mapping[str, Any]]) -> str:
     """Title, the result in plain words, and the first system's figures."""
     recordings = list(dict.fromkeys(row["recording"] for row in rows if row.get("recording")))
-    name, main_metrics = next(iter(metrics.items()))
+    name, main_metrics = next(iter(metrics.items()), ("", {}))
     listed = f"{', '.join(recordings[:5])}{' and others' if len(recordings) > 5 else ''}"
     what = f"{_number(len(rows), 'sample')}" + (
         f" of {_number(len(recordings), 'recording')} ({escape(listed)})" if recordings else ""
@@ -51,10 +52,11 @@ def render_header(title: str, rows: Sequence[PredictionRow], metrics: Mapping[st
         )
     return (
         f'<header class="page"><p class="eyebrow">Evaluation report</p><h1>{escape(title)}</h1>'
-        f'<p class="lead">{_summarise(metrics)}</p>'
+        f'<p class="lead">{_summarise(metrics) if metrics else _BLINDED}</p>'
         f"{_LEAKY if main_metrics.get('leaky') else ''}"
-        f'<p class="scope">{what}. Figures in the boxes: {escape(name.lower())}.</p>'
-        f'<dl class="tiles">{"".join(tiles)}</dl></header>'
+        f'<p class="scope">{what}.{f" Figures in the boxes: {escape(name.lower())}." if tiles else ""}</p>'
+        + (f'<dl class="tiles">{"".join(tiles)}</dl>' if tiles else "")
+        + "</header>"
     )
 
 
@@ -135,9 +137,24 @@ def render_nights(rows: Sequence[PredictionRow]) -> str:
         parts.append(
             f'<details class="recording"{" open" if idx == 0 else ""}><summary>'
             f"<h3>{escape(night.recording or 'Recording')}</h3> <small>{same}</small></summary>"
-            f"{render_night(night, levels)}</details>"
+            f"{render_hypnograms(night, levels)}{render_statistics(night, levels)}</details>"
         )
     return f'<section aria-labelledby="nights"><h2 id="nights">The night, epoch by epoch</h2>{"".join(parts)}</section>'
+
+
+def render_static_night(rows: Sequence[PredictionRow]) -> str:
+    """Hypnograms of the one night of a page, for paper and for browsers that cannot draw it."""
+    (night,) = build_nights(rows)
+    return render_hypnograms(night, shown_levels(rows))
+
+
+def render_night_statistics(rows: Sequence[PredictionRow]) -> str:
+    """Sleep statistics of the one night of a page."""
+    (night,) = build_nights(rows)
+    return (
+        '<section aria-labelledby="statistics"><h2 id="statistics">Sleep statistics</h2>'
+        f"{render_statistics(night, shown_levels(rows))}</section>"
+    )
 
 
 def render_confusions(metrics: Mapping[str, Mapping[str, Any]]) -> str:
@@ -164,6 +181,14 @@ def render_rationales(rows: Sequence[PredictionRow], waveforms: Mapping[str, np.
         '<section aria-labelledby="rationales"><h2 id="rationales">What the model wrote</h2>'
         f'<p class="warning" role="note">{_judge_texts(rows)}</p>'
         f"<p>{rule}</p>{render_examples(examples, waveforms, find_epoch_s(rows))}</section>"
+    )
+
+
+def render_text_scores(rows: Sequence[PredictionRow]) -> str:
+    """How far the model's texts tell what was measured; the texts themselves stand in the panel of the epoch."""
+    return (
+        '<section aria-labelledby="rationales"><h2 id="rationales">What the model wrote</h2>'
+        f'<p class="warning" role="note">{_judge_texts(rows)}</p></section>'
     )
 
 

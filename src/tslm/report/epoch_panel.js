@@ -1,0 +1,178 @@
+
+// The panel of one epoch: waveforms, rationale with its claims, probabilities, measurements.
+const SIGNS = { supported: "✓", contradicted: "✗", "not checkable": "○" }; // beside the colours of a verdict
+const NEIGHBOUR_S = 5; // of the epochs before and after, drawn faintly
+let waves = null; // decoded once: {stored: position -> row, bases, steps}
+
+function fillPanel() {
+  const at = state.position;
+  byId("epoch-title").textContent = `Epoch ${night.epoch_idx[at]}, ${timeText(at)}`;
+  byId("epoch-back").disabled = at === 0;
+  byId("epoch-next").disabled = at === numEpochs - 1;
+  const stages = systems.map((system) => describeAnswer(system.name, system.answers[at], night.expert && night.expert[at]));
+  if (night.expert) stages.unshift(describeAnswer("Expert", night.expert[at], null));
+  byId("epoch-stages").replaceChildren(...stages);
+  byId("epoch-text").replaceChildren(...describeRationale(at));
+  byId("epoch-probabilities").replaceChildren(...describeProbabilities(at));
+  byId("epoch-measured").replaceChildren(...describeEvidence(at));
+}
+
+function describeAnswer(name, code, expert) {
+  const chip = make("span", `chip ${code ? `stage-${code.toLowerCase()}` : ""}`, stageName(code));
+  const mark = expert ? make("span", code === expert ? "verdict right" : "verdict wrong", code === expert ? " ✓" : " ✗ differs") : null;
+  return make("div", "", make("dt", "", name), make("dd", "", chip, mark));
+}
+
+function describeRationale(at) {
+  const { pieces, answer, cut } = night.rationales[at];
+  const claims = night.rationales[at].claims.map(([verdict, hedged, measured], number) => ({
+    words: pieces.filter(([, numbers]) => numbers.includes(number)).map(([text]) => text).join(""),
+    verdict: night.verdicts[verdict], hedged, measured: measured || "not measured",
+  }));
+  const quote = make("blockquote", "");
+  for (const [text, numbers] of pieces) quote.append(numbers.length ? markPiece(text, numbers, claims) : text);
+  if (!pieces.length && !answer) quote.append(make("em", "", "empty"));
+  if (cut) quote.append(make("em", "", ` … ${cut.toLocaleString("en")} characters more`));
+  if (answer) quote.append(" ", make("b", "", `Answer: ${answer}`));
+  const parts = [make("h4", "", `Written by the ${systems[systems.length - 1].name.toLowerCase()}`), quote];
+  if (claims.length) parts.push(listClaims(claims));
+  const reference = night.references && night.references[at];
+  if (reference) parts.push(make("details", "", make("summary", "", "Reference text for this epoch"), make("p", "", reference)));
+  return parts;
+}
+
+/** A piece of the text under the worst verdict of its claims; what was measured stands in its tip. */
+function markPiece(text, numbers, claims) {
+  const rank = ["contradicted", "supported", "not checkable"];
+  const verdict = rank.find((kind) => numbers.some((number) => claims[number].verdict === kind));
+  const hedged = numbers.some((number) => claims[number].hedged);
+  const mark = make("mark", `claim ${verdict.replace(" ", "-")}${hedged ? " hedged" : ""}`, text);
+  const tip = make("span", "tip", ...numbers.map((number) => make("span", "", claimWords(claims[number]))));
+  tip.id = `claim-tip-${numbers.join("-")}-${text.length}`;
+  tip.setAttribute("role", "tooltip");
+  mark.tabIndex = 0;
+  mark.setAttribute("aria-describedby", tip.id);
+  mark.append(make("span", "sign", SIGNS[verdict]), tip);
+  return mark;
+}
+
+function claimWords(claim) {
+  return `${SIGNS[claim.verdict]} ${claim.verdict}${claim.hedged ? ", hedged" : ""}. Measured: ${claim.measured}`;
+}
+
+function listClaims(claims) {
+  const count = (verdict) => claims.filter((claim) => claim.verdict === verdict).length;
+  const summary = Object.keys(SIGNS).map((verdict) => `${count(verdict)} ${verdict} ${SIGNS[verdict]}`).join(", ");
+  const items = claims.map((claim) => make("li", claim.verdict.replace(" ", "-"), make("span", "sign", SIGNS[claim.verdict]), ` “${claim.words}”: ${claim.verdict}${claim.hedged ? " (hedged)" : ""}; measured ${claim.measured}`));
+  const list = make("details", "claims", make("summary", "", `Claims: ${summary}`), make("ul", "", ...items));
+  return list;
+}
+
+function describeProbabilities(at) {
+  const known = systems.filter((system) => system.probabilities && system.probabilities[at]);
+  if (!known.length) return [];
+  const head = make("tr", "", make("th", "", "Stage"), ...known.map((system) => make("th", "", system.name)));
+  for (const cell of head.children) cell.scope = "col";
+  const lines = night.stages.map((stage, idx) => {
+    const label = make("th", "", make("span", `chip stage-${stage.code.toLowerCase()}`, stage.short));
+    label.scope = "row";
+    return make("tr", "", label, ...known.map((system) => {
+      const share = system.probabilities[at][idx];
+      const meter = make("span", "meter");
+      meter.style.setProperty("--share", `${100 * share}%`);
+      return make("td", system.answers[at] === stage.code ? "chosen" : "", meter, `${Math.round(100 * share)} %`);
+    }));
+  });
+  const uncertainty = known.map((system) => `${system.name} ${system.uncertainty[at].toFixed(2)}`).join(", ");
+  return [
+    make("h4", "", "Probabilities"),
+    make("table", "probabilities", make("thead", "", head), make("tbody", "", ...lines)),
+    make("p", "fine", `Uncertainty (entropy, 0 sure to 1): ${uncertainty}`),
+  ];
+}
+
+function describeEvidence(at) {
+  const flags = night.flags ? Object.keys(night.flags).filter((kind) => night.flags[kind].includes(at)) : [];
+  const items = [];
+  night.evidence.values[at].forEach((value, idx) => {
+    if (value !== null) items.push(make("div", "", make("dt", "", night.evidence.names[idx]), make("dd", "", value)));
+  });
+  if (!items.length && !flags.length) return [];
+  if (night.flags) items.push(make("div", "", make("dt", "", "Artefact flags"), make("dd", "", flags.join(", ") || "none")));
+  return [make("h4", "", "Measured in this epoch"), make("dl", "measures", ...items)];
+}
+
+/** Samples of one channel of an epoch in its unit, or null where the page does not hold them. */
+function decodeWave(channel, position) {
+  if (!waves) {
+    const { channels, num_samples, stored } = night.waveforms;
+    const numStored = stored ? stored.length : numEpochs;
+    const split = channels.length * numStored * 8;
+    waves = {
+      rowOf: stored ? new Map(stored.map((at, row) => [at, row])) : null, numStored,
+      bases: new Float32Array(blobs.waveforms.slice(0, split).buffer), steps: blobs.waveforms.subarray(split), num_samples,
+    };
+  }
+  const row = waves.rowOf ? waves.rowOf.get(position) : position;
+  if (row === undefined || position < 0 || position >= numEpochs) return null;
+  const place = channel * waves.numStored + row, { num_samples, steps } = waves;
+  const lowest = waves.bases[2 * place], step = waves.bases[2 * place + 1], mask = 2 ** night.waveforms.bits - 1;
+  const values = new Float32Array(num_samples);
+  let code = 0;
+  for (let idx = 0; idx < num_samples; idx++) {
+    code = (code + steps[place * num_samples + idx]) & mask;
+    values[idx] = lowest + code * step;
+  }
+  return values;
+}
+
+async function drawWaves() {
+  const chart = byId("wave-chart"), note = byId("wave-note");
+  chart.hidden = !(night.waveforms && blobs.waveforms && window.Plotly);
+  if (chart.hidden) return;
+  const { channels, fs_hz, num_samples } = night.waveforms, at = state.position;
+  const seconds = Float32Array.from({ length: num_samples }, (_, idx) => idx / fs_hz);
+  const height = channels.length === 1 ? 190 : 120 * channels.length;
+  const layout = {
+    height, margin: { l: 46, r: 8, t: 18, b: 34 }, showlegend: false, hovermode: "closest", dragmode: COARSE.matches ? false : "zoom",
+    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: colour("soft") },
+    xaxis: {
+      range: [-NEIGHBOUR_S, night.epoch_s + NEIGHBOUR_S], dtick: NARROW.matches ? 10 : 5, minor: { dtick: 1, showgrid: true, gridcolor: colour("faint") },
+      gridcolor: colour("line"), zeroline: false, title: { text: "seconds of the epoch", standoff: 4 }, anchor: `y${channels.length > 1 ? channels.length : ""}`,
+    },
+    shapes: [[-NEIGHBOUR_S, 0], [night.epoch_s, night.epoch_s + NEIGHBOUR_S]].map(([x0, x1]) => ({ type: "rect", xref: "x", yref: "paper", x0, x1, y0: 0, y1: 1, fillcolor: colour("faint"), opacity: 0.6, line: { width: 0 }, layer: "below" })),
+    annotations: [],
+  };
+  chart.style.height = `${height}px`;
+  const traces = [];
+  const isHeld = decodeWave(0, at) !== null;
+  channels.forEach((channel, idx) => {
+    const axis = idx ? `y${idx + 1}` : "y", part = 1 / channels.length, top = 1 - idx * part;
+    const values = decodeWave(idx, at) || [];
+    const middle = values.length ? median(values) : 0;
+    layout[idx ? `yaxis${idx + 1}` : "yaxis"] = {
+      domain: [top - part + (channels.length > 1 ? 0.02 : 0), top - (idx ? 0.08 : 0)], range: [middle - channel.limit, middle + channel.limit], gridcolor: colour("faint"),
+      zeroline: false, nticks: 5, tickfont: { size: 11 }, title: { text: channel.unit, standoff: 2 }, fixedrange: true,
+    };
+    layout.annotations.push({ text: plain(channel.name), x: 0, y: top - (idx ? 0.08 : 0), xref: "paper", yref: "paper", xanchor: "left", yanchor: "bottom", showarrow: false, font: { size: 12 } });
+    const faint = { x: [], y: [] };
+    for (const [other, shift] of [[at - 1, -night.epoch_s], [at + 1, night.epoch_s]]) {
+      const beside = other >= 0 && other < numEpochs && isNext(Math.max(other, at)) ? decodeWave(idx, other) : null;
+      if (beside) beside.forEach((value, sample) => {
+        const second = seconds[sample] + shift;
+        if (second >= -NEIGHBOUR_S && second <= night.epoch_s + NEIGHBOUR_S) { faint.x.push(second); faint.y.push(value); }
+      });
+      faint.x.push(null);
+      faint.y.push(null);
+    }
+    traces.push({ ...faint, yaxis: axis, mode: "lines", line: { width: 1, color: colour("soft") }, opacity: 0.55, hoverinfo: "skip" });
+    traces.push({ x: seconds, y: values, yaxis: axis, mode: "lines", line: { width: 1.1, color: colour("ink") }, hovertemplate: `%{x:.2f} s, %{y:.1f} ${plain(channel.unit)}<extra></extra>` });
+  });
+  note.textContent = isHeld ? "" : "The waveform of this epoch is not on the page; see the notes below.";
+  await Plotly.react(chart, traces, layout, CONFIG);
+}
+
+function median(values) {
+  const sorted = Float32Array.from(values).sort();
+  return sorted[sorted.length >> 1];
+}

@@ -1,0 +1,292 @@
+
+// The night on one time axis: hypnograms, spectrogram, EMG, stage probabilities, artefacts.
+const NARROW = matchMedia("(max-width: 44rem)");
+const COARSE = matchMedia("(pointer: coarse)");
+const CONFIG = { displayModeBar: false, responsive: true, doubleClick: "reset", scrollZoom: false };
+const ROW_GAP = 24; // room for the words above a row
+const rows = []; // of the chart, top to bottom: {key, words, height, traces(axis), axis}
+
+/** A colour of page.css. */
+function colour(name) {
+  return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+}
+
+function stageColour(code) {
+  return colour({ W: "wake", R: "rem", MOVE: "move", NREM: "n2" }[code] || code.toLowerCase());
+}
+
+function levelOf(code) {
+  return night.stages.length - 1 - night.stages.findIndex((stage) => stage.code === code);
+}
+
+/** Runs of equal values in neighbouring epochs: [value, first position, last position]. */
+function findBouts(values) {
+  const bouts = [];
+  values.forEach((value, position) => {
+    const last = bouts[bouts.length - 1];
+    if (last && last[0] === value && isNext(position)) last[2] = position;
+    else bouts.push([value, position, position]);
+  });
+  return bouts;
+}
+
+function isNext(position) {
+  return position > 0 && centreMs[position] - centreMs[position - 1] < 1500 * night.epoch_s;
+}
+
+/** The series with a hole put in wherever epochs are missing. */
+function withGaps(values) {
+  const x = [], y = [];
+  values.forEach((value, position) => {
+    if (position && !isNext(position)) { x.push(centreMs[position - 1] + 1); y.push(null); }
+    x.push(centreMs[position]);
+    y.push(value);
+  });
+  return { x, y };
+}
+
+function segments(bouts, level) {
+  const x = [], y = [];
+  for (const [, first, last] of bouts) {
+    x.push(centreMs[first] - 500 * night.epoch_s, centreMs[last] + 500 * night.epoch_s, null);
+    y.push(level, level, null);
+  }
+  return { x, y };
+}
+
+function hypnogramTraces(answers, axis, isExpert) {
+  const levels = answers.map((code) => (code === null || !stageOf(code) ? null : levelOf(code)));
+  const steps = { ...withGaps(levels), yaxis: axis, mode: "lines", line: { shape: "hvh", width: 1, color: colour("soft") }, hoverinfo: "none", connectgaps: false };
+  const bouts = findBouts(answers);
+  const bars = night.stages.map((stage) => ({
+    ...segments(bouts.filter(([code]) => code === stage.code), levelOf(stage.code)),
+    yaxis: axis, mode: "lines", line: { width: NARROW.matches ? 4 : 5, color: stageColour(stage.code) }, hoverinfo: "skip",
+  }));
+  if (isExpert || !night.expert) return [steps, ...bars];
+  const marks = findBouts(answers.map((code, position) => (code === night.expert[position] ? "same" : code === null ? "unread" : "differs")));
+  const strip = (kind, name) => ({
+    ...segments(marks.filter(([mark]) => mark === kind), -1),
+    yaxis: axis, mode: "lines", line: { width: 7, color: colour(name) }, hoverinfo: "skip",
+  });
+  return [steps, ...bars, strip("differs", "differs"), strip("unread", "unread")];
+}
+
+function hypnogramAxis(isExpert) {
+  const hasStrip = !isExpert && night.expert;
+  const shown = night.stages.map((stage) => [levelOf(stage.code), stage.short]);
+  if (hasStrip) shown.push([-1, "≠"]);
+  return {
+    range: [hasStrip ? -1.6 : -0.6, night.stages.length - 0.4],
+    tickvals: shown.map(([level]) => level), ticktext: shown.map(([, text]) => text),
+  };
+}
+
+function agreementWords(system) {
+  if (!night.expert) return system.name;
+  const same = system.answers.filter((code, position) => code === night.expert[position]).length;
+  const share = `${(100 * same / numEpochs).toFixed(1)} %`;
+  return NARROW.matches ? `${system.name} · ${share} as the expert, ≠ others` : `${system.name} · as the expert in ${share} of epochs, ≠ marks the others`;
+}
+
+function buildRows() {
+  rows.length = 0;
+  const add = (words, height, axis, traces) => rows.push({ words, height, axis, traces });
+  const tall = 15 * night.stages.length;
+  if (night.expert) add("Expert", tall, hypnogramAxis(true), (axis) => hypnogramTraces(night.expert, axis, true));
+  for (const system of systems) {
+    add(agreementWords(system), tall + 14, hypnogramAxis(false), (axis) => hypnogramTraces(system.answers, axis, false));
+  }
+  if (night.spectrogram && blobs.spectrogram) {
+    const shape = night.spectrogram;
+    const scale = NARROW.matches ? "" : `, ${Math.round(shape.low_db)} (dark) to ${Math.round(shape.high_db)} dB of 1 µV²/Hz`;
+    add(`Spectrogram, Hz · ${shape.channel}${scale}`, 92,
+      { range: [0, shape.first_hz + shape.num_freqs * shape.step_hz], tickvals: [0, 10, 20, 30] }, spectrogramTraces);
+  }
+  if (night.emg) add(`Muscle tone, ${night.emg.unit} · ${night.emg.channel}${NARROW.matches ? "" : ", RMS of 5 s, logarithmic"}`, 48, { type: "log", nticks: 3 }, emgTraces);
+  if (state.density >= 0) {
+    add(densityWords(), 84, { range: [0, 1], tickvals: [0, 0.5, 1], ticktext: ["0", "50 %", "1"] }, densityTraces);
+  }
+  if (night.flags) {
+    const kinds = Object.keys(night.flags);
+    const count = new Set(kinds.flatMap((kind) => night.flags[kind])).size;
+    const words = kinds.length ? `Artefacts · ${count} epochs: ${kinds.join(", ")}` : "Artefacts · none found";
+    add(words, 12 * Math.max(kinds.length, 1), { range: [-0.6, Math.max(kinds.length, 1) - 0.4], tickvals: [], showgrid: false }, flagTraces);
+  }
+}
+
+function spectrogramTraces(axis) {
+  const shape = night.spectrogram;
+  const z = [];
+  for (let row = 0; row < shape.num_freqs; row++) {
+    const line = new Array(shape.num_columns);
+    for (let column = 0; column < shape.num_columns; column++) {
+      const code = blobs.spectrogram[column * shape.num_freqs + row];
+      line[column] = code || null;
+    }
+    z.push(line);
+  }
+  const width = 1000 * night.epoch_s * shape.epochs_per_column;
+  return [{
+    type: "heatmap", z, x0: centreMs[0] - 500 * night.epoch_s + width / 2, dx: width, y0: shape.first_hz, dy: shape.step_hz,
+    yaxis: axis, zmin: 1, zmax: 255, colorscale: "Viridis", showscale: false, hoverinfo: "none", xtype: "scaled", ytype: "scaled",
+  }];
+}
+
+function emgTraces(axis) {
+  const { num_windows, values } = night.emg;
+  const width = 1000 * night.epoch_s / num_windows;
+  const x = [], y = [];
+  for (let position = 0; position < numEpochs; position++) {
+    if (position && !isNext(position)) { x.push(centreMs[position - 1] + 1); y.push(null); }
+    for (let window = 0; window < num_windows; window++) {
+      x.push(centreMs[position] - 500 * night.epoch_s + (window + 0.5) * width);
+      y.push(values[position * num_windows + window] || null);
+    }
+  }
+  return [{ x, y, yaxis: axis, mode: "lines", line: { width: 1, color: colour("ink") }, hoverinfo: "none" }];
+}
+
+function densityWords() {
+  const order = `${night.stages[night.stages.length - 1].short} (bottom) to ${night.stages[0].short} (top)`;
+  return NARROW.matches ? `Stage probabilities · ${systems[state.density].name}` : `Stage probabilities · ${systems[state.density].name}, stacked from ${order}`;
+}
+
+function densityTraces(axis) {
+  const { probabilities } = systems[state.density];
+  return night.stages.map((stage, idx) => idx).reverse().map((idx) => ({
+    ...withGaps(probabilities.map((values) => (values ? values[idx] : null))),
+    yaxis: axis, mode: "lines", stackgroup: axis, line: { shape: "hvh", width: 0 }, fillcolor: stageColour(night.stages[idx].code), hoverinfo: "none",
+    meta: "density",
+  }));
+}
+
+function flagTraces(axis) {
+  const kinds = Object.keys(night.flags);
+  const carrier = { x: centreMs, y: centreMs.map(() => 0), yaxis: axis, mode: "lines", line: { width: 0 }, hoverinfo: "none" };
+  return [carrier, ...kinds.map((kind, idx) => ({
+    ...segments(night.flags[kind].map((position) => [kind, position, position]), kinds.length - 1 - idx),
+    yaxis: axis, mode: "lines", line: { width: 8, color: colour("differs") }, hoverinfo: "skip",
+  }))];
+}
+
+async function drawNight() {
+  const chart = byId("night-chart");
+  chart.hidden = false;
+  buildRows();
+  const height = rows.reduce((sum, row) => sum + row.height + ROW_GAP, 0) + 34;
+  chart.style.height = `${height}px`;
+  const inner = height - 34;
+  const traces = [], annotations = [], layout = {
+    height, margin: { l: 40, r: 8, t: 0, b: 34 }, showlegend: false, hovermode: "x", hoverdistance: -1, dragmode: COARSE.matches ? false : "zoom",
+    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: colour("soft") },
+    xaxis: {
+      type: "date", range: fullRange(), autorange: false, showgrid: false, zeroline: false, hoverformat: " ", showspikes: false, linecolor: colour("line"),
+      tickformatstops: [{ dtickrange: [null, 60000], value: "%H:%M:%S" }, { dtickrange: [60000, null], value: "%H:%M" }],
+      title: { text: night.start ? "clock time" : "hours and minutes since the start", standoff: 4 }, anchor: `y${rows.length > 1 ? rows.length : ""}`,
+    },
+    shapes: [cursorShape()], annotations,
+  };
+  let top = 1;
+  rows.forEach((row, idx) => {
+    const axis = idx ? `y${idx + 1}` : "y";
+    top -= ROW_GAP / inner;
+    annotations.push({ text: plain(row.words), x: 0, xref: "paper", y: top, yref: "paper", xanchor: "left", yanchor: "bottom", showarrow: false, align: "left", font: { size: 12 } });
+    layout[idx ? `yaxis${idx + 1}` : "yaxis"] = {
+      domain: [Math.max(top - row.height / inner, 0), top], fixedrange: true, zeroline: false, gridcolor: colour("faint"), tickfont: { size: 11 }, ...row.axis,
+    };
+    row.axisName = axis;
+    top -= row.height / inner;
+    traces.push(...row.traces(axis).map((trace) => ({ type: "scatter", xaxis: "x", ...trace })));
+  });
+  const isNew = !chart.data;
+  await Plotly.react(chart, traces, layout, CONFIG);
+  if (isNew) {
+    chart.on("plotly_click", (event) => { select(nearest(event)); byId("epoch").focus({ preventScroll: true }); });
+    chart.on("plotly_hover", showTip);
+    chart.on("plotly_unhover", () => { byId("night-tip").hidden = true; });
+    NARROW.addEventListener("change", drawNight);
+  }
+}
+
+/** Text that Plotly must not read as its own small markup. */
+function plain(text) {
+  return text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
+}
+
+function fullRange() {
+  return [centreMs[0] - 500 * night.epoch_s, centreMs[numEpochs - 1] + 500 * night.epoch_s].map(toDate);
+}
+
+function toDate(ms) {
+  return new Date(ms).toISOString().replace("Z", "");
+}
+
+function toMs(value) {
+  return typeof value === "number" ? value : Date.parse(/Z$/.test(value) ? value : `${value.replace(" ", "T")}${value.length <= 10 ? "T00:00" : ""}Z`);
+}
+
+function nearest(event) {
+  const at = toMs(event.points[0].x);
+  let low = 0, high = numEpochs - 1;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (centreMs[middle] + 500 * night.epoch_s <= at) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+function cursorShape() {
+  const at = centreMs[state.position], half = 500 * night.epoch_s;
+  return {
+    type: "rect", xref: "x", yref: "paper", x0: toDate(at - half), x1: toDate(at + half), y0: 0, y1: 1, layer: "above",
+    fillcolor: colour("accent"), opacity: 0.35, line: { width: 1.5, color: colour("accent") },
+  };
+}
+
+function moveCursor() {
+  const chart = byId("night-chart");
+  if (!chart.data) return;
+  const change = { shapes: [cursorShape()] };
+  const [low, high] = chart.layout.xaxis.range.map(toMs);
+  const at = centreMs[state.position];
+  if (at < low || at > high) change["xaxis.range"] = placeRange(at, high - low);
+  Plotly.relayout(chart, change);
+}
+
+/** A range of that width around a moment, inside the night. */
+function placeRange(at, width) {
+  const [first, last] = fullRange().map(toMs);
+  const low = Math.min(Math.max(at - width / 2, first), Math.max(last - width, first));
+  return [low, Math.min(low + width, last)].map(toDate);
+}
+
+function zoomBy(factor) {
+  const chart = byId("night-chart");
+  if (!chart.data) return;
+  const [low, high] = chart.layout.xaxis.range.map(toMs);
+  const [first, last] = fullRange().map(toMs);
+  const width = Math.min(Math.max((high - low) * factor, 10000 * night.epoch_s), last - first);
+  Plotly.relayout(chart, { "xaxis.range": placeRange(centreMs[state.position], width) });
+}
+
+function drawDensity() {
+  drawNight();
+}
+
+function showTip(event) {
+  const tip = byId("night-tip"), position = nearest(event);
+  const lines = systems.map((system) => {
+    const probabilities = system.probabilities && system.probabilities[position];
+    const idx = night.stages.findIndex((stage) => stage.code === system.answers[position]);
+    const share = probabilities && idx >= 0 ? ` ${Math.round(100 * probabilities[idx])} %` : "";
+    return `${system.name}: ${stageName(system.answers[position])}${share}`;
+  });
+  if (night.expert) lines.unshift(`Expert: ${stageName(night.expert[position])}`);
+  tip.replaceChildren(make("b", "", `${timeText(position)}, epoch ${night.epoch_idx[position]}`), ...lines.map((line) => make("span", "", line)));
+  tip.hidden = false;
+  const box = byId("night").getBoundingClientRect();
+  const x = event.event.clientX - box.left, y = event.event.clientY - box.top;
+  tip.style.left = `${Math.max(Math.min(x + 14, box.width - tip.offsetWidth - 4), 0)}px`;
+  tip.style.top = `${y + 18}px`;
+}

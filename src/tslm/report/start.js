@@ -1,0 +1,1 @@
+tslmPage.ready = start();
