@@ -57,6 +57,15 @@ def test_a_click_on_the_night_shows_that_epoch(page):
     assert "RMS 12 uV" in page.inner_text("#epoch-text")
 
 
+def test_hovering_the_night_tells_the_stages_of_that_epoch(page):
+    drag = page.locator("#night-chart .nsewdrag").first.bounding_box()
+    page.mouse.move(drag["x"] + drag["width"] * 10.5 / 42, drag["y"] + 30)
+    assert page.inner_text("#night-tip").startswith("22:35:00, epoch 50")
+    assert "Expert: Non-REM stage 1" in page.inner_text("#night-tip")
+    page.mouse.move(drag["x"] - 100, 0)
+    assert not page.locator("#night-tip").is_visible()
+
+
 def test_keys_step_along_time_and_along_the_list(page):
     listed = page.evaluate("tslmPage.night.lists[0].positions")
     page.keyboard.press("ArrowRight")

@@ -56,17 +56,17 @@ function segments(bouts, level) {
 
 function hypnogramTraces(answers, axis, isExpert) {
   const levels = answers.map((code) => (code === null || !stageOf(code) ? null : levelOf(code)));
-  const steps = { ...withGaps(levels), yaxis: axis, mode: "lines", line: { shape: "hvh", width: 1, color: colour("soft") }, hoverinfo: "none", connectgaps: false };
+  const steps = { ...withGaps(levels), yaxis: axis, mode: "lines", line: { shape: "hvh", width: 1, color: colour("soft") }, connectgaps: false };
   const bouts = findBouts(answers);
   const bars = night.stages.map((stage) => ({
     ...segments(bouts.filter(([code]) => code === stage.code), levelOf(stage.code)),
-    yaxis: axis, mode: "lines", line: { width: NARROW.matches ? 4 : 5, color: stageColour(stage.code) }, hoverinfo: "skip",
+    yaxis: axis, mode: "lines", line: { width: NARROW.matches ? 4 : 5, color: stageColour(stage.code) },
   }));
   if (isExpert || !night.expert) return [steps, ...bars];
   const marks = findBouts(answers.map((code, position) => (code === night.expert[position] ? "same" : code === null ? "unread" : "differs")));
   const strip = (kind, name) => ({
     ...segments(marks.filter(([mark]) => mark === kind), -1),
-    yaxis: axis, mode: "lines", line: { width: 7, color: colour(name) }, hoverinfo: "skip",
+    yaxis: axis, mode: "lines", line: { width: 7, color: colour(name) },
   });
   return [steps, ...bars, strip("differs", "differs"), strip("unread", "unread")];
 }
@@ -128,7 +128,7 @@ function spectrogramTraces(axis) {
   const width = 1000 * night.epoch_s * shape.epochs_per_column;
   return [{
     type: "heatmap", z, x0: centreMs[0] - 500 * night.epoch_s + width / 2, dx: width, y0: shape.first_hz, dy: shape.step_hz,
-    yaxis: axis, zmin: 1, zmax: 255, colorscale: "Viridis", showscale: false, hoverinfo: "none", xtype: "scaled", ytype: "scaled",
+    yaxis: axis, zmin: 1, zmax: 255, colorscale: "Viridis", showscale: false, xtype: "scaled", ytype: "scaled",
   }];
 }
 
@@ -143,7 +143,7 @@ function emgTraces(axis) {
       y.push(values[position * num_windows + window] || null);
     }
   }
-  return [{ x, y, yaxis: axis, mode: "lines", line: { width: 1, color: colour("ink") }, hoverinfo: "none" }];
+  return [{ x, y, yaxis: axis, mode: "lines", line: { width: 1, color: colour("ink") } }];
 }
 
 function densityWords() {
@@ -155,18 +155,18 @@ function densityTraces(axis) {
   const { probabilities } = systems[state.density];
   return night.stages.map((stage, idx) => idx).reverse().map((idx) => ({
     ...withGaps(probabilities.map((values) => (values ? values[idx] : null))),
-    yaxis: axis, mode: "lines", stackgroup: axis, line: { shape: "hvh", width: 0 }, fillcolor: stageColour(night.stages[idx].code), hoverinfo: "none",
+    yaxis: axis, mode: "lines", stackgroup: axis, line: { shape: "hvh", width: 0 }, fillcolor: stageColour(night.stages[idx].code),
     meta: "density",
   }));
 }
 
 function flagTraces(axis) {
   const kinds = Object.keys(night.flags);
-  const carrier = { x: centreMs, y: centreMs.map(() => 0), yaxis: axis, mode: "lines", line: { width: 0 }, hoverinfo: "none" };
-  return [carrier, ...kinds.map((kind, idx) => ({
+  if (!kinds.length) return [{ x: [centreMs[0]], y: [null], yaxis: axis }]; // an axis without a trace is not drawn
+  return kinds.map((kind, idx) => ({
     ...segments(night.flags[kind].map((position) => [kind, position, position]), kinds.length - 1 - idx),
-    yaxis: axis, mode: "lines", line: { width: 8, color: colour("differs") }, hoverinfo: "skip",
-  }))];
+    yaxis: axis, mode: "lines", line: { width: 8, color: colour("differs") },
+  }));
 }
 
 async function drawNight() {
@@ -177,10 +177,10 @@ async function drawNight() {
   chart.style.height = `${height}px`;
   const inner = height - 34;
   const traces = [], annotations = [], layout = {
-    height, margin: { l: 40, r: 8, t: 0, b: 34 }, showlegend: false, hovermode: "x", hoverdistance: -1, dragmode: COARSE.matches ? false : "zoom",
+    height, margin: { l: 40, r: 8, t: 0, b: 34 }, showlegend: false, hovermode: false, dragmode: COARSE.matches ? false : "zoom",
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: colour("soft") },
     xaxis: {
-      type: "date", range: fullRange(), autorange: false, showgrid: false, zeroline: false, hoverformat: " ", showspikes: false, linecolor: colour("line"),
+      type: "date", range: fullRange(), autorange: false, showgrid: false, zeroline: false, linecolor: colour("line"),
       tickformatstops: [{ dtickrange: [null, 60000], value: "%H:%M:%S" }, { dtickrange: [60000, null], value: "%H:%M" }],
       title: { text: night.start ? "clock time" : "hours and minutes since the start", standoff: 4 }, anchor: `y${rows.length > 1 ? rows.length : ""}`,
     },
@@ -200,12 +200,36 @@ async function drawNight() {
   });
   const isNew = !chart.data;
   await Plotly.react(chart, traces, layout, CONFIG);
-  if (isNew) {
-    chart.on("plotly_click", (event) => { select(nearest(event)); byId("epoch").focus({ preventScroll: true }); });
-    chart.on("plotly_hover", showTip);
-    chart.on("plotly_unhover", () => { byId("night-tip").hidden = true; });
-    NARROW.addEventListener("change", drawNight);
-  }
+  if (isNew) connectChart(chart);
+}
+
+// Plotly tells of clicks only where it has already seen the pointer hover, so pointers are read here.
+const CLICK_PIXELS = 5;
+
+function connectChart(chart) {
+  let down = null;
+  chart.addEventListener("pointerdown", (event) => {
+    down = positionAt(chart, event) === null || event.button ? null : [event.clientX, event.clientY];
+  }, true);
+  window.addEventListener("pointerup", (event) => {
+    const isClick = down && Math.hypot(event.clientX - down[0], event.clientY - down[1]) < CLICK_PIXELS;
+    down = null;
+    if (!isClick) return;
+    select(positionAt(chart, event));
+    byId("epoch").focus({ preventScroll: true });
+  }, true);
+  chart.addEventListener("pointermove", (event) => showTip(positionAt(chart, event), event));
+  chart.addEventListener("pointerleave", () => showTip(null));
+  NARROW.addEventListener("change", drawNight);
+}
+
+/** The epoch under a pointer, the nearest one in a gap; null beside the rows. */
+function positionAt(chart, event) {
+  const box = chart.querySelector(".nsewdrag").getBoundingClientRect();
+  const share = (event.clientX - box.left) / box.width;
+  if (share < 0 || share > 1) return null;
+  const [low, high] = chart.layout.xaxis.range.map(toMs);
+  return nearest(low + share * (high - low));
 }
 
 /** Text that Plotly must not read as its own small markup. */
@@ -225,12 +249,11 @@ function toMs(value) {
   return typeof value === "number" ? value : Date.parse(/Z$/.test(value) ? value : `${value.replace(" ", "T")}${value.length <= 10 ? "T00:00" : ""}Z`);
 }
 
-function nearest(event) {
-  const at = toMs(event.points[0].x);
+function nearest(ms) {
   let low = 0, high = numEpochs - 1;
   while (low < high) {
     const middle = (low + high) >> 1;
-    if (centreMs[middle] + 500 * night.epoch_s <= at) low = middle + 1;
+    if ((centreMs[middle] + centreMs[middle + 1]) / 2 <= ms) low = middle + 1;
     else high = middle;
   }
   return low;
@@ -274,8 +297,10 @@ function drawDensity() {
   drawNight();
 }
 
-function showTip(event) {
-  const tip = byId("night-tip"), position = nearest(event);
+function showTip(position, event) {
+  const tip = byId("night-tip");
+  tip.hidden = position === null || (event.pointerType === "touch");
+  if (tip.hidden) return;
   const lines = systems.map((system) => {
     const probabilities = system.probabilities && system.probabilities[position];
     const idx = night.stages.findIndex((stage) => stage.code === system.answers[position]);
@@ -284,9 +309,7 @@ function showTip(event) {
   });
   if (night.expert) lines.unshift(`Expert: ${stageName(night.expert[position])}`);
   tip.replaceChildren(make("b", "", `${timeText(position)}, epoch ${night.epoch_idx[position]}`), ...lines.map((line) => make("span", "", line)));
-  tip.hidden = false;
   const box = byId("night").getBoundingClientRect();
-  const x = event.event.clientX - box.left, y = event.event.clientY - box.top;
-  tip.style.left = `${Math.max(Math.min(x + 14, box.width - tip.offsetWidth - 4), 0)}px`;
-  tip.style.top = `${y + 18}px`;
+  tip.style.left = `${Math.max(Math.min(event.clientX - box.left + 14, box.width - tip.offsetWidth - 4), 0)}px`;
+  tip.style.top = `${event.clientY - box.top + 18}px`;
 }
