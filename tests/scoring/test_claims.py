@@ -2,6 +2,7 @@ from collections import Counter
 
 import pytest
 
+from tests.scoring.held_out_sentences import MODEL_LIKE, OTHERS, RESERVED
 from tests.scoring.labelled_sentences import MODEL, OWN
 from tslm.scoring.claim_kinds import Claim, Relation
 from tslm.scoring.claim_words import LEVEL_WORDS
@@ -44,7 +45,53 @@ def share_read_right(sentences) -> float:
     return right / (right + wrong)
 
 
-@pytest.mark.parametrize("sentences", [OWN, MODEL], ids=["a scorer's words", "a model's words"])
+@pytest.mark.parametrize(
+    "sentences",
+    [OWN, MODEL, MODEL_LIKE, OTHERS],
+    ids=["a scorer's words", "a model's words", "more of a model's words", "notes and textbooks"],
+)
 def test_claims_are_read_as_a_person_labelled_them(sentences):
     assert len(sentences) >= 60
     assert share_read_right(sentences) >= 0.95
+
+
+def test_claims_are_read_where_the_reader_was_not_mended():
+    """The share that is reported, of sentences that only ever measured it; docs/log.md says what it misses."""
+    assert len(RESERVED) >= 40
+    assert share_read_right(RESERVED) >= 0.85
+
+
+def test_no_sentence_is_in_two_sets():
+    texts = [text for sentences in (OWN, MODEL, MODEL_LIKE, OTHERS, RESERVED) for text, _ in sentences]
+    assert len(set(texts)) == len(texts)
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        ("The waves are occasional, with a few larger peaks.", ""),
+        ("Theta with several sharp spikes.", "theta"),
+        ("Delta is seen, but it does not dominate.", "delta -delta:leads"),
+        ("Alpha was expected, yet there is none.", "-alpha"),
+        ("Muscle artefacts mask the alpha rhythm.", "muscle"),
+        ("Muscle tone is lost.", "muscle_tone:low"),
+        ("The rhythm is lost in flat or clipped parts.", "artefact"),
+    ],
+)
+def test_words_are_taken_for_what_they_are_said_of(text, label):
+    assert read_labels(text) == parse_label(label)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Neither {0} nor {1} is seen.", "No {0}, no {1}.", "{0} and {1} are absent.", "There are no {0} or {1}."]
+    + [
+        "It lacks {0} and {1}.",
+        "Without {0} or {1}.",
+        "The absence of {0} and {1} decides.",
+    ],
+)
+@pytest.mark.parametrize("pair", [("spindles", "slow waves"), ("eye movements", "alpha"), ("theta", "K-complexes")])
+def test_a_denial_reaches_all_that_it_lists(text, pair):
+    features = [feature.replace(" ", "_").replace("-", "_").lower() for feature in pair]
+    assert read_labels(text.format(*pair)) == Counter(f"-{feature}" for feature in features)

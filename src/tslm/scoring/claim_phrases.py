@@ -65,7 +65,7 @@ class Phrase:
 
 def split_phrases(tokens: Sequence[Token]) -> list[Phrase]:
     """The phrases of a sentence in order, each with its mentions and the words said of them."""
-    phrases = _cut_at_separators(tokens)
+    phrases = _cut_at_separators(_leave_out_of_nouns(tokens))
     for phrase in phrases:
         phrase.mentions = _find_mentions(phrase)
     _give_back(phrases)
@@ -74,6 +74,19 @@ def split_phrases(tokens: Sequence[Token]) -> list[Phrase]:
         mention.start = min(token.start for token in (mention.term, *said))
         mention.stop = max(token.stop for token in (mention.term, *said))
     return phrases
+
+
+_OF_NOUN = ("sometimes", "several", "many", "few", "level", "prominent", "count")
+
+
+def _leave_out_of_nouns(tokens: Sequence[Token]) -> list[Token]:
+    """The tokens without what is said of waves of no named kind: "occasional larger spikes"."""
+    kept: list[Token] = []
+    for token in tokens:
+        while token.kind == "noun" and kept and kept[-1].kind in _OF_NOUN:
+            kept.pop()
+        kept.append(token)
+    return kept
 
 
 # Words that lie within the characters a claim rests on.
@@ -88,7 +101,8 @@ def _cut_at_separators(tokens: Sequence[Token]) -> list[Phrase]:
     joints: list[Token] = []
     for token in tokens:
         if token.kind in _SEPARATORS:
-            joints.append(token)
+            if not _is_between_adjectives(token, phrases[-1], joints):
+                joints.append(token)
             continue
         if token.value == "nor":
             joints.append(token._replace(kind="or"))
@@ -99,6 +113,14 @@ def _cut_at_separators(tokens: Sequence[Token]) -> list[Phrase]:
     if joints:
         phrases.append(Phrase(tuple(joints)))
     return phrases
+
+
+def _is_between_adjectives(token: Token, phrase: Phrase, joints: Sequence[Token]) -> bool:
+    """Whether a comma stands behind an adjective of the mention that follows: "the pronounced, slow waves"."""
+    if token.text != "," or joints or not phrase.tokens or phrase.has(*MENTIONED):
+        return False
+    is_label = any(joint.value == ":" for joint in phrase.joints)  # "Slow waves: prominent, spindles: none"
+    return phrase.tokens[-1].kind == "prominent" and phrase.tokens[-1].stop == token.start and not is_label
 
 
 def _find_mentions(phrase: Phrase) -> list[Mention]:
@@ -155,7 +177,8 @@ def _give_back(phrases: Sequence[Phrase]) -> None:
 
 def _continues(phrase: Phrase, last: Mention) -> bool:
     """Whether a phrase without a mention speaks of the last one: "Spindles: none", "slow waves, in 30%"."""
-    first = phrase.tokens[0].kind if phrase.tokens else ""
+    said = [token for token in phrase.tokens if token.text not in ("it", "there is", "there are")]
+    first = said[0].kind if said else ""
     if last.after and any(joint.value == "relative" for joint in phrase.joints):
         return False  # it hangs on another noun
     return (
@@ -164,7 +187,7 @@ def _continues(phrase: Phrase, last: Mention) -> bool:
         or first in ("percent", "part", "more", "less", "uv", "times", "lasting", "gone", "sometimes", "about")
         or (first in ("neg", "seen") and phrase.has("seen", "gone", "lead", "prominent"))
         or (first in ("level", "lead") and phrase.joined_by("and"))
-    ) and not phrase.has("generic", "stage")
+    ) and not phrase.has("generic", "stage", "noun")
 
 
 def find_lists(phrases: Sequence[Phrase]) -> list[list[Mention]]:

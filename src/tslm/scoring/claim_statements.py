@@ -25,8 +25,9 @@ def read_statements(mention: Mention) -> list[Statement]:
     """What is said of one mention: (relation, value, upper, unit, negated)."""
     if mention.term.kind == "state":
         what = mention.term.value.split()[1]
-        if what == "low":
-            return [(Relation.LEVEL, 0.0, 0.0, "", mention.negated)]
+        if what in LEVEL_WORDS:
+            level = float(LEVEL_WORDS.index(what))
+            return [(Relation.LEVEL, level, level, "", mention.negated)]
         return [(Relation.PRESENT, None, None, "", (what == "no") != mention.negated)]
     said = [*_said(mention)]
     statements = [*_read_figures(mention, said)]
@@ -72,6 +73,8 @@ def _read_amount(mention: Mention, token: Token, negated: bool) -> Statement | N
     if token.kind == "second" and feature in BANDS:
         return Relation.SECOND, None, None, "", negated
     if token.kind == "few" and feature in (Feature.AMPLITUDE, Feature.MUSCLE_TONE):
+        return Relation.LEVEL, 0.0, 0.0, "", negated
+    if token.kind == "gone" and feature == Feature.MUSCLE_TONE:
         return Relation.LEVEL, 0.0, 0.0, "", negated
     if feature in _SILENT:
         return None
