@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.structure_table import describe_structure, list_structure_rows
+from tslm.data.recordings import SPLITS
 from tslm.scoring.faithfulness import score_answered
 from tslm.scoring.prediction_scores import score_predictions, write_metrics
 from tslm.scoring.predictions import read_intact_predictions, read_predictions
 from tslm.scoring.resampling import Resampling, render_unit
+from tslm.scoring.truth import apply_truth, read_truth
 
 _PROBABILITY_SCORES = {
     "macro_auroc": "AUROC (mean of classes)",
@@ -28,18 +30,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; 0 done, 1 the metrics could not be written, 2 a mistake in the call or the file."""
     arguments = build_parser().parse_args(argv)
     bad_lines: list[int] = []
+    about: dict[str, Any] = {}
     try:
         if arguments.skip_bad:
             rows, bad_lines = read_intact_predictions(arguments.file)
         else:
             rows = read_predictions(arguments.file)
+        if arguments.truth:
+            options = list(dict.fromkeys(option for row in rows for option in row["options"]))
+            rows, num_relabelled = apply_truth(
+                rows, read_truth(arguments.truth, options, arguments.split, arguments.fold)
+            )
+            about["truth"] = {"path": str(arguments.truth), "num_relabelled": num_relabelled}
         metrics = score_predictions(rows, num_resamples=arguments.num_resamples, seed=arguments.seed)
         if faithfulness := score_answered(rows, arguments.seed):
             metrics["faithfulness"] = faithfulness
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
-    metrics["num_bad_lines"] = len(bad_lines)
+    metrics |= about | {"num_bad_lines": len(bad_lines)}
     out = arguments.out or arguments.file.with_name("metrics.json")
     try:
         write_metrics(metrics, out)
@@ -48,6 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     if bad_lines:
         print(f"left out {len(bad_lines)} bad line(s): {', '.join(map(str, bad_lines[:10]))}", file=sys.stderr)
+    if num_relabelled := metrics.get("truth", {}).get("num_relabelled"):
+        print(f"{num_relabelled} label(s) are other in {arguments.truth}: those count", file=sys.stderr)
     print(render_table(metrics))
     print(f"\nwritten to {out}")
     return 0
@@ -62,7 +73,16 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("file", type=Path, metavar="FILE.jsonl", help="predictions, one JSON object a line")
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="default: metrics.json beside the predictions")
-    parser.add_argument("--skip_bad", action="store_true", help="leave out lines that are cut off or lack a key")
+    parser.add_argument("--skip_bad", action="store_true", help="leave out lines that are cut off or wrong")
+    parser.add_argument(
+        "--truth",
+        type=Path,
+        metavar="PATH",
+        help="prepared cohort or JSON lines with sample_id and truth: the predictions must be of its epochs, no more "
+        "and no fewer, and its labels count; default: the truth in FILE.jsonl",
+    )
+    parser.add_argument("--split", default="test", choices=SPLITS, help="of a cohort as truth")
+    parser.add_argument("--fold", type=int, default=-1, metavar="N", help="of a cohort with folds as truth")
     parser.add_argument(
         "--num_resamples", type=int, default=Resampling.num_resamples, help="bootstrap resamples; 0: no intervals"
     )

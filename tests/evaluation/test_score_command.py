@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from evaluation.score import main
+from tests.small import write_small_cohort
 from tslm.labels import LABEL_SETS
 from tslm.scoring.predictions import write_predictions
 
@@ -139,6 +140,115 @@ def test_files_that_cannot_be_scored_are_one_line_errors(path, capsys, text, mes
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_probabilities_that_do_not_sum_to_one_are_a_bad_line(path, capsys):
+    lines = path.read_text().splitlines()
+    row = json.loads(lines[3])
+    lines[3] = json.dumps(row | {"classifier_probabilities": [0.5, 0.3, 0.1, 0, 0]})
+    path.write_text("\n".join(lines))
+    assert main([str(path)]) == 2
+    error = capsys.readouterr().err
+    assert "line 4: classifier_probabilities must be 0 or more and sum to 1, not 0.9" in error
+    assert error.count("\n") == 1
+    assert main([str(path), "--skip_bad", "--num_resamples", "0"]) == 0
+    assert "left out 1 bad line(s): 4" in capsys.readouterr().err
+    assert json.loads((path.parent / "metrics.json").read_text())["num_samples"] == 29
+
+
+def test_a_last_line_without_its_end_of_line_is_whole_or_named(path, capsys):
+    text = path.read_text()
+    path.write_text(text.rstrip("\n"))
+    assert main([str(path), "--num_resamples", "0"]) == 0
+    path.write_text(text.rstrip("\n")[:-1])
+    assert main([str(path)]) == 2
+    assert "line 30 is not whole JSON (cut off?)" in capsys.readouterr().err
+
+
+@pytest.fixture
+def truth(tmp_path):
+    """Labels of the epochs of `path`, written by someone else."""
+    lines = [{"sample_id": row["sample_id"], "truth": row["truth"], "scorer": "me"} for row in make_rows()]
+    return write_lines(tmp_path / "truth.jsonl", lines)
+
+
+def write_lines(path, lines):
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def test_labels_of_the_truth_count_and_the_changed_ones_are_told(path, truth, capsys):
+    lines = [json.loads(line) for line in truth.read_text().splitlines()]
+    write_lines(truth, [line | {"truth": OPTIONS[4], "subject": f"s{idx % 6}"} for idx, line in enumerate(lines)][::-1])
+    assert main([str(path), "--truth", str(truth), "--num_resamples", "5"]) == 0
+    metrics = json.loads((path.parent / "metrics.json").read_text())
+    assert metrics["truth"] == {"path": str(truth), "num_relabelled": 30}
+    assert metrics["support"]["REM sleep"] == 30
+    assert (metrics["intervals"]["unit"], metrics["intervals"]["num_units"]) == ("subjects", 6)
+    assert "30 label(s) are other" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda lines: lines[1:], "hold 1 that it lacks: n:0"),
+        (lambda lines: [*lines, lines[0] | {"sample_id": "n:99"}], "lack 1 of the 31 epochs of the truth: n:99"),
+        (
+            lambda lines: [line | {"sample_id": f"m{idx}"} for idx, line in enumerate(lines)],
+            "m4 and 25 more and hold 30",
+        ),
+        (lambda lines: [*lines, lines[4]], "line 31 repeats sample_id 'n:4'"),
+        (lambda lines: [{"sample_id": "n:0"}], "line 1 has no sample_id and truth"),
+        (lambda lines: [lines[0] | {"truth": "Coma"}], "truth 'Coma' is none of the options"),
+        (lambda lines: [], "is empty; give one label a line"),
+    ],
+)
+def test_predictions_of_other_epochs_than_the_truth_are_named(path, truth, capsys, change, message):
+    write_lines(truth, change([json.loads(line) for line in truth.read_text().splitlines()]))
+    assert main([str(path), "--truth", str(truth)]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.startswith("error: ") and error.count("\n") == 1
+    assert not (path.parent / "metrics.json").exists()
+
+
+def test_a_truth_that_is_cut_off_or_missing_is_an_error(path, truth, capsys):
+    truth.write_text(truth.read_text()[:-20])
+    assert main([str(path), "--truth", str(truth)]) == 2
+    assert f"{truth}, line 30 is not whole JSON" in capsys.readouterr().err
+    assert main([str(path), "--truth", str(path.parent / "nothing")]) == 2
+    assert "no truth at" in capsys.readouterr().err
+
+
+def test_predictions_are_held_against_their_prepared_cohort(tmp_path, capsys):
+    cohort = write_small_cohort(tmp_path / "cohort")
+    rows = [
+        {
+            "sample_id": f"night4:{idx}",
+            "truth": OPTIONS[idx % 5],
+            "generated": f"Answer: {OPTIONS[idx % 5]}",
+            "options": OPTIONS,
+        }
+        for idx in range(10)
+    ]
+    path = tmp_path / "p.jsonl"
+    write_predictions(rows, path)
+    assert main([str(path), "--truth", str(cohort), "--num_resamples", "0"]) == 0
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert (metrics["accuracy"], metrics["truth"]["num_relabelled"]) == (1.0, 0)
+    assert main([str(path), "--truth", str(cohort), "--split", "train"]) == 2
+    assert "night1:0, night1:1" in capsys.readouterr().err
+    write_predictions(rows[:7], path)
+    assert main([str(path), "--truth", str(cohort)]) == 2
+    assert "lack 3 of the 10 epochs of the truth: night4:7, night4:8, night4:9" in capsys.readouterr().err
+
+
+def test_bad_input_ends_the_true_command_in_one_line(path):
+    path.write_text(path.read_text()[:-40])
+    done = subprocess.run([sys.executable, "-m", "evaluation.score", str(path)], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert re.fullmatch(r"error: .*line 30 is not whole JSON.*--skip_bad\n", done.stderr)
 
 
 def test_a_place_that_cannot_be_written_is_exit_code_one(path, tmp_path, capsys):

@@ -123,6 +123,20 @@ def test_rows_without_probabilities_are_left_out_of_their_scores_and_counted():
         assert whole["probabilities"] == part["probabilities"] | {"num_without": 7}
 
 
+def test_smoothed_probabilities_are_scored_beside_the_others():
+    rows = [
+        row | {"smoothed_probabilities": row["classifier_probabilities"], "smoothed_answer": OPTIONS[0]}
+        for row in make_cohort()
+    ]
+    metrics = score_predictions(rows, num_resamples=0)
+    found, of_classifier = metrics["smoothed_probabilities"], metrics["classifier"]["probabilities"]
+    assert {name: found[name] for name in ("log_loss", "brier", "macro_auroc")} == {
+        name: of_classifier[name] for name in ("log_loss", "brier", "macro_auroc")
+    }
+    assert found["selection"]["margin"]["accuracy"][0] == pytest.approx(metrics["accuracy"])
+    assert "smoothed_probabilities" not in metrics["classifier"]
+
+
 def test_probabilities_follow_the_order_of_each_rows_own_options():
     rows = make_cohort()
     turned = [

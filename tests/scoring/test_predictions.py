@@ -1,7 +1,12 @@
 import json
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.special import softmax
 
 from tslm.labels import LABEL_SETS
 from tslm.scoring.predictions import (
@@ -66,6 +71,12 @@ def test_a_refused_row_leaves_the_older_file_alone(tmp_path):
         (json.dumps(make_row(1, options=["Wake", "Coma"], truth="REM sleep")), "truth 'REM sleep' is none"),
         (json.dumps(make_row(1, classifier_probabilities=[0.5])), "must be 5 finite numbers"),
         (json.dumps(make_row(1, classifier_probabilities=[0.5, 0.5, 0, 0, None])), "must be 5 finite numbers"),
+        (
+            json.dumps(make_row(1, label_probabilities=[0.5, 0.2, 0.1, 0, 0])),
+            "line 2: label_probabilities must be 0 or more and sum to 1, not 0.8",
+        ),
+        (json.dumps(make_row(1, classifier_probabilities=[0.9, 0.2, -0.1, 0, 0])), "must be 0 or more"),
+        (json.dumps(make_row(1, smoothed_probabilities=[1, 1, 0, 0, 0])), "smoothed_probabilities .* not 2"),
     ],
 )
 def test_a_bad_line_is_named_or_left_out_on_request(tmp_path, line, message):
@@ -76,6 +87,14 @@ def test_a_bad_line_is_named_or_left_out_on_request(tmp_path, line, message):
     rows, bad_lines = read_intact_predictions(path)
     assert [row["epoch_idx"] for row in rows] == [0, 2]
     assert bad_lines == [2]
+
+
+@given(st.lists(st.floats(-8, 8), min_size=5, max_size=5))
+def test_probabilities_rounded_to_six_digits_sum_closely_enough(scores):
+    with tempfile.TemporaryDirectory() as folder:
+        row = make_row(0, label_probabilities=softmax(scores).round(6).tolist())
+        write_predictions([row], Path(folder) / "p.jsonl")
+        assert read_predictions(Path(folder) / "p.jsonl") == [row]
 
 
 def test_a_file_cut_inside_a_letter_is_a_bad_last_line(tmp_path):

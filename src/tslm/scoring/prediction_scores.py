@@ -37,12 +37,12 @@ def score_predictions(
 
     Returns:
         For rows that share one set of options: everything `compute_metrics` gives, `intervals` (`bootstrap_intervals`),
-        `probabilities` (`score_row_probabilities`, where rows carry some), `per_recording` where there are several
-        recordings, `structure` (tslm.scoring.structure) where rows are epochs of nights, and `classifier` (the same
-        dict for the classifier). For questions with options of their own, or with several answers at once (right when
-        all are named and no other): num_samples, num_correct, num_parse_failures and accuracy. For captions:
-        num_samples. In any case `num_unscored`, the rows without options, and `leaky`, whether any row is; `smoothing`
-        where answers were smoothed over time.
+        `probabilities` and `smoothed_probabilities` (`score_row_probabilities`, where rows carry some), `per_recording`
+        where there are several recordings, `structure` (tslm.scoring.structure) where rows are epochs of nights, and
+        `classifier` (the same dict for the classifier). For questions with options of their own, or with several
+        answers at once (right when all are named and no other): num_samples, num_correct, num_parse_failures and
+        accuracy. For captions: num_samples. In any case `num_unscored`, the rows without options, and `leaky`, whether
+        any row is; `smoothing` where answers were smoothed over time.
 
     Raises:
         ValueError: no rows, or a sample_id that repeats.
@@ -88,8 +88,10 @@ def _score_system(
         subjects, unit = find_subjects(rows)
         resampling = Resampling(num_resamples, seed, unit=unit)
         metrics["intervals"] = bootstrap_intervals(truth, answers, labels, subjects=subjects, resampling=resampling)
-    if probabilities := score_row_probabilities(rows, answers, kind, num_resamples, seed):
-        metrics["probabilities"] = probabilities
+    smoothed_key = f"{'' if kind == 'label' else f'{kind}_'}smoothed_probabilities"
+    for name, key in (("probabilities", f"{kind}_probabilities"), ("smoothed_probabilities", smoothed_key)):
+        if probabilities := score_row_probabilities(rows, answers, key, num_resamples, seed):
+            metrics[name] = probabilities
     if structure := score_row_structure(rows, answers):
         metrics["structure"] = structure
     by_recording: dict[str, list[tuple[str, str | None]]] = {}

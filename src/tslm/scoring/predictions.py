@@ -22,6 +22,13 @@ _REQUIRED: dict[str, tuple[type, ...]] = {
     "generated": (str,),
     "options": (list, tuple),
 }
+_PROBABILITIES = (
+    "classifier_probabilities",
+    "label_probabilities",
+    "smoothed_probabilities",
+    "classifier_smoothed_probabilities",
+)
+_SUM_TOLERANCE = 1e-4  # files keep six digits, others' perhaps five
 
 
 class PredictionRow(TypedDict):
@@ -206,17 +213,21 @@ def _check_row(row: object, where: str) -> PredictionRow:
     for name in ("smoothed_answer", "classifier_smoothed_answer"):
         if name in row and row[name] not in options:
             raise ValueError(f"{where}: {name} {row[name]!r} is none of its options: {', '.join(map(str, options))}")
-    for name in ("classifier_probabilities", "label_probabilities"):
-        probabilities = row.get(name)
-        if probabilities is not None and not _are_probabilities(probabilities, len(options)):
-            raise ValueError(f"{where}: {name} must be {len(options)} finite numbers")
+    for name in _PROBABILITIES:
+        if row.get(name) is not None:
+            _check_probabilities(row[name], len(options), f"{where}: {name}")
     return row  # type: ignore[return-value]
 
 
-def _are_probabilities(values: object, num_options: int) -> bool:
-    if not isinstance(values, list | tuple | np.ndarray) or len(values) != num_options:
-        return False
-    return all(isinstance(value, int | float | np.floating) and math.isfinite(value) for value in values)
+def _check_probabilities(values: Any, num_options: int, where: str) -> None:
+    is_list = isinstance(values, list | tuple | np.ndarray) and len(values) == num_options
+    if not is_list or not all(
+        isinstance(value, int | float | np.floating) and math.isfinite(value) for value in values
+    ):
+        raise ValueError(f"{where} must be {num_options} finite numbers")
+    total = sum(values)
+    if num_options and (min(values) < 0 or abs(total - 1) > _SUM_TOLERANCE):
+        raise ValueError(f"{where} must be 0 or more and sum to 1, not {total:.6g}")
 
 
 def _check_new(sample_id: str, number: int, seen: dict[str, int], where: str) -> None:

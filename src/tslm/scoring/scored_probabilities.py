@@ -14,14 +14,14 @@ from tslm.scoring.uncertainty import measure_entropy, measure_margin, score_sele
 
 
 def score_row_probabilities(
-    rows: Sequence[PredictionRow], answers: Sequence[str | None], kind: str, num_resamples: int, seed: int
+    rows: Sequence[PredictionRow], answers: Sequence[str | None], key: str, num_resamples: int, seed: int
 ) -> dict[str, Any] | None:
     """What the probabilities of one system in the rows are worth; None where no row has any.
 
     Args:
         rows: with the same options, in any order of their own; in time order where they are of one subject.
         answers: what the system answered, per row; selection asks how often these are right.
-        kind: `label` for those of the language model, `classifier` for the classifier's.
+        key: which probabilities of PredictionRow.
         num_resamples: for `intervals`; 0 leaves them out.
         seed: of the bootstrap.
 
@@ -32,15 +32,13 @@ def score_row_probabilities(
         before the temperature, where there is one; answer_perplexity, of the true answers as whole texts.
     """
     untyped: Sequence[Mapping[str, Any]] = rows
-    having = [idx for idx, row in enumerate(untyped) if row.get(f"{kind}_probabilities") is not None]
+    having = [idx for idx, row in enumerate(untyped) if row.get(key) is not None]
     if not having:
         return None
     labels, kept = rows[0]["options"], [untyped[idx] for idx in having]
     truth_N, answer_N = index_answers([row["truth"] for row in kept], [answers[idx] for idx in having], labels)
-    probabilities_NK = np.array(
-        [_in_order(row, row[f"{kind}_probabilities"], labels) for row in kept], dtype=np.float64
-    )
-    temperature_N = [row.get(f"{kind}_temperature") for row in kept]
+    probabilities_NK = np.array([_in_order(row, row[key], labels) for row in kept], dtype=np.float64)
+    temperature_N = [row.get(key.replace("probabilities", "temperature")) for row in kept]
     entropy_N, margin_N = measure_entropy(probabilities_NK), measure_margin(probabilities_NK)
     scores = score_probabilities(probabilities_NK, truth_N, labels) | {
         "num_without": len(rows) - len(kept),
@@ -59,7 +57,7 @@ def score_row_probabilities(
     if scores["temperatures"]:
         before_NK = unscale(probabilities_NK, np.array([[value or 1.0] for value in temperature_N]))
         scores["uncalibrated"] = score_probabilities(before_NK, truth_N, labels)
-    if kind == "label" and all(row.get("label_log_likelihoods") for row in kept):
+    if key == "label_probabilities" and all(row.get("label_log_likelihoods") for row in kept):
         scores["answer_perplexity"] = measure_perplexity(
             [row["label_log_likelihoods"][row["options"].index(row["truth"])] for row in kept]
         )
