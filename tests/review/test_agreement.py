@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from reviewed_run import OPTIONS, save_of
+from reviews import OPTIONS, save_of
 
 from tslm.review.agreement import MIN_EPOCHS, score_agreement, score_icc
 from tslm.review.agreement_table import render_agreement

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from reviewed_run import OPTIONS, make_rows
+from reviews import OPTIONS, make_rows
 
 from tslm.review.ordering import measure_uncertainty, order_epochs
 

@@ -6,11 +6,11 @@ import pytest
 
 pytest.importorskip("fastapi", reason="needs the extra serve")
 
-from reviewed_run import OPTIONS, make_rows, write_run
+from reviews import OPTIONS, make_rows, write_run
 from starlette.testclient import TestClient
 
 from tslm.review.ordering import order_epochs
-from tslm.review.run_epochs import read_review_run
+from tslm.review.run_epochs import hide_expert, read_review_run
 from tslm.review.service import STATUS_OF_ERROR, ReviewService
 from tslm.review.store import ReviewStore
 from tslm.serve.app import build_app
@@ -38,7 +38,10 @@ def connect(tmp_path):
         )
         stores.append(store)
         service = ReviewService(run, store, order_epochs(run.rows, "uncertainty", limit=limit), reviewer)
-        return TestClient(build_app(service.build_routes(lambda: "<p>page</p>"), (), STATUS_OF_ERROR), base_url=ADDRESS)
+        return TestClient(
+            build_app(service.build_routes(lambda recording: f"<p>{recording}</p>"), (), STATUS_OF_ERROR),
+            base_url=ADDRESS,
+        )
 
     yield open_client
     for store in stores:
@@ -135,13 +138,13 @@ def test_a_blinded_server_says_the_same_whatever_the_expert_said(connect):
     for seed in (1, 2):
         client = connect(make_rows(40, truth_seed=seed), name=f"run{seed}", start_blinded=True)
         put(client)
-        answers = [client.get("/api/run"), client.get("/api/queue", params={"reviewer": "Ann"}), get(client)]
+        answers = [client.get("/api/queue", params={"reviewer": "Ann"}), get(client)]
         answers += [get(client, f"n1:{idx}") for idx in range(40)]
         answers += [client.get("/api/export.csv", params={"reviewer": "Ann"})]
         said.append([answer.text for answer in answers])
     changing = ("saved_at", "predictions_sha256", "run")
     assert [len(text) for text in said[0]] == [len(text) for text in said[1]]
-    assert said[0][:2] == said[1][:2]
+    assert said[0][0] == said[1][0]
     rows = [next(csv.DictReader(io.StringIO(texts[-1]))) for texts in said]
     assert "expert_label" not in rows[0]
     one, other = ({name: value for name, value in row.items() if name not in changing} for row in rows)
@@ -150,7 +153,7 @@ def test_a_blinded_server_says_the_same_whatever_the_expert_said(connect):
 
 def test_rows_without_the_expert_have_nothing_else_of_theirs(connect, tmp_path):
     runs = [read_review_run(write_run(tmp_path / str(seed), make_rows(40, truth_seed=seed))) for seed in (1, 2)]
-    assert runs[0].hide_expert() == runs[1].hide_expert()
+    assert hide_expert(runs[0].rows) == hide_expert(runs[1].rows)
     assert runs[0].rows != runs[1].rows
 
 

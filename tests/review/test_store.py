@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from reviewed_run import OPTIONS
+from reviews import OPTIONS
 
 from tslm.review.records import MAX_COMMENT_LENGTH, Review
 from tslm.review.store import ReviewConflictError, ReviewStore

@@ -9,10 +9,11 @@ from tslm.cli.commands import Command
 from tslm.cli.export_merged import EXPORT_MERGED
 from tslm.cli.import_opentslm import IMPORT_OPENTSLM
 from tslm.cli.inspect import INSPECT
+from tslm.cli.review import REVIEW
 from tslm.cli.score import SCORE
 from tslm.command import run_command
 
-COMMANDS: tuple[Command, ...] = (SCORE, INSPECT, IMPORT_OPENTSLM, EXPORT_MERGED)
+COMMANDS: tuple[Command, ...] = (SCORE, REVIEW, INSPECT, IMPORT_OPENTSLM, EXPORT_MERGED)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tslm.scoring.predictions import PredictionRow, parse_predictions, pick_classifier_answers
+from tslm.scoring.uncertainty import measure_entropy
 
 ORDERS = ("uncertainty", "time", "random")
 
@@ -22,7 +23,7 @@ def measure_uncertainty(rows: Sequence[PredictionRow]) -> list[float | None]:
     measured: list[float | None] = []
     for row, answer, other in zip(rows, answers, classifier_answers, strict=True):
         entropies = [
-            _normalised_entropy(values)
+            float(measure_entropy(np.asarray([values], dtype=np.float64))[0])
             for values in (row.get("label_probabilities"), row.get("classifier_probabilities"))
             if values is not None
         ]
@@ -67,12 +68,3 @@ def order_epochs(rows: Sequence[PredictionRow], order: str, seed: int = 0, limit
         uncertainty = [-math.inf if value is None else value for value in measured]
         in_time.sort(key=uncertainty.__getitem__, reverse=True)
     return in_time[:limit]
-
-
-def _normalised_entropy(probabilities: Sequence[float]) -> float:
-    values = np.asarray(probabilities, dtype=np.float64)
-    if len(values) < 2 or values.sum() <= 0:
-        return 0.0
-    values = values / values.sum()
-    present = values[values > 0]
-    return float(-(present * np.log(present)).sum() / np.log(len(values)))

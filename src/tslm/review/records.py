@@ -7,10 +7,15 @@ from typing import Any
 
 RATINGS = ("accuracy", "completeness", "coherence")
 RATING_VALUES = (1, 2, 3, 4, 5)
+RATING_TITLES = {
+    "accuracy": "Accuracy of the facts",
+    "completeness": "Completeness of the evidence",
+    "coherence": "Coherence",
+}
 RATING_QUESTIONS = {
-    "accuracy": "Are the facts right?",
-    "completeness": "Is the evidence complete?",
-    "coherence": "Does the text hang together and lead to its answer?",
+    "accuracy": "Is what it says of the signal true?",
+    "completeness": "Does it name what decides the stage?",
+    "coherence": "Does the answer follow from the text?",
 }
 MAX_COMMENT_LENGTH = 4000
 MAX_NAME_LENGTH = 64

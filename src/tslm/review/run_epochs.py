@@ -1,28 +1,19 @@
 """The epochs of a run that reviewers judge: its predictions, with or without the expert's label."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from tslm.files import hash_file
 from tslm.scoring.nights import is_staging
 from tslm.scoring.predictions import PredictionRow, merge_classifier, parse_predictions, read_predictions
 from tslm.training.run_folder import find_predictions
 
-# What a blinded reviewer may be shown of a prediction; neither the expert's label nor the reference text is in it.
-_SHOWN_BLINDED = (
-    "sample_id",
-    "recording",
-    "epoch_idx",
-    "onset_s",
-    "options",
-    "generated",
-    "classifier_probabilities",
-    "label_probabilities",
-    "smoothed_answer",
-    "classifier_smoothed_answer",
-    "evidence",
-)
+
+class NotInRunError(LookupError):
+    """The run has no such epoch or recording."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +44,6 @@ class ReviewRun:
         """The expert's label by sample_id."""
         return {row["sample_id"]: row["truth"] for row in self.rows}
 
-    def hide_expert(self) -> list[dict[str, object]]:
-        """The rows with nothing in them that tells the expert's label."""
-        return [{name: value for name, value in row.items() if name in _SHOWN_BLINDED} for row in self.rows]
-
 
 def read_review_run(run: Path, classifier: Path | None = None) -> ReviewRun:
     """The epochs of a run.
@@ -73,6 +60,30 @@ def read_review_run(run: Path, classifier: Path | None = None) -> ReviewRun:
     rows = read_predictions(path)
     if not is_staging(rows) or len({tuple(row["options"]) for row in rows}) > 1:
         raise ValueError(f"{path} is not of sleep staging with one set of stages; review a run of stage4_sleep_cot")
+    if any("epoch_idx" not in row for row in rows):
+        raise ValueError(f"{path} does not say which epochs it is of; generate the predictions again")
     if classifier is not None:
         rows = merge_classifier(rows, read_predictions(find_predictions(classifier)))
     return ReviewRun(path, hash_file(path), tuple(rows))
+
+
+def hide_expert(rows: Sequence[PredictionRow]) -> list[PredictionRow]:
+    """The rows with nothing in them that tells the expert's label: every `truth` is the first option."""
+    hidden: list[Any] = [{name: value for name, value in row.items() if name in _SHOWN_BLINDED} for row in rows]
+    return [row | {"truth": row["options"][0]} for row in hidden]
+
+
+# Neither the expert's label nor the reference text, nor what a later version may add to a row.
+_SHOWN_BLINDED = (
+    "sample_id",
+    "recording",
+    "epoch_idx",
+    "onset_s",
+    "options",
+    "generated",
+    "classifier_probabilities",
+    "label_probabilities",
+    "smoothed_answer",
+    "classifier_smoothed_answer",
+    "evidence",
+)

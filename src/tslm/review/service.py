@@ -7,26 +7,12 @@ from typing import Any
 
 from tslm.review.export import render_reviews
 from tslm.review.ordering import measure_uncertainty
-from tslm.review.records import (
-    MAX_COMMENT_LENGTH,
-    MAX_NAME_LENGTH,
-    RATING_QUESTIONS,
-    Review,
-    SavedReview,
-    check_reviewer,
-    parse_review,
-)
-from tslm.review.run_epochs import ReviewRun
+from tslm.review.records import Review, SavedReview, check_reviewer, parse_review
+from tslm.review.run_epochs import NotInRunError, ReviewRun
 from tslm.review.store import ReviewConflictError, ReviewStore
-from tslm.scoring.nights import short_label
 from tslm.serve.app import Route
 
-
-class UnknownEpochError(LookupError):
-    """The run has no such epoch."""
-
-
-STATUS_OF_ERROR: dict[type[Exception], int] = {ReviewConflictError: 409, UnknownEpochError: 404}
+STATUS_OF_ERROR: dict[type[Exception], int] = {ReviewConflictError: 409, NotInRunError: 404}
 
 
 class ReviewService:
@@ -57,15 +43,8 @@ class ReviewService:
         self._queued = {entry["sample_id"] for entry in self._queue}
 
     def describe(self) -> dict[str, Any]:
-        """What the form needs to know of the run."""
-        return {
-            "options": [{"name": option, "code": short_label(option)} for option in self._run.options],
-            "questions": RATING_QUESTIONS,
-            "blinded": self._store.is_blinded,
-            "reviewer": self._reviewer,
-            "max_comment_length": MAX_COMMENT_LENGTH,
-            "max_name_length": MAX_NAME_LENGTH,
-        }
+        """What the form needs to know before it knows who reviews."""
+        return {"store_id": self._store.store_id, "blinded": self._store.is_blinded, "reviewer": self._reviewer}
 
     def list_queue(self, reviewer: str) -> dict[str, Any]:
         """The epochs to review in order, each with how far this reviewer is with it."""
@@ -101,8 +80,8 @@ class ReviewService:
         name = self._check(reviewer)
         return render_reviews(self._store.list_latest(name), self._run, with_expert=not self._store.is_blinded)
 
-    def build_routes(self, page: Callable[[], str]) -> list[Route]:
-        """The addresses of the server; `page` gives the HTML of the first one."""
+    def build_routes(self, page: Callable[[str | None], str]) -> list[Route]:
+        """The addresses of the server; `page` gives the HTML of a recording."""
         return [
             Route("GET", "/", page, "text/html; charset=utf-8"),
             Route("GET", "/api/run", self.describe),
@@ -121,7 +100,7 @@ class ReviewService:
 
     def _find_row(self, sample_id: str) -> None:
         if sample_id not in self._run.row_of:
-            raise UnknownEpochError(f"there is no epoch {sample_id[:80]!r} in this run")
+            raise NotInRunError(f"there is no epoch {sample_id[:80]!r} in this run")
 
 
 def _state(saved: SavedReview | None) -> str:

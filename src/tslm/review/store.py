@@ -58,6 +58,12 @@ class ReviewStore:
             self._connection.close()
 
     @property
+    def store_id(self) -> str:
+        """A name of this file that no other has."""
+        with self._reading() as cursor:
+            return str(cursor.execute("SELECT store_id FROM run").fetchone()[0])
+
+    @property
     def is_blinded(self) -> bool:
         """Whether the expert's label is hidden from the reviewers of this file."""
         with self._reading() as cursor:

@@ -1,6 +1,7 @@
 """The SQLite file of reviews: its tables, how it is opened, and how its errors are told."""
 
 import sqlite3
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ _WAIT_S = 10.0  # for another process that writes
 _TABLES = (
     """CREATE TABLE run (
         id INTEGER PRIMARY KEY CHECK (id = 1),
+        store_id TEXT NOT NULL,
         predictions_sha256 TEXT NOT NULL,
         predictions_path TEXT NOT NULL,
         blinded INTEGER NOT NULL CHECK (blinded IN (0, 1)),
@@ -105,7 +107,8 @@ def _create(cursor: sqlite3.Cursor, predictions_sha256: str, predictions_path: P
     for statement in _TABLES:
         cursor.execute(statement)
     cursor.execute(
-        "INSERT INTO run VALUES (1, ?, ?, ?, ?)", (predictions_sha256, str(predictions_path), int(blinded), now_text())
+        "INSERT INTO run VALUES (1, ?, ?, ?, ?, ?)",
+        (uuid.uuid4().hex, predictions_sha256, str(predictions_path), int(blinded), now_text()),
     )
     cursor.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
     cursor.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")

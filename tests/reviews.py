@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from tslm.labels import LABEL_SETS
+from tslm.data.recordings import Recording, write_recording
+from tslm.labels import LABEL_SETS, SleepStage
 from tslm.review.records import Review, SavedReview
+from tslm.scoring.nights import STAGE_OF_ANSWER
 from tslm.scoring.predictions import write_predictions
 
 OPTIONS = LABEL_SETS["aasm"].answers
@@ -41,6 +43,28 @@ def write_run(folder: Path, rows: Sequence[dict[str, Any]] | None = None) -> Pat
     """A run's folder with its predictions."""
     write_predictions(rows if rows is not None else make_rows(), folder / "results" / "test_predictions.jsonl")
     return folder
+
+
+def write_night(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """The prepared recording of the rows, with the expert's labels and rationales in it as a prepared one has them."""
+    num_before = rows[0]["epoch_idx"]
+    num_epochs = num_before + len(rows)
+    noise_EL = np.random.default_rng(0).normal(0, 20, (num_epochs, 3000)).astype(np.float32)
+    recording = Recording(
+        recording=rows[0]["recording"],
+        subject="s1",
+        fs_hz=100,
+        epoch_s=30,
+        channels={"EEG Fpz-Cz": noise_EL, "EMG submental": noise_EL / 2},
+        sleep_stages=(SleepStage.WAKE,) * num_before + tuple(STAGE_OF_ANSWER[row["truth"]] for row in rows),
+        onset_s=30.0 * np.arange(num_epochs),
+        columns={
+            "motion_flag": np.arange(num_epochs) == num_before,
+            "rationale": [""] * num_before + [row["target"] for row in rows],
+        },
+        start="2020-02-03T22:10:00",
+    )
+    write_recording(recording, folder, "test")
 
 
 def save_of(reviewer: str, sample_id: str, **fields: Any) -> SavedReview:

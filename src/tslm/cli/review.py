@@ -1,0 +1,137 @@
+"""`tslm review`: a local page on which clinicians judge a run's explanations, their export and their agreement."""
+
+import argparse
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tslm.cli.commands import Command
+
+if TYPE_CHECKING:
+    from tslm.review.run_epochs import ReviewRun
+    from tslm.review.store import ReviewStore
+
+_LOGGER = logging.getLogger(__name__)
+_STORE_FILE = "reviews.sqlite"
+
+
+def review(arguments: argparse.Namespace) -> str:
+    """Serve the page until Ctrl-C, or write what the options ask for.
+
+    Raises:
+        ValueError, OSError, ImportError: what is wrong with the run, the database, the call or the installation.
+    """
+    from tslm.review.run_epochs import read_review_run
+    from tslm.review.store import ReviewStore
+
+    if arguments.blind and arguments.unblind:
+        raise ValueError("--blind and --unblind exclude one another; give one of them")
+    run = read_review_run(arguments.run_dir, arguments.classifier)
+    path = arguments.db or run.predictions_path.with_name(_STORE_FILE)
+    is_output = arguments.export is not None or arguments.agreement is not None
+    if is_output and not path.is_file():
+        raise FileNotFoundError(f"there are no reviews at {path}; collect some with: tslm review {arguments.run_dir}")
+    with ReviewStore(path, run.predictions_sha256, run.predictions_path, arguments.blind) as store:
+        if arguments.blind and not store.is_blinded:
+            raise ValueError(f"{path} was begun with the expert's label in view; begin a blinded one by --db FILE")
+        return _write_outputs(arguments, run, store) if is_output else _serve(arguments, run, store)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Command line of `tslm review`."""
+    parser.add_argument("run_dir", type=Path, metavar="RUN", help="folder of a run, or its test_predictions.jsonl")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="prepared cohort, to draw the signals")
+    parser.add_argument(
+        "--classifier", type=Path, metavar="RUN", help="run of a classifier that scored the same epochs"
+    )
+    parser.add_argument("--reviewer", metavar="NAME", help="take reviews of this person alone; default: the page asks")
+    parser.add_argument("--blind", action="store_true", help="hide the expert's label, for good: see --unblind")
+    parser.add_argument("--unblind", action="store_true", help="show the expert's label of a blinded review, when done")
+    parser.add_argument(
+        "--order",
+        choices=("uncertainty", "time", "random"),
+        default="uncertainty",
+        help="of the epochs; default: least certain first",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of --order random")
+    parser.add_argument("--limit", type=int, metavar="N", help="only the first N epochs, the same ones for everybody")
+    parser.add_argument("--db", type=Path, metavar="FILE", help=f"default: {_STORE_FILE} beside the predictions")
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on; there is no login (default: this machine alone)"
+    )
+    parser.add_argument("--port", type=int, default=8765, help="0: any that is free (default: %(default)s)")
+    parser.add_argument("--export", type=Path, metavar="FILE.csv", help="write all reviews as a table, serve nothing")
+    parser.add_argument(
+        "--agreement",
+        type=Path,
+        nargs="?",
+        const=Path("-"),
+        metavar="FILE.json",
+        help="print how far reviewers agree, or write it; serve nothing",
+    )
+
+
+def _write_outputs(arguments: argparse.Namespace, run: "ReviewRun", store: "ReviewStore") -> str:
+    from tslm.files import write_beside
+    from tslm.review.agreement import score_agreement
+    from tslm.review.agreement_table import render_agreement
+    from tslm.review.export import render_reviews, write_reviews
+
+    reviews = store.list_latest()
+    with_expert = arguments.unblind or not store.is_blinded
+    lines = [] if with_expert else ["blinded: without the expert's label; --unblind shows it"]
+    if arguments.export is not None:
+        write_reviews(render_reviews(reviews, run, with_expert), arguments.export)
+        lines.append(f"{len(reviews)} reviews written: {arguments.export}")
+    if arguments.agreement is not None:
+        scores = score_agreement(reviews, run.options, run.answers, run.expert if with_expert else None)
+        if arguments.agreement == Path("-"):
+            lines.append(render_agreement(scores))
+        else:
+            with write_beside(arguments.agreement) as partial:
+                partial.write_text(json.dumps(scores, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            lines.append(f"agreement written: {arguments.agreement}")
+    return "\n".join(lines)
+
+
+def _serve(arguments: argparse.Namespace, run: "ReviewRun", store: "ReviewStore") -> str:
+    import socket
+
+    from tslm.review.ordering import order_epochs
+    from tslm.review.page import ReviewPages, build_content_policy
+    from tslm.review.service import STATUS_OF_ERROR, ReviewService
+    from tslm.serve.app import build_app
+    from tslm.serve.server import is_loopback, serve_until_interrupted
+
+    if arguments.unblind and store.is_blinded:
+        store.unblind()
+        _LOGGER.warning("unblinded: reviews from now on are marked as given in view of the expert's label")
+    if store.is_blinded and not arguments.blind:
+        _LOGGER.warning("%s was begun blinded and stays so; --unblind shows the expert's label", store.path)
+    if not is_loopback(arguments.host):
+        _LOGGER.warning("there is no login: whoever reaches %s reads and changes reviews", arguments.host)
+    queue = order_epochs(run.rows, arguments.order, arguments.seed, arguments.limit)
+    service = ReviewService(run, store, queue, arguments.reviewer)
+    pages = ReviewPages(run, run.rows[queue[0]].get("recording", ""), store.is_blinded, arguments.data)
+    policy = build_content_policy(pages.render())
+    app = build_app(service.build_routes(pages.render), (socket.gethostname(),), STATUS_OF_ERROR, policy)
+
+    def announce(address: str) -> None:
+        sys.stdout.write(f"{len(queue)} epochs to review at {address}\nCtrl-C ends; reviews are in {store.path}\n")
+        sys.stdout.flush()
+
+    serve_until_interrupted(app, arguments.host, arguments.port, announce)
+    progress = service.get_progress()
+    done = ", ".join(f"{name} {number}" for name, number in progress["num_complete"].items())
+    return f"\nended; complete of {progress['num_epochs']}: {done or 'none'}"
+
+
+REVIEW = Command(
+    name="review",
+    summary="a local page on which clinicians judge the explanations, with export and agreement of reviewers",
+    example="tslm review results/smollm2-135m/soft_prompt/stage4_sleep_cot --data prepared/sleep_edf --blind",
+    add_arguments=add_arguments,
+    run=review,
+)

@@ -1,0 +1,75 @@
+"""The page that reviewers see: the report's page of one night with the review form in its epoch panel."""
+
+import base64
+import gzip
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+
+from tslm.data.recordings import read_recording
+from tslm.report.page import build_page, name_systems, render_page
+from tslm.report.plotly_bundle import pack_plotly
+from tslm.review.form import render_form
+from tslm.review.run_epochs import NotInRunError, ReviewRun, hide_expert
+from tslm.scoring.prediction_scores import score_predictions
+
+_KEPT_PAGES = 4  # of some 6 MB
+
+
+class ReviewPages:
+    """The pages of a run, a recording each, built when they are first asked for."""
+
+    def __init__(self, run: ReviewRun, first_recording: str, blinded: bool, data_dir: Path | None) -> None:
+        """Take what is shown.
+
+        Args:
+            run: whose epochs.
+            first_recording: what is shown where nothing is asked for.
+            blinded: leave the expert's label out of everything.
+            data_dir: prepared cohort, for the signals; None: without.
+        """
+        self._run, self._first, self._blinded, self._data_dir = run, first_recording, blinded, data_dir
+        self._render = lru_cache(_KEPT_PAGES)(self._build)
+
+    def render(self, recording: str | None = None) -> str:
+        """HTML of one recording's page.
+
+        Raises:
+            NotInRunError: the run has none of that name.
+            OSError, ValueError: its signals cannot be read.
+        """
+        return self._render(self._first if recording is None else recording)
+
+    def _build(self, name: str) -> str:
+        rows = [row for row in self._run.rows if row.get("recording", "") == name]
+        if not rows:
+            raise NotInRunError(f"this run has no recording {name[:80]!r}")
+        path = None if self._data_dir is None else self._data_dir / f"{name}.parquet"
+        recording = None if path is None else read_recording(path)
+        if self._blinded:
+            rows = hide_expert(rows)
+        page = build_page(
+            rows,
+            {} if self._blinded else name_systems(score_predictions(rows)),
+            title="Review of explanations",
+            facts={"Recording": name, "Expert’s label": "hidden" if self._blinded else "shown"},
+            recording=recording,
+            show_expert=not self._blinded,
+        )
+        head = f"<style>\n{_read_part('form.css')}</style>\n<script>{_read_part('form.js')}</script>\n"
+        return render_page(page, head, render_form(self._run.options, self._blinded))
+
+
+def build_content_policy(page: str) -> str:
+    """Content-Security-Policy under which the page's own scripts run and no others, whatever a model wrote into it."""
+    own = [_read_part("form.js"), page[page.rindex("<script>") + len("<script>") : page.rindex("</script>")]]
+    scripts = [text.encode() for text in own] + [gzip.decompress(pack_plotly())]
+    hashes = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(text).digest()).decode()}'" for text in scripts)
+    return (
+        f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data:; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+
+
+def _read_part(name: str) -> str:
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")
