@@ -9,7 +9,7 @@ from accelerate import Accelerator
 from torch import nn
 from torch.utils.data import DataLoader
 
-from curriculum.plan import checkpoint_dir, metrics_path, predictions_path, run_dir
+from curriculum.plan import checkpoint_dir, metrics_path, predictions_path
 from curriculum.processes import gather_rows, share_indices
 from tslm.config import RunConfig
 from tslm.data.collate import Collator
@@ -27,7 +27,7 @@ from tslm.scoring.predictions import PredictionRow, write_predictions
 from tslm.training.checkpoint import load_checkpoint, read_state, record_evaluation
 from tslm.training.model_card import CARD_METRICS
 from tslm.training.recorder import record_test
-from tslm.training.run_folder import BEST
+from tslm.training.run_folder import BEST, run_dir
 from tslm.training.validation import evaluate_loss
 
 

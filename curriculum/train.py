@@ -12,12 +12,12 @@ from pathlib import Path
 
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from curriculum.plan import DEFAULT_STAGES, checkpoint_dir, list_stages, metrics_path, run_dir
+from curriculum.plan import DEFAULT_STAGES, checkpoint_dir, list_stages, metrics_path
 from curriculum.reuse import check_reuse, clear_run
 from tslm.checkpoint_config import load_checkpoint_config
 from tslm.compose import compose_config, list_group
 from tslm.config import RunConfig
-from tslm.training.run_folder import BEST
+from tslm.training.run_folder import BEST, run_dir
 from tslm.training.signals import end_with_launcher
 
 logger = logging.getLogger(__name__)

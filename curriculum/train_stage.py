@@ -17,7 +17,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 
 from curriculum.evaluate_stage import build_share_loader
-from curriculum.plan import checkpoint_dir, checkpoints_dir, log_path, run_dir
+from curriculum.plan import checkpoint_dir, checkpoints_dir, log_path
 from curriculum.processes import check_same_on_all
 from curriculum.validate_stage import build_validation
 from tslm.config import RunConfig
@@ -41,7 +41,7 @@ from tslm.training.optim import build_optimizer, build_scheduler
 from tslm.training.progress import Progress
 from tslm.training.recorder import RunRecorder
 from tslm.training.resume import ResumePoint, find_resume_point, restore_optimizer, set_aside_damaged
-from tslm.training.run_folder import BEST
+from tslm.training.run_folder import BEST, run_dir
 from tslm.training.run_log import RunLog
 from tslm.training.run_manifest import describe_launch, read_manifest
 from tslm.training.sample_losses import SampleLosses, read_losses

@@ -15,6 +15,7 @@ from tslm.config_files import build_config, one_line
 from tslm.scoring.smoothing import Smoothing
 from tslm.training.run_folder import METRICS_FILE, RESULTS_DIR
 
+DEFAULT_LAUNCH = ("python", "-m", "curriculum.train")
 _FOLD, _SEED = "fold", "seed"
 _CHOICES = ("model", "llm")  # `model=NAME` among settings chooses a YAML group, as --model does
 
@@ -35,7 +36,7 @@ class GridConfig:
     seeds: str = "0"
     baseline: dict[str, str] = field(default_factory=dict)  # axis (or smoothing) -> value; others: the first
     results_dir: str = "results/experiments"
-    launch: list[str] = field(default_factory=lambda: ["python", "-m", "curriculum.train"])
+    launch: list[str] = field(default_factory=lambda: list(DEFAULT_LAUNCH))
 
     @property
     def folder(self) -> Path:

@@ -8,19 +8,51 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
+from typing import Protocol
 
-from evaluation.experiment_grid import Run
 from tslm.files import write_beside
 
 LOG_FILE = "train.log"
 RECORD_FILE = "experiment.json"
 _PATIENCE_S = 120.0  # for a stopped run to write its last checkpoint
 _NUM_LAST_LINES = 3
+
+
+class Run(Protocol):
+    """One training by train.py."""
+
+    @property
+    def name(self) -> str:
+        """For people."""
+
+    @property
+    def folder(self) -> Path:
+        """Where its log and record are written."""
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """Of train.py."""
+
+    @property
+    def cell(self) -> Mapping[str, str]:
+        """What it is within a grid."""
+
+    @property
+    def fold(self) -> int:
+        """The one that it tests on."""
+
+    @property
+    def seed(self) -> int:
+        """Of its training."""
+
+    @property
+    def metrics_path(self) -> Path | None:
+        """Scores of the finished run; None as long as it is not."""
 
 
 @dataclass(frozen=True)

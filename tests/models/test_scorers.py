@@ -13,13 +13,13 @@ from torch import nn
 from transformers import AutoModel
 
 import tslm.hub  # noqa: F401  makes the Auto classes know ours
-from curriculum.plan import run_dir
 from tslm.compose import compose_config, list_group
 from tslm.config import SCORERS, RunConfig
 from tslm.data.collate import Collator
 from tslm.data.dataset import NightDataset
 from tslm.scoring.inference import score_night
 from tslm.training.checkpoint import load_checkpoint, load_weights, save_checkpoint
+from tslm.training.run_folder import run_dir
 
 SMALL = [
     "model.encoder.d_model=16",

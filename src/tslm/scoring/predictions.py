@@ -56,6 +56,7 @@ class PredictionRow(TypedDict):
     classifier_smoothed_answer: NotRequired[str]  # in the place of the classifier's most probable option
     classifier_smoothed_probabilities: NotRequired[list[float]]
     evidence: NotRequired[dict[str, Any]]  # measured facts of the epoch, by name
+    fold: NotRequired[int]  # of a cross-validation: the one that tested it
     leaky: NotRequired[bool]  # True: training may hold other epochs of this subject, or the same series
 
 

@@ -9,6 +9,8 @@ results/              metrics.json and test_predictions.jsonl of the best checkp
 
 from pathlib import Path
 
+from tslm.config import RunConfig
+
 CHECKPOINTS_DIR, RESULTS_DIR = "checkpoints", "results"
 BEST, LAST = "best", "last"
 TENSORBOARD_DIR = "tensorboard"  # where `tracking=tensorboard` writes
@@ -21,6 +23,19 @@ PROGRESS_KEY = "progress"  # of training.json
 TRAINING_FILE = "training.json"  # of the last checkpoint: how far training has come
 OPTIMIZER_FILE = "optimizer.safetensors"  # likewise: the optimizer's state
 RESUME_FILES = (TRAINING_FILE, OPTIMIZER_FILE)
+ALL_FOLDS_DIR = "all_folds"  # beside the folders of a run's folds: their predictions pooled, and the scores of these
+_NO_LLM = "no_llm"
+
+
+def run_dir(config: RunConfig) -> Path:
+    """results/<llm>/<model>/<stage>[/fold_<n>]; models without a language model stand under `no_llm`.
+
+    Every stage of a run with folds has its own folder a fold, corpora too: a stage inherits from its
+    predecessor what that one learnt on the fold's training subjects.
+    """
+    llm = config.llm.name if config.writes_text else _NO_LLM
+    folder = Path(config.results_dir) / llm / config.model.name / config.stage.name
+    return folder / f"fold_{config.stage.fold}" if config.stage.fold >= 0 else folder
 
 
 def find_predictions(run: Path) -> Path:

@@ -1,0 +1,199 @@
+r"""Train and test every fold of a cohort, each as a run that can be resumed, and score the predictions of all together.
+
+Example:
+    python -m evaluation.cross_validate --stages stage0_encoder --config scorer stage.train_dir=prepared/rodents
+"""
+
+import argparse
+import json
+import logging
+import shlex
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from evaluation.experiment_grid import DEFAULT_LAUNCH
+from evaluation.experiment_runs import LOG_FILE, Outcome, train_runs
+from evaluation.fold_runs import FoldRun, read_fold
+from evaluation.score import render_table
+from tslm.command import fail
+from tslm.compose import compose_config
+from tslm.data.recordings import read_participants
+from tslm.data.splits import list_folds
+from tslm.scoring.pooling import pool_folds
+from tslm.scoring.prediction_scores import score_predictions, write_metrics
+from tslm.scoring.predictions import write_predictions
+from tslm.training.run_folder import ALL_FOLDS_DIR, METRICS_FILE, PREDICTIONS_FILE, RESULTS_DIR
+
+_OF_A_FOLD = ("num_samples", "accuracy", "macro_f1", "cohen_kappa")
+
+logger = logging.getLogger(__name__)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; 0 all folds are scored, 1 one failed or was interrupted, 2 a mistake in the call or the data."""
+    arguments = build_parser().parse_intermixed_args(argv)
+    arguments.settings += [word for word in arguments.stages if "=" in word]  # `--stages a key=value` reads both
+    arguments.stages = [word for word in arguments.stages if "=" not in word]
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        if arguments.jobs < 1:
+            raise ValueError(f"--jobs {arguments.jobs}: give 1 or more")
+        runs = list_fold_runs(arguments)
+        if arguments.dry_run:
+            print("\n".join(shlex.join([*arguments.launch, *run.arguments]) for run in runs))
+            return 0
+        return cross_validate(runs, arguments)
+    except KeyboardInterrupt:
+        return fail("interrupted; the same command goes on where it was stopped", 1)
+    except (ValueError, FileNotFoundError) as error:
+        return fail(str(error), 2)
+    except OSError as error:
+        return fail(str(error), 1)
+
+
+def list_fold_runs(arguments: argparse.Namespace) -> list[FoldRun]:
+    """A run for each of the folds asked for, of the cohort that the last stage tests on.
+
+    Raises:
+        FileNotFoundError: there is no such cohort.
+        ValueError: an unknown setting, a cohort without folds, or a fold that it does not have.
+    """
+    chosen = ["--config", arguments.config]
+    for name in ("llm", "model", "config_dir"):
+        chosen += [f"--{name}", str(getattr(arguments, name))] if getattr(arguments, name) else []
+    chosen += ["--from_scratch"] * arguments.from_scratch
+
+    def compose(fold: int) -> FoldRun:
+        settings = [*arguments.settings, f"stage.fold={fold}"]
+        options = (arguments.config, arguments.llm, arguments.model, settings, arguments.config_dir)
+        configs = [compose_config(stage, *options) for stage in arguments.stages]
+        words = ("--stages", *arguments.stages, *chosen, "--resume", *settings)
+        return FoldRun(configs, words)
+
+    cohort_dir = compose(0).configs[-1].stage.data_dir("test")
+    folds = list_folds(read_participants(cohort_dir))
+    if not folds:
+        raise ValueError(
+            f"{cohort_dir} has no folds; make some: python -m data_prep.split {cohort_dir} --out {cohort_dir}_folds "
+            "split=loso (or kfold:10)"
+        )
+    if unknown := sorted(set(arguments.folds) - set(folds)):
+        raise ValueError(f"--folds {unknown[0]}: {cohort_dir} has the folds {', '.join(map(str, folds))}")
+    return [compose(fold) for fold in (arguments.folds or folds)]
+
+
+def cross_validate(runs: Sequence[FoldRun], arguments: argparse.Namespace) -> int:
+    """Train what is missing, fold by fold, pool the predictions of what is done, and print their scores."""
+    failed: list[Outcome] = []
+    with logging_redirect_tqdm(), tqdm(total=len(runs), unit="fold") as bar:
+
+        def report(outcome: Outcome) -> None:
+            bar.update(1)
+            if not outcome.is_done:
+                failed.append(outcome)
+                logger.warning("%s failed (exit code %d):\n%s", outcome.run.name, outcome.exit_code, outcome.last_lines)
+
+        train_runs(runs, arguments.launch, arguments.jobs, report)  # train.py skips what is complete, if it is the same
+    failed_folds = sorted(outcome.run.fold for outcome in failed)
+    done = [run for run in runs if run.fold not in failed_folds]
+    if done:
+        folder = runs[0].folder.parent / ALL_FOLDS_DIR / RESULTS_DIR
+        metrics = pool_runs(done, folder, failed_folds, arguments.num_resamples)
+        print(f"{render_folds(metrics)}\n\n{render_table(metrics)}\n\nwritten to {folder}")
+    for outcome in sorted(failed, key=lambda outcome: outcome.run.fold):
+        last = outcome.last_lines.splitlines()[-1] if outcome.last_lines else f"exit code {outcome.exit_code}"
+        fail(f"{outcome.run.name}: {last}; all of it: {outcome.run.folder / LOG_FILE}", 1)
+    return 1 if failed else 0
+
+
+def pool_runs(
+    runs: Sequence[FoldRun], folder: Path, missing_folds: Sequence[int], num_resamples: int
+) -> dict[str, Any]:
+    """Write the predictions of finished folds as one file, and the scores of it; gives these.
+
+    Raises:
+        ValueError: a leak between folds, or between training and test of one of them.
+    """
+    rows = pool_folds([read_fold(run) for run in runs])
+    metrics = score_predictions(rows, num_resamples=num_resamples, seed=runs[0].seed)
+    config = runs[0].configs[-1]
+    metrics |= {"stage": config.stage.name, "metric": config.stage.metric, "seed": config.seed}
+    metrics["folds"] = {}
+    for run in runs:
+        of_fold = json.loads(run.metrics_path.read_text(encoding="utf-8")) if run.metrics_path else {}
+        subjects = sorted({row["subject"] for row in rows if row.get("fold") == run.fold and "subject" in row})
+        shown = {name: of_fold[name] for name in _OF_A_FOLD if of_fold.get(name) is not None}
+        metrics["folds"][str(run.fold)] = {"subjects": subjects, **shown}
+    metrics["missing_folds"] = list(missing_folds)
+    write_predictions(rows, folder / PREDICTIONS_FILE)
+    write_metrics(metrics, folder / METRICS_FILE)
+    return metrics
+
+
+def render_folds(metrics: Mapping[str, Any]) -> str:
+    """One line a fold, and which are missing."""
+    lines = []
+    for fold, found in metrics["folds"].items():
+        figures = [
+            f"{name} {found[name]:.3f}" if isinstance(found[name], float) else f"{name} {found[name]}"
+            for name in _OF_A_FOLD
+            if name in found
+        ]
+        lines.append(f"fold {fold} ({', '.join(found['subjects']) or 'no subjects named'}): {', '.join(figures)}")
+    if metrics["missing_folds"]:
+        lines.append(
+            f"NOT ALL FOLDS: {', '.join(map(str, metrics['missing_folds']))} missing, scores are of the others"
+        )
+    return "\n".join(lines)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Command line of `python -m evaluation.cross_validate`."""
+    parser = argparse.ArgumentParser(
+        prog="python -m evaluation.cross_validate",
+        description="Train and test every fold, each a run that can be resumed; pool and score their predictions.",
+        epilog="example: python -m evaluation.cross_validate --stages stage0_encoder --config scorer "
+        "stage.train_dir=prepared/rodents --jobs 2",
+    )
+    parser.add_argument("--stages", nargs="+", required=True, metavar="STAGE", help="as train.py's; the last is tested")
+    parser.add_argument("--model", default="", help="as train.py's")
+    parser.add_argument("--llm", default="", help="as train.py's")
+    parser.add_argument("--config", default="config", help="as train.py's: a preset or a YAML file")
+    parser.add_argument("--config_dir", type=Path, metavar="DIR", help="as train.py's")
+    parser.add_argument("--from_scratch", action="store_true", help="as train.py's")
+    parser.add_argument("--folds", type=_parse_numbers, default=[], metavar="0,1,2", help="these only; default: all")
+    parser.add_argument("--jobs", type=int, default=1, help="folds at once; they share the processor's cores")
+    parser.add_argument(
+        "--launch",
+        type=shlex.split,
+        default=list(DEFAULT_LAUNCH),
+        metavar="WORDS",
+        help='what starts train.py, e.g. "accelerate launch --num_processes 4 -m curriculum.train"; '
+        f'default: "{shlex.join(DEFAULT_LAUNCH)}"',
+    )
+    parser.add_argument("--num_resamples", type=int, default=2000, help="bootstrap resamples; 0: no intervals")
+    parser.add_argument("--dry_run", action="store_true", help="print the commands, train nothing")
+    parser.add_argument("settings", nargs="*", metavar="key=value", help="any setting of train.py")
+    return parser
+
+
+def _parse_numbers(text: str) -> list[int]:
+    numbers = text.split(",")
+    if not all(number.strip().isdigit() for number in numbers):
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of whole numbers such as 0,1,2")
+    return sorted({int(number) for number in numbers})
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())
