@@ -17,6 +17,7 @@ from curriculum.reuse import check_reuse, clear_run
 from tslm.checkpoint_config import load_checkpoint_config
 from tslm.compose import compose_config, list_group
 from tslm.config import RunConfig
+from tslm.data.leak_labels import render_leak
 from tslm.training.run_folder import BEST, run_dir
 from tslm.training.signals import end_with_launcher
 
@@ -168,7 +169,8 @@ def render_summary(metrics: dict) -> str:
     ]
     per_class = metrics.get("per_class_f1")
     fold = f" fold {metrics['fold']}" if "fold" in metrics else ""
-    leaky = "LEAKY, flatters: " if metrics.get("leaky") else ""
+    leak = render_leak(metrics).partition(":")[0]
+    leaky = f"{leak}, flatters: " if leak else ""
     f1 = f"; F1 {json.dumps(per_class)}" if per_class else ""
     return f"{metrics['stage']}{fold}: {leaky}{', '.join(figures)}{f1}"
 

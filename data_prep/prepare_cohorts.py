@@ -28,7 +28,8 @@ from tslm.data.recordings import (
     write_recording,
 )
 from tslm.data.scored_night import Survey, read_scored_night, survey_recording
-from tslm.data.splits import DEFAULT_SPLIT, Place, assign_splits, check_split, draw_epoch_splits
+from tslm.data.splits import DEFAULT_SPLIT, Place, assign_splits, check_split, draw_epoch_splits, needs_strata
+from tslm.data.strata import count_strata
 
 logger = logging.getLogger(__name__)
 
@@ -145,7 +146,8 @@ def _check_labels(config: CohortConfig, found: Sequence[RecordingFiles], surveys
 def prepare_nights(nights: Sequence[Night], out_dir: Path, options: NightOptions, workers: int) -> list[Participant]:
     """Read, prepare and write nights one by one; participants.tsv appears when all are there."""
     split = options.split
-    place_of = assign_splits((night.subject for night in nights), split, options.seed)
+    first_split = "train" if needs_strata(split) else split  # such a rule waits for the hypnograms
+    place_of = assign_splits((night.subject for night in nights), first_split, options.seed)
     left_out = sorted({night.subject for night in nights} - set(place_of))
     if left_out:
         logger.warning("split=%s does not know %d subjects, left out: %s", split, len(left_out), ", ".join(left_out))
@@ -159,6 +161,13 @@ def prepare_nights(nights: Sequence[Night], out_dir: Path, options: NightOptions
         participants.append(participant)
         if participant.notes:
             logger.warning("%s: %s", participant.recording, participant.notes)
+    if needs_strata(split):
+        strata = count_strata(participants, out_dir)
+        place_of = assign_splits(strata, split, options.seed, strata)
+        places = [place_of[row.subject] for row in participants]
+        participants = [
+            replace(row, split=place.split, fold=place.fold) for row, place in zip(participants, places, strict=True)
+        ]
     check_subject_splits(participants)
     write_participants(participants, out_dir)
     for stale in {row.recording for row in before} - {row.recording for row in participants}:

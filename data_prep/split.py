@@ -27,7 +27,16 @@ from tslm.data.recordings import (
     write_participants,
     write_recording,
 )
-from tslm.data.splits import DEFAULT_SPLIT, Place, assign_splits, check_split, draw_epoch_splits, render_counts
+from tslm.data.splits import (
+    DEFAULT_SPLIT,
+    Place,
+    assign_splits,
+    check_split,
+    draw_epoch_splits,
+    needs_strata,
+    render_counts,
+)
+from tslm.data.strata import count_strata
 from tslm.files import write_beside
 
 logger = logging.getLogger(__name__)
@@ -70,7 +79,8 @@ def split_cohort(cohort_dir: Path, out_dir: Path, options: SplitOptions) -> list
         raise ValueError(f"--out {out_dir} is the cohort's own folder; give another")
     for path, what in find_damaged(cohort_dir).items():
         raise ValueError(f"{path} {what}; prepare the cohort again")
-    place_of = assign_splits((row.subject for row in rows), options.split, options.seed)
+    strata = count_strata(rows, cohort_dir) if needs_strata(options.split) else None
+    place_of = assign_splits((row.subject for row in rows), options.split, options.seed, strata)
     left_out = sorted({row.subject for row in rows} - set(place_of))
     if left_out:
         logger.warning("split=%s does not know these subjects, left out: %s", options.split, ", ".join(left_out))
@@ -102,7 +112,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _copy(row: Participant, place: Place, cohort_dir: Path, out_dir: Path, seed: int) -> Participant:
     name = f"{row.recording}.parquet"
-    if place.split != BY_EPOCH and not row.is_leaky:
+    if place.split != BY_EPOCH and row.split != BY_EPOCH:
         with write_beside(out_dir / name) as partial:
             shutil.copyfile(cohort_dir / name, partial)
         return replace(row, split=place.split, fold=place.fold)

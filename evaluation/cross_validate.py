@@ -23,6 +23,7 @@ from evaluation.fold_runs import FoldRun, read_fold
 from evaluation.score import render_table
 from tslm.command import fail
 from tslm.compose import compose_config
+from tslm.data.leak_labels import render_leak
 from tslm.data.recordings import read_participants
 from tslm.data.splits import list_folds
 from tslm.scoring.pooling import pool_folds
@@ -139,7 +140,7 @@ def pool_runs(
 
 def render_folds(metrics: Mapping[str, Any]) -> str:
     """One line a fold, and which are missing."""
-    lines = []
+    lines = [leak] if (leak := render_leak(metrics)) else []
     for fold, found in metrics["folds"].items():
         figures = [
             f"{name} {found[name]:.3f}" if isinstance(found[name], float) else f"{name} {found[name]}"

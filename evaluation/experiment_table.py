@@ -12,6 +12,7 @@ import numpy as np
 from scipy import stats
 
 from evaluation.experiment_grid import GridConfig, Run
+from tslm.data.leak_labels import render_leak
 from tslm.files import write_beside
 from tslm.labels import LABEL_SETS
 from tslm.scoring.prediction_scores import score_predictions, write_metrics
@@ -71,7 +72,8 @@ def build_table(grid: GridConfig, runs: Sequence[Run]) -> dict[str, Any]:
     rows = []
     for key, scores in scored.items():
         row: dict[str, Any] = dict(zip(axes, key, strict=True))
-        row |= {"num_runs": len(scores["runs"]), "num_planned": num_planned[key[:-1]], "is_leaky": scores["is_leaky"]}
+        row |= {"num_runs": len(scores["runs"]), "num_planned": num_planned[key[:-1]]}
+        row |= {"is_leaky": scores["is_leaky"], "is_within_subject": scores["is_within_subject"]}
         row["metrics"] = {name: asdict(estimate(list(folds.values()))) for name, folds in scores["by_fold"].items()}
         row["folds"] = scores["by_fold"]
         row["is_baseline"] = key == baseline
@@ -114,8 +116,10 @@ def render_markdown(table: Mapping[str, Any]) -> str:
     head = [*table["axes"], "runs", *(_NAMES.get(name, name) for name in metrics), "kappa less baseline"]
     head.append("macro-F1 less baseline")
     lines = [f"# {table['name']}: {table['stage']}, {table['num_runs']} of {table['num_planned']} runs", ""]
-    if any(row["is_leaky"] for row in table["rows"]):
-        lines += ["LEAKY: trained and tested on the same people; says nothing about others.", ""]
+    leaks = {
+        render_leak({"leaky": row["is_leaky"], "within_subject": row["is_within_subject"]}) for row in table["rows"]
+    }
+    lines += [line for leak in sorted(leaks - {""}) for line in (f"{leak}.", "")]
     lines += [_NOTE, "", _render_row(head), _render_row(["---"] * len(head))]
     for row in table["rows"]:
         cells = [row[axis] for axis in table["axes"]] + [f"{row['num_runs']}/{row['num_planned']}"]
@@ -131,7 +135,7 @@ def _read_scores(runs: Sequence[Run], name: str, smoothing: Smoothing) -> dict[s
     """What the finished runs of a cell scored: {metric: {fold: mean over seeds}}."""
     values: dict[str, dict[int, list[float]]] = {}
     finished = [(run, run.metrics_path) for run in runs]
-    is_leaky = False
+    is_leaky = is_within_subject = False
     done = []
     for run, path in finished:
         if path is None:
@@ -141,6 +145,7 @@ def _read_scores(runs: Sequence[Run], name: str, smoothing: Smoothing) -> dict[s
         if smoothing.method != "none":
             metrics = _score_smoothed(path, name, smoothing)
         is_leaky |= bool(metrics.get("leaky"))
+        is_within_subject |= bool(metrics.get("within_subject"))
         found = {key: metrics.get(key) for key in _NAMES}
         found |= {f"F1 {label}": value for label, value in metrics.get("per_class_f1", {}).items()}
         for key, value in found.items():
@@ -150,7 +155,7 @@ def _read_scores(runs: Sequence[Run], name: str, smoothing: Smoothing) -> dict[s
         key: {fold: float(np.mean(of_seeds)) for fold, of_seeds in sorted(folds.items())}
         for key, folds in values.items()
     }
-    return {"runs": done, "by_fold": by_fold, "is_leaky": is_leaky}
+    return {"runs": done, "by_fold": by_fold, "is_leaky": is_leaky, "is_within_subject": is_within_subject}
 
 
 def _score_smoothed(metrics_path: Path, name: str, smoothing: Smoothing) -> dict[str, Any]:
@@ -213,7 +218,7 @@ def _render_csv(table: Mapping[str, Any]) -> str:
     """One line a row of the table, bounds in columns of their own."""
     text = io.StringIO()
     names = [*_list_metrics(table), "accuracy"]
-    columns = [*table["axes"], "num_runs", "num_planned", "is_baseline", "is_best", "is_leaky"]
+    columns = [*table["axes"], "num_runs", "num_planned", "is_baseline", "is_best", "is_leaky", "is_within_subject"]
     head = [f"{name}{suffix}" for name in names for suffix in ("", "_low", "_high", "_num_folds")]
     head += [
         f"{name}_difference{suffix}" for name in (KAPPA, MACRO_F1) for suffix in ("", "_low", "_high", "_num_folds")

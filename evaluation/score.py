@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.structure_table import describe_structure, list_structure_rows
+from tslm.data.leak_labels import render_leak
 from tslm.data.recordings import SPLITS
 from tslm.scoring.faithfulness import score_answered
 from tslm.scoring.prediction_scores import score_predictions, write_metrics
@@ -114,8 +115,8 @@ def render_table(metrics: Mapping[str, Any]) -> str:
     rows += list_structure_rows(systems)
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [f"{metrics['num_samples']} samples"]
-    if metrics.get("leaky"):
-        lines.append("LEAKY: trained and tested on the same people or series; says nothing about others")
+    if leak := render_leak(metrics):
+        lines.append(leak)
     if smoothing := metrics.get("smoothing"):
         lines.append(f"smoothed over time: {', '.join(f'{name} {value}' for name, value in smoothing.items())}")
     lines += ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -48,6 +48,21 @@ def test_to_a_split_by_epoch_and_back_gives_the_same_recordings(tmp_path: Path) 
     assert verify.main([str(tmp_path / "b"), str(tmp_path / "c")]) == 0
 
 
+def test_folds_in_time_and_stratified_ones_copy_the_recordings_as_they_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cohort = write_small_cohort(tmp_path / "a")
+    for rule, said in (("skfold:3", "3 folds; train"), ("temporal:2", "2 folds in time within each subject")):
+        assert resplit(cohort, tmp_path / rule, f"split={rule}") == 0
+        assert said in capsys.readouterr().out
+        assert all((tmp_path / rule / name).read_bytes() == (cohort / name).read_bytes() for name in FILES)
+    assert {row.fold for row in read_participants(tmp_path / "skfold:3")} == {"0", "1", "2"}
+    assert all(row.is_within_subject for row in read_participants(tmp_path / "temporal:2"))
+    assert resplit(tmp_path / "temporal:2", tmp_path / "c", "split=test") == 0
+    assert not any(row.is_leaky for row in read_participants(tmp_path / "c"))
+    assert not (tmp_path / "c" / "participants.json").exists()
+
+
 def damage(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1

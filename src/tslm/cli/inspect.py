@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tslm.cli.commands import Command
+from tslm.data.leak_labels import render_leak
 
 _SCORES = ("accuracy", "macro_f1", "cohen_kappa", "perplexity", "explained_variance", "loss", "num_samples")
 
@@ -66,7 +67,8 @@ def _render_checkpoints(checkpoints: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _render_scores(title: str, metrics: Mapping[str, Any]) -> str:
-    leaky = ", LEAKY: the scores flatter" if metrics.get("leaky") else ""
+    leak = render_leak(metrics).partition(":")[0]
+    leaky = f", {leak}: the scores flatter" if leak else ""
     rows = {name: _render_figure(metrics[name]) for name in _SCORES if metrics.get(name) is not None}
     per_class = metrics.get("per_class_f1") or {}
     rows |= {f"F1 {label}": "none" if value is None else f"{value:.3f}" for label, value in per_class.items()}

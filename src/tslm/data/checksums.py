@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from tslm.config import StageConfig
 from tslm.data.corpora import list_corpus_files
-from tslm.data.recordings import BY_EPOCH, PARTICIPANTS_FILE, read_participants
+from tslm.data.recordings import PARTICIPANTS_FILE, read_participants
 from tslm.data.splits import choose_fold
 from tslm.files import hash_file
 
@@ -64,5 +64,5 @@ def _list_files(stage: StageConfig, split: str) -> list[Path]:
     rows = choose_fold(read_participants(folder), stage.fold)
     return [
         folder / PARTICIPANTS_FILE,
-        *(folder / f"{row.recording}.parquet" for row in rows if row.split in (split, BY_EPOCH)),
+        *(folder / f"{row.recording}.parquet" for row in rows if row.split == split or row.is_leaky),
     ]

@@ -138,6 +138,7 @@ class SleepDataset:
             "onset_s": float(recording.onset_s[epoch]),
             "evidence": evidence,
             "leaky": recording.is_leaky,
+            **({"within_subject": True} if recording.is_within_subject else {}),
         }
 
     def count_classes(self) -> np.ndarray:

@@ -40,6 +40,7 @@ class _Use:
     cohort_dir: Path
     stage: str
     split: str
+    fold: int
 
     def __str__(self) -> str:
         return f"the {_PURPOSES[self.split]} data of {self.stage} ({self.cohort_dir})"
@@ -96,11 +97,16 @@ class _History:
         self.nameless: dict[str, str] = {}  # source of recordings -> stage that was trained on unnamed people of it
 
     def look_at_nights(self, uses: Mapping[str, Sequence[_Use]]) -> list[str]:
+        _check_time(self.train, uses["test"])
         self.train.add(uses["train"])
         self.val.add(uses["val"])
         reasons = []
         if _compare(self.train, uses["test"]) | _compare(self.val, uses["test"]):
-            reasons.append(f"tests on people it was trained on (split={BY_EPOCH}): it says nothing about other people")
+            rules = sorted({use.row.split for use in uses["test"] if use.row.is_leaky})
+            reasons.append(
+                f"tests on people it was trained on (split={' and '.join(rules) or BY_EPOCH}): it says nothing about "
+                "other people"
+            )
         _compare(self.train, uses["val"])
         for source in sorted({use.row.source for use in uses["test"]} & set(self.nameless)):
             earlier = self.nameless[source]
@@ -136,13 +142,27 @@ def _collect_uses(config: RunConfig, may_lack_data: bool) -> dict[str, list[_Use
             check_subject_splits(rows)
         except ValueError as error:
             raise ValueError(f"{cohort_dir}: {error}") from error
-        uses[split] = [_Use(row, cohort_dir, stage.name, split) for row in rows if row.split == split or row.is_leaky]
+        uses[split] = [
+            _Use(row, cohort_dir, stage.name, split, stage.fold) for row in rows if row.split == split or row.is_leaky
+        ]
     if stage.fold >= 0 and is_complete and not has_folds:
         raise ValueError(
             f"stage.fold={stage.fold}, but {' and '.join(map(str, dict.fromkeys(folders.values())))} of {stage.name} "
             "has no folds; leave stage.fold out, or prepare the cohort with split=kfold:10 or split=loso"
         )
     return uses
+
+
+def _check_time(earlier: _Seen, uses: Sequence[_Use]) -> None:
+    """ValueError where an earlier stage may know of a subject that is divided by time what comes later."""
+    for use in uses:
+        other = earlier.by_subject.get(use.row.subject)
+        if other and use.row.is_within_subject and (other.row.split, other.fold) != (use.row.split, use.fold):
+            raise ValueError(
+                f"subject {use.row.subject} is divided by time in {use} (split={use.row.split}, fold {use.fold}), and "
+                f"is in {other} (split={other.row.split}, fold {other.fold}): training may know the time that is "
+                "tested; give all stages one cohort and one stage.fold"
+            )
 
 
 def _compare(seen: _Seen, uses: Sequence[_Use]) -> bool:

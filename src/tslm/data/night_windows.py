@@ -12,6 +12,7 @@ from tslm.batch import IGNORE_INDEX, NightWindow, Reference
 from tslm.config import ModelConfig
 from tslm.data.recordings import Recording, check_subject_splits, read_participants, read_recording
 from tslm.data.splits import choose_fold, keep_epochs
+from tslm.data.time_splits import draw_recording_splits, keep_time
 from tslm.labels import LabelSet
 from tslm.signals.muscle import find_emg_channel
 from tslm.signals.muscle_tone import measure_tone_scale
@@ -38,9 +39,14 @@ def read_nights(cohort_dir: Path, split: str, channels: Sequence[str], fold: int
     """As `load_recordings`, one recording at a time: for cohorts that memory does not hold."""
     participants = choose_fold(read_participants(cohort_dir), fold)
     check_subject_splits(participants)
+    by_time = draw_recording_splits([row for row in participants if row.is_within_subject], cohort_dir, fold)
     for row in participants:
-        if row.split == split or row.is_leaky:
-            yield keep_epochs(read_recording(cohort_dir / f"{row.recording}.parquet", list(channels)), split)
+        path = cohort_dir / f"{row.recording}.parquet"
+        if row.is_within_subject:
+            if split in by_time[row.recording]:
+                yield keep_time(read_recording(path, list(channels)), by_time[row.recording], split)
+        elif row.split == split or row.is_leaky:
+            yield keep_epochs(read_recording(path, list(channels)), split)
 
 
 def measure_references(recording: Recording, channels: Sequence[str]) -> tuple[Reference, ...]:

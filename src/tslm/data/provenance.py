@@ -5,7 +5,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from tslm.config import StageConfig
-from tslm.data.recordings import BY_EPOCH, PARTICIPANTS_FILE, read_participants
+from tslm.data.recordings import PARTICIPANTS_FILE, read_participants
 from tslm.data.splits import choose_fold
 
 _SIMULATED = "sim_"  # how the source of every simulated recording begins
@@ -15,7 +15,8 @@ def describe_split(stage: StageConfig, split: str) -> dict[str, Any]:
     """Facts of one split of a stage's data, as JSON: folder, and how many recordings or samples of what.
 
     Of nights: sources, whether all are simulated, subjects, recordings, epochs (of all splits where a recording is
-    split by epoch) and how the split was made. Of corpora: samples. Of what a reader of one's own reads: the folder.
+    split by epoch or by time) and how the split was made. Of corpora: samples. Of what a reader of one's own reads: the
+    folder.
 
     Args:
         stage: where the data lie.
@@ -31,9 +32,11 @@ def describe_split(stage: StageConfig, split: str) -> dict[str, Any]:
         samples = {"samples": pq.read_metadata(corpus).num_rows} if corpus.is_file() else {}
         return {"folder": folder.name, **samples}
     everyone = read_participants(folder)
-    rows = [row for row in choose_fold(everyone, stage.fold) if row.split in (split, BY_EPOCH)]
+    rows = [row for row in choose_fold(everyone, stage.fold) if row.split == split or row.is_leaky]
     sources = sorted({row.source or folder.name for row in rows})
-    by_fold = f"fold {stage.fold} of a cohort split by subject"
+    how = f"fold {stage.fold} of a cohort split by subject" if stage.fold >= 0 else "by subject"
+    if any(row.is_leaky for row in rows):
+        how = f"within subjects, fold {stage.fold} in time" if rows[0].is_within_subject else "by epoch"
     return {
         "folder": folder.name,
         "sources": sources,
@@ -42,5 +45,5 @@ def describe_split(stage: StageConfig, split: str) -> dict[str, Any]:
         "subjects": len({row.subject for row in rows}),
         "recordings": len(rows),
         "epochs": sum(pq.read_metadata(folder / f"{row.recording}.parquet").num_rows for row in rows),
-        "split": "by epoch" if any(row.is_leaky for row in rows) else by_fold if stage.fold >= 0 else "by subject",
+        "split": how,
     }

@@ -20,10 +20,12 @@ from tslm.files import hash_file, write_beside
 from tslm.labels import SleepStage
 
 PARTICIPANTS_FILE = "participants.tsv"
-PARTICIPANTS_NOTES_FILE = "participants.json"  # beside it where the split leaks: {"split": "by_epoch", "leaky": true}
+PARTICIPANTS_NOTES_FILE = "participants.json"  # beside it where test and training share subjects: the rule, and marks
 SPLITS = ("train", "val", "test")
 BY_EPOCH = "by_epoch"  # in the place of a split: every epoch has its own, which leaks
 EPOCH_SPLIT_COLUMN = "split"  # of a recording that is split by epoch
+TIME_RULES = ("temporal", "rolling")  # in the place of a split, with a number: tslm.data.time_splits
+TIME_SPLIT_COLUMN = "time_split"  # of a recording in memory that is divided by time; never on disk
 # What a recording, its parquet file and its row of participants.tsv all say of the subject and the day.
 IDENTITY = ("recording", "subject", "species", "start", "age", "sex", "strain", "lights_on", "lights_off", "source")
 _METADATA_KEY = b"tslm"
@@ -60,8 +62,13 @@ class Recording:
 
     @property
     def is_leaky(self) -> bool:
-        """Whether the recording is split by epoch, so that training and test share its subject."""
-        return EPOCH_SPLIT_COLUMN in self.columns
+        """Whether the recording is split by epoch or by time, so that training and test share its subject."""
+        return EPOCH_SPLIT_COLUMN in self.columns or self.is_within_subject
+
+    @property
+    def is_within_subject(self) -> bool:
+        """Whether it is divided by time: earlier epochs train, later ones of the same subject test."""
+        return TIME_SPLIT_COLUMN in self.columns
 
     def name_epoch(self, epoch_idx: int) -> str:
         """The sample_id of an epoch."""
@@ -90,8 +97,13 @@ class Participant:
 
     @property
     def is_leaky(self) -> bool:
-        """Whether the recording is split by epoch, so that training and test share its subject."""
-        return self.split == BY_EPOCH
+        """Whether the recording is split by epoch or by time, so that training and test share its subject."""
+        return self.split == BY_EPOCH or self.is_within_subject
+
+    @property
+    def is_within_subject(self) -> bool:
+        """Whether it is divided by time: earlier epochs train, later ones of the same subject test."""
+        return self.split.partition(":")[0] in TIME_RULES
 
 
 def write_recording(recording: Recording, cohort_dir: Path, split: str, fold: str = "") -> Participant:
@@ -100,13 +112,14 @@ def write_recording(recording: Recording, cohort_dir: Path, split: str, fold: st
     Args:
         recording: what to write.
         cohort_dir: folder of the cohort.
-        split: train, val or test; `by_epoch` for a recording with a column `split`.
+        split: train, val or test, or a rule of tslm.data.time_splits; `by_epoch` for a recording with a column `split`.
         fold: number of the fold that tests the subject; empty without folds.
 
     Raises:
         ValueError: an unknown split, or values that are not finite.
     """
-    if split not in ((BY_EPOCH,) if recording.is_leaky else SPLITS):
+    is_by_time = split.partition(":")[0] in TIME_RULES and not recording.is_leaky
+    if not is_by_time and split not in ((BY_EPOCH,) if recording.is_leaky else SPLITS):
         raise ValueError(f"unknown split {split!r} of {recording.recording}; one of: {', '.join(SPLITS)}")
     path = cohort_dir / f"{recording.recording}.parquet"
     cohort_dir.mkdir(parents=True, exist_ok=True)
@@ -142,7 +155,7 @@ def read_recording(path: Path, channels: Iterable[str] | None = None) -> Recordi
 
 
 def write_participants(participants: Iterable[Participant], cohort_dir: Path) -> None:
-    """Write participants.tsv, and participants.json where the split leaks.
+    """Write participants.tsv, and participants.json where test and training share subjects.
 
     Raises:
         ValueError: a subject stands in two splits.
@@ -159,9 +172,10 @@ def write_participants(participants: Iterable[Participant], cohort_dir: Path) ->
         writer.writerows([getattr(row, name) for name in names] for row in rows)
     notes_path = cohort_dir / PARTICIPANTS_NOTES_FILE
     notes_path.unlink(missing_ok=True)
-    if any(row.is_leaky for row in rows):
+    if shared := next((row for row in rows if row.is_leaky), None):
+        notes = {"split": shared.split, "leaky": True} | ({"within_subject": True} if shared.is_within_subject else {})
         with write_beside(notes_path) as partial:
-            partial.write_text(json.dumps({"split": BY_EPOCH, "leaky": True}) + "\n", encoding="utf-8")
+            partial.write_text(json.dumps(notes) + "\n", encoding="utf-8")
 
 
 def read_participants(cohort_dir: Path) -> list[Participant]:
@@ -200,7 +214,7 @@ def check_subject_splits(participants: Iterable[Participant]) -> None:
 
 
 def _parse_participant(row: dict[str, str], path: Path) -> Participant:
-    if row["split"] not in (*SPLITS, BY_EPOCH):
+    if row["split"] not in (*SPLITS, BY_EPOCH) and row["split"].partition(":")[0] not in TIME_RULES:
         raise ValueError(f"{path}: {row['recording']} has split {row['split']!r}; wanted one of: {', '.join(SPLITS)}")
     if row["fold"] and not (row["fold"].isascii() and row["fold"].isdigit()):
         raise ValueError(f"{path}: {row['recording']} has fold {row['fold']!r}; wanted a whole number or nothing")

@@ -1,31 +1,37 @@
-"""Splits of a cohort, made once and by subject: shares, leave-one-out, folds, published folds; and one that leaks.
+"""Splits of a cohort, made once and by subject: shares, leave-one-out, folds, published folds; some within subjects.
 
 | rule | what |
 |---|---|
 | `70/15/15` | percent of subjects in train/val/test; with 20 subjects or more, at least 5 in test |
 | `train`, `val`, `test` | all subjects there |
-| `kfold:K` | K folds of subjects, drawn by seed, sizes within one of each other |
-| `loso` | leave one subject out: a fold a subject |
+| `kfold:K` | K folds of subjects, drawn by seed, sizes within one of each other (scikit-learn's KFold over subjects) |
+| `skfold:K` | K folds of subjects with like shares of stages, species and age (StratifiedGroupKFold over epochs) |
+| `loso` | leave one subject out: a fold a subject (LeaveOneGroupOut) |
 | `sleep_edf_20` | SC400 to SC419, a fold a subject (Supratak et al. 2017, Eldele et al. 2021) |
 | `sleep_edf_78` | the 78 of the cassette study in 10 folds of neighbours (Supratak & Guo 2020) |
+| `temporal:K`, `rolling:K` | K folds in time within each subject (tslm.data.time_splits): WITHIN-SUBJECT |
 | `by_epoch` | the epochs of every recording, stratified 80/10/10: LEAKS, for comparison with the literature only |
 """
 
 import hashlib
+import warnings
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from tslm.data.recordings import BY_EPOCH, EPOCH_SPLIT_COLUMN, SPLITS, Participant, Recording
+from tslm.data.strata import expand_strata
+from tslm.data.time_splits import is_time_rule, parse_time_rule
 from tslm.labels import SleepStage
 
 DEFAULT_SPLIT = "70/15/15"
 MIN_TEST_SUBJECTS = 5  # in test, where there are ENOUGH_SUBJECTS
 ENOUGH_SUBJECTS = 20
 EPOCH_SHARES = (0.8, 0.1, 0.1)  # by_epoch: train, val, test
-_KFOLD, _LOSO = "kfold:", "loso"
+_KFOLD, _SKFOLD, _LOSO = "kfold:", "skfold:", "loso"
 _MIN_FOLDS = 3  # one to test, one to validate, one to train
 # Subjects of the cassette study: no recording was ever published of 39, 68, 69, 78 and 79.
 _CASSETTE = [f"SC4{number:02d}" for number in range(83) if number not in (39, 68, 69, 78, 79)]
@@ -53,17 +59,24 @@ def check_split(split: str) -> None:
     """Raise ValueError when `split` is no rule of this module."""
     if split in (BY_EPOCH, _LOSO, *PUBLISHED_FOLDS):
         return
-    if split.startswith(_KFOLD):
+    if split.startswith((_KFOLD, _SKFOLD)):
         parse_num_folds(split)
-        return
-    parse_shares(split)
+    elif is_time_rule(split):
+        parse_time_rule(split)
+    else:
+        parse_shares(split)
+
+
+def needs_strata(split: str) -> bool:
+    """Whether a rule looks at the hypnograms, so that recordings must be prepared before they are split."""
+    return split.startswith(_SKFOLD)
 
 
 def parse_num_folds(split: str) -> int:
-    """10 from "kfold:10"; ValueError when it is no whole number of 3 or more."""
-    text = split.removeprefix(_KFOLD)
+    """10 from "kfold:10" or "skfold:10"; ValueError when it is no whole number of 3 or more."""
+    name, _, text = split.partition(":")
     if not text.isascii() or not text.isdigit() or int(text) < _MIN_FOLDS:
-        raise ValueError(f"split={split}: wanted kfold:K with K a whole number of {_MIN_FOLDS} or more")
+        raise ValueError(f"split={split}: wanted {name}:K with K a whole number of {_MIN_FOLDS} or more")
     return int(text)
 
 
@@ -76,36 +89,40 @@ def parse_shares(split: str) -> dict[str, float]:
     except ValueError:
         percents = []
     if len(percents) != len(SPLITS) or not min(percents) >= 0 or not abs(sum(percents) - 100) < 1e-6:
-        others = ", ".join((*SPLITS, "kfold:K", _LOSO, *PUBLISHED_FOLDS, BY_EPOCH))
+        others = ", ".join(
+            (*SPLITS, "kfold:K", "skfold:K", _LOSO, "temporal:K", "rolling:K", *PUBLISHED_FOLDS, BY_EPOCH)
+        )
         raise ValueError(
             f"split={split}: wanted train/val/test in percent such as {DEFAULT_SPLIT}, or one of: {others}"
         )
     return {name: percent / 100 for name, percent in zip(SPLITS, percents, strict=True)}
 
 
-def assign_splits(subjects: Iterable[str], split: str, seed: int) -> dict[str, Place]:
+def assign_splits(
+    subjects: Iterable[str], split: str, seed: int, strata: Mapping[str, Mapping[str, int]] | None = None
+) -> dict[str, Place]:
     """Place of each subject by a rule of this module, drawn by `seed` where the rule draws.
 
     Published folds know their subjects; others have no place there and stay out of the cohort.
+
+    Args:
+        subjects: names; one that stands there twice counts once.
+        split: the rule.
+        seed: of the draw.
+        strata: epochs of each subject in each stratum (`tslm.data.strata.count_strata`), for `skfold:K`.
 
     Raises:
         ValueError: `split` is no rule, or there are too few subjects (or none that it knows).
     """
     check_split(split)
     ordered = sorted(set(subjects))
-    if split == BY_EPOCH:
-        return {subject: Place(BY_EPOCH) for subject in ordered}
+    if split == BY_EPOCH or is_time_rule(split):
+        return {subject: Place(split) for subject in ordered}
     if split in PUBLISHED_FOLDS:
         known = PUBLISHED_FOLDS[split]
         return _place_by_fold({subject: known[subject] for subject in ordered if subject in known}, split)
-    if split == _LOSO:
-        return _place_by_fold({subject: fold for fold, subject in enumerate(ordered)}, split)
-    if split.startswith(_KFOLD):
-        num_folds = parse_num_folds(split)
-        if len(ordered) < num_folds:
-            raise ValueError(f"split={split} needs {num_folds} subjects or more, there are {len(ordered)}")
-        shuffled = [ordered[idx] for idx in np.random.default_rng(seed).permutation(len(ordered))]
-        return _place_by_fold({subject: idx % num_folds for idx, subject in enumerate(shuffled)}, split)
+    if split == _LOSO or split.startswith((_KFOLD, _SKFOLD)):
+        return _place_by_fold(_draw_folds(ordered, split, seed, strata), split)
     return {subject: Place(name) for subject, name in _draw_shares(ordered, parse_shares(split), seed).items()}
 
 
@@ -116,7 +133,7 @@ def choose_fold(participants: Sequence[Participant], fold: int) -> list[Particip
     participants stay as they are.
 
     Args:
-        participants: rows of one cohort.
+        participants: rows of one cohort; those divided by time stay as they are, as each has all splits.
         fold: number of the fold to test on; -1 for cohorts without folds.
 
     Raises:
@@ -130,6 +147,8 @@ def choose_fold(participants: Sequence[Participant], fold: int) -> list[Particip
         raise ValueError(
             f"the cohort has folds ({_render_range(folds)}) and stage.fold {chosen}; give stage.fold=N or --fold N"
         )
+    if participants[0].is_within_subject:
+        return list(participants)
     validation = folds[(folds.index(fold) + 1) % len(folds)]
     split_of = {str(fold): "test", str(validation): "val"}
     return [replace(row, split=split_of.get(row.fold, "train")) for row in participants]
@@ -139,8 +158,14 @@ def list_folds(participants: Sequence[Participant]) -> list[int]:
     """Numbers of the cohort's folds in ascending order; empty without folds.
 
     Raises:
-        ValueError: some recordings have a fold and some have none, or a subject stands in two.
+        ValueError: some recordings have a fold and some have none, or a subject stands in two; or some are divided by
+            time and some are not.
     """
+    rules = {row.split for row in participants if row.is_within_subject}
+    if rules:
+        if len(rules) > 1 or not all(row.is_within_subject for row in participants):
+            raise ValueError(f"only some recordings have split={sorted(rules)[0]}; split the whole cohort again")
+        return list(range(parse_time_rule(rules.pop())[1]))
     fold_of: dict[str, str] = {}
     for row in participants:
         if fold_of.setdefault(row.subject, row.fold) != row.fold:
@@ -157,7 +182,9 @@ def render_counts(participants: Sequence[Participant]) -> str:
     how = ", ".join(f"{num_of[split]} {split}" for split in SPLITS)
     if folds := list_folds(participants):
         how = f"{len(folds)} folds; train with stage.fold=N"
-    if any(row.is_leaky for row in participants):
+    if participants and participants[0].is_within_subject:
+        how = f"{len(list_folds(participants))} folds in time within each subject: results are marked within-subject"
+    elif any(row.is_leaky for row in participants):
         how = "split by epoch, which LEAKS: results are marked leaky"
     return f"{len(participants)} recordings of {len({row.subject for row in participants})} subjects ({how})"
 
@@ -206,6 +233,33 @@ def _place_by_fold(fold_of: dict[str, int], split: str) -> dict[str, Place]:
         )
     split_of = {folds[0]: "test", folds[1]: "val"}
     return {subject: Place(split_of.get(fold, "train"), str(fold)) for subject, fold in fold_of.items()}
+
+
+def _draw_folds(
+    ordered: Sequence[str], split: str, seed: int, strata: Mapping[str, Mapping[str, int]] | None
+) -> dict[str, int]:
+    """Fold by subject, by one of scikit-learn's splitters: whole subjects are its groups."""
+    from sklearn.model_selection import KFold, LeaveOneGroupOut, StratifiedGroupKFold
+
+    num_folds = len(ordered) if split == _LOSO else parse_num_folds(split)
+    if len(ordered) < max(num_folds, 2):
+        needed = num_folds if split != _LOSO else _MIN_FOLDS
+        raise ValueError(f"split={split} needs {needed} subjects or more, there are {len(ordered)}")
+    classes, groups = np.zeros(len(ordered)), np.array(ordered)
+    splitter: Any = LeaveOneGroupOut()
+    if split.startswith(_KFOLD):
+        splitter = KFold(num_folds, shuffle=True, random_state=seed)
+    elif split.startswith(_SKFOLD):
+        if strata is None:
+            raise ValueError(f"split={split} looks at hypnograms: split a prepared cohort by it")
+        classes, groups = expand_strata({subject: strata[subject] for subject in ordered})
+        splitter = StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The least populated class", UserWarning)  # a stratum of fewer than K epochs
+        folds = [test for _, test in splitter.split(groups, classes, None if isinstance(splitter, KFold) else groups)]
+    fold_of = {str(subject): fold for fold, test in enumerate(folds) for subject in np.unique(groups[test])}
+    assert fold_of.keys() == set(ordered), "a splitter tests every group once"
+    return fold_of
 
 
 def _draw_shares(ordered: Sequence[str], shares: dict[str, float], seed: int) -> dict[str, str]:

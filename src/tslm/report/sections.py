@@ -27,6 +27,10 @@ _LEAKY = (
     '<p class="warning" role="note"><b>Leaky split.</b> Training and test share people or series, or may do so (split '
     "by epoch). These figures say nothing about how well other people would be scored.</p>"
 )
+_WITHIN_SUBJECT = (
+    '<p class="warning" role="note"><b>Within-subject.</b> Trained on earlier and tested on later time of the same '
+    "people. These figures say nothing about how well other people would be scored.</p>"
+)
 _BLINDED = "The expert’s stages are hidden on this page, and so is every figure that rests on them."
 _SUMMARY_METRICS = (("accuracy", "Accuracy"), ("macro_f1", "Macro-F1"), ("cohen_kappa", "Cohen’s kappa"))
 
@@ -53,11 +57,17 @@ def render_header(title: str, rows: Sequence[PredictionRow], metrics: Mapping[st
     return (
         f'<header class="page"><p class="eyebrow">Evaluation report</p><h1>{escape(title)}</h1>'
         f'<p class="lead">{_summarise(metrics) if metrics else _BLINDED}</p>'
-        f"{_LEAKY if main_metrics.get('leaky') else ''}"
+        f"{_render_leak(main_metrics)}"
         f'<p class="scope">{what}.{f" Figures in the boxes: {escape(name.lower())}." if tiles else ""}</p>'
         + (f'<dl class="tiles">{"".join(tiles)}</dl>' if tiles else "")
         + "</header>"
     )
+
+
+def _render_leak(metrics: Mapping[str, Any]) -> str:
+    if metrics.get("within_subject"):
+        return _WITHIN_SUBJECT
+    return _LEAKY if metrics.get("leaky") else ""
 
 
 def _summarise(metrics: Mapping[str, Mapping[str, Any]]) -> str:

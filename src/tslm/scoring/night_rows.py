@@ -26,7 +26,7 @@ def build_night_rows(
     for epoch, (stage, probability_K) in enumerate(zip(recording.sleep_stages, probabilities_EK, strict=True)):
         if label_set.index(stage) < 0:
             continue
-        yield {
+        row: PredictionRow = {
             "sample_id": recording.name_epoch(epoch),
             "recording": recording.recording,
             "subject": recording.subject,
@@ -39,3 +39,6 @@ def build_night_rows(
             "classifier_temperature": temperature,
             "leaky": recording.is_leaky,
         }
+        if recording.is_within_subject:
+            row["within_subject"] = True
+        yield row

@@ -42,7 +42,8 @@ def score_predictions(
         `classifier` (the same dict for the classifier). For questions with options of their own, or with several
         answers at once (right when all are named and no other): num_samples, num_correct, num_parse_failures and
         accuracy. For captions: num_samples. In any case `num_unscored`, the rows without options, and `leaky`, whether
-        any row is; `smoothing` where answers were smoothed over time.
+        any row is, with `within_subject` where time divides training from test; `smoothing` where answers were
+        smoothed over time.
 
     Raises:
         ValueError: no rows, or a sample_id that repeats.
@@ -57,6 +58,8 @@ def score_predictions(
         "num_unscored": len(rows) - len(scored),
         "leaky": any(row.get("leaky") for row in rows),
     }
+    if any(row.get("within_subject") for row in rows):
+        about_rows["within_subject"] = True
     if smoothing := _find_smoothing(rows):
         about_rows["smoothing"] = smoothing
     if not scored:

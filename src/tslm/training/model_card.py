@@ -11,12 +11,20 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from tslm import __version__
 from tslm.config import RunConfig
+from tslm.data.leak_labels import render_leak
 from tslm.models.llm_store import EMBEDDED_LLMS, TINY_LLM, find_licence, get_hub_id
 
 CARD_FILE = "README.md"
 HERE = "path/to/this/folder"  # until the checkpoint has a name on the hub
 _SHOWN = {"accuracy": "accuracy", "macro_f1": "macro-F1", "cohen_kappa": "Cohen's kappa", "perplexity": "perplexity"}
-CARD_METRICS = (*_SHOWN, "per_class_f1", "num_samples", "num_parse_failures", "leaky")  # what it tells of an evaluation
+CARD_METRICS = (
+    *_SHOWN,
+    "per_class_f1",
+    "num_samples",
+    "num_parse_failures",
+    "leaky",
+    "within_subject",
+)  # what it tells of an evaluation
 _LOAD_TEXT = """import numpy as np
 import tslm.hub  # of the package tslm-sleep; makes the classes below known
 from transformers import AutoModel, AutoProcessor
@@ -94,6 +102,7 @@ def _card_data(config: RunConfig, state: Mapping[str, Any]) -> ModelCardData:
 def _list_results(config: RunConfig, evaluation: Mapping[str, Any]) -> list[EvalResult]:
     data = evaluation.get("data", {})
     leaky = " (split leaks)" if evaluation.get("leaky") else ""
+    leaky = " (within-subject)" if evaluation.get("within_subject") else leaky
     return [
         EvalResult(
             task_type="text-generation" if config.writes_text else "time-series-classification",
@@ -180,7 +189,9 @@ def _tell_scores(evaluation: Mapping[str, Any]) -> str:
         f"| F1 {label} | {f1:.3f} |" for label, f1 in (evaluation.get("per_class_f1") or {}).items() if f1 is not None
     ]
     about = f"On {_tell_split(evaluation['data'])}." if "data" in evaluation else ""
-    if evaluation.get("leaky"):
+    if evaluation.get("within_subject"):
+        about += f" **{render_leak(evaluation)}.**"
+    elif evaluation.get("leaky"):
         about += " **This split leaks: training has seen these subjects, and the scores flatter.**"
     if evaluation.get("num_parse_failures"):
         about += f" {evaluation['num_parse_failures']} of {evaluation['num_samples']} answers could not be read: wrong."
