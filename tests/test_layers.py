@@ -31,6 +31,8 @@ SINGLE_DOOR = (
     "mne",
     "yasa",
     "h5py",
+    "datasets",
+    "evaluate",
 )
 SOURCES = sorted(
     path

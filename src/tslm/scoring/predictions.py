@@ -70,7 +70,7 @@ def write_predictions(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
     lines = []
     seen: dict[str, int] = {}
     for number, row in enumerate(rows, start=1):
-        checked = _check_row(row, f"row {number}")
+        checked = check_row(row, f"row {number}")
         _check_new(checked["sample_id"], number, seen, "row")
         lines.append(json.dumps(to_plain(row), ensure_ascii=False, allow_nan=False) + "\n")
     with write_beside(path) as partial:
@@ -100,6 +100,25 @@ def read_intact_predictions(path: Path) -> tuple[list[PredictionRow], list[int]]
     if not rows:
         raise ValueError(f"{path}: none of {len(bad_lines)} lines is a prediction; generate the file again")
     return rows, list(bad_lines)
+
+
+def check_row(row: object, where: str) -> PredictionRow:
+    """The row itself; ValueError where it breaks the contract, which begins with `where`."""
+    if not isinstance(row, Mapping):
+        raise ValueError(f"{where} is not a JSON object")
+    for name, wanted in _REQUIRED.items():
+        if not isinstance(row.get(name), wanted):
+            raise ValueError(f"{where} has no {name!r} of type {wanted[0].__name__}")
+    options = row["options"]
+    if options and split_answers(row["truth"], options) is None:
+        raise ValueError(f"{where}: truth {row['truth']!r} is none of its options: {', '.join(map(str, options))}")
+    for name in ("smoothed_answer", "classifier_smoothed_answer"):
+        if name in row and row[name] not in options:
+            raise ValueError(f"{where}: {name} {row[name]!r} is none of its options: {', '.join(map(str, options))}")
+    for name in _PROBABILITIES:
+        if row.get(name) is not None:
+            _check_probabilities(row[name], len(options), f"{where}: {name}")
+    return row  # type: ignore[return-value]
 
 
 def merge_classifier(rows: Sequence[PredictionRow], classifier_rows: Sequence[PredictionRow]) -> list[PredictionRow]:
@@ -185,7 +204,7 @@ def _read_lines(path: Path) -> tuple[list[PredictionRow], dict[int, str]]:
             if not line.strip():
                 continue
             try:
-                row = _check_row(_load_line(line, number), f"line {number}")
+                row = check_row(_load_line(line, number), f"line {number}")
             except ValueError as error:
                 bad_lines[number] = str(error)
                 continue
@@ -201,24 +220,6 @@ def _load_line(line: bytes, number: int) -> object:
         return json.loads(line)
     except ValueError as error:  # also bytes that are not UTF-8, where a line was cut inside a letter
         raise ValueError(f"line {number} is not whole JSON (cut off?)") from error
-
-
-def _check_row(row: object, where: str) -> PredictionRow:
-    if not isinstance(row, Mapping):
-        raise ValueError(f"{where} is not a JSON object")
-    for name, wanted in _REQUIRED.items():
-        if not isinstance(row.get(name), wanted):
-            raise ValueError(f"{where} has no {name!r} of type {wanted[0].__name__}")
-    options = row["options"]
-    if options and split_answers(row["truth"], options) is None:
-        raise ValueError(f"{where}: truth {row['truth']!r} is none of its options: {', '.join(map(str, options))}")
-    for name in ("smoothed_answer", "classifier_smoothed_answer"):
-        if name in row and row[name] not in options:
-            raise ValueError(f"{where}: {name} {row[name]!r} is none of its options: {', '.join(map(str, options))}")
-    for name in _PROBABILITIES:
-        if row.get(name) is not None:
-            _check_probabilities(row[name], len(options), f"{where}: {name}")
-    return row  # type: ignore[return-value]
 
 
 def _check_probabilities(values: Any, num_options: int, where: str) -> None:
