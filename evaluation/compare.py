@@ -39,16 +39,17 @@ def compare(arguments: argparse.Namespace) -> str:
     Raises:
         ValueError, OSError: what is wrong with the data, a system or a file.
     """
-    from evaluation.compare_answers import check_rows, read_truth  # here, so that --help answers at once
+    from evaluation.compare_answers import check_rows  # here, so that --help answers at once
     from evaluation.compare_material import find_material
     from evaluation.compare_systems import answer, read_file, smooth_answers
     from evaluation.compare_table import build_table, render_markdown, write_table
     from tslm.scoring.baseline_material import spread_epochs
     from tslm.scoring.resampling import Resampling
+    from tslm.scoring.truth import read_truth
 
     material, is_leaky = find_material(arguments)
-    whole = read_truth(material.test, material.label_set)
-    wanted = spread_epochs(whole.sample_ids, arguments.max_epochs, arguments.seed)
+    whole = read_truth(arguments.data, material.label_set.answers, fold=arguments.fold)
+    wanted = spread_epochs(list(whole), arguments.max_epochs, arguments.seed)
     material = replace(material, wanted=wanted)
     systems = _list_systems(arguments)
     files = [read_file(name, path) for name, path in arguments.predictions]
@@ -61,18 +62,19 @@ def compare(arguments: argparse.Namespace) -> str:
         for one in (*answered, *files)
     ]
     to_smooth = [one for one in answered if one.system.name in arguments.smooth]
-    answered += smooth_answers(to_smooth, material, len(whole.sample_ids), arguments.out)
+    answered += smooth_answers(to_smooth, material, len(whole), arguments.out)
     about = {
         "train": str(arguments.train),
         "data": str(arguments.data),
         "channels": list(material.test.channels),
         "label_set": material.label_set.name,
-        "num_test_epochs": len(whole.sample_ids),
+        "num_test_epochs": len(whole),
         "seed": arguments.seed,
         "leaky": is_leaky,
     }
+    truth = {sample_id: epoch for sample_id, epoch in whole.items() if sample_id in wanted}
     resampling = Resampling(arguments.num_resamples, arguments.seed)
-    table = build_table(answered, whole.keep(wanted), material.label_set, arguments.reference, resampling, about)
+    table = build_table(answered, truth, material.label_set, arguments.reference, resampling, about)
     paths = write_table(table, arguments.out)
     return f"{render_markdown(table)}\nwritten: {', '.join(map(str, paths))}"
 

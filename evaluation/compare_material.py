@@ -42,7 +42,7 @@ def find_material(arguments: argparse.Namespace) -> tuple[Material, bool]:
     name = arguments.label_set or LABEL_SET_OF_GROUP[group]
     if name not in LABEL_SETS:
         raise ValueError(f"unknown label set {name!r}; one of: {', '.join(LABEL_SETS)}")
-    channels = (arguments.channel or _find_channel(arguments), *arguments.extra_channels)
+    channels = _find_channels(replace(test, fold=arguments.fold), arguments)
     train, test = (replace(nights, channels=channels, fold=arguments.fold) for nights in (train, test))
     text = TextSettings(
         llm=arguments.llm,
@@ -61,14 +61,16 @@ def choose_device(name: str) -> str:
     return name or ("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _find_channel(arguments: argparse.Namespace) -> str:
-    """The first channel of the first test recording that is neither EOG nor EMG, as its name says."""
-    nights = Nights(arguments.data, "test", (), arguments.fold)
-    first = next((night.recording for night in nights.read(with_signals=False)), None)
-    if first is None:
-        raise ValueError(f"{arguments.data} has no recording in split 'test'")
-    names = list(read_recording(arguments.data / f"{first}.parquet").channels)
-    found = [name for name in names if "eog" not in name.lower() and not find_emg_channel([name])]
-    if not found:
-        raise ValueError(f"{first} has no EEG among {', '.join(names)}; name one with --channel")
-    return found[0]
+def _find_channels(nights: Nights, arguments: argparse.Namespace) -> tuple[str, ...]:
+    """What is asked for; where no EEG is named, the first channel that is neither EOG nor EMG, as its name says."""
+    name = next((night.recording for night in nights.read(with_signals=False)), None)
+    if name is None:
+        raise ValueError(f"{nights.cohort_dir} has no recording in split {nights.split!r}")
+    has = list(read_recording(nights.cohort_dir / f"{name}.parquet").channels)
+    found = [each for each in has if "eog" not in each.lower() and not find_emg_channel([each])]
+    if not found and not arguments.channel:
+        raise ValueError(f"{name} has no EEG among {', '.join(has)}; name one with --channel")
+    channels = (arguments.channel or found[0], *arguments.extra_channels)
+    if missing := [each for each in channels if each not in has]:
+        raise ValueError(f"{name} of {nights.cohort_dir} has no channel {missing[0]!r}; it has: {', '.join(has)}")
+    return channels

@@ -6,19 +6,19 @@ from typing import Any
 
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --soft: #8881; --bar: #4477aa; --text: inherit }
-body { font: 15px/1.45 system-ui, sans-serif; margin: 1.5rem auto; padding: 0 1rem; max-width: 110rem }
+body { font: 14px/1.45 system-ui, sans-serif; margin: 1.5rem auto; padding: 0 1rem; max-width: 110rem }
 h1 { font-size: 1.35rem; margin: 0 0 .6rem }
 ul { padding-left: 1.2rem; margin: .4rem 0 1.2rem } li { margin: .15rem 0 }
 .scroll { overflow-x: auto }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; width: 100% }
 caption { text-align: left; padding-bottom: .4rem; font-weight: 600 }
-th, td { padding: .4rem .55rem; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top }
-thead th { font-size: .82rem; font-weight: 600; vertical-align: bottom }
-th[scope=row] { position: sticky; left: 0; background: Canvas; font-weight: 600; white-space: nowrap }
+th, td { padding: .4rem .25rem; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top }
+thead th { font-size: .78rem; font-weight: 600; vertical-align: bottom }
+th[scope=row] { position: sticky; left: 0; background: Canvas; font-weight: 600; overflow-wrap: break-word }
 tr.reference th, tr.reference td { background: var(--soft) }
-.bounds { display: block; font-size: .8rem; opacity: .75; white-space: nowrap }
+.bounds { display: block; font-size: .69rem; opacity: .75; white-space: nowrap }
 td.note { opacity: .8 }
-.strip { display: block; position: relative; height: .5rem; min-width: 6rem; margin-top: .25rem }
+.strip { display: block; position: relative; height: .5rem; min-width: 4rem; margin-top: .25rem }
 .strip { background: var(--soft) }
 .strip i { position: absolute; top: 0; bottom: 0; background: var(--bar); opacity: .45 }
 .strip b { position: absolute; top: -1px; bottom: -1px; width: 3px; margin-left: -1px; background: var(--bar) }
@@ -31,6 +31,7 @@ dt { font-weight: 600; margin-top: .5rem } dd { margin: 0 0 0 1rem }
   td { display: grid; grid-template-columns: 9.5rem 1fr; gap: .5rem; padding: .3rem .55rem }
   td::before { content: attr(data-label); font-size: .82rem; opacity: .8 }
   td.empty { display: none }
+  .bounds { display: inline; font-size: .82rem; margin-left: .3rem }
   tr.reference td { background: none }
 }
 """
@@ -64,7 +65,8 @@ def render_page(
 def _render_row(columns: Sequence[str], cells: Sequence[str], row: Mapping[str, Any]) -> str:
     name, *others = cells
     classes = ' class="reference"' if row["is_reference"] else ""
-    parts = [f'<tr{classes}><th scope="row">{html.escape(name)}</th>']
+    shown = html.escape(name).replace("_", "_<wbr>")
+    parts = [f'<tr{classes}><th scope="row">{shown}</th>']
     if row["metrics"] is None:
         parts.append(f'<td class="note" data-label="" colspan="{len(others)}">{html.escape(row["note"])}</td>')
         return "".join([*parts, "</tr>"])

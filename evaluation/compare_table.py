@@ -7,18 +7,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from evaluation.compare_answers import Answers, Truth, read_answers, read_classifier_answers
+from evaluation.compare_answers import Answers, read_answers, read_classifier_answers
 from evaluation.compare_page import render_page
 from evaluation.compare_systems import Answered, System
 from tslm.files import to_plain, write_beside
-from tslm.labels import LabelSet
-from tslm.scoring.calibration import score_probabilities
+from tslm.labels import ANSWER_NAMES, LabelSet
 from tslm.scoring.comparison import compare_systems
 from tslm.scoring.metrics import INTERVAL_METRICS, bootstrap_intervals, compute_metrics
+from tslm.scoring.probability_metrics import score_probabilities
 from tslm.scoring.resampling import Resampling, render_unit
+from tslm.scoring.truth import TrueEpoch
 
-NAMES = {"accuracy": "accuracy", "macro_f1": "macro-F1", "cohen_kappa": "kappa"}
 KAPPA = "cohen_kappa"
+NAMES = {"accuracy": "accuracy", "macro_f1": "macro-F1", KAPPA: "kappa"}
+SHORT = {name: stage.value for stage, name in ANSWER_NAMES.items()}  # the manual's codes, for narrow columns
 _KEPT = (
     *INTERVAL_METRICS,
     "per_class_f1",
@@ -28,11 +30,12 @@ _KEPT = (
     "absent_labels",
     "confusion_matrix",
 )
+_KEPT_OF_PROBABILITIES = ("log_loss", "brier", "ece", "macro_ece", "per_class_auroc", "macro_auroc")
 
 
 def build_table(
     answered: Sequence[Answered],
-    truth: Truth,
+    truth: Mapping[str, TrueEpoch],
     label_set: LabelSet,
     reference: str,
     resampling: Resampling,
@@ -52,15 +55,17 @@ def build_table(
     Raises:
         ValueError: no system answered, or none is called like the reference.
     """
+    expert = [epoch["truth"] for epoch in truth.values()]
+    subjects = [epoch["subject"] for epoch in truth.values()]
     measured: list[tuple[dict[str, Any], Answers | None]] = []
     for one in answered:
         answers = read_answers(one.rows, label_set) if one.rows else None
-        measured.append((_measure_row(one, answers, truth, label_set.answers, resampling), answers))
+        measured.append((_measure_row(one, answers, expert, subjects, label_set.answers, resampling), answers))
         beside = read_classifier_answers(one.rows, label_set) if one.rows else None
         if beside is not None:
             name = f"{one.system.name}:classifier"
             other = Answered(System(name, one.system.kind, f"the classifier beside {one.system.name}"), [], one.path)
-            measured.append((_measure_row(other, beside, truth, label_set.answers, resampling), beside))
+            measured.append((_measure_row(other, beside, expert, subjects, label_set.answers, resampling), beside))
     names = [row["name"] for row, answers in measured if answers is not None]
     if not names:
         raise ValueError("no system answered: " + "; ".join(f"{row['name']}: {row['note']}" for row, _ in measured))
@@ -76,17 +81,16 @@ def build_table(
         row["difference"] = None
         if answers is not None and not row["is_reference"]:
             pair = answers.answers, base.answers
-            row["difference"] = compare_systems(truth.answers, *pair, label_set.answers, truth.subjects, resampling)
+            row["difference"] = compare_systems(expert, *pair, label_set.answers, subjects, resampling)
     rows = [row for row, _ in measured]
     table = {
         **about,
         "reference": reference,
-        "num_epochs": len(truth.sample_ids),
-        "num_recordings": len(set(truth.recordings)),
-        "num_subjects": len(set(truth.subjects)),
-        "epoch_s": truth.epoch_s,
+        "num_epochs": len(truth),
+        "num_recordings": len({epoch["recording"] for epoch in truth.values()}),
+        "num_subjects": len(set(subjects)),
         "labels": list(label_set.answers),
-        "support": {label: truth.answers.count(label) for label in label_set.answers},
+        "support": {label: expert.count(label) for label in label_set.answers},
         "intervals_are": render_unit(next(row["intervals"] for row in rows if row["intervals"])),
         "leaky": any(row["leaky"] for row in rows) or about["leaky"],
         "rows": rows,
@@ -122,9 +126,9 @@ def render_markdown(table: Mapping[str, Any]) -> str:
 
 def list_columns(table: Mapping[str, Any]) -> list[str]:
     """Heads of the columns."""
-    f1 = [f"F1 {label} (n={table['support'][label]})" for label in table["labels"]]
-    head = ["system", *NAMES.values(), *f1, "log-loss", "ECE", "unparsed", "s an epoch"]
-    return [*head, f"kappa less {table['reference']}", "McNemar p"]
+    f1 = [f"F1 {SHORT.get(label, label)} (n={table['support'][label]})" for label in table["labels"]]
+    compared = [f"kappa less {table['reference']}", "McNemar p"]
+    return ["system", *NAMES.values(), *compared, *f1, "log-loss", "ECE", "AUROC", "unparsed", "s an epoch"]
 
 
 def list_cells(table: Mapping[str, Any]) -> list[list[str]]:
@@ -160,7 +164,7 @@ def render_csv(table: Mapping[str, Any]) -> str:
     scores = [*NAMES, *(f"F1 {label}" for label in labels)]
     head = ["system", "kind", "note", "is_reference", "leaky", "num_epochs", "num_subjects"]
     head += [f"{name}{suffix}" for name in scores for suffix in ("", "_low", "_high")]
-    head += ["nll", "ece", "num_parse_failures", "fit_s", "seconds_per_epoch"]
+    head += ["log_loss", "ece", "macro_auroc", "num_parse_failures", "fit_s", "seconds_per_epoch"]
     head += [f"{name}_difference{suffix}" for name in NAMES for suffix in ("", "_low", "_high", "_p")] + ["mcnemar_p"]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -175,7 +179,8 @@ def render_csv(table: Mapping[str, Any]) -> str:
             f1, bounds = metrics.get("per_class_f1", {}), intervals.get("per_class_f1", {})
             values += [f1.get(label), *bounds.get(label, (None, None))]
         probabilities, difference = row["probabilities"] or {}, row["difference"] or {}
-        values += [probabilities.get("nll"), probabilities.get("ece"), metrics.get("num_parse_failures")]
+        values += [probabilities.get(name) for name in ("log_loss", "ece", "macro_auroc")]
+        values += [metrics.get("num_parse_failures")]
         values += [row["fit_s"], row["seconds_per_epoch"]]
         for name in NAMES:
             of_metric = difference.get("differences", {}).get(name, {})
@@ -188,19 +193,22 @@ def _list_row(table: Mapping[str, Any], row: Mapping[str, Any]) -> list[str]:
     name, metrics, intervals = row["name"] + (" (leaky)" if row["leaky"] else ""), row["metrics"], row["intervals"]
     if metrics is None:
         return [name, row["note"]] + ["-"] * (len(list_columns(table)) - 2)
-    cells = [name, *(_format(metrics[metric], intervals[metric]) for metric in NAMES)]
+    cells = [name, *(_format(metrics[metric], intervals[metric]) for metric in NAMES), *_list_difference(row)]
     f1, bounds = metrics["per_class_f1"], intervals["per_class_f1"]
     cells += [_format(f1[label], bounds[label]) for label in table["labels"]]
     probabilities = row["probabilities"] or {}
-    cells += [_format(probabilities.get(key)) for key in ("nll", "ece")]
+    cells += [_format(probabilities.get(key)) for key in ("log_loss", "ece", "macro_auroc")]
     seconds = row["seconds_per_epoch"]
-    cells += [str(metrics["num_parse_failures"]), "-" if seconds is None else f"{seconds:.2g}"]
+    return [*cells, str(metrics["num_parse_failures"]), "-" if seconds is None else f"{seconds:.2g}"]
+
+
+def _list_difference(row: Mapping[str, Any]) -> list[str]:
     if row["is_reference"]:
-        return [*cells, "reference", "-"]
+        return ["reference", "-"]
     difference = row["difference"]["differences"][KAPPA]
     p_value = row["difference"]["mcnemar"]["p_value"]
-    shown = "< .001" if p_value < 0.001 else f"{p_value:.3f}"
-    return [*cells, _format(difference["difference"], difference["interval"], "+"), shown]
+    shown = _format(difference["difference"], difference["interval"], "+")
+    return [shown, "< .001" if p_value < 0.001 else f"{p_value:.3f}"]
 
 
 def _format(value: float | None, interval: Sequence[float | None] | None = None, sign: str = "") -> str:
@@ -217,7 +225,12 @@ def _render_row(cells: Sequence[str]) -> str:
 
 
 def _measure_row(
-    answered: Answered, answers: Answers | None, truth: Truth, labels: Sequence[str], resampling: Resampling
+    answered: Answered,
+    answers: Answers | None,
+    expert: Sequence[str],
+    subjects: Sequence[str],
+    labels: Sequence[str],
+    resampling: Resampling,
 ) -> dict[str, Any]:
     """A row of the table, without what it is compared with; no metrics where the system did not answer."""
     system, num_rows = answered.system, len(answered.rows)
@@ -236,13 +249,13 @@ def _measure_row(
     }
     if answers is None:
         return row
-    metrics = compute_metrics(truth.answers, answers.answers, labels)
+    metrics = compute_metrics(expert, answers.answers, labels)
     row["metrics"] = {name: metrics[name] for name in _KEPT}
     row["intervals"] = bootstrap_intervals(
-        truth.answers, answers.answers, labels, subjects=truth.subjects, resampling=resampling
+        expert, answers.answers, labels, subjects=subjects, resampling=resampling
     )
     row["leaky"] = answers.is_leaky
     if answers.probabilities is not None:
-        truth_idx = [labels.index(answer) for answer in truth.answers]
-        row["probabilities"] = score_probabilities(answers.probabilities, truth_idx)
+        scores = score_probabilities(answers.probabilities, [labels.index(answer) for answer in expert], labels)
+        row["probabilities"] = {name: scores[name] for name in _KEPT_OF_PROBABILITIES}
     return row

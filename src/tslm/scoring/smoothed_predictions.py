@@ -74,8 +74,10 @@ def count_changed(rows: Sequence[PredictionRow]) -> int:
 
 def is_classifier_alone(rows: Sequence[PredictionRow]) -> bool:
     """Whether the main answers are nothing but the classifier's."""
-    chosen = pick_classifier_answers(rows) or []
-    return all(answer and row["generated"] == render_answer(answer) for row, answer in zip(rows, chosen, strict=False))
+    chosen = pick_classifier_answers(rows)
+    return chosen is not None and all(
+        answer and row["generated"] == render_answer(answer) for row, answer in zip(rows, chosen, strict=False)
+    )
 
 
 def _forget(row: PredictionRow) -> PredictionRow:
