@@ -251,9 +251,7 @@ def _measure_row(
         return row
     metrics = compute_metrics(expert, answers.answers, labels)
     row["metrics"] = {name: metrics[name] for name in _KEPT}
-    row["intervals"] = bootstrap_intervals(
-        expert, answers.answers, labels, subjects=subjects, resampling=resampling
-    )
+    row["intervals"] = bootstrap_intervals(expert, answers.answers, labels, subjects=subjects, resampling=resampling)
     row["leaky"] = answers.is_leaky
     if answers.probabilities is not None:
         scores = score_probabilities(answers.probabilities, [labels.index(answer) for answer in expert], labels)
