@@ -10,7 +10,7 @@ from tslm.labels import LABEL_SETS, SleepStage
 from tslm.report.charts import draw_hypnogram, draw_time_axis, draw_waveform
 from tslm.report.examples import choose_examples
 from tslm.report.nights import render_statistics
-from tslm.report.page import write_report
+from tslm.report.page import build_page, render_page, write_report
 from tslm.scoring.nights import build_nights, pick_levels, shown_levels
 from tslm.scoring.prediction_scores import score_predictions
 
@@ -27,7 +27,7 @@ def test_page_is_whole_offline_and_accessible(tmp_path):
     assert not re.search(r"""(src|href)\s*=\s*["'](?!data:)|url\(|@import|https?:""", text.replace(SVG_NAMESPACE, ""))
     assert page.find("html")[0]["lang"] == "en"
     assert all(head["scope"] in ("col", "row") for head in page.find("th"))
-    assert len(page.find("caption")) == len(page.find("table")) == 4
+    assert len(page.find("caption")) == len(page.find("table")) == 6
     assert all(svg["role"] == "img" and svg["aria-label"] for svg in page.find("svg"))
     assert [len(page.find(tag)) for tag in ("h1", "main", "footer")] == [1, 1, 1]
     for words in (
@@ -73,6 +73,37 @@ def test_generated_text_cannot_become_markup(tmp_path):
     assert page.night["references"][1] == "</main><h1>mine</h1>"
 
 
+def test_the_charts_of_probabilities_tell_the_figures_of_the_metrics(tmp_path):
+    rows, _ = small_night(120)
+    for row in rows:
+        row["label_temperature"] = 1.3
+    metrics = score_predictions(rows, num_resamples=20)
+    page = write_page(rows, tmp_path / "r.html")
+    scores = metrics["probabilities"]
+    assert f"as the model gives them, calibration error {scores['uncalibrated']['ece']:.3f}" in page.text
+    assert f"after temperature 1.30, {scores['ece']:.3f}" in page.text
+    kept = scores["selection"]["entropy"]["accuracy"][4]
+    assert f"{100 * kept:.1f} % without the least certain fifth" in page.text
+    assert "Edit distance, epochs" in page.text
+
+
+def test_a_page_that_hides_the_expert_is_the_same_whatever_the_expert_says(tmp_path):
+    rows, recording = small_night()
+    for row in rows:
+        row["generated"] = "Alpha leads. Answer: Wake"
+    pages = []
+    for truth in ("Wake", "REM sleep"):
+        told = [row | {"truth": truth, "target": f"It is {truth}"} for row in rows]
+        pages.append(
+            render_page(build_page(told, {}, recording=recording, show_expert=False), "<!--a-->", "<b>form</b>")
+        )
+    assert pages[0] == pages[1]
+    assert "<!--a-->\n</head>" in pages[0] or "<!--a--></head>" in pages[0]
+    assert '<aside id="epoch-extra"><b>form</b></aside>' in pages[0]
+    with pytest.raises(ValueError, match="one night only"):
+        build_page([*rows, *make_rows(3, "n2")], {}, show_expert=False)
+
+
 def test_ten_examples_hold_right_and_wrong_of_every_stage_and_an_unreadable_one():
     rows = make_rows(300)
     examples = choose_examples(rows)
@@ -100,7 +131,7 @@ def test_waveforms_and_texts_stand_in_the_cards(tmp_path):
     rows = [*make_rows(5), *make_rows(5, "n2")]
     waves = {row["sample_id"]: np.sin(np.arange(3000) / 20).astype(np.float32) for row in rows[:4]}
     page = write_page(rows, tmp_path / "r.html", waveforms=waves)
-    assert len(page.find("polyline")) == 4
+    assert [attrs.get("class") for attrs in page.find("div")].count("wave") == 4
     assert "Answer: Wake" in page.text
     assert "<|im_end|>" not in page.text
     assert "12.5 µV" in page.text
@@ -150,7 +181,7 @@ def test_short_rodent_epochs_and_several_recordings(tmp_path):
     assert re.search(r"m2 Language model: same stage in \d\d\.\d %", page.text)
     assert "NREM sleep, min" in page.text
     assert "0.76" not in page.text  # the figure for human scorers is about human sleep
-    assert len(page.find("caption")) == 4
+    assert len(page.find("caption")) == 6
 
 
 def test_an_epoch_given_twice_is_an_error():

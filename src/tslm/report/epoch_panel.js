@@ -134,11 +134,11 @@ async function drawWaves() {
   const seconds = Float32Array.from({ length: num_samples }, (_, idx) => idx / fs_hz);
   const height = channels.length === 1 ? 190 : 120 * channels.length;
   const layout = {
-    height, margin: { l: 46, r: 8, t: 18, b: 34 }, showlegend: false, hovermode: "closest", dragmode: COARSE.matches ? false : "zoom",
+    height, margin: { l: 46, r: 8, t: 18, b: 42 }, showlegend: false, hovermode: "closest", dragmode: COARSE.matches ? false : "zoom",
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: colour("soft") },
     xaxis: {
       range: [-NEIGHBOUR_S, night.epoch_s + NEIGHBOUR_S], dtick: NARROW.matches ? 10 : 5, minor: { dtick: 1, showgrid: true, gridcolor: colour("faint") },
-      gridcolor: colour("line"), zeroline: false, title: { text: "seconds of the epoch", standoff: 4 }, anchor: `y${channels.length > 1 ? channels.length : ""}`,
+      gridcolor: colour("line"), zeroline: false, title: { text: "seconds of the epoch", standoff: 6 }, anchor: `y${channels.length > 1 ? channels.length : ""}`,
     },
     shapes: [[-NEIGHBOUR_S, 0], [night.epoch_s, night.epoch_s + NEIGHBOUR_S]].map(([x0, x1]) => ({ type: "rect", xref: "x", yref: "paper", x0, x1, y0: 0, y1: 1, fillcolor: colour("faint"), opacity: 0.6, line: { width: 0 }, layer: "below" })),
     annotations: [],

@@ -3,7 +3,8 @@
 const NARROW = matchMedia("(max-width: 44rem)");
 const COARSE = matchMedia("(pointer: coarse)");
 const CONFIG = { displayModeBar: false, responsive: true, doubleClick: "reset", scrollZoom: false };
-const ROW_GAP = 24; // room for the words above a row
+const ROW_GAP = 20; // room for the words above a row
+const BOTTOM = 42; // for the ticks and words of the time axis
 const rows = []; // of the chart, top to bottom: {key, words, height, traces(axis), axis}
 
 /** A colour of page.css. */
@@ -91,7 +92,7 @@ function agreementWords(system) {
 function buildRows() {
   rows.length = 0;
   const add = (words, height, axis, traces) => rows.push({ words, height, axis, traces });
-  const tall = 15 * night.stages.length;
+  const tall = 14 * night.stages.length;
   if (night.expert) add("Expert", tall, hypnogramAxis(true), (axis) => hypnogramTraces(night.expert, axis, true));
   for (const system of systems) {
     add(agreementWords(system), tall + 14, hypnogramAxis(false), (axis) => hypnogramTraces(system.answers, axis, false));
@@ -99,12 +100,12 @@ function buildRows() {
   if (night.spectrogram && blobs.spectrogram) {
     const shape = night.spectrogram;
     const scale = NARROW.matches ? "" : `, ${Math.round(shape.low_db)} (dark) to ${Math.round(shape.high_db)} dB of 1 µV²/Hz`;
-    add(`Spectrogram, Hz · ${shape.channel}${scale}`, 92,
+    add(`Spectrogram, Hz · ${shape.channel}${scale}`, 84,
       { range: [0, shape.first_hz + shape.num_freqs * shape.step_hz], tickvals: [0, 10, 20, 30] }, spectrogramTraces);
   }
   if (night.emg) add(`Muscle tone, ${night.emg.unit} · ${night.emg.channel}${NARROW.matches ? "" : ", RMS of 5 s, logarithmic"}`, 48, { type: "log", nticks: 3 }, emgTraces);
   if (state.density >= 0) {
-    add(densityWords(), 84, { range: [0, 1], tickvals: [0, 0.5, 1], ticktext: ["0", "50 %", "1"] }, densityTraces);
+    add(densityWords(), 76, { range: [0, 1], tickvals: [0, 0.5, 1], ticktext: ["0", "50 %", "1"] }, densityTraces);
   }
   if (night.flags) {
     const kinds = Object.keys(night.flags);
@@ -173,16 +174,16 @@ async function drawNight() {
   const chart = byId("night-chart");
   chart.hidden = false;
   buildRows();
-  const height = rows.reduce((sum, row) => sum + row.height + ROW_GAP, 0) + 34;
+  const height = rows.reduce((sum, row) => sum + row.height + ROW_GAP, 0) + BOTTOM;
   chart.style.height = `${height}px`;
-  const inner = height - 34;
+  const inner = height - BOTTOM;
   const traces = [], annotations = [], layout = {
-    height, margin: { l: 40, r: 8, t: 0, b: 34 }, showlegend: false, hovermode: false, dragmode: COARSE.matches ? false : "zoom",
+    height, margin: { l: 40, r: 8, t: 0, b: BOTTOM }, showlegend: false, hovermode: false, dragmode: COARSE.matches ? false : "zoom",
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: colour("soft") },
     xaxis: {
       type: "date", range: fullRange(), autorange: false, showgrid: false, zeroline: false, linecolor: colour("line"),
       tickformatstops: [{ dtickrange: [null, 60000], value: "%H:%M:%S" }, { dtickrange: [60000, null], value: "%H:%M" }],
-      title: { text: night.start ? "clock time" : "hours and minutes since the start", standoff: 4 }, anchor: `y${rows.length > 1 ? rows.length : ""}`,
+      title: { text: night.start ? "clock time" : "hours and minutes since the start", standoff: 6 }, anchor: `y${rows.length > 1 ? rows.length : ""}`,
     },
     shapes: [cursorShape()], annotations,
   };

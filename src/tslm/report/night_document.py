@@ -25,7 +25,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from scipy.special import entr
 
 from tslm.answers import remove_special_tokens
 from tslm.data.recordings import Recording
@@ -51,6 +50,7 @@ from tslm.scoring.nights import (
     shown_levels,
 )
 from tslm.scoring.predictions import PredictionRow, parse_predictions, pick_classifier_answers
+from tslm.scoring.uncertainty import measure_entropy
 
 MAX_CHANNELS = 3
 UNCERTAIN_FROM = 0.5  # normalised entropy
@@ -153,7 +153,7 @@ def _describe_system(
             continue
         by_name = dict(zip(row["options"], values, strict=True))
         probabilities.append([round(float(by_name[name]), 4) for name in levels])
-        uncertainty.append(round(float(entr(np.asarray(values)).sum() / np.log(len(values))), 4))
+        uncertainty.append(round(float(measure_entropy(np.array([values]))[0]), 4))
     known = any(values is not None for values in probabilities)
     return {
         "name": name,

@@ -21,9 +21,9 @@ def render_night_section(night: Mapping[str, Any], static_night: str, epoch_pane
 
 
 _KEYS = (
-    "Click an epoch, or use the keys: <kbd>←</kbd> <kbd>→</kbd> epoch before and after; <kbd>↑</kbd> <kbd>↓</kbd> (or "
-    "<kbd>p</kbd> <kbd>n</kbd> from anywhere on the page) to the one before and after among those chosen under “Step "
-    "through”; <kbd>+</kbd> <kbd>−</kbd> <kbd>0</kbd> zoom in, out, whole night."
+    "Click an epoch, or use the keys: <kbd>←</kbd> <kbd>→</kbd> by one; <kbd>p</kbd> <kbd>n</kbd> (here also "
+    "<kbd>↑</kbd> <kbd>↓</kbd>) through the list chosen above; <kbd>+</kbd> <kbd>−</kbd> <kbd>0</kbd> zoom. "
+    "Drag across to zoom, double-click for all."
 )
 
 

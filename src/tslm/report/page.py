@@ -33,6 +33,8 @@ from tslm.files import write_beside
 from tslm.report.night_document import NightDocument, build_night_document, embed_json
 from tslm.report.night_section import render_night_section
 from tslm.report.plotly_bundle import pack_plotly
+from tslm.report.probability_charts import render_probability_charts
+from tslm.report.score_tables import render_scores, render_structure
 from tslm.report.sections import (
     render_confusions,
     render_footer,
@@ -40,7 +42,6 @@ from tslm.report.sections import (
     render_night_statistics,
     render_nights,
     render_rationales,
-    render_scores,
     render_static_night,
     render_text_scores,
 )
@@ -111,6 +112,8 @@ def build_page(
             render_scores(metrics),
             render_nights(rows),
             render_confusions(metrics),
+            render_probability_charts(metrics),
+            render_structure(metrics),
             render_rationales(rows, waveforms or {}),
         ]
         return PageDocument(title, header, sections, footer)
@@ -119,7 +122,9 @@ def build_page(
         render_text_scores(rows),
         render_scores(metrics),
         render_confusions(metrics),
+        render_probability_charts(metrics),
         render_night_statistics(rows),
+        render_structure(metrics),
     ]
     return PageDocument(title, header, sections, footer, night, render_static_night(rows))
 

@@ -8,11 +8,12 @@ import numpy as np
 
 from tslm.report.charts import render_confusion
 from tslm.report.examples import choose_examples, is_right, render_examples
+from tslm.report.figures_as_text import format_interval, format_number, format_percent, format_value
 from tslm.report.nights import render_hypnograms, render_statistics
+from tslm.report.score_tables import SUMMARY_METRICS
 from tslm.scoring.faithfulness import score_answered
 from tslm.scoring.nights import build_nights, find_epoch_s, shown_levels
 from tslm.scoring.predictions import PredictionRow
-from tslm.scoring.resampling import render_unit
 
 # Names of Landis & Koch 1977 up to each kappa.
 _KAPPA_WORDS = (
@@ -32,7 +33,6 @@ _WITHIN_SUBJECT = (
     "people. These figures say nothing about how well other people would be scored.</p>"
 )
 _BLINDED = "The expert’s stages are hidden on this page, and so is every figure that rests on them."
-_SUMMARY_METRICS = (("accuracy", "Accuracy"), ("macro_f1", "Macro-F1"), ("cohen_kappa", "Cohen’s kappa"))
 
 
 def render_header(title: str, rows: Sequence[PredictionRow], metrics: Mapping[str, Mapping[str, Any]]) -> str:
@@ -40,12 +40,13 @@ def render_header(title: str, rows: Sequence[PredictionRow], metrics: Mapping[st
     recordings = list(dict.fromkeys(row["recording"] for row in rows if row.get("recording")))
     name, main_metrics = next(iter(metrics.items()), ("", {}))
     listed = f"{', '.join(recordings[:5])}{' and others' if len(recordings) > 5 else ''}"
-    what = f"{_number(len(rows), 'sample')}" + (
-        f" of {_number(len(recordings), 'recording')} ({escape(listed)})" if recordings else ""
+    what = f"{format_number(len(rows), 'sample')}" + (
+        f" of {format_number(len(recordings), 'recording')} ({escape(listed)})" if recordings else ""
     )
     tiles = [
-        f'<div class="tile"><dt>{words}</dt><dd>{_value(main_metrics[key])}</dd>{_interval(main_metrics, key)}</div>'
-        for key, words in _SUMMARY_METRICS
+        f'<div class="tile"><dt>{words}</dt><dd>{format_value(main_metrics[key])}</dd>'
+        f"{format_interval(main_metrics, key)}</div>"
+        for key, words in SUMMARY_METRICS
         if key in main_metrics
     ]
     if "num_parse_failures" in main_metrics:
@@ -78,7 +79,7 @@ def _summarise(metrics: Mapping[str, Mapping[str, Any]]) -> str:
         right = f"{values['num_correct']:,} of {values['num_samples']:,}"
         share = f"{100 * values['accuracy']:.1f}&#8239;%"
         kappa = values.get("cohen_kappa")
-        word = f", {_kappa_word(kappa)} agreement by Cohen’s kappa ({_value(kappa)})" if kappa is not None else ""
+        word = f", {_kappa_word(kappa)} agreement by Cohen’s kappa ({format_value(kappa)})" if kappa is not None else ""
         is_sleep = "Wake" in values.get("labels", ())
         same = f"agreed with the expert on {right} epochs" if is_sleep else f"gave the reference answer {right} times"
         first = f"The {escape(name.lower())} {same} ({share}){word}."
@@ -86,50 +87,6 @@ def _summarise(metrics: Mapping[str, Mapping[str, Any]]) -> str:
     if any("Non-REM stage 2" in values.get("labels", ()) for values in metrics.values()):
         sentences.append("Two human scorers of the same night typically reach a kappa of about 0.76 (Lee et al. 2022).")
     return " ".join(sentences) or "These samples have no options to choose from, so nothing is scored here."
-
-
-def render_scores(metrics: Mapping[str, Mapping[str, Any]]) -> str:
-    """Table of scores, one column a system."""
-    scored = {name: values for name, values in metrics.items() if "accuracy" in values}
-    if not scored:
-        return ""
-    lines = [
-        (words, [f"{_value(values.get(key))}{_interval(values, key)}" for values in scored.values()])
-        for key, words in _SUMMARY_METRICS
-        if any(key in values for values in scored.values())
-    ]
-    lines.append(
-        (
-            "Unreadable answers",
-            [f"{values['num_parse_failures']} of {values['num_samples']}" for values in scored.values()],
-        )
-    )
-    labels = next(iter(scored.values())).get("labels", [])
-    for label in labels:
-        support = next(iter(scored.values()))["support"][label]
-        cells = [_render_bar(values.get("per_class_f1", {}).get(label)) for values in scored.values()]
-        lines.append(
-            (f"F1 {escape(label)}<small>{_number(support, 'epoch' if 'Wake' in labels else 'sample')}</small>", cells)
-        )
-    heads = "".join(f'<th scope="col">{escape(name)}</th>' for name in scored)
-    body = "".join(
-        f'<tr><th scope="row">{words}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'
-        for words, cells in lines
-    )
-    absent = next(iter(scored.values())).get("absent_labels", [])
-    intervals = next((values["intervals"] for values in scored.values() if "intervals" in values), None)
-    about = (
-        f"Small figures: {escape(render_unit(intervals))}."
-        if intervals
-        else "Share of the samples answered as in the reference."
-    )
-    note = f" Not in the reference, so not in macro-F1: {escape(', '.join(absent))}." if absent else ""
-    return (
-        '<section aria-labelledby="scores"><h2 id="scores">Scores</h2>'
-        '<div class="scroll"><table class="scores"><caption>'
-        f'{about}{note}</caption><thead><tr><th scope="col">Measure</th>{heads}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div></section>"
-    )
 
 
 def render_nights(rows: Sequence[PredictionRow]) -> str:
@@ -183,8 +140,8 @@ def render_rationales(rows: Sequence[PredictionRow], waveforms: Mapping[str, np.
     examples = choose_examples(rows)
     num_wrong = sum(not is_right(row) for row in examples)
     rule = (
-        f"{_number(len(examples), 'text')}, picked by a fixed rule and not by hand: of each reference answer one right "
-        f"and one wrong case where there are both. So the share of wrong answers here ({num_wrong} of "
+        f"{format_number(len(examples), 'text')}, picked by a fixed rule and not by hand: of each reference answer one "
+        f"right and one wrong case where there are both. So the share of wrong answers here ({num_wrong} of "
         f"{len(examples)}) is not that of the scores above."
     )
     return (
@@ -212,15 +169,15 @@ def _judge_texts(rows: Sequence[PredictionRow]) -> str:
     checkable = scores["num_supported"] + scores["num_contradicted"]
     control = scores["shuffled"]
     shuffled = (
-        f" The same texts shuffled between epochs: {_percent(control['precision'])}; a model that ignored the signal "
-        "would score no better than that."
+        f" The same texts shuffled between epochs: {format_percent(control['precision'])}; a model that ignored the "
+        "signal would score no better than that."
         if control
         else ""
     )
     return (
-        f"<b>{_percent(scores['precision'])} of {_number(checkable, 'claim')} that could be checked agree with what "
-        f"was measured</b> in the same epoch.{shuffled} Of the findings that decide the reference stage, "
-        f"{_percent(scores['coverage'])} are named truly. The texts are shown as written; the measurements stand "
+        f"<b>{format_percent(scores['precision'])} of {format_number(checkable, 'claim')} that could be checked agree "
+        f"with what was measured</b> in the same epoch.{shuffled} Of the findings that decide the reference stage, "
+        f"{format_percent(scores['coverage'])} are named truly. The texts are shown as written; the measurements stand "
         "beside each."
     )
 
@@ -240,29 +197,6 @@ def _render_fact(text: str) -> str:
     if "\n" in text.strip():
         return f"<details><summary>show</summary><pre>{escape(text.strip())}</pre></details>"
     return escape(text)
-
-
-def _render_bar(value: float | None) -> str:
-    if value is None:
-        return '<span class="zero">not in the reference</span>'
-    return f'<span class="meter" style="--share:{100 * value:.0f}%" aria-hidden="true"></span>{value:.2f}'
-
-
-def _value(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}".replace("-", "−")
-
-
-def _interval(metrics: Mapping[str, Any], key: str) -> str:
-    low, high = metrics.get("intervals", {}).get(key, (None, None))
-    return "" if low is None or high is None else f" <small>{_value(low)} to {_value(high)}</small>"
-
-
-def _percent(share: float | None) -> str:
-    return "–" if share is None else f"{100 * share:.1f}&#8239;%"
-
-
-def _number(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _kappa_word(kappa: float) -> str:
