@@ -69,4 +69,4 @@ def write_night(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
 
 def save_of(reviewer: str, sample_id: str, **fields: Any) -> SavedReview:
     """A saved review that no store holds."""
-    return SavedReview(reviewer, sample_id, 1, "2026-01-02T03:04:05.678+00:00", False, Review(**fields))
+    return SavedReview(reviewer, sample_id, 1, "2026-01-02T03:04:05.678+00:00", False, True, Review(**fields))

@@ -35,7 +35,7 @@ class ReviewServer:
         self.store = ReviewStore(folder / "r.sqlite", self.run.predictions_sha256, self.run.predictions_path, **more)
         queue = order_epochs(self.run.rows, "uncertainty", limit=NUM_QUEUED)
         self.queue = [self.run.rows[idx]["sample_id"] for idx in queue]
-        pages = ReviewPages(self.run, "n1", self.store.is_blinded, folder / "data")
+        pages = ReviewPages(self.run, "n1", folder / "data", blinded=self.store.is_blinded)
         service = ReviewService(self.run, self.store, queue)
         self.page = pages.render()
         self.app = build_app(service.build_routes(pages.render), (), STATUS_OF_ERROR, build_content_policy(self.page))

@@ -174,7 +174,7 @@ def test_the_tables_refuse_what_code_should_not_have_let_through(store):
     for statement in (
         "UPDATE review SET accuracy = 7",
         "UPDATE review SET reviewer_id = 99",
-        "INSERT INTO review SELECT NULL, reviewer_id, sample_id, revision, 1, 1, 1, NULL, '', 0, saved_at FROM review",
+        "INSERT INTO review SELECT NULL, reviewer_id, sample_id, revision, 1, 1, 1, NULL, '', 0, 1, '' FROM review",
     ):
         with pytest.raises(sqlite3.IntegrityError):
             store._connection.execute(statement)

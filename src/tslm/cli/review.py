@@ -33,7 +33,9 @@ def review(arguments: argparse.Namespace) -> str:
     is_output = arguments.export is not None or arguments.agreement is not None
     if is_output and not path.is_file():
         raise FileNotFoundError(f"there are no reviews at {path}; collect some with: tslm review {arguments.run_dir}")
-    with ReviewStore(path, run.predictions_sha256, run.predictions_path, arguments.blind) as store:
+    with ReviewStore(
+        path, run.predictions_sha256, run.predictions_path, arguments.blind, not arguments.hide_checks
+    ) as store:
         if arguments.blind and not store.is_blinded:
             raise ValueError(f"{path} was begun with the expert's label in view; begin a blinded one by --db FILE")
         return _write_outputs(arguments, run, store) if is_output else _serve(arguments, run, store)
@@ -49,6 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reviewer", metavar="NAME", help="take reviews of this person alone; default: the page asks")
     parser.add_argument("--blind", action="store_true", help="hide the expert's label, for good: see --unblind")
     parser.add_argument("--unblind", action="store_true", help="show the expert's label of a blinded review, when done")
+    parser.add_argument(
+        "--hide_checks", action="store_true", help="do not mark which claims of a text the measurements support"
+    )
     parser.add_argument(
         "--order",
         choices=("uncertainty", "time", "random"),
@@ -114,7 +119,13 @@ def _serve(arguments: argparse.Namespace, run: "ReviewRun", store: "ReviewStore"
         _LOGGER.warning("there is no login: whoever reaches %s reads and changes reviews", arguments.host)
     queue = order_epochs(run.rows, arguments.order, arguments.seed, arguments.limit)
     service = ReviewService(run, store, queue, arguments.reviewer)
-    pages = ReviewPages(run, run.rows[queue[0]].get("recording", ""), store.is_blinded, arguments.data)
+    pages = ReviewPages(
+        run,
+        run.rows[queue[0]].get("recording", ""),
+        arguments.data,
+        blinded=store.is_blinded,
+        checks_shown=not arguments.hide_checks,
+    )
     policy = build_content_policy(pages.render())
     app = build_app(service.build_routes(pages.render), (socket.gethostname(),), STATUS_OF_ERROR, policy)
 

@@ -26,6 +26,7 @@ _COLUMNS = (
     "comment",
     "is_complete",
     "blinded",
+    "checks_shown",
     "revision",
     "saved_at",
 )
@@ -73,6 +74,7 @@ def _build_row(saved: SavedReview, run: ReviewRun) -> dict[str, Any]:
         "comment": review.comment,
         "is_complete": int(review.is_complete),
         "blinded": int(saved.blinded),
+        "checks_shown": int(saved.checks_shown),
         "revision": saved.revision,
         "saved_at": saved.saved_at,
         _EXPERT_COLUMN: row["truth"],

@@ -13,6 +13,7 @@ from tslm.review.records import (
 )
 from tslm.scoring.nights import LANGUAGE_MODEL, STAGE_OF_ANSWER, short_label
 
+_TITLES = {RATING_VALUES[0]: "1, poor", RATING_VALUES[-1]: "5, excellent"}
 _KEYS = (
     "<kbd>1</kbd>–<kbd>5</kbd> rate, one question after the other; stage by <kbd>w</kbd> <kbd>1</kbd> <kbd>2</kbd> "
     "<kbd>3</kbd> <kbd>r</kbd>; <kbd>c</kbd> comment; <kbd>Enter</kbd> next (<kbd>Ctrl</kbd>+<kbd>Enter</kbd> in the "
@@ -26,12 +27,14 @@ def render_form(options: Sequence[str], blinded: bool) -> str:
         _render_choices(
             rating,
             f"{escape(RATING_TITLES[rating])} <small>{escape(RATING_QUESTIONS[rating])}</small>",
-            [(str(value), str(value), str(value), "") for value in RATING_VALUES],
+            [(str(value), str(value), _TITLES.get(value, str(value)), str(value), "") for value in RATING_VALUES],
             '<div class="ends" aria-hidden="true"><span>1 poor</span><span>5 excellent</span></div>',
         )
         for rating in RATINGS
     )
-    stages = [(option, short_label(option), _stage_key(option), str(STAGE_OF_ANSWER[option])) for option in options]
+    stages = [
+        (option, short_label(option), option, _stage_key(option), str(STAGE_OF_ANSWER[option])) for option in options
+    ]
     hidden = '<span class="blinded">expert hidden</span>' if blinded else ""
     return (
         f'<form id="review" autocomplete="off" aria-label="Review of this epoch" data-system="{LANGUAGE_MODEL}">'
@@ -47,7 +50,8 @@ def render_form(options: Sequence[str], blinded: bool) -> str:
         '<div id="review-bar"><p id="review-state" role="status">Loading …</p>'
         '<button type="button" id="review-back">Back</button>'
         '<button type="button" id="review-next">Save and next</button>'
-        f'</div><p id="review-keys">{_KEYS}</p></form>'
+        f'</div><p id="review-keys">{_KEYS}</p>'
+        '<p class="fine"><a id="review-export" download="reviews.csv">Your reviews as a table (CSV)</a></p></form>'
         '<dialog id="review-name" aria-labelledby="review-name-title"><form method="dialog"><h4 id="review-name-title">'
         "Who is reviewing?</h4><label>Your name or initials, the same every time"
         f'<input name="name" required maxlength="{MAX_NAME_LENGTH}" autocomplete="name"></label>'
@@ -55,12 +59,12 @@ def render_form(options: Sequence[str], blinded: bool) -> str:
     )
 
 
-def _render_choices(group: str, legend: str, choices: Sequence[tuple[str, str, str, str]], ends: str) -> str:
-    """A group of radio buttons; `choices` are (value, label, key, code of a stage)."""
+def _render_choices(group: str, legend: str, choices: Sequence[tuple[str, str, str, str, str]], ends: str) -> str:
+    """A group of radio buttons; `choices` are (value, label, in full, key, code of a stage)."""
     labels = "".join(
-        f'<label title="{escape(value)}"><input type="radio" name="{group}" value="{escape(value)}" '
-        f'data-key="{escape(key)}" data-code="{escape(code)}" aria-label="{escape(value)}">{escape(label)}</label>'
-        for value, label, key, code in choices
+        f'<label title="{escape(title)}"><input type="radio" name="{group}" value="{escape(value)}" '
+        f'data-key="{escape(key)}" data-code="{escape(code)}" aria-label="{escape(title)}">{escape(label)}</label>'
+        for value, label, title, key, code in choices
     )
     return (
         f'<fieldset data-group="{group}" tabindex="-1"><legend>{legend}</legend>'

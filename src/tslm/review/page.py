@@ -3,32 +3,39 @@
 import base64
 import gzip
 import hashlib
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
 from tslm.data.recordings import read_recording
+from tslm.report.night_document import NightDocument
 from tslm.report.page import build_page, name_systems, render_page
 from tslm.report.plotly_bundle import pack_plotly
 from tslm.review.form import render_form
 from tslm.review.run_epochs import NotInRunError, ReviewRun, hide_expert
 from tslm.scoring.prediction_scores import score_predictions
 
+_SCRIPTS = ("form.js", "outbox.js", "queue.js")
 _KEPT_PAGES = 4  # of some 6 MB
 
 
 class ReviewPages:
     """The pages of a run, a recording each, built when they are first asked for."""
 
-    def __init__(self, run: ReviewRun, first_recording: str, blinded: bool, data_dir: Path | None) -> None:
+    def __init__(
+        self, run: ReviewRun, first_recording: str, data_dir: Path | None, *, blinded: bool, checks_shown: bool = True
+    ) -> None:
         """Take what is shown.
 
         Args:
             run: whose epochs.
             first_recording: what is shown where nothing is asked for.
-            blinded: leave the expert's label out of everything.
             data_dir: prepared cohort, for the signals; None: without.
+            blinded: leave the expert's label out of everything.
+            checks_shown: mark each claim of a text by whether the measurements support it.
         """
-        self._run, self._first, self._blinded, self._data_dir = run, first_recording, blinded, data_dir
+        self._run, self._first, self._data_dir = run, first_recording, data_dir
+        self._blinded, self._checks_shown = blinded, checks_shown
         self._render = lru_cache(_KEPT_PAGES)(self._build)
 
     def render(self, recording: str | None = None) -> str:
@@ -56,19 +63,35 @@ class ReviewPages:
             recording=recording,
             show_expert=not self._blinded,
         )
-        head = f"<style>\n{_read_part('form.css')}</style>\n<script>{_read_part('form.js')}</script>\n"
+        if page.night is not None and not self._checks_shown:
+            page = replace(page, night=_hide_checks(page.night))
+        head = f"<style>\n{_read_part('form.css')}</style>\n<script>{_read_scripts()}</script>\n"
         return render_page(page, head, render_form(self._run.options, self._blinded))
 
 
 def build_content_policy(page: str) -> str:
     """Content-Security-Policy under which the page's own scripts run and no others, whatever a model wrote into it."""
-    own = [_read_part("form.js"), page[page.rindex("<script>") + len("<script>") : page.rindex("</script>")]]
+    own = [_read_scripts(), page[page.rindex("<script>") + len("<script>") : page.rindex("</script>")]]
     scripts = [text.encode() for text in own] + [gzip.decompress(pack_plotly())]
     hashes = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(text).digest()).decode()}'" for text in scripts)
     return (
         f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data:; connect-src 'self'; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
+
+
+def _hide_checks(night: NightDocument) -> NightDocument:
+    """The night with its texts as written, without what the measurements say of their claims."""
+    plain = [
+        text | {"pieces": [(piece, []) for piece, _ in text["pieces"]], "claims": []}
+        for text in night.data["rationales"]
+    ]
+    return replace(night, data={**night.data, "rationales": plain})
+
+
+def _read_scripts() -> str:
+    """The form's scripts, in one scope of their own."""
+    return f'(() => {{\n"use strict";\n{"".join(map(_read_part, _SCRIPTS))}}})();\n'
 
 
 def _read_part(name: str) -> str:

@@ -52,6 +52,7 @@ class SavedReview:
     revision: int  # from 1; one more with every change
     saved_at: str  # UTC, ISO 8601 with milliseconds
     blinded: bool  # the expert's label was hidden when it was given
+    checks_shown: bool  # each claim of the text was marked by whether the measurements support it
     review: Review
 
 

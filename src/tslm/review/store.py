@@ -16,7 +16,7 @@ from tslm.review.records import RATINGS, Review, SavedReview, check_review, chec
 from tslm.review.store_schema import now_text, open_database, told_as_file_errors, transaction
 
 _FIELDS = (*RATINGS, "corrected_stage", "comment")
-_COLUMNS = f"reviewer, sample_id, revision, saved_at, blinded, {', '.join(_FIELDS)}"
+_COLUMNS = f"reviewer, sample_id, revision, saved_at, blinded, checks_shown, {', '.join(_FIELDS)}"
 
 
 class ReviewConflictError(ValueError):
@@ -27,7 +27,12 @@ class ReviewStore:
     """The reviews of one file of predictions; may be used from several threads."""
 
     def __init__(
-        self, path: Path, predictions_sha256: str, predictions_path: Path, start_blinded: bool = False
+        self,
+        path: Path,
+        predictions_sha256: str,
+        predictions_path: Path,
+        start_blinded: bool = False,
+        checks_shown: bool = True,
     ) -> None:
         """Open the file, or make it where there is none.
 
@@ -36,11 +41,13 @@ class ReviewStore:
             predictions_sha256: of the predictions as they are now.
             predictions_path: for messages alone.
             start_blinded: of a new file, whether the expert's label is hidden from its reviewers.
+            checks_shown: whether reviewers see what the measurements say of each claim; kept with what is saved.
 
         Raises:
             ValueError, OSError: as `open_database`.
         """
         self.path = path
+        self._checks_shown = checks_shown
         self._connection = open_database(path, predictions_sha256, predictions_path, start_blinded)
         self._lock = threading.Lock()
 
@@ -109,10 +116,18 @@ class ReviewStore:
                 (name, name.casefold(), now_text()),
             )
             cursor.execute(
-                f"INSERT INTO review (reviewer_id, sample_id, revision, {', '.join(_FIELDS)}, blinded, saved_at) "
-                f"SELECT reviewer.id, ?, ?, {', '.join('?' * len(_FIELDS))}, run.blinded, ? "
+                f"INSERT INTO review (reviewer_id, sample_id, revision, {', '.join(_FIELDS)}, "
+                "blinded, checks_shown, saved_at) "
+                f"SELECT reviewer.id, ?, ?, {', '.join('?' * len(_FIELDS))}, run.blinded, ?, ? "
                 "FROM reviewer, run WHERE name_key = ?",
-                (sample_id, current + 1, *(getattr(review, field) for field in _FIELDS), now_text(), name.casefold()),
+                (
+                    sample_id,
+                    current + 1,
+                    *(getattr(review, field) for field in _FIELDS),
+                    int(self._checks_shown),
+                    now_text(),
+                    name.casefold(),
+                ),
             )
             saved = _find_latest(cursor, name, sample_id)
         assert saved is not None
@@ -163,6 +178,8 @@ def _key(reviewer: str) -> str:
 
 
 def _read_row(row: tuple[object, ...]) -> SavedReview:
-    reviewer, sample_id, revision, saved_at, blinded, *fields = row
+    reviewer, sample_id, revision, saved_at, blinded, checks_shown, *fields = row
     review = Review(*fields)  # type: ignore[arg-type]
-    return SavedReview(str(reviewer), str(sample_id), int(str(revision)), str(saved_at), bool(blinded), review)
+    return SavedReview(
+        str(reviewer), str(sample_id), int(str(revision)), str(saved_at), bool(blinded), bool(checks_shown), review
+    )

@@ -36,6 +36,7 @@ _TABLES = (
         corrected_stage TEXT,
         comment TEXT NOT NULL,
         blinded INTEGER NOT NULL CHECK (blinded IN (0, 1)),
+        checks_shown INTEGER NOT NULL CHECK (checks_shown IN (0, 1)),
         saved_at TEXT NOT NULL,
         UNIQUE (reviewer_id, sample_id, revision)
     )""",
