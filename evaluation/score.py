@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
             about["truth"] = {"path": str(arguments.truth), "num_relabelled": num_relabelled}
         metrics = score_predictions(rows, num_resamples=arguments.num_resamples, seed=arguments.seed)
-        if faithfulness := score_answered(rows, arguments.seed):
+        if faithfulness := score_answered(rows, arguments.seed, arguments.num_resamples):
             metrics["faithfulness"] = faithfulness
     except (ValueError, OSError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
@@ -147,10 +147,20 @@ def _list_probability_scores(systems: Sequence[Mapping[str, Any]]) -> list[list[
 def _describe_faithfulness(scores: Mapping[str, Any]) -> str:
     num_checkable = scores["num_supported"] + scores["num_contradicted"]
     shuffled = scores["shuffled"] or {"precision": None, "coverage": None}
-    return (
-        f"rationales: {_format(scores['precision'])} of {num_checkable} checkable claims are true "
-        f"(shuffled between epochs {_format(shuffled['precision'])}), coverage {_format(scores['coverage'])} "
+    intervals = scores.get("intervals", {})
+    line = (
+        f"rationales: {_format(scores['precision'], intervals.get('precision'))} of {num_checkable} checkable claims "
+        f"are true (shuffled between epochs {_format(shuffled['precision'])}), coverage {_format(scores['coverage'])} "
         f"(shuffled {_format(shuffled['coverage'])}), {_format(scores['consistency'])} argue for their answer"
+    )
+    within = scores["shuffled_within_answer"]
+    if within is None:
+        return line
+    gain = _format(within["difference"], within["difference_interval"])
+    verdict = {True: "they follow the signal", False: "NOT GROUNDED in the signal", None: "too few to tell"}
+    return (
+        f"{line}\nbeyond what the prompt states they are truer by {gain} than those of other epochs answered alike: "
+        f"{verdict[scores['grounded']]}"
     )
 
 

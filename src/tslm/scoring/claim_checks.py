@@ -7,6 +7,7 @@ written. What no column measures is not checkable. Hedged claims are checked as 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 from tslm.scoring.claim_kinds import BANDS, FIGURES, Claim, Feature, Relation
 from tslm.signals import evidence_words as words
@@ -34,7 +35,7 @@ class CheckedClaim:
 
 def check_claim(claim: Claim, facts: Facts) -> CheckedClaim:
     """Compare one claim with the facts (`evidence_words.round_facts`) of its epoch."""
-    column = _column(claim)
+    column = _column(claim.feature, claim.relation, claim.unit)
     if column not in facts:
         return CheckedClaim(claim, Verdict.NOT_CHECKABLE)
     holds = _CHECKS[claim.feature](claim, facts, column)
@@ -67,14 +68,15 @@ _COLUMN_OF_UNIT = {"per_minute": "spindle_density_per_min", "s": "spindle_durati
 _RANKS = (Relation.LEADS, Relation.SECOND)
 
 
-def _column(claim: Claim) -> str:
-    if claim.feature == Feature.SPINDLES and claim.unit in _COLUMN_OF_UNIT:
-        return _COLUMN_OF_UNIT[claim.unit]
-    if claim.feature == Feature.ALPHA and claim.relation not in _RANKS and claim.unit != "power":
+@lru_cache(maxsize=1024)
+def _column(feature: Feature, relation: Relation, unit: str) -> str:
+    if feature == Feature.SPINDLES and unit in _COLUMN_OF_UNIT:
+        return _COLUMN_OF_UNIT[unit]
+    if feature == Feature.ALPHA and relation not in _RANKS and unit != "power":
         return "alpha_fraction"
-    if claim.feature in BANDS and claim.unit == "time":
+    if feature in BANDS and unit == "time":
         return ""
-    return COLUMNS.get(claim.feature, "")
+    return COLUMNS.get(feature, "")
 
 
 def _check_amplitude(claim: Claim, facts: Facts, column: str) -> bool | None:

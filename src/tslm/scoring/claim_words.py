@@ -128,7 +128,11 @@ _WORDS: tuple[tuple[str, str, str], ...] = (
     ("signal", "", r"it|here"),
     ("lasting", "", r"lasting|lasts?|lasted|long|duration"),
     # said or denied
-    ("contrast", "", r"over(?= (?:the )?(?:delta|theta|alpha|sigma|beta))|(?:obscur|hid|mask)(?:es?|s|ing)?"),
+    (
+        "contrast",
+        "",
+        r"over(?= (?:the )?(?:delta|theta|alpha|sigma|beta))|(?:obscure|hide|mask)s?|(?:obscuring|hiding|masking)",
+    ),
     ("hedge", "", r"(?:unclear|not clear|doubtful|uncertain) (?:whether|if)|interpreted as|taken (?:for|as)"),
     ("plain", "", r"not (?:only|uncommon\w*)|no longer|as well as|as if|at the same time"),
     ("example", "", r"such as|including"),

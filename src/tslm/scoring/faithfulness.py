@@ -3,7 +3,8 @@
 1. read every rationale into claims                       (claims)
 2. compare each claim with the facts of its epoch         (claim_checks)
 3. ask whether the claims speak for the answer given      (stage_criteria)
-4. count; and count again with rationales of other epochs, the control
+4. count, with intervals                                  (claim_counts)
+5. count again beside other epochs, the controls          (shuffled_control)
 """
 
 import math
@@ -16,11 +17,14 @@ import numpy as np
 
 from tslm.answers import parse_answer, remove_special_tokens
 from tslm.labels import ANSWER_NAMES, SleepStage, parse_sleep_stage
-from tslm.scoring.claim_checks import COLUMNS, CheckedClaim, Facts, Verdict, check_claim
+from tslm.scoring.claim_checks import CheckedClaim, Facts, Verdict, check_claim
+from tslm.scoring.claim_counts import SHARES, ClaimTable, count_claims, measure_shares
 from tslm.scoring.claim_kinds import Claim, Feature
 from tslm.scoring.claims import read_claims
-from tslm.scoring.predictions import PredictionRow
-from tslm.scoring.stage_criteria import DECIDING, weigh_claims
+from tslm.scoring.predictions import PredictionRow, find_subjects, sort_by_time
+from tslm.scoring.resampling import DEFAULT_RESAMPLING, Resamples, Resampling
+from tslm.scoring.shuffled_control import find_number, score_control
+from tslm.scoring.stage_criteria import weigh_claims
 from tslm.signals import evidence_words as words
 
 
@@ -56,24 +60,35 @@ def score_faithfulness(
     evidence_rows: Sequence[Mapping[str, float | None]],
     truth: Sequence[SleepStage | None],
     answers: Sequence[SleepStage | None],
+    *,
+    subjects: Sequence[str] | None = None,
+    resampling: Resampling | None = DEFAULT_RESAMPLING,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """How far rationales tell what was measured, over many epochs, and the same for shuffled ones.
+    """How far rationales tell what was measured, over many epochs, and the same beside other epochs.
+
+    What a rationale says twice counts once.
 
     Args:
-        rationales: one text an epoch.
+        rationales: one text an epoch, in time order where they are of one subject.
         evidence_rows: the measured values of the same epochs.
         truth: the stage whose deciding evidence should be named; None where there is none.
         answers: the stage that the rationale's author answered; None where it did not parse.
-        seed: of the shuffle, a derangement, so that no rationale keeps its epoch.
+        subjects: whose each epoch is; None, or one for all: intervals are over blocks of epochs.
+        resampling: of the intervals; None for none.
+        seed: of the shuffles.
 
     Returns:
         `num_rationales`, `num_claims`, counts per verdict, `num_hedged`, `claims_per_rationale`;
-        `precision`: supported over checkable claims; `share_faithful`: rationales with a supported
-        claim and no contradicted one; `coverage`: mean share of the features that decide the true
-        stage (`DECIDING`) of which the rationale makes a supported claim; `consistency`: rationales whose claims
-        speak for their answer, over those whose claims speak for or against it (`SPEAKS_FOR`);
-        `precision_by_feature`; and `shuffled` with the precision and coverage of the control (None for one epoch).
+        `precision`: supported over checkable claims;
+        `precision_beyond_prompt`: the same without what the prompt states (`STATED_BY_PROMPT`);
+        `coverage`: mean share of the features that decide the true stage (`DECIDING`) of which the
+        rationale makes a supported claim; `share_faithful`: rationales with a supported claim and no contradicted
+        one; `consistency`: rationales whose claims speak for their answer, over those whose claims speak for or
+        against it (`SPEAKS_FOR`); `precision_by_feature`; `intervals` of the four shares;
+        `shuffled` and `shuffled_within_answer` (`score_control`): beside any other epoch, beside another
+        one that was answered alike; `grounded`: True where claims are truer of their own epoch than of others
+        answered alike, False where they are not clearly so, None where that cannot be said.
 
     Raises:
         ValueError: lengths differ, or there is no rationale.
@@ -85,52 +100,74 @@ def score_faithfulness(
             " answers; pass one of each an epoch, at least one"
         )
     claims = [read_claims(text) for text in rationales]
-    facts = [_round_row(row) for row in evidence_rows]
-    checked = [_check_all(*pair) for pair in zip(claims, facts, strict=True)]
-    counts = Counter(item.verdict for row in checked for item in row.claims)
-    sides = [weigh_claims(*pair) for pair in zip(claims, answers, strict=True)]
+    table = ClaimTable(claims, [_round_row(row) for row in evidence_rows])
+    checked = [table.check(place, place) for place in range(num)]
+    verdicts = Counter(item.verdict for row in checked for item in row)
+    sides = [weigh_claims((item.claim for item in row), answer) for row, answer in zip(checked, answers, strict=True)]
     num_for, num_against = sum(side > 0 for side in sides), sum(side < 0 for side in sides)
-    scores: dict[str, Any] = {
+
+    def count(epoch: int, rationale: int) -> list[float]:
+        return count_claims(table.check(rationale, epoch), table.facts[epoch], truth[epoch])
+
+    counts_NM = np.array([count(place, place) for place in range(num)])
+    shuffled = score_control(counts_NM, [""] * num, count, subjects, resampling, seed)
+    within = score_control(counts_NM, answers, count, subjects, resampling, seed)
+    return {
         "num_rationales": num,
-        "num_claims": counts.total(),
-        "num_supported": counts[Verdict.SUPPORTED],
-        "num_contradicted": counts[Verdict.CONTRADICTED],
-        "num_not_checkable": counts[Verdict.NOT_CHECKABLE],
+        "num_claims": verdicts.total(),
+        "num_supported": verdicts[Verdict.SUPPORTED],
+        "num_contradicted": verdicts[Verdict.CONTRADICTED],
+        "num_not_checkable": verdicts[Verdict.NOT_CHECKABLE],
         "num_hedged": sum(claim.hedged for row in claims for claim in row),
-        "claims_per_rationale": counts.total() / num,
-        **_score_checked(checked, truth, facts),
-        "share_faithful": sum(row.is_faithful for row in checked) / num,
+        "claims_per_rationale": verdicts.total() / num,
+        **{name: find_number(share[0]) for name, share in measure_shares(counts_NM.sum(0, keepdims=True)).items()},
         "consistency": num_for / (num_for + num_against) if num_for + num_against else None,
         "precision_by_feature": _score_features(checked),
-        "shuffled": None,
+        **({"intervals": _find_intervals(counts_NM, subjects, resampling)} if resampling else {}),
+        "shuffled": shuffled,
+        "shuffled_within_answer": within,
+        "grounded": _judge(shuffled, within),
     }
-    if num > 1:
-        partner = _derange(num, seed)
-        shuffled = [_check_all(claims[other], facts[idx]) for idx, other in enumerate(partner)]
-        scores["shuffled"] = _score_checked(shuffled, truth, facts)
-    return scores
 
 
-def score_answered(rows: Sequence[PredictionRow], seed: int = 0) -> dict[str, Any] | None:
+def score_answered(
+    rows: Sequence[PredictionRow], seed: int = 0, num_resamples: int = Resampling.num_resamples
+) -> dict[str, Any] | None:
     """`score_faithfulness` of predictions: of those rows that carry evidence and have a sleep stage as truth.
 
-    None where there is no such row, as for questions about other series.
+    None where there is no such row, as for questions about other series. No intervals with `num_resamples` 0.
     """
     staged = [
-        (row, truth)
-        for row in rows
-        if row.get("evidence") and (truth := parse_sleep_stage(row["truth"])) in ANSWER_NAMES and row["options"]
+        row
+        for row in sort_by_time(rows)
+        if row.get("evidence") and parse_sleep_stage(row["truth"]) in ANSWER_NAMES and row["options"]
     ]
     if not staged:
         return None
-    answers = (parse_answer(row["generated"], row["options"]) for row, _ in staged)
+    answers = (parse_answer(row["generated"], row["options"]) for row in staged)
+    subjects, unit = find_subjects(staged)
     return score_faithfulness(
-        [remove_special_tokens(row["generated"]) for row, _ in staged],
-        [row["evidence"] for row, _ in staged],
-        [truth for _, truth in staged],
+        [remove_special_tokens(row["generated"]) for row in staged],
+        [row["evidence"] for row in staged],
+        [parse_sleep_stage(row["truth"]) for row in staged],
         [parse_sleep_stage(answer) if answer else None for answer in answers],
-        seed,
+        subjects=subjects,
+        resampling=Resampling(num_resamples, seed, unit=unit) if num_resamples else None,
+        seed=seed,
     )
+
+
+def _judge(shuffled: Mapping[str, Any] | None, within: Mapping[str, Any] | None) -> bool | None:
+    """Whether claims follow the signal: above the stricter control; not even above the other one is not."""
+    if shuffled is None or shuffled["is_above"] is not True:
+        return None if shuffled is None else shuffled["is_above"]
+    return within["is_above"] if within else None
+
+
+def _find_intervals(counts_NM: np.ndarray, subjects: Sequence[str] | None, resampling: Resampling) -> dict[str, Any]:
+    resamples = Resamples(len(counts_NM), subjects, resampling)
+    shares = measure_shares(resamples.sum(counts_NM))
+    return {name: resamples.find_interval(shares[name]) for name in SHARES} | resamples.describe()
 
 
 def _round_row(evidence_row: Mapping[str, float | None]) -> dict[str, float]:
@@ -143,37 +180,12 @@ def _check_all(claims: Sequence[Claim], facts: Facts) -> CheckedRationale:
     return CheckedRationale(tuple(check_claim(claim, facts) for claim in claims))
 
 
-def _score_checked(
-    checked: Sequence[CheckedRationale], truth: Sequence[SleepStage | None], facts: Sequence[Facts]
-) -> dict[str, float | None]:
-    supported = sum(row.count(Verdict.SUPPORTED) for row in checked)
-    checkable = supported + sum(row.count(Verdict.CONTRADICTED) for row in checked)
-    covered = []
-    for row, stage, measured in zip(checked, truth, facts, strict=True):
-        deciding = [feature for feature in DECIDING.get(stage, ()) if COLUMNS[feature] in measured] if stage else []
-        named = {item.claim.feature for item in row.claims if item.verdict == Verdict.SUPPORTED}
-        if deciding:
-            covered.append(sum(feature in named for feature in deciding) / len(deciding))
-    return {
-        "precision": supported / checkable if checkable else None,
-        "coverage": sum(covered) / len(covered) if covered else None,
-    }
-
-
-def _score_features(checked: Sequence[CheckedRationale]) -> dict[str, dict[str, float]]:
+def _score_features(checked: Sequence[Sequence[CheckedClaim]]) -> dict[str, dict[str, float]]:
     """Checkable claims and the supported share of them, per feature."""
-    counts = Counter((item.claim.feature, item.verdict) for row in checked for item in row.claims)
+    counts = Counter((item.claim.feature, item.verdict) for row in checked for item in row)
     scores = {}
     for feature in Feature:
         supported, contradicted = counts[feature, Verdict.SUPPORTED], counts[feature, Verdict.CONTRADICTED]
         if checkable := supported + contradicted:
             scores[str(feature)] = {"num_checkable": checkable, "precision": supported / checkable}
     return scores
-
-
-def _derange(num: int, seed: int) -> np.ndarray:
-    """A random order of 0 to num - 1 in which nothing keeps its place: one cycle through all."""
-    order = np.random.default_rng(seed).permutation(num)
-    partner = np.empty(num, dtype=np.int64)
-    partner[order] = np.roll(order, 1)
-    return partner

@@ -15,6 +15,7 @@ from tslm.scoring.predictions import (
     has_several_answers,
     parse_predictions,
     pick_classifier_answers,
+    sort_by_time,
 )
 from tslm.scoring.resampling import Resampling
 from tslm.scoring.scored_probabilities import score_row_probabilities
@@ -53,7 +54,7 @@ def score_predictions(
     repeated = [sample_id for sample_id, count in Counter(row["sample_id"] for row in rows).items() if count > 1]
     if repeated:
         raise ValueError(f"sample_id {repeated[0]!r} stands in several rows; keep one row a sample")
-    scored = _sort_by_time([row for row in rows if row["options"]])
+    scored = sort_by_time([row for row in rows if row["options"]])
     about_rows: dict[str, Any] = {
         "num_unscored": len(rows) - len(scored),
         "leaky": any(row.get("leaky") for row in rows),
@@ -103,12 +104,6 @@ def _score_system(
     if len(by_recording) > 1:
         metrics["per_recording"] = {name: _score_recording(pairs, labels) for name, pairs in by_recording.items()}
     return metrics
-
-
-def _sort_by_time(rows: list[PredictionRow]) -> list[PredictionRow]:
-    if not all({"recording", "onset_s"} <= row.keys() for row in rows):
-        return rows
-    return sorted(rows, key=lambda row: (row["recording"], row["onset_s"]))
 
 
 def _find_smoothing(rows: Sequence[PredictionRow]) -> dict[str, Any] | None:

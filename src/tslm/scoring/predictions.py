@@ -187,6 +187,13 @@ def find_subjects(rows: Sequence[PredictionRow]) -> tuple[list[str] | None, str]
     return None, RECORDINGS
 
 
+def sort_by_time(rows: Sequence[PredictionRow]) -> list[PredictionRow]:
+    """Rows by recording and onset; in the order they have where any lacks either."""
+    if not all({"recording", "onset_s"} <= row.keys() for row in rows):
+        return list(rows)
+    return sorted(rows, key=lambda row: (row["recording"], row["onset_s"]))
+
+
 def _find_largest(values: Sequence[float]) -> int:
     """Place of the largest, the first of equals; ten times as fast as numpy on five numbers."""
     return max(range(len(values)), key=values.__getitem__)

@@ -1,0 +1,152 @@
+"""Authors who ignore the signal are exposed, on a simulated night; those who tell what was measured are not."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data_prep.prepare_night import prepare_night
+from data_prep.simulate_human import simulate_human_night
+from tslm.labels import SleepStage
+from tslm.scoring.claim_counts import NUM_COLUMNS
+from tslm.scoring.faithfulness import score_faithfulness
+from tslm.scoring.resampling import Resampling
+from tslm.scoring.shuffled_control import draw_partners, score_control
+from tslm.signals.evidence import EVIDENCE_COLUMNS
+
+TYPICAL = {
+    SleepStage.WAKE: "Alpha over half the time, several eye movements, no spindles.",
+    SleepStage.N1: "Mostly theta, little alpha, no spindles and no slow waves.",
+    SleepStage.N2: "Delta leads; two spindles and one K-complex, slow waves under a fifth.",
+    SleepStage.N3: "Delta leads with 80%; slow waves fill 40% of the epoch, no spindles.",
+    SleepStage.REM: "Theta is prominent, eye movements are repeated, no spindles, few slow waves.",
+}
+FAST = Resampling(num_resamples=300)
+
+
+@pytest.fixture(scope="module")
+def night():
+    """Our rationales of every third epoch of a night, the evidence and the stages of these."""
+    night = prepare_night(simulate_human_night(36, 0))
+    places = [place for place, stage in enumerate(night.sleep_stages) if stage in TYPICAL][::3]
+    rows = [{name: float(night.columns[name][place]) for name in EVIDENCE_COLUMNS} for place in places]
+    return (
+        [str(night.columns["rationale"][place]) for place in places],
+        rows,
+        [night.sleep_stages[place] for place in places],
+    )
+
+
+def score(texts, night, **kwargs):
+    _, rows, stages = night
+    return score_faithfulness(texts, rows, stages, kwargs.pop("answers", stages), resampling=FAST, **kwargs)
+
+
+def test_rationales_of_the_measured_facts_are_grounded(night):
+    scores = score(night[0], night)
+    assert scores["precision"] == 1.0
+    for control in (scores["shuffled"], scores["shuffled_within_answer"]):
+        assert control["difference_interval"][0] > 0.2
+    assert scores["shuffled_within_answer"]["precision"] > scores["shuffled"]["precision"] + 0.05
+    assert scores["grounded"] is True
+
+
+def test_a_typical_text_of_each_stage_passes_the_first_control_and_is_exposed_by_the_second(night):
+    scores = score([TYPICAL[stage] for stage in night[2]], night)
+    assert scores["shuffled"]["is_above"] is True
+    assert scores["shuffled_within_answer"]["difference"] == pytest.approx(0, abs=1e-12)
+    assert scores["grounded"] is False
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_true_rationales_of_other_epochs_of_the_stage_are_exposed(night, seed):
+    partners = draw_partners(night[2], np.random.default_rng(1000 + seed))
+    scores = score([night[0][partner] for partner in partners], night)
+    assert scores["shuffled"]["is_above"] is True
+    assert abs(scores["shuffled_within_answer"]["difference"]) < 0.03
+    assert scores["grounded"] is False
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_texts_at_random_are_exposed_by_both_controls(night, seed):
+    order = np.random.default_rng(seed).permutation(len(night[0]))
+    scores = score([night[0][place] for place in order], night)
+    assert scores["shuffled"]["is_above"] is False
+    assert scores["grounded"] is False
+
+
+def test_saying_what_the_prompt_states_grounds_nothing(night):
+    texts = [f"RMS {row['rms_uv']:.0f} uV. {TYPICAL[stage]}" for row, stage in zip(night[1], night[2], strict=True)]
+    scores = score(texts, night)
+    assert scores["precision"] > scores["shuffled_within_answer"]["precision"] + 0.1
+    assert scores["precision"] > scores["precision_beyond_prompt"]
+    assert scores["grounded"] is False
+
+
+def test_an_author_who_reads_a_part_of_the_epochs_is_grounded(night):
+    rng = np.random.default_rng(0)
+    texts = [own if rng.random() < 0.3 else TYPICAL[stage] for own, _, stage in zip(*night, strict=True)]
+    assert score(texts, night)["grounded"] is True
+
+
+def test_without_answers_nothing_says_that_texts_are_more_than_typical(night):
+    scores = score([TYPICAL[stage] for stage in night[2]], night, answers=[None] * len(night[0]))
+    assert scores["shuffled_within_answer"] is None
+    assert scores["grounded"] is None
+
+
+def test_intervals_are_over_subjects_where_there_are_several(night):
+    subjects = [f"s{place * 8 // len(night[0])}" for place in range(len(night[0]))]
+    scores = score(night[0], night, subjects=subjects)
+    assert (scores["intervals"]["unit"], scores["intervals"]["num_units"]) == ("subjects", 8)
+    assert scores["grounded"] is True
+    few = score(night[0], night, subjects=["a" if place % 2 else "b" for place in range(len(night[0]))])
+    assert few["grounded"] is None
+
+
+def test_the_same_seed_gives_the_same_scores(night):
+    assert score(night[0][:60], tuple(part[:60] for part in night)) == score(
+        night[0][:60], tuple(part[:60] for part in night)
+    )
+
+
+def test_an_epoch_alone_has_no_control(night):
+    scores = score(night[0][:1], tuple(part[:1] for part in night))
+    assert scores["shuffled"] is None
+    assert scores["grounded"] is None
+
+
+def test_a_claim_said_twice_counts_once(night):
+    row = night[1][0]
+    once, twice = (
+        score_faithfulness([text], [row], [None], [None], resampling=None)
+        for text in ("No sawtooth waves; two spindles.", "Two spindles, two spindles; no sawtooth waves. Two spindles.")
+    )
+    assert once == twice
+    assert "intervals" not in once
+
+
+@given(st.lists(st.sampled_from("abc"), min_size=1, max_size=30), st.integers(0, 9))
+def test_no_rationale_keeps_its_epoch_and_none_leaves_its_group(groups, seed):
+    partners = draw_partners(groups, np.random.default_rng(seed))
+    sizes = Counter(groups)
+    for place, (group, partner) in enumerate(zip(groups, partners, strict=True)):
+        assert partner == -1 if sizes[group] == 1 else (partner != place and groups[partner] == group)
+    taken = [partner for partner in partners if partner >= 0]
+    assert len(set(taken)) == len(taken)
+
+
+def test_a_control_counts_every_rationale_beside_epochs_of_its_group():
+    asked = set()
+
+    def count(epoch, rationale):
+        asked.add((epoch, rationale))
+        return [float(epoch == rationale)] * 2 + [0.0, 1.0] + [0.0] * (NUM_COLUMNS - 4)
+
+    own_NM = np.array([[1.0, 1.0, 1.0, 1.0] + [0.0] * (NUM_COLUMNS - 4)] * 5)
+    control = score_control(own_NM, ["a", "b", "a", None, "c"], count, None, None, seed=0)
+    assert asked == {(0, 2), (2, 0)}
+    assert (control["num_rationales"], control["difference"], control["is_above"]) == (2, 1.0, None)
+    assert score_control(own_NM, ["a", "b", "c", None, None], count, None, None, seed=0) is None
