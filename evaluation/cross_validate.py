@@ -14,11 +14,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-from tqdm.contrib.logging import logging_redirect_tqdm
-
 from evaluation.experiment_grid import DEFAULT_LAUNCH
-from evaluation.experiment_runs import LOG_FILE, Outcome, train_runs
+from evaluation.experiment_runs import report_failures, train_with_progress
 from evaluation.fold_runs import FoldRun, read_fold
 from evaluation.score import render_table
 from tslm.command import fail
@@ -32,8 +29,6 @@ from tslm.scoring.predictions import write_predictions
 from tslm.training.run_folder import ALL_FOLDS_DIR, METRICS_FILE, PREDICTIONS_FILE, RESULTS_DIR
 
 _OF_A_FOLD = ("num_samples", "accuracy", "macro_f1", "cohen_kappa")
-
-logger = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -92,26 +87,15 @@ def list_fold_runs(arguments: argparse.Namespace) -> list[FoldRun]:
 
 def cross_validate(runs: Sequence[FoldRun], arguments: argparse.Namespace) -> int:
     """Train what is missing, fold by fold, pool the predictions of what is done, and print their scores."""
-    failed: list[Outcome] = []
-    with logging_redirect_tqdm(), tqdm(total=len(runs), unit="fold") as bar:
-
-        def report(outcome: Outcome) -> None:
-            bar.update(1)
-            if not outcome.is_done:
-                failed.append(outcome)
-                logger.warning("%s failed (exit code %d):\n%s", outcome.run.name, outcome.exit_code, outcome.last_lines)
-
-        train_runs(runs, arguments.launch, arguments.jobs, report)  # train.py skips what is complete, if it is the same
-    failed_folds = sorted(outcome.run.fold for outcome in failed)
+    # All of them: train.py skips what is complete, and says so where its settings are others.
+    failed = train_with_progress(runs, arguments.launch, arguments.jobs, "folds")
+    failed_folds = [outcome.run.fold for outcome in failed]
     done = [run for run in runs if run.fold not in failed_folds]
     if done:
         folder = runs[0].folder.parent / ALL_FOLDS_DIR / RESULTS_DIR
         metrics = pool_runs(done, folder, failed_folds, arguments.num_resamples)
         print(f"{render_folds(metrics)}\n\n{render_table(metrics)}\n\nwritten to {folder}")
-    for outcome in sorted(failed, key=lambda outcome: outcome.run.fold):
-        last = outcome.last_lines.splitlines()[-1] if outcome.last_lines else f"exit code {outcome.exit_code}"
-        fail(f"{outcome.run.name}: {last}; all of it: {outcome.run.folder / LOG_FILE}", 1)
-    return 1 if failed else 0
+    return report_failures(failed)
 
 
 def pool_runs(

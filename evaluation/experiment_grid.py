@@ -11,6 +11,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from tslm.compose import compose_config, configs_dir
+from tslm.config import RunConfig
 from tslm.config_files import build_config, one_line
 from tslm.scoring.smoothing import Smoothing
 from tslm.training.run_folder import METRICS_FILE, RESULTS_DIR
@@ -128,17 +129,20 @@ def check_settings(grid: GridConfig) -> None:
     Raises:
         ValueError: a setting or choice that does not exist.
     """
-    config_dir = Path(grid.config_dir) if grid.config_dir else None
     for number in range(max((len(values) for values in grid.axes.values()), default=1)):
         cell = {axis: list(values)[min(number, len(values) - 1)] for axis, values in grid.axes.items()}
-        choices, settings = _split_choices(list_settings(grid, cell))
         for stage in grid.stages:
             try:
-                compose_config(
-                    stage, grid.preset, choices.get("llm", ""), choices.get("model", ""), settings, config_dir
-                )
+                compose_cell(grid, cell, stage)
             except ValueError as error:
                 raise ValueError(f"{', '.join(f'{axis}={value}' for axis, value in cell.items())}: {error}") from error
+
+
+def compose_cell(grid: GridConfig, cell: Mapping[str, str], stage: str) -> RunConfig:
+    """What train.py would do for a stage of a cell, but for fold and seed; ValueError for an unknown setting."""
+    choices, settings = _split_choices(list_settings(grid, cell))
+    config_dir = Path(grid.config_dir) if grid.config_dir else None
+    return compose_config(stage, grid.preset, choices.get("llm", ""), choices.get("model", ""), settings, config_dir)
 
 
 def list_settings(grid: GridConfig, cell: Mapping[str, str]) -> list[str]:

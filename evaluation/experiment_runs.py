@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import logging
 import os
 import shlex
 import signal
@@ -15,12 +16,18 @@ from pathlib import Path
 from threading import Lock
 from typing import Protocol
 
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from tslm.command import fail
 from tslm.files import write_beside
 
 LOG_FILE = "train.log"
 RECORD_FILE = "experiment.json"
 _PATIENCE_S = 120.0  # for a stopped run to write its last checkpoint
 _NUM_LAST_LINES = 3
+
+logger = logging.getLogger(__name__)
 
 
 class Run(Protocol):
@@ -95,6 +102,48 @@ def train_runs(
         children.stop()
         pool.shutdown(cancel_futures=True)
     return outcomes
+
+
+def train_with_progress(
+    runs: Sequence[Run],
+    launch: Sequence[str],
+    num_jobs: int,
+    what: str,
+    num_complete: int = 0,
+    on_done: Callable[[], object] = lambda: None,
+) -> list[Outcome]:
+    """`train_runs` with a bar; gives the runs that failed, each of which is also logged as it happens.
+
+    Args:
+        runs: to train.
+        launch: the words that start train.py.
+        num_jobs: processes at once.
+        what: the runs are, for the bar.
+        num_complete: runs that were done before.
+        on_done: called after each run that has come to its end.
+    """
+    failed: list[Outcome] = []
+    num_runs = len(runs) + num_complete
+    with logging_redirect_tqdm(), tqdm(total=num_runs, initial=num_complete, desc=what, unit="run") as bar:
+
+        def report(outcome: Outcome) -> None:
+            bar.update(1)
+            if outcome.is_done:
+                on_done()
+            else:
+                failed.append(outcome)
+                logger.warning("%s failed (exit code %d):\n%s", outcome.run.name, outcome.exit_code, outcome.last_lines)
+
+        train_runs(runs, launch, num_jobs, report)
+    return sorted(failed, key=lambda outcome: (outcome.run.fold, outcome.run.seed))
+
+
+def report_failures(failed: Sequence[Outcome]) -> int:
+    """Say on stderr, a line each, why runs failed and where it stands; gives a command's exit code."""
+    for outcome in failed:
+        last = outcome.last_lines.splitlines()[-1] if outcome.last_lines else f"exit code {outcome.exit_code}"
+        fail(f"{outcome.run.name}: {last}; all of it: {outcome.run.folder / LOG_FILE}", 1)
+    return 1 if failed else 0
 
 
 def read_seconds(run: Run) -> float | None:

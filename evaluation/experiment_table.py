@@ -23,7 +23,7 @@ from tslm.scoring.transitions import load_transitions
 from tslm.training.run_folder import BEST, CHECKPOINTS_DIR, PREDICTIONS_FILE
 
 KAPPA, MACRO_F1 = "cohen_kappa", "macro_f1"
-_NAMES = {KAPPA: "kappa", MACRO_F1: "macro-F1", "accuracy": "accuracy"}
+METRIC_NAMES = {KAPPA: "kappa", MACRO_F1: "macro-F1", "accuracy": "accuracy"}
 _LEVEL = 0.95
 _NOTE = (
     "Mean over folds [95 % interval: Student's t over folds, each the mean of its seeds]; a difference is paired, the "
@@ -63,7 +63,7 @@ def build_table(grid: GridConfig, runs: Sequence[Run]) -> dict[str, Any]:
     axes = [*grid.axes, "smoothing"]
     # Per row: the values of its axes, and by metric {(fold, seed): value}.
     scored = {
-        (*cell, name): _read_scores(of_cell, name, smoothing)
+        (*cell, name): read_scores(of_cell, name, smoothing)
         for cell, of_cell in by_row.items()
         for name, smoothing in grid.smoothings.items()
     }
@@ -113,25 +113,26 @@ def write_table(table: Mapping[str, Any], folder: Path) -> Path:
 def render_markdown(table: Mapping[str, Any]) -> str:
     """The table as Markdown."""
     metrics = _list_metrics(table)
-    head = [*table["axes"], "runs", *(_NAMES.get(name, name) for name in metrics), "kappa less baseline"]
+    head = [*table["axes"], "runs", *(METRIC_NAMES.get(name, name) for name in metrics), "kappa less baseline"]
     head.append("macro-F1 less baseline")
     lines = [f"# {table['name']}: {table['stage']}, {table['num_runs']} of {table['num_planned']} runs", ""]
     leaks = {
         render_leak({"leaky": row["is_leaky"], "within_subject": row["is_within_subject"]}) for row in table["rows"]
     }
     lines += [line for leak in sorted(leaks - {""}) for line in (f"{leak}.", "")]
-    lines += [_NOTE, "", _render_row(head), _render_row(["---"] * len(head))]
+    lines += [_NOTE, "", render_row(head), render_row(["---"] * len(head))]
     for row in table["rows"]:
         cells = [row[axis] for axis in table["axes"]] + [f"{row['num_runs']}/{row['num_planned']}"]
-        cells += [_format(row["metrics"].get(name)) for name in metrics]
+        cells += [render_estimate(row["metrics"].get(name)) for name in metrics]
         cells += [
-            "baseline" if row["is_baseline"] else _format(row["differences"][name], "+") for name in (KAPPA, MACRO_F1)
+            "baseline" if row["is_baseline"] else render_estimate(row["differences"][name], "+")
+            for name in (KAPPA, MACRO_F1)
         ]
-        lines.append(_render_row([f"**{cell}**" for cell in cells] if row["is_best"] else cells))
+        lines.append(render_row([f"**{cell}**" for cell in cells] if row["is_best"] else cells))
     return "\n".join(lines) + "\n"
 
 
-def _read_scores(runs: Sequence[Run], name: str, smoothing: Smoothing) -> dict[str, Any]:
+def read_scores(runs: Sequence[Run], name: str, smoothing: Smoothing) -> dict[str, Any]:
     """What the finished runs of a cell scored: {metric: {fold: mean over seeds}}."""
     values: dict[str, dict[int, list[float]]] = {}
     finished = [(run, run.metrics_path) for run in runs]
@@ -146,7 +147,7 @@ def _read_scores(runs: Sequence[Run], name: str, smoothing: Smoothing) -> dict[s
             metrics = _score_smoothed(path, name, smoothing)
         is_leaky |= bool(metrics.get("leaky"))
         is_within_subject |= bool(metrics.get("within_subject"))
-        found = {key: metrics.get(key) for key in _NAMES}
+        found = {key: metrics.get(key) for key in METRIC_NAMES}
         found |= {f"F1 {label}": value for label, value in metrics.get("per_class_f1", {}).items()}
         for key, value in found.items():
             if value is not None:  # kappa of a constant, F1 of a stage that the fold does not hold
@@ -202,7 +203,8 @@ def _list_metrics(table: Mapping[str, Any]) -> list[str]:
     return [KAPPA, MACRO_F1, *(f"F1 {label}" for label in ordered if label in labels)]
 
 
-def _format(value: Mapping[str, Any] | None, sign: str = "") -> str:
+def render_estimate(value: Mapping[str, Any] | None, sign: str = "") -> str:
+    """A mean with its interval, or "-"."""
     if value is None or value["mean"] is None:
         return "-"
     if value["low"] is None:
@@ -210,7 +212,8 @@ def _format(value: Mapping[str, Any] | None, sign: str = "") -> str:
     return f"{value['mean']:{sign}.3f} [{value['low']:{sign}.3f}, {value['high']:{sign}.3f}]"
 
 
-def _render_row(cells: Sequence[str]) -> str:
+def render_row(cells: Sequence[str]) -> str:
+    """A row of a Markdown table."""
     return f"| {' | '.join(cells)} |"
 
 

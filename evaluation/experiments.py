@@ -13,12 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
-from tqdm.contrib.logging import logging_redirect_tqdm
 
 from evaluation.experiment_grid import GridConfig, Run, check_settings, expand_grid, load_grid
-from evaluation.experiment_runs import LOG_FILE, Outcome, read_seconds, train_runs
+from evaluation.experiment_runs import read_seconds, report_failures, train_with_progress
 from evaluation.experiment_table import build_table, render_markdown, write_table
+from evaluation.nested import plan_nested, run_nested
 from tslm.command import fail
 
 logger = logging.getLogger(__name__)
@@ -26,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; 0 all runs are complete, 1 one failed or was interrupted, 2 a mistake in the grid or call."""
-    arguments = build_parser().parse_args(argv)
+    arguments = build_parser().parse_intermixed_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     signal.signal(signal.SIGTERM, _interrupt)
     try:
@@ -36,6 +35,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         check_settings(grid)
         runs = expand_grid(grid)
         chosen = expand_grid(grid, arguments.only) if arguments.only else runs
+        if arguments.nested:
+            outer_folds = plan_nested(grid, arguments.only, arguments.nested)
+            if not arguments.dry_run:
+                return run_nested(grid, outer_folds, arguments.nested, arguments.jobs)
+            print("\n".join(describe_plan(outer.grid, outer.inner_runs, arguments.jobs) for outer in outer_folds))
+            return 0
         if arguments.dry_run:
             print(describe_plan(grid, chosen, arguments.jobs))
             return 0
@@ -52,25 +57,19 @@ def run_experiments(grid: GridConfig, runs: Sequence[Run], chosen: Sequence[Run]
     """Train what is missing of the chosen runs; the table, of all runs, is written anew after each. The exit code."""
     missing = _find_missing(chosen)
     logger.info("%s: %d of %d runs are missing", grid.name, len(missing), len(chosen))
-    failed: list[Outcome] = []
-    with logging_redirect_tqdm(), tqdm(total=len(chosen), initial=len(chosen) - len(missing), unit="run") as bar:
-
-        def report(outcome: Outcome) -> None:
-            bar.update(1)
-            if outcome.is_done:
-                write_table(build_table(grid, runs), grid.folder)
-            else:
-                failed.append(outcome)
-                logger.warning("%s failed (exit code %d):\n%s", outcome.run.name, outcome.exit_code, outcome.last_lines)
-
-        train_runs(missing, grid.launch, num_jobs, report)
+    num_complete = len(chosen) - len(missing)
+    failed = train_with_progress(
+        missing,
+        grid.launch,
+        num_jobs,
+        grid.name,
+        num_complete,
+        lambda: write_table(build_table(grid, runs), grid.folder),
+    )
     table = build_table(grid, runs)
     path = write_table(table, grid.folder)
     print(f"{render_markdown(table)}\nwritten to {path}, table.csv and table.json beside it")
-    for outcome in failed:
-        last = outcome.last_lines.splitlines()[-1] if outcome.last_lines else f"exit code {outcome.exit_code}"
-        fail(f"{outcome.run.name}: {last}; all of it: {outcome.run.folder / LOG_FILE}", 1)
-    return 1 if failed else 0
+    return report_failures(failed)
 
 
 def describe_plan(grid: GridConfig, runs: Sequence[Run], num_jobs: int) -> str:
@@ -108,6 +107,13 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("only", nargs="*", metavar="axis=value", help="these values only, e.g. fold=0,1 backbone=ssm")
     parser.add_argument("--jobs", type=int, default=1, help="runs at once; they share the processor's cores")
+    parser.add_argument(
+        "--nested",
+        type=int,
+        default=0,
+        metavar="K",
+        help="choose by K folds within each fold's training subjects, and test the choice once on the fold",
+    )
     parser.add_argument("--dry_run", action="store_true", help="list the runs, train nothing")
     return parser
 
