@@ -1,4 +1,4 @@
-"""Write a report of one run as a single HTML page that needs no network.
+"""Write a report of one run as an HTML page that needs no network; of several nights an overview and a page each.
 
 Example:
     python -m evaluation.report results/tiny/soft_prompt/stage4_sleep_cot --data prepared/sim_human
@@ -10,11 +10,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+from tqdm import tqdm
 
 from evaluation.score import render_table
+from tslm.command import run_command
 from tslm.config_files import CONFIG_FILE, load_config
 from tslm.data.recordings import Recording, read_recording
-from tslm.report.page import name_systems, write_report
+from tslm.report.examples import choose_examples
+from tslm.report.page import name_systems, plan_night_pages, write_report
 from tslm.scoring.prediction_scores import score_predictions
 from tslm.scoring.predictions import PredictionRow, merge_classifier, read_predictions
 from tslm.training.run_folder import find_predictions
@@ -23,39 +29,38 @@ from tslm.training.run_folder import find_predictions
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; 0 done, 1 the page could not be written, 2 a mistake in the call or the files."""
     arguments = build_parser().parse_args(argv)
-    try:
-        predictions = find_predictions(arguments.run)
-        rows = read_predictions(predictions)
-        if arguments.classifier:
-            rows = merge_classifier(rows, read_predictions(find_predictions(arguments.classifier)))
-        facts = _collect_facts(predictions, arguments.fact)
-        scores = score_predictions(rows)
-        recordings = _read_signals(rows, arguments.data, arguments.channel)
-        sources = dict.fromkeys(recording.source for recording in recordings.values() if recording.source)
-        if sources:
-            facts = {"Data source": "; ".join(sources)} | facts
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return run_command(lambda: _report(arguments))
+
+
+def _report(arguments: argparse.Namespace) -> str:
+    """Write the report; gives the table to print."""
+    predictions = find_predictions(arguments.run)
+    rows = read_predictions(predictions)
+    if arguments.classifier:
+        rows = merge_classifier(rows, read_predictions(find_predictions(arguments.classifier)))
+    facts = _collect_facts(predictions, arguments.fact)
+    scores = score_predictions(rows)
+    signals = _Signals(arguments.data, arguments.channel)
+    if sources := signals.find_sources(rows):
+        facts = {"Data source": "; ".join(sources)} | facts
     out = arguments.out or predictions.with_name("report.html")
-    try:
-        write_report(rows, name_systems(scores), out, title=arguments.title, facts=facts, load_recording=recordings.get)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"error: cannot write {out}: {error}", file=sys.stderr)
-        return 1
-    print(render_table(scores))
-    print(f"\nreport: {out}")
-    return 0
+    nights = {} if arguments.overview_only else plan_night_pages(rows, out)
+    links = {name: quote(path.relative_to(out.parent).as_posix()) for name, path in nights.items()}
+    has_several = len({row.get("recording") for row in rows}) > 1
+    waveforms = signals.read_epochs(choose_examples(rows)) if has_several else {}
+    write_report(rows, name_systems(scores), out, arguments.title, facts, waveforms, signals, links)
+    for name, path in tqdm(nights.items(), unit="night", disable=None if nights else True):
+        of_night = [row for row in rows if row.get("recording", "") == name]
+        title = f"{arguments.title}: {name}" if arguments.title else f"The night {name}"
+        write_report(of_night, name_systems(score_predictions(of_night)), path, title, facts, None, signals)
+    return f"{render_table(scores)}\n\nreport: {out}"
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Command line of `python -m evaluation.report`."""
     parser = argparse.ArgumentParser(
         prog="python -m evaluation.report",
-        description="Write a report of one run as a single HTML page that needs no network.",
+        description="Write a report of one run as an HTML page that needs no network; of several nights a page each.",
         epilog="example: python -m evaluation.report results/tiny/soft_prompt/stage4_sleep_cot --data prepared/night",
     )
     parser.add_argument("run", type=Path, metavar="RUN_DIR_OR_FILE.jsonl", help="run folder, or its predictions")
@@ -66,8 +71,9 @@ def build_parser() -> argparse.ArgumentParser:
         help="the classifier's predictions of the same epochs",
     )
     parser.add_argument("--out", type=Path, metavar="FILE.html", help="default: report.html beside the predictions")
-    parser.add_argument("--data", type=Path, metavar="DIR", help="prepared cohort, to draw the signal of the examples")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="prepared cohort, to show its signals")
     parser.add_argument("--channel", metavar="NAME", help="channel to draw; default: the first of the recording")
+    parser.add_argument("--overview_only", action="store_true", help="of several nights leave out the pages of each")
     parser.add_argument("--title", default="", help="heading of the page")
     parser.add_argument(
         "--fact", action="append", default=[], metavar="NAME=TEXT", help="line for the foot of the page; repeatable"
@@ -98,20 +104,45 @@ def _collect_facts(predictions: Path, stated: Sequence[str]) -> dict[str, str]:
     return facts | {"Predictions": str(predictions), "Written": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")}
 
 
-def _read_signals(rows: Sequence[PredictionRow], cohort_dir: Path | None, channel: str | None) -> dict[str, Recording]:
-    """Recordings of the rows by name, the wanted channel first; none without a cohort."""
-    if cohort_dir is None:
-        return {}
-    recordings = {}
-    for name in dict.fromkeys(row["recording"] for row in rows if row.get("recording")):
-        recording = read_recording(cohort_dir / f"{name}.parquet")
-        if channel is not None:
-            if channel not in recording.channels:
-                raise ValueError(f"{name} has no channel {channel!r}; it has: {', '.join(recording.channels)}")
-            order = [channel, *(other for other in recording.channels if other != channel)]
-            recording = replace(recording, channels={other: recording.channels[other] for other in order})
-        recordings[name] = recording
-    return recordings
+class _Signals:
+    """Recordings of a prepared cohort, read when they are asked for; None without a cohort or a recording's name."""
+
+    def __init__(self, cohort_dir: Path | None, channel: str | None) -> None:
+        """`channel` comes first where it is given."""
+        self._cohort_dir, self._channel = cohort_dir, channel
+
+    def __call__(self, name: str) -> Recording | None:
+        """One recording."""
+        if self._cohort_dir is None or not name:
+            return None
+        recording = read_recording(self._cohort_dir / f"{name}.parquet")
+        if self._channel is None:
+            return recording
+        if self._channel not in recording.channels:
+            raise ValueError(f"{name} has no channel {self._channel!r}; it has: {', '.join(recording.channels)}")
+        order = [self._channel, *(other for other in recording.channels if other != self._channel)]
+        return replace(recording, channels={other: recording.channels[other] for other in order})
+
+    def find_sources(self, rows: Sequence[PredictionRow]) -> list[str]:
+        """Where the recordings of the rows come from."""
+        if self._cohort_dir is None:
+            return []
+        names = dict.fromkeys(row["recording"] for row in rows if row.get("recording"))
+        sources = [read_recording(self._cohort_dir / f"{name}.parquet", []).source for name in names]
+        return list(filter(None, dict.fromkeys(sources)))
+
+    def read_epochs(self, rows: Sequence[PredictionRow]) -> dict[str, np.ndarray]:
+        """The first channel's signal of some rows by sample_id, (samples,) microvolt."""
+        waveforms: dict[str, np.ndarray] = {}
+        for name in dict.fromkeys(row.get("recording", "") for row in rows):
+            recording = self(name)
+            if recording is None:
+                continue
+            epochs_EL = next(iter(recording.channels.values()))
+            for row in rows:
+                if row.get("recording") == name and row.get("epoch_idx", len(epochs_EL)) < len(epochs_EL):
+                    waveforms[row["sample_id"]] = epochs_EL[row["epoch_idx"]]
+        return waveforms
 
 
 if __name__ == "__main__":

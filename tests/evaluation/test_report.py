@@ -62,4 +62,18 @@ def test_command_names_mistakes_in_one_line(tmp_path, monkeypatch, capsys, argum
 def test_command_says_when_it_cannot_write(tmp_path, capsys):
     run_dir = make_run(tmp_path)
     assert main([str(run_dir), "--out", str(run_dir / "config.yaml" / "r.html")]) == 1
-    assert "cannot write" in capsys.readouterr().err
+    assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_of_several_nights_an_overview_leads_to_a_page_each(tmp_path, capsys):
+    rows = [*make_rows(20, "a/b"), *make_rows(20, "a_b"), *make_rows(20, "n2")]
+    write_predictions(rows, tmp_path / "p.jsonl")
+    assert main([str(tmp_path / "p.jsonl"), "--out", str(tmp_path / "r.html"), "--title", "Three"]) == 0
+    links = [link["href"] for link in read_page(tmp_path / "r.html").find("a")]
+    assert links == ["r_nights/a_b.html", "r_nights/a_b_1.html", "r_nights/n2.html"]
+    nights = [read_page(tmp_path / link) for link in links]
+    assert [night.night["recording"] for night in nights] == ["a/b", "a_b", "n2"]
+    assert "Three: n2" in nights[2].text
+    assert len(list((tmp_path / "r_nights").iterdir())) == 3
+    assert main([str(tmp_path / "p.jsonl"), "--out", str(tmp_path / "one" / "r.html"), "--overview_only"]) == 0
+    assert [entry.name for entry in (tmp_path / "one").iterdir()] == ["r.html"]

@@ -103,7 +103,7 @@ function buildRows() {
     add(`Spectrogram, Hz · ${shape.channel}${scale}`, 84,
       { range: [0, shape.first_hz + shape.num_freqs * shape.step_hz], tickvals: [0, 10, 20, 30] }, spectrogramTraces);
   }
-  if (night.emg) add(`Muscle tone, ${night.emg.unit} · ${night.emg.channel}${NARROW.matches ? "" : ", RMS of 5 s, logarithmic"}`, 48, { type: "log", nticks: 3 }, emgTraces);
+  if (night.emg) add(`Muscle tone, ${night.emg.unit} · ${night.emg.channel}${NARROW.matches ? "" : ", RMS of 5 s, logarithmic"}`, 48, { type: "log", tickvals: [0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000] }, emgTraces);
   if (state.density >= 0) {
     add(densityWords(), 76, { range: [0, 1], tickvals: [0, 0.5, 1], ticktext: ["0", "50 %", "1"] }, densityTraces);
   }

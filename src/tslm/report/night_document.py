@@ -29,7 +29,6 @@ import numpy as np
 from tslm.answers import remove_special_tokens
 from tslm.data.recordings import Recording
 from tslm.labels import ANSWER_NAMES
-from tslm.report.charts import pick_wave_limit_uv
 from tslm.report.measurements import describe_measurement
 from tslm.report.rationales import VERDICTS, describe_rationale
 from tslm.report.tracks import (
@@ -40,7 +39,7 @@ from tslm.report.tracks import (
     measure_spectrogram,
     unit_of,
 )
-from tslm.report.waveforms import pack_waveforms
+from tslm.report.waveforms import PackedWaveforms, pack_waveforms
 from tslm.scoring.nights import (
     CLASSIFIER,
     LANGUAGE_MODEL,
@@ -215,7 +214,16 @@ def _add_signals(
         if not listed.get("ranked"):
             doubted[listed["positions"]] = True
     left_bytes = max_bytes - len(embed_json(data).encode()) - 2 * len(blobs["spectrogram"])
-    packed = pack_waveforms(channels, recording.fs_hz, left_bytes, doubted.tolist())
+    _add_waveforms(data, blobs, recording, channels, pack_waveforms(channels, recording.fs_hz, left_bytes, doubted))
+
+
+def _add_waveforms(
+    data: dict[str, Any],
+    blobs: dict[str, bytes],
+    recording: Recording,
+    channels: Mapping[str, np.ndarray],
+    packed: PackedWaveforms | None,
+) -> None:
     if packed is None:
         data["notes"].append("The waveforms of this recording are too many for one page and were left out.")
         return
@@ -229,9 +237,9 @@ def _add_signals(
             {
                 "name": name,
                 "unit": unit_of(recording.units, name),
-                "limit": pick_wave_limit_uv(list(channels[name][:: max(len(epoch_idx) // 50, 1)])),
+                "limit": _pick_limit(channels[name]),
             }
-            for name in shown
+            for name in channels
         ],
     }
     if packed.fs_hz < recording.fs_hz or packed.bits < 8:
@@ -254,6 +262,14 @@ def _pick_channels(recording: Recording) -> list[str]:
         wanted += [name for name in names[1:] if kind in name.upper() and name not in wanted][:1]
     wanted += [name for name in names if name not in wanted]
     return wanted[:MAX_CHANNELS]
+
+
+def _pick_limit(epochs_NL: np.ndarray) -> float:
+    """Half the height of a channel's chart, the same all night: a round value that holds nine epochs of ten."""
+    peak_N = np.percentile(np.abs(epochs_NL - np.median(epochs_NL, axis=1, keepdims=True)), 99.5, axis=1)
+    peak = float(np.percentile(peak_N, 90))
+    scale = 10.0 ** np.floor(np.log10(max(peak, 1e-3)))
+    return float(f"{next(step for step in (1.0, 1.5, 2.0, 3.0, 5.0, 7.5, 10.0) if peak <= step * scale) * scale:.4g}")
 
 
 def _describe_spectrogram(spectrogram: Spectrogram, channel: str) -> dict[str, Any]:

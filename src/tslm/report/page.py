@@ -1,7 +1,7 @@
 """The page of a report as one HTML file that opens without a network, and how other parts add to it.
 
-`build_page` puts a page together, `render_page` writes it as text, and `write_report` writes a whole
-report: one page where there is one recording, else an index and a page a recording.
+`build_page` puts a page together, `render_page` writes it as text, `write_report` as a file. One recording
+is shown epoch by epoch; the page of several is an overview that leads to a page each (`plan_night_pages`).
 
 What may be relied on by a command that serves the page and adds to it:
 
@@ -20,6 +20,7 @@ What may be relied on by a command that serves the page and adds to it:
 """
 
 import base64
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -77,6 +78,7 @@ def build_page(
     facts: Mapping[str, str] | None = None,
     recording: Recording | None = None,
     waveforms: Mapping[str, np.ndarray] | None = None,
+    links: Mapping[str, str] | None = None,
     show_expert: bool = True,
 ) -> PageDocument:
     """Put a page together.
@@ -89,6 +91,7 @@ def build_page(
             several lines folds away.
         recording: the signals of that one recording.
         waveforms: sample_id -> (samples,) microvolt, for examples on pages without a night.
+        links: recording -> address of its own page, for a page of several.
         show_expert: False leaves out everything that rests on the expert's stages; the page must show a night.
 
     Raises:
@@ -110,7 +113,7 @@ def build_page(
     if not has_night:
         sections = [
             render_scores(metrics),
-            render_nights(rows),
+            render_nights(rows, links),
             render_confusions(metrics),
             render_probability_charts(metrics),
             render_structure(metrics),
@@ -163,30 +166,42 @@ def write_report(
     facts: Mapping[str, str] | None = None,
     waveforms: Mapping[str, np.ndarray] | None = None,
     load_recording: Callable[[str], Recording | None] | None = None,
-) -> list[Path]:
-    """Write the page beside `path`, then rename; of several recordings also a page each, in a folder beside it.
+    links: Mapping[str, str] | None = None,
+) -> None:
+    """Write the page beside `path`, then rename.
 
     Args:
         rows: predictions of one curriculum stage.
         metrics: by the system's name; the first one heads the page. See `name_systems`.
         path: of the HTML file.
-        title: see `build_page`, as are `facts` and `waveforms`.
+        title: see `build_page`, as are `facts`, `waveforms` and `links`.
         facts: for the foot of the page.
         waveforms: for examples on pages without a night.
-        load_recording: gives the signals of a recording by its name; None: pages without signals.
-
-    Returns:
-        The files written, the one at `path` first.
+        load_recording: gives the signals of a recording by its name; None: a page without signals.
+        links: for pages of several recordings, see `plan_night_pages`.
 
     Raises:
         ValueError: as `build_page`.
     """
-    names = list(dict.fromkeys(row.get("recording", "") for row in rows))
-    one = load_recording(names[0]) if load_recording is not None and len(names) == 1 else None
-    page = build_page(rows, metrics, title=title, facts=facts, recording=one, waveforms=waveforms)
+    names = {row.get("recording", "") for row in rows}
+    one = load_recording(names.pop()) if load_recording is not None and len(names) == 1 else None
+    page = build_page(rows, metrics, title=title, facts=facts, recording=one, waveforms=waveforms, links=links)
     with write_beside(path) as partial:
         partial.write_text(render_page(page), encoding="utf-8")
-    return [path]
+
+
+def plan_night_pages(rows: Sequence[PredictionRow], path: Path) -> dict[str, Path]:
+    """Recording -> file of its own page, in a folder beside the report at `path`; none where there are not several."""
+    names = list(dict.fromkeys(row.get("recording", "") for row in rows))
+    if len(names) < 2 or not is_staging(rows) or not all("epoch_idx" in row for row in rows):
+        return {}
+    folder, files = path.with_name(f"{path.stem}_nights"), dict[str, Path]()
+    for idx, name in enumerate(names):
+        plain = re.sub(r"[^\w.-]", "_", name) or "night"
+        files[name] = folder / f"{plain}.html"
+        if files[name] in list(files.values())[:idx]:
+            files[name] = folder / f"{plain}_{idx}.html"
+    return files
 
 
 def name_systems(metrics: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

@@ -89,8 +89,11 @@ def _summarise(metrics: Mapping[str, Mapping[str, Any]]) -> str:
     return " ".join(sentences) or "These samples have no options to choose from, so nothing is scored here."
 
 
-def render_nights(rows: Sequence[PredictionRow]) -> str:
-    """Hypnograms and sleep statistics of every recording; the first one unfolded."""
+def render_nights(rows: Sequence[PredictionRow], links: Mapping[str, str] | None = None) -> str:
+    """Hypnograms and sleep statistics of every recording, the first one unfolded.
+
+    `links` leads from a recording's name to the page of its night.
+    """
     nights = build_nights(rows)
     if not nights:
         return ""
@@ -104,9 +107,16 @@ def render_nights(rows: Sequence[PredictionRow]) -> str:
         parts.append(
             f'<details class="recording"{" open" if idx == 0 else ""}><summary>'
             f"<h3>{escape(night.recording or 'Recording')}</h3> <small>{same}</small></summary>"
-            f"{render_hypnograms(night, levels)}{render_statistics(night, levels)}</details>"
+            f"{_render_link(links, night.recording)}{render_hypnograms(night, levels)}"
+            f"{render_statistics(night, levels)}</details>"
         )
     return f'<section aria-labelledby="nights"><h2 id="nights">The night, epoch by epoch</h2>{"".join(parts)}</section>'
+
+
+def _render_link(links: Mapping[str, str] | None, recording: str) -> str:
+    if not links or recording not in links:
+        return ""
+    return f'<p><a href="{escape(links[recording])}">Epoch by epoch, with signals and rationales</a></p>'
 
 
 def render_static_night(rows: Sequence[PredictionRow]) -> str:

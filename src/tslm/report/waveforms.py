@@ -36,7 +36,7 @@ class PackedWaveforms:
 
 
 def pack_waveforms(
-    channels: Mapping[str, np.ndarray], fs_hz: float, max_bytes: int, doubted: Sequence[bool]
+    channels: Mapping[str, np.ndarray], fs_hz: float, max_bytes: int, doubted: Sequence[bool] | np.ndarray
 ) -> PackedWaveforms | None:
     """Waveforms of all channels within `max_bytes` of base64; None where not even the doubted epochs fit.
 
