@@ -11,6 +11,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,22 @@ from tslm.compose import compose_config
 from tslm.data.leak_labels import render_leak
 from tslm.data.recordings import read_participants
 from tslm.data.splits import list_folds
-from tslm.scoring.pooling import pool_folds
+from tslm.scoring.pooling import Fold, pool_folds
 from tslm.scoring.prediction_scores import score_predictions, write_metrics
 from tslm.scoring.predictions import write_predictions
-from tslm.training.run_folder import ALL_FOLDS_DIR, METRICS_FILE, PREDICTIONS_FILE, RESULTS_DIR
+from tslm.scoring.smoothed_predictions import smooth_predictions
+from tslm.scoring.smoothing import METHODS, Smoothing
+from tslm.scoring.transitions import load_transitions
+from tslm.training.run_folder import (
+    ALL_FOLDS_DIR,
+    BEST,
+    CHECKPOINTS_DIR,
+    METRICS_FILE,
+    PREDICTIONS_FILE,
+    RESULTS_DIR,
+)
 
+_MOST_NAMED = 3  # subjects in a line
 _OF_A_FOLD = ("num_samples", "accuracy", "macro_f1", "cohen_kappa")
 
 
@@ -93,20 +105,29 @@ def cross_validate(runs: Sequence[FoldRun], arguments: argparse.Namespace) -> in
     done = [run for run in runs if run.fold not in failed_folds]
     if done:
         folder = runs[0].folder.parent / ALL_FOLDS_DIR / RESULTS_DIR
-        metrics = pool_runs(done, folder, failed_folds, arguments.num_resamples)
-        print(f"{render_folds(metrics)}\n\n{render_table(metrics)}\n\nwritten to {folder}")
+        for method in ("none", *arguments.smoothing):
+            metrics = pool_runs(done, folder, failed_folds, arguments.num_resamples, Smoothing(method))
+            print(f"{render_table(metrics)}\n")
+        print(f"{render_folds(metrics)}\n\nwritten to {folder}")
     return report_failures(failed)
 
 
 def pool_runs(
-    runs: Sequence[FoldRun], folder: Path, missing_folds: Sequence[int], num_resamples: int
+    runs: Sequence[FoldRun],
+    folder: Path,
+    missing_folds: Sequence[int],
+    num_resamples: int,
+    smoothing: Smoothing,
 ) -> dict[str, Any]:
     """Write the predictions of finished folds as one file, and the scores of it; gives these.
 
+    Each fold is smoothed by the transitions of its own training nights.
+
     Raises:
-        ValueError: a leak between folds, or between training and test of one of them.
+        ValueError: a leak between folds, or between training and test of one of them; predictions that cannot be
+            smoothed.
     """
-    rows = pool_folds([read_fold(run) for run in runs])
+    rows = pool_folds([_smooth(read_fold(run), run, smoothing) for run in runs])
     metrics = score_predictions(rows, num_resamples=num_resamples, seed=runs[0].seed)
     config = runs[0].configs[-1]
     metrics |= {"stage": config.stage.name, "metric": config.stage.metric, "seed": config.seed}
@@ -117,9 +138,18 @@ def pool_runs(
         shown = {name: of_fold[name] for name in _OF_A_FOLD if of_fold.get(name) is not None}
         metrics["folds"][str(run.fold)] = {"subjects": subjects, **shown}
     metrics["missing_folds"] = list(missing_folds)
-    write_predictions(rows, folder / PREDICTIONS_FILE)
-    write_metrics(metrics, folder / METRICS_FILE)
+    suffix = "" if smoothing.method == "none" else f"_{smoothing.method}"
+    write_predictions(rows, folder / PREDICTIONS_FILE.replace(".", f"{suffix}."))
+    write_metrics(metrics, folder / METRICS_FILE.replace(".", f"{suffix}."))
     return metrics
+
+
+def _smooth(fold: Fold, run: FoldRun, smoothing: Smoothing) -> Fold:
+    if smoothing.method == "none":
+        return fold
+    needed = smoothing.needs_transitions
+    transitions = load_transitions(run.folder / CHECKPOINTS_DIR / BEST) if needed else None
+    return replace(fold, rows=smooth_predictions(fold.rows, smoothing, transitions))
 
 
 def render_folds(metrics: Mapping[str, Any]) -> str:
@@ -131,7 +161,9 @@ def render_folds(metrics: Mapping[str, Any]) -> str:
             for name in _OF_A_FOLD
             if name in found
         ]
-        lines.append(f"fold {fold} ({', '.join(found['subjects']) or 'no subjects named'}): {', '.join(figures)}")
+        subjects = found["subjects"]
+        who = ", ".join(subjects) if len(subjects) <= _MOST_NAMED else f"{len(subjects)} subjects"
+        lines.append(f"fold {fold} ({who or 'no subjects named'}): {', '.join(figures)}")
     if metrics["missing_folds"]:
         lines.append(
             f"NOT ALL FOLDS: {', '.join(map(str, metrics['missing_folds']))} missing, scores are of the others"
@@ -163,6 +195,13 @@ def build_parser() -> argparse.ArgumentParser:
         help='what starts train.py, e.g. "accelerate launch --num_processes 4 -m curriculum.train"; '
         f'default: "{shlex.join(DEFAULT_LAUNCH)}"',
     )
+    parser.add_argument(
+        "--smoothing",
+        type=_parse_methods,
+        default=[],
+        metavar="hmm,median",
+        help="also pool predictions that are smoothed over time, each fold by the transitions of its training nights",
+    )
     parser.add_argument("--num_resamples", type=int, default=2000, help="bootstrap resamples; 0: no intervals")
     parser.add_argument("--dry_run", action="store_true", help="print the commands, train nothing")
     parser.add_argument("settings", nargs="*", metavar="key=value", help="any setting of train.py")
@@ -174,6 +213,13 @@ def _parse_numbers(text: str) -> list[int]:
     if not all(number.strip().isdigit() for number in numbers):
         raise argparse.ArgumentTypeError(f"{text!r} is no list of whole numbers such as 0,1,2")
     return sorted({int(number) for number in numbers})
+
+
+def _parse_methods(text: str) -> list[str]:
+    methods = [name for name in METHODS if name != "none"]
+    if unknown := [name for name in text.split(",") if name not in methods]:
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is no smoothing; of: {', '.join(methods)}")
+    return text.split(",")
 
 
 def _interrupt(*_: object) -> None:

@@ -142,6 +142,8 @@ def report_failures(failed: Sequence[Outcome]) -> int:
     """Say on stderr, a line each, why runs failed and where it stands; gives a command's exit code."""
     for outcome in failed:
         last = outcome.last_lines.splitlines()[-1] if outcome.last_lines else f"exit code {outcome.exit_code}"
+        if outcome.exit_code < 0:
+            last = f"ended by {signal.Signals(-outcome.exit_code).name}; the same command goes on with it"
         fail(f"{outcome.run.name}: {last}; all of it: {outcome.run.folder / LOG_FILE}", 1)
     return 1 if failed else 0
 

@@ -113,6 +113,23 @@ def test_a_subject_that_crosses_from_training_to_test_stops_the_scores(
     assert not list(cohort.parent.rglob("all_folds/results/*"))
 
 
+def test_folds_are_smoothed_one_by_one_and_pooled(cohort: Path, capsys: pytest.CaptureFixture) -> None:
+    assert main(command(cohort, "--folds", "1", "--smoothing", "median")) == 2  # these rows have no probabilities
+    assert "no row has label_probabilities or classifier_probabilities" in capsys.readouterr().err
+    assert read_metrics(cohort)["num_samples"] == 24
+    (path,) = (cohort.parent / "results").rglob("fold_1/results/test_predictions.jsonl")
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    likely = [[0.6 if answer == row["truth"] else 0.1 for answer in row["options"]] for row in rows]
+    written = [row | {"classifier_probabilities": values} for row, values in zip(rows, likely, strict=True)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in written))
+    assert main(command(cohort, "--folds", "1", "--smoothing", "median")) == 0
+    (path,) = (cohort.parent / "results").rglob("all_folds/results/test_predictions_median.jsonl")
+    assert all(row["smoothing"] == {"method": "median", "window_epochs": 5} for row in read_predictions(path))
+    metrics = json.loads(path.with_name("metrics_median.json").read_text())
+    assert metrics["smoothing"]["method"] == "median"
+    assert metrics["classifier"]["structure"]["num_recordings"] == 2
+
+
 def test_some_folds_can_be_chosen_and_a_dry_run_prints_their_commands(
     cohort: Path, capsys: pytest.CaptureFixture
 ) -> None:
