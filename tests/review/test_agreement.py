@@ -1,12 +1,14 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from reviews import OPTIONS, save_of
+from sklearn.metrics import cohen_kappa_score
 
-from tslm.review.agreement import MIN_EPOCHS, score_agreement, score_icc
+from tslm.review.agreement import MIN_EPOCHS, score_agreement
 from tslm.review.agreement_table import render_agreement
+from tslm.review.intraclass import bootstrap_icc, score_icc
 
 # Shrout & Fleiss 1979, table 2: four judges (columns) rate six targets; table 4 has the coefficients.
 SHROUT_FLEISS = np.array([[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7.0]])
@@ -90,6 +92,32 @@ def test_weighted_kappa_counts_near_misses_as_near():
     assert pair["share_same"] == pytest.approx(0.2)
 
 
+@settings(max_examples=20)
+@given(arrays(np.int64, (20, 2), elements=st.integers(1, 5)).filter(lambda table: len(np.unique(table)) > 1))
+def test_kappas_of_two_are_those_of_scikit_learn(table_ER):
+    (pair,) = score_agreement(reviews_of(table_ER.tolist()), OPTIONS, {})["accuracy"]["pairs"]
+    wanted = cohen_kappa_score(*table_ER.T, labels=[1, 2, 3, 4, 5], weights="quadratic")
+    assert pair["kappa"] == pytest.approx(wanted, abs=1e-12)
+    assert pair["interval"] is None or -1 <= pair["interval"][0] <= pair["kappa"] <= pair["interval"][1] <= 1
+    stages = [[OPTIONS[value - 1] for value in row] for row in table_ER]
+    (pair,) = score_agreement(reviews_of(stages, "corrected_stage"), OPTIONS, {})["corrected_stage"]["pairs"]
+    assert pair["kappa"] == pytest.approx(cohen_kappa_score(*table_ER.T), abs=1e-12)
+
+
+def test_intervals_of_intraclass_correlations_hold_the_true_one_about_as_often_as_they_say():
+    """Epochs of variance 1, reviewers that add noise of variance 1: the true ICC(3,1) is .5."""
+    rng = np.random.default_rng(0)
+    tables = rng.normal(size=(20, 60, 1)) + rng.normal(size=(20, 60, 3))
+    intervals = [bootstrap_icc(table)["3,1"] for table in tables]
+    assert 0.8 <= np.mean([low <= 0.5 <= high for low, high in intervals]) <= 1.0
+
+
+def test_a_mean_of_reviewers_who_contradict_one_another_has_no_reliability_to_report():
+    opposed = np.array([[1.0, 5.0], [5.0, 1.0], [2.0, 4.0], [4.0, 2.0], [3.0, 3.1]])
+    assert score_icc(opposed)["3,1"] < 0
+    assert score_icc(opposed)["2,k"] is None
+
+
 def test_too_few_common_epochs_are_counted_and_give_no_figure():
     table = [[1 + idx % 5, 1 + idx % 5] for idx in range(MIN_EPOCHS - 1)] + [[3, None]] * 5
     scores = score_agreement(reviews_of(table), OPTIONS, {})["accuracy"]
@@ -99,7 +127,8 @@ def test_too_few_common_epochs_are_counted_and_give_no_figure():
 
 def test_answers_that_do_not_vary_have_no_kappa():
     scores = score_agreement(reviews_of([[4, 4]] * 20), OPTIONS, {})["accuracy"]
-    assert scores["pairs"][0] == {"reviewers": ["r00", "r01"], "num_epochs": 20, "share_same": 1.0, "kappa": None}
+    pair = {"reviewers": ["r00", "r01"], "num_epochs": 20, "share_same": 1.0, "kappa": None, "interval": None}
+    assert scores["pairs"] == [pair]
     assert scores["fleiss_kappa"] is None
     assert set(scores["icc"].values()) == {None}
 
@@ -111,7 +140,8 @@ def test_stages_are_held_against_model_and_expert_and_not_against_a_hidden_exper
     reviews = reviews_of(stages, "corrected_stage")
     scores = score_agreement(reviews, OPTIONS, model, expert)["corrected_stage"]
     assert scores["with_expert"]["r00"]["kappa"] == pytest.approx(1.0)
-    assert scores["with_model"]["r01"] == {"num_epochs": 19, "share_same": 1.0, "kappa": pytest.approx(1.0)}
+    model_pair = {"num_epochs": 19, "share_same": 1.0, "kappa": pytest.approx(1.0), "interval": None}
+    assert scores["with_model"]["r01"] == model_pair
     assert scores["with_expert"]["r01"]["share_same"] == pytest.approx(0.5)
     assert "with_expert" not in score_agreement(reviews, OPTIONS, model)["corrected_stage"]
 

@@ -28,10 +28,11 @@ NUM_EPOCHS, NUM_QUEUED = 12, 4
 class ReviewServer:
     """A run under review on a port of its own, which can go away and come back."""
 
-    def __init__(self, folder, truth_seed=0, **more):
-        rows = make_rows(NUM_EPOCHS, truth_seed)
+    def __init__(self, folder, truth_seed=0, rows=None, **more):
+        rows = rows or make_rows(NUM_EPOCHS, truth_seed)
         self.run = read_review_run(write_run(folder, rows))
-        write_night(folder / "data", rows)
+        for name in {row["recording"] for row in rows}:
+            write_night(folder / "data", [row for row in rows if row["recording"] == name])
         self.store = ReviewStore(folder / "r.sqlite", self.run.predictions_sha256, self.run.predictions_path, **more)
         queue = order_epochs(self.run.rows, "uncertainty", limit=NUM_QUEUED)
         self.queue = [self.run.rows[idx]["sample_id"] for idx in queue]
@@ -203,6 +204,44 @@ def test_a_server_that_went_away_is_told_and_the_review_is_saved_when_it_is_back
         server.start()
         wait_until_saved(page)
         assert server.store.find("Ann", first).review == Review(2, 3)
+
+
+def test_the_list_goes_on_in_another_recording_and_nothing_is_lost_on_the_way(chromium, serve):
+    rows = make_rows(2)
+    rows[1] |= {"recording": "n2", "sample_id": "n2:1"}
+    server = serve(rows=rows)
+    with open_review(chromium, server) as page:
+        page.wait_for_url(f"**#{server.queue[0].replace(':', '%3A')}")  # which may be of the other recording
+        wait_until_open(page)
+        first = shown(page)
+        press(page, "5", "4", "3", "w", "Enter")
+        page.wait_for_url(f"**/?recording=*#{server.queue[1].replace(':', '%3A')}")
+        wait_until_open(page)
+        assert shown(page) != first
+        assert page.inner_text("#review-count") == "1 of 2 complete"
+        assert server.store.find("Ann", first).review == Review(5, 4, 3, "Wake")
+        press(page, "1", "1", "1", "r", "Enter")
+        expect(page.locator("#review-done")).to_be_visible()
+        wait_until_saved(page)
+
+
+def test_another_reviewer_begins_when_all_of_the_first_is_saved(chromium, serve):
+    server = serve()
+    with open_review(chromium, server, may_fail=True) as page:
+        page.context.set_offline(True)
+        press(page, "2")
+        page.click("#review-who")
+        page.fill("#review-name input", "Bo")
+        page.keyboard.press("Enter")
+        assert "not saved yet" in page.eval_on_selector("#review-name input", "input => input.validationMessage")
+        page.context.set_offline(False)
+        expect(page.locator("#review-state")).to_have_text(re.compile("^Saved"))
+        page.fill("#review-name input", "Bo")
+        page.keyboard.press("Enter")
+        expect(page.locator("#review-who")).to_have_text("Bo")
+        wait_until_open(page)
+        assert checked(page, "accuracy") == []
+        assert server.store.find("Ann", shown(page)).review == Review(accuracy=2)
 
 
 def test_a_draft_outlives_its_page(chromium, serve):

@@ -127,7 +127,8 @@ def _serve(arguments: argparse.Namespace, run: "ReviewRun", store: "ReviewStore"
         checks_shown=not arguments.hide_checks,
     )
     policy = build_content_policy(pages.render())
-    app = build_app(service.build_routes(pages.render), (socket.gethostname(),), STATUS_OF_ERROR, policy)
+    names = () if is_loopback(arguments.host) else (socket.gethostname(), socket.getfqdn())
+    app = build_app(service.build_routes(pages.render), names, STATUS_OF_ERROR, policy)
 
     def announce(address: str) -> None:
         sys.stdout.write(f"{len(queue)} epochs to review at {address}\nCtrl-C ends; reviews are in {store.path}\n")

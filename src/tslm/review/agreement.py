@@ -1,22 +1,22 @@
-"""How far reviewers agree: kappa and intraclass correlation, never from too few epochs.
+"""How far reviewers agree: kappas and intraclass correlations with 95 % intervals, never from too few epochs.
 
-Cohen's kappa by scikit-learn, with quadratic weights for ratings (Cohen 1968); Fleiss' kappa by statsmodels.
-Intraclass correlations are the ratios of mean squares of Shrout & Fleiss 1979, "Intraclass correlations: uses in
-assessing rater reliability", for a table in which every reviewer rated every epoch.
+Kappas are statsmodels': Cohen's with asymptotic intervals (Fleiss, Cohen & Everitt 1969) and, for ratings, quadratic
+weights (Cohen 1968); Fleiss' for more than two reviewers, which takes ratings as names without an order.
 """
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from tslm.review.intraclass import bootstrap_icc, score_icc
 from tslm.review.records import RATING_VALUES, RATINGS, SavedReview
 
 MIN_EPOCHS = 10  # fewer in common give no figure
 _STAGE = "corrected_stage"
-_HOW_TO_INSTALL = "Fleiss' kappa needs statsmodels: pip install 'tslm-sleep[review]'"
+_HOW_TO_INSTALL = "agreement needs statsmodels: pip install 'tslm-sleep[review]'"
 Answers = Mapping[str, Any]  # sample_id -> rating or stage
 
 
@@ -35,10 +35,11 @@ def score_agreement(
         expert: the expert's label by sample_id; None: hidden.
 
     Returns:
-        num_reviews and mean ratings by reviewer; for each rating and for `corrected_stage`: `pairs` of reviewers
-        (num_epochs, share_same, kappa), `fleiss_kappa` and, for ratings, `icc` over the num_epochs that all
-        reviewers answered; for the stage also `with_model` and `with_expert` by reviewer. A figure is None where
-        fewer than MIN_EPOCHS epochs are in common or where answers do not vary.
+        `reviewers`: num_epochs and mean ratings of each. For each rating and for `corrected_stage`: `pairs` of
+        reviewers (num_epochs, share_same, kappa, interval), `fleiss_kappa` over the num_epochs that all reviewers
+        answered and, for ratings, `icc` with `icc_intervals` (epochs resampled); for the stage also `with_model` and
+        `with_expert` by reviewer. A figure is None where fewer than MIN_EPOCHS epochs are in common or where
+        answers do not vary.
 
     Raises:
         ImportError: statsmodels is missing.
@@ -53,7 +54,9 @@ def score_agreement(
         by_reviewer = answers[field]
         scores[field] = _score_field(by_reviewer, RATING_VALUES, "quadratic")
         ratings_ER = _complete_table(by_reviewer)
-        scores[field]["icc"] = score_icc(ratings_ER) if len(ratings_ER) >= MIN_EPOCHS else None
+        is_enough = len(ratings_ER) >= MIN_EPOCHS
+        scores[field]["icc"] = score_icc(ratings_ER) if is_enough else None
+        scores[field]["icc_intervals"] = bootstrap_icc(ratings_ER) if is_enough else None
     stages = answers[_STAGE]
     scores[_STAGE] = _score_field(stages, options, None)
     others = {"with_model": model} | ({} if expert is None else {"with_expert": expert})
@@ -63,43 +66,6 @@ def score_agreement(
             for reviewer, own in stages.items()
         }
     return scores
-
-
-def score_icc(ratings_ER: np.ndarray) -> dict[str, float | None]:
-    """Intraclass correlations of Shrout & Fleiss, by their names.
-
-    Args:
-        ratings_ER: (epochs, reviewers) float, complete; two of each at least.
-
-    Returns:
-        "1,1", "2,1", "3,1" of a single reviewer, "1,k", "2,k", "3,k" of the mean of the k reviewers. 1: each epoch
-        has other reviewers; 2: reviewers are a sample, and one who is milder counts as disagreement; 3: only these
-        reviewers matter, and their level does not. None where the ratings do not vary between epochs.
-
-    Raises:
-        ValueError: a table with fewer than two epochs or reviewers.
-    """
-    num_epochs, num_reviewers = ratings_ER.shape
-    if num_epochs < 2 or num_reviewers < 2:
-        raise ValueError(f"a table of {num_epochs} epochs by {num_reviewers} reviewers; two of each are needed")
-    n, k = num_epochs, num_reviewers
-    epoch_means_E = ratings_ER.mean(axis=1)
-    reviewer_means_R = ratings_ER.mean(axis=0)
-    residuals_ER = ratings_ER - epoch_means_E[:, None] - reviewer_means_R + ratings_ER.mean()
-    between = k * float(epoch_means_E.var(ddof=1))  # BMS
-    reviewers = n * float(reviewer_means_R.var(ddof=1))  # JMS
-    error = float((residuals_ER**2).sum()) / ((n - 1) * (k - 1))  # EMS
-    within = ((k - 1) * reviewers + (n - 1) * (k - 1) * error) / (n * (k - 1))  # WMS
-    if math.isclose(between, 0.0, abs_tol=1e-12):
-        return dict.fromkeys(("1,1", "2,1", "3,1", "1,k", "2,k", "3,k"))
-    return {
-        "1,1": (between - within) / (between + (k - 1) * within),
-        "2,1": (between - error) / (between + (k - 1) * error + k * (reviewers - error) / n),
-        "3,1": (between - error) / (between + (k - 1) * error),
-        "1,k": (between - within) / between,
-        "2,k": (between - error) / (between + (reviewers - error) / n),
-        "3,k": (between - error) / between,
-    }
 
 
 def _collect_answers(reviews: Iterable[SavedReview]) -> dict[str, dict[str, dict[str, Any]]]:
@@ -137,15 +103,21 @@ def _score_field(by_reviewer: Mapping[str, Answers], values: Sequence[Any], weig
 
 
 def _score_pair(own: Answers, other: Answers, values: Sequence[Any], weights: str | None) -> dict[str, Any]:
-    from sklearn.metrics import cohen_kappa_score
-
     common = [sample_id for sample_id in own if sample_id in other]
-    first, second = ([list(values).index(answers[sample_id]) for sample_id in common] for answers in (own, other))
-    scored: dict[str, Any] = {"num_epochs": len(common), "share_same": None, "kappa": None}
-    if len(common) >= MIN_EPOCHS:
-        scored["share_same"] = float(np.mean(np.equal(first, second)))
-        if len({*first, *second}) > 1:  # kappa is 0/0 where both gave one and the same answer throughout
-            scored["kappa"] = float(cohen_kappa_score(first, second, labels=range(len(values)), weights=weights))
+    counts_KK = np.zeros((len(values), len(values)))
+    for sample_id in common:
+        counts_KK[list(values).index(own[sample_id]), list(values).index(other[sample_id])] += 1
+    scored: dict[str, Any] = {"num_epochs": len(common), "share_same": None, "kappa": None, "interval": None}
+    if len(common) < MIN_EPOCHS:
+        return scored
+    scored["share_same"] = float(np.trace(counts_KK) / len(common))
+    if np.count_nonzero(counts_KK.sum(axis=0) + counts_KK.sum(axis=1)) < 2:
+        return scored  # kappa is 0/0 where both gave one and the same answer throughout
+    with np.errstate(invalid="ignore", divide="ignore"):  # a variance below zero by rounding, and so no interval
+        kappa = _load_inter_rater().cohens_kappa(counts_KK, wt=weights)
+    scored["kappa"] = float(kappa.kappa)
+    if kappa.std_kappa > 0:  # else they never differed, and the interval would be a point
+        scored["interval"] = tuple(float(np.clip(limit, -1, 1)) for limit in (kappa.kappa_low, kappa.kappa_upp))
     return scored
 
 
@@ -159,11 +131,15 @@ def _complete_table(by_reviewer: Mapping[str, Answers]) -> np.ndarray:
 
 
 def _score_fleiss(table_ER: np.ndarray, values: Sequence[Any]) -> float | None:
-    try:
-        from statsmodels.stats.inter_rater import fleiss_kappa
-    except ImportError as error:
-        raise ImportError(_HOW_TO_INSTALL) from error
     counts_EK = np.stack([(table_ER == value).sum(axis=1) for value in values], axis=1)
     if np.count_nonzero(counts_EK.sum(axis=0)) < 2:
         return None
-    return float(fleiss_kappa(counts_EK, method="fleiss"))
+    return float(_load_inter_rater().fleiss_kappa(counts_EK, method="fleiss"))
+
+
+def _load_inter_rater() -> ModuleType:
+    try:
+        from statsmodels.stats import inter_rater
+    except ImportError as error:
+        raise ImportError(_HOW_TO_INSTALL) from error
+    return inter_rater

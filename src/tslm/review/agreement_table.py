@@ -1,6 +1,6 @@
 """Agreement of reviewers as text for people to read."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tslm.review.records import RATINGS
@@ -11,36 +11,53 @@ _NAMES = {_STAGE: "stage"}
 
 def render_agreement(scores: Mapping[str, Any]) -> str:
     """What `score_agreement` gave, as tables; a dash where there is no figure."""
-    few = scores["min_epochs"]
-    lines = ["reviewer                  epochs   mean accuracy  completeness  coherence"]
-    for name, about in scores["reviewers"].items():
-        means = "".join(f"{_figure(about[f'mean_{rating}']):>14}" for rating in RATINGS)
-        lines.append(f"{name:<24}{about['num_epochs']:>8}  {means}")
-    lines += ["", "reviewers with one another     epochs    same   kappa (ratings: quadratic weights)"]
-    for field in (*RATINGS, _STAGE):
-        lines += [
-            _render_pair(f"{_NAMES.get(field, field)}: {' and '.join(pair['reviewers'])}", pair)
-            for pair in scores[field]["pairs"]
-        ]
-    lines += ["", "all reviewers together         epochs  Fleiss   ICC(2,1)  ICC(2,k)  ICC(3,1)"]
-    for field in (*RATINGS, _STAGE):
+    fields = (*RATINGS, _STAGE)
+    reviewers = [
+        [name, str(about["num_epochs"]), *(_figure(about[f"mean_{rating}"]) for rating in RATINGS)]
+        for name, about in scores["reviewers"].items()
+    ]
+    pairs = [
+        _list_pair(f"{_NAMES.get(field, field)}: {' and '.join(pair['reviewers'])}", pair)
+        for field in fields
+        for pair in scores[field]["pairs"]
+    ]
+    together = []
+    for field in fields:
         about = scores[field]
-        icc = about.get("icc") or {}
-        figures = "" if field == _STAGE else "".join(f"{_figure(icc.get(name)):>10}" for name in ("2,1", "2,k", "3,1"))
-        lines.append(
-            f"{_NAMES.get(field, field):<30}{about['num_epochs']:>7}{_figure(about['fleiss_kappa']):>8}{figures}"
-        )
+        line = [_NAMES.get(field, field), str(about["num_epochs"]), _figure(about["fleiss_kappa"])]
+        if "icc" in about:
+            icc, intervals = about["icc"] or {}, about["icc_intervals"] or {}
+            line += [_figure(icc.get(name), intervals.get(name)) for name in ("2,1", "2,k", "3,1")]
+        together.append(line)
+    tables = [
+        _render_table(["reviewer", "epochs", *(f"mean {rating}" for rating in RATINGS)], reviewers),
+        _render_table(["two reviewers", "epochs", "same", "Cohen's kappa"], pairs),
+        _render_table(["all reviewers", "epochs", "Fleiss' kappa", "ICC(2,1)", "ICC(2,k)", "ICC(3,1)"], together),
+    ]
     for key, title in (("with_model", "stage with the model"), ("with_expert", "stage with the expert")):
         if key in scores[_STAGE]:
-            lines += ["", f"{title:<30} epochs    same   kappa"]
-            lines += [_render_pair(name, pair) for name, pair in scores[_STAGE][key].items()]
-    return "\n".join([*lines, "", f"-: fewer than {few} epochs in common, or answers that do not vary"])
+            lines = [_list_pair(name, pair) for name, pair in scores[_STAGE][key].items()]
+            tables.append(_render_table([title, "epochs", "same", "Cohen's kappa"], lines))
+    note = (
+        "Ratings: kappa with quadratic weights. Brackets: 95 % interval. "
+        f"-: fewer than {scores['min_epochs']} epochs in common, or answers that do not vary."
+    )
+    return "\n\n".join([*tables, note])
 
 
-def _render_pair(name: str, pair: Mapping[str, Any]) -> str:
+def _list_pair(name: str, pair: Mapping[str, Any]) -> list[str]:
     same = "-" if pair["share_same"] is None else f"{pair['share_same']:.0%}"
-    return f"{name:<30}{pair['num_epochs']:>7}{same:>8}{_figure(pair['kappa']):>8}"
+    return [name, str(pair["num_epochs"]), same, _figure(pair["kappa"], pair["interval"])]
 
 
-def _figure(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
+def _figure(value: float | None, interval: Sequence[float] | None = None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.2f}" + ("" if interval is None else f" [{interval[0]:.2f}, {interval[1]:.2f}]")
+
+
+def _render_table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    rows = [head, *lines]
+    widths = [max(len(row[column]) for row in rows if column < len(row)) for column in range(len(head))]
+    padded = [[f"{cell:<{width}}" for cell, width in zip(row, widths, strict=False)] for row in rows]
+    return "\n".join("  ".join(row).rstrip() for row in padded)

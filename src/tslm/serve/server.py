@@ -38,7 +38,7 @@ def serve_until_interrupted(app: Guard, host: str, port: int, announce: Callable
         raise ImportError(_HOW_TO_INSTALL) from error
 
     with _listen(host, port) as listener:
-        name = f"[{host}]" if ":" in host else host
+        name = socket.gethostname() if _is_everywhere(host) else f"[{host}]" if ":" in host else host
         announce(f"http://{name}:{listener.getsockname()[1]}")
         config = uvicorn.Config(
             app,
@@ -52,6 +52,13 @@ def serve_until_interrupted(app: Guard, host: str, port: int, announce: Callable
             uvicorn.Server(config).run(sockets=[listener])
         except KeyboardInterrupt:  # uvicorn has ended in order and passes the signal on
             return
+
+
+def _is_everywhere(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return False
 
 
 def _listen(host: str, port: int) -> socket.socket:
