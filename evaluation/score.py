@@ -153,15 +153,19 @@ def _describe_faithfulness(scores: Mapping[str, Any]) -> str:
         f"are true (shuffled between epochs {_format(shuffled['precision'])}), coverage {_format(scores['coverage'])} "
         f"(shuffled {_format(shuffled['coverage'])}), {_format(scores['consistency'])} argue for their answer"
     )
-    within = scores["shuffled_within_answer"]
-    if within is None:
+    alike = scores["shuffled_alike"]
+    if alike is None:
         return line
-    gain = _format(within["difference"], within["difference_interval"])
+    difference = _format(alike["difference"], alike["difference_interval"])
     verdict = {True: "they follow the signal", False: "NOT GROUNDED in the signal", None: "too few to tell"}
     return (
-        f"{line}\nbeyond what the prompt states they are truer by {gain} than those of other epochs answered alike: "
-        f"{verdict[scores['grounded']]}"
+        f"{line}\nbeyond what the prompt states truer by {difference} than beside epochs of like answer and amplitude, "
+        f"{_percent(alike['gain'])} of what was to gain: {verdict[scores['grounded']]}"
     )
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.0f} %"
 
 
 def _format(value: float | None, interval: Sequence[float | None] | None = None) -> str:

@@ -15,6 +15,7 @@ from tslm.scoring.stage_criteria import DECIDING
 
 # The prompt gives the series' standard deviation, so that a text which says this much need not have read the signal.
 STATED_BY_PROMPT = (Feature.AMPLITUDE, Feature.RMS)
+STATED_COLUMN = "rms_uv"  # the standard deviation, but for the mean
 SHARES = {  # name of a share -> (column above the line, column below it)
     "precision": (0, 1),  # supported claims, checkable ones
     "precision_beyond_prompt": (2, 3),  # the same without the features of STATED_BY_PROMPT

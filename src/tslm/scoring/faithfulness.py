@@ -18,12 +18,12 @@ import numpy as np
 from tslm.answers import parse_answer, remove_special_tokens
 from tslm.labels import ANSWER_NAMES, SleepStage, parse_sleep_stage
 from tslm.scoring.claim_checks import CheckedClaim, Facts, Verdict, check_claim
-from tslm.scoring.claim_counts import SHARES, ClaimTable, count_claims, measure_shares
+from tslm.scoring.claim_counts import SHARES, STATED_COLUMN, ClaimTable, count_claims, measure_shares
 from tslm.scoring.claim_kinds import Claim, Feature
 from tslm.scoring.claims import read_claims
 from tslm.scoring.predictions import PredictionRow, find_subjects, sort_by_time
 from tslm.scoring.resampling import DEFAULT_RESAMPLING, Resamples, Resampling
-from tslm.scoring.shuffled_control import find_number, score_control
+from tslm.scoring.shuffled_control import NUM_SHUFFLES, NUM_SHUFFLES_ALIKE, find_number, group_alike, score_control
 from tslm.scoring.stage_criteria import weigh_claims
 from tslm.signals import evidence_words as words
 
@@ -86,9 +86,9 @@ def score_faithfulness(
         rationale makes a supported claim; `share_faithful`: rationales with a supported claim and no contradicted
         one; `consistency`: rationales whose claims speak for their answer, over those whose claims speak for or
         against it (`SPEAKS_FOR`); `precision_by_feature`; `intervals` of the four shares;
-        `shuffled` and `shuffled_within_answer` (`score_control`): beside any other epoch, beside another
-        one that was answered alike; `grounded`: True where claims are truer of their own epoch than of others
-        answered alike, False where they are not clearly so, None where that cannot be said.
+        `shuffled` and `shuffled_alike` (`score_control`): beside any other epoch, beside another one that was
+        answered alike and has about the same amplitude; `grounded`: True where claims are truer of their own epoch
+        than of those alike, False where they are not clearly so, None where that cannot be said.
 
     Raises:
         ValueError: lengths differ, or there is no rationale.
@@ -110,8 +110,9 @@ def score_faithfulness(
         return count_claims(table.check(rationale, epoch), table.facts[epoch], truth[epoch])
 
     counts_NM = np.array([count(place, place) for place in range(num)])
-    shuffled = score_control(counts_NM, [""] * num, count, subjects, resampling, seed)
-    within = score_control(counts_NM, answers, count, subjects, resampling, seed)
+    shuffled = score_control(counts_NM, [""] * num, count, subjects, resampling, NUM_SHUFFLES, seed)
+    groups = group_alike(answers, [row.get(STATED_COLUMN) for row in evidence_rows], seed)
+    alike = score_control(counts_NM, groups, count, subjects, resampling, NUM_SHUFFLES_ALIKE, seed)
     return {
         "num_rationales": num,
         "num_claims": verdicts.total(),
@@ -125,8 +126,8 @@ def score_faithfulness(
         "precision_by_feature": _score_features(checked),
         **({"intervals": _find_intervals(counts_NM, subjects, resampling)} if resampling else {}),
         "shuffled": shuffled,
-        "shuffled_within_answer": within,
-        "grounded": _judge(shuffled, within),
+        "shuffled_alike": alike,
+        "grounded": _judge(shuffled, alike),
     }
 
 
@@ -157,11 +158,11 @@ def score_answered(
     )
 
 
-def _judge(shuffled: Mapping[str, Any] | None, within: Mapping[str, Any] | None) -> bool | None:
+def _judge(shuffled: Mapping[str, Any] | None, alike: Mapping[str, Any] | None) -> bool | None:
     """Whether claims follow the signal: above the stricter control; not even above the other one is not."""
     if shuffled is None or shuffled["is_above"] is not True:
         return None if shuffled is None else shuffled["is_above"]
-    return within["is_above"] if within else None
+    return alike["is_above"] if alike else None
 
 
 def _find_intervals(counts_NM: np.ndarray, subjects: Sequence[str] | None, resampling: Resampling) -> dict[str, Any]:
