@@ -40,7 +40,7 @@ def find_reference_ece(confidence: np.ndarray, is_right: np.ndarray) -> float:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_scores_equal_scikit_learn(seed: int) -> None:
-    probabilities, truth = draw(seed=seed)
+    probabilities, truth = draw(seed=seed, spread=1.0 + seed)
     scores = score_probabilities(probabilities, truth, LABELS)
     assert scores["log_loss"] == pytest.approx(log_loss(truth, probabilities), abs=1e-12)
     wanted = brier_score_loss(truth, probabilities, scale_by_half=False, labels=range(5))
