@@ -95,7 +95,7 @@ def render_table(metrics: Mapping[str, Any]) -> str:
     """The metrics as aligned text, one column a system."""
     if "accuracy" not in metrics:
         return f"{metrics['num_samples']} samples without options (captions): nothing to score"
-    systems = {"language model": metrics}
+    systems = {} if metrics.get("classifier_alone") else {"language model": metrics}
     if "classifier" in metrics:
         systems["classifier"] = metrics["classifier"]
     rows = [["", *systems]]

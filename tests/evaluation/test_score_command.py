@@ -65,6 +65,15 @@ def test_the_table_tells_what_probabilities_are_worth_and_how_many_have_none(tmp
     assert "classifier: 1 samples have no probabilities" in printed
 
 
+def test_a_file_of_the_classifier_alone_has_one_column_also_when_smoothed(tmp_path, capsys):
+    rows = [row | {"generated": f"Answer: {row['truth']}"} for row in make_rows()]
+    for more in ({}, {"smoothed_answer": OPTIONS[0], "classifier_smoothed_answer": OPTIONS[0]}):
+        write_predictions([row | more for row in rows], tmp_path / "p.jsonl")
+        assert main([str(tmp_path / "p.jsonl"), "--num_resamples", "0"]) == 0
+        printed = capsys.readouterr().out
+        assert "classifier\n" in printed and "language model" not in printed
+
+
 def test_intervals_are_over_subjects_or_else_recordings_and_it_is_said(tmp_path, capsys):
     rows = [row | {"recording": f"n{row['epoch_idx'] % 6}"} for row in make_rows()]
     for named, said in ((rows, "6 recordings, taken for people"), (_name_subjects(rows), "3 subjects; so few")):

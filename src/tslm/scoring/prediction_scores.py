@@ -19,6 +19,7 @@ from tslm.scoring.predictions import (
 )
 from tslm.scoring.resampling import Resampling
 from tslm.scoring.scored_probabilities import score_row_probabilities
+from tslm.scoring.smoothed_predictions import is_classifier_alone
 from tslm.scoring.structure import score_row_structure
 
 _NUMBERS = re.compile(r'\[\n([^\[\]{}"]*)\n *\]')  # a list of nothing but numbers, as json indents it
@@ -40,11 +41,11 @@ def score_predictions(
         For rows that share one set of options: everything `compute_metrics` gives, `intervals` (`bootstrap_intervals`),
         `probabilities` and `smoothed_probabilities` (`score_row_probabilities`, where rows carry some), `per_recording`
         where there are several recordings, `structure` (tslm.scoring.structure) where rows are epochs of nights, and
-        `classifier` (the same dict for the classifier). For questions with options of their own, or with several
-        answers at once (right when all are named and no other): num_samples, num_correct, num_parse_failures and
-        accuracy. For captions: num_samples. In any case `num_unscored`, the rows without options, and `leaky`, whether
-        any row is, with `within_subject` where time divides training from test; `smoothing` where answers were
-        smoothed over time.
+        `classifier` (the same dict for the classifier) with `classifier_alone`, whether no language model gave the main
+        answers. For questions with options of their own, or with several answers at once (right when all are named and
+        no other): num_samples, num_correct, num_parse_failures and accuracy. For captions: num_samples. In any case
+        `num_unscored`, the rows without options, and `leaky`, whether any row is, with `within_subject` where time
+        divides training from test; `smoothing` where answers were smoothed over time.
 
     Raises:
         ValueError: no rows, or a sample_id that repeats.
@@ -72,6 +73,7 @@ def score_predictions(
     classifier_answers = pick_classifier_answers(scored)
     if classifier_answers is not None:
         metrics["classifier"] = _score_system(scored, classifier_answers, "classifier", num_resamples, seed)
+        metrics["classifier_alone"] = "probabilities" not in metrics and is_classifier_alone(scored)
     return metrics
 
 

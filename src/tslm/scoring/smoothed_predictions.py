@@ -73,8 +73,8 @@ def count_changed(rows: Sequence[PredictionRow]) -> int:
 
 
 def is_classifier_alone(rows: Sequence[PredictionRow]) -> bool:
-    """Whether the main answers are nothing but the classifier's."""
-    chosen = pick_classifier_answers(rows)
+    """Whether the main answers, as they were before any smoothing, are nothing but the classifier's."""
+    chosen = pick_classifier_answers([_forget(row) for row in rows])
     return chosen is not None and all(
         answer and row["generated"] == render_answer(answer) for row, answer in zip(rows, chosen, strict=False)
     )
