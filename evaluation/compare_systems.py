@@ -35,6 +35,7 @@ class System:
     about: str
     fit: Callable[[Material], Scorer] | None = None  # None: it has answered already
     settings: Mapping[str, Any] = field(default_factory=dict)  # what its answers depend on beside the material
+    reads_eeg_alone: bool = False  # of the channels that are named, the first
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,9 @@ def answer(system: System, material: Material, folder: Path, resume: bool) -> An
         ValueError, OSError: what is wrong with the data, a checkpoint or a language model.
     """
     assert system.fit is not None
+    if system.reads_eeg_alone:
+        train, test = (replace(nights, channels=nights.channels[:1]) for nights in (material.train, material.test))
+        material = replace(material, train=train, test=test)
     path, made_path = folder / f"{system.name}.jsonl", folder / f"{system.name}.json"
     partial_path = folder / f"{system.name}.part.jsonl"
     key = describe_material(material) | {"system": system.name, **system.settings}
@@ -119,7 +123,7 @@ def build_baseline_system(name: str, arguments: argparse.Namespace) -> System:
     if name in _TEXT_BASELINES:
         settings = {key: getattr(arguments, key) for key in ("llm", "digits", "free_answers")}
         about += f" ({arguments.llm}{', free answers' if arguments.free_answers else ''})"
-    return System(name, "baseline", about, BASELINES[name].fit, settings)
+    return System(name, "baseline", about, BASELINES[name].fit, settings, name in _TEXT_BASELINES)
 
 
 def read_file(name: str, path: Path) -> Answered:
