@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from tslm.labels import LabelSet
 from tslm.scoring.predictions import PredictionRow, parse_predictions, pick_classifier_answers
-from tslm.scoring.smoothed_predictions import is_classifier_alone
 from tslm.scoring.truth import TrueEpoch, align_rows
 
 _SHOWN = 5  # epochs that an error names
@@ -50,18 +49,29 @@ def check_rows(
 
 
 def read_answers(rows: Sequence[PredictionRow], label_set: LabelSet) -> Answers:
-    """Main answers of a file of predictions, with the probabilities that they come from."""
-    is_alone = is_classifier_alone(rows)
-    probabilities = _read_probabilities(rows, "classifier_" if is_alone else "", label_set)
-    return Answers(tuple(parse_predictions(rows)), probabilities, any(row.get("leaky") for row in rows))
+    """Main answers of predictions, with the probabilities that they come from."""
+    prefix = "classifier_" if _are_of_classifier(rows) else ""
+    return _build_answers(rows, parse_predictions(rows), prefix, label_set)
 
 
 def read_classifier_answers(rows: Sequence[PredictionRow], label_set: LabelSet) -> Answers | None:
     """Answers of the classifier beside a language model; None where there is none, or where it is the main one."""
     answers = pick_classifier_answers(rows)
-    if answers is None or is_classifier_alone(rows):
+    if answers is None or _are_of_classifier(rows):
         return None
-    probabilities = _read_probabilities(rows, "classifier_", label_set)
+    return _build_answers(rows, answers, "classifier_", label_set)
+
+
+def _are_of_classifier(rows: Sequence[PredictionRow]) -> bool:
+    """Whether the main answers, smoothed or not, are the classifier's."""
+    has_own = any(row.get("label_probabilities") is not None for row in rows)
+    return not has_own and pick_classifier_answers(rows) == parse_predictions(rows)
+
+
+def _build_answers(
+    rows: Sequence[PredictionRow], answers: Sequence[str | None], prefix: str, label_set: LabelSet
+) -> Answers:
+    probabilities = _read_probabilities(rows, prefix, label_set)
     return Answers(tuple(answers), probabilities, any(row.get("leaky") for row in rows))
 
 

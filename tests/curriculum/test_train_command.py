@@ -263,6 +263,16 @@ def test_class_weights_of_the_auxiliary_loss_are_those_of_the_training_nights(da
     assert command(data_dir, ["stage4_sleep_cot"], "--resume", *more, *wide) == 0  # complete: skipped
 
 
+def test_a_language_model_without_encoder_is_trained_by_its_adapters_alone(data_dir: Path, tmp_path: Path) -> None:
+    more = ["--from_scratch", "--model", "text_only", "model.digits.num_values=12", f"results_dir={tmp_path}"]
+    assert command(data_dir, ["stage4_sleep_cot"], *more) == 0
+    folder = tmp_path / "tiny" / "text_only" / "stage4_sleep_cot"
+    model, config = load_checkpoint(folder / "checkpoints" / "best")
+    assert config.model.reads_digits and config.model.digits.num_values == 12
+    rows = read_predictions(folder / "results" / "test_predictions.jsonl")
+    assert rows and all(len(row["label_probabilities"]) == 5 for row in rows)
+
+
 def test_each_fold_has_its_own_results_and_tests_its_own_subjects(
     data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:

@@ -11,10 +11,13 @@ from small import build_small_model, small_config
 
 from evaluation import compare_systems
 from evaluation.compare import build_parser, main
+from evaluation.compare_answers import read_answers, read_classifier_answers
 from evaluation.score import main as score
 from tslm.labels import ANSWER_NAMES
 from tslm.scoring.baselines import BASELINES
 from tslm.scoring.predictions import read_predictions, write_predictions
+from tslm.scoring.smoothed_predictions import smooth_predictions
+from tslm.scoring.smoothing import Smoothing
 from tslm.training.checkpoint import save_checkpoint
 
 QUICK = ["majority", "transition_prior"]
@@ -286,3 +289,28 @@ def test_a_tie_of_probabilities_is_no_trouble(cohort_dir: Path, ours: Path, tmp_
     assert compare(cohort_dir, tmp_path / "out", "--predictions", f"ours={ours}", systems=[]) == 0
     (row,) = read_table(tmp_path / "out")["rows"]
     assert row["probabilities"]["log_loss"] == pytest.approx(np.log(5))
+
+
+def test_a_smoothed_classifier_is_no_second_system() -> None:
+    rows = [
+        {
+            "sample_id": f"n:{idx}",
+            "recording": "n",
+            "epoch_idx": idx,
+            "onset_s": 30.0 * idx,
+            "truth": OPTIONS[3],
+            "generated": f"Answer: {OPTIONS[4 if idx == 9 else 3]}",
+            "options": OPTIONS,
+            "classifier_probabilities": np.where(np.arange(5) == (4 if idx == 9 else 3), 0.6, 0.1).tolist(),
+        }
+        for idx in range(20)
+    ]
+    smoothed = smooth_predictions(rows, Smoothing("median", 5))
+    assert read_classifier_answers(smoothed, AASM) is None
+    answers = read_answers(smoothed, AASM)
+    assert set(answers.answers) == {OPTIONS[3]} and answers.probabilities is not None
+    assert np.argmax(answers.probabilities, axis=1).tolist() == [3] * 20
+    written = [row | {"generated": "It sleeps. Answer: Wake", "label_probabilities": [1.0, 0, 0, 0, 0]} for row in rows]
+    beside = read_classifier_answers(written, AASM)
+    assert set(read_answers(written, AASM).answers) == {OPTIONS[0]}
+    assert beside is not None and beside.answers[9] == OPTIONS[4]

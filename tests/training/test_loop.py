@@ -308,6 +308,7 @@ TASKS: dict[str, dict[str, Any]] = {
         "loss__classifier_weight": 20.0,
     },
     "flamingo": {"model__name": "flamingo"},
+    "text_only": {"model__name": "text_only", "model__context__kind": "none"},
     "hard examples": {"stage__hard_examples": 2.0},
     "weighted": {"stage__sampling": "sqrt"},
     "classifier": {
