@@ -1,7 +1,9 @@
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tslm.report.rationales import MAX_CHARACTERS, VERDICTS, cut_text, describe_rationale
+from tslm.report.sections import render_text_scores
 from tslm.scoring.claim_checks import Verdict
 
 SPANS = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)).map(lambda pair: (min(pair), max(pair))), max_size=6)
@@ -35,3 +37,27 @@ def test_a_runaway_text_is_cut_and_counted():
     assert sum(len(piece) for piece, _ in described["pieces"]) == MAX_CHARACTERS
     assert described["cut"] == 30_000 - 1 - MAX_CHARACTERS
     assert described["answer"] == ""
+
+
+@pytest.mark.parametrize(
+    ("seen", "num", "verdict"),
+    [
+        (True, 200, "follow the signal"),
+        (False, 200, "fit the answer rather than the epoch"),
+        (True, 3, "too few epochs"),
+    ],
+)
+def test_the_page_says_whether_texts_follow_the_signal(seen, num, verdict):
+    """Texts that name the spindles of their epoch, and texts that name those of the epoch before."""
+    counts = [(7 * idx * idx + idx // 3) % 4 for idx in range(num + 1)]
+    rows = [
+        {
+            "sample_id": f"n:{idx}",
+            "truth": "Non-REM stage 2",
+            "options": ["Wake", "Non-REM stage 2"],
+            "generated": f"{counts[idx] if seen else counts[idx - 1]} spindles. Answer: Non-REM stage 2",
+            "evidence": {"spindle_count": counts[idx], "rms_uv": 10.0 + idx % 5},
+        }
+        for idx in range(1, num + 1)
+    ]
+    assert verdict in render_text_scores(rows)

@@ -177,19 +177,31 @@ def _judge_texts(rows: Sequence[PredictionRow]) -> str:
             "they name may be untrue; compare them with the signal."
         )
     checkable = scores["num_supported"] + scores["num_contradicted"]
-    control = scores["shuffled"]
-    shuffled = (
-        f" The same texts shuffled between epochs: {format_percent(control['precision'])}; a model that ignored the "
-        "signal would score no better than that."
-        if control
-        else ""
-    )
     return (
         f"<b>{format_percent(scores['precision'])} of {format_number(checkable, 'claim')} that could be checked agree "
-        f"with what was measured</b> in the same epoch.{shuffled} Of the findings that decide the reference stage, "
-        f"{format_percent(scores['coverage'])} are named truly. The texts are shown as written; the measurements stand "
-        "beside each."
+        f"with what was measured</b> in the same epoch.{_judge_grounding(scores)} Of the findings that decide the "
+        f"reference stage, {format_percent(scores['coverage'])} are named truly. The texts are shown as written; the "
+        "measurements stand beside each."
     )
+
+
+def _judge_grounding(scores: Mapping[str, Any]) -> str:
+    """How true the texts would be of other epochs, and so whether they say more than their answer does."""
+    shuffled, alike = scores["shuffled"], scores["shuffled_alike"]
+    if shuffled is None or alike is None:
+        return ""
+    return (
+        f" Beside any other epoch {format_percent(shuffled['precision'])} of the same claims would be true, beside "
+        f"others that were answered alike and have about the same amplitude {format_percent(alike['precision'])}: "
+        f"{_GROUNDED[scores['grounded']]}"
+    )
+
+
+_GROUNDED = {
+    True: "the texts follow the signal of their epoch.",
+    False: "<b>the texts fit the answer rather than the epoch</b>, as those of a model would that ignores the signal.",
+    None: "too few epochs or people to say whether the texts follow the signal.",
+}
 
 
 def render_footer(facts: Mapping[str, str]) -> str:
