@@ -52,8 +52,9 @@ def test_checks_of_claims_can_be_hidden_and_the_text_stays(run):
 
 
 def test_a_missing_recording_of_signals_is_told(run, tmp_path):
-    with pytest.raises(FileNotFoundError, match="no prepared recording at"):
-        ReviewPages(run, "n1", tmp_path, blinded=False).render()
+    (tmp_path / "data" / "n2.parquet").unlink()
+    with pytest.raises(FileNotFoundError, match=r"lacks n2\.parquet"):
+        ReviewPages(run, "n1", tmp_path / "data", blinded=False)
 
 
 def test_only_the_pages_own_scripts_may_run_and_they_are_the_same_on_all_pages(run):

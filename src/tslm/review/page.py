@@ -33,7 +33,14 @@ class ReviewPages:
             data_dir: prepared cohort, for the signals; None: without.
             blinded: leave the expert's label out of everything.
             checks_shown: mark each claim of a text by whether the measurements support it.
+
+        Raises:
+            FileNotFoundError: the cohort lacks one of the run's recordings.
         """
+        names = {row.get("recording", "") for row in run.rows} if data_dir is not None else set()
+        lacking = sorted(name for name in names if data_dir and not (data_dir / f"{name}.parquet").is_file())
+        if lacking:
+            raise FileNotFoundError(f"{data_dir} lacks {lacking[0]}.parquet; give the cohort that was scored by --data")
         self._run, self._first, self._data_dir = run, first_recording, data_dir
         self._blinded, self._checks_shown = blinded, checks_shown
         self._render = lru_cache(_KEPT_PAGES)(self._build)
