@@ -75,6 +75,7 @@ def test_no_sentence_is_in_two_sets():
         ("Alpha was expected, yet there is none.", "-alpha"),
         ("Muscle artefacts mask the alpha rhythm.", "muscle"),
         ("Muscle tone is lost.", "muscle_tone:low"),
+        ("The absence of rapid, low-amplitude fluctuations is plain.", "-beta -amplitude:low"),
         ("The rhythm is lost in flat or clipped parts.", "artefact"),
     ],
 )

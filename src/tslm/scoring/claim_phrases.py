@@ -225,4 +225,7 @@ def _joins(previous: Phrase, phrase: Phrase) -> bool:
 def _is_adjective(previous: Phrase, phrase: Phrase) -> bool:
     """Whether the last mention is an adjective before a comma: "the low-amplitude, mixed-frequency activity"."""
     term = previous.mentions[-1].term
-    return term.text.endswith(("-frequency", "amplitude", "voltage")) and phrase.joints[0].start == term.stop
+    return (
+        term.text.endswith(("-frequency", "amplitude", "voltage", "fast", "rapid"))
+        and phrase.joints[0].start == term.stop
+    )
