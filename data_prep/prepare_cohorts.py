@@ -146,7 +146,8 @@ def _check_labels(config: CohortConfig, found: Sequence[RecordingFiles], surveys
 def prepare_nights(nights: Sequence[Night], out_dir: Path, options: NightOptions, workers: int) -> list[Participant]:
     """Read, prepare and write nights one by one; participants.tsv appears when all are there."""
     split = options.split
-    first_split = "train" if needs_strata(split) else split  # such a rule waits for the hypnograms
+    # A stratified rule waits for the hypnograms. Folds without strata stand in, and tell if subjects are few.
+    first_split = split.replace("skfold", "kfold") if needs_strata(split) else split
     place_of = assign_splits((night.subject for night in nights), first_split, options.seed)
     left_out = sorted({night.subject for night in nights} - set(place_of))
     if left_out:

@@ -257,6 +257,11 @@ def test_folds_and_the_split_by_epoch_are_written_and_said(tmp_path: Path, capsy
     assert sorted(row.fold for row in rows) == ["0", "0", "1", "2"]
     assert "3 folds; train with stage.fold=N" in capsys.readouterr().out
     assert not (tmp_path / PARTICIPANTS_NOTES_FILE).exists()
+    assert main([*command, "split=skfold:3"]) == 0
+    assert sorted(row.fold for row in read_participants(tmp_path)) == ["0", "0", "1", "2"]
+    assert main([*command, "split=skfold:5"]) == 2
+    assert len(read_participants(tmp_path)) == 4  # nothing was begun
+    assert "needs 5 subjects or more, there are 4" in capsys.readouterr().err
     assert main([*command, "split=by_epoch"]) == 0
     assert {(row.split, row.fold) for row in read_participants(tmp_path)} == {(BY_EPOCH, "")}
     assert json.loads((tmp_path / PARTICIPANTS_NOTES_FILE).read_text()) == {"split": "by_epoch", "leaky": True}
