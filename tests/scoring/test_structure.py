@@ -199,6 +199,13 @@ def test_single_epochs_sampled_from_a_night_have_no_structure_and_are_named() ->
     assert (alone["num_recordings"], alone["edit_distance_epochs"], alone["transition_distance"]) == (0, None, None)
 
 
+def test_samples_around_a_gap_are_left_out_and_not_an_error() -> None:
+    rows = make_rows([W] * 60, onset_s=[30.0 * idx + 20_000 * (idx > 1) for idx in range(60)])
+    found = score_row_structure([rows[0], rows[1], rows[50]], ["Wake"] * 3)
+    assert found is not None
+    assert found["left_out"] == {"n1": "1 of 3 epochs follow on the one before"}
+
+
 def test_questions_are_no_nights_and_an_epoch_stands_once() -> None:
     rows = make_rows([W, N2])
     assert score_row_structure([row | {"options": ["a", "b"]} for row in rows], ["a", "b"]) is None

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -64,17 +66,23 @@ def is_staging(rows: Sequence[PredictionRow]) -> bool:
     return all(row["options"] and all(option in STAGE_OF_ANSWER for option in row["options"]) for row in rows)
 
 
-def find_epoch_s(rows: Sequence[PredictionRow]) -> float:
-    """Length of the scoring epoch from onsets and indices of one recording; 30 s where they do not tell."""
-    timed = [
-        (row["epoch_idx"], row["onset_s"], row.get("recording"))
+def find_epoch_s(rows: Sequence[Mapping[str, Any]]) -> float:
+    """Length of the scoring epoch: the step of onset by step of index within recordings; 30 s where none tells.
+
+    Rows may come in any order. A gap only makes a step longer, so it is the median of the steps that hold none.
+    """
+    timed = sorted(
+        (row.get("recording", ""), row["epoch_idx"], row["onset_s"])
         for row in rows
-        if {"epoch_idx", "onset_s"} <= row.keys()
+        if row.get("epoch_idx") is not None and row.get("onset_s") is not None
+    )
+    steps = [
+        (onset_b - onset_a) / (idx_b - idx_a)
+        for (recording_a, idx_a, onset_a), (recording_b, idx_b, onset_b) in pairwise(timed)
+        if recording_a == recording_b and idx_b > idx_a and onset_b > onset_a
     ]
-    for (idx_a, onset_a, recording_a), (idx_b, onset_b, recording_b) in zip(timed, timed[1:], strict=False):
-        if recording_a == recording_b and idx_b > idx_a and onset_b > onset_a:
-            return float((onset_b - onset_a) / (idx_b - idx_a))
-    return DEFAULT_EPOCH_S
+    shortest = min(steps, default=DEFAULT_EPOCH_S)
+    return float(np.median([step for step in steps if step < 1.5 * shortest] or [shortest]))
 
 
 def short_label(label: str) -> str:

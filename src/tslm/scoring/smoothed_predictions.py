@@ -7,6 +7,7 @@ import numpy as np
 
 from tslm.answers import render_answer
 from tslm.labels import ANSWER_NAMES, SleepStage
+from tslm.scoring.nights import find_epoch_s
 from tslm.scoring.predictions import PredictionRow, pick_classifier_answers
 from tslm.scoring.smoothing import Smoothing, smooth_probabilities
 from tslm.scoring.transitions import Transitions
@@ -37,7 +38,8 @@ def smooth_predictions(
     if missing := [name for name in _TIME if any(row.get(name) is None for row in rows)]:
         raise ValueError(f"rows without {missing[0]!r} cannot be smoothed over time; score nights, not questions")
     sleep_stages = transitions.sleep_stages if transitions else _read_stages(rows[0])
-    epoch_s = _find_epoch_s(rows)
+    _check_neighbours(rows)
+    epoch_s = find_epoch_s(rows)
     found = {
         kind: _smooth_system(rows, f"{kind}_probabilities", sleep_stages, epoch_s, smoothing, transitions)
         for kind in ("label", "classifier")
@@ -129,14 +131,8 @@ def _read_stages(row: PredictionRow) -> tuple[SleepStage, ...]:
     return tuple(_STAGE_OF_ANSWER[option] for option in row["options"])
 
 
-def _find_epoch_s(rows: Sequence[PredictionRow]) -> float:
-    """Length of an epoch, the usual step of onset by step of index; ValueError where no two rows are neighbours."""
-    ordered = sorted(rows, key=lambda row: (row["recording"], row["onset_s"]))
-    steps = [
-        ((after["onset_s"] - before["onset_s"]), after["epoch_idx"] - before["epoch_idx"])
-        for before, after in zip(ordered, ordered[1:], strict=False)
-        if after["recording"] == before["recording"] and after["epoch_idx"] > before["epoch_idx"]
-    ]
-    if not any(num_epochs == 1 for _, num_epochs in steps):
+def _check_neighbours(rows: Sequence[PredictionRow]) -> None:
+    """ValueError where no two rows are neighbouring epochs."""
+    epochs = {(row["recording"], row["epoch_idx"]) for row in rows}
+    if not any((recording, epoch_idx + 1) in epochs for recording, epoch_idx in epochs):
         raise ValueError("no two rows are neighbouring epochs, nothing can be smoothed; score all epochs of a night")
-    return float(np.median([step_s / num_epochs for step_s, num_epochs in steps]))

@@ -18,7 +18,7 @@ from rapidfuzz.distance import Levenshtein
 from tslm.hypnogram import Hypnogram
 from tslm.labels import SleepStage
 from tslm.scoring.bland_altman import MIN_NIGHTS, score_agreement
-from tslm.scoring.nights import DEFAULT_EPOCH_S, STAGE_OF_ANSWER
+from tslm.scoring.nights import STAGE_OF_ANSWER, find_epoch_s
 from tslm.scoring.transitions import IMPOSSIBLE_STEPS, count_steps
 
 _GAP = SleepStage.UNSCORED
@@ -148,14 +148,13 @@ def lay_out(recording: str, answered: Sequence[tuple[Mapping[str, Any], str | No
     """
     answered = sorted(answered, key=lambda pair: pair[0]["epoch_idx"])
     idx_E = np.array([row["epoch_idx"] for row, _ in answered])
-    epoch_s, place_E = DEFAULT_EPOCH_S, idx_E - idx_E[0]
+    epoch_s, place_E = find_epoch_s([row for row, _ in answered]), idx_E - idx_E[0]
     if len(idx_E) > 1 and not np.diff(idx_E).all():
         raise ValueError(f"epoch {idx_E[:-1][np.diff(idx_E) == 0][0]} of recording {recording!r} stands in two rows")
     if len(idx_E) > 1 and all(row.get("onset_s") is not None for row, _ in answered):
         onset_E = np.array([row["onset_s"] for row, _ in answered], dtype=np.float64)
-        epoch_s = float(np.median(np.diff(onset_E) / np.diff(idx_E)))  # the usual step: gaps are few
-        place_E = np.rint((onset_E - onset_E[0]) / epoch_s).astype(np.int64) if epoch_s > 0 else place_E
-        if not epoch_s > 0 or not (np.diff(place_E) > 0).all():
+        place_E = np.rint((onset_E - onset_E[0]) / epoch_s).astype(np.int64)
+        if not (np.diff(place_E) > 0).all():
             raise ValueError(f"onsets of recording {recording!r} do not grow with the index of the epoch")
     expert, predicted = ([_GAP] * (int(place_E[-1]) + 1) for _ in range(2))
     for place, (row, answer) in zip(place_E, answered, strict=True):
