@@ -66,12 +66,14 @@ def run_bench(options: BenchOptions) -> Iterator[Row | str]:
     import torch
 
     from evaluation.bench_gpu import LLAMA_1B, GpuWork, measure_gpu
+    from evaluation.bench_metrics import measure_metrics
     from evaluation.bench_work import TextBench, choose_device, count_trained
     from tslm.compose import resolve_source
     from tslm.models.llm_store import fetch_llm
 
     llm_dir = fetch_llm(resolve_source(options.llm))
     yield f"{options.llm} on {choose_device()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    yield from measure_metrics(options.repeats)
     yield from measure_classifiers(options)
     if choose_device().type == "cuda":
         yield from measure_gpu(GpuWork(LLAMA_1B), options.llm, options.repeats)

@@ -134,8 +134,10 @@ def render_table(metrics: Mapping[str, Any]) -> str:
 
 
 def _list_probability_scores(systems: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """Rows of the table about probabilities, where a system has some."""
-    scored: list[Mapping[str, Any]] = [part.get("probabilities", {}) for part in systems]
+    """Rows of the table about probabilities, where a system has some; the smoothed ones where answers are smoothed."""
+    scored: list[Mapping[str, Any]] = [
+        part.get("smoothed_probabilities") or part.get("probabilities", {}) for part in systems
+    ]
     if not any(scored):
         return []
     return [

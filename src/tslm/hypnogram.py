@@ -116,8 +116,8 @@ class Hypnogram:
         starts = np.flatnonzero(np.r_[True, codes[1:] != codes[:-1]]) if len(codes) else np.array([], dtype=int)
         lengths = np.diff(np.r_[starts, len(codes)])
         return tuple(
-            Bout(self.sleep_stages[start], int(start), int(length))
-            for start, length in zip(starts, lengths, strict=True)
+            Bout(self.sleep_stages[start], start, length)
+            for start, length in zip(starts.tolist(), lengths.tolist(), strict=True)
         )
 
     def stage_min(self, sleep_stage: SleepStage) -> float:

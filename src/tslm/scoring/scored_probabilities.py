@@ -38,7 +38,8 @@ def score_row_probabilities(
     labels, kept = rows[0]["options"], [untyped[idx] for idx in having]
     truth_N, answer_N = index_answers([row["truth"] for row in kept], [answers[idx] for idx in having], labels)
     probabilities_NK = np.array([_in_order(row, row[key], labels) for row in kept], dtype=np.float64)
-    temperature_N = [row.get(key.replace("probabilities", "temperature")) for row in kept]
+    temperature_key = key.replace("probabilities", "temperature")
+    temperature_N = [row.get(temperature_key) for row in kept]
     entropy_N, margin_N = measure_entropy(probabilities_NK), measure_margin(probabilities_NK)
     scores = score_probabilities(probabilities_NK, truth_N, labels) | {
         "num_without": len(rows) - len(kept),

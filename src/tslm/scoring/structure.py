@@ -121,7 +121,8 @@ def score_row_structure(rows: Sequence[Mapping[str, Any]], answers: Sequence[str
     Raises:
         ValueError: two rows are the same epoch of a recording.
     """
-    if not rows or any("epoch_idx" not in row or not set(row["options"]) <= STAGE_OF_ANSWER.keys() for row in rows):
+    options = {option for options in {tuple(row["options"]) for row in rows} for option in options}
+    if not rows or any("epoch_idx" not in row for row in rows) or not options <= STAGE_OF_ANSWER.keys():
         return None
     by_recording: dict[str, list[tuple[Mapping[str, Any], str | None]]] = {}
     for row, answer in zip(rows, answers, strict=True):
