@@ -1,8 +1,11 @@
+import gzip
+import json
+
 import numpy as np
 import pytest
 from pages import OPTIONS, make_rows, small_night
 
-from tslm.report.night_document import build_night_document, embed_json
+from tslm.report.night_document import build_night_document, embed_json, split_document
 from tslm.report.tracks import measure_envelope, measure_spectrogram
 from tslm.scoring.predictions import parse_predictions
 
@@ -47,6 +50,19 @@ def test_without_signals_the_document_says_so():
     assert data["spectrogram"] is data["waveforms"] is data["emg"] is None
     assert data["systems"][0]["probabilities"] is None
     assert "not given" in data["notes"][0]
+
+
+def test_texts_of_a_long_recording_travel_packed_and_come_back_whole():
+    rows, _ = small_night()
+    short = build_night_document(rows)
+    assert split_document(short) == (short.data, short.blobs)
+    for row in rows:
+        row["generated"] = " ".join(f"alpha {idx}" for idx in range(2000)) + row["sample_id"]
+        row["target"] = row["generated"] * 3
+    long = build_night_document(rows)
+    rest, blobs = split_document(long)
+    assert len(embed_json(rest)) < 100_000
+    assert rest | json.loads(gzip.decompress(blobs["texts"])) == json.loads(embed_json(long.data))
 
 
 def test_a_recording_that_lacks_an_epoch_is_named():

@@ -1,5 +1,6 @@
 from contextlib import contextmanager
 
+import numpy as np
 import pytest
 from browser import DESKTOP, PHONE
 from pages import small_night, write_page
@@ -121,6 +122,11 @@ def test_nothing_reaches_over_the_edge(chromium, report, window):
         assert page.locator("#night-chart .main-svg").first.is_visible()
         assert page.locator("#wave-chart .main-svg").first.is_visible()
         assert not page.locator("#night-static").is_visible()
+        if is_phone:
+            page.evaluate("document.getElementById('night-chart').scrollIntoView()")
+            drag = page.locator("#night-chart .nsewdrag").first.bounding_box()
+            page.touchscreen.tap(drag["x"] + drag["width"] * 10.5 / 42, drag["y"] + 30)
+            assert position(page) == 10
 
 
 def test_what_a_model_wrote_stays_text(chromium, tmp_path):
@@ -129,3 +135,40 @@ def test_what_a_model_wrote_stays_text(chromium, tmp_path):
     with open_page(chromium, tmp_path / "r.html") as page:
         assert page.title() == "How well does the model stage sleep?"
         assert "</script><script>" in page.inner_text("#epoch-text blockquote")
+
+
+def test_the_probabilities_shown_are_those_of_the_system_chosen(page):
+    first = "document.getElementById('night-chart').data.filter((trace) => trace.meta === 'density').map((t) => t.y[0])"
+    page.select_option("#density-system", "Language model")
+    page.wait_for_timeout(50)
+    shown = page.evaluate(first)[::-1]
+    assert shown == page.evaluate("tslmPage.night.systems[1].probabilities[0]")
+    page.select_option("#density-system", "Classifier")
+    page.wait_for_timeout(50)
+    assert page.evaluate(first)[::-1] == page.evaluate("tslmPage.night.systems[0].probabilities[0]")
+
+
+def test_zooming_keeps_the_epoch_in_view_and_so_does_stepping_out_of_it(page):
+    def shown_ms():
+        shown = "document.getElementById('night-chart').layout.xaxis.range.map((at) => Date.parse(`${at}Z`))"
+        return page.evaluate(shown)
+
+    whole = shown_ms()
+    page.keyboard.press("+")
+    assert np.diff(shown_ms()) == np.diff(whole) / 2
+    page.evaluate("tslmPage.select(39)")
+    low, high = shown_ms()
+    assert low <= page.evaluate("Date.parse('2020-02-03T22:10:00Z') + 1000 * tslmPage.night.onset_s[39]") < high
+    page.click("#zoom-all")
+    assert shown_ms() == whole
+
+
+def test_a_browser_that_cannot_unpack_says_so_and_shows_the_rest(chromium, report):
+    page = chromium.new_page(viewport=DESKTOP)
+    page.add_init_script("delete window.DecompressionStream")
+    page.goto(report.as_uri())
+    page.evaluate("tslmPage.ready")
+    assert "takes Chromium 80, Firefox 113 or Safari 16.4" in page.inner_text("#page-status")
+    assert page.locator("#night-static svg").first.is_visible()
+    assert "RMS 12 uV" in page.inner_text("#epoch-text")
+    page.close()

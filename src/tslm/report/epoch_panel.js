@@ -24,6 +24,7 @@ function describeAnswer(name, code, expert) {
 }
 
 function describeRationale(at) {
+  if (!night.rationales) return []; // not unpacked yet, or this browser cannot
   const { pieces, answer, cut } = night.rationales[at];
   const claims = night.rationales[at].claims.map(([verdict, hedged, measured], number) => ({
     words: pieces.filter(([, numbers]) => numbers.includes(number)).map(([text]) => text).join(""),
@@ -92,6 +93,7 @@ function describeProbabilities(at) {
 }
 
 function describeEvidence(at) {
+  if (!night.evidence) return [];
   const flags = night.flags ? Object.keys(night.flags).filter((kind) => night.flags[kind].includes(at)) : [];
   const items = [];
   night.evidence.values[at].forEach((value, idx) => {

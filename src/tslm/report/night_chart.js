@@ -5,6 +5,7 @@ const COARSE = matchMedia("(pointer: coarse)");
 const CONFIG = { displayModeBar: false, responsive: true, doubleClick: "reset", scrollZoom: false };
 const ROW_GAP = 20; // room for the words above a row
 const BOTTOM = 42; // for the ticks and words of the time axis
+const MAX_POINTS = 3000; // of a line or an area; more than a screen has columns
 const rows = []; // of the chart, top to bottom: {key, words, height, traces(axis), axis}
 
 /** A colour of page.css. */
@@ -35,14 +36,17 @@ function isNext(position) {
   return position > 0 && centreMs[position] - centreMs[position - 1] < 1500 * night.epoch_s;
 }
 
-/** The series with a hole put in wherever epochs are missing. */
+/** The series with a hole put in wherever epochs are missing; of a long recording the means of neighbours. */
 function withGaps(values) {
   const x = [], y = [];
-  values.forEach((value, position) => {
-    if (position && !isNext(position)) { x.push(centreMs[position - 1] + 1); y.push(null); }
-    x.push(centreMs[position]);
-    y.push(value);
-  });
+  const together = Math.ceil(numEpochs / MAX_POINTS);
+  for (let first = 0; first < numEpochs; first += together) {
+    if (first && !isNext(first)) { x.push(centreMs[first - 1] + 1); y.push(null); }
+    const last = Math.min(first + together, numEpochs) - 1;
+    const known = values.slice(first, last + 1).filter((value) => value !== null);
+    x.push((centreMs[first] + centreMs[last]) / 2);
+    y.push(known.length ? known.reduce((sum, value) => sum + value, 0) / known.length : null);
+  }
   return { x, y };
 }
 
@@ -55,10 +59,22 @@ function segments(bouts, level) {
   return { x, y };
 }
 
+/** From bout to bout, with holes where no stage is or epochs are missing. */
+function stepLine(bouts) {
+  const x = [], y = [];
+  for (const [code, first, last] of bouts) {
+    const start = centreMs[first] - 500 * night.epoch_s, stop = centreMs[last] + 500 * night.epoch_s;
+    if (first && !isNext(first)) { x.push(start); y.push(null); }
+    const level = stageOf(code) ? levelOf(code) : null;
+    x.push(start, stop);
+    y.push(level, level);
+  }
+  return { x, y };
+}
+
 function hypnogramTraces(answers, axis, isExpert) {
-  const levels = answers.map((code) => (code === null || !stageOf(code) ? null : levelOf(code)));
-  const steps = { ...withGaps(levels), yaxis: axis, mode: "lines", line: { shape: "hvh", width: 1, color: colour("soft") }, connectgaps: false };
   const bouts = findBouts(answers);
+  const steps = { ...stepLine(bouts), yaxis: axis, mode: "lines", line: { width: 1, color: colour("soft") } };
   const bars = night.stages.map((stage) => ({
     ...segments(bouts.filter(([code]) => code === stage.code), levelOf(stage.code)),
     yaxis: axis, mode: "lines", line: { width: NARROW.matches ? 4 : 5, color: stageColour(stage.code) },
@@ -135,6 +151,10 @@ function spectrogramTraces(axis) {
 
 function emgTraces(axis) {
   const { num_windows, values } = night.emg;
+  if (numEpochs > MAX_POINTS) {
+    const perEpoch = centreMs.map((_, position) => values.slice(position * num_windows, (position + 1) * num_windows).reduce((sum, value) => sum + value, 0) / num_windows);
+    return [{ ...withGaps(perEpoch.map((value) => value || null)), yaxis: axis, mode: "lines", line: { width: 1, color: colour("ink") } }];
+  }
   const width = 1000 * night.epoch_s / num_windows;
   const x = [], y = [];
   for (let position = 0; position < numEpochs; position++) {

@@ -16,6 +16,9 @@ The object (`<script type="application/json" id="tslm-document">`), every list i
   packed arrays, or null
 - `lists`: [{name, positions}]: epochs worth a look, the first list is the one that the keys step through
 - `notes`: sentences on what was left out or made coarser
+
+Of a long recording the keys of `PACKED` travel as gzip beside the object (`split_document`); the page puts
+them back before it shows its first epoch.
 """
 
 import gzip
@@ -53,6 +56,8 @@ from tslm.scoring.uncertainty import measure_entropy
 
 MAX_CHANNELS = 3
 UNCERTAIN_FROM = 0.5  # normalised entropy
+PACKED = ("rationales", "references", "evidence")
+_PACKED_FROM_BYTES = 1_500_000  # of JSON; smaller documents stay readable in the page's source
 
 
 @dataclass(frozen=True)
@@ -120,6 +125,16 @@ def build_night_document(
     else:
         data["notes"].append("The signals were not given, so waveforms and spectrogram are not shown.")
     return NightDocument(data, blobs)
+
+
+def split_document(night: NightDocument) -> tuple[Mapping[str, Any], Mapping[str, bytes]]:
+    """The object and the blobs as they are embedded: texts among the blobs where the object would be large."""
+    if len(embed_json(night.data)) < _PACKED_FROM_BYTES:
+        return night.data, night.blobs
+    texts = {name: night.data[name] for name in PACKED if name in night.data}
+    packed = gzip.compress(embed_json(texts).encode(), mtime=0)
+    rest = {name: value for name, value in night.data.items() if name not in texts}
+    return rest, {"texts": packed, **night.blobs}
 
 
 def embed_json(data: Mapping[str, Any]) -> str:
@@ -213,7 +228,9 @@ def _add_signals(
     for listed in data["lists"]:
         if not listed.get("ranked"):
             doubted[listed["positions"]] = True
-    left_bytes = max_bytes - len(embed_json(data).encode()) - 2 * len(blobs["spectrogram"])
+    embedded, packed = split_document(NightDocument(data, blobs))
+    taken = len(embed_json(embedded).encode()) + sum(len(blob) for blob in packed.values()) * 4 // 3
+    left_bytes = max_bytes - taken
     _add_waveforms(data, blobs, recording, channels, pack_waveforms(channels, recording.fs_hz, left_bytes, doubted))
 
 

@@ -45,11 +45,13 @@ async function unpack(name) {
 }
 
 async function start() {
-  select(0);
   if (typeof DecompressionStream === "undefined") {
+    select(state.position);
     return showStatus("This browser cannot unpack the charts: that takes Chromium 80, Firefox 113 or Safari 16.4, or newer. Texts and tables below are complete.");
   }
   try {
+    if (byId("tslm-blob-texts")) Object.assign(night, JSON.parse(new TextDecoder().decode(await unpack("texts"))));
+    select(state.position);
     const script = document.createElement("script");
     script.textContent = new TextDecoder().decode(await unpack("plotly"));
     document.head.append(script);

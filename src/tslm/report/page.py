@@ -31,7 +31,7 @@ import numpy as np
 
 from tslm.data.recordings import Recording
 from tslm.files import write_beside
-from tslm.report.night_document import NightDocument, build_night_document, embed_json
+from tslm.report.night_document import NightDocument, build_night_document, embed_json, split_document
 from tslm.report.night_section import render_night_section
 from tslm.report.plotly_bundle import pack_plotly
 from tslm.report.probability_charts import render_probability_charts
@@ -138,13 +138,14 @@ def render_page(page: PageDocument, extra_head: str = "", epoch_panel_extra: str
     scripts = ""
     if page.night is not None:
         sections.insert(0, render_night_section(page.night.data, page.static_night, epoch_panel_extra))
-        blobs = {"plotly": pack_plotly(), **page.night.blobs}
+        embedded, packed = split_document(page.night)
+        blobs = {"plotly": pack_plotly(), **packed}
         scripts = "".join(
             f'<script type="application/octet-stream" id="tslm-blob-{name}">{_encode(blob)}</script>\n'
             for name, blob in blobs.items()
         )
         scripts += (
-            f'<script type="application/json" id="tslm-document">{embed_json(page.night.data)}</script>\n'
+            f'<script type="application/json" id="tslm-document">{embed_json(embedded)}</script>\n'
             f'<script>\n(() => {{\n"use strict";\n{"".join(_read_part(name) for name in _SCRIPTS)}}})();\n</script>\n'
         )
     return (
