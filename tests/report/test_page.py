@@ -9,8 +9,10 @@ from tslm.hypnogram import Hypnogram
 from tslm.labels import LABEL_SETS, SleepStage
 from tslm.report.charts import draw_hypnogram, draw_time_axis, draw_waveform
 from tslm.report.examples import choose_examples
+from tslm.report.faithfulness_section import render_faithfulness
 from tslm.report.nights import render_statistics
 from tslm.report.page import build_page, render_page, write_report
+from tslm.scoring.faithfulness import score_answered
 from tslm.scoring.nights import build_nights, pick_levels, shown_levels
 from tslm.scoring.prediction_scores import score_predictions
 
@@ -27,7 +29,7 @@ def test_page_is_whole_offline_and_accessible(tmp_path):
     assert not re.search(r"""(src|href)\s*=\s*["'](?!data:)|url\(|@import|https?:""", text.replace(SVG_NAMESPACE, ""))
     assert page.find("html")[0]["lang"] == "en"
     assert all(head["scope"] in ("col", "row") for head in page.find("th"))
-    assert len(page.find("caption")) == len(page.find("table")) == 6
+    assert len(page.find("caption")) == len(page.find("table")) == 8
     assert all(svg["role"] == "img" and svg["aria-label"] for svg in page.find("svg"))
     assert [len(page.find(tag)) for tag in ("h1", "main", "footer")] == [1, 1, 1]
     for words in (
@@ -85,6 +87,22 @@ def test_the_charts_of_probabilities_tell_the_figures_of_the_metrics(tmp_path):
     kept = scores["selection"]["entropy"]["accuracy"][4]
     assert f"{100 * kept:.1f} % without the least certain fifth" in page.text
     assert "Edit distance, epochs" in page.text
+
+
+@pytest.mark.parametrize(
+    ("grounded", "words"),
+    [(True, "follow the signal of their epoch"), (False, "fit the answer rather than"), (None, "too few epochs")],
+)
+def test_the_texts_are_judged_by_their_controls(monkeypatch, grounded, words):
+    scores = score_answered(make_rows(40))
+    alike = {"precision": 0.5, "precision_beyond_prompt": 0.4, "coverage": 0.3, "difference": -0.012}
+    alike["difference_interval"] = [-0.05, 0.021]
+    told = scores | {"grounded": grounded, "shuffled_alike": alike}
+    monkeypatch.setattr("tslm.report.faithfulness_section.score_answered", lambda rows: told)
+    shown = render_faithfulness(make_rows(40))
+    assert words in shown
+    assert "−1.2 percentage points (95&#8239;% interval −5.0 to 2.1)" in shown
+    assert f"{100 * scores['precision']:.1f}&#8239;% of" in shown
 
 
 def test_a_page_that_hides_the_expert_is_the_same_whatever_the_expert_says(tmp_path):
@@ -181,7 +199,7 @@ def test_short_rodent_epochs_and_several_recordings(tmp_path):
     assert re.search(r"m2 Language model: same stage in \d\d\.\d %", page.text)
     assert "NREM sleep, min" in page.text
     assert "0.76" not in page.text  # the figure for human scorers is about human sleep
-    assert len(page.find("caption")) == 6
+    assert len(page.find("caption")) == 8
 
 
 def test_an_epoch_given_twice_is_an_error():

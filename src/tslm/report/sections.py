@@ -8,10 +8,10 @@ import numpy as np
 
 from tslm.report.charts import render_confusion
 from tslm.report.examples import choose_examples, is_right, render_examples
-from tslm.report.figures_as_text import format_interval, format_number, format_percent, format_value
+from tslm.report.faithfulness_section import render_faithfulness
+from tslm.report.figures_as_text import format_interval, format_number, format_value
 from tslm.report.nights import render_hypnograms, render_statistics
 from tslm.report.score_tables import SUMMARY_METRICS
-from tslm.scoring.faithfulness import score_answered
 from tslm.scoring.nights import build_nights, find_epoch_s, shown_levels
 from tslm.scoring.predictions import PredictionRow
 
@@ -156,7 +156,7 @@ def render_rationales(rows: Sequence[PredictionRow], waveforms: Mapping[str, np.
     )
     return (
         '<section aria-labelledby="rationales"><h2 id="rationales">What the model wrote</h2>'
-        f'<p class="warning" role="note">{_judge_texts(rows)}</p>'
+        f"{render_faithfulness(rows)}"
         f"<p>{rule}</p>{render_examples(examples, waveforms, find_epoch_s(rows))}</section>"
     )
 
@@ -165,43 +165,8 @@ def render_text_scores(rows: Sequence[PredictionRow]) -> str:
     """How far the model's texts tell what was measured; the texts themselves stand in the panel of the epoch."""
     return (
         '<section aria-labelledby="rationales"><h2 id="rationales">What the model wrote</h2>'
-        f'<p class="warning" role="note">{_judge_texts(rows)}</p></section>'
+        f"{render_faithfulness(rows)}</section>"
     )
-
-
-def _judge_texts(rows: Sequence[PredictionRow]) -> str:
-    scores = score_answered(rows)
-    if scores is None or scores["precision"] is None:
-        return (
-            "<b>Not checked against the signal.</b> The model’s texts are shown as written. Waveforms and numbers that "
-            "they name may be untrue; compare them with the signal."
-        )
-    checkable = scores["num_supported"] + scores["num_contradicted"]
-    return (
-        f"<b>{format_percent(scores['precision'])} of {format_number(checkable, 'claim')} that could be checked agree "
-        f"with what was measured</b> in the same epoch.{_judge_grounding(scores)} Of the findings that decide the "
-        f"reference stage, {format_percent(scores['coverage'])} are named truly. The texts are shown as written; the "
-        "measurements stand beside each."
-    )
-
-
-def _judge_grounding(scores: Mapping[str, Any]) -> str:
-    """How true the texts would be of other epochs, and so whether they say more than their answer does."""
-    shuffled, alike = scores["shuffled"], scores["shuffled_alike"]
-    if shuffled is None or alike is None:
-        return ""
-    return (
-        f" Beside any other epoch {format_percent(shuffled['precision'])} of the same claims would be true, beside "
-        f"others that were answered alike and have about the same amplitude {format_percent(alike['precision'])}: "
-        f"{_GROUNDED[scores['grounded']]}"
-    )
-
-
-_GROUNDED = {
-    True: "the texts follow the signal of their epoch.",
-    False: "<b>the texts fit the answer rather than the epoch</b>, as those of a model would that ignores the signal.",
-    None: "too few epochs or people to say whether the texts follow the signal.",
-}
 
 
 def render_footer(facts: Mapping[str, str]) -> str:
