@@ -55,6 +55,7 @@ class ReviewServer:
         self._thread = threading.Thread(target=self._server.run)
         self._thread.start()
         while not self._server.started:
+            assert self._thread.is_alive()
             time.sleep(0.005)
 
     def stop(self):

@@ -169,6 +169,13 @@ def test_what_was_said_to_be_saved_survives_a_kill(tmp_path):
         assert store._connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
+def test_what_is_saved_would_outlive_a_power_cut_too(store):
+    pragmas = {
+        name: store._connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")
+    }
+    assert pragmas == {"journal_mode": "wal", "synchronous": 2}  # 2: FULL, every commit is on the disk
+
+
 def test_the_tables_refuse_what_code_should_not_have_let_through(store):
     save(store)
     for statement in (
