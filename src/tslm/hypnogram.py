@@ -168,7 +168,7 @@ class Hypnogram:
         return range(asleep[0].start_idx, asleep[-1].start_idx + asleep[-1].num_epochs) if asleep else range(0)
 
     def _count(self, sleep_stages: tuple[SleepStage, ...]) -> int:
-        return sum(self.sleep_stages.count(stage) for stage in sleep_stages)
+        return sum(bout.num_epochs for bout in self.bouts if bout.sleep_stage in sleep_stages)
 
     def _minutes(self, num_epochs: int) -> float:
         return num_epochs * self.epoch_s / 60

@@ -6,6 +6,7 @@ did not parse is an unscored epoch: it ends a bout, no transition leads into it 
 wake, and to the edit distance it differs from every stage.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -53,9 +54,12 @@ class NightPair:
     @cached_property
     def stretches(self) -> list[tuple[str, str]]:
         """(expert, predicted) epochs between gaps, a letter an epoch; letters are those of `_SYMBOLS`."""
-        pairs = zip(self.expert.sleep_stages, self.predicted.sleep_stages, strict=True)
-        runs = [list(run) for has_row, run in groupby(pairs, lambda pair: pair[0] is not _GAP) if has_row]
-        return [("".join(_SYMBOLS[a] for a, _ in run), "".join(_SYMBOLS[b] for _, b in run)) for run in runs]
+        expert, predicted = (
+            "".join(_SYMBOLS[bout.sleep_stage] * bout.num_epochs for bout in night.bouts)
+            for night in (self.expert, self.predicted)
+        )
+        runs = [run.span() for run in re.finditer(f"[^{_SYMBOLS[_GAP]}]+", expert)]
+        return [(expert[start:stop], predicted[start:stop]) for start, stop in runs]
 
 
 def score_structure(pairs: Sequence[NightPair], sleep_stages: Sequence[SleepStage]) -> dict[str, Any]:
@@ -121,7 +125,7 @@ def score_row_structure(rows: Sequence[Mapping[str, Any]], answers: Sequence[str
     Raises:
         ValueError: two rows are the same epoch of a recording.
     """
-    options = {option for options in {tuple(row["options"]) for row in rows} for option in options}
+    options = {option for kind in {tuple(row["options"]) for row in rows} for option in kind}
     if not rows or any("epoch_idx" not in row for row in rows) or not options <= STAGE_OF_ANSWER.keys():
         return None
     by_recording: dict[str, list[tuple[Mapping[str, Any], str | None]]] = {}
@@ -248,7 +252,7 @@ def _compare(expert: float | None, predicted: float | None) -> dict[str, float |
 
 
 def _count_rows(pair: NightPair) -> int:
-    return sum(stage is not _GAP for stage in pair.expert.sleep_stages)
+    return pair.expert.num_epochs - pair.expert.sleep_stages.count(_GAP)
 
 
 def _count_unparsed(pair: NightPair) -> int:

@@ -137,7 +137,8 @@ def fit_transitions(
 def count_steps(hypnogram: Hypnogram, sleep_stages: Sequence[SleepStage]) -> np.ndarray:
     """(K, K) how often the stage of each row is followed by that of each column in the next epoch; others divide."""
     place_of = {stage: idx for idx, stage in enumerate(sleep_stages)}
-    idx_E = np.array([place_of.get(stage, -1) for stage in hypnogram.sleep_stages], dtype=np.int64)
+    idx_B = np.array([place_of.get(bout.sleep_stage, -1) for bout in hypnogram.bouts], dtype=np.int64)
+    idx_E = np.repeat(idx_B, [bout.num_epochs for bout in hypnogram.bouts])
     is_step = (idx_E[:-1] >= 0) & (idx_E[1:] >= 0)
     num_stages = len(sleep_stages)
     flat = idx_E[:-1][is_step] * num_stages + idx_E[1:][is_step]
