@@ -229,6 +229,12 @@ def test_a_truth_that_is_cut_off_or_missing_is_an_error(path, truth, capsys):
     assert "no truth at" in capsys.readouterr().err
 
 
+def test_captions_have_no_truth_to_be_held_against(path, truth, capsys):
+    write_predictions([{"sample_id": "n:0", "truth": "", "generated": "Slow.", "options": []}], path)
+    assert main([str(path), "--truth", str(truth)]) == 2
+    assert capsys.readouterr().err.startswith("error: captions have no options")
+
+
 def test_predictions_are_held_against_their_prepared_cohort(tmp_path, capsys):
     cohort = write_small_cohort(tmp_path / "cohort")
     rows = [

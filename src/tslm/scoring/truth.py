@@ -34,8 +34,10 @@ def read_truth(path: Path, options: Sequence[str], split: str = "test", fold: in
 
     Raises:
         FileNotFoundError: there is neither.
-        ValueError: an empty file, a line that is no label or repeats one, a cohort without such epochs.
+        ValueError: no options, an empty file, a line that is no label or repeats one, a cohort without such epochs.
     """
+    if not options:
+        raise ValueError("captions have no options and so no truth to be held against; leave it out")
     if (path / PARTICIPANTS_FILE).is_file():
         return _read_cohort(path, options, split, fold)
     if not path.is_file():
