@@ -75,8 +75,8 @@ def test_a_recording_that_lacks_an_epoch_is_named():
 def test_what_does_not_fit_is_left_out_and_said():
     rows, recording = small_night()
     night = build_night_document(rows, recording, max_bytes=200_000)
-    assert night.data["waveforms"]["fs_hz"] == 50.0
-    assert "drawn at 50 Hz" in night.data["notes"][0]
+    assert {channel["fs_hz"] for channel in night.data["waveforms"]["channels"]} == {50.0}
+    assert "EEG Fpz-Cz at 50 Hz in" in night.data["notes"][0]
     night = build_night_document(rows, recording, max_bytes=30_000)
     assert night.data["waveforms"] is None
     assert "left out" in night.data["notes"][0]

@@ -2,7 +2,7 @@
 // The panel of one epoch: waveforms, rationale with its claims, probabilities, measurements.
 const SIGNS = { supported: "✓", contradicted: "✗", "not checkable": "○" }; // beside the colours of a verdict
 const NEIGHBOUR_S = 5; // of the epochs before and after, drawn faintly
-let waves = null; // decoded once: {stored: position -> row, bases, steps}
+let storedRow = null; // of the blobs by position, where they do not hold all epochs
 
 function fillPanel() {
   const at = state.position;
@@ -105,25 +105,20 @@ function describeEvidence(at) {
 }
 
 /** Samples of one channel of an epoch in its unit, or null where the page does not hold them. */
-function decodeWave(channel, position) {
-  if (!waves) {
-    const { channels, num_samples, stored } = night.waveforms;
-    const numStored = stored ? stored.length : numEpochs;
-    const split = channels.length * numStored * 8;
-    waves = {
-      rowOf: stored ? new Map(stored.map((at, row) => [at, row])) : null, numStored,
-      bases: new Float32Array(blobs.waveforms.slice(0, split).buffer), steps: blobs.waveforms.subarray(split), num_samples,
-    };
-  }
-  const row = waves.rowOf ? waves.rowOf.get(position) : position;
-  if (row === undefined || position < 0 || position >= numEpochs) return null;
-  const place = channel * waves.numStored + row, { num_samples, steps } = waves;
-  const lowest = waves.bases[2 * place], step = waves.bases[2 * place + 1], mask = 2 ** night.waveforms.bits - 1;
+function decodeWave(idx, position) {
+  const { channels, stored } = night.waveforms;
+  storedRow = storedRow || (stored && new Map(stored.map((at, row) => [at, row])));
+  const row = storedRow ? storedRow.get(position) : position;
+  if (row === undefined || row < 0 || row >= numEpochs) return null;
+  const bytes = blobs.waveforms[idx], { num_samples, bits } = channels[idx];
+  const base = new DataView(bytes.buffer, bytes.byteOffset + 8 * row, 8);
+  const lowest = base.getFloat32(0, true), step = base.getFloat32(4, true), mask = 2 ** bits - 1;
+  const start = 8 * (stored ? stored.length : numEpochs) + num_samples * row;
   const values = new Float32Array(num_samples);
   let code = 0;
-  for (let idx = 0; idx < num_samples; idx++) {
-    code = (code + steps[place * num_samples + idx]) & mask;
-    values[idx] = lowest + code * step;
+  for (let sample = 0; sample < num_samples; sample++) {
+    code = (code + bytes[start + sample]) & mask;
+    values[sample] = lowest + code * step;
   }
   return values;
 }
@@ -132,8 +127,7 @@ async function drawWaves() {
   const chart = byId("wave-chart"), note = byId("wave-note");
   chart.hidden = !(night.waveforms && blobs.waveforms && window.Plotly);
   if (chart.hidden) return;
-  const { channels, fs_hz, num_samples } = night.waveforms, at = state.position;
-  const seconds = Float32Array.from({ length: num_samples }, (_, idx) => idx / fs_hz);
+  const { channels } = night.waveforms, at = state.position;
   const height = channels.length === 1 ? 190 : 120 * channels.length;
   const layout = {
     height, margin: { l: 46, r: 8, t: 18, b: 42 }, showlegend: false, hovermode: "closest", dragmode: COARSE.matches ? false : "zoom",
@@ -150,6 +144,7 @@ async function drawWaves() {
   const isHeld = decodeWave(0, at) !== null;
   channels.forEach((channel, idx) => {
     const axis = idx ? `y${idx + 1}` : "y", part = 1 / channels.length, top = 1 - idx * part;
+    const seconds = Float32Array.from({ length: channel.num_samples }, (_, sample) => sample / channel.fs_hz);
     const values = decodeWave(idx, at) || [];
     const middle = values.length ? median(values) : 0;
     layout[idx ? `yaxis${idx + 1}` : "yaxis"] = {

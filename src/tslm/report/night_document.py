@@ -42,7 +42,7 @@ from tslm.report.tracks import (
     measure_spectrogram,
     unit_of,
 )
-from tslm.report.waveforms import PackedWaveforms, pack_waveforms
+from tslm.report.waveforms import pack_waveforms
 from tslm.scoring.nights import (
     CLASSIFIER,
     LANGUAGE_MODEL,
@@ -228,47 +228,47 @@ def _add_signals(
     for listed in data["lists"]:
         if not listed.get("ranked"):
             doubted[listed["positions"]] = True
-    embedded, packed = split_document(NightDocument(data, blobs))
-    taken = len(embed_json(embedded).encode()) + sum(len(blob) for blob in packed.values()) * 4 // 3
+    embedded, beside = split_document(NightDocument(data, blobs))
+    taken = len(embed_json(embedded).encode()) + sum(len(blob) for blob in beside.values()) * 4 // 3
     left_bytes = max_bytes - taken
-    _add_waveforms(data, blobs, recording, channels, pack_waveforms(channels, recording.fs_hz, left_bytes, doubted))
+    packed, kept = pack_waveforms(channels, recording.fs_hz, left_bytes, doubted)
+    if packed:
+        blobs |= {f"waveforms-{idx}": part.blob for idx, part in enumerate(packed)}
+        data["waveforms"] = {
+            "stored": None if kept.all() else np.flatnonzero(kept).tolist(),
+            "channels": [
+                {
+                    "name": name,
+                    "unit": unit_of(recording.units, name),
+                    "limit": _pick_limit(channels[name]),
+                    "fs_hz": part.fs_hz,
+                    "num_samples": part.num_samples,
+                    "bits": part.bits,
+                }
+                for name, part in zip(channels, packed, strict=True)
+            ],
+        }
+    data["notes"] += _describe_waveforms(data["waveforms"], recording.fs_hz, len(epoch_idx))
 
 
-def _add_waveforms(
-    data: dict[str, Any],
-    blobs: dict[str, bytes],
-    recording: Recording,
-    channels: Mapping[str, np.ndarray],
-    packed: PackedWaveforms | None,
-) -> None:
-    if packed is None:
-        data["notes"].append("The waveforms of this recording are too many for one page and were left out.")
-        return
-    blobs["waveforms"] = packed.blob
-    data["waveforms"] = {
-        "fs_hz": packed.fs_hz,
-        "num_samples": packed.num_samples,
-        "bits": packed.bits,
-        "stored": None if all(packed.stored) else np.flatnonzero(packed.stored).tolist(),
-        "channels": [
-            {
-                "name": name,
-                "unit": unit_of(recording.units, name),
-                "limit": _pick_limit(channels[name]),
-            }
-            for name in channels
-        ],
-    }
-    if packed.fs_hz < recording.fs_hz or packed.bits < 8:
-        data["notes"].append(
-            f"Waveforms are drawn at {packed.fs_hz:g} Hz in {2**packed.bits} steps an epoch to keep the page small; "
-            f"they were recorded at {recording.fs_hz:g} Hz."
-        )
-    if not all(packed.stored):
-        data["notes"].append(
-            f"The recording is long: waveforms of {sum(packed.stored):,} of {len(packed.stored):,} epochs are on the "
+def _describe_waveforms(waveforms: Mapping[str, Any] | None, fs_hz: float, num_epochs: int) -> list[str]:
+    """What the reader must know of waveforms that are not drawn as they were recorded."""
+    if waveforms is None:
+        return ["The waveforms of this recording are too many for one page and were left out."]
+    notes = []
+    coarse = [
+        f"{channel['name']} at {channel['fs_hz']:g} Hz in {2 ** channel['bits']} steps an epoch"
+        for channel in waveforms["channels"]
+        if channel["fs_hz"] < fs_hz or channel["bits"] < 8
+    ]
+    if coarse:
+        notes.append(f"To keep the page small, waveforms are drawn coarser than recorded: {'; '.join(coarse)}.")
+    if waveforms["stored"] is not None:
+        notes.append(
+            f"The recording is long: waveforms of {len(waveforms['stored']):,} of {num_epochs:,} epochs are on the "
             "page, of those where systems or expert differ or a system is uncertain."
         )
+    return notes
 
 
 def _pick_channels(recording: Recording) -> list[str]:

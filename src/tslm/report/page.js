@@ -55,7 +55,8 @@ async function start() {
     const script = document.createElement("script");
     script.textContent = new TextDecoder().decode(await unpack("plotly"));
     document.head.append(script);
-    for (const name of ["spectrogram", "waveforms"]) if (byId(`tslm-blob-${name}`)) blobs[name] = await unpack(name);
+    if (night.spectrogram) blobs.spectrogram = await unpack("spectrogram");
+    if (night.waveforms) blobs.waveforms = await Promise.all(night.waveforms.channels.map((_, idx) => unpack(`waveforms-${idx}`)));
     byId("night-static").hidden = true;
     await drawNight();
     await drawWaves();
