@@ -6,7 +6,7 @@ from typing import Any
 
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --soft: #8881; --bar: #4477aa; --text: inherit }
-body { font: 14px/1.45 system-ui, sans-serif; margin: 1.5rem auto; padding: 0 1rem; max-width: 110rem }
+body { font: 14px/1.45 system-ui, sans-serif; margin: 1.5rem auto; padding: 0 .7rem; max-width: 110rem }
 h1 { font-size: 1.35rem; margin: 0 0 .6rem }
 ul { padding-left: 1.2rem; margin: .4rem 0 1.2rem } li { margin: .15rem 0 }
 .scroll { overflow-x: auto }
@@ -65,7 +65,7 @@ def render_page(
 def _render_row(columns: Sequence[str], cells: Sequence[str], row: Mapping[str, Any]) -> str:
     name, *others = cells
     classes = ' class="reference"' if row["is_reference"] else ""
-    shown = html.escape(name).replace("_", "_<wbr>")
+    shown = html.escape(name).replace("_", "_<wbr>").replace("+", "<wbr>+")
     parts = [f'<tr{classes}><th scope="row">{shown}</th>']
     if row["metrics"] is None:
         parts.append(f'<td class="note" data-label="" colspan="{len(others)}">{html.escape(row["note"])}</td>')

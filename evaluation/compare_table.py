@@ -128,7 +128,7 @@ def list_columns(table: Mapping[str, Any]) -> list[str]:
     """Heads of the columns."""
     f1 = [f"F1 {SHORT.get(label, label)} (n={table['support'][label]})" for label in table["labels"]]
     compared = [f"kappa less {table['reference']}", "McNemar p"]
-    return ["system", *NAMES.values(), *compared, *f1, "log-loss", "ECE", "AUROC", "unparsed", "s an epoch"]
+    return ["system", *NAMES.values(), *compared, *f1, "log-loss", "ECE", "AUROC", "no answer", "s an epoch"]
 
 
 def list_cells(table: Mapping[str, Any]) -> list[list[str]]:
