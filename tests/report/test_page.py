@@ -105,6 +105,16 @@ def test_the_texts_are_judged_by_their_controls(monkeypatch, grounded, words):
     assert f"{100 * scores['precision']:.1f}&#8239;% of" in shown
 
 
+def test_a_classifier_alone_is_one_system(tmp_path):
+    rows = make_rows(60)
+    for row in rows:
+        row["generated"] = f"Answer: {row['options'][int(np.argmax(row['classifier_probabilities']))]}"
+    page = write_page(rows, tmp_path / "r.html")
+    assert [system["name"] for system in page.night["systems"]] == ["Classifier"]
+    assert "anguage model" not in page.text
+    assert "What the model wrote" not in page.text
+
+
 def test_a_page_that_hides_the_expert_is_the_same_whatever_the_expert_says(tmp_path):
     rows, recording = small_night()
     for row in rows:

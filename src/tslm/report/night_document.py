@@ -81,7 +81,7 @@ def build_night_document(
     Args:
         rows: predictions of one recording, all of sleep stages, with `epoch_idx`.
         recording: its signals; None: a page without spectrogram, EMG, flags and waveforms.
-        scorer: name of the system that gave the answers.
+        scorer: name of the system that gave the answers; the classifier's own, where it stands alone.
         show_expert: False leaves the expert's stages and reference texts out.
         max_bytes: what all of it may take in the page.
 
@@ -149,7 +149,8 @@ def _list_systems(rows: Sequence[PredictionRow], scorer: str) -> list[dict[str, 
     classifier_answers = pick_classifier_answers(rows)
     if classifier_answers is not None:
         systems.append(_describe_system(rows, CLASSIFIER, classifier_answers, "classifier_probabilities"))
-    systems.append(_describe_system(rows, scorer, parse_predictions(rows), "label_probabilities"))
+    if scorer != CLASSIFIER:
+        systems.append(_describe_system(rows, scorer, parse_predictions(rows), "label_probabilities"))
     return systems
 
 

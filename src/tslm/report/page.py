@@ -48,6 +48,7 @@ from tslm.report.sections import (
 )
 from tslm.scoring.nights import CLASSIFIER, LANGUAGE_MODEL, is_staging
 from tslm.scoring.predictions import PredictionRow
+from tslm.scoring.smoothed_predictions import is_classifier_alone
 
 MAX_PAGE_BYTES = 6_000_000  # of a night
 _RESERVED_BYTES = 250_000  # for style, scripts, tables and static drawings
@@ -103,11 +104,12 @@ def build_page(
         raise ValueError("metrics are not by system; pass name_systems(score_predictions(rows))")
     title = title or f"How well does the model {'stage sleep' if is_staging(rows) else 'answer'}?"
     footer = render_footer(facts or {})
+    scorer = _name_scorer(rows)
     has_night = is_staging(rows) and all("epoch_idx" in row for row in rows) and _num_recordings(rows) == 1
     if not show_expert:
         if not has_night:
             raise ValueError("the expert can be hidden on the page of one night only; give the rows of one recording")
-        night = _build_night(rows, recording, show_expert=False)
+        night = _build_night(rows, recording, scorer, show_expert=False)
         return PageDocument(title, render_header(title, rows, {}), (), footer, night)
     header = render_header(title, rows, metrics)
     if not has_night:
@@ -120,16 +122,16 @@ def build_page(
             render_rationales(rows, waveforms or {}),
         ]
         return PageDocument(title, header, sections, footer)
-    night = _build_night(rows, recording, show_expert=True)
+    night = _build_night(rows, recording, scorer, show_expert=True)
     sections = [
-        render_text_scores(rows),
+        "" if scorer == CLASSIFIER else render_text_scores(rows),
         render_scores(metrics),
         render_confusions(metrics),
         render_probability_charts(metrics),
-        render_night_statistics(rows),
+        render_night_statistics(rows, scorer),
         render_structure(metrics),
     ]
-    return PageDocument(title, header, sections, footer, night, render_static_night(rows))
+    return PageDocument(title, header, sections, footer, night, render_static_night(rows, scorer))
 
 
 def render_page(page: PageDocument, extra_head: str = "", epoch_panel_extra: str = "") -> str:
@@ -207,15 +209,25 @@ def plan_night_pages(rows: Sequence[PredictionRow], path: Path) -> dict[str, Pat
 
 def name_systems(metrics: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """Systems by name from the one dict that `score_predictions` returns."""
+    if metrics.get("classifier_alone"):
+        return {CLASSIFIER: {**metrics["classifier"], "leaky": metrics["leaky"]}}
     systems: dict[str, Mapping[str, Any]] = {LANGUAGE_MODEL: metrics}
     if "classifier" in metrics:
         systems[CLASSIFIER] = metrics["classifier"]
     return systems
 
 
-def _build_night(rows: Sequence[PredictionRow], recording: Recording | None, show_expert: bool) -> NightDocument:
+def _name_scorer(rows: Sequence[PredictionRow]) -> str:
+    """Whose answers the rows hold: a classifier that stands alone writes nothing."""
+    is_alone = is_classifier_alone(rows) and not any("label_probabilities" in row for row in rows)
+    return CLASSIFIER if is_alone else LANGUAGE_MODEL
+
+
+def _build_night(
+    rows: Sequence[PredictionRow], recording: Recording | None, scorer: str, show_expert: bool
+) -> NightDocument:
     budget = MAX_PAGE_BYTES - len(pack_plotly()) * 4 // 3 - _RESERVED_BYTES
-    return build_night_document(rows, recording, show_expert=show_expert, max_bytes=budget)
+    return build_night_document(rows, recording, scorer=scorer, show_expert=show_expert, max_bytes=budget)
 
 
 def _encode(blob: bytes) -> str:

@@ -119,15 +119,15 @@ def _render_link(links: Mapping[str, str] | None, recording: str) -> str:
     return f'<p><a href="{escape(links[recording])}">Epoch by epoch, with signals and rationales</a></p>'
 
 
-def render_static_night(rows: Sequence[PredictionRow]) -> str:
+def render_static_night(rows: Sequence[PredictionRow], scorer: str) -> str:
     """Hypnograms of the one night of a page, for paper and for browsers that cannot draw it."""
-    (night,) = build_nights(rows)
+    (night,) = build_nights(rows, scorer)
     return render_hypnograms(night, shown_levels(rows))
 
 
-def render_night_statistics(rows: Sequence[PredictionRow]) -> str:
+def render_night_statistics(rows: Sequence[PredictionRow], scorer: str) -> str:
     """Sleep statistics of the one night of a page."""
-    (night,) = build_nights(rows)
+    (night,) = build_nights(rows, scorer)
     return (
         '<section aria-labelledby="statistics"><h2 id="statistics">Sleep statistics</h2>'
         f"{render_statistics(night, shown_levels(rows))}</section>"
