@@ -82,7 +82,7 @@ def _render_card(row: PredictionRow, wave: str) -> str:
         )
     reference = ""
     if row.get("target"):
-        reference = f"<details><summary>Reference text for this epoch</summary><p>{escape(row['target'])}</p></details>"
+        reference = f"<details><summary>Reference text</summary><p>{escape(row['target'])}</p></details>"
     return (
         f'<article class="example"><header><h3>{escape(_name_epoch(row))}</h3>{verdict}</header>{wave}'
         f'<div class="columns"><div><h4>Written by the model</h4><blockquote>{_render_generated(row["generated"])}'
