@@ -118,6 +118,16 @@ def test_the_median_of_certain_epochs_of_two_stages_is_their_majority(stages: li
     assert filter_median(certain_EK, window).argmax(axis=1).tolist() == wanted
 
 
+@pytest.mark.parametrize("window", [1, 3, 5])
+def test_the_median_is_that_of_the_window_reflected_at_the_ends(window: int) -> None:
+    probabilities_EK = draw_probabilities(3, 40)
+    reach = window // 2
+    padded_EK = np.pad(probabilities_EK, ((reach, reach), (0, 0)), mode="symmetric")
+    expected_EK = np.array([np.median(padded_EK[epoch : epoch + window], axis=0) for epoch in range(40)])
+    expected_EK /= expected_EK.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(filter_median(probabilities_EK, window), expected_EK, rtol=0, atol=1e-12)
+
+
 def test_an_epoch_without_majority_stays_as_it_is() -> None:
     stages = [WAKE, NREM, REM]
     assert filter_median(np.eye(3)[stages], 3).argmax(axis=1)[1] == NREM
