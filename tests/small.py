@@ -26,7 +26,7 @@ from tslm.data.corpora import CorpusSample, write_corpus
 from tslm.data.corpus_dataset import CorpusDataset
 from tslm.data.dataset import SleepDataset
 from tslm.data.recordings import Recording, write_participants, write_recording
-from tslm.data.splits import draw_epoch_splits
+from tslm.data.splits import assign_splits, draw_epoch_splits
 from tslm.labels import SleepStage
 from tslm.models import build_model, build_tokenizer
 from tslm.prompts import render_ecg_prompt
@@ -95,6 +95,17 @@ def write_small_cohort(cohort_dir: Path, num_epochs: int = 10) -> Path:
     rows = [
         write_recording(small_recording(name, num_epochs, seed), cohort_dir, split)
         for seed, (name, split) in enumerate(splits.items())
+    ]
+    write_participants(rows, cohort_dir)
+    return cohort_dir
+
+
+def write_fold_cohort(cohort_dir: Path, recordings: Sequence[Recording]) -> Path:
+    """A prepared cohort with a fold for each subject."""
+    places = assign_splits([recording.subject for recording in recordings], "loso", 0)
+    rows = [
+        write_recording(recording, cohort_dir, places[recording.subject].split, places[recording.subject].fold)
+        for recording in recordings
     ]
     write_participants(rows, cohort_dir)
     return cohort_dir

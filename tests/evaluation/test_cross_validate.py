@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small import small_recording
+from small import small_recording, write_fold_cohort
 
 from evaluation.cross_validate import main
-from tslm.data.recordings import read_participants, write_participants, write_recording
-from tslm.data.splits import assign_splits, list_folds
+from tslm.data.recordings import read_participants, write_participants
+from tslm.data.splits import list_folds
 from tslm.scoring.predictions import read_predictions
 
 # Stands in for train.py, in a moment: it leaves what a run leaves. PLANT names a recording that every fold trains on.
@@ -46,12 +46,7 @@ rows = [{"sample_id": f"{night['recording']}:{idx}", "recording": night["recordi
 def cohort(tmp_path: Path) -> Path:
     """Six nights of three subjects, a fold each."""
     recordings = [small_recording(f"night{idx}", 12, idx, subject=f"s{idx % 3}") for idx in range(6)]
-    places = assign_splits([recording.subject for recording in recordings], "loso", 0)
-    rows = [
-        write_recording(recording, tmp_path / "cohort", places[recording.subject].split, places[recording.subject].fold)
-        for recording in recordings
-    ]
-    write_participants(rows, tmp_path / "cohort")
+    write_fold_cohort(tmp_path / "cohort", recordings)
     (tmp_path / "fake_train.py").write_text(FAKE_TRAIN)
     return tmp_path / "cohort"
 

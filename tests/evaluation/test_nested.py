@@ -4,11 +4,9 @@ from typing import Any
 
 import pytest
 import yaml
-from small import small_recording
+from small import small_recording, write_fold_cohort
 
 from evaluation.experiments import main
-from tslm.data.recordings import write_participants, write_recording
-from tslm.data.splits import assign_splits
 
 # Stands in for train.py. Its kappa is 0.5 + the label smoothing in inner folds and 0.9 - the label smoothing in outer
 # ones, so the best inner cell is the worst outer one. PLANT names a recording that every inner run is said to read.
@@ -41,12 +39,7 @@ kappa = 0.5 + smooth + 0.01 * int(fold) if is_inner else 0.9 - smooth - 0.01 * i
 def grid(tmp_path: Path) -> Path:
     """Two cells over a cohort of five subjects, a fold each."""
     recordings = [small_recording(f"night{idx}", 10, idx, subject=f"s{idx}") for idx in range(5)]
-    places = assign_splits([recording.subject for recording in recordings], "loso", 0)
-    rows = [
-        write_recording(recording, tmp_path / "cohort", places[recording.subject].split, places[recording.subject].fold)
-        for recording in recordings
-    ]
-    write_participants(rows, tmp_path / "cohort")
+    write_fold_cohort(tmp_path / "cohort", recordings)
     (tmp_path / "fake_train.py").write_text(FAKE_TRAIN)
     return write_grid(tmp_path)
 

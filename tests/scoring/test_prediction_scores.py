@@ -6,25 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import log_loss
 
-from tslm.labels import LABEL_SETS
+from tests.scoring.prediction_rows import OPTIONS, make_row
 from tslm.scoring.calibration import scale_scores
 from tslm.scoring.prediction_scores import score_predictions, write_metrics
 from tslm.scoring.predictions import parse_predictions, pick_classifier_answers, read_predictions, write_predictions
-
-OPTIONS = list(LABEL_SETS["aasm"].answers)
-
-
-def make_row(idx, truth="Wake", generated="Low amplitude. Answer: Wake", **more):
-    return {
-        "sample_id": f"SC4001:{idx}",
-        "recording": "SC4001",
-        "epoch_idx": idx,
-        "onset_s": 30.0 * idx,
-        "truth": truth,
-        "generated": generated,
-        "options": OPTIONS,
-        "target": f"Reference. Answer: {truth}",
-    } | more
 
 
 def test_score_counts_parse_failures_as_wrong():

@@ -8,27 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import softmax
 
-from tslm.labels import LABEL_SETS
+from tests.scoring.prediction_rows import make_row
 from tslm.scoring.predictions import (
     read_intact_predictions,
     read_predictions,
     write_predictions,
 )
-
-OPTIONS = list(LABEL_SETS["aasm"].answers)
-
-
-def make_row(idx, truth="Wake", generated="Low amplitude. Answer: Wake", **more):
-    return {
-        "sample_id": f"SC4001:{idx}",
-        "recording": "SC4001",
-        "epoch_idx": idx,
-        "onset_s": 30.0 * idx,
-        "truth": truth,
-        "generated": generated,
-        "options": OPTIONS,
-        "target": f"Reference. Answer: {truth}",
-    } | more
 
 
 def test_rows_come_back_as_written(tmp_path):
