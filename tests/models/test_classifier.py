@@ -140,7 +140,7 @@ def test_one_reader_state_fits_both_models(tiny_llm: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "said"), [("name", "soft_prompt, flamingo, classifier"), ("label_set", "aasm, aasm_movement")]
+    ("key", "said"), [("name", "soft_prompt, flamingo, text_only, classifier"), ("label_set", "aasm, aasm_movement")]
 )
 def test_a_wrong_name_in_the_model_config_lists_the_right_ones(key: str, said: str) -> None:
     with pytest.raises(ValueError, match=said):
