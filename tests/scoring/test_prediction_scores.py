@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import binom
 from sklearn.metrics import log_loss
 
 from tests.scoring.prediction_rows import OPTIONS, make_row
@@ -158,7 +159,7 @@ def test_questions_with_their_own_options_have_accuracy_only():
         make_row(0, options=["(a) up", "(b) down"], truth="(a) up", generated="Answer: (a)"),
         make_row(1, options=["(a) red", "(b) blue"], truth="(b) blue", generated="Answer: bluish"),
     ]
-    metrics = score_predictions(rows)
+    metrics = score_predictions(rows, num_resamples=0)
     assert metrics == {
         "num_samples": 2,
         "num_correct": 1,
@@ -167,6 +168,24 @@ def test_questions_with_their_own_options_have_accuracy_only():
         "num_unscored": 0,
         "leaky": False,
     }
+
+
+def test_the_interval_of_independent_questions_is_that_of_the_binomial_distribution():
+    rows = [
+        make_row(idx, options=[f"yes {idx}", "no"], truth="no", generated="Answer: no" if idx < 60 else "Unsure.")
+        for idx in range(100)
+    ]
+    for row in rows:
+        del row["recording"]  # a corpus of series, not nights
+    intervals = score_predictions(rows, num_resamples=5000)["intervals"]
+    assert intervals["unit"] == "questions"
+    assert intervals["num_units"] == 100
+    np.testing.assert_allclose(intervals["accuracy"], binom.ppf([0.025, 0.975], 100, 0.6) / 100, rtol=0, atol=0.011)
+
+
+def test_questions_of_few_people_are_drawn_by_person():
+    rows = [make_row(idx, options=["yes", f"no {idx}"], truth="yes", recording=f"p{idx % 3}") for idx in range(9)]
+    assert score_predictions(rows)["intervals"]["num_units"] == 3
 
 
 def test_captions_are_counted_and_not_scored():
@@ -201,7 +220,7 @@ def test_questions_with_several_answers_are_right_only_when_all_are_named(tmp_pa
     write_predictions(rows, tmp_path / "p.jsonl")
     rows = read_predictions(tmp_path / "p.jsonl")
     assert parse_predictions(rows) == ["lead I; lead II", "lead I; lead II", None]
-    assert score_predictions(rows) == {
+    assert score_predictions(rows, num_resamples=0) == {
         "num_samples": 3,
         "num_correct": 1,
         "num_parse_failures": 1,

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tslm.files import to_plain, write_beside
 from tslm.scoring.metrics import bootstrap_intervals, compute_metrics
 from tslm.scoring.predictions import (
@@ -17,7 +19,7 @@ from tslm.scoring.predictions import (
     pick_classifier_answers,
     sort_by_time,
 )
-from tslm.scoring.resampling import Resampling
+from tslm.scoring.resampling import QUESTIONS, Resamples, Resampling
 from tslm.scoring.scored_probabilities import score_row_probabilities
 from tslm.scoring.smoothed_predictions import is_classifier_alone
 from tslm.scoring.structure import score_row_structure
@@ -43,9 +45,10 @@ def score_predictions(
         where there are several recordings, `structure` (tslm.scoring.structure) where rows are epochs of nights, and
         `classifier` (the same dict for the classifier) with `classifier_alone`, whether no language model gave the main
         answers. For questions with options of their own, or with several answers at once (right when all are named and
-        no other): num_samples, num_correct, num_parse_failures and accuracy. For captions: num_samples. In any case
-        `num_unscored`, the rows without options, and `leaky`, whether any row is, with `within_subject` where time
-        divides training from test; `smoothing` where answers were smoothed over time.
+        no other): num_samples, num_correct, num_parse_failures, accuracy and its interval (over people where rows name
+        them, else over questions). For captions: num_samples. In any case `num_unscored`, the rows without options,
+        and `leaky`, whether any row is, with `within_subject` where time divides training from test; `smoothing` where
+        answers were smoothed over time.
 
     Raises:
         ValueError: no rows, or a sample_id that repeats.
@@ -68,7 +71,7 @@ def score_predictions(
         return {"num_samples": len(rows), **about_rows}
     answers = parse_predictions(scored)
     if len({frozenset(row["options"]) for row in scored}) > 1 or has_several_answers(scored):
-        return _score_questions(scored, answers) | about_rows
+        return _score_questions(scored, answers, num_resamples, seed) | about_rows
     metrics = _score_system(scored, answers, "label", num_resamples, seed) | about_rows
     classifier_answers = pick_classifier_answers(scored)
     if classifier_answers is not None:
@@ -120,11 +123,21 @@ def _score_recording(pairs: Sequence[tuple[str, str | None]], labels: Sequence[s
     return {name: metrics[name] for name in ("num_samples", "accuracy", "macro_f1", "cohen_kappa")}
 
 
-def _score_questions(rows: Sequence[PredictionRow], answers: Sequence[str | None]) -> dict[str, Any]:
-    num_correct = sum(answer == row["truth"] for row, answer in zip(rows, answers, strict=True))
-    return {
+def _score_questions(
+    rows: Sequence[PredictionRow], answers: Sequence[str | None], num_resamples: int, seed: int
+) -> dict[str, Any]:
+    is_right_N = np.array([answer == row["truth"] for row, answer in zip(rows, answers, strict=True)], dtype=np.float64)
+    metrics: dict[str, Any] = {
         "num_samples": len(rows),
-        "num_correct": num_correct,
+        "num_correct": int(is_right_N.sum()),
         "num_parse_failures": sum(answer is None for answer in answers),
-        "accuracy": num_correct / len(rows),
+        "accuracy": float(is_right_N.mean()),
     }
+    if num_resamples:
+        subjects, unit = find_subjects(rows)
+        if subjects is None:
+            subjects, unit = [row["sample_id"] for row in rows], QUESTIONS
+        resamples = Resamples(len(rows), subjects, Resampling(num_resamples, seed, unit=unit))
+        right_R, all_R = resamples.sum(np.stack([is_right_N, np.ones(len(rows))], axis=1)).T
+        metrics["intervals"] = {"accuracy": resamples.find_interval(right_R / all_R)} | resamples.describe()
+    return metrics

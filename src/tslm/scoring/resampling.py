@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-SUBJECTS, RECORDINGS, BLOCKS = "subjects", "recordings", "blocks of epochs"
+SUBJECTS, RECORDINGS, BLOCKS, QUESTIONS = "subjects", "recordings", "blocks of epochs", "questions"
 FEW_UNITS = 5  # with fewer people than that, an interval is too narrow and should be read so
 
 
@@ -112,6 +112,8 @@ def render_unit(intervals: dict[str, Any]) -> str:
         return f"{text} ({intervals['block_samples']} each) of one subject: they say nothing about other people"
     if unit == RECORDINGS:
         text += ", taken for people as the predictions name no subjects"
+    if unit == QUESTIONS:
+        text += ", taken as independent"
     return f"{text}; so few that they are too narrow" if num_units < FEW_UNITS else text
 
 
