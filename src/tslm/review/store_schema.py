@@ -3,7 +3,7 @@
 import sqlite3
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -60,7 +60,8 @@ def open_database(path: Path, predictions_sha256: str, predictions_path: Path, b
     path.parent.mkdir(parents=True, exist_ok=True)
     with told_as_file_errors(path):
         connection = sqlite3.connect(path, timeout=_WAIT_S, check_same_thread=False, isolation_level=None)
-        try:
+        with ExitStack() as on_failure:
+            on_failure.callback(connection.close)
             with transaction(connection) as cursor:
                 if not cursor.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
                     _create(cursor, predictions_sha256, predictions_path, blinded)
@@ -68,9 +69,7 @@ def open_database(path: Path, predictions_sha256: str, predictions_path: Path, b
             # Nobody who reads waits for who writes, and a commit is on the disk when it returns.
             for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
                 connection.execute(f"PRAGMA {pragma}")
-        except BaseException:
-            connection.close()
-            raise
+            on_failure.pop_all()
     return connection
 
 
@@ -79,13 +78,8 @@ def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Cursor]:
     """All of the block or nothing of it; no other process writes meanwhile."""
     cursor = connection.cursor()
     cursor.execute("BEGIN IMMEDIATE")
-    try:
+    with connection:  # commits, or rolls back what is left of it
         yield cursor
-        cursor.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:  # a full disk has ended it already
-            cursor.execute("ROLLBACK")
-        raise
 
 
 @contextmanager
