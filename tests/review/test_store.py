@@ -10,6 +10,7 @@ from reviews import OPTIONS
 
 from tslm.review.records import MAX_COMMENT_LENGTH, Review
 from tslm.review.store import ReviewConflictError, ReviewStore
+from tslm.review.store_schema import transaction
 
 SHA = "a" * 64
 GOOD = Review(5, 4, 3, OPTIONS[2], "no K-complex here")
@@ -174,6 +175,15 @@ def test_what_is_saved_would_outlive_a_power_cut_too(store):
         name: store._connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")
     }
     assert pragmas == {"journal_mode": "wal", "synchronous": 2}  # 2: FULL, every commit is on the disk
+
+
+def test_a_change_that_fails_halfway_leaves_nothing(store):
+    saved = save(store)
+    with pytest.raises(sqlite3.IntegrityError), transaction(store._connection) as cursor:
+        cursor.execute("UPDATE review SET comment = 'half'")
+        cursor.execute("UPDATE review SET accuracy = 7")
+    assert store.list_history("Ann", "n1:3") == [saved]
+    assert save(store, Review(1, 1, 1, OPTIONS[0], ""), base_revision=1).revision == 2
 
 
 def test_the_tables_refuse_what_code_should_not_have_let_through(store):
