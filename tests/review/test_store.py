@@ -179,9 +179,14 @@ def test_what_is_saved_would_outlive_a_power_cut_too(store):
 
 def test_a_change_that_fails_halfway_leaves_nothing(store):
     saved = save(store)
-    with pytest.raises(sqlite3.IntegrityError), transaction(store._connection) as cursor:
-        cursor.execute("UPDATE review SET comment = 'half'")
-        cursor.execute("UPDATE review SET accuracy = 7")
+
+    def change_twice():
+        with transaction(store._connection) as cursor:
+            cursor.execute("UPDATE review SET comment = 'half'")
+            cursor.execute("UPDATE review SET accuracy = 7")
+
+    with pytest.raises(sqlite3.IntegrityError):
+        change_twice()
     assert store.list_history("Ann", "n1:3") == [saved]
     assert save(store, Review(1, 1, 1, OPTIONS[0], ""), base_revision=1).revision == 2
 
