@@ -176,7 +176,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m evaluation.cross_validate",
         description="Train and test every fold, each a run that can be resumed; pool and score their predictions.",
-        epilog="example: python -m evaluation.cross_validate --stages stage0_encoder --config scorer "
+        epilog="example: python -m evaluation.cross_validate --stages stage0_encoder --config rodent "
         "stage.train_dir=prepared/rodents --jobs 2",
     )
     parser.add_argument("--stages", nargs="+", required=True, metavar="STAGE", help="as train.py's; the last is tested")
