@@ -1,7 +1,7 @@
 r"""Train and test every fold of a cohort, each as a run that can be resumed, and score the predictions of all together.
 
 Example:
-    python -m evaluation.cross_validate --stages stage0_encoder --config scorer stage.train_dir=prepared/rodents
+    python -m evaluation.cross_validate --stages stage0_encoder --config rodent stage.train_dir=prepared/rodents
 """
 
 import argparse
