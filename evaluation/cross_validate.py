@@ -19,7 +19,7 @@ from evaluation.experiment_grid import DEFAULT_LAUNCH
 from evaluation.experiment_runs import report_failures, train_with_progress
 from evaluation.fold_runs import FoldRun, read_fold
 from evaluation.score import render_table
-from tslm.command import fail
+from tslm.command import run_to_code
 from tslm.compose import compose_config
 from tslm.data.leak_labels import render_leak
 from tslm.data.recordings import read_participants
@@ -50,20 +50,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments.stages = [word for word in arguments.stages if "=" not in word]
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        if arguments.jobs < 1:
-            raise ValueError(f"--jobs {arguments.jobs}: give 1 or more")
-        runs = list_fold_runs(arguments)
-        if arguments.dry_run:
-            print("\n".join(shlex.join([*arguments.launch, *run.arguments]) for run in runs))
-            return 0
-        return cross_validate(runs, arguments)
-    except KeyboardInterrupt:
-        return fail("interrupted; the same command goes on where it was stopped", 1)
-    except (ValueError, FileNotFoundError) as error:
-        return fail(str(error), 2)
-    except OSError as error:
-        return fail(str(error), 1)
+    return run_to_code(lambda: _run(arguments), "the same command goes on where it was stopped")
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    """The exit code of all folds, or of the plan alone."""
+    if arguments.jobs < 1:
+        raise ValueError(f"--jobs {arguments.jobs}: give 1 or more")
+    runs = list_fold_runs(arguments)
+    if arguments.dry_run:
+        print("\n".join(shlex.join([*arguments.launch, *run.arguments]) for run in runs))
+        return 0
+    return cross_validate(runs, arguments)
 
 
 def list_fold_runs(arguments: argparse.Namespace) -> list[FoldRun]:

@@ -18,7 +18,7 @@ from evaluation.experiment_grid import GridConfig, Run, check_settings, expand_g
 from evaluation.experiment_runs import read_seconds, report_failures, train_with_progress
 from evaluation.experiment_table import build_table, render_markdown, write_table
 from evaluation.nested import plan_nested, run_nested
-from tslm.command import fail
+from tslm.command import run_to_code
 
 logger = logging.getLogger(__name__)
 
@@ -28,29 +28,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = build_parser().parse_intermixed_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        if arguments.jobs < 1:
-            raise ValueError(f"--jobs {arguments.jobs}: give 1 or more")
-        grid = load_grid(arguments.grid)
-        check_settings(grid)
-        runs = expand_grid(grid)
-        chosen = expand_grid(grid, arguments.only) if arguments.only else runs
-        if arguments.nested:
-            outer_folds = plan_nested(grid, arguments.only, arguments.nested)
-            if not arguments.dry_run:
-                return run_nested(grid, outer_folds, arguments.nested, arguments.jobs)
-            print("\n".join(describe_plan(outer.grid, outer.inner_runs, arguments.jobs) for outer in outer_folds))
-            return 0
-        if arguments.dry_run:
-            print(describe_plan(grid, chosen, arguments.jobs))
-            return 0
-        return run_experiments(grid, runs, chosen, arguments.jobs)
-    except KeyboardInterrupt:
-        return fail("interrupted; the same command goes on where it was stopped", 1)
-    except (ValueError, FileNotFoundError) as error:
-        return fail(str(error), 2)
-    except OSError as error:
-        return fail(str(error), 1)
+    return run_to_code(lambda: _run(arguments), "the same command goes on where it was stopped")
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    """The exit code of all runs, or of the plan alone."""
+    if arguments.jobs < 1:
+        raise ValueError(f"--jobs {arguments.jobs}: give 1 or more")
+    grid = load_grid(arguments.grid)
+    check_settings(grid)
+    runs = expand_grid(grid)
+    chosen = expand_grid(grid, arguments.only) if arguments.only else runs
+    if arguments.nested:
+        outer_folds = plan_nested(grid, arguments.only, arguments.nested)
+        if not arguments.dry_run:
+            return run_nested(grid, outer_folds, arguments.nested, arguments.jobs)
+        print("\n".join(describe_plan(outer.grid, outer.inner_runs, arguments.jobs) for outer in outer_folds))
+        return 0
+    if arguments.dry_run:
+        print(describe_plan(grid, chosen, arguments.jobs))
+        return 0
+    return run_experiments(grid, runs, chosen, arguments.jobs)
 
 
 def run_experiments(grid: GridConfig, runs: Sequence[Run], chosen: Sequence[Run], num_jobs: int) -> int:
