@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from baseline_cohort import AASM, EEG, EMG, build_night, draw_stages, write_cohort, write_rhythm_cohort
-from small import build_small_model, small_config
+from small import build_small_model, rows_with_an_odd_epoch, small_config
 
 from evaluation import compare_systems
 from evaluation.compare import build_parser, main
@@ -292,19 +292,7 @@ def test_a_tie_of_probabilities_is_no_trouble(cohort_dir: Path, ours: Path, tmp_
 
 
 def test_a_smoothed_classifier_is_no_second_system() -> None:
-    rows = [
-        {
-            "sample_id": f"n:{idx}",
-            "recording": "n",
-            "epoch_idx": idx,
-            "onset_s": 30.0 * idx,
-            "truth": OPTIONS[3],
-            "generated": f"Answer: {OPTIONS[4 if idx == 9 else 3]}",
-            "options": OPTIONS,
-            "classifier_probabilities": np.where(np.arange(5) == (4 if idx == 9 else 3), 0.6, 0.1).tolist(),
-        }
-        for idx in range(20)
-    ]
+    rows = rows_with_an_odd_epoch(20, 9)
     smoothed = smooth_predictions(rows, Smoothing("median", 5))
     assert read_classifier_answers(smoothed, AASM) is None
     answers = read_answers(smoothed, AASM)

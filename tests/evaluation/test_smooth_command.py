@@ -1,9 +1,8 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
-from small import small_recording, write_small_cohort
+from small import rows_with_an_odd_epoch, small_recording, write_small_cohort
 
 from evaluation.score import main as score
 from evaluation.smooth import main
@@ -19,19 +18,7 @@ OPTIONS = list(LABELS.answers)
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     """Forty epochs of deep sleep, one of them taken for REM, in a run's folder."""
-    rows = [
-        {
-            "sample_id": f"n:{idx}",
-            "recording": "n",
-            "epoch_idx": idx,
-            "onset_s": 30.0 * idx,
-            "truth": OPTIONS[3],
-            "generated": f"Answer: {OPTIONS[4 if idx == 20 else 3]}",
-            "options": OPTIONS,
-            "classifier_probabilities": np.where(np.arange(5) == (4 if idx == 20 else 3), 0.6, 0.1).tolist(),
-        }
-        for idx in range(40)
-    ]
+    rows = rows_with_an_odd_epoch(40, 20)
     write_predictions(rows, tmp_path / "run" / "results" / "test_predictions.jsonl")
     return tmp_path / "run" / "results" / "test_predictions.jsonl"
 
