@@ -43,7 +43,7 @@ bench: $(STAMP)
 bench-data: $(STAMP)
 	-$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[peers]'
 	-$(BIN)/python -m data_prep.download sleep-edf --subset sc4001 --out $(RAW)
-	$(BIN)/python -m data_prep.bench --raw_dir $(RAW)
+	$(BIN)/python -m data_prep.realism.bench --raw_dir $(RAW)
 
 ORIGINAL := build/original
 

@@ -11,23 +11,23 @@ from torch.utils.data import DataLoader
 
 from curriculum.plan import checkpoint_dir, metrics_path, predictions_path
 from curriculum.processes import gather_rows, share_indices
-from tslm.config import RunConfig
-from tslm.data.collate import Collator
-from tslm.data.dataset import StageDataset, build_dataset
-from tslm.data.night_windows import load_recordings
-from tslm.data.provenance import describe_split
-from tslm.data.sampling import ShareBatches, spread_subset
+from tslm.config.schema import RunConfig
+from tslm.data.samples.collate import Collator
+from tslm.data.samples.dataset import StageDataset, build_dataset
+from tslm.data.samples.night_windows import load_recordings
+from tslm.data.samples.sampling import ShareBatches, spread_subset
+from tslm.data.splits.provenance import describe_split
 from tslm.models import build_tokenizer
 from tslm.models.classifier import Classifier
 from tslm.models.masked_encoder import MaskedEncoder
-from tslm.scoring.calibration import load_calibration
-from tslm.scoring.inference import classify_nights, generate_predictions
+from tslm.predictions.answer import classify_nights, generate_predictions
+from tslm.predictions.calibration import load_calibration
+from tslm.predictions.rows import PredictionRow, write_predictions
 from tslm.scoring.prediction_scores import score_predictions, write_metrics
-from tslm.scoring.predictions import PredictionRow, write_predictions
-from tslm.training.checkpoint import load_checkpoint, read_state, record_evaluation
-from tslm.training.model_card import CARD_METRICS
-from tslm.training.recorder import record_test
-from tslm.training.run_folder import BEST, run_dir
+from tslm.training.checkpoints.checkpoint import load_checkpoint, read_state, record_evaluation
+from tslm.training.checkpoints.model_card import CARD_METRICS
+from tslm.training.runs.folder import BEST, run_dir
+from tslm.training.runs.recorder import record_test
 from tslm.training.validation import evaluate_loss
 
 

@@ -5,9 +5,9 @@ Stages themselves are rows in configs/stage/*.yaml.
 
 from pathlib import Path
 
-from tslm.compose import list_group
-from tslm.config import RunConfig
-from tslm.training.run_folder import (
+from tslm.config.compose import list_group
+from tslm.config.schema import RunConfig
+from tslm.training.runs.folder import (
     BEST,
     CHECKPOINTS_DIR,
     LOG_FILE,

@@ -18,10 +18,10 @@ from accelerate.utils import (
 from torch.distributed.fsdp import MixedPrecisionPolicy
 
 from curriculum.plan import checkpoint_dir
-from tslm.config import RunConfig
-from tslm.scoring.predictions import PredictionRow
-from tslm.training.checkpoint import read_state
-from tslm.training.run_folder import LAST
+from tslm.config.schema import RunConfig
+from tslm.predictions.rows import PredictionRow
+from tslm.training.checkpoints.checkpoint import read_state
+from tslm.training.runs.folder import LAST
 
 
 class LostProcessError(ConnectionError):

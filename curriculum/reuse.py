@@ -5,9 +5,9 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from tslm.config import RunConfig
-from tslm.config_files import CONFIG_FILE, flatten_settings, load_config, to_plain
-from tslm.training.run_folder import CHECKPOINTS_DIR, LOG_FILE, MANIFEST_FILE, RESULTS_DIR, TENSORBOARD_DIR, run_dir
+from tslm.config.files import CONFIG_FILE, flatten_settings, load_config, to_plain
+from tslm.config.schema import RunConfig
+from tslm.training.runs.folder import CHECKPOINTS_DIR, LOG_FILE, MANIFEST_FILE, RESULTS_DIR, TENSORBOARD_DIR, run_dir
 
 # How a run is carried out, not what comes out of it: these may differ when it goes on.
 FREE_SETTINGS = (

@@ -14,12 +14,12 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from curriculum.plan import DEFAULT_STAGES, checkpoint_dir, list_stages, metrics_path
 from curriculum.reuse import check_reuse, clear_run
-from tslm.checkpoint_config import load_checkpoint_config
-from tslm.compose import compose_config, list_group
-from tslm.config import RunConfig
-from tslm.data.leak_labels import render_leak
-from tslm.training.run_folder import BEST, run_dir
-from tslm.training.signals import end_with_launcher
+from tslm.config.checkpoint import load_checkpoint_config
+from tslm.config.compose import compose_config, list_group
+from tslm.config.schema import RunConfig
+from tslm.data.splits.leak_labels import render_leak
+from tslm.training.runs.folder import BEST, run_dir
+from tslm.training.stop_signals import end_with_launcher
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
     end_with_launcher()
     try:
         configs = [compose(stage, args) for stage in args.stages]
-        from tslm.data.leakage import check_leakage  # pyarrow loads here, not for --help
+        from tslm.data.splits.leakage import check_leakage  # pyarrow loads here, not for --help
 
         leaky = check_leakage([*trace_lineage(configs, args), *configs], args.eval_only or args.resume)
         with logging_redirect_tqdm():  # log lines above the progress bar, not in it

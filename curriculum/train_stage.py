@@ -20,33 +20,33 @@ from curriculum.evaluate_stage import build_share_loader
 from curriculum.plan import checkpoint_dir, checkpoints_dir, log_path
 from curriculum.processes import check_same_on_all
 from curriculum.validate_stage import build_validation
-from tslm.config import RunConfig
-from tslm.config_files import CONFIG_FILE, save_config
-from tslm.data.checksums import checksum_data, compare_checksums
-from tslm.data.collate import Collator
-from tslm.data.dataset import NightDataset, SleepDataset, StageDataset, build_dataset, state_timing
-from tslm.data.provenance import describe_split
-from tslm.data.sampling import TrainBatches
+from tslm.config.files import CONFIG_FILE, save_config
+from tslm.config.schema import RunConfig
+from tslm.data.samples.collate import Collator
+from tslm.data.samples.dataset import NightDataset, SleepDataset, StageDataset, build_dataset, state_timing
+from tslm.data.samples.sampling import TrainBatches
+from tslm.data.splits.checksums import checksum_data, compare_checksums
+from tslm.data.splits.provenance import describe_split
 from tslm.files import restore_swapped
 from tslm.models import build_model, build_tokenizer
-from tslm.models.backbone import compile_layers
 from tslm.models.classifier import Classifier
+from tslm.models.llm.backbone import compile_layers
 from tslm.models.text_model import TextModel
-from tslm.scoring.calibration import load_calibration, save_calibration
-from tslm.scoring.inference import average_probabilities, fit_calibration
-from tslm.scoring.transitions import fit_run_transitions, save_transitions
-from tslm.training.checkpoint import load_checkpoint, load_weights, set_trained_parts
+from tslm.predictions.answer import average_probabilities, fit_calibration
+from tslm.predictions.calibration import load_calibration, save_calibration
+from tslm.predictions.transitions import fit_run_transitions, save_transitions
+from tslm.training.checkpoints.checkpoint import load_checkpoint, load_weights, set_trained_parts
+from tslm.training.checkpoints.resume import ResumePoint, find_resume_point, restore_optimizer, set_aside_damaged
+from tslm.training.checkpoints.saver import CheckpointSaver
 from tslm.training.loop import Trainer, TrainingStoppedError
 from tslm.training.optim import build_optimizer, build_scheduler
 from tslm.training.progress import Progress
-from tslm.training.recorder import RunRecorder
-from tslm.training.resume import ResumePoint, find_resume_point, restore_optimizer, set_aside_damaged
-from tslm.training.run_folder import BEST, run_dir
-from tslm.training.run_log import RunLog
-from tslm.training.run_manifest import describe_launch, read_manifest
+from tslm.training.runs.folder import BEST, run_dir
+from tslm.training.runs.log import RunLog
+from tslm.training.runs.manifest import describe_launch, read_manifest
+from tslm.training.runs.recorder import RunRecorder
 from tslm.training.sample_losses import SampleLosses, read_losses
-from tslm.training.saver import CheckpointSaver
-from tslm.training.signals import StopSignals
+from tslm.training.stop_signals import StopSignals
 
 _MOST_NAMED = 4  # files in a message
 
@@ -67,7 +67,7 @@ def train_stage(
         config: of the stage.
         start_from: checkpoint whose weights it begins with; None: new ones.
         accelerator: of the run.
-        leaky: goes into the log: the stage's test data leak (tslm.data.leakage).
+        leaky: goes into the log: the stage's test data leak (tslm.data.splits.leakage).
         resume: go on from the stage's own last checkpoint, where there is one.
         accept_changed_data: of a run that goes on, when its data are not those that it began with.
 

@@ -7,15 +7,15 @@ from accelerate.utils import DistributedType
 from torch import nn
 
 from curriculum.processes import gather_rows, share_indices
-from tslm.config import RunConfig
-from tslm.data.dataset import NightDataset, StageDataset
-from tslm.data.sampling import spread_subset
+from tslm.config.schema import RunConfig
+from tslm.data.samples.dataset import NightDataset, StageDataset
+from tslm.data.samples.sampling import spread_subset
 from tslm.models import build_tokenizer
 from tslm.models.classifier import Classifier
 from tslm.models.text_model import TextModel
-from tslm.scoring.inference import classify_nights, generate_predictions
+from tslm.predictions.answer import classify_nights, generate_predictions
+from tslm.predictions.rows import PredictionRow
 from tslm.scoring.prediction_scores import score_predictions
-from tslm.scoring.predictions import PredictionRow
 
 
 def build_validation(

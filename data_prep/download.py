@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from data_prep.download_sleep_edf import DEFAULT_JOBS, FOLDERS, PHYSIONET_URL, count_nights, download_sleep_edf
+from data_prep.fetch.sleep_edf import DEFAULT_JOBS, FOLDERS, PHYSIONET_URL, count_nights, download_sleep_edf
 from tslm.command import run_command
 
 _SLEEP_EDF_EXAMPLE = "example: python -m data_prep.download sleep-edf --subset sc4001 --out data/raw/sleep_edf"
@@ -75,7 +75,7 @@ def _run_sleep_edf(arguments: argparse.Namespace) -> str:
 
 
 def _run_llm(arguments: argparse.Namespace) -> str:
-    from data_prep.download_llm import download_llm  # brings torch in, which the other command does not need
+    from data_prep.fetch.llm import download_llm  # brings torch in, which the other command does not need
 
     return str(download_llm(arguments.name, arguments.cache))
 

@@ -12,21 +12,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from data_prep.prepare_cohorts import CohortOptions, SimHumanOptions, prepare_cohort, prepare_sim_human
-from data_prep.prepare_corpora import CorpusOptions, SeriesCorpusOptions, prepare_corpus
-from data_prep.prepare_options import parse_options, suggest
-from data_prep.prepare_rodents import SimRodentOptions, prepare_sim_rodent
-from data_prep.published_ecg import EcgQaCotOptions, EcgQaOptions, prepare_ecg_qa, prepare_ecg_qa_cot
-from data_prep.published_exam import TimeSeriesExamOptions, prepare_timeseriesexam
-from data_prep.published_m4 import M4Options, prepare_m4
-from data_prep.published_sleep_cot import SleepCotOptions, prepare_sleep_cot
-from data_prep.published_tsqa import TsqaOptions, prepare_tsqa
+from data_prep.cohorts.cohort import CohortOptions, SimHumanOptions, prepare_cohort, prepare_sim_human
+from data_prep.cohorts.options import parse_options, suggest
+from data_prep.cohorts.sim_rodent import SimRodentOptions, prepare_sim_rodent
+from data_prep.corpora.build import CorpusOptions, SeriesCorpusOptions, prepare_corpus
+from data_prep.published.ecg import EcgQaCotOptions, EcgQaOptions, prepare_ecg_qa, prepare_ecg_qa_cot
+from data_prep.published.exam import TimeSeriesExamOptions, prepare_timeseriesexam
+from data_prep.published.m4 import M4Options, prepare_m4
+from data_prep.published.sleep_cot import SleepCotOptions, prepare_sleep_cot
+from data_prep.published.tsqa import TsqaOptions, prepare_tsqa
 from tslm.command import run_command
-from tslm.compose import list_group
-from tslm.data.cohort import COHORT_GROUP, load_cohort
-from tslm.data.corpora import read_corpus
-from tslm.data.recordings import Participant
-from tslm.data.splits import render_counts
+from tslm.config.compose import list_group
+from tslm.data.cohorts.cohort import COHORT_GROUP, load_cohort
+from tslm.data.prepared.corpora import read_corpus
+from tslm.data.prepared.recordings import Participant
+from tslm.data.splits.rules import render_counts
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,13 @@ COHORTS: dict[str, Cohort] = {
     "mcq": Cohort(
         "multiple-choice questions on series",
         SeriesCorpusOptions,
-        partial(prepare_corpus, "mcq", "data_prep.corpora_mcq"),
+        partial(prepare_corpus, "mcq", "data_prep.corpora.mcq"),
     ),
     "captions": Cohort(
-        "captions of series", SeriesCorpusOptions, partial(prepare_corpus, "captions", "data_prep.corpora_captions")
+        "captions of series", SeriesCorpusOptions, partial(prepare_corpus, "captions", "data_prep.corpora.captions")
     ),
     "ecg_cot": Cohort(
-        "ECG questions with rationales", CorpusOptions, partial(prepare_corpus, "ecg_cot", "data_prep.corpora_ecg")
+        "ECG questions with rationales", CorpusOptions, partial(prepare_corpus, "ecg_cot", "data_prep.corpora.ecg")
     ),
     "tsqa": Cohort("TSQA, published multiple choice on series", TsqaOptions, prepare_tsqa),
     "timeseriesexam": Cohort(

@@ -14,10 +14,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from data_prep.prepare_options import parse_options
+from data_prep.cohorts.options import parse_options
 from data_prep.verify import find_damaged
 from tslm.command import run_command
-from tslm.data.recordings import (
+from tslm.data.prepared.recordings import (
     BY_EPOCH,
     EPOCH_SPLIT_COLUMN,
     PARTICIPANTS_FILE,
@@ -27,7 +27,7 @@ from tslm.data.recordings import (
     write_participants,
     write_recording,
 )
-from tslm.data.splits import (
+from tslm.data.splits.rules import (
     DEFAULT_SPLIT,
     Place,
     assign_splits,
@@ -36,7 +36,7 @@ from tslm.data.splits import (
     needs_strata,
     render_counts,
 )
-from tslm.data.strata import count_strata
+from tslm.data.splits.strata import count_strata
 from tslm.files import write_beside
 
 logger = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ logger = logging.getLogger(__name__)
 class SplitOptions:
     """How to split."""
 
-    split: str = DEFAULT_SPLIT  # a rule of tslm.data.splits
+    split: str = DEFAULT_SPLIT  # a rule of tslm.data.splits.rules
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -11,8 +11,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from data_prep.chat_endpoint import ChatClient, Endpoint, RateLimit
-from data_prep.teacher_rationales import teach_cohort
+from data_prep.rationales.chat import ChatClient, Endpoint, RateLimit
+from data_prep.rationales.teacher import teach_cohort
 from tslm.command import run_command
 
 _CACHE_DIR = "teacher_answers"

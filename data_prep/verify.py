@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from tslm.data.recordings import PARTICIPANTS_FILE, read_participants
+from tslm.data.prepared.recordings import PARTICIPANTS_FILE, read_participants
 from tslm.files import hash_file
 
 

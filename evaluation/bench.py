@@ -13,11 +13,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evaluation.bench_original import Original, Work, why_not
+from evaluation.benchmarks.original import Original, Work, why_not
 from tslm.bench_row import Row
 
 if TYPE_CHECKING:
-    from evaluation.bench_work import TextBench, Timing
+    from evaluation.benchmarks.work import TextBench, Timing
 
 _TRAIN_BATCH, _ANSWER_BATCH, _ORIGINAL_ANSWER_BATCH, _ANSWER_TOKENS = 4, 16, 4, 100
 _MERGES = {"guide's config": 1, "merge 10": 10}  # name: model.projector.merge
@@ -65,11 +65,11 @@ def run_bench(options: BenchOptions) -> Iterator[Row | str]:
     """The lines of the table; classifier first, as it needs no language model."""
     import torch
 
-    from evaluation.bench_gpu import LLAMA_1B, GpuWork, measure_gpu
-    from evaluation.bench_metrics import measure_metrics
-    from evaluation.bench_work import TextBench, choose_device, count_trained
-    from tslm.compose import resolve_source
-    from tslm.models.llm_store import fetch_llm
+    from evaluation.benchmarks.gpu import LLAMA_1B, GpuWork, measure_gpu
+    from evaluation.benchmarks.metrics import measure_metrics
+    from evaluation.benchmarks.work import TextBench, choose_device, count_trained
+    from tslm.config.compose import resolve_source
+    from tslm.models.llm.store import fetch_llm
 
     llm_dir = fetch_llm(resolve_source(options.llm))
     yield f"{options.llm} on {choose_device()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
@@ -102,7 +102,7 @@ def _measure_text(options: BenchOptions, benches: dict[str, "TextBench"], origin
 
 def measure_classifiers(options: BenchOptions) -> Iterator[Row]:
     """Milliseconds of the classifier alone an epoch."""
-    from evaluation.bench_work import ClassifierBench, measure
+    from evaluation.benchmarks.work import ClassifierBench, measure
 
     for name, (preset, most) in _CLASSIFIERS.items():
         bench = ClassifierBench(preset)
@@ -118,7 +118,7 @@ def measure_training(
     options: BenchOptions, benches: dict[str, "TextBench"], original: Original | None
 ) -> Iterator[Row]:
     """Seconds of a training step a sample; ours and theirs in turn, the ratio pair by pair."""
-    from evaluation.bench_work import count_tokens, measure
+    from evaluation.benchmarks.work import count_tokens, measure
 
     batches = {name: bench.batch(_TRAIN_BATCH, with_response=True) for name, bench in benches.items()}
     for name, bench in benches.items():
@@ -140,14 +140,14 @@ def measure_training(
 
 def measure_engine(options: BenchOptions, bench: "TextBench") -> Iterator[Row]:
     """What the training loop and its checkpoints add to the model's own work."""
-    from evaluation import bench_training
+    from evaluation.benchmarks import training as bench_training
 
     yield from bench_training.measure_engine(bench, bench.batch(_TRAIN_BATCH, with_response=True), options.repeats)
 
 
 def measure_answers(options: BenchOptions, benches: dict[str, "TextBench"], original: Original | None) -> Iterator[Row]:
     """Seconds of an answer; the adapters are merged first, as in a loaded checkpoint."""
-    from evaluation.bench_work import measure
+    from evaluation.benchmarks.work import measure
 
     batches = {name: bench.batch(_ANSWER_BATCH, with_response=False) for name, bench in benches.items()}
     for name, bench in benches.items():
@@ -169,7 +169,7 @@ def measure_answers(options: BenchOptions, benches: dict[str, "TextBench"], orig
 
 def measure_labels(options: BenchOptions, bench: "TextBench") -> Iterator[Row]:
     """Seconds of the probabilities of all stages an epoch, without a rationale; after `measure_answers`."""
-    from evaluation.bench_work import measure
+    from evaluation.benchmarks.work import measure
 
     score = bench.score_labels(_ANSWER_BATCH)
     score()
@@ -205,7 +205,7 @@ def _list(values: list[float], unit: str) -> str:
 def _start_original(packages_dir: Path, llm_dir: Path, bench: "TextBench") -> Original:
     import torch
 
-    from evaluation.bench_work import NUM_SAMPLES
+    from evaluation.benchmarks.work import NUM_SAMPLES
 
     example = bench.example
     work = Work(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from tslm.command import run_command
 
 if TYPE_CHECKING:
-    from evaluation.compare_systems import System
+    from evaluation.comparison.systems import System
 
 _EXAMPLE = (
     "example: python -m evaluation.compare --train prepared/sim_human --data prepared/sleep_edf --out "
@@ -39,13 +39,13 @@ def compare(arguments: argparse.Namespace) -> str:
     Raises:
         ValueError, OSError: what is wrong with the data, a system or a file.
     """
-    from evaluation.compare_answers import check_rows  # here, so that --help answers at once
-    from evaluation.compare_material import find_material
-    from evaluation.compare_systems import answer, read_file, smooth_answers
-    from evaluation.compare_table import build_table, render_markdown, write_table
-    from tslm.scoring.baseline_material import spread_epochs
-    from tslm.scoring.resampling import Resampling
-    from tslm.scoring.truth import read_truth
+    from evaluation.comparison.answers import check_rows  # here, so that --help answers at once
+    from evaluation.comparison.material import find_material
+    from evaluation.comparison.systems import answer, read_file, smooth_answers
+    from evaluation.comparison.table import build_table, render_markdown, write_table
+    from tslm.baselines.material import spread_epochs
+    from tslm.predictions.resampling import Resampling
+    from tslm.predictions.truth import read_truth
 
     material, is_leaky = find_material(arguments)
     whole = read_truth(arguments.data, material.label_set.answers, fold=arguments.fold)
@@ -143,9 +143,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _list_systems(arguments: argparse.Namespace) -> list["System"]:
-    from evaluation.compare_material import choose_device
-    from evaluation.compare_systems import build_baseline_system, build_checkpoint_system
-    from tslm.scoring.baselines import BASELINES
+    from evaluation.comparison.material import choose_device
+    from evaluation.comparison.systems import build_baseline_system, build_checkpoint_system
+    from tslm.baselines.table import BASELINES
 
     names = list(BASELINES) if arguments.systems is None else arguments.systems
     if unknown := [name for name in names if name not in BASELINES]:

@@ -15,22 +15,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from evaluation.experiment_grid import DEFAULT_LAUNCH
-from evaluation.experiment_runs import report_failures, train_with_progress
-from evaluation.fold_runs import FoldRun, read_fold
+from evaluation.grids.folds import FoldRun, read_fold
+from evaluation.grids.grid import DEFAULT_LAUNCH
+from evaluation.grids.launcher import report_failures, train_with_progress
 from evaluation.score import render_table
 from tslm.command import run_to_code
-from tslm.compose import compose_config
-from tslm.data.leak_labels import render_leak
-from tslm.data.recordings import read_participants
-from tslm.data.splits import list_folds
-from tslm.scoring.pooling import Fold, pool_folds
+from tslm.config.compose import compose_config
+from tslm.data.prepared.recordings import read_participants
+from tslm.data.splits.leak_labels import render_leak
+from tslm.data.splits.rules import list_folds
+from tslm.predictions.pooling import Fold, pool_folds
+from tslm.predictions.rows import write_predictions
+from tslm.predictions.smoothed import smooth_predictions
+from tslm.predictions.smoothing import METHODS, Smoothing
+from tslm.predictions.transitions import load_transitions
 from tslm.scoring.prediction_scores import score_predictions, write_metrics
-from tslm.scoring.predictions import write_predictions
-from tslm.scoring.smoothed_predictions import smooth_predictions
-from tslm.scoring.smoothing import METHODS, Smoothing
-from tslm.scoring.transitions import load_transitions
-from tslm.training.run_folder import (
+from tslm.training.runs.folder import (
     ALL_FOLDS_DIR,
     BEST,
     CHECKPOINTS_DIR,

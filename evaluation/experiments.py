@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluation.experiment_grid import GridConfig, Run, check_settings, expand_grid, load_grid
-from evaluation.experiment_runs import read_seconds, report_failures, train_with_progress
-from evaluation.experiment_table import build_table, render_markdown, write_table
-from evaluation.nested import plan_nested, run_nested
+from evaluation.grids.grid import GridConfig, Run, check_settings, expand_grid, load_grid
+from evaluation.grids.launcher import read_seconds, report_failures, train_with_progress
+from evaluation.grids.nested import plan_nested, run_nested
+from evaluation.grids.table import build_table, render_markdown, write_table
 from tslm.command import run_to_code
 
 logger = logging.getLogger(__name__)

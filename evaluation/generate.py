@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tslm.checkpoint_config import load_checkpoint_config
-from tslm.config import RunConfig
+from tslm.config.checkpoint import load_checkpoint_config
+from tslm.config.schema import RunConfig
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,16 +36,16 @@ def generate(config: RunConfig, arguments: argparse.Namespace, leaky: bool = Fal
     """Write one prediction row a sample and return their number; `leaky` marks them all."""
     import torch  # here, so that --help and a mistyped path answer at once
 
-    from tslm.data.dataset import build_dataset
-    from tslm.data.night_windows import load_recordings
-    from tslm.data.sampling import spread_subset
+    from tslm.data.samples.dataset import build_dataset
+    from tslm.data.samples.night_windows import load_recordings
+    from tslm.data.samples.sampling import spread_subset
     from tslm.models import build_tokenizer
     from tslm.models.classifier import Classifier
     from tslm.models.text_model import TextModel
-    from tslm.scoring.calibration import load_calibration
-    from tslm.scoring.inference import classify_nights, generate_predictions
-    from tslm.scoring.predictions import write_predictions
-    from tslm.training.checkpoint import load_checkpoint
+    from tslm.predictions.answer import classify_nights, generate_predictions
+    from tslm.predictions.calibration import load_calibration
+    from tslm.predictions.rows import write_predictions
+    from tslm.training.checkpoints.checkpoint import load_checkpoint
 
     if not config.has_classifier:
         raise ValueError(
@@ -121,7 +121,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _is_leaky(trained: RunConfig, config: RunConfig) -> bool:
     """Whether the checkpoint knows the people it shall answer for by a split by epoch; ValueError without one."""
-    from tslm.data.leakage import check_leakage
+    from tslm.data.splits.leakage import check_leakage
 
     stage = replace(trained.stage, test_dir=config.stage.test_dir, fold=config.stage.fold)
     return bool(check_leakage([replace(trained, stage=stage)], may_lack_data=True))

@@ -17,13 +17,13 @@ from tqdm import tqdm
 
 from evaluation.score import render_table
 from tslm.command import run_command
-from tslm.config_files import CONFIG_FILE, load_config
-from tslm.data.recordings import Recording, read_recording
+from tslm.config.files import CONFIG_FILE, load_config
+from tslm.data.prepared.recordings import Recording, read_recording
+from tslm.predictions.rows import PredictionRow, merge_classifier, read_predictions
 from tslm.report.examples import choose_examples
 from tslm.report.page import name_systems, plan_night_pages, write_report
 from tslm.scoring.prediction_scores import score_predictions
-from tslm.scoring.predictions import PredictionRow, merge_classifier, read_predictions
-from tslm.training.run_folder import find_predictions
+from tslm.training.runs.folder import find_predictions
 
 
 def main(argv: Sequence[str] | None = None) -> int:

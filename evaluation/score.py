@@ -10,14 +10,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from evaluation.structure_table import describe_structure, list_structure_rows
-from tslm.data.leak_labels import render_leak
-from tslm.data.recordings import SPLITS
-from tslm.scoring.faithfulness import score_answered
+from evaluation.comparison.structure import describe_structure, list_structure_rows
+from tslm.data.prepared.recordings import SPLITS
+from tslm.data.splits.leak_labels import render_leak
+from tslm.explain.faithfulness import score_answered
+from tslm.predictions.resampling import Resampling, render_unit
+from tslm.predictions.rows import read_intact_predictions, read_predictions
+from tslm.predictions.truth import apply_truth, read_truth
 from tslm.scoring.prediction_scores import score_predictions, write_metrics
-from tslm.scoring.predictions import read_intact_predictions, read_predictions
-from tslm.scoring.resampling import Resampling, render_unit
-from tslm.scoring.truth import apply_truth, read_truth
 
 _PROBABILITY_SCORES = {
     "macro_auroc": "AUROC (mean of classes)",

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from tslm.command import run_command
 from tslm.labels import LABEL_SETS, LabelSet
-from tslm.scoring.predictions import PredictionRow, read_predictions, write_predictions
-from tslm.scoring.smoothed_predictions import count_changed, smooth_predictions
-from tslm.scoring.smoothing import METHODS, Smoothing
-from tslm.scoring.transitions import Transitions, find_transitions
-from tslm.training.run_folder import BEST, CHECKPOINTS_DIR
+from tslm.predictions.rows import PredictionRow, read_predictions, write_predictions
+from tslm.predictions.smoothed import count_changed, smooth_predictions
+from tslm.predictions.smoothing import METHODS, Smoothing
+from tslm.predictions.transitions import Transitions, find_transitions
+from tslm.training.runs.folder import BEST, CHECKPOINTS_DIR
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -3,8 +3,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browser import open_chromium
 from hypothesis import HealthCheck, settings
+
+from tests.factories.browser import open_chromium
 
 # A machine that is busy with something else is slow, not wrong.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -26,7 +27,7 @@ def _own_accelerator() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def tiny_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A value for TSLM_CACHE_DIR whose only language model is the tiny one."""
-    from tslm.models.llm_folders import build_tiny_llm  # torch loads where a test needs it
+    from tslm.models.llm.folders import build_tiny_llm  # torch loads where a test needs it
 
     cache = tmp_path_factory.mktemp("cache")
     build_tiny_llm(cache / "llm" / "tiny")

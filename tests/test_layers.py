@@ -1,7 +1,9 @@
-"""Imports go down the layers only, and each heavy dependency has one door."""
+"""The house holds: imports go down the layers, heavy dependencies have one door, folders stay small."""
 
 import ast
+import subprocess
 import sys
+from collections import Counter
 from functools import cache
 from pathlib import Path
 
@@ -10,13 +12,14 @@ import pytest
 ROOT = Path(__file__).parents[1]
 APPS = ("curriculum", "data_prep", "evaluation")
 LAYERS = {
-    0: ("labels", "hypnogram", "answers", "answer_lines", "prompts", "files", "command", "bench_row"),
-    1: ("config", "config_files", "checkpoint_config", "compose", "batch", "seeds"),
-    2: ("nn", "signals"),
+    0: ("labels", "hypnogram", "answers", "prompts", "files", "command", "bench_row"),
+    1: ("config", "batch", "seeds"),
+    2: ("nn", "signals", "evidence"),
     3: ("data", "models"),
-    4: ("training", "scoring"),
-    5: ("report",),
-    6: ("hub", "cli", "serve", "review", "__main__"),
+    4: ("training", "predictions"),
+    5: ("scoring", "explain", "baselines"),
+    6: ("report",),
+    7: ("hub", "cli", "serve", "review", "__main__"),
 }
 LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names}
 SINGLE_DOOR = (
@@ -34,6 +37,9 @@ SINGLE_DOOR = (
     "datasets",
     "evaluate",
 )
+MAX_NAMES = 12
+# Folders that mirror the whole library, and pages that are numbered rather than looked up by name.
+MAY_BE_LARGE = {"src/tslm", "tests/tslm", "docs/decisions", "docs/experiments"}
 SOURCES = sorted(
     path
     for folder in ("src/tslm", *APPS)
@@ -55,15 +61,35 @@ def read_imports(path: Path) -> set[str]:
     return names
 
 
+@cache
+def read_folders() -> dict[str, list[str]]:
+    """Names in each folder of the repository, package markers left out."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    folders: dict[str, set[str]] = {}
+    for line in listed.stdout.splitlines():
+        path = Path(line)
+        if path.name == "__init__.py" or not (ROOT / path).exists():
+            continue
+        for part in [path, *path.parents[:-1]]:
+            folders.setdefault(part.parent.as_posix(), set()).add(part.name)
+    return {folder: sorted(names) for folder, names in folders.items() if folder != "."}
+
+
 def name_of(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
 def layer_of(path: Path) -> int:
     if path.relative_to(ROOT).parts[0] in APPS:
-        return 6
+        return max(LAYERS)
     part = path.relative_to(ROOT / "src" / "tslm").parts[0].removesuffix(".py")
-    assert part in LAYER_OF, f"{part} stands in no layer: add it to DESIGN's list and to this test"
+    assert part in LAYER_OF, f"{part} stands in no layer: add it to this test"
     return LAYER_OF[part]
 
 
@@ -92,3 +118,18 @@ def test_a_heavy_dependency_is_imported_by_one_module_only(dependency: str) -> N
 def test_the_vocabulary_needs_numpy_at_most(path: Path) -> None:
     outside = {name.split(".")[0] for name in read_imports(path)} - set(sys.stdlib_module_names) - {"tslm", "numpy"}
     assert not outside
+
+
+def test_no_folder_shows_more_than_twelve_names() -> None:
+    large = {name: len(names) for name, names in read_folders().items() if len(names) > MAX_NAMES}
+    assert not {name: count for name, count in large.items() if name not in MAY_BE_LARGE}
+
+
+def test_a_prefix_that_occurs_three_times_is_a_folder() -> None:
+    families = {}
+    for folder, names in read_folders().items():
+        counts = Counter(name.removesuffix(".py").split("_")[0] for name in names if not name.startswith("test_"))
+        found = {prefix: count for prefix, count in counts.items() if count >= 3}
+        if found and folder not in MAY_BE_LARGE:
+            families[folder] = found
+    assert not families

@@ -42,7 +42,7 @@ def test_links_of_the_readme_lead_to_files():
 
 @pytest.mark.parametrize("option", ["train.batch_size", "optim.lr_lora", "stage.train_dir", "stage.predecessor"])
 def test_settings_named_in_the_readme_exist(option):
-    from tslm.config_files import valid_keys
+    from tslm.config.files import valid_keys
 
     assert option in (ROOT / "README.md").read_text(encoding="utf-8")
     assert option in valid_keys()

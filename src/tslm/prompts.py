@@ -8,7 +8,7 @@ piece but the first starts with the white space that separates it.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tslm.answers import ANSWER_PREFIX
+from tslm.answers.grammar import ANSWER_PREFIX
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tiny_run import write_tiny_data
+
+from tests.factories.tiny_run import write_tiny_data
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,11 @@ from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.commands.launch import launch_command_parser
 from accelerate.utils import FullyShardedDataParallelPlugin
 from accelerate.utils.launch import prepare_multi_gpu_env
-from launching import ACCELERATE_CONFIGS, patched, read_launch_options
-from small import small_config
 from torch.distributed.fsdp.wrap import transformer_auto_wrap_policy
 
 from curriculum.processes import build_accelerator, build_fsdp_plugin, check_same_on_all, follow_launch
+from tests.factories.launching import ACCELERATE_CONFIGS, patched, read_launch_options
+from tests.factories.small import small_config
 
 FILES = sorted(ACCELERATE_CONFIGS.glob("*.yaml"))
 TWO_NODES = ["--machine_rank", "1", "--main_process_ip", "10.0.0.1"]

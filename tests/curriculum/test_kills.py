@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_run import command
+
+from tests.factories.tiny_run import command
 
 STAGES = {"stage0_encoder": "no_llm/classifier", "stage4_sleep_cot": "tiny/soft_prompt"}
 SETTINGS = (
@@ -26,7 +27,7 @@ SETTINGS = (
 )
 TIMES = {"wall_s", "samples_s", "tokens_s", "data_wait_share", "memory_gb"}
 RUNS = multiprocessing.get_context("forkserver")
-RUNS.set_forkserver_preload(["tiny_run", "curriculum.train_stage"])  # torch loads once
+RUNS.set_forkserver_preload(["tests.factories.tiny_run", "curriculum.train_stage"])  # torch loads once
 
 
 @pytest.fixture(scope="module", autouse=True)

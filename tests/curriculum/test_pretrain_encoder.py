@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from small import small_recording, write_small_cohort
 
 from curriculum.pretrain_encoder import main
-from tslm.data.recordings import SPLITS, write_participants, write_recording
+from tests.factories.small import small_recording, write_small_cohort
+from tslm.data.prepared.recordings import SPLITS, write_participants, write_recording
 from tslm.labels import SleepStage
-from tslm.training.checkpoint import load_checkpoint
+from tslm.training.checkpoints.checkpoint import load_checkpoint
 
 PRESET = """
 defaults: [config, _self_]

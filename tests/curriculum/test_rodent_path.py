@@ -10,9 +10,9 @@ import torch
 from curriculum.train import main as train
 from data_prep.prepare import main as prepare
 from tslm.batch import Reference
-from tslm.compose import compose_config
+from tslm.config.compose import compose_config
 from tslm.nn.front_ends import FilterbankFrontEnd
-from tslm.scoring.predictions import read_predictions
+from tslm.predictions.rows import read_predictions
 from tslm.signals.muscle_tone import measure_tone_scale
 from tslm.signals.normalize import normalize_series
 

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_run import command
 
 from curriculum.plan import DEFAULT_STAGES, list_stages
 from curriculum.train import main
-from tslm.compose import compose_config
-from tslm.config import RunConfig
-from tslm.data.corpora import CorpusSample
-from tslm.data.corpus_dataset import CorpusDataset
-from tslm.data.dataset import READERS, StageDataset
+from tests.factories.tiny_run import command
+from tslm.config.compose import compose_config
+from tslm.config.schema import RunConfig
+from tslm.data.prepared.corpora import CorpusSample
+from tslm.data.samples.corpus_dataset import CorpusDataset
+from tslm.data.samples.dataset import READERS, StageDataset
 from tslm.prompts import render_choice_prompt
-from tslm.training.checkpoint import load_checkpoint
+from tslm.training.checkpoints.checkpoint import load_checkpoint
 
 # Stage: reader, metric, predecessor, passes, whether LoRA is trained. Where the publication has another data set for
 # stage 3 (human activity), the guide of stage 4 has ECG.

@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small import small_recording, write_small_cohort
-from tiny_run import command
 
-from tslm.data.recordings import write_recording
-from tslm.training.run_log import read_log
-from tslm.training.run_manifest import read_manifest
+from tests.factories.small import small_recording, write_small_cohort
+from tests.factories.tiny_run import command
+from tslm.data.prepared.recordings import write_recording
+from tslm.training.runs.log import read_log
+from tslm.training.runs.manifest import read_manifest
 
 RUN = "no_llm/classifier/stage0_encoder"
 TWO_PASSES = ("train.train_epochs=2", "train.patience=9")

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small import small_recording, split_by_epoch
-from tiny_run import command
 
 from curriculum.train import parse_args
-from tslm.checkpoint_config import load_checkpoint_config
-from tslm.compose import list_group
-from tslm.data.recordings import (
+from tests.factories.small import small_recording, split_by_epoch
+from tests.factories.tiny_run import command
+from tslm.config.checkpoint import load_checkpoint_config
+from tslm.config.compose import list_group
+from tslm.data.prepared.recordings import (
     BY_EPOCH,
     SPLITS,
     read_participants,
@@ -21,11 +21,11 @@ from tslm.data.recordings import (
     write_participants,
     write_recording,
 )
-from tslm.data.splits import assign_splits
+from tslm.data.splits.rules import assign_splits
 from tslm.labels import SleepStage
-from tslm.scoring.predictions import read_predictions
-from tslm.scoring.transitions import TRANSITIONS_FILE, load_transitions
-from tslm.training.checkpoint import load_checkpoint
+from tslm.predictions.rows import read_predictions
+from tslm.predictions.transitions import TRANSITIONS_FILE, load_transitions
+from tslm.training.checkpoints.checkpoint import load_checkpoint
 
 STAGES = ["stage0_encoder", "stage1_mcq", "stage2_captioning", "stage3_cot", "stage4_sleep_cot", "stage5_ecg_cot"]
 

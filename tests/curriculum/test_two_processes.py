@@ -10,18 +10,18 @@ from typing import Any
 
 import pytest
 import torch
-from launching import ACCELERATE_CONFIGS, end_ranks, shard_on_cpus, start_ranks
 from safetensors.torch import load_file
-from tiny_run import command
 
 from curriculum import processes
 from curriculum.train_stage import train_stage
-from tslm.compose import compose_config
-from tslm.config import RunConfig
-from tslm.data.dataset import NightDataset
-from tslm.scoring.predictions import read_predictions
+from tests.factories.launching import ACCELERATE_CONFIGS, end_ranks, shard_on_cpus, start_ranks
+from tests.factories.tiny_run import command
+from tslm.config.compose import compose_config
+from tslm.config.schema import RunConfig
+from tslm.data.samples.dataset import NightDataset
+from tslm.predictions.rows import read_predictions
 from tslm.training.loop import TrainingStoppedError
-from tslm.training.signals import StopSignals
+from tslm.training.stop_signals import StopSignals
 
 MODELS = (("stage0_encoder", ""), ("stage4_sleep_cot", "soft_prompt"), ("stage4_sleep_cot", "flamingo"))
 TWO_STEPS = (

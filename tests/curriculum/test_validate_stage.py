@@ -2,11 +2,11 @@ from pathlib import Path
 
 import pytest
 from accelerate import Accelerator
-from small import build_small_model, small_config, small_recording, write_small_cohort
 
 from curriculum.validate_stage import build_validation
-from tslm.data.dataset import NightDataset, SleepDataset, build_dataset
-from tslm.scoring.inference import classify_nights
+from tests.factories.small import build_small_model, small_config, small_recording, write_small_cohort
+from tslm.data.samples.dataset import NightDataset, SleepDataset, build_dataset
+from tslm.predictions.answer import classify_nights
 from tslm.scoring.prediction_scores import score_predictions
 
 CLASSIFIER = {"model__name": "classifier", "stage__name": "stage0_encoder", "stage__reader": "night"}

@@ -4,10 +4,10 @@ from http.server import BaseHTTPRequestHandler
 
 import numpy as np
 import pytest
-from local_server import LocalServer
 
+from tests.factories.local_server import LocalServer
+from tslm.evidence.measure import BANDS_HZ, EVIDENCE_COLUMNS
 from tslm.labels import SleepStage
-from tslm.signals.evidence import BANDS_HZ, EVIDENCE_COLUMNS
 
 NUM_EPOCHS = 600
 

@@ -11,22 +11,20 @@ import numpy as np
 import pytest
 from joblib import parallel_config
 
-from data_prep import prepare_cohorts
-from data_prep.prepare import main
-from data_prep.prepare_cohorts import (
+from data_prep.cohorts import cohort as prepare_cohorts
+from data_prep.cohorts.cohort import (
     CohortOptions,
     SimHumanOptions,
     prepare_cohort,
     prepare_sim_human,
 )
-from data_prep.prepare_corpora import CorpusOptions, prepare_corpus
-from data_prep.prepare_night import find_kept_span, prepare_night
-from data_prep.simulate_human import NightExtras
-from tslm.data.cohort import load_cohort
-from tslm.data.corpora import CorpusSample, read_corpus
-from tslm.data.edf_writer import write_edf
-from tslm.data.raw import RawRecording, RawSignal
-from tslm.data.recordings import (
+from data_prep.cohorts.night import find_kept_span, prepare_night
+from data_prep.corpora.build import CorpusOptions, prepare_corpus
+from data_prep.prepare import main
+from data_prep.simulators.human.night import NightExtras
+from tslm.data.cohorts.cohort import load_cohort
+from tslm.data.prepared.corpora import CorpusSample, read_corpus
+from tslm.data.prepared.recordings import (
     BY_EPOCH,
     PARTICIPANTS_FILE,
     PARTICIPANTS_NOTES_FILE,
@@ -34,11 +32,13 @@ from tslm.data.recordings import (
     read_recording,
     write_recording,
 )
+from tslm.data.readers.edf.writer import write_edf
+from tslm.data.readers.raw import RawRecording, RawSignal
+from tslm.evidence.measure import EVIDENCE_COLUMNS
+from tslm.evidence.muscle import EMG_COLUMNS
 from tslm.files import hash_file
 from tslm.labels import SleepStage
 from tslm.signals.artifacts import ARTIFACT_KINDS
-from tslm.signals.evidence import EVIDENCE_COLUMNS
-from tslm.signals.muscle import EMG_COLUMNS
 
 W, N1, N2, N3, R = SleepStage.WAKE, SleepStage.N1, SleepStage.N2, SleepStage.N3, SleepStage.REM
 MOVE, UNSCORED = SleepStage.MOVEMENT, SleepStage.UNSCORED
@@ -304,7 +304,7 @@ def test_a_corpus_has_three_independent_splits_for_any_number_of_workers(tmp_pat
     options = CorpusOptions(num_train=450, num_val=30, num_test=40, seed=3)
     with parallel_config(backend="threading"):
         for workers in (1, 2):
-            prepare_corpus("mcq", "data_prep.corpora_mcq", options, tmp_path / str(workers), workers)
+            prepare_corpus("mcq", "data_prep.corpora.mcq", options, tmp_path / str(workers), workers)
     assert hashes_in(tmp_path / "1") == hashes_in(tmp_path / "2")
     samples = {split: read_corpus(tmp_path / "1", split) for split in ("train", "val", "test")}
     assert {split: len(rows) for split, rows in samples.items()} == {"train": 450, "val": 30, "test": 40}

@@ -3,10 +3,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small import write_small_cohort
 
 from data_prep import split, verify
-from tslm.data.recordings import PARTICIPANTS_FILE, read_participants, read_recording
+from tests.factories.small import write_small_cohort
+from tslm.data.prepared.recordings import PARTICIPANTS_FILE, read_participants, read_recording
 
 FILES = [f"night{number}.parquet" for number in range(1, 5)]
 

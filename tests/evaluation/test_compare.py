@@ -6,19 +6,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from baseline_cohort import AASM, EEG, EMG, build_night, draw_stages, write_cohort, write_rhythm_cohort
-from small import build_small_model, rows_with_an_odd_epoch, small_config
 
-from evaluation import compare_systems
 from evaluation.compare import build_parser, main
-from evaluation.compare_answers import read_answers, read_classifier_answers
+from evaluation.comparison import systems as compare_systems
+from evaluation.comparison.answers import read_answers, read_classifier_answers
 from evaluation.score import main as score
+from tests.factories.baseline_cohort import AASM, EEG, EMG, build_night, draw_stages, write_cohort, write_rhythm_cohort
+from tests.factories.small import build_small_model, rows_with_an_odd_epoch, small_config
+from tslm.baselines.table import BASELINES
 from tslm.labels import ANSWER_NAMES
-from tslm.scoring.baselines import BASELINES
-from tslm.scoring.predictions import read_predictions, write_predictions
-from tslm.scoring.smoothed_predictions import smooth_predictions
-from tslm.scoring.smoothing import Smoothing
-from tslm.training.checkpoint import save_checkpoint
+from tslm.predictions.rows import read_predictions, write_predictions
+from tslm.predictions.smoothed import smooth_predictions
+from tslm.predictions.smoothing import Smoothing
+from tslm.training.checkpoints.checkpoint import save_checkpoint
 
 QUICK = ["majority", "transition_prior"]
 OPTIONS = list(AASM.answers)

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small import small_recording, write_fold_cohort
 
 from evaluation.cross_validate import main
-from tslm.data.recordings import read_participants, write_participants
-from tslm.data.splits import list_folds
-from tslm.scoring.predictions import read_predictions
+from tests.factories.small import small_recording, write_fold_cohort
+from tslm.data.prepared.recordings import read_participants, write_participants
+from tslm.data.splits.rules import list_folds
+from tslm.predictions.rows import read_predictions
 
 # Stands in for train.py, in a moment: it leaves what a run leaves. PLANT names a recording that every fold trains on.
 FAKE_TRAIN = """

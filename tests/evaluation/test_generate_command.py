@@ -2,12 +2,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from small import CHANNEL, build_small_model, small_config, small_recording, split_by_epoch, write_small_cohort
 
 from evaluation.generate import main
-from tslm.data.recordings import BY_EPOCH, read_participants, write_participants, write_recording
-from tslm.scoring.predictions import read_predictions
-from tslm.training.checkpoint import save_checkpoint
+from tests.factories.small import (
+    CHANNEL,
+    build_small_model,
+    small_config,
+    small_recording,
+    split_by_epoch,
+    write_small_cohort,
+)
+from tslm.data.prepared.recordings import BY_EPOCH, read_participants, write_participants, write_recording
+from tslm.predictions.rows import read_predictions
+from tslm.training.checkpoints.checkpoint import save_checkpoint
 
 
 @pytest.fixture

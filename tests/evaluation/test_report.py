@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
-from pages import make_rows, read_page
 
 from evaluation.report import main
-from tslm.config import RunConfig
-from tslm.config_files import save_config
-from tslm.data.recordings import Recording, write_recording
+from tests.factories.pages import make_rows, read_page
+from tslm.config.files import save_config
+from tslm.config.schema import RunConfig
+from tslm.data.prepared.recordings import Recording, write_recording
 from tslm.labels import SleepStage
-from tslm.scoring.predictions import write_predictions
+from tslm.predictions.rows import write_predictions
 
 
 def make_run(tmp_path):

@@ -6,9 +6,9 @@ import sys
 import pytest
 
 from evaluation.score import main
-from tests.small import write_small_cohort
+from tests.factories.small import write_small_cohort
 from tslm.labels import LABEL_SETS
-from tslm.scoring.predictions import write_predictions
+from tslm.predictions.rows import write_predictions
 
 OPTIONS = list(LABEL_SETS["aasm"].answers)
 

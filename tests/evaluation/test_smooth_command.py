@@ -2,14 +2,14 @@ import json
 from pathlib import Path
 
 import pytest
-from small import rows_with_an_odd_epoch, small_recording, write_small_cohort
 
 from evaluation.score import main as score
 from evaluation.smooth import main
-from tslm.data.recordings import write_participants, write_recording
+from tests.factories.small import rows_with_an_odd_epoch, small_recording, write_small_cohort
+from tslm.data.prepared.recordings import write_participants, write_recording
 from tslm.labels import LABEL_SETS, SleepStage
-from tslm.scoring.predictions import read_predictions, write_predictions
-from tslm.scoring.transitions import fit_cohort_transitions, save_transitions
+from tslm.predictions.rows import read_predictions, write_predictions
+from tslm.predictions.transitions import fit_cohort_transitions, save_transitions
 
 LABELS = LABEL_SETS["aasm"]
 OPTIONS = list(LABELS.answers)

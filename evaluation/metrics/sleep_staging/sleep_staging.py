@@ -12,9 +12,9 @@ import datasets
 import evaluate
 
 from tslm.labels import LABEL_SETS
+from tslm.predictions.resampling import Resampling
+from tslm.predictions.rows import PredictionRow, check_row
 from tslm.scoring.prediction_scores import score_predictions
-from tslm.scoring.predictions import PredictionRow, check_row
-from tslm.scoring.resampling import Resampling
 
 _DESCRIPTION = (
     "Accuracy, macro-F1, Cohen's kappa and more of sleep stages named in free text, with intervals over subjects."

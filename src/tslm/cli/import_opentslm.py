@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from tslm.cli.commands import Command
 
 if TYPE_CHECKING:
-    from tslm.config import RunConfig
-    from tslm.models.opentslm_flamingo import FlamingoCheckpoint
-    from tslm.models.opentslm_import import OpenTslmCheckpoint
+    from tslm.config.schema import RunConfig
+    from tslm.models.opentslm.flamingo import FlamingoCheckpoint
+    from tslm.models.opentslm.soft_prompt import OpenTslmCheckpoint
     from tslm.models.text_model import TextModel
 
 
@@ -26,8 +26,8 @@ def import_opentslm(arguments: argparse.Namespace) -> str:
     if not arguments.checkpoint.is_file():
         raise FileNotFoundError(f"there is no file {arguments.checkpoint}")
 
-    from tslm.models.opentslm_file import read_torch_file
-    from tslm.models.opentslm_flamingo import FLAMINGO_KEYS
+    from tslm.models.opentslm.file import read_torch_file
+    from tslm.models.opentslm.flamingo import FLAMINGO_KEYS
 
     content = read_torch_file(arguments.checkpoint)
     is_flamingo = any(key in content for key in FLAMINGO_KEYS)
@@ -59,8 +59,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _import_soft_prompt(content: dict[str, Any], arguments: argparse.Namespace) -> list[str]:
-    from tslm.compose import compose_config
-    from tslm.models.opentslm_import import adapt_config, fill_model, read_soft_prompt
+    from tslm.config.compose import compose_config
+    from tslm.models.opentslm.soft_prompt import adapt_config, fill_model, read_soft_prompt
 
     guide = compose_config(arguments.stage, "guide", arguments.llm, "soft_prompt")
     checkpoint = read_soft_prompt(content, arguments.checkpoint)
@@ -72,8 +72,8 @@ def _import_soft_prompt(content: dict[str, Any], arguments: argparse.Namespace) 
 
 
 def _import_flamingo(content: dict[str, Any], arguments: argparse.Namespace) -> list[str]:
-    from tslm.compose import compose_config
-    from tslm.models.opentslm_flamingo import adapt_flamingo_config, fill_flamingo, read_flamingo
+    from tslm.config.compose import compose_config
+    from tslm.models.opentslm.flamingo import adapt_flamingo_config, fill_flamingo, read_flamingo
 
     guide = compose_config(arguments.stage, "guide", arguments.llm, "flamingo")
     checkpoint = read_flamingo(content, arguments.checkpoint)
@@ -115,7 +115,7 @@ def _save(
     checkpoint: "OpenTslmCheckpoint | FlamingoCheckpoint",
     arguments: argparse.Namespace,
 ) -> None:
-    from tslm.training.checkpoint import save_checkpoint
+    from tslm.training.checkpoints.checkpoint import save_checkpoint
 
     state = {
         "imported_from": checkpoint.path.name,

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from tslm.cli.commands import Command
-from tslm.data.leak_labels import render_leak
+from tslm.data.splits.leak_labels import render_leak
 
 _SCORES = ("accuracy", "macro_f1", "cohen_kappa", "perplexity", "explained_variance", "loss", "num_samples")
 
 
 def inspect(arguments: argparse.Namespace) -> str:
     """The facts as text, or as JSON; errors as `describe_run`."""
-    from tslm.training.run_facts import describe_run
+    from tslm.training.runs.facts import describe_run
 
     facts = describe_run(arguments.run_dir)
     return json.dumps(facts, indent=1, ensure_ascii=False) if arguments.json else render_facts(facts, arguments.all)
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def render_facts(facts: Mapping[str, Any], whole_config: bool = False) -> str:
     """The facts of `describe_run` for people to read."""
-    from tslm.config_files import flatten_settings
+    from tslm.config.files import flatten_settings
 
     who = ", ".join(filter(None, (facts["stage"], facts["model"], facts["llm"])))
     sections = [f"{facts['folder']}\n{facts['kind']} of {who}, seed {facts['seed']}"]

@@ -80,8 +80,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _write_outputs(arguments: argparse.Namespace, run: "ReviewRun", store: "ReviewStore") -> str:
     from tslm.files import write_beside
-    from tslm.review.agreement import score_agreement
-    from tslm.review.agreement_table import render_agreement
+    from tslm.review.agreement.measure import score_agreement
+    from tslm.review.agreement.table import render_agreement
     from tslm.review.export import render_reviews, write_reviews
 
     reviews = store.list_latest()

@@ -17,8 +17,8 @@ from tslm.labels import ANSWER_NAMES, LABEL_SETS, LabelSet, SleepStage
 if TYPE_CHECKING:
     import numpy as np
 
-    from tslm.config import RunConfig
-    from tslm.data.single_night import SingleNight
+    from tslm.config.schema import RunConfig
+    from tslm.data.cohorts.single_night import SingleNight
 
 _BEST = "results/**/checkpoints/best"
 _HOW_TO_TRAIN = (
@@ -54,9 +54,9 @@ def score(arguments: argparse.Namespace) -> str:
 
     import torch  # what can be wrong with the call has been said by now
 
-    from tslm.scoring.calibration import load_calibration
-    from tslm.scoring.inference import score_night
-    from tslm.training.checkpoint import load_checkpoint
+    from tslm.predictions.answer import score_night
+    from tslm.predictions.calibration import load_calibration
+    from tslm.training.checkpoints.checkpoint import load_checkpoint
 
     model, _ = load_checkpoint(checkpoint_dir)
     device = torch.device(arguments.device)
@@ -98,7 +98,7 @@ def score(arguments: argparse.Namespace) -> str:
 
 def find_checkpoint(folder: Path) -> Path:
     """The newest classifier checkpoint below `folder`/results; FileNotFoundError says how to get one."""
-    from tslm.config import SCORERS
+    from tslm.config.schema import SCORERS
 
     found = [path for path in folder.glob(f"{_BEST}/model.safetensors") if {*path.parts} & {*SCORERS}]
     if not found:
@@ -120,8 +120,8 @@ def load_classifier_config(checkpoint_dir: Path, fs_hz: float = 0.0, epoch_s: fl
     """
     from dataclasses import replace
 
-    from tslm.checkpoint_config import load_checkpoint_config
-    from tslm.config import SCORERS
+    from tslm.config.checkpoint import load_checkpoint_config
+    from tslm.config.schema import SCORERS
 
     config = load_checkpoint_config(checkpoint_dir)
     if config.model.name not in SCORERS:
@@ -240,9 +240,9 @@ def _agree(name: str, known: float, said: float, checkpoint_dir: Path) -> float:
 
 
 def _read_night(arguments: argparse.Namespace, channels: dict[str, str], config: "RunConfig") -> "SingleNight":
-    from tslm.data.cohort import parse_signals
-    from tslm.data.signal_files import open_signals
-    from tslm.data.single_night import read_single_night
+    from tslm.data.cohorts.cohort import parse_signals
+    from tslm.data.cohorts.single_night import read_single_night
+    from tslm.data.readers.open import open_signals
 
     file = open_signals(arguments.night, parse_signals(arguments.read))
     species = "rodent" if config.model.label_set == "rodent" else "human"
@@ -253,8 +253,8 @@ def _build_smoother(method: str, checkpoint_dir: Path) -> "Callable[[SingleNight
     """What gives the smoothed stages of a night; None for none. What it needs of the checkpoint is read at once."""
     if method == "none":
         return None
-    from tslm.scoring.smoothing import Smoothing, smooth_stages
-    from tslm.scoring.transitions import load_transitions
+    from tslm.predictions.smoothing import Smoothing, smooth_stages
+    from tslm.predictions.transitions import load_transitions
 
     smoothing = Smoothing(method)
     transitions = load_transitions(checkpoint_dir) if smoothing.needs_transitions else None

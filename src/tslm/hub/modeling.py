@@ -15,7 +15,7 @@ from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutput, TokenClassifierOutput
 
 from tslm.batch import Batch
-from tslm.checkpoint_config import (
+from tslm.config.checkpoint import (
     CLASSIFIER_TYPE,
     ENCODER_TYPE,
     TEXT_MODEL_TYPE,
@@ -23,17 +23,17 @@ from tslm.checkpoint_config import (
     parse_checkpoint_config,
     render_checkpoint_config,
 )
-from tslm.config import RunConfig
-from tslm.data.collate import Collator
-from tslm.data.label_tokens import tokenize_labels
+from tslm.config.schema import RunConfig
+from tslm.data.samples.collate import Collator
+from tslm.data.samples.label_tokens import tokenize_labels
 from tslm.hub.repository import fetch_checkpoint, push_folder
 from tslm.labels import LABEL_SETS
-from tslm.models.backbone import merge_lora
-from tslm.models.constrained import AnswerGrammars
-from tslm.scoring.calibration import Calibration, load_calibration, save_calibration
-from tslm.scoring.transitions import TRANSITIONS_FILE, Transitions, load_transitions, save_transitions
-from tslm.training.checkpoint import find_foreign_file, load_trained_model, read_state, save_checkpoint
-from tslm.training.model_card import write_model_card
+from tslm.models.decoding.constrained import AnswerGrammars
+from tslm.models.llm.backbone import merge_lora
+from tslm.predictions.calibration import Calibration, load_calibration, save_calibration
+from tslm.predictions.transitions import TRANSITIONS_FILE, Transitions, load_transitions, save_transitions
+from tslm.training.checkpoints.checkpoint import find_foreign_file, load_trained_model, read_state, save_checkpoint
+from tslm.training.checkpoints.model_card import write_model_card
 
 
 class _CheckpointConfig(PreTrainedConfig):

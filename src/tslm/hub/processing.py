@@ -9,15 +9,15 @@ from typing import Any, Self
 import numpy as np
 from transformers import AutoTokenizer, BatchFeature, PreTrainedTokenizerBase
 
-from tslm.answers import parse_answer, split_response
+from tslm.answers.grammar import parse_answer, split_response
 from tslm.batch import Example, NightWindow
-from tslm.checkpoint_config import load_checkpoint_config, save_checkpoint_config
-from tslm.config import RunConfig
-from tslm.data.collate import Collator
-from tslm.data.dataset import SleepDataset
-from tslm.data.night_windows import cut_window, measure_references
-from tslm.data.recordings import Recording
-from tslm.data.units import parse_voltage_unit
+from tslm.config.checkpoint import load_checkpoint_config, save_checkpoint_config
+from tslm.config.schema import RunConfig
+from tslm.data.prepared.recordings import Recording
+from tslm.data.readers.units import parse_voltage_unit
+from tslm.data.samples.collate import Collator
+from tslm.data.samples.dataset import SleepDataset
+from tslm.data.samples.night_windows import cut_window, measure_references
 from tslm.hub.repository import fetch_checkpoint
 from tslm.labels import LABEL_SETS, SleepStage
 from tslm.signals.resample import resample_polyphase

@@ -7,7 +7,7 @@ from typing import Any
 
 from huggingface_hub import HfApi, snapshot_download
 
-from tslm.models.llm_store import explain_hub_error
+from tslm.models.llm.store import explain_hub_error
 
 _FILES = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "README.md", "LICENSE*", "NOTICE*", "*TERMS*")
 _FETCH_OPTIONS = ("revision", "token", "cache_dir", "force_download", "local_files_only")

@@ -6,11 +6,11 @@ import torch
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from tslm.config import SCORERS, ModelConfig, RunConfig
+from tslm.config.schema import SCORERS, ModelConfig, RunConfig
 from tslm.labels import LABEL_SETS
-from tslm.models.backbone import LanguageModel, load_llm, load_tokenizer
 from tslm.models.classifier import Classifier
 from tslm.models.flamingo import Flamingo
+from tslm.models.llm.backbone import LanguageModel, load_llm, load_tokenizer
 from tslm.models.masked_encoder import MaskedEncoder
 from tslm.models.soft_prompt import SoftPrompt
 from tslm.models.text_model import TextModel
@@ -22,7 +22,7 @@ def build_model(config: RunConfig) -> nn.Module:
 
     Raises:
         ValueError: unknown model or label set.
-        OSError: the language model is not at hand (see tslm.models.llm_store).
+        OSError: the language model is not at hand (see tslm.models.llm.store).
     """
     if config.model.label_set not in LABEL_SETS:
         raise ValueError(f"unknown model.label_set {config.model.label_set!r}; one of: {', '.join(LABEL_SETS)}")

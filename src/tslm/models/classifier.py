@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tslm.batch import IGNORE_INDEX, Batch
-from tslm.config import LossConfig, ModelConfig, OptimConfig
+from tslm.config.schema import LossConfig, ModelConfig, OptimConfig
 from tslm.labels import LABEL_SETS
 from tslm.models.epoch_reader import EpochReader
 from tslm.models.interface import ModelOutput, build_param_groups, mean_by_sample

@@ -6,7 +6,7 @@ Shape letters: B nights, W epochs, C channels, L signal samples, D encoder width
 import torch
 from torch import Tensor, nn
 
-from tslm.config import ModelConfig
+from tslm.config.schema import ModelConfig
 from tslm.nn.context import AttentionPool, build_context, context_width
 from tslm.nn.patch_encoder import PatchEncoder, count_patches
 

@@ -22,10 +22,10 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.checkpoint import checkpoint
 
 from tslm.batch import Batch
-from tslm.config import ModelConfig
-from tslm.models.backbone import LanguageModel, unwrap_lora, word_embeddings
+from tslm.config.schema import ModelConfig
 from tslm.models.epoch_reader import EpochReader
 from tslm.models.interface import frozen
+from tslm.models.llm.backbone import LanguageModel, unwrap_lora, word_embeddings
 from tslm.nn.context import context_width
 from tslm.nn.cross_attention import GatedCrossAttention, Sight
 from tslm.nn.patch_encoder import count_patches

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tslm.batch import Batch
-from tslm.config import OptimConfig
+from tslm.config.schema import OptimConfig
 
 
 @dataclass

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tslm.batch import Batch
-from tslm.config import MaskingConfig, ModelConfig, OptimConfig
+from tslm.config.schema import MaskingConfig, ModelConfig, OptimConfig
 from tslm.models.epoch_reader import SeriesReader
 from tslm.models.interface import ModelOutput, build_param_groups
 from tslm.nn.front_ends import FrontEnd

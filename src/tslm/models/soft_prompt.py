@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from tslm.batch import CONTEXT_SLOT, SERIES_SLOT, Batch
-from tslm.config import ModelConfig
-from tslm.models.backbone import LanguageModel, measure_words
+from tslm.config.schema import ModelConfig
 from tslm.models.epoch_reader import EpochReader
 from tslm.models.interface import frozen
+from tslm.models.llm.backbone import LanguageModel, measure_words
 from tslm.models.text_only import TextOnly
 from tslm.nn.context import context_width
 from tslm.nn.patch_encoder import count_series_tokens

@@ -12,15 +12,15 @@ from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
 
 from tslm.batch import IGNORE_INDEX, Batch
-from tslm.config import LossConfig, ModelConfig, OptimConfig
-from tslm.models.backbone import LanguageModel, cap_logits, unwrap_lora, word_embeddings
+from tslm.config.schema import LossConfig, ModelConfig, OptimConfig
 from tslm.models.classifier import Classifier, NightStates
-from tslm.models.constrained import AnswerProcessor
-from tslm.models.decoding import decode_greedy, position_ids, read_prompts
+from tslm.models.decoding.constrained import AnswerProcessor
+from tslm.models.decoding.decode import decode_greedy, position_ids, read_prompts
+from tslm.models.decoding.label_scoring import build_label_tree, score_label_trees
+from tslm.models.decoding.prefix_cache import PrefixCache
 from tslm.models.epoch_reader import EpochReader
 from tslm.models.interface import ModelOutput, build_param_groups, frozen, is_trained, mean_by_sample
-from tslm.models.label_scoring import build_label_tree, score_label_trees
-from tslm.models.prefix_cache import PrefixCache
+from tslm.models.llm.backbone import LanguageModel, cap_logits, unwrap_lora, word_embeddings
 
 
 class Fusion(Protocol):
@@ -157,8 +157,8 @@ class TextModel(nn.Module):
         It is the sum over all tokens of a label, its end token included. The prompt is read once for all labels.
 
         Args:
-            batch: the prompts, without responses (tslm.data.collate.extend_prompts puts a rationale behind them).
-            labels: for each sample its labels as token ids (tslm.data.label_tokens.tokenize_labels).
+            batch: the prompts, without responses (tslm.data.samples.collate.extend_prompts appends a rationale).
+            labels: for each sample its labels as token ids (tslm.data.samples.label_tokens.tokenize_labels).
             prefix: as for `generate`.
         """
         assert batch.attention_mask_BT is not None

@@ -6,9 +6,9 @@ Shape letters: B samples, T sequence positions, H context width, E LLM width.
 from torch import Tensor, nn
 
 from tslm.batch import Batch
-from tslm.config import ModelConfig
-from tslm.models.backbone import LanguageModel
+from tslm.config.schema import ModelConfig
 from tslm.models.epoch_reader import EpochReader
+from tslm.models.llm.backbone import LanguageModel
 
 
 class TextOnly(nn.Module):

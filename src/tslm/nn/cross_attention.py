@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from tslm.config import FlamingoConfig
+from tslm.config.schema import FlamingoConfig
 from tslm.nn.resampler import build_feed_forward, join_heads, split_heads
 
 

@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from tslm.config import EncoderConfig
+from tslm.config.schema import EncoderConfig
 from tslm.nn.spec_augment import mask_spectrogram
 
 _LOG_FLOOR = 1e-4  # in units of the mean power of white noise of unit variance

@@ -6,7 +6,7 @@ Shape letters: N samples, K classes.
 import torch
 from torch import Tensor
 
-from tslm.config import LossConfig
+from tslm.config.schema import LossConfig
 
 
 def measure_class_loss(logits_NK: Tensor, target_NK: Tensor, class_weight_K: Tensor, loss: LossConfig) -> Tensor:

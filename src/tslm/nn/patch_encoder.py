@@ -6,7 +6,7 @@ Shape letters: S series, L signal samples, N patches, D model width.
 import torch
 from torch import Tensor, nn
 
-from tslm.config import EncoderConfig
+from tslm.config.schema import EncoderConfig
 from tslm.nn.front_ends import build_front_end
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from tslm.config import ProjectorConfig
+from tslm.config.schema import ProjectorConfig
 
 
 class Projector(nn.Module):

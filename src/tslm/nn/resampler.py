@@ -8,7 +8,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from tslm.config import FlamingoConfig
+from tslm.config.schema import FlamingoConfig
 
 
 class Resampler(nn.Module):

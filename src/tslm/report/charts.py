@@ -13,7 +13,7 @@ import numpy as np
 
 from tslm.hypnogram import Hypnogram
 from tslm.labels import SleepStage
-from tslm.scoring.nights import SHORT_NAMES, STAGE_OF_ANSWER, short_label
+from tslm.predictions.nights import SHORT_NAMES, STAGE_OF_ANSWER, short_label
 
 _TICK_STEPS_H = (1 / 12, 1 / 6, 0.5, 1, 2, 4, 8, 24)
 _MAX_TICKS = 13

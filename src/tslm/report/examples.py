@@ -6,11 +6,11 @@ from html import escape
 
 import numpy as np
 
-from tslm.answers import ANSWER_PREFIX, parse_answer, remove_special_tokens, split_response
+from tslm.answers.grammar import ANSWER_PREFIX, parse_answer, remove_special_tokens, split_response
+from tslm.predictions.nights import is_staging
+from tslm.predictions.rows import PredictionRow, pick_classifier_answers
 from tslm.report.charts import draw_waveform, pick_wave_limit_uv, render_stage_chip
-from tslm.report.measurements import describe_measurement
-from tslm.scoring.nights import is_staging
-from tslm.scoring.predictions import PredictionRow, pick_classifier_answers
+from tslm.report.format import describe_measurement
 
 NUM_EXAMPLES = 10
 _MAX_CHARACTERS = 1500

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from tslm.report.figures_as_text import format_number, format_percent
-from tslm.scoring.faithfulness import score_answered
-from tslm.scoring.predictions import PredictionRow
+from tslm.explain.faithfulness import score_answered
+from tslm.predictions.rows import PredictionRow
+from tslm.report.format import format_number, format_percent
 
 _UNCHECKED = (
     "<b>Not checked against the signal.</b> The model’s texts are shown as written. Waveforms and numbers that "

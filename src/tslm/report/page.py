@@ -29,10 +29,13 @@ from typing import Any
 
 import numpy as np
 
-from tslm.data.recordings import Recording
+from tslm.data.prepared.recordings import Recording
 from tslm.files import write_beside
-from tslm.report.night_document import NightDocument, build_night_document, embed_json, split_document
-from tslm.report.night_section import render_night_section
+from tslm.predictions.nights import CLASSIFIER, LANGUAGE_MODEL, is_staging
+from tslm.predictions.rows import PredictionRow
+from tslm.predictions.smoothed import is_classifier_alone
+from tslm.report.night.document import NightDocument, build_night_document, embed_json, split_document
+from tslm.report.night.section import render_night_section
 from tslm.report.plotly_bundle import pack_plotly
 from tslm.report.probability_charts import render_probability_charts
 from tslm.report.score_tables import render_scores, render_structure
@@ -46,9 +49,6 @@ from tslm.report.sections import (
     render_static_night,
     render_text_scores,
 )
-from tslm.scoring.nights import CLASSIFIER, LANGUAGE_MODEL, is_staging
-from tslm.scoring.predictions import PredictionRow
-from tslm.scoring.smoothed_predictions import is_classifier_alone
 
 MAX_PAGE_BYTES = 6_000_000  # of a night
 _RESERVED_BYTES = 250_000  # for style, scripts, tables and static drawings
@@ -239,4 +239,4 @@ def _num_recordings(rows: Sequence[PredictionRow]) -> int:
 
 
 def _read_part(name: str) -> str:
-    return Path(__file__).with_name(name).read_text(encoding="utf-8")
+    return (Path(__file__).parent / "static" / name).read_text(encoding="utf-8")

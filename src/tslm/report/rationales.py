@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tslm.answers import ANSWER_PREFIX, remove_special_tokens, split_response
-from tslm.report.measurements import describe_measurement
-from tslm.scoring.claim_checks import CheckedClaim, Verdict
-from tslm.scoring.faithfulness import check_rationale
+from tslm.answers.grammar import ANSWER_PREFIX, remove_special_tokens, split_response
+from tslm.explain.claims.checks import CheckedClaim, Verdict
+from tslm.explain.faithfulness import check_rationale
+from tslm.report.format import describe_measurement
 
 VERDICTS = (Verdict.SUPPORTED, Verdict.CONTRADICTED, Verdict.NOT_CHECKABLE)
 MAX_CHARACTERS = 3000  # of a text; what runs away beyond is cut, and says so

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from tslm.report.figures_as_text import format_interval, format_number, format_percent, format_value
-from tslm.scoring.nights import short_label
-from tslm.scoring.resampling import render_unit
+from tslm.predictions.nights import short_label
+from tslm.predictions.resampling import render_unit
+from tslm.report.format import format_interval, format_number, format_percent, format_value
 
 SUMMARY_METRICS = (("accuracy", "Accuracy"), ("macro_f1", "Macro-F1"), ("cohen_kappa", "Cohen’s kappa"))
 _PROBABILITY_METRICS = (

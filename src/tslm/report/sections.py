@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 
+from tslm.predictions.nights import build_nights, find_epoch_s, shown_levels
+from tslm.predictions.rows import PredictionRow
 from tslm.report.charts import render_confusion
 from tslm.report.examples import choose_examples, is_right, render_examples
 from tslm.report.faithfulness_section import render_faithfulness
-from tslm.report.figures_as_text import format_interval, format_number, format_value
-from tslm.report.nights import render_hypnograms, render_statistics
+from tslm.report.format import format_interval, format_number, format_value
+from tslm.report.night.hypnograms import render_hypnograms, render_statistics
 from tslm.report.score_tables import SUMMARY_METRICS
-from tslm.scoring.nights import build_nights, find_epoch_s, shown_levels
-from tslm.scoring.predictions import PredictionRow
 
 # Names of Landis & Koch 1977 up to each kappa.
 _KAPPA_WORDS = (

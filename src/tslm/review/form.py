@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from html import escape
 
+from tslm.predictions.nights import LANGUAGE_MODEL, STAGE_OF_ANSWER, short_label
 from tslm.review.records import (
     MAX_COMMENT_LENGTH,
     MAX_NAME_LENGTH,
@@ -11,7 +12,6 @@ from tslm.review.records import (
     RATING_VALUES,
     RATINGS,
 )
-from tslm.scoring.nights import LANGUAGE_MODEL, STAGE_OF_ANSWER, short_label
 
 _TITLES = {RATING_VALUES[0]: "1, poor", RATING_VALUES[-1]: "5, excellent"}
 _KEYS = (

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tslm.scoring.predictions import PredictionRow, parse_predictions, pick_classifier_answers
+from tslm.predictions.rows import PredictionRow, parse_predictions, pick_classifier_answers
 from tslm.scoring.uncertainty import measure_entropy
 
 ORDERS = ("uncertainty", "time", "random")

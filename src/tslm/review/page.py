@@ -7,8 +7,8 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
-from tslm.data.recordings import read_recording
-from tslm.report.night_document import NightDocument
+from tslm.data.prepared.recordings import read_recording
+from tslm.report.night.document import NightDocument
 from tslm.report.page import build_page, name_systems, render_page
 from tslm.report.plotly_bundle import pack_plotly
 from tslm.review.form import render_form
@@ -102,4 +102,4 @@ def _read_scripts() -> str:
 
 
 def _read_part(name: str) -> str:
-    return Path(__file__).with_name(name).read_text(encoding="utf-8")
+    return (Path(__file__).parent / "static" / name).read_text(encoding="utf-8")

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from tslm.files import hash_file
-from tslm.scoring.nights import is_staging
-from tslm.scoring.predictions import PredictionRow, merge_classifier, parse_predictions, read_predictions
-from tslm.training.run_folder import find_predictions
+from tslm.predictions.nights import is_staging
+from tslm.predictions.rows import PredictionRow, merge_classifier, parse_predictions, read_predictions
+from tslm.training.runs.folder import find_predictions
 
 
 class NotInRunError(LookupError):

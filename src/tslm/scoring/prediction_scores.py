@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from tslm.files import to_plain, write_beside
-from tslm.scoring.metrics import bootstrap_intervals, compute_metrics
-from tslm.scoring.predictions import (
+from tslm.predictions.resampling import QUESTIONS, Resamples, Resampling
+from tslm.predictions.rows import (
     PredictionRow,
     find_subjects,
     has_several_answers,
@@ -19,9 +19,9 @@ from tslm.scoring.predictions import (
     pick_classifier_answers,
     sort_by_time,
 )
-from tslm.scoring.resampling import QUESTIONS, Resamples, Resampling
+from tslm.predictions.smoothed import is_classifier_alone
+from tslm.scoring.metrics import bootstrap_intervals, compute_metrics
 from tslm.scoring.scored_probabilities import score_row_probabilities
-from tslm.scoring.smoothed_predictions import is_classifier_alone
 from tslm.scoring.structure import score_row_structure
 
 _NUMBERS = re.compile(r'\[\n([^\[\]{}"]*)\n *\]')  # a list of nothing but numbers, as json indents it

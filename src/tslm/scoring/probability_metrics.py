@@ -11,7 +11,7 @@ from scipy import sparse
 from scipy.stats import rankdata
 
 from tslm.files import to_plain
-from tslm.scoring.resampling import DEFAULT_RESAMPLING, Resamples, Resampling
+from tslm.predictions.resampling import DEFAULT_RESAMPLING, Resamples, Resampling
 
 NUM_BINS = 15  # of equal width, as in Guo et al. 2017
 PROBABILITY_FLOOR = 1e-6  # files keep six digits, so 0 stands for anything up to that

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from tslm.scoring.calibration import unscale
+from tslm.predictions.calibration import unscale
+from tslm.predictions.resampling import Resampling
+from tslm.predictions.rows import PredictionRow, find_subjects
 from tslm.scoring.metrics import index_answers
-from tslm.scoring.predictions import PredictionRow, find_subjects
 from tslm.scoring.probability_metrics import bootstrap_probabilities, measure_perplexity, score_probabilities
-from tslm.scoring.resampling import Resampling
 from tslm.scoring.uncertainty import measure_entropy, measure_margin, score_selection
 
 

@@ -18,9 +18,9 @@ from rapidfuzz.distance import Levenshtein
 
 from tslm.hypnogram import Hypnogram
 from tslm.labels import SleepStage
+from tslm.predictions.nights import STAGE_OF_ANSWER, find_epoch_s
+from tslm.predictions.transitions import IMPOSSIBLE_STEPS, count_steps
 from tslm.scoring.bland_altman import MIN_NIGHTS, score_agreement
-from tslm.scoring.nights import STAGE_OF_ANSWER, find_epoch_s
-from tslm.scoring.transitions import IMPOSSIBLE_STEPS, count_steps
 
 _GAP = SleepStage.UNSCORED
 _SYMBOLS = {stage: chr(ord("A") + idx) for idx, stage in enumerate(SleepStage)}

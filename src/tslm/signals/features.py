@@ -6,8 +6,8 @@ measured by itself. Shape letters: E epochs, L samples of an epoch, F frequencie
 
 import numpy as np
 
+from tslm.evidence.muscle import measure_emg
 from tslm.labels import species_group
-from tslm.signals.muscle import measure_emg
 from tslm.signals.spectrum import FEATURE_BANDS_HZ, LINES_HZ, WELCH_S, measure_line_noise, measure_psd, sum_band
 
 FEATURE_COLUMNS: tuple[str, ...] = (

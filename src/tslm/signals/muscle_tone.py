@@ -13,8 +13,8 @@ Shape letters: E epochs, L samples of an epoch, S seconds of an epoch, Q quantil
 import numpy as np
 
 from tslm.batch import ToneScale
-from tslm.signals.muscle import EMG_BAND_HZ, ENVELOPE_BELOW_HZ, is_envelope
-from tslm.signals.waveforms import filter_bands
+from tslm.evidence.muscle import EMG_BAND_HZ, ENVELOPE_BELOW_HZ, is_envelope
+from tslm.evidence.waveforms import filter_bands
 
 _NUM_QUANTILES = 401
 _LOG_FLOOR = 1e-3  # microvolt; a dead electrode has a tone too, the lowest

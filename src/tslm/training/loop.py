@@ -26,7 +26,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from tslm.batch import Batch
-from tslm.config import OptimConfig, TrainConfig
+from tslm.config.schema import OptimConfig, TrainConfig
 from tslm.models.interface import ModelOutput
 from tslm.seeds import Draw, derive_seed
 from tslm.training.meter import Meter
@@ -42,7 +42,7 @@ class TrainingStoppedError(KeyboardInterrupt):
 
 
 class TrainData(Protocol):
-    """What a pass reads; `tslm.data.sampling.TrainBatches` is one."""
+    """What a pass reads; `tslm.data.samples.sampling.TrainBatches` is one."""
 
     def __len__(self) -> int:
         """Batches a pass, the same number on every process."""

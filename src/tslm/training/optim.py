@@ -3,7 +3,7 @@
 import torch
 from torch.optim.lr_scheduler import LambdaLR
 
-from tslm.config import OptimConfig
+from tslm.config.schema import OptimConfig
 
 
 def build_optimizer(param_groups: list[dict], optim: OptimConfig) -> torch.optim.AdamW:

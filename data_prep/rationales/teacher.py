@@ -1,0 +1,198 @@
+"""Rationales from a teacher model: what was measured goes in, and only what the measurements confirm comes out.
+
+1. an epoch's evidence in words and the expert's label make one request
+2. the answer is kept when it ends in the label, names no stage before, and every claim that can be checked holds
+3. otherwise the epoch keeps the rationale written from its evidence; the column `rationale_source` says which it has
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from data_prep.rationales.chat import ChatClient, Message, NoAnswerError
+from tslm.answers.grammar import ANSWER_PREFIX, parse_answer, split_response
+from tslm.data.prepared.recordings import (
+    PARTICIPANTS_FILE,
+    Participant,
+    Recording,
+    read_participants,
+    read_recording,
+    write_participants,
+    write_recording,
+)
+from tslm.evidence.words import epoch_facts
+from tslm.explain.claims.checks import Verdict
+from tslm.explain.faithfulness import check_rationale
+from tslm.labels import ANSWER_NAMES, SleepStage, species_group
+
+SOURCE_COLUMN = "rationale_source"
+TEACHER, EVIDENCE, NOT_ASKED = "teacher", "evidence", ""
+_MOST_FAILURES = 5  # requests in a row without an answer, after which the run stops
+_MOST_WORDS = 200
+
+_SYSTEM = (
+    "You write for people who score sleep recordings. You are given what was measured in one epoch of EEG and the "
+    "stage an expert gave it. Write the reasoning of someone who sees the same epoch and arrives at that stage."
+)
+_TASK = (
+    "Rules:\n"
+    "- State only what the list above says. Invent no waveform, count or figure; leave out what you doubt.\n"
+    "- Speak of each thing that matters for the decision, with its figure where it helps.\n"
+    "- If something measured speaks against the stage, say so.\n"
+    "- One paragraph of 40 to 90 words, without lists or headings.\n"
+    "- Name no sleep stage, wakefulness included, before the end, and do not mention the expert.\n"
+    "- End with '{prefix} {answer}' and nothing after it."
+)
+# Column of the evidence, how it is said; what is missing in a recording goes unsaid.
+_HUMAN_ONLY = ("alpha_fraction", "spindle_count", "k_complex_count", "eye_movement_count")
+_SAID: dict[str, str] = {
+    "rms_uv": "RMS amplitude: {:.0f} uV",
+    "peak_to_peak_uv": "peak to peak: {:.0f} uV",
+    "delta_share": "share of delta in the power from 0.5 to 30 Hz: {:.0%}",
+    "theta_share": "share of theta: {:.0%}",
+    "alpha_share": "share of alpha: {:.0%}",
+    "sigma_share": "share of sigma: {:.0%}",
+    "beta_share": "share of beta: {:.0%}",
+    "alpha_fraction": "part of the epoch with alpha rhythm: {:.0%}",
+    "slow_wave_fraction": "part of the epoch with slow waves over 75 uV: {:.0%}",
+    "spindle_count": "sleep spindles: {:.0f}",
+    "k_complex_count": "K-complexes: {:.0f}",
+    "eye_movement_count": "eye movements: {:.0f}",
+    "artefact_fraction": "flat or clipped part: {:.0%}",
+}
+_NAMES_STAGE = re.compile(
+    r"\b(?:n?rem(?![a-z])|non[- ]?rem|n[1-3]|s[1-4]|stage (?:[1-4]|[nrw][1-3]?)|(?:deep|light|slow[- ]wave) sleep|"
+    r"wake(?:ful(?:ness)?)?|awake)\b",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A teacher's answer after the filter: the rationale, or why it was not kept."""
+
+    rationale: str
+    reason: str = ""  # empty where the rationale is kept
+
+
+def build_messages(facts: Mapping[str, float], sleep_stage: SleepStage, species: str, epoch_s: float) -> list[Message]:
+    """One epoch's request: rounded facts (`evidence_words.epoch_facts`) in words, the expert's label, the rules."""
+    is_human = species_group(species) == "human"
+    lines = [
+        f"- {said.format(facts[column])}"
+        for column, said in _SAID.items()
+        if column in facts and (is_human or column not in _HUMAN_ONLY)
+    ]
+    answer = ANSWER_NAMES[sleep_stage]
+    measured = f"Measured in this {epoch_s:g}-second epoch ({species}, one EEG channel):\n" + "\n".join(lines)
+    task = _TASK.format(prefix=ANSWER_PREFIX, answer=answer)
+    return [
+        {"role": "system", "content": _SYSTEM},
+        {"role": "user", "content": f"{measured}\n\nThe expert's stage: {answer}\n\n{task}"},
+    ]
+
+
+def judge_answer(text: str, sleep_stage: SleepStage, evidence_row: Mapping[str, float]) -> Judgement:
+    """Keep a teacher's text only where it ends in the label and everything checkable in it was measured."""
+    rationale, closing = split_response(text)
+    rationale = " ".join(rationale.split())
+    if not closing or parse_answer(text, tuple(ANSWER_NAMES.values())) != ANSWER_NAMES[sleep_stage]:
+        return Judgement("", "does not end in the label")
+    if _NAMES_STAGE.search(rationale):
+        return Judgement("", "names a stage before the end")
+    if len(rationale.split()) > _MOST_WORDS:
+        return Judgement("", "is too long")
+    checked = check_rationale(rationale, evidence_row)
+    if checked.count(Verdict.CONTRADICTED):
+        return Judgement("", "contradicts a measurement")
+    if not checked.is_faithful:
+        return Judgement("", "makes no claim that can be checked")
+    return Judgement(rationale)
+
+
+def teach_cohort(
+    client: ChatClient, cohort_dir: Path, out_dir: Path, limit: int = 0, workers: int = 1
+) -> tuple[list[Participant], Counter[str]]:
+    """Write a copy of a prepared cohort with the teacher's rationales where they pass the filter.
+
+    Args:
+        client: whom to ask.
+        cohort_dir: prepared recordings with evidence and rationales.
+        out_dir: folder of the copy; an interrupted run is continued by the same call.
+        limit: ask for so many epochs of the cohort, spread evenly over each recording; 0: for all.
+        workers: requests under way at once.
+
+    Returns:
+        The rows of participants.tsv, and epochs counted by what became of them.
+
+    Raises:
+        ValueError: the folders are the same, or a recording has no evidence.
+        OSError: the endpoint refuses, or does not answer several times in a row.
+    """
+    if cohort_dir.resolve() == out_dir.resolve():
+        raise ValueError(f"--out {out_dir} is the cohort itself; give another folder for the copy")
+    participants = read_participants(cohort_dir)
+    (out_dir / PARTICIPANTS_FILE).unlink(missing_ok=True)  # an interrupted run must not look like a whole cohort
+    counts: Counter[str] = Counter()
+    written = []
+    shares = np.diff(np.linspace(0, limit, len(participants) + 1).astype(int))
+    for row, num_asked in zip(participants, shares, strict=True):
+        recording = read_recording(cohort_dir / f"{row.recording}.parquet")
+        taught = _teach_recording(client, recording, int(num_asked) if limit else recording.num_epochs, workers, counts)
+        copy = write_recording(taught, out_dir, row.split, row.fold)
+        written.append(replace(row, sha256=copy.sha256))
+    write_participants(written, out_dir)
+    return written, counts
+
+
+def _teach_recording(
+    client: ChatClient, recording: Recording, num_asked: int, workers: int, counts: Counter[str]
+) -> Recording:
+    evidence = {name: values for name, values in recording.columns.items() if isinstance(values, np.ndarray)}
+    rationales = recording.columns.get("rationale")
+    if "rms_uv" not in evidence or not isinstance(rationales, list):
+        raise ValueError(f"{recording.recording} has no evidence and rationales; prepare it again")
+    epochs = [idx for idx, stage in enumerate(recording.sleep_stages) if stage in ANSWER_NAMES]
+    epochs = [epochs[at] for at in np.unique(np.linspace(0, len(epochs) - 1, min(num_asked, len(epochs))).astype(int))]
+    rationales, sources = list(rationales), [EVIDENCE if text else NOT_ASKED for text in rationales]
+    requests = [
+        build_messages(epoch_facts(evidence, idx), recording.sleep_stages[idx], recording.species, recording.epoch_s)
+        for idx in epochs
+    ]
+    with tqdm(total=len(epochs), desc=recording.recording, unit="epoch") as bar:
+        for idx, answer in zip(epochs, _ask_all(client, requests, workers), strict=True):
+            bar.update()
+            if answer is None:
+                counts["evidence: no answer"] += 1
+                continue
+            row = {name: float(values[idx]) for name, values in evidence.items()}
+            judged = judge_answer(answer, recording.sleep_stages[idx], row)
+            counts[f"evidence: the answer {judged.reason}" if judged.reason else TEACHER] += 1
+            if not judged.reason:
+                rationales[idx], sources[idx] = judged.rationale, TEACHER
+    columns = {**recording.columns, "rationale": rationales, SOURCE_COLUMN: sources}
+    return replace(recording, columns=columns)
+
+
+def _ask_all(client: ChatClient, requests: Sequence[list[Message]], workers: int) -> Iterator[str | None]:
+    """Answers in order, None where there is none. OSError when the endpoint seems to be down."""
+    num_failed = 0
+    executor = ThreadPoolExecutor(workers)
+    try:
+        for future in [executor.submit(client.ask, messages) for messages in requests]:
+            try:
+                answer: str | None = future.result()
+                num_failed = 0
+            except NoAnswerError as error:
+                answer, num_failed = None, num_failed + 1
+                if num_failed >= _MOST_FAILURES:
+                    raise OSError(f"{error}, {num_failed} times in a row; answers are kept, run again later") from error
+            yield answer
+    finally:
+        executor.shutdown(cancel_futures=True)

@@ -1,0 +1,137 @@
+"""Calibration of a simulated night: its band powers are steered to targets drawn from a fitted table.
+
+The table (sim_human_calibration.json, made by fit_calibration.py) was fitted on the band powers of
+18 Sleep-EDF cassette recordings of 9 subjects, channel Fpz-Cz, half an hour of wake kept around
+sleep: `mu` mean per stage, `C` covariance between subjects over all stages and features, `S` covariance within a stage,
+`rho` its autocorrelation from epoch to epoch. Features: ln of the mean power spectral density
+(microvolt^2 / Hz) in five bands, and ln of the power (microvolt^2) below them.
+
+Shape letters: E epochs, F frames, B frequency bins.
+"""
+
+import functools
+import json
+from pathlib import Path
+
+import numpy as np
+from scipy.signal import lfilter
+
+from data_prep.simulators.frames import (
+    FRAMES_PER_EPOCH,
+    FREQS_HZ,
+    build_hat_basis,
+    combine,
+    join_frames,
+    read_psd,
+    smooth_rows,
+    split_frames,
+)
+
+BANDS_HZ = {"delta": (0.5, 4), "theta": (4, 8), "alpha": (8, 13), "beta": (13, 30), "gamma": (30, 50)}
+NUM_FEATURES = len(BANDS_HZ) + 1
+# The table's periodograms (2.56 s) part delta from what lies below between their bins at .39 and .78 Hz.
+_DELTA_FROM_HZ = 0.6
+_TABLE_PATH = Path(__file__).with_name("calibration.json")
+_KNOTS_HZ = np.array([0.2, 0.7, 2.2, 5.7, 10.2, 19, 40])
+_FEATURE_OF_KNOT = [5, 0, 0, 1, 2, 3, 4]
+_MAX_STEP = 3.0  # ln power; a gain beyond that would turn noise into signal
+_NEIGHBOURS = ((1, 0.2), (5, 0.25), (20, 0.4))  # epochs on either side, weight
+_SUBJECT_LIMIT = 1.6  # standard deviations; nine subjects say nothing of the tails
+_RESIDUAL_SCALE = 0.92  # the pull of the neighbours has a share in the table's variance within stages
+_OWN_SHARE = 0.5  # of the residual's variance that follows the signal's own course
+_PASSES = 3
+_STEP = 0.5  # share of the error that one pass takes away
+
+
+@functools.cache
+def load_table() -> dict[str, np.ndarray]:
+    """The fitted table: mu (5, 6), C (30, 30), S (5, 6, 6), rho (5, 6), stages W N1 N2 N3 R."""
+    table = json.loads(_TABLE_PATH.read_text(encoding="utf-8"))
+    return {name: np.asarray(table[name]) for name in ("mu", "C", "S", "rho")}
+
+
+def draw_targets(rng: np.random.Generator, stage_E: np.ndarray, own_E6: np.ndarray | None = None) -> np.ndarray:
+    """Feature targets of a new subject's night, (E, 6): stage mean + subject + residual.
+
+    Args:
+        rng: Source of all randomness.
+        stage_E: (E,) stage codes.
+        own_E6: Features of the signal to be calibrated. Where given, half of the residual's
+            variance follows its own: an epoch full of blinks keeps more delta than its neighbours.
+    """
+    table = load_table()
+    num_stages = table["mu"].shape[0]
+    between = _draw_normal(rng, table["C"], 1, _SUBJECT_LIMIT).reshape(num_stages, NUM_FEATURES)
+    means = (table["mu"] + between)[stage_E]
+    targets = means + _lean_on_neighbours(means, stage_E)
+    for stage in range(num_stages):
+        residual = _draw_residual(rng, table["S"][stage], table["rho"][stage], stage_E.size)[stage_E == stage]
+        if own_E6 is not None and residual.shape[0] > 1:
+            own = own_E6[stage_E == stage]
+            scores = (own - own.mean(axis=0)) / np.maximum(own.std(axis=0), 0.1)
+            own_residual = np.clip(scores, -2.5, 2.5) * np.sqrt(np.diag(table["S"][stage]))
+            residual = np.sqrt(1 - _OWN_SHARE) * residual + np.sqrt(_OWN_SHARE) * own_residual
+        targets[stage_E == stage] += _RESIDUAL_SCALE * residual
+    return targets
+
+
+def measure_features(signal_N: np.ndarray, psd_FB: np.ndarray | None = None) -> np.ndarray:
+    """The table's features of every epoch, (E, 6)."""
+    psd_FB = read_psd(split_frames(signal_N)) if psd_FB is None else psd_FB
+    num_epochs = (psd_FB.shape[0] - 1) // FRAMES_PER_EPOCH
+    # The first frame of an epoch lies across its edge; the other 14 lie inside.
+    inside = psd_FB[:-1].reshape(num_epochs, FRAMES_PER_EPOCH, -1)[:, 1:].mean(axis=1, dtype=np.float64)
+    bands = [_band(max(low, _DELTA_FROM_HZ), high) for low, high in BANDS_HZ.values()]
+    powers = np.stack([inside[:, band].mean(axis=1) for band in bands], axis=1)
+    widths_hz = np.array([high - low for low, high in BANDS_HZ.values()])
+    variance = signal_N.reshape(num_epochs, -1).var(axis=1, dtype=np.float64)
+    below = np.maximum(variance - np.einsum("ef,f->e", powers, widths_hz), 0.02 * variance)
+    return np.log(np.maximum(np.column_stack([powers, below]), 1e-6))
+
+
+def impose_targets(signal_N: np.ndarray, targets_E6: np.ndarray) -> np.ndarray:
+    """The signal with its features moved seven eighths of the way to the targets, (N,) float32."""
+    basis = build_hat_basis(_KNOTS_HZ)
+    for _ in range(_PASSES):
+        spectra_FB = split_frames(signal_N)
+        error = np.clip(targets_E6 - measure_features(signal_N, read_psd(spectra_FB)), -_MAX_STEP, _MAX_STEP)
+        gains_F7 = 0.5 * _STEP * _to_frames(error)[:, _FEATURE_OF_KNOT]  # ln amplitude is half of ln power
+        signal_N = join_frames(spectra_FB * np.exp(combine(gains_F7, basis)))
+    return signal_N
+
+
+def _to_frames(values_E6: np.ndarray) -> np.ndarray:
+    """Epoch values at every frame, smoothed over 10 s so that no step betrays the epoch grid."""
+    values = np.repeat(values_E6, FRAMES_PER_EPOCH, axis=0)
+    return smooth_rows(np.concatenate([values, values[-1:]]), 2)
+
+
+def _lean_on_neighbours(means_E6: np.ndarray, stage_E: np.ndarray) -> np.ndarray:
+    """How far the epochs around draw an epoch's features towards theirs, zero on average per stage.
+
+    N2 beside N3 is slower than N2 before REM. The reaches and weights are those of a regression of
+    the residuals of the table's recordings on the stage means around.
+    """
+    pull = sum(weight * (smooth_rows(means_E6, reach) - means_E6) for reach, weight in _NEIGHBOURS)
+    for stage in np.unique(stage_E):
+        pull[stage_E == stage] -= pull[stage_E == stage].mean(axis=0)
+    return pull
+
+
+def _band(low_hz: float, high_hz: float) -> slice:
+    return slice(*np.searchsorted(FREQS_HZ, (low_hz, high_hz)))
+
+
+def _draw_residual(rng: np.random.Generator, covariance: np.ndarray, rho: np.ndarray, num: int) -> np.ndarray:
+    """First-order autoregressive residual of one stage over the whole night, (num, 6)."""
+    shocks = _draw_normal(rng, covariance, num)
+    shocks[1:] *= np.sqrt(1 - rho**2)
+    return np.stack([lfilter([1.0], [1.0, -r], column) for r, column in zip(rho, shocks.T, strict=True)], axis=1)
+
+
+def _draw_normal(rng: np.random.Generator, covariance: np.ndarray, num: int, limit: float = 2.5) -> np.ndarray:
+    """Normal vectors from scores limited to so many standard deviations, (num, size)."""
+    ridge = 1e-4 * np.eye(covariance.shape[0])  # the table is rounded and of less than full rank
+    factor = np.linalg.cholesky(covariance + ridge)
+    scores = np.clip(rng.standard_normal((num, covariance.shape[0])), -limit, limit)
+    return np.einsum("nk,jk->nj", scores, factor)

@@ -1,0 +1,226 @@
+"""The work that is measured: one sample's texts and series, and our models at it.
+
+The sample is the one the original was first measured with: 188 tokens of prompt, 3,000 signal
+samples (750 patches of 4), 129 tokens of answer with its end token.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import psutil
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from tslm.batch import Batch, Example, Series
+from tslm.config.compose import compose_config
+from tslm.data.samples.collate import Collator
+from tslm.data.samples.label_tokens import tokenize_labels
+from tslm.labels import LABEL_SETS
+from tslm.models import build_model, build_text_model, build_tokenizer
+from tslm.models.classifier import Classifier
+from tslm.models.decoding.prefix_cache import PrefixCache
+from tslm.models.llm.backbone import LanguageModel, compile_layers, merge_lora
+from tslm.models.text_model import TextModel
+from tslm.training.checkpoints.checkpoint import set_trained_parts
+from tslm.training.optim import build_optimizer
+
+NUM_SAMPLES = 3000
+PROMPT_TOKENS, RESPONSE_TOKENS = 188, 129
+_SERIES_TEXT_TOKENS, _POST_PROMPT_TOKENS = 20, 68  # of the prompt's
+_AS_ORIGINAL = "model.encoder.max_patches=1024"  # the guide's table of positions is longer than the original's
+_WORD = " wave"  # begins with a space; one token of smollm2 and of most vocabularies
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What one measured piece of work took."""
+
+    seconds: float
+    peak_gib: float  # of this process on a CPU, of what torch allocated on a GPU
+
+
+class TextBench:
+    """A language model with adapters under the guide's settings and its optimizer, at the common sample."""
+
+    def __init__(
+        self,
+        llm: str,
+        overrides: tuple[str, ...] = (),
+        lead_tokens: int = PROMPT_TOKENS,
+        num_series: int = 1,
+        num_samples: int = NUM_SAMPLES,
+        language_model: LanguageModel | None = None,
+    ) -> None:
+        torch.manual_seed(0)
+        self.config = compose_config("stage4_sleep_cot", "guide", llm, overrides=[_AS_ORIGINAL, *overrides])
+        self.device = choose_device()
+        model = build_model(self.config) if language_model is None else build_text_model(self.config, language_model)
+        assert isinstance(model, TextModel)
+        self.model = model
+        tokenizer = build_tokenizer(self.config)
+        assert tokenizer is not None
+        self.tokenizer = tokenizer
+        set_trained_parts(self.model, self.config)
+        self.model.to(self.device)
+        self.optimizer = build_optimizer(self.model.param_groups(self.config.optim), self.config.optim)
+        self.example = build_example(self.tokenizer, lead_tokens, num_series, num_samples)
+
+    def batch(self, size: int, with_response: bool) -> Batch:
+        """The sample `size` times."""
+        return Collator(self.config.model, self.tokenizer, with_response)([self.example] * size).to(self.device)
+
+    def train_step(self, batch: Batch) -> None:
+        """Loss, gradient, clipping and AdamW, as the training loop does them."""
+        self.model.train()
+        with self._autocast():
+            output = self.model(batch)
+        (output.loss_sum / output.weight_sum).backward()
+        params = [param for group in self.optimizer.param_groups for param in group["params"]]
+        torch.nn.utils.clip_grad_norm_(params, self.config.optim.max_grad_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+    def compile_layers(self) -> None:
+        """As `train.compile` does; the first step then takes long."""
+        compile_layers(self.model.llm)
+
+    def merge_adapters(self) -> None:
+        """Make the model what a loaded checkpoint is; it cannot be trained any more."""
+        self.model.llm = merge_lora(self.model.llm)
+        self.model.requires_grad_(False).eval()
+
+    def generate(self, batch: Batch, num_tokens: int) -> None:
+        """Greedy answers of exactly `num_tokens` tokens: no token ends them."""
+        with torch.inference_mode(), self._autocast():
+            self.model.generate(batch, num_tokens, [-1], 0)
+
+    def score_labels(self, size: int) -> Callable[[], None]:
+        """A call that scores every stage directly after `size` prompts; their beginning stays read between calls."""
+        batch, prefix = self.batch(size, with_response=False), PrefixCache()
+        labels = tokenize_labels(self.tokenizer, LABEL_SETS[self.config.model.label_set].answers).labels
+
+        def run() -> None:
+            with torch.inference_mode(), self._autocast():
+                self.model.score_labels(batch, [labels] * size, prefix)
+
+        return run
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.train.precision == "bf16")
+
+
+class ClassifierBench:
+    """A classifier that stages epochs, without or with the night around them."""
+
+    def __init__(self, preset: str) -> None:
+        torch.manual_seed(0)
+        self.device = choose_device()
+        self.config = compose_config("stage0_encoder", preset, model="classifier")
+        model = build_model(self.config)
+        assert isinstance(model, Classifier)
+        self.model = model.to(self.device).eval()
+
+    def score(self, num_epochs: int) -> Callable[[], None]:
+        """A call that scores `num_epochs` epochs of one night."""
+        night = torch.randn(1, num_epochs, self.config.model.num_channels, NUM_SAMPLES, device=self.device)
+        mask = torch.ones(1, num_epochs, dtype=torch.bool, device=self.device)
+        use_bf16 = self.config.train.precision == "bf16"
+
+        def run() -> None:
+            with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=use_bf16):
+                self.model.logits(night, mask)
+
+        return run
+
+
+class PeakMemory:
+    """Largest memory while a block runs, in GiB: torch's own count on a GPU, resident memory else."""
+
+    _EVERY_S = 0.005
+
+    def __init__(self, device: torch.device) -> None:
+        self._device, self._done, self._peak = device, threading.Event(), 0
+
+    def __enter__(self) -> Self:
+        if self._device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        else:
+            self._thread = threading.Thread(target=self._watch, daemon=True)
+            self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._device.type == "cuda":
+            self._peak = torch.cuda.max_memory_allocated()
+        else:
+            self._done.set()
+            self._thread.join()
+
+    @property
+    def gib(self) -> float:
+        """After the block."""
+        return self._peak / 2**30
+
+    def _watch(self) -> None:
+        process = psutil.Process()
+        while not self._done.wait(self._EVERY_S):
+            self._peak = max(self._peak, process.memory_info().rss)
+
+
+def choose_device() -> torch.device:
+    """The first GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def measure(run: Callable[[], object], device: torch.device) -> Timing:
+    """Time and memory of one call."""
+    with PeakMemory(device) as memory:
+        _wait_for(device)
+        started = time.perf_counter()
+        run()
+        _wait_for(device)
+        seconds = time.perf_counter() - started
+    return Timing(seconds, memory.gib)
+
+
+def build_example(tokenizer: PreTrainedTokenizerBase, lead_tokens: int, num_series: int, num_samples: int) -> Example:
+    """The common sample; `lead_tokens` of prompt with the texts of all series, and random series.
+
+    Raises:
+        ValueError: the vocabulary has no single token for the word that the texts are made of.
+    """
+    if len(tokenizer(_WORD * 8, add_special_tokens=False)["input_ids"]) != 8:
+        raise ValueError(f"{_WORD!r} is not one token of this language model, so texts of a set length cannot be made")
+    begin = int(tokenizer.bos_token_id is not None)
+    rng = np.random.default_rng(0)
+    series = [
+        Series(rng.standard_normal(num_samples).astype(np.float32), _WORD * _SERIES_TEXT_TOKENS)
+        for _ in range(num_series)
+    ]
+    first = lead_tokens - begin - num_series * _SERIES_TEXT_TOKENS - _POST_PROMPT_TOKENS
+    response = (_WORD * (RESPONSE_TOKENS - 1))[1:]  # the collator puts the space before it and an end token after
+    return Example("bench", _WORD * first, tuple(series), _WORD * _POST_PROMPT_TOKENS, response, "", ())
+
+
+def count_tokens(batch: Batch) -> int:
+    """Real positions of all samples together."""
+    assert isinstance(batch.attention_mask_BT, Tensor)
+    return int(batch.attention_mask_BT.sum())
+
+
+def count_trained(model: TextModel) -> dict[str, int]:
+    """Trained parameters by part."""
+    parts: dict[str, Any] = {"encoder": model.reader.encoder, "projector": model.fusion, "lora": model.llm}
+    return {
+        name: sum(param.numel() for param in part.parameters() if param.requires_grad) for name, part in parts.items()
+    }
+
+
+def _wait_for(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize()

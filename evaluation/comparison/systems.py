@@ -1,0 +1,240 @@
+"""Systems that answer for the same epochs: baselines, checkpoints, files; what they answer is kept as it comes."""
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from tslm.baselines.material import Material, Nights, Scorer, UnfitNightsError
+from tslm.config.checkpoint import load_checkpoint_config
+from tslm.config.schema import RunConfig
+from tslm.data.prepared.recordings import PARTICIPANTS_FILE
+from tslm.data.splits.leakage import check_leakage
+from tslm.files import hash_file, read_json, write_beside
+from tslm.predictions.rows import PredictionRow, read_predictions, write_predictions
+from tslm.predictions.smoothed import smooth_predictions
+from tslm.predictions.smoothing import Smoothing
+from tslm.predictions.transitions import fit_cohort_transitions
+
+KEEP_EVERY_S = 30.0
+_TEXT_BASELINES = ("text_digits", "text_evidence")
+ROWS_AT_ONCE = 32  # of a checkpoint, answered between two looks at whether to stop
+
+
+@dataclass(frozen=True)
+class System:
+    """A row of the comparison before it has answered."""
+
+    name: str
+    kind: str  # baseline, checkpoint or file
+    about: str
+    fit: Callable[[Material], Scorer] | None = None  # None: it has answered already
+    settings: Mapping[str, Any] = field(default_factory=dict)  # what its answers depend on beside the material
+    reads_eeg_alone: bool = False  # of the channels that are named, the first
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What a system has answered; no rows where `note` says why."""
+
+    system: System
+    rows: list[PredictionRow]
+    path: Path | None
+    fit_s: float | None = None  # None: not measured here
+    answer_s: float | None = None  # for all rows
+    note: str = ""
+
+
+def answer(system: System, material: Material, folder: Path, resume: bool) -> Answered:
+    """Let a system answer for the wanted epochs; rows are kept in `folder` as they come.
+
+    With `resume`, what it answered before with the same settings on the same data is taken, and only the rest asked.
+
+    Raises:
+        ValueError, OSError: what is wrong with the data, a checkpoint or a language model.
+    """
+    assert system.fit is not None
+    if system.reads_eeg_alone:
+        train, test = (replace(nights, channels=nights.channels[:1]) for nights in (material.train, material.test))
+        material = replace(material, train=train, test=test)
+    path, made_path = folder / f"{system.name}.jsonl", folder / f"{system.name}.json"
+    partial_path = folder / f"{system.name}.part.jsonl"
+    key = describe_material(material) | {"system": system.name, **system.settings}
+    made = read_json(made_path) if resume else {}
+    same = made.get("key") == json.loads(json.dumps(key))
+    if same and path.is_file():
+        return Answered(system, read_predictions(path), path, made["fit_s"], made["answer_s"])
+    rows = read_predictions(partial_path) if same and partial_path.is_file() else []
+    answer_s = float(made["answer_s"]) if rows else 0.0
+    path.unlink(missing_ok=True)
+    missing = material.wanted - {row["sample_id"] for row in rows}
+    started = time.perf_counter()
+    try:
+        scorer = system.fit(replace(material, wanted=frozenset(missing)))
+    except (ImportError, UnfitNightsError) as error:
+        return Answered(system, [], None, note=str(error))
+    fit_s = time.perf_counter() - started
+
+    def keep() -> None:
+        if rows:
+            write_predictions(rows, partial_path)
+            _write_json(made_path, {"key": key, "fit_s": fit_s, "answer_s": answer_s})
+
+    begun_s, kept_at = answer_s, time.perf_counter()
+    started = kept_at
+    try:
+        with tqdm(total=len(material.wanted), initial=len(rows), desc=system.name, unit="epoch") as bar:
+            for row in scorer():
+                rows.append(row)
+                bar.update()
+                answer_s = begun_s + time.perf_counter() - started
+                if time.perf_counter() - kept_at > KEEP_EVERY_S:
+                    keep()
+                    kept_at = time.perf_counter()
+    except UnfitNightsError as error:
+        return Answered(system, [], None, note=str(error))
+    finally:  # also after Ctrl-C: what was answered is not lost
+        keep()
+    partial_path.replace(path)
+    return Answered(system, rows, path, fit_s, answer_s)
+
+
+def describe_material(material: Material) -> dict[str, Any]:
+    """What answers depend on: the nights' content, channels, epochs and seed; JSON-ready."""
+    return {
+        "train": _describe_nights(material.train),
+        "test": _describe_nights(material.test),
+        "label_set": material.label_set.name,
+        "wanted": sorted(material.wanted),
+        "seed": material.seed,
+    }
+
+
+def build_baseline_system(name: str, arguments: argparse.Namespace) -> System:
+    """A row of the table of baselines; those of language models depend on more settings."""
+    from tslm.baselines.table import BASELINES
+
+    about, settings = BASELINES[name].about, dict[str, Any]()
+    if name in _TEXT_BASELINES:
+        settings = {key: getattr(arguments, key) for key in ("llm", "digits", "free_answers")}
+        about += f" ({arguments.llm}{', free answers' if arguments.free_answers else ''})"
+    return System(name, "baseline", about, BASELINES[name].fit, settings, name in _TEXT_BASELINES)
+
+
+def read_file(name: str, path: Path) -> Answered:
+    """Predictions of a trained model as they are; errors as `read_predictions`."""
+    return Answered(System(name, "file", f"answers of a trained model, read from {path}"), read_predictions(path), path)
+
+
+def smooth_answers(answered: Sequence[Answered], material: Material, num_epochs: int, out: Path) -> list[Answered]:
+    """Further systems: the same answers smoothed by the transitions of the training hypnograms (Viterbi).
+
+    Raises:
+        ValueError: answers without probabilities, or of only some of the `num_epochs` of the test nights.
+    """
+    if answered and len(material.wanted) < num_epochs:
+        raise ValueError("--smooth wants every epoch with its neighbours; leave --max_epochs out")
+    smoothed = []
+    for one in (one for one in answered if one.rows):
+        train = material.train
+        chain = fit_cohort_transitions(train.cohort_dir, material.label_set, train.fold)
+        rows = smooth_predictions(one.rows, Smoothing("hmm"), chain)
+        name = f"{one.system.name}+hmm"
+        path = out / "predictions" / f"{name}.jsonl"
+        write_predictions(rows, path)
+        about = f"{one.system.name}, smoothed by the transitions of the training hypnograms"
+        smoothed.append(Answered(System(name, one.system.kind, about), rows, path, one.fit_s, one.answer_s))
+    return smoothed
+
+
+def build_checkpoint_system(name: str, checkpoint_dir: Path, with_rationale: bool, device: str) -> System:
+    """A trained model that answers on the spot, by the channels it was trained with.
+
+    Raises:
+        FileNotFoundError, ValueError: there is no whole checkpoint.
+    """
+    trained = load_checkpoint_config(checkpoint_dir)
+    if not trained.has_classifier:
+        raise ValueError(f"{checkpoint_dir} holds an encoder that answers nothing yet; train stage0_encoder from it")
+    weights = {path.name: hash_file(path) for path in sorted(checkpoint_dir.rglob("*.safetensors"))}
+    how = "" if not trained.writes_text else ", with rationales" if with_rationale else ", answers at once"
+    about = f"{trained.model.name} checkpoint{how}"
+    return System(
+        name,
+        "checkpoint",
+        about,
+        lambda material: _load_scorer(checkpoint_dir, trained, material, with_rationale, device),
+        {"weights": weights, "with_rationale": with_rationale},
+    )
+
+
+def _load_scorer(
+    checkpoint_dir: Path, trained: RunConfig, material: Material, with_rationale: bool, device_name: str
+) -> Scorer:
+    import torch
+
+    from tslm.data.samples.dataset import SleepDataset
+    from tslm.models import build_tokenizer
+    from tslm.models.classifier import Classifier
+    from tslm.models.text_model import TextModel
+    from tslm.predictions.answer import classify_nights, generate_predictions
+    from tslm.predictions.calibration import load_calibration
+    from tslm.training.checkpoints.checkpoint import load_checkpoint
+
+    if trained.model.label_set != material.label_set.name:
+        raise UnfitNightsError(
+            f"{checkpoint_dir} answers {trained.model.label_set}, the comparison {material.label_set.name}"
+        )
+    test = material.test
+    stage = replace(trained.stage, test_dir=str(test.cohort_dir), fold=test.fold)
+    is_leaky = bool(check_leakage([replace(trained, stage=stage)], may_lack_data=True))
+    model, saved = load_checkpoint(checkpoint_dir)
+    config = replace(trained, llm=saved.llm, stage=stage)
+    device, calibration = torch.device(device_name), load_calibration(checkpoint_dir)
+    model.to(device)
+
+    def answer_rows() -> Iterator[PredictionRow]:
+        nights = replace(test, channels=config.stage.channels).read()
+        if isinstance(model, Classifier):
+            for night in nights:
+                for row in classify_nights(model, [night], config, device, calibration=calibration):
+                    if row["sample_id"] in material.wanted:
+                        yield row
+            return
+        tokenizer = build_tokenizer(config)
+        assert isinstance(model, TextModel) and tokenizer is not None
+        for night in nights:
+            dataset = SleepDataset([night], config)
+            indices = [
+                idx for idx, (_, epoch) in enumerate(dataset.samples) if night.name_epoch(epoch) in material.wanted
+            ]
+            for first in range(0, len(indices), ROWS_AT_ONCE):
+                chunk = indices[first : first + ROWS_AT_ONCE]
+                yield from generate_predictions(
+                    model, tokenizer, dataset, chunk, config, device, False, calibration, with_rationale
+                )
+
+    def answer_marked() -> Iterator[PredictionRow]:
+        for row in answer_rows():
+            yield {**row, "leaky": True} if is_leaky else row
+
+    return answer_marked
+
+
+def _describe_nights(nights: Nights) -> dict[str, Any]:
+    return {
+        "participants": hash_file(nights.cohort_dir / PARTICIPANTS_FILE),  # it holds the checksum of every recording
+        "split": nights.split,
+        "channels": list(nights.channels),
+        "fold": nights.fold,
+    }
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    with write_beside(path) as partial:
+        partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,77 @@
+"""The folds of a cross-validation as runs of train.py, and what a finished one says that it was trained on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tslm.config.schema import RunConfig
+from tslm.data.prepared.recordings import PARTICIPANTS_FILE, read_participants
+from tslm.predictions.pooling import Fold
+from tslm.predictions.rows import read_predictions
+from tslm.training.runs.folder import METRICS_FILE, RESULTS_DIR, find_predictions, run_dir
+from tslm.training.runs.manifest import read_manifest
+
+
+@dataclass(frozen=True)
+class FoldRun:
+    """One fold: the stages that it goes through, the last of which is tested."""
+
+    configs: Sequence[RunConfig]  # of the stages, in the order they run
+    arguments: tuple[str, ...]  # of train.py
+    cell: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def fold(self) -> int:
+        """Its number."""
+        return self.configs[-1].stage.fold
+
+    @property
+    def seed(self) -> int:
+        """Of its training."""
+        return self.configs[-1].seed
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return f"fold {self.fold}"
+
+    @property
+    def folder(self) -> Path:
+        """Of the stage that is tested."""
+        return run_dir(self.configs[-1])
+
+    @property
+    def metrics_path(self) -> Path | None:
+        """Scores of the finished run; None as long as it is not."""
+        path = self.folder / RESULTS_DIR / METRICS_FILE
+        return path if path.is_file() else None
+
+
+def read_fold(run: FoldRun) -> Fold:
+    """What a finished fold answered, and the recordings that its runs read to train and to validate, over all stages.
+
+    Raises:
+        FileNotFoundError: a run without predictions.
+        ValueError: a run that does not say what it read, or damaged files.
+    """
+    trained_on: dict[str, str] = {}
+    for config in run.configs:
+        manifest = read_manifest(run_dir(config))
+        if manifest is None:
+            raise ValueError(f"{run_dir(config)} has no run.json, which says what it was trained on; train it again")
+        files = [Path(name) for name in manifest.data_sha256]
+        cohorts = {path.parent for path in files if path.name == PARTICIPANTS_FILE}
+        subject_of = {cohort: _read_subjects(cohort) for cohort in cohorts}
+        trained_on |= {
+            path.stem: subject_of[path.parent].get(path.stem, "")
+            for path in files
+            if path.suffix == ".parquet" and path.parent in cohorts
+        }
+    return Fold(run.fold, read_predictions(find_predictions(run.folder)), trained_on)
+
+
+def _read_subjects(cohort_dir: Path) -> dict[str, str]:
+    """Subject by recording; none where the cohort is not on this machine any more."""
+    if not (cohort_dir / PARTICIPANTS_FILE).is_file():
+        return {}
+    return {row.recording: row.subject for row in read_participants(cohort_dir)}

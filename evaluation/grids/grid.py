@@ -1,0 +1,202 @@
+"""A grid of experiments as one YAML file: named axes whose values are settings, expanded into runs as Hydra sweeps."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+
+from tslm.config.compose import compose_config, configs_dir
+from tslm.config.files import build_config, one_line
+from tslm.config.schema import RunConfig
+from tslm.predictions.smoothing import Smoothing
+from tslm.training.runs.folder import METRICS_FILE, RESULTS_DIR
+
+DEFAULT_LAUNCH = ("python", "-m", "curriculum.train")
+_FOLD, _SEED = "fold", "seed"
+_CHOICES = ("model", "llm")  # `model=NAME` among settings chooses a YAML group, as --model does
+
+
+@dataclass(frozen=True)
+class GridConfig:
+    """What configs/experiments/*.yaml may say."""
+
+    name: str = ""
+    stages: list[str] = field(default_factory=lambda: ["stage0_encoder"])  # one after the other; the last is compared
+    preset: str = "config"  # as train.py's --config
+    config_dir: str = ""  # as train.py's --config_dir: a folder with presets, stages and models of one's own
+    settings: list[str] = field(default_factory=list)  # of every run, `key=value`, model=NAME or llm=NAME
+    axes: dict[str, dict[str, list[str]]] = field(default_factory=dict)  # axis -> value -> settings
+    skip: list[dict[str, str]] = field(default_factory=list)  # cells with all of these values are left out
+    smoothing: dict[str, dict[str, Any]] = field(default_factory=lambda: {"none": {"method": "none"}})
+    folds: str = "-1"  # as Hydra sweeps: 0,1,2 or range(0,5); -1: the cohort has none
+    seeds: str = "0"
+    baseline: dict[str, str] = field(default_factory=dict)  # axis (or smoothing) -> value; others: the first
+    results_dir: str = "results/experiments"
+    launch: list[str] = field(default_factory=lambda: list(DEFAULT_LAUNCH))
+
+    @property
+    def folder(self) -> Path:
+        """Where the runs and the table of the grid lie."""
+        return Path(self.results_dir) / self.name
+
+    @property
+    def smoothings(self) -> dict[str, Smoothing]:
+        """The ways of smoothing that are compared; applied to saved predictions, nothing is trained for them."""
+        return {name: build_config(Smoothing, values) for name, values in self.smoothing.items()}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training: a cell of the grid on one fold with one seed."""
+
+    cell: Mapping[str, str]  # axis -> value
+    fold: int
+    seed: int
+    folder: Path
+    stage: str  # the one that is compared
+    arguments: tuple[str, ...]  # of train.py
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return "/".join(self.folder.parts[-2:])
+
+    @property
+    def metrics_path(self) -> Path | None:
+        """Scores of the finished run; None as long as it is not."""
+        return next(self.folder.rglob(f"{self.stage}/**/{RESULTS_DIR}/{METRICS_FILE}"), None)
+
+
+def load_grid(path: Path) -> GridConfig:
+    """Read a grid.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no YAML, has an unknown key, no name, or a baseline that is not in it.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no grid of experiments at {path}; see configs/experiments")
+    try:
+        grid = build_config(GridConfig, {"name": path.stem}, OmegaConf.load(path))
+        smoothings = grid.smoothings
+    except (yaml.YAMLError, ValueError) as error:
+        raise ValueError(f"{path}: {one_line(error)}") from error
+    if not smoothings or not grid.stages or any(not values for values in grid.axes.values()):
+        raise ValueError(f"{path}: stages, smoothing and every axis need at least one value")
+    for axis, value in [*grid.baseline.items(), *(item for cell in grid.skip for item in cell.items())]:
+        if value not in (grid.smoothing if axis == "smoothing" else grid.axes.get(axis, {})):
+            raise ValueError(f"{path}: {axis}={value}, of the baseline or of skip, is no value of the grid")
+    return grid
+
+
+def expand_grid(grid: GridConfig, only: Sequence[str] = ()) -> list[Run]:
+    """All runs, fold by fold, so that cells can be compared before every fold is done.
+
+    Args:
+        grid: the grid.
+        only: `axis=value,value`, `fold=0,1` or `seed=0` in Hydra's grammar: these values and no others.
+
+    Raises:
+        ValueError: an unknown axis or value.
+    """
+    sweeps = {_SEED: grid.seeds, _FOLD: grid.folds} | {axis: ",".join(values) for axis, values in grid.axes.items()}
+    points = [
+        point
+        for point in _sweep([f"{name}={values}" for name, values in sweeps.items()])
+        if not any(cell.items() <= point.items() for cell in grid.skip)
+    ]
+    for name, chosen in _parse(only).items():
+        if name not in sweeps:
+            raise ValueError(f"{name!r} is no axis of {grid.name}; one of: {', '.join(sweeps)}")
+        known = list(dict.fromkeys(point[name] for point in points))
+        if unknown := [value for value in chosen if value not in known]:
+            raise ValueError(f"{name}={unknown[0]} is not in {grid.name}; one of: {', '.join(known)}")
+        points = [point for point in points if point[name] in chosen]
+    preset = _read_preset(grid)
+    return [_build_run(grid, point, preset) for point in points]
+
+
+def check_settings(grid: GridConfig) -> None:
+    """Compose what train.py would, so that a mistake in the last cell is not found after a night of training.
+
+    Every value of every axis is in one of the cells that are looked at; not every combination is.
+
+    Raises:
+        ValueError: a setting or choice that does not exist.
+    """
+    for number in range(max((len(values) for values in grid.axes.values()), default=1)):
+        cell = {axis: list(values)[min(number, len(values) - 1)] for axis, values in grid.axes.items()}
+        for stage in grid.stages:
+            try:
+                compose_cell(grid, cell, stage)
+            except ValueError as error:
+                raise ValueError(f"{', '.join(f'{axis}={value}' for axis, value in cell.items())}: {error}") from error
+
+
+def compose_cell(grid: GridConfig, cell: Mapping[str, str], stage: str) -> RunConfig:
+    """What train.py would do for a stage of a cell, but for fold and seed; ValueError for an unknown setting."""
+    choices, settings = _split_choices(list_settings(grid, cell))
+    config_dir = Path(grid.config_dir) if grid.config_dir else None
+    return compose_config(stage, grid.preset, choices.get("llm", ""), choices.get("model", ""), settings, config_dir)
+
+
+def list_settings(grid: GridConfig, cell: Mapping[str, str]) -> list[str]:
+    """The settings of a cell: those of every run, then its axes' in the order of the grid."""
+    return [*grid.settings, *(setting for axis, value in cell.items() for setting in grid.axes[axis][value])]
+
+
+def _build_run(grid: GridConfig, point: Mapping[str, str], preset: str) -> Run:
+    cell = {axis: point[axis] for axis in grid.axes}
+    settings = list_settings(grid, cell)
+    # Settings that change make a new folder; what was trained with the old ones stays and is never taken for the new.
+    known_by = hashlib.sha256(repr([grid.stages, preset, settings]).encode()).hexdigest()[:6]
+    fold, seed = int(point[_FOLD]), int(point[_SEED])
+    folder = grid.folder / "-".join([*cell.values(), known_by]) / f"fold{max(fold, 0)}-seed{seed}"
+    choices, settings = _split_choices(settings)
+    own = [f"seed={seed}", f"results_dir={folder}"] + [f"stage.fold={fold}"] * (fold >= 0)
+    choices |= {"config_dir": grid.config_dir} if grid.config_dir else {}
+    flags = [word for name, value in choices.items() for word in (f"--{name}", value)]
+    arguments = ("--stages", *grid.stages, "--config", grid.preset, *flags, "--resume", *settings, *own)
+    return Run(cell, fold, seed, folder, grid.stages[-1], arguments)
+
+
+def _read_preset(grid: GridConfig) -> str:
+    """What the preset says, whatever its comments; its name where there is no such file (`check_settings` tells)."""
+    folders = [Path(grid.config_dir)] * bool(grid.config_dir) + [configs_dir()]
+    places = [*(folder / f"{grid.preset}.yaml" for folder in folders), Path(grid.preset)]
+    path = next((path for path in places if path.is_file()), None)
+    return grid.preset if path is None else repr(OmegaConf.to_container(OmegaConf.load(path)))
+
+
+def _split_choices(settings: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    pairs = [setting.partition("=") for setting in settings]
+    choices = {name: value for name, _, value in pairs if name in _CHOICES}
+    return choices, [setting for setting, (name, _, _) in zip(settings, pairs, strict=True) if name not in _CHOICES]
+
+
+def _sweep(sweeps: Sequence[str]) -> list[dict[str, str]]:
+    """Every combination, the last name changing fastest."""
+    values = _parse(sweeps)
+    return [dict(zip(values, point, strict=True)) for point in product(*values.values())]
+
+
+def _parse(sweeps: Sequence[str]) -> dict[str, list[str]]:
+    """Name to values of `name=a,b` or `name=range(0,5)`, as Hydra reads them."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        parsed = OverridesParser.create().parse_overrides(list(sweeps))
+    except HydraException as error:
+        raise ValueError(f"cannot read a choice of runs (wanted axis=value,value): {one_line(error)}") from error
+    return {
+        override.key_or_group: list(override.sweep_string_iterator())
+        if override.is_sweep_override()
+        else [override.get_value_element_as_str()]
+        for override in parsed
+    }

@@ -1,0 +1,236 @@
+"""The table of a grid: means and confidence intervals over folds, differences to a baseline on the same folds."""
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from evaluation.grids.grid import GridConfig, Run
+from tslm.data.splits.leak_labels import render_leak
+from tslm.files import write_beside
+from tslm.labels import LABEL_SETS
+from tslm.predictions.rows import read_predictions, write_predictions
+from tslm.predictions.smoothed import smooth_predictions
+from tslm.predictions.smoothing import Smoothing
+from tslm.predictions.transitions import load_transitions
+from tslm.scoring.prediction_scores import score_predictions, write_metrics
+from tslm.training.runs.folder import BEST, CHECKPOINTS_DIR, PREDICTIONS_FILE
+
+KAPPA, MACRO_F1 = "cohen_kappa", "macro_f1"
+METRIC_NAMES = {KAPPA: "kappa", MACRO_F1: "macro-F1", "accuracy": "accuracy"}
+_LEVEL = 0.95
+_NOTE = (
+    "Mean over folds [95 % interval: Student's t over folds, each the mean of its seeds]; a difference is paired, the "
+    "row less the baseline on the folds that both have. Folds share training subjects, so intervals are somewhat too "
+    "narrow. One fold: no interval. **Bold**: the highest mean kappa among rows whose runs are all finished."
+)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over folds; no bounds where there is one fold only, no mean where there is none."""
+
+    mean: float | None
+    low: float | None
+    high: float | None
+    num_folds: int
+
+
+def estimate(values: Sequence[float]) -> Estimate:
+    """Mean and Student's t interval of one value a fold."""
+    if len(values) < 2:
+        return Estimate(values[0] if values else None, None, None, len(values))
+    mean, error = float(np.mean(values)), float(stats.sem(values))
+    reach = error * float(stats.t.ppf((1 + _LEVEL) / 2, len(values) - 1))
+    return Estimate(mean, mean - reach, mean + reach, len(values))
+
+
+def build_table(grid: GridConfig, runs: Sequence[Run]) -> dict[str, Any]:
+    """Everything the files say: rows in the order of the grid, one a cell and way of smoothing.
+
+    Raises:
+        ValueError, OSError: predictions of a finished run that cannot be read or smoothed.
+    """
+    by_row: dict[tuple[str, ...], list[Run]] = {}
+    for run in runs:
+        by_row.setdefault(tuple(run.cell.values()), []).append(run)
+    axes = [*grid.axes, "smoothing"]
+    # Per row: the values of its axes, and by metric {(fold, seed): value}.
+    scored = {
+        (*cell, name): read_scores(of_cell, name, smoothing)
+        for cell, of_cell in by_row.items()
+        for name, smoothing in grid.smoothings.items()
+    }
+    num_planned = {cell: len(of_cell) for cell, of_cell in by_row.items()}
+    baseline = _find_baseline(grid, axes, list(scored))
+    rows = []
+    for key, scores in scored.items():
+        row: dict[str, Any] = dict(zip(axes, key, strict=True))
+        row |= {"num_runs": len(scores["runs"]), "num_planned": num_planned[key[:-1]]}
+        row |= {"is_leaky": scores["is_leaky"], "is_within_subject": scores["is_within_subject"]}
+        row["metrics"] = {name: asdict(estimate(list(folds.values()))) for name, folds in scores["by_fold"].items()}
+        row["folds"] = scores["by_fold"]
+        row["is_baseline"] = key == baseline
+        row["differences"] = {
+            name: asdict(_compare(scores["by_fold"].get(name, {}), scored[baseline]["by_fold"].get(name, {})))
+            for name in (KAPPA, MACRO_F1)
+        }
+        rows.append(row)
+    _mark_best(rows)
+    num_done = sum(run.metrics_path is not None for run in runs)
+    return {
+        "name": grid.name,
+        "stage": grid.stages[-1],
+        "axes": axes,
+        "baseline": dict(zip(axes, baseline, strict=True)),
+        "num_runs": num_done,
+        "num_planned": len(runs),
+        "level": _LEVEL,
+        "interval": "Student's t over folds",
+        "rows": rows,
+    }
+
+
+def write_table(table: Mapping[str, Any], folder: Path) -> Path:
+    """Write table.json, table.csv and table.md; gives the path of the last."""
+    texts = {
+        "table.json": json.dumps(table, indent=1) + "\n",
+        "table.csv": _render_csv(table),
+        "table.md": render_markdown(table),
+    }
+    for name, text in texts.items():
+        with write_beside(folder / name) as partial:
+            partial.write_text(text, encoding="utf-8")
+    return folder / "table.md"
+
+
+def render_markdown(table: Mapping[str, Any]) -> str:
+    """The table as Markdown."""
+    metrics = _list_metrics(table)
+    head = [*table["axes"], "runs", *(METRIC_NAMES.get(name, name) for name in metrics), "kappa less baseline"]
+    head.append("macro-F1 less baseline")
+    lines = [f"# {table['name']}: {table['stage']}, {table['num_runs']} of {table['num_planned']} runs", ""]
+    leaks = {
+        render_leak({"leaky": row["is_leaky"], "within_subject": row["is_within_subject"]}) for row in table["rows"]
+    }
+    lines += [line for leak in sorted(leaks - {""}) for line in (f"{leak}.", "")]
+    lines += [_NOTE, "", render_row(head), render_row(["---"] * len(head))]
+    for row in table["rows"]:
+        cells = [row[axis] for axis in table["axes"]] + [f"{row['num_runs']}/{row['num_planned']}"]
+        cells += [render_estimate(row["metrics"].get(name)) for name in metrics]
+        cells += [
+            "baseline" if row["is_baseline"] else render_estimate(row["differences"][name], "+")
+            for name in (KAPPA, MACRO_F1)
+        ]
+        lines.append(render_row([f"**{cell}**" for cell in cells] if row["is_best"] else cells))
+    return "\n".join(lines) + "\n"
+
+
+def read_scores(runs: Sequence[Run], name: str, smoothing: Smoothing) -> dict[str, Any]:
+    """What the finished runs of a cell scored: {metric: {fold: mean over seeds}}."""
+    values: dict[str, dict[int, list[float]]] = {}
+    finished = [(run, run.metrics_path) for run in runs]
+    is_leaky = is_within_subject = False
+    done = []
+    for run, path in finished:
+        if path is None:
+            continue
+        done.append(run)
+        metrics = json.loads(path.read_text(encoding="utf-8"))
+        if smoothing.method != "none":
+            metrics = _score_smoothed(path, name, smoothing)
+        is_leaky |= bool(metrics.get("leaky"))
+        is_within_subject |= bool(metrics.get("within_subject"))
+        found = {key: metrics.get(key) for key in METRIC_NAMES}
+        found |= {f"F1 {label}": value for label, value in metrics.get("per_class_f1", {}).items()}
+        for key, value in found.items():
+            if value is not None:  # kappa of a constant, F1 of a stage that the fold does not hold
+                values.setdefault(key, {}).setdefault(run.fold, []).append(float(value))
+    by_fold = {
+        key: {fold: float(np.mean(of_seeds)) for fold, of_seeds in sorted(folds.items())}
+        for key, folds in values.items()
+    }
+    return {"runs": done, "by_fold": by_fold, "is_leaky": is_leaky, "is_within_subject": is_within_subject}
+
+
+def _score_smoothed(metrics_path: Path, name: str, smoothing: Smoothing) -> dict[str, Any]:
+    """Scores of a run's predictions after smoothing, kept beside them; made once."""
+    kept = metrics_path.with_name(f"smoothed_{name}.metrics.json")
+    predictions = metrics_path.with_name(PREDICTIONS_FILE)
+    if kept.is_file() and kept.stat().st_mtime_ns >= predictions.stat().st_mtime_ns:
+        metrics = json.loads(kept.read_text(encoding="utf-8"))
+        if metrics.get("smoothing") == smoothing.describe():
+            return dict(metrics)
+    transitions = None
+    if smoothing.needs_transitions:
+        transitions = load_transitions(metrics_path.parents[1] / CHECKPOINTS_DIR / BEST)
+    rows = smooth_predictions(read_predictions(predictions), smoothing, transitions)
+    write_predictions(rows, metrics_path.with_name(f"smoothed_{name}.jsonl"))
+    metrics = score_predictions(rows, num_resamples=0)
+    write_metrics(metrics, kept)
+    return metrics
+
+
+def _find_baseline(grid: GridConfig, axes: Sequence[str], keys: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    """The row to compare with: what the grid names, of the rest of the axes their first value among the rows."""
+    wanted = [grid.baseline.get(axis) for axis in axes]
+    fitting = [key for key in keys if all(value in (None, own) for value, own in zip(wanted, key, strict=True))]
+    return (fitting or list(keys))[0]
+
+
+def _compare(values: Mapping[int, float], baseline: Mapping[int, float]) -> Estimate:
+    return estimate([value - baseline[fold] for fold, value in values.items() if fold in baseline])
+
+
+def _mark_best(rows: Sequence[dict[str, Any]]) -> None:
+    whole = [row for row in rows if row["num_runs"] == row["num_planned"] and row["metrics"].get(KAPPA)]
+    best = max((row["metrics"][KAPPA]["mean"] for row in whole), default=None)
+    for row in rows:
+        row["is_best"] = any(row is other for other in whole) and row["metrics"][KAPPA]["mean"] == best
+
+
+def _list_metrics(table: Mapping[str, Any]) -> list[str]:
+    """Kappa, macro-F1 and the F1 of each stage, in the order of the label set that has them all."""
+    found = {name for row in table["rows"] for name in row["metrics"]}
+    labels = [name.removeprefix("F1 ") for name in found if name.startswith("F1 ")]
+    ordered = next((each.answers for each in LABEL_SETS.values() if set(labels) <= set(each.answers)), sorted(labels))
+    return [KAPPA, MACRO_F1, *(f"F1 {label}" for label in ordered if label in labels)]
+
+
+def render_estimate(value: Mapping[str, Any] | None, sign: str = "") -> str:
+    """A mean with its interval, or "-"."""
+    if value is None or value["mean"] is None:
+        return "-"
+    if value["low"] is None:
+        return f"{value['mean']:{sign}.3f}"
+    return f"{value['mean']:{sign}.3f} [{value['low']:{sign}.3f}, {value['high']:{sign}.3f}]"
+
+
+def render_row(cells: Sequence[str]) -> str:
+    """A row of a Markdown table."""
+    return f"| {' | '.join(cells)} |"
+
+
+def _render_csv(table: Mapping[str, Any]) -> str:
+    """One line a row of the table, bounds in columns of their own."""
+    text = io.StringIO()
+    names = [*_list_metrics(table), "accuracy"]
+    columns = [*table["axes"], "num_runs", "num_planned", "is_baseline", "is_best", "is_leaky", "is_within_subject"]
+    head = [f"{name}{suffix}" for name in names for suffix in ("", "_low", "_high", "_num_folds")]
+    head += [
+        f"{name}_difference{suffix}" for name in (KAPPA, MACRO_F1) for suffix in ("", "_low", "_high", "_num_folds")
+    ]
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*columns, *head])
+    empty = asdict(estimate([]))
+    for row in table["rows"]:
+        estimates = [row["metrics"].get(name, empty) for name in names]
+        estimates += [row["differences"][name] for name in (KAPPA, MACRO_F1)]
+        writer.writerow([*(row[name] for name in columns), *(value for each in estimates for value in each.values())])
+    return text.getvalue()

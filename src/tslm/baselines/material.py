@@ -1,0 +1,86 @@
+"""What every baseline is given: nights to learn from, nights to answer for, and which of their epochs."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from tslm.data.prepared.recordings import Recording
+from tslm.data.samples.night_windows import read_nights
+from tslm.labels import LabelSet
+from tslm.predictions.night_rows import build_night_rows
+from tslm.predictions.rows import PredictionRow
+
+
+class UnfitNightsError(ValueError):
+    """A baseline that has no answer for nights of this kind; the message says which it is for."""
+
+
+Scorer = Callable[[], Iterator[PredictionRow]]
+
+
+@dataclass(frozen=True)
+class Nights:
+    """The recordings of one split of a cohort, read one at a time."""
+
+    cohort_dir: Path
+    split: str
+    channels: tuple[str, ...]  # the EEG that is staged, and what may be read beside it
+    fold: int = -1
+
+    def read(self, with_signals: bool = True) -> Iterator[Recording]:
+        """Each recording; errors as `tslm.data.samples.night_windows.load_recordings`."""
+        return read_nights(self.cohort_dir, self.split, self.channels if with_signals else (), self.fold)
+
+
+@dataclass(frozen=True)
+class TextSettings:
+    """How a language model without an encoder is asked."""
+
+    llm: str = "smollm2-135m"  # short name of configs/llm, hub id or folder
+    num_digit_values: int = 0  # numbers that an epoch is written as; 0: the model's default
+    free_answers: bool = False  # it writes what it will; otherwise its answer is the likeliest label
+    max_new_tokens: int = 0  # 0: the stage's; free answers only
+    batch_size: int = 0  # 0: the run's
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a baseline may learn from and what it is to answer."""
+
+    train: Nights
+    test: Nights
+    label_set: LabelSet
+    species: str  # group of both: human or rodent
+    wanted: frozenset[str]  # sample_id of the epochs to answer
+    text: TextSettings = field(default_factory=TextSettings)
+    seed: int = 0
+
+
+def answer_nights(material: Material, score_night: Callable[[Recording], np.ndarray], with_signals: bool) -> Scorer:
+    """A scorer that reads the test nights one by one and answers the epochs that are wanted.
+
+    Args:
+        material: with the test nights.
+        score_night: (num_epochs, num_stages) probabilities of a whole night.
+        with_signals: whether it needs more than the recording's times.
+    """
+
+    def answer() -> Iterator[PredictionRow]:
+        for recording in material.test.read(with_signals):
+            for row in build_night_rows(recording, score_night(recording), material.label_set):
+                if row["sample_id"] in material.wanted:
+                    yield row
+
+    return answer
+
+
+def spread_epochs(sample_ids: Sequence[str], num_epochs: int, seed: int) -> frozenset[str]:
+    """`num_epochs` of the epochs (0: all) at even distances in time, beginning at a place drawn by the seed."""
+    total = len(sample_ids)
+    if not num_epochs or num_epochs >= total:
+        return frozenset(sample_ids)
+    places = (np.arange(num_epochs) + np.random.default_rng(seed).uniform()) * total / num_epochs
+    return frozenset(sample_ids[place] for place in places.astype(int))

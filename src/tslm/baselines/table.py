@@ -1,0 +1,151 @@
+"""The table of baselines: what a trained model is held against, from no signal at all to a peer trained elsewhere."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from tslm.baselines.band_power import fit_band_power
+from tslm.baselines.material import Material, Scorer, UnfitNightsError, answer_nights
+from tslm.baselines.text import fit_text_digits, fit_text_evidence
+from tslm.baselines.yasa import YASA_EPOCH_S, check_yasa, score_with_yasa
+from tslm.data.prepared.recordings import Recording
+from tslm.data.readers.raw import RawRecording, RawSignal
+from tslm.evidence.muscle import find_emg_channel
+from tslm.labels import LABEL_SETS
+from tslm.predictions.transitions import fit_transitions, list_hypnograms
+
+HOUR_S = 3600.0
+SHRINK_STEPS = 20.0  # an hour's transitions are the whole night's until it has about so many of its own
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A row of the table.
+
+    `fit` learns what there is to learn and gives a scorer, which yields a prediction row for each wanted epoch. It
+    raises ImportError where a package is missing, and UnfitNightsError where they are not of its kind; both
+    messages stand in the comparison in place of figures.
+    """
+
+    about: str
+    fit: Callable[[Material], Scorer]
+
+
+def fit_majority(material: Material) -> Scorer:
+    """How frequent each stage is in the training epochs, whatever the epoch."""
+    count_K = sum(
+        (_count_stages(recording, material) for recording in material.train.read(with_signals=False)),
+        np.zeros(len(material.label_set.sleep_stages)),
+    )
+    if not count_K.any():
+        raise ValueError(f"{material.train.cohort_dir} has no scored epoch in split {material.train.split!r}")
+    share_K = count_K / count_K.sum()
+    return answer_nights(material, lambda recording: np.tile(share_K, (recording.num_epochs, 1)), with_signals=False)
+
+
+def fit_transition_prior(material: Material) -> Scorer:
+    """How likely each stage is so long after the recording began, by the training hypnograms' transitions.
+
+    A Markov chain whose transitions change from hour to hour, as those of sleep do (Kemp & Kamphuisen 1986, Sleep 9,
+    405-414). With n counted steps from stage i to j that begin in hour h, and the whole nights' p (`fit_transitions`),
+    p_h[i, j] = (n_h[i, j] + m p[i, j]) / (n_h[i] + m), m = SHRINK_STEPS. The first epoch's stages are shared as
+    those of the training recordings' first epochs, with one more recording of overall shares. From there
+    the chain is run through the night; its most probable stage at each time is the answer that is most often right.
+    """
+    nights = list(material.train.read(with_signals=False))
+    hypnograms = [hypnogram for recording in nights for hypnogram in list_hypnograms(recording)]
+    chain = fit_transitions(hypnograms, material.label_set, material.species)
+    count_HKK, first_K = _count_steps(nights, material), chain.share_K.copy()
+    for recording in nights:
+        scored = [idx for stage in recording.sleep_stages if (idx := material.label_set.index(stage)) >= 0]
+        if scored:
+            first_K[scored[0]] += 1
+    seen_HK1 = count_HKK.sum(axis=2, keepdims=True)
+    transition_HKK = (count_HKK + SHRINK_STEPS * chain.transition_KK) / (seen_HK1 + SHRINK_STEPS)
+
+    def score_night(recording: Recording) -> np.ndarray:
+        time_E = _count_epochs(recording)
+        probability_TK = np.empty((time_E[-1] + 1, len(first_K)))
+        probability_TK[0] = first_K / first_K.sum()
+        for time in range(1, len(probability_TK)):
+            hour = int((time - 1) * recording.epoch_s // HOUR_S)
+            step_KK = transition_HKK[hour] if hour < len(transition_HKK) else chain.transition_KK
+            probability_TK[time] = probability_TK[time - 1] @ step_KK
+        return probability_TK[time_E]
+
+    return answer_nights(material, score_night, with_signals=False)
+
+
+def fit_yasa(material: Material) -> Scorer:
+    """YASA's own classifier, trained on some 3,000 nights of others; EOG and EMG are given to it where they are read.
+
+    Gaps in a recording are closed before it reads it.
+    """
+    if material.label_set != LABEL_SETS["aasm"]:
+        raise UnfitNightsError(f"YASA stages people by the AASM's five stages, not {material.label_set.name}")
+    check_yasa()
+    eeg, *others = material.test.channels
+    emg = find_emg_channel(others)
+    eog = next((name for name in others if "eog" in name.lower()), None)
+
+    def score_night(recording: Recording) -> np.ndarray:
+        if recording.epoch_s != YASA_EPOCH_S:
+            raise UnfitNightsError(f"{recording.recording} has epochs of {recording.epoch_s:g} s; YASA's are of 30 s")
+        return score_with_yasa(_close_gaps(recording), eeg, eog, emg)
+
+    return answer_nights(material, score_night, with_signals=True)
+
+
+BASELINES: dict[str, Baseline] = {
+    "majority": Baseline("the most frequent stage of the training epochs; no signal", fit_majority),
+    "transition_prior": Baseline(
+        "transitions of the training hypnograms by hour since the recording began; no signal", fit_transition_prior
+    ),
+    "band_power": Baseline(
+        "gradient boosting on band powers of the epoch and its neighbours, trained on the same nights", fit_band_power
+    ),
+    "yasa": Baseline("YASA (Vallat & Walker 2021), trained on some 3,000 other nights", fit_yasa),
+    "text_digits": Baseline("language model without encoder, untrained: reads the series as digits", fit_text_digits),
+    "text_evidence": Baseline(
+        "language model without encoder, untrained: reads what was measured, in words", fit_text_evidence
+    ),
+}
+
+
+def _count_stages(recording: Recording, material: Material) -> np.ndarray:
+    idx_E = np.array([material.label_set.index(stage) for stage in recording.sleep_stages], dtype=np.int64)
+    return np.bincount(idx_E[idx_E >= 0], minlength=len(material.label_set.sleep_stages))
+
+
+def _count_epochs(recording: Recording) -> np.ndarray:
+    """(num_epochs,) int64: how many epochs after the first one each of them is, those in gaps included."""
+    return np.rint((recording.onset_s - recording.onset_s[0]) / recording.epoch_s).astype(np.int64)
+
+
+def _count_steps(nights: list[Recording], material: Material) -> np.ndarray:
+    """(hours, num_stages, num_stages): steps between neighbouring epochs, by the hour in which they begin."""
+    num_stages = len(material.label_set.sleep_stages)
+    num_hours = 1 + max(int(_count_epochs(night)[-1] * night.epoch_s // HOUR_S) for night in nights)
+    count_HKK = np.zeros((num_hours, num_stages, num_stages))
+    for night in nights:
+        idx_E = np.array([material.label_set.index(stage) for stage in night.sleep_stages], dtype=np.int64)
+        time_E = _count_epochs(night)
+        is_step_E = (np.diff(time_E) == 1) & (idx_E[:-1] >= 0) & (idx_E[1:] >= 0)
+        hour_E = (time_E[:-1] * night.epoch_s // HOUR_S).astype(np.int64)
+        np.add.at(count_HKK, (hour_E[is_step_E], idx_E[:-1][is_step_E], idx_E[1:][is_step_E]), 1)
+    return count_HKK
+
+
+def _close_gaps(recording: Recording) -> RawRecording:
+    return RawRecording(
+        recording=recording.recording,
+        subject=recording.subject,
+        signals={
+            name: RawSignal(epochs_EL.reshape(-1), recording.fs_hz) for name, epochs_EL in recording.channels.items()
+        },
+        sleep_stages=recording.sleep_stages,
+        epoch_s=recording.epoch_s,
+        age=recording.age,
+        sex=recording.sex,
+    )

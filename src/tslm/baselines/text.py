@@ -1,0 +1,148 @@
+"""Language models without an encoder: one reads the series as digits, one what was measured in words.
+
+Neither was trained for it. Their answer is the label that is likelier here than elsewhere: from each label's log-
+likelihood its mean over some training epochs is taken, which needs no stage of theirs. Without this, how long and how
+usual a label's words are decides nearly every answer (Zhao et al. 2021, "Calibrate before use", arXiv 2102.09690; the
+mean over inputs: Zhou et al. 2024, "Batch calibration", arXiv 2309.17249, there over the tested ones).
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
+
+import numpy as np
+import torch
+
+from tslm.answers.grammar import render_answer
+from tslm.baselines.material import Material, Scorer
+from tslm.batch import Example
+from tslm.config.compose import compose_config
+from tslm.config.schema import DigitsConfig, RunConfig
+from tslm.data.prepared.recordings import Recording
+from tslm.data.samples.collate import Collator
+from tslm.data.samples.dataset import SleepDataset, StageDataset
+from tslm.data.samples.sampling import spread_subset
+from tslm.evidence.measure import EVIDENCE_COLUMNS
+from tslm.evidence.text import describe_evidence
+from tslm.evidence.words import round_facts
+from tslm.labels import species_group
+from tslm.models import build_model, build_tokenizer
+from tslm.models.text_model import TextModel
+from tslm.predictions.answer import generate_predictions
+from tslm.predictions.calibration import scale_scores
+from tslm.predictions.rows import PredictionRow
+from tslm.prompts import render_staging_question
+
+NUM_PRIOR_NIGHTS, NUM_PRIOR_EPOCHS = 4, 16  # whose prompts say how likely a label is whatever the epoch
+ROWS_AT_ONCE = 16  # answered between two looks at whether to stop
+_STAGE = "stage4_sleep_cot"
+_DIGITS = 6
+
+
+class _AskedDataset(SleepDataset):
+    """Epochs as questions to a language model that was not trained: the series, or its evidence in words."""
+
+    def __init__(self, recordings: list[Recording], config: RunConfig, in_words: bool, with_rationale: bool) -> None:
+        super().__init__(recordings, config)
+        self.in_words, self.with_rationale = in_words, with_rationale
+        if in_words:
+            for recording in recordings:
+                if missing := [name for name in EVIDENCE_COLUMNS if name not in recording.columns]:
+                    raise ValueError(f"{recording.recording} has no measured {missing[0]}; prepare the cohort again")
+
+    def build_example(self, night: int, epoch: int) -> Example:
+        example, recording = super().build_example(night, epoch), self.recordings[night]
+        prompt = render_staging_question(self.label_set.answers, recording.epoch_s, self.with_rationale)
+        example = replace(example, pre_prompt=prompt.pre_prompt, post_prompt=prompt.post_prompt)
+        if not self.in_words:
+            return example
+        names = (*EVIDENCE_COLUMNS, *(["emg_tone"] if "emg_tone" in recording.columns else []))
+        facts = round_facts({name: float(recording.columns[name][epoch]) for name in names})
+        told = describe_evidence(facts, species_group(recording.species))
+        return replace(example, pre_prompt=f"{prompt.pre_prompt}\n{told}", series=())
+
+
+def fit_text_digits(material: Material) -> Scorer:
+    """The EEG as digits (`tslm.signals.digits`), its mean and standard deviation in words."""
+    return _fit(material, in_words=False)
+
+
+def fit_text_evidence(material: Material) -> Scorer:
+    """The measured evidence in words; no series."""
+    return _fit(material, in_words=True)
+
+
+def _fit(material: Material, in_words: bool) -> Scorer:
+    config, text = _configure(material), material.text
+    model = build_model(config)
+    tokenizer = build_tokenizer(config)
+    assert isinstance(model, TextModel) and tokenizer is not None
+    device = torch.device(text.device)
+    model.requires_grad_(False).eval().to(device)
+
+    def ask(dataset: StageDataset, indices: Sequence[int]) -> list[PredictionRow]:
+        return generate_predictions(
+            model, tokenizer, dataset, indices, config, device, False, with_rationale=text.free_answers
+        )
+
+    nights = list(islice(material.train.read(), NUM_PRIOR_NIGHTS))
+    known = _AskedDataset(nights, config, in_words, text.free_answers)
+    if not len(known):
+        raise ValueError(f"{material.train.cohort_dir} has no scored epoch in split {material.train.split!r}")
+    _check_length(model, Collator(config.model, tokenizer, with_response=False), known[0], text.free_answers, config)
+    prior_K = None
+    if not text.free_answers:
+        rows = ask(known, spread_subset(known, NUM_PRIOR_EPOCHS).indices)
+        prior_K = np.mean([row["label_log_likelihoods"] for row in rows], axis=0)
+
+    def answer() -> Iterator[PredictionRow]:
+        for recording in material.test.read():
+            asked = _AskedDataset([recording], config, in_words, text.free_answers)
+            indices = [
+                idx for idx, (_, epoch) in enumerate(asked.samples) if recording.name_epoch(epoch) in material.wanted
+            ]
+            for first in range(0, len(indices), ROWS_AT_ONCE):
+                for row in ask(asked, indices[first : first + ROWS_AT_ONCE]):
+                    yield row if prior_K is None else _correct(row, prior_K)
+
+    return answer
+
+
+def _configure(material: Material) -> RunConfig:
+    text = material.text
+    config = compose_config(_STAGE, llm=text.llm, model="text_only")
+    digits = DigitsConfig(text.num_digit_values) if text.num_digit_values else config.model.digits
+    return replace(
+        config,
+        seed=material.seed,
+        model=replace(config.model, label_set=material.label_set.name, num_channels=1, digits=digits),
+        stage=replace(
+            config.stage,
+            channel=material.test.channels[0],
+            extra_channels=(),
+            constrained=False,
+            max_new_tokens=text.max_new_tokens or config.stage.max_new_tokens,
+        ),
+        train=replace(config.train, eval_batch_size=text.batch_size or config.train.eval_batch_size),
+    )
+
+
+def _correct(row: PredictionRow, prior_K: np.ndarray) -> PredictionRow:
+    """The row with what a label has whatever the epoch taken off; `label_log_likelihoods` stay as they were."""
+    scores_K = np.array(row["label_log_likelihoods"]) - prior_K
+    probabilities = [round(float(value), _DIGITS) for value in scale_scores(scores_K, None)]
+    answer = row["options"][int(scores_K.argmax())]
+    return {**row, "generated": render_answer(answer), "label_probabilities": probabilities}
+
+
+def _check_length(
+    model: TextModel, collator: Collator, example: Example, with_rationale: bool, config: RunConfig
+) -> None:
+    """ValueError where a prompt is longer than the language model can read."""
+    longest = getattr(model.causal_lm.config, "max_position_embeddings", None)
+    length = collator([example]).num_positions + (config.stage.max_new_tokens if with_rationale else 0)
+    if longest is not None and length > longest:
+        raise ValueError(
+            f"a prompt takes {length} positions and {config.llm.name} reads {longest}; "
+            f"write fewer than {config.model.digits.num_values} values an epoch with --digits"
+        )

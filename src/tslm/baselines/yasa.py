@@ -1,0 +1,104 @@
+"""YASA (Vallat & Walker 2021) as a peer: its sleep stages and its detectors beside ours.
+
+YASA was trained on some 3,000 real nights and knows nothing of this project, so what it says of a
+simulated night is an independent judgement.
+"""
+
+import warnings
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from tslm.data.readers.mne import build_mne_raw
+from tslm.data.readers.raw import RawRecording
+from tslm.labels import LABEL_SETS, SleepStage
+
+YASA_EPOCH_S = 30.0
+_STAGES = {
+    "WAKE": SleepStage.WAKE,
+    "W": SleepStage.WAKE,
+    "N1": SleepStage.N1,
+    "N2": SleepStage.N2,
+    "N3": SleepStage.N3,
+    "REM": SleepStage.REM,
+    "R": SleepStage.REM,
+}
+
+
+def stage_with_yasa(recording: RawRecording, channel: str) -> tuple[SleepStage, ...]:
+    """Stage of every 30-s epoch from one EEG channel, and from age and sex where they are known.
+
+    Raises:
+        ImportError: YASA is not installed.
+        ValueError: The recording has no such channel.
+    """
+    return tuple(_STAGES[str(stage)] for stage in _predict(recording, channel, None, None).hypno)
+
+
+def score_with_yasa(
+    recording: RawRecording, channel: str, eog: str | None = None, emg: str | None = None
+) -> np.ndarray:
+    """Probabilities of every 30-s epoch, (num_epochs, 5) float64 in the order W, N1, N2, N3, R.
+
+    Age and sex are told to it where they are known. Errors as `stage_with_yasa`.
+    """
+    table = _predict(recording, channel, eog, emg).proba
+    of_stage = {_STAGES[str(name)]: table[name].to_numpy(dtype=np.float64) for name in table.columns}
+    return np.stack([of_stage[stage] for stage in LABEL_SETS["aasm"].sleep_stages], axis=1)
+
+
+def find_spindles_with_yasa(values_uv: np.ndarray, fs_hz: float) -> np.ndarray:
+    """(num_spindles, 2) begin and end in s, by `yasa.spindles_detect` with its default thresholds, no hypnogram."""
+    return _spans(_import_yasa().spindles_detect(np.asarray(values_uv, dtype=np.float64), fs_hz, verbose="error"))
+
+
+def find_slow_waves_with_yasa(values_uv: np.ndarray, fs_hz: float) -> np.ndarray:
+    """(num_waves, 2) begin and end in s, by `yasa.sw_detect` with its default thresholds, no hypnogram."""
+    return _spans(_import_yasa().sw_detect(np.asarray(values_uv, dtype=np.float64), fs_hz, verbose="error"))
+
+
+def find_eye_movements_with_yasa(eog_uv: np.ndarray, fs_hz: float) -> np.ndarray:
+    """(num_movements, 2) begin and end in s, by `yasa.rem_detect`.
+
+    YASA wants the left and the right eye. A horizontal EOG is their difference, so each is taken to
+    be half of it with its own sign: conjugate movements by assumption.
+    """
+    half_uv = np.asarray(eog_uv, dtype=np.float64) / 2
+    return _spans(_import_yasa().rem_detect(half_uv, -half_uv, fs_hz, verbose="error"))
+
+
+def check_yasa() -> None:
+    """Raise ImportError where YASA is not installed."""
+    _import_yasa()
+
+
+def _predict(recording: RawRecording, channel: str, eog: str | None, emg: str | None) -> Any:
+    """YASA's hypnogram of a recording."""
+    yasa = _import_yasa()
+    for name in (channel, eog, emg):
+        if name is not None and name not in recording.signals:
+            raise ValueError(f"{recording.recording} has no channel {name!r}; it has: {', '.join(recording.signals)}")
+    metadata = {"age": int(recording.age)} if recording.age else {}
+    if recording.sex:
+        metadata["male"] = int(recording.sex == "M")
+    raw = build_mne_raw(recording)
+    scorer = yasa.SleepStaging(raw, eeg_name=channel, eog_name=eog, emg_name=emg, metadata=metadata or None)
+    with warnings.catch_warnings():
+        # Its classifier was pickled by an old scikit-learn; what is loaded from there is a list of names.
+        warnings.filterwarnings("ignore", message="Trying to unpickle estimator LabelEncoder")
+        return scorer.predict()
+
+
+def _spans(detected: object) -> np.ndarray:
+    if detected is None:  # YASA's word for "nothing found"
+        return np.zeros((0, 2))
+    return detected.summary()[["Start", "End"]].to_numpy(dtype=np.float64)  # type: ignore[attr-defined]
+
+
+def _import_yasa() -> ModuleType:
+    try:
+        import yasa
+    except ImportError as error:
+        raise ImportError("YASA is not installed: pip install 'tslm-sleep[peers]'") from error
+    return yasa

@@ -1,0 +1,84 @@
+"""config.json of a checkpoint: the run's whole settings, nested in what transformers asks of such a file.
+
+It is the one place where a checkpoint says how it was made; config.yaml is written beside a run, for people.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from tslm import __version__
+from tslm.config.files import CONFIG_FILE, load_config, merge_config, to_plain, upgrade_settings
+from tslm.config.schema import RunConfig
+from tslm.labels import LABEL_SETS
+
+CHECKPOINT_CONFIG_FILE = "config.json"
+SETTINGS_KEY, VERSION_KEY = "settings", "tslm_version"
+TEXT_MODEL_TYPE, CLASSIFIER_TYPE, ENCODER_TYPE = "tslm_text", "tslm_classifier", "tslm_encoder"
+_ARCHITECTURES = {
+    TEXT_MODEL_TYPE: "TSLMTextModel",
+    CLASSIFIER_TYPE: "TSLMClassifier",
+    ENCODER_TYPE: "MaskedEncoder",  # a start for others; no class of transformers' loads it
+}
+
+
+def save_checkpoint_config(config: RunConfig, checkpoint_dir: Path) -> None:
+    """Write config.json into a checkpoint's folder."""
+    text = json.dumps(render_checkpoint_config(config), indent=1, ensure_ascii=False)
+    (checkpoint_dir / CHECKPOINT_CONFIG_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def load_checkpoint_config(checkpoint_dir: Path) -> RunConfig:
+    """The settings a checkpoint was made with.
+
+    Raises:
+        FileNotFoundError: no checkpoint there.
+        ValueError: it was made by a newer version, is damaged, or holds a key that this version does not know.
+    """
+    path = checkpoint_dir / CHECKPOINT_CONFIG_FILE
+    if not path.is_file():
+        if (checkpoint_dir / CONFIG_FILE).is_file():  # checkpoints of before 2026-11-22
+            return load_config(checkpoint_dir / CONFIG_FILE)
+        raise FileNotFoundError(f"no checkpoint in {checkpoint_dir}; its folder holds a {CHECKPOINT_CONFIG_FILE}")
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+    if not isinstance(found, dict) or found.get("model_type") not in _ARCHITECTURES:
+        raise ValueError(f"{path} is of another kind of model than this library's; give a checkpoint's folder")
+    return parse_checkpoint_config(found, str(path))
+
+
+def render_checkpoint_config(config: RunConfig) -> dict[str, Any]:
+    """What config.json holds."""
+    model_type = TEXT_MODEL_TYPE if config.writes_text else CLASSIFIER_TYPE if config.has_classifier else ENCODER_TYPE
+    answers = LABEL_SETS[config.model.label_set].answers
+    return {
+        "model_type": model_type,
+        "architectures": [_ARCHITECTURES[model_type]],
+        VERSION_KEY: __version__,
+        "id2label": {str(idx): answer for idx, answer in enumerate(answers)},
+        "label2id": {answer: idx for idx, answer in enumerate(answers)},
+        SETTINGS_KEY: OmegaConf.to_container(to_plain(config)),
+    }
+
+
+def parse_checkpoint_config(found: dict[str, Any], where: str) -> RunConfig:
+    """Inverse of `render_checkpoint_config`; errors as `load_checkpoint_config`, which name `where`."""
+    made_by = str(found.get(VERSION_KEY, __version__))
+    if _release(made_by) > _release(__version__):
+        raise ValueError(f"{where} was made by tslm {made_by}, newer than this {__version__}; upgrade tslm-sleep")
+    if SETTINGS_KEY not in found:
+        raise ValueError(f"{where} is damaged: it has no {SETTINGS_KEY!r}")
+    try:
+        return merge_config(upgrade_settings(found[SETTINGS_KEY]))
+    except ValueError as error:
+        raise ValueError(f"{where}, made by tslm {made_by}, does not fit this {__version__}: {error}") from error
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """Major and minor number: what may change the format; text that is no version counts as the oldest."""
+    parts = version.split(".")[:2]
+    return tuple(int(part) for part in parts) if all(part.isdigit() for part in parts) else (0, 0)

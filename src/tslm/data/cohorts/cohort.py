@@ -1,0 +1,324 @@
+"""A cohort as one YAML file: where its recordings lie, which channels to take, what its labels mean.
+
+`load_cohort` reads a file of configs/cohort or a user's own, `find_recordings` the files it speaks of.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tslm.config.compose import configs_dir, list_group
+from tslm.config.files import build_config
+from tslm.data.cohorts.subject_table import Row, find_row, read_subject_table
+from tslm.labels import RK_ANNOTATIONS, SleepStage
+
+COHORT_GROUP = "cohort"
+HYPNOGRAM_FORMATS = ("", "annotations", "text", "table", "nsrr")
+MISSING_LABELS = ("unscored", "error")
+_LISTS = {"signals": ("files", "channel_names"), "hypnogram": ("files", "ignore")}  # keys whose values are lists
+
+
+@dataclass(frozen=True)
+class DerivationConfig:
+    """One way to get a channel: a recorded one, or its difference to the mean of others."""
+
+    plus: str = ""
+    minus: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "minus", tuple(self.minus))
+
+    @property
+    def name(self) -> str:
+        """The derivation as one would say it."""
+        return f"{self.plus} - {' + '.join(self.minus)}" if self.minus else self.plus
+
+
+@dataclass(frozen=True)
+class ChannelConfig:
+    """Where a prepared channel comes from: the first of `any` that the file can give."""
+
+    any: tuple[DerivationConfig, ...] = ()
+    optional: bool = False  # a recording that lacks it, or where it shows nothing, is prepared without it
+    unit: str = ""  # true unit of the values, where the header is wrong or silent; a voltage becomes uV
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "any", tuple(self.any))
+
+
+@dataclass(frozen=True)
+class SignalsConfig:
+    """Files of signals."""
+
+    files: tuple[str, ...] = ()  # patterns below raw_dir, e.g. "**/*.edf"
+    name: str = (
+        ""  # regular expression on the path below raw_dir with groups `recording` and `subject`; others are left
+    )
+    allow_truncated: bool = False  # take the whole data records of an EDF file whose header says another number
+    fs_hz: float = 0.0  # csv and mat: rate, where the file does not tell
+    unit: str = "uV"  # csv and mat: unit of all channels
+    delimiter: str = ","  # csv
+    time_column: str = ""  # csv: seconds of each row; rows that are missing are gaps
+    variable: str = ""  # mat: matrix that holds all channels; empty: each vector is a channel
+    fs_variable: str = ""  # mat: variable that holds the rate
+    channel_names: tuple[str, ...] = ()  # mat: of the matrix's rows or columns
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "files", tuple(self.files))
+        object.__setattr__(self, "channel_names", tuple(self.channel_names))
+
+
+@dataclass(frozen=True)
+class HypnogramConfig:
+    """Where the hypnogram of each recording is and how it is written."""
+
+    files: tuple[str, ...] = ()  # beside the signals, e.g. "{stem}.txt" or "../scores/{subject}*.csv"; none: inside
+    format: str = ""  # annotations, text (a label a line), table (csv, tsv), nsrr (XML); empty: by the file's ending
+    ignore: tuple[str, ...] = ()  # texts that are no stages
+    epoch_s: float = 0.0  # length of a line, or of a label without a duration; 0: as the cohort's
+    until_next: bool = False  # a label without a duration lasts to the next one
+    delimiter: str = ""  # table; empty: by the file's ending
+    label_column: str = ""  # table; empty: by its usual names
+    onset_column: str = ""  # table: seconds
+    duration_column: str = ""  # table: seconds
+    epoch_column: str = ""  # table: number of the epoch, from 0 or 1
+    min_coverage: float = 0.5  # a hypnogram of less of the night is taken for another night's
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "files", tuple(self.files))
+        object.__setattr__(self, "ignore", tuple(self.ignore))
+        if self.format not in HYPNOGRAM_FORMATS:
+            raise ValueError(f"hypnogram.format={self.format}: wanted one of: {', '.join(HYPNOGRAM_FORMATS[1:])}")
+
+
+@dataclass(frozen=True)
+class SubjectsConfig:
+    """A table of what is known of each subject or recording (tslm.data.cohorts.subject_table)."""
+
+    table: str = ""  # CSV or TSV below raw_dir; empty: none
+    key: str = ""  # its column with the name of the recording or subject; empty: by the usual names
+
+
+@dataclass(frozen=True)
+class CohortConfig:
+    """One cohort."""
+
+    description: str = ""
+    obtain: str = ""  # how to get the recordings; said where none is found
+    source: str = ""  # written into every recording; empty: the YAML file's name
+    species: str = "human"
+    epoch_s: float = 30.0
+    fs_hz: float = 0.0  # rate of all prepared channels; 0: as recorded
+    signals: SignalsConfig = field(default_factory=SignalsConfig)
+    hypnogram: HypnogramConfig = field(default_factory=HypnogramConfig)
+    subjects: SubjectsConfig = field(default_factory=SubjectsConfig)
+    channels: dict[str, ChannelConfig] = field(default_factory=dict)  # evidence is measured on the first
+    labels: dict[str, str] = field(default_factory=dict)  # text of a label -> code of SleepStage; none: Sleep-EDF's
+    missing_labels: str = "unscored"  # what an epoch without a label is: unscored, or an error
+
+    def __post_init__(self) -> None:
+        if self.missing_labels not in MISSING_LABELS:
+            raise ValueError(f"missing_labels={self.missing_labels}: wanted one of: {', '.join(MISSING_LABELS)}")
+        if not (0 < self.epoch_s < 3600 and 0 <= self.fs_hz < 1e5):
+            raise ValueError(f"epoch_s={self.epoch_s:g} and fs_hz={self.fs_hz:g} cannot be; wanted s and Hz")
+        for text, code in self.labels.items():
+            if code not in tuple(SleepStage):
+                raise ValueError(f"labels: {text!r} is {code!r}; wanted one of: {', '.join(SleepStage)}")
+
+    @property
+    def label_map(self) -> Mapping[str, SleepStage]:
+        """Text of a label to its stage."""
+        return {text: SleepStage(code) for text, code in self.labels.items()} or RK_ANNOTATIONS
+
+
+@dataclass(frozen=True)
+class RecordingFiles:
+    """Files of one recording and what their names say of it."""
+
+    recording: str
+    subject: str  # empty: the header's patient code, or else the recording
+    signal_path: Path
+    hypnogram_path: Path | None  # None: inside the file of signals
+    about: Row = field(default_factory=dict)  # what the table of subjects says
+
+
+def load_cohort(name: str, overrides: Sequence[str] = ()) -> CohortConfig:
+    """A cohort of configs/cohort, or of a YAML file.
+
+    Args:
+        name: `sleep_edf`, or a path to a YAML file.
+        overrides: `key=value` with dots (`hypnogram.epoch_s=20`); `channels=A,B` takes two channels as they are named.
+
+    Raises:
+        ValueError: No such cohort, an unknown key (the nearest valid one is named) or a bad value.
+    """
+    path = configs_dir() / COHORT_GROUP / f"{name}.yaml" if name in list_group(COHORT_GROUP) else Path(name)
+    if not path.is_file():
+        known = ", ".join(list_group(COHORT_GROUP))
+        raise ValueError(f"no cohort {name!r}; give a YAML file or one of: {known}")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is no YAML file: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds no settings; wanted keys such as signals, channels and labels")
+    for override in overrides:
+        _set_value(content, override)
+    try:
+        config = parse_cohort(content)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return config if config.source else replace(config, source=path.stem)
+
+
+def parse_cohort(content: Mapping[str, Any]) -> CohortConfig:
+    """CohortConfig from plain mappings and lists as YAML gives them; ValueError for a bad key or value."""
+    content = dict(content)
+    channels = _parse_channels(content.pop("channels", None) or {})
+    labels = {_text(text): _text(code) for text, code in (content.pop("labels", None) or {}).items()}
+    for part in _LISTS:
+        if isinstance(content.get(part), dict):
+            content[part] = _list_values(content[part], part)
+    config = build_config(CohortConfig, content, {"labels": labels})
+    return replace(config, channels=channels)
+
+
+def parse_signals(overrides: Sequence[str]) -> SignalsConfig:
+    """How to read one file of signals from `key=value`; ValueError for a bad key or value."""
+    content: dict[str, Any] = {}
+    for override in overrides:
+        _set_value(content, override.removeprefix("signals."))
+    return build_config(SignalsConfig, _list_values(content, "signals"))
+
+
+def find_recordings(config: CohortConfig, raw_dir: Path | None) -> list[RecordingFiles]:
+    """Recordings below a folder, in the order of their paths.
+
+    Raises:
+        FileNotFoundError: No such folder, or no recording in it.
+        ValueError: A recording has no hypnogram or several, or two recordings have one name.
+    """
+    if raw_dir is None or not raw_dir.is_dir():
+        raise FileNotFoundError(f"raw_dir={raw_dir or ''} is no folder; give raw_dir=DIR with the raw recordings")
+    if not config.signals.files:
+        raise ValueError("signals.files is empty; give patterns such as '**/*.edf'")
+    paths = sorted({path for pattern in config.signals.files for path in raw_dir.glob(pattern) if path.is_file()})
+    found = [files for path in paths if (files := _match_files(config, path, raw_dir)) is not None]
+    if not found:
+        wanted = " or ".join(config.signals.files)
+        named = f" whose path fits signals.name, {paths[0].relative_to(raw_dir)} does not" if paths else ""
+        hint = f"; {config.obtain}" if config.obtain else ""
+        raise FileNotFoundError(f"{raw_dir} holds no {wanted}{named}{hint}")
+    first_of: dict[str, Path] = {}
+    for files in found:
+        if first_of.setdefault(files.recording, files.signal_path) != files.signal_path:
+            raise ValueError(
+                f"{files.signal_path} and {first_of[files.recording]} are both named {files.recording}; "
+                "give signals.name a group `recording` that tells them apart"
+            )
+    if not config.subjects.table:
+        return found
+    table_path = raw_dir / config.subjects.table
+    table = read_subject_table(table_path, config.subjects.key)
+    rows = [find_row(table, files.recording, files.subject, table_path) for files in found]
+    return [
+        replace(files, about=row, subject=row.get("subject", files.subject))
+        for files, row in zip(found, rows, strict=True)
+    ]
+
+
+def _match_files(config: CohortConfig, path: Path, raw_dir: Path) -> RecordingFiles | None:
+    """Files of one recording; None when its name is not that of one."""
+    try:
+        match = re.search(config.signals.name, path.relative_to(raw_dir).as_posix())
+    except re.error as error:
+        raise ValueError(f"signals.name is no regular expression: {error}") from error
+    if match is None:
+        return None
+    groups = {"stem": path.stem, **{name: text or "" for name, text in match.groupdict().items()}}
+    recording = re.sub(r"[^\w.+-]+", "_", groups.get("recording") or path.stem)
+    fields = groups | {"recording": groups.get("recording") or path.stem}
+    return RecordingFiles(recording, groups.get("subject", ""), path, _find_hypnogram(config, path, fields))
+
+
+def _find_hypnogram(config: CohortConfig, path: Path, fields: Mapping[str, str]) -> Path | None:
+    if not config.hypnogram.files:
+        return None
+    for pattern in config.hypnogram.files:
+        try:
+            name = pattern.format_map(fields)
+        except (KeyError, IndexError, ValueError) as error:
+            raise ValueError(
+                f"hypnogram.files: {pattern!r} asks for {error}; known are: {', '.join(fields)}"
+            ) from error
+        is_pattern = any(sign in name for sign in "*?[")
+        found = sorted(path.parent.glob(name)) if is_pattern else [path.parent / name]
+        found = [hypnogram_path for hypnogram_path in found if hypnogram_path.is_file() and hypnogram_path != path]
+        if len(found) > 1:
+            raise ValueError(f"{path} needs one hypnogram beside it, {len(found)} are named {name}")
+        if found:
+            return found[0]
+    wanted = " or ".join(pattern.format_map(fields) for pattern in config.hypnogram.files)
+    raise ValueError(f"{path} needs one hypnogram beside it, 0 found; wanted {wanted}")
+
+
+def _parse_channels(content: Any) -> dict[str, ChannelConfig]:
+    if isinstance(content, str):
+        content = [name.strip() for name in content.split(",") if name.strip()]
+    if isinstance(content, list):
+        content = {str(name): [str(name)] for name in content}
+    if not isinstance(content, dict):
+        raise ValueError(f"channels: {content!r} is no mapping from a channel's name to where it comes from")
+    return {str(name): _parse_channel(str(name), choice) for name, choice in content.items()}
+
+
+def _parse_channel(name: str, choice: Any) -> ChannelConfig:
+    prefix = f"channels.{name}."
+    if not isinstance(choice, dict) or "plus" in choice:
+        choice = {"any": choice}
+    alternatives = []
+    for derivation in _listed(choice.get("any", name)):
+        parts = dict(derivation) if isinstance(derivation, dict) else {"plus": str(derivation)}
+        if "minus" in parts:
+            parts["minus"] = [str(minus) for minus in _listed(parts["minus"])]
+        alternatives.append(build_config(DerivationConfig, parts, prefix=f"{prefix}any."))
+    if not alternatives or not all(derivation.plus for derivation in alternatives):
+        raise ValueError(f"channels.{name}: no recorded channel is named; wanted a name or {{plus: C4, minus: M1}}")
+    rest = {key: value for key, value in choice.items() if key != "any"}
+    return replace(build_config(ChannelConfig, rest, prefix=prefix), any=tuple(alternatives))
+
+
+def _set_value(content: dict[str, Any], override: str) -> None:
+    """Put one `key=value` into plain content; the value is YAML, or itself where it is none (`*.edf`)."""
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise ValueError(f"{override!r} is not key=value")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        value = text
+    *parents, leaf = key.split(".")
+    for parent in parents:
+        below = content.get(parent)
+        content[parent] = below = dict(below) if isinstance(below, dict) else {}
+        content = below
+    content[leaf] = value
+
+
+def _list_values(content: Mapping[str, Any], part: str) -> dict[str, Any]:
+    """The values that are lists as lists, where only one was given."""
+    return {key: _listed(value) if key in _LISTS[part] else value for key, value in content.items()}
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list) else [value]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool) or value is None:
+        raise ValueError(f"labels: YAML reads one of the texts as {value}; put it in quotes")
+    return str(value)

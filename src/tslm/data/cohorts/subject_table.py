@@ -1,0 +1,81 @@
+"""A table of what is known of each animal or person, beside the recordings: species, strain, age, sex, start, light."""
+
+import csv
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from tslm.data.cohorts.lights import find_lit_epochs
+from tslm.data.readers.raw import RawRecording
+from tslm.labels import species_group
+
+# What a column may say of a recording; the names are those of RawRecording.
+_FIELDS = ("subject", "species", "strain", "age", "sex", "start", "lights_on", "lights_off")
+_START_UTC = "start_utc"  # a start that is in UTC where it does not say otherwise
+_KEYS = ("recording", "animal_id", "animal", "subject_id", "subject", "id")
+Row = Mapping[str, str]
+
+
+def read_subject_table(path: Path, key: str = "") -> dict[str, Row]:
+    """Rows of a CSV or TSV table by the recording or subject they speak of; columns that say nothing here are left.
+
+    Args:
+        path: Table with a header; tabs part its columns where the name ends in .tsv.
+        key: Column with the name of the recording or subject; empty for the first there is of `recording`,
+            `animal_id`, `animal`, `subject_id`, `subject` and `id`.
+
+    Returns:
+        Name to what RawRecording calls `species`, `strain`, `age`, `sex`, `start`, `lights_on`, `lights_off`,
+        `subject`; `start_utc` becomes a `start` with its offset.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It has no such column, two rows of one name, or a value that cannot be.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no table {path}; set subjects.table='' where there is none")
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
+        rows = [{(name or "").strip().casefold(): (text or "").strip() for name, text in row.items()} for row in reader]
+        names = [name.strip().casefold() for name in reader.fieldnames or ()]
+    wanted = [key.casefold()] if key else [name for name in _KEYS if name in names]
+    if not wanted or wanted[0] not in names:
+        raise ValueError(f"{path} has no column {key or ' or '.join(_KEYS)}; it has: {', '.join(names)}")
+    table: dict[str, Row] = {}
+    for row in rows:
+        name = row[wanted[0]]
+        if name in table:
+            raise ValueError(f"{path} has two rows of {name}")
+        table[name] = _read_row(path, name, row)
+    return table
+
+
+def find_row(table: Mapping[str, Row], recording: str, subject: str, path: Path) -> Row:
+    """The row of a recording, or else of its subject; ValueError where there is neither."""
+    found = table.get(recording, table.get(subject))
+    if found is None:
+        names = recording if subject in ("", recording) else f"{recording} or {subject}"
+        raise ValueError(f"{path} has no row of {names}; it has: {', '.join(list(table)[:8])}")
+    return found
+
+
+def describe_subject(raw: RawRecording, row: Row) -> RawRecording:
+    """The recording with what its row says; what the row leaves open stays."""
+    return replace(raw, **{name: text for name, text in row.items() if text})  # type: ignore[arg-type]
+
+
+def _read_row(path: Path, name: str, row: Row) -> Row:
+    read = {field: row[field] for field in _FIELDS if row.get(field)}
+    try:
+        if row.get(_START_UTC):
+            start = datetime.fromisoformat(row[_START_UTC])
+            read["start"] = (start if start.tzinfo else start.replace(tzinfo=UTC)).astimezone(UTC).isoformat()
+        if "species" in read:
+            species_group(read["species"])
+        find_lit_epochs(read.get("start", ""), read.get("lights_on", ""), read.get("lights_off", ""), np.zeros(1), 1.0)
+    except ValueError as error:
+        raise ValueError(f"{path}, row of {name}: {error}") from error
+    return read

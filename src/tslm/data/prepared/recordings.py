@@ -1,0 +1,274 @@
+"""Prepared recordings: the contract between `data_prep` and everything that reads nights.
+
+A cohort is a folder with one `<recording>.parquet` per recording (zstd, one row per epoch in time
+order) and `participants.tsv` (one row per recording). Each channel is a fixed-size list of int16;
+its scale in microvolt per step stands in the schema's metadata, with rate and epoch length.
+"""
+
+import csv
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tslm.files import hash_file, write_beside
+from tslm.labels import SleepStage
+
+PARTICIPANTS_FILE = "participants.tsv"
+PARTICIPANTS_NOTES_FILE = "participants.json"  # beside it where test and training share subjects: the rule, and marks
+SPLITS = ("train", "val", "test")
+BY_EPOCH = "by_epoch"  # in the place of a split: every epoch has its own, which leaks
+EPOCH_SPLIT_COLUMN = "split"  # of a recording that is split by epoch
+TIME_RULES = ("temporal", "rolling")  # in the place of a split, with a number: tslm.data.splits.time
+TIME_SPLIT_COLUMN = "time_split"  # of a recording in memory that is divided by time; never on disk
+# What a recording, its parquet file and its row of participants.tsv all say of the subject and the day.
+IDENTITY = ("recording", "subject", "species", "start", "age", "sex", "strain", "lights_on", "lights_off", "source")
+_METADATA_KEY = b"tslm"
+_INT16_MAX = 32767
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One night (or day) in memory, cut into scoring epochs."""
+
+    recording: str
+    subject: str
+    fs_hz: float
+    epoch_s: float
+    channels: Mapping[str, np.ndarray]  # name -> (num_epochs, epoch samples) float32, microvolt unless `units` tells
+    sleep_stages: tuple[SleepStage, ...]  # one per epoch
+    onset_s: np.ndarray  # (num_epochs,) seconds from the start of the recording
+    columns: Mapping[str, np.ndarray | list[str]] = field(default_factory=dict)  # evidence, artefact flags, rationale
+    species: str = "human"
+    start: str = ""  # ISO 8601; empty when unknown
+    age: str = ""
+    sex: str = ""
+    strain: str = ""
+    lights_on: str = ""  # time of day on the clock of `start`, e.g. 07:00
+    lights_off: str = ""
+    source: str = ""
+    units: Mapping[str, str] = field(default_factory=dict)  # of channels that are no voltage; the others are in uV
+    notes: tuple[str, ...] = ()  # what was changed on the way from the raw files
+
+    @property
+    def num_epochs(self) -> int:
+        """Number of scoring epochs."""
+        return len(self.sleep_stages)
+
+    @property
+    def is_leaky(self) -> bool:
+        """Whether the recording is split by epoch or by time, so that training and test share its subject."""
+        return EPOCH_SPLIT_COLUMN in self.columns or self.is_within_subject
+
+    @property
+    def is_within_subject(self) -> bool:
+        """Whether it is divided by time: earlier epochs train, later ones of the same subject test."""
+        return TIME_SPLIT_COLUMN in self.columns
+
+    def name_epoch(self, epoch_idx: int) -> str:
+        """The sample_id of an epoch."""
+        return f"{self.recording}:{epoch_idx}"
+
+
+@dataclass(frozen=True)
+class Participant:
+    """One row of participants.tsv."""
+
+    recording: str
+    subject: str
+    species: str
+    split: str
+    sha256: str
+    fs_hz: float
+    start: str
+    age: str
+    sex: str
+    strain: str = ""
+    lights_on: str = ""
+    lights_off: str = ""
+    source: str = ""
+    fold: str = ""  # number of the fold that tests the subject; empty where the cohort has no folds
+    notes: str = ""  # what was changed on the way from the raw files, divided by "; "
+
+    @property
+    def is_leaky(self) -> bool:
+        """Whether the recording is split by epoch or by time, so that training and test share its subject."""
+        return self.split == BY_EPOCH or self.is_within_subject
+
+    @property
+    def is_within_subject(self) -> bool:
+        """Whether it is divided by time: earlier epochs train, later ones of the same subject test."""
+        return self.split.partition(":")[0] in TIME_RULES
+
+
+def write_recording(recording: Recording, cohort_dir: Path, split: str, fold: str = "") -> Participant:
+    """Write one recording's parquet file (beside, then renamed) and return its participants row.
+
+    Args:
+        recording: what to write.
+        cohort_dir: folder of the cohort.
+        split: train, val or test, or a rule of tslm.data.splits.time; `by_epoch` for a recording with a column `split`.
+        fold: number of the fold that tests the subject; empty without folds.
+
+    Raises:
+        ValueError: an unknown split, or values that are not finite.
+    """
+    is_by_time = split.partition(":")[0] in TIME_RULES and not recording.is_leaky
+    if not is_by_time and split not in ((BY_EPOCH,) if recording.is_leaky else SPLITS):
+        raise ValueError(f"unknown split {split!r} of {recording.recording}; one of: {', '.join(SPLITS)}")
+    path = cohort_dir / f"{recording.recording}.parquet"
+    cohort_dir.mkdir(parents=True, exist_ok=True)
+    with write_beside(path) as partial:
+        pq.write_table(_to_table(recording), partial, compression="zstd", row_group_size=1 << 20)
+    identity = {name: getattr(recording, name) for name in IDENTITY}
+    notes = "; ".join(" ".join(note.split()) for note in recording.notes)
+    return Participant(**identity, fs_hz=recording.fs_hz, split=split, sha256=hash_file(path), fold=fold, notes=notes)
+
+
+def read_recording(path: Path, channels: Iterable[str] | None = None) -> Recording:
+    """Read one prepared recording; `channels` None means all. ValueError when it is not one."""
+    metadata = _read_metadata(path)
+    wanted = list(metadata["scale_uv"]) if channels is None else list(channels)
+    missing = [name for name in wanted if name not in metadata["scale_uv"]]
+    if missing:
+        raise ValueError(f"{path.name} has no channel {missing[0]!r}; it has: {', '.join(metadata['scale_uv'])}")
+    unwanted = set(metadata["scale_uv"]) - set(wanted)
+    names = [name for name in pq.read_schema(path).names if name not in unwanted]
+    table = pq.read_table(path, columns=names).combine_chunks()
+    core = {"epoch_idx", "onset_s", "sleep_stage", *wanted}
+    return Recording(
+        **{name: metadata.get(name, "") for name in IDENTITY},
+        fs_hz=metadata["fs_hz"],
+        epoch_s=metadata["epoch_s"],
+        channels={name: _read_channel(table, name, metadata["scale_uv"][name]) for name in wanted},
+        sleep_stages=tuple(SleepStage(code) for code in table["sleep_stage"].to_pylist()),
+        onset_s=table["onset_s"].to_numpy(),
+        columns={name: _read_column(table, name) for name in names if name not in core},
+        units={name: unit for name, unit in metadata.get("units", {}).items() if name in wanted},
+        notes=tuple(metadata.get("notes", ())),
+    )
+
+
+def write_participants(participants: Iterable[Participant], cohort_dir: Path) -> None:
+    """Write participants.tsv, and participants.json where test and training share subjects.
+
+    Raises:
+        ValueError: a subject stands in two splits.
+    """
+    rows = sorted(participants, key=lambda row: row.recording)
+    check_subject_splits(rows)
+    names = [f.name for f in fields(Participant)]
+    with (
+        write_beside(cohort_dir / PARTICIPANTS_FILE) as partial,
+        partial.open("w", newline="", encoding="utf-8") as file,
+    ):
+        writer = csv.writer(file, delimiter="\t", lineterminator="\n")
+        writer.writerow(names)
+        writer.writerows([getattr(row, name) for name in names] for row in rows)
+    notes_path = cohort_dir / PARTICIPANTS_NOTES_FILE
+    notes_path.unlink(missing_ok=True)
+    if shared := next((row for row in rows if row.is_leaky), None):
+        notes = {"split": shared.split, "leaky": True} | ({"within_subject": True} if shared.is_within_subject else {})
+        with write_beside(notes_path) as partial:
+            partial.write_text(json.dumps(notes) + "\n", encoding="utf-8")
+
+
+def read_participants(cohort_dir: Path) -> list[Participant]:
+    """Rows of participants.tsv; columns that are not ours are left alone, those with a default may lack.
+
+    Raises:
+        FileNotFoundError: no such file; the message is the command that makes the cohort.
+        ValueError: a column is missing, or a rate or split is none.
+    """
+    path = cohort_dir / PARTICIPANTS_FILE
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} is missing; make it with: python -m data_prep.prepare COHORT --out {cohort_dir}"
+        )
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file, delimiter="\t")
+        rows = list(reader)
+    known = fields(Participant)
+    missing = {item.name for item in known if item.default is MISSING} - set(reader.fieldnames or ())
+    if missing:
+        raise ValueError(f"{path} lacks the column(s) {', '.join(sorted(missing))}; prepare the cohort again")
+    return [_parse_participant({item.name: row.get(item.name) or "" for item in known}, path) for row in rows]
+
+
+def read_signal_hashes(path: Path) -> dict[str, str]:
+    """SHA-256 of each live channel's samples in a prepared recording; the same under whatever name it stands."""
+    return dict(_read_metadata(path).get("signal_sha256", {}))
+
+
+def check_subject_splits(participants: Iterable[Participant]) -> None:
+    """Raise ValueError when the recordings of one subject stand in different splits."""
+    split_of: dict[str, str] = {}
+    for row in participants:
+        if split_of.setdefault(row.subject, row.split) != row.split:
+            raise ValueError(f"subject {row.subject} is in {split_of[row.subject]} and in {row.split}: a leak")
+
+
+def _parse_participant(row: dict[str, str], path: Path) -> Participant:
+    if row["split"] not in (*SPLITS, BY_EPOCH) and row["split"].partition(":")[0] not in TIME_RULES:
+        raise ValueError(f"{path}: {row['recording']} has split {row['split']!r}; wanted one of: {', '.join(SPLITS)}")
+    if row["fold"] and not (row["fold"].isascii() and row["fold"].isdigit()):
+        raise ValueError(f"{path}: {row['recording']} has fold {row['fold']!r}; wanted a whole number or nothing")
+    try:
+        fs_hz = float(row["fs_hz"])
+    except ValueError as error:
+        raise ValueError(f"{path}: {row['recording']} has fs_hz {row['fs_hz']!r}; wanted a number") from error
+    return Participant(**{**row, "fs_hz": fs_hz})  # type: ignore[arg-type]
+
+
+def _to_table(recording: Recording) -> pa.Table:
+    scale_uv: dict[str, float] = {}
+    signal_sha256: dict[str, str] = {}
+    columns: dict[str, pa.Array] = {
+        "epoch_idx": pa.array(np.arange(recording.num_epochs, dtype=np.int32)),
+        "onset_s": pa.array(np.asarray(recording.onset_s, dtype=np.float64)),
+        "sleep_stage": pa.array([stage.value for stage in recording.sleep_stages]),
+    }
+    for name, epochs_EL in recording.channels.items():
+        if not np.isfinite(epochs_EL).all():
+            raise ValueError(f"channel {name!r} of {recording.recording} holds NaN or infinite values")
+        scale_uv[name] = float(np.abs(epochs_EL).max(initial=1e-6)) / _INT16_MAX
+        steps_EL = np.rint(epochs_EL / scale_uv[name]).astype(np.int16)
+        if steps_EL.any():  # a dead channel is no mark of its recording
+            signal_sha256[name] = hashlib.sha256(steps_EL.tobytes()).hexdigest()
+        columns[name] = pa.FixedSizeListArray.from_arrays(pa.array(steps_EL.reshape(-1)), steps_EL.shape[1])
+    columns.update({name: pa.array(values) for name, values in recording.columns.items()})
+    metadata = {name: getattr(recording, name) for name in (*IDENTITY, "fs_hz", "epoch_s")}
+    metadata |= {"scale_uv": scale_uv, "units": dict(recording.units), "signal_sha256": signal_sha256}
+    if recording.notes:
+        metadata["notes"] = list(recording.notes)
+    return pa.table(columns).replace_schema_metadata({_METADATA_KEY: json.dumps(metadata)})
+
+
+def _read_metadata(path: Path) -> dict:
+    if not path.is_file():
+        raise FileNotFoundError(f"no prepared recording at {path}")
+    try:
+        metadata = pq.read_schema(path).metadata or {}
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{path} is not a parquet file: {error}") from error
+    if _METADATA_KEY not in metadata:
+        raise ValueError(f"{path} is not a prepared recording; make one with: python -m data_prep.prepare")
+    return json.loads(metadata[_METADATA_KEY])
+
+
+def _read_channel(table: pa.Table, name: str, scale_uv: float) -> np.ndarray:
+    column = table[name].chunk(0) if table.num_rows else None
+    if column is None:
+        return np.zeros((0, 0), dtype=np.float32)
+    steps_EL = column.flatten().to_numpy().reshape(table.num_rows, -1)
+    return steps_EL.astype(np.float32) * np.float32(scale_uv)
+
+
+def _read_column(table: pa.Table, name: str) -> np.ndarray | list[str]:
+    column = table[name]
+    return column.to_pylist() if pa.types.is_string(column.type) else column.to_numpy()

@@ -1,0 +1,168 @@
+"""Signals as CSV or TSV: a header row, a column a channel, optionally a column of time in seconds."""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pacsv
+
+from tslm.data.cohorts.cohort import SignalsConfig
+from tslm.data.readers.align import align_stamped
+from tslm.data.readers.raw import Annotation, ChannelInfo, SignalFile
+
+_MISSING = ["", "NaN", "nan", "NA", "n/a", "null"]
+_MAX_JITTER = 0.25  # of a sample, between the time column and an even grid
+_MIN_RECORDED_SHARE = 0.01  # of the grid; less, and the time column is no time of samples
+
+
+def open_csv(path: Path, config: SignalsConfig) -> SignalFile:
+    """A CSV or TSV file; each column is parsed when it is asked for.
+
+    With a time column the rows are placed on an even grid from the first row on, NaN where rows are
+    missing; where a clock drifts or starts anew after a gap, they are interpolated by their time
+    stamps (tslm.data.readers.align). Without one the rows are samples at `config.fs_hz`.
+
+    Raises:
+        FileNotFoundError: The file is missing.
+        ValueError: It is no table, has no rate, or its time column is not that of even sampling.
+    """
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else config.delimiter
+    names = _read_names(path, delimiter)
+    time = config.time_column
+    if time and time not in names:
+        raise ValueError(f"{path} has no column {time!r}; it has: {', '.join(names)}")
+    if time:
+        times_s = _read_column(path, time, delimiter)
+        placed = _place_rows(path, times_s)
+        if placed is None:
+            return _open_stamped(path, config, names, delimiter, times_s)
+        positions, fs_hz = placed
+        num_samples = int(positions[-1]) + 1
+    elif config.fs_hz > 0:
+        positions, fs_hz = None, config.fs_hz
+        num_samples = len(_read_column(path, names[0], delimiter, pa.string()))
+    else:
+        raise ValueError(f"{path} does not tell its rate; give signals.time_column or signals.fs_hz")
+    channels = tuple(ChannelInfo(name, config.unit, fs_hz) for name in names if name != time)
+    return SignalFile(
+        path=path,
+        channels=channels,
+        duration_s=num_samples / fs_hz,
+        read_values=partial(_read_placed, path, channels, delimiter, positions, num_samples),
+        read_annotations=partial(_refuse_annotations, path),
+        notes=() if positions is None or len(positions) == num_samples else (_say_gaps(positions, fs_hz),),
+    )
+
+
+def _open_stamped(
+    path: Path, config: SignalsConfig, names: list[str], delimiter: str, times_s: np.ndarray
+) -> SignalFile:
+    """A table whose rows lie on no even grid: each column by its time stamps, at the nearest whole rate."""
+    fs_hz = float(max(1, round(1 / float(np.median(np.diff(times_s))))))
+    since_start_s = times_s - times_s[0]
+    num_samples = int(since_start_s[-1] * fs_hz) + 1
+    channels = tuple(ChannelInfo(name, config.unit, fs_hz) for name in names if name != config.time_column)
+
+    def read_values(idx: int) -> np.ndarray:
+        values = _read_column(path, channels[idx].name, delimiter).astype(np.float32)
+        return align_stamped(np.where(np.isfinite(values), values, np.nan), since_start_s, fs_hz, num_samples)
+
+    return SignalFile(
+        path=path,
+        channels=channels,
+        duration_s=num_samples / fs_hz,
+        read_values=read_values,
+        read_annotations=partial(_refuse_annotations, path),
+        notes=(f"samples interpolated by their time stamps to {fs_hz:g} Hz",),
+    )
+
+
+def _read_placed(
+    path: Path,
+    channels: tuple[ChannelInfo, ...],
+    delimiter: str,
+    positions: np.ndarray | None,
+    num_samples: int,
+    idx: int,
+) -> np.ndarray:
+    values = _read_column(path, channels[idx].name, delimiter).astype(np.float32)
+    values[np.isinf(values)] = np.nan
+    if positions is None or len(positions) == num_samples:
+        return values
+    placed = np.full(num_samples, np.nan, dtype=np.float32)
+    placed[positions] = values
+    return placed
+
+
+def _refuse_annotations(path: Path) -> list[Annotation]:
+    raise ValueError(f"{path} holds no annotations; name the file of the hypnogram in hypnogram.files")
+
+
+def _read_names(path: Path, delimiter: str) -> list[str]:
+    options = pacsv.ParseOptions(delimiter=delimiter)
+    try:
+        with pacsv.open_csv(path, parse_options=options) as reader:
+            names = [str(name) for name in reader.schema.names]
+    except (pa.ArrowInvalid, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is no table: {_one_line(error)}") from error
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"{path} has several columns named {twice[0]!r}; rename them")
+    return names
+
+
+def _read_column(path: Path, name: str, delimiter: str, kind: pa.DataType | None = None) -> np.ndarray:
+    kind = kind or pa.float64()
+    options = pacsv.ConvertOptions(include_columns=[name], column_types={name: kind}, null_values=_MISSING)
+    try:
+        table = pacsv.read_csv(path, parse_options=pacsv.ParseOptions(delimiter=delimiter), convert_options=options)
+    except (pa.ArrowInvalid, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: column {name!r} cannot be read: {_one_line(error)}") from error
+    if not table.num_rows:
+        raise ValueError(f"{path} holds no row of samples")
+    return table[name].to_numpy()
+
+
+def _place_rows(path: Path, times_s: np.ndarray) -> tuple[np.ndarray, float] | None:
+    """Position of each row on an even grid from the first row on, and the grid's rate; None where there is none."""
+    steps_s = np.diff(times_s)
+    if len(times_s) < 2 or not (np.isfinite(times_s).all() and (steps_s > 0).all()):
+        raise ValueError(f"{path}: the time column must rise from row to row and hold no blanks")
+    for fs_hz in _guess_rates(times_s, steps_s):
+        exact = (times_s - times_s[0]) * fs_hz
+        if exact[-1] > len(times_s) / _MIN_RECORDED_SHARE:
+            raise ValueError(f"{path}: {len(times_s)} rows at {fs_hz:g} Hz cover too little of the time column's span")
+        positions = np.rint(exact).astype(np.int64)
+        if np.abs(exact - positions).max() <= _MAX_JITTER and (np.diff(positions) > 0).all():
+            return positions, fs_hz
+    typical_s = np.median(steps_s)
+    within_s = steps_s[steps_s < 1.5 * typical_s]
+    if (
+        fs_hz >= 1
+        and np.quantile(np.abs(within_s / typical_s - 1), 0.95) < _MAX_JITTER
+        and len(within_s) > 0.5 * len(steps_s)
+    ):
+        return None
+    raise ValueError(
+        f"{path}: the time column is not that of even sampling (about {fs_hz:g} Hz); it must be in seconds"
+    )
+
+
+def _guess_rates(times_s: np.ndarray, steps_s: np.ndarray) -> list[float]:
+    """Rate over the longest stretch without a missing row: rounded to the millihertz, and as it is."""
+    breaks = np.flatnonzero(steps_s > 1.5 * np.median(steps_s))
+    edges = np.concatenate([[-1], breaks, [len(steps_s)]])
+    longest = int(np.argmax(np.diff(edges)))
+    first, last = edges[longest] + 1, edges[longest + 1]
+    fs_hz = float((last - first) / (times_s[last] - times_s[first])) if last > first else float(1 / np.median(steps_s))
+    return [round(fs_hz, 3), fs_hz] if round(fs_hz, 3) else [fs_hz]
+
+
+def _say_gaps(positions: np.ndarray, fs_hz: float) -> str:
+    num_samples = int(positions[-1]) + 1
+    return f"{(num_samples - len(positions)) / fs_hz:g} s of {num_samples / fs_hz:g} s have no row"
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

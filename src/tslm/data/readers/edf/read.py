@@ -1,0 +1,222 @@
+"""EDF, EDF+ and BDF in: samples by memory map, one channel at a time, and annotations.
+
+Data records of discontinuous files (EDF+D) are placed by their time-keeping annotations, NaN between
+them; so are those of files that call themselves continuous but run late. Scaling follows the standard:
+physical = gain * (offset + digital), in double precision.
+"""
+
+import re
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from tslm.data.readers.edf.header import EdfChannel, EdfHeader, read_edf_header
+from tslm.data.readers.raw import Annotation, ChannelInfo, SignalFile
+
+_BLOCK_SAMPLES = 1 << 20  # converted at a time
+_TIMESTAMP = re.compile(r"[+-][0-9]+(\.[0-9]+)?")
+_TIME_KEEPING = re.compile(rb"([+-][0-9]+(?:\.[0-9]+)?)\x14\x14")
+_DURATION = re.compile(r"[0-9]+(\.[0-9]+)?")
+_LEAST_RANGE, _MOST_RANGE = 1e-15, 1e15  # of physical and digital limits; NaN lies outside, too
+_MIN_RECORDED_SHARE = 0.01  # of a discontinuous recording; less means that its time stamps are damaged
+_SMALL_SAMPLES = 20_000_000  # a channel that spans fewer is placed whatever the share: two days at 100 Hz
+
+
+def open_edf(path: Path, allow_truncated: bool = False) -> SignalFile:
+    """An EDF, EDF+ or BDF file.
+
+    Raises:
+        FileNotFoundError: The file is missing.
+        ValueError: As `read_edf_header`; or the time stamps of a discontinuous file cannot be.
+    """
+    header = read_edf_header(path, allow_truncated)
+    has_gaps = header.is_discontinuous or _runs_late(header)
+    onsets_s = read_record_onsets(header) if has_gaps else None
+    span_s = header.num_records * header.record_s
+    notes = list(header.notes)
+    if onsets_s is not None and len(onsets_s):
+        missing_s = onsets_s[-1] + header.record_s - span_s
+        span_s = onsets_s[-1] + header.record_s
+        if missing_s >= header.record_s / 2:
+            kind = "discontinuous (EDF+D)" if header.is_discontinuous else "time stamps jump"
+            notes.append(f"{kind}: {missing_s:g} s of {span_s:g} s were not recorded")
+    return SignalFile(
+        path=path,
+        channels=tuple(ChannelInfo(channel.name, channel.unit, channel.fs_hz) for channel in header.channels),
+        duration_s=float(span_s),
+        read_values=partial(_read_placed, header, onsets_s),
+        read_annotations=partial(read_edf_annotations, header),
+        start=header.start,
+        subject=header.patient_code,
+        age=header.age,
+        sex=header.sex,
+        notes=tuple(notes),
+    )
+
+
+def read_edf_values(header: EdfHeader, channel: EdfChannel) -> np.ndarray:
+    """All samples of one channel, record after record, in the header's physical unit.
+
+    Returns:
+        (num_records * samples a record,) float32.
+
+    Raises:
+        ValueError: The header gives no rate or no scale for the channel.
+    """
+    gain, offset = _find_scale(header, channel)
+    records = _map_records(header)
+    values = np.empty(header.num_records * channel.num_samples, dtype=np.float32)
+    block_records = max(1, _BLOCK_SAMPLES // channel.num_samples)
+    for first in range(0, header.num_records, block_records):
+        digital = _read_digital(records[first : first + block_records], channel, header.sample_bytes)
+        start = first * channel.num_samples
+        values[start : start + len(digital)] = gain * (offset + digital)
+    return values
+
+
+def read_edf_annotations(header: EdfHeader) -> list[Annotation]:
+    """Annotations of all annotation channels in file order, without the time-keeping ones.
+
+    Raises:
+        ValueError: The header has no annotation channel, or the lists in it are damaged.
+    """
+    if not header.annotation_channels:
+        raise ValueError(f"{header.path} has no annotations; a hypnogram as EDF must be EDF+")
+    annotations: list[Annotation] = []
+    base_s = _subsecond(header)
+    for channel in header.annotation_channels:
+        for content in _iterate_annotation_bytes(header, channel):
+            for onset_s, duration_s, texts in _parse_lists(content, header.path):
+                annotations += [Annotation(onset_s - base_s, duration_s, text) for text in texts if text]
+    return annotations
+
+
+def read_record_onsets(header: EdfHeader) -> np.ndarray:
+    """Onset of each data record in seconds from the start of the recording, by its time-keeping annotation.
+
+    Raises:
+        ValueError: A record has no onset, begins before the one before it ends, or the recording spans
+            so much more time than it holds that the time stamps must be damaged.
+    """
+    if not header.annotation_channels or header.num_records == 0:
+        raise ValueError(f"{header.path} is discontinuous (EDF+D) but holds no time-keeping annotations")
+    onsets_s = np.empty(header.num_records)
+    for idx, content in enumerate(_iterate_annotation_bytes(header, header.annotation_channels[0])):
+        first = next(_parse_lists(content, header.path), None)
+        if first is None:
+            raise ValueError(f"{header.path} is discontinuous (EDF+D) but data record {idx} has no time stamp")
+        onsets_s[idx] = first[0]
+    onsets_s -= _subsecond(header)
+    early = np.flatnonzero(np.diff(onsets_s) < header.record_s * (1 - 1e-3))
+    if onsets_s[0] < 0 or len(early):
+        idx = int(early[0]) + 1 if len(early) else 0
+        raise ValueError(
+            f"{header.path}: data record {idx} begins at {onsets_s[idx]:g} s, before the one before it ends"
+        )
+    span_s, recorded_s = onsets_s[-1] + header.record_s, header.num_records * header.record_s
+    fs_hz = max((channel.fs_hz for channel in header.channels), default=0.0)
+    if span_s * fs_hz > _SMALL_SAMPLES and recorded_s < _MIN_RECORDED_SHARE * span_s:
+        raise ValueError(f"{header.path} holds {recorded_s:g} s in {span_s:g} s by its time stamps; they are damaged")
+    return onsets_s
+
+
+def _read_placed(header: EdfHeader, onsets_s: np.ndarray | None, channel_idx: int) -> np.ndarray:
+    channel = header.channels[channel_idx]
+    values = read_edf_values(header, channel)
+    if onsets_s is None:
+        return values
+    starts = np.rint(onsets_s * channel.fs_hz).astype(np.int64)
+    placed = np.full(int(starts[-1]) + channel.num_samples, np.nan, dtype=np.float32)
+    for start, record in zip(starts, values.reshape(header.num_records, channel.num_samples), strict=True):
+        placed[start : start + channel.num_samples] = record
+    return placed
+
+
+def _find_scale(header: EdfHeader, channel: EdfChannel) -> tuple[float, float]:
+    """Gain and offset of a channel, as the reference library edflib computes them."""
+    if channel.num_samples == 0 or channel.fs_hz <= 0:
+        raise ValueError(f"channel {channel.name!r} of {header.path} has 0 Hz by its header; it cannot be read")
+    for kind, limits in (("physical", channel.physical_range), ("digital", channel.digital_range)):
+        low, high = limits
+        if not (abs(high - low) > _LEAST_RANGE and max(abs(low), abs(high)) < _MOST_RANGE):
+            raise ValueError(
+                f"channel {channel.name!r} of {header.path} has the {kind} range {low:g} to {high:g} by its header; "
+                "its samples cannot be scaled, export it again"
+            )
+    physical_min, physical_max = channel.physical_range
+    digital_min, digital_max = channel.digital_range
+    gain = (physical_max - physical_min) / (digital_max - digital_min)
+    return gain, physical_max / gain - digital_max
+
+
+def _map_records(header: EdfHeader) -> np.ndarray:
+    """Data records as a view on the file, (num_records, bytes of a record)."""
+    record_bytes = header.record_samples * header.sample_bytes
+    shape = header.num_records, record_bytes
+    if header.num_records == 0:
+        return np.zeros(shape, dtype=np.uint8)
+    return np.memmap(header.path, dtype=np.uint8, mode="r", offset=header.header_bytes, shape=shape)
+
+
+def _read_digital(records: np.ndarray, channel: EdfChannel, sample_bytes: int) -> np.ndarray:
+    """Digital values of one channel in some data records; little-endian, two's complement."""
+    start = channel.offset_samples * sample_bytes
+    content = np.ascontiguousarray(records[:, start : start + channel.num_samples * sample_bytes])
+    if sample_bytes == 2:
+        return content.view("<i2").reshape(-1)
+    padded = np.zeros((content.size // 3, 4), dtype=np.uint8)
+    padded[:, 1:] = content.reshape(-1, 3)
+    return padded.view("<i4").reshape(-1) >> 8  # the sign bit is the highest of the 24
+
+
+def _iterate_annotation_bytes(header: EdfHeader, channel: EdfChannel) -> Iterator[bytes]:
+    """Content of an annotation channel, one entry a data record."""
+    start = channel.offset_samples * header.sample_bytes
+    for row in _map_records(header)[:, start : start + channel.num_samples * header.sample_bytes]:
+        yield row.tobytes()
+
+
+def _read_annotation_bytes(header: EdfHeader, record_idx: int) -> bytes:
+    """Content of the first annotation channel in one data record."""
+    channel = header.annotation_channels[0]
+    start = channel.offset_samples * header.sample_bytes
+    return _map_records(header)[record_idx, start : start + channel.num_samples * header.sample_bytes].tobytes()
+
+
+def _parse_lists(content: bytes, path: Path) -> Iterator[tuple[float, float, list[str]]]:
+    """Onset, duration (0 where there is none) and texts of each time-stamped annotation list of a data record."""
+    for chunk in content.split(b"\0"):
+        if not chunk:
+            continue
+        head, *texts = chunk.split(b"\x14")
+        onset, _, duration = head.decode("latin-1").partition("\x15")
+        if not texts or not _TIMESTAMP.fullmatch(onset) or (duration and not _DURATION.fullmatch(duration)):
+            raise ValueError(f"{path} has damaged annotations: {chunk[:40]!r} is no time-stamped annotation list")
+        yield float(onset), float(duration or 0), [_decode_text(text) for text in texts]
+
+
+def _decode_text(text: bytes) -> str:
+    try:
+        return " ".join(text.decode("utf-8").split())
+    except UnicodeDecodeError:
+        return " ".join(text.decode("latin-1").split())
+
+
+def _runs_late(header: EdfHeader) -> bool:
+    """Whether a file that calls itself continuous has a last data record that begins after its turn."""
+    if not header.annotation_channels or header.num_records < 2 or header.record_s == 0:
+        return False
+    first, last = (_TIME_KEEPING.match(_read_annotation_bytes(header, idx)) for idx in (0, header.num_records - 1))
+    if first is None or last is None:
+        return False
+    return float(last[1]) - float(first[1]) >= (header.num_records - 0.5) * header.record_s
+
+
+def _subsecond(header: EdfHeader) -> float:
+    """Fraction of a second after the header's start at which the first sample was taken (EDF+, 2.2.4)."""
+    if not header.annotation_channels or header.num_records == 0:
+        return 0.0
+    first = next(_parse_lists(_read_annotation_bytes(header, 0), header.path), None)
+    return first[0] if first and 0 <= first[0] < 1 else 0.0

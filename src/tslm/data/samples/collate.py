@@ -1,0 +1,228 @@
+"""Examples to a Batch: tokenise, reserve slots, pad on the left, normalise the signals.
+
+The one special-token policy: a begin token once where the tokenizer has one, the end token once
+after the response, nothing else.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from tslm.batch import CONTEXT_SLOT, IGNORE_INDEX, SERIES_SLOT, TEXT_SLOT, Batch, Example, NightWindow, Reference
+from tslm.config.schema import ModelConfig
+from tslm.data.samples.label_tokens import end_token_id, tokenize_response, tokenize_text
+from tslm.labels import LABEL_SETS
+from tslm.nn.patch_encoder import check_num_patches, count_patches, count_series_tokens
+from tslm.signals.digits import render_digits
+from tslm.signals.normalize import normalize_series
+
+
+@dataclass
+class _Sequence:
+    """One sample's positions before padding."""
+
+    input_ids: list[int]
+    slots: list[int]
+    labels: list[int]
+    series_seen: list[int]
+    num_series: int = 0  # so far
+
+    def add_text(self, ids: list[int], supervised: bool = False) -> None:
+        self.input_ids += ids
+        self.slots += [TEXT_SLOT] * len(ids)
+        self.series_seen += [self.num_series] * len(ids)
+        self.labels += ids if supervised else [IGNORE_INDEX] * len(ids)
+
+    def add_slots(self, slot: int, count: int, pad_id: int) -> None:
+        self.input_ids += [pad_id] * count
+        self.slots += [slot] * count
+        self.series_seen += [self.num_series] * count
+        self.labels += [IGNORE_INDEX] * count
+
+
+class Collator:
+    """Builds batches for training (with response) or generation (without)."""
+
+    def __init__(
+        self, config: ModelConfig, tokenizer: PreTrainedTokenizerBase | None, with_response: bool = True
+    ) -> None:
+        self.config, self.tokenizer, self.with_response = config, tokenizer, with_response
+        self.has_context = config.context.kind != "none"
+
+    @property
+    def pad_token_id(self) -> int:
+        """Id at masked positions and slots; it is never attended to as a word, nor supervised."""
+        assert self.tokenizer is not None
+        pad_id = self.tokenizer.pad_token_id
+        return self.end_token_id if pad_id is None else pad_id
+
+    @property
+    def end_token_id(self) -> int:
+        """Id of the token that closes a response."""
+        assert self.tokenizer is not None
+        return end_token_id(self.tokenizer)
+
+    def __call__(self, examples: Sequence[Example]) -> Batch:
+        """Batch of the examples in order; the classifier's batches carry no text."""
+        batch = Batch(sample_ids=[example.sample_id for example in examples])
+        if self.tokenizer is not None:
+            self._add_text(batch, examples)
+            if not self.config.reads_digits:
+                self._add_series(batch, examples)
+        self._add_windows(batch, examples)
+        batch.class_counts = self._count_classes(batch, examples)
+        return batch.check()
+
+    def _count_classes(self, batch: Batch, examples: Sequence[Example]) -> dict[str, int]:
+        """Stages that the batch teaches: answers where it holds text, all scored epochs of its windows where not."""
+        answers = LABEL_SETS[self.config.label_set].answers
+        if self.tokenizer is not None:
+            return dict(
+                Counter(example.answer for example in examples if example.options == answers and example.answer)
+            )
+        assert batch.stage_idx_BW is not None
+        scored = batch.stage_idx_BW[batch.stage_idx_BW != IGNORE_INDEX].tolist()
+        return dict(Counter(answers[idx] for idx in scored))
+
+    def _add_text(self, batch: Batch, examples: Sequence[Example]) -> None:
+        sequences = [self._sequence(example) for example in examples]
+        length = max(len(sequence.input_ids) for sequence in sequences)
+        pads = [length - len(sequence.input_ids) for sequence in sequences]
+        batch.input_ids_BT = torch.tensor(
+            [[self.pad_token_id] * pad + seq.input_ids for pad, seq in zip(pads, sequences, strict=True)]
+        )
+        batch.slot_BT = torch.tensor(
+            [[TEXT_SLOT] * pad + seq.slots for pad, seq in zip(pads, sequences, strict=True)], dtype=torch.uint8
+        )
+        batch.series_seen_BT = torch.tensor(
+            [[0] * pad + seq.series_seen for pad, seq in zip(pads, sequences, strict=True)]
+        )
+        batch.attention_mask_BT = torch.arange(length)[None] >= torch.tensor(pads)[:, None]
+        if self.with_response:
+            batch.labels_BT = torch.tensor(
+                [[IGNORE_INDEX] * pad + seq.labels for pad, seq in zip(pads, sequences, strict=True)]
+            )
+
+    def _sequence(self, example: Example) -> _Sequence:
+        assert self.tokenizer is not None
+        sequence = _Sequence([], [], [], [])
+        if self.tokenizer.bos_token_id is not None:
+            sequence.add_text([self.tokenizer.bos_token_id])
+        sequence.add_text(self._tokenize(example.pre_prompt))
+        encoder, merge = self.config.encoder, self.config.projector.merge
+        for series in example.series:
+            sequence.add_text(self._tokenize(series.text))
+            if self.config.reads_digits:
+                sequence.add_text(self._tokenize(render_digits(series.values_L, self.config.digits.num_values)))
+            if self.config.has_slots:
+                num_tokens = count_series_tokens(len(series.values_L), encoder.patch_size, merge)
+                sequence.add_slots(SERIES_SLOT, num_tokens, self.pad_token_id)
+            sequence.num_series += 1
+        if self.config.has_slots and self.has_context and example.window is not None:
+            sequence.add_slots(CONTEXT_SLOT, self.config.context.num_tokens, self.pad_token_id)
+        sequence.add_text(self._tokenize(example.post_prompt))
+        if self.with_response:
+            sequence.add_text(tokenize_response(self.tokenizer, example.response), supervised=True)
+        return sequence
+
+    def _tokenize(self, text: str) -> list[int]:
+        assert self.tokenizer is not None
+        return tokenize_text(self.tokenizer, text)
+
+    def _add_series(self, batch: Batch, examples: Sequence[Example]) -> None:
+        encoder = self.config.encoder
+        values = [
+            self._normalize(example, series.values_L, series.reference)
+            for example in examples
+            for series in example.series
+        ]
+        if not values:
+            return
+        longest = max(len(series) for series in values)
+        check_num_patches(count_patches(longest, encoder.patch_size), encoder.max_patches)
+        padded_SL = np.zeros((len(values), longest), dtype=np.float32)
+        for row, series_values in zip(padded_SL, values, strict=True):
+            row[: len(series_values)] = series_values
+        batch.series_SL = torch.from_numpy(padded_SL)
+        batch.series_lengths_S = torch.tensor([len(series) for series in values])
+        batch.series_row_S = torch.tensor([row for row, example in enumerate(examples) for _ in example.series])
+        batch.series_channel_S = torch.tensor([series.channel_idx for example in examples for series in example.series])
+
+    def _add_windows(self, batch: Batch, examples: Sequence[Example]) -> None:
+        windows = [example.window for example in examples if example.window is not None]
+        if not windows and self.tokenizer is None:
+            raise ValueError("a model that writes no text reads night windows: it needs stage.reader=night")
+        if not windows:
+            return
+        if len(windows) != len(examples):
+            raise ValueError("samples with and without a night window cannot share a batch")
+        normalized = [
+            self._normalize_window(example, window) for example, window in zip(examples, windows, strict=True)
+        ]
+        batch.window_BWCL = torch.from_numpy(np.stack(normalized))
+        batch.epoch_mask_BW = torch.from_numpy(np.stack([window.epoch_mask_W for window in windows]))
+        batch.stage_idx_BW = torch.from_numpy(np.stack([window.stage_idx_W for window in windows]))
+        targets = [window.target_WK for window in windows if window.target_WK is not None]
+        if targets:
+            batch.target_BWK = torch.from_numpy(np.stack(targets))
+        batch.scored_idx_B = torch.tensor([window.scored_idx for window in windows])
+
+    def _normalize_window(self, example: Example, window: NightWindow) -> np.ndarray:
+        assert window.values_WCL.shape[1] == self.config.num_channels == len(window.references)
+        channels = [
+            self._normalize(example, window.values_WCL[:, channel], reference)
+            for channel, reference in enumerate(window.references)
+        ]
+        return np.stack(channels, axis=1) * window.epoch_mask_W[:, None, None].astype(np.float32)
+
+    def _normalize(self, example: Example, values: np.ndarray, reference: Reference) -> np.ndarray:
+        try:
+            return normalize_series(values, self.config.normalization, reference)
+        except ValueError as error:
+            raise ValueError(f"{example.sample_id}: {error}") from error
+
+
+def extend_prompts(batch: Batch, ids: Sequence[Sequence[int]], pad_token_id: int) -> Batch:
+    """The batch with words behind each prompt that the model did not have to write, such as a rationale.
+
+    Args:
+        batch: prompts without responses.
+        ids: for each sample the token ids to add; may be empty.
+        pad_token_id: id at the masked positions.
+    """
+    assert batch.input_ids_BT is not None and batch.attention_mask_BT is not None
+    assert batch.slot_BT is not None and batch.series_seen_BT is not None
+    assert batch.labels_BT is None, "a batch for training has its responses"
+    rows = []
+    for row, added in enumerate(ids):
+        real_T = batch.attention_mask_BT[row]
+        words = batch.input_ids_BT.new_tensor(list(added))
+        seen = batch.series_seen_BT[row, -1:].expand(len(words))
+        rows.append(
+            (
+                torch.cat([batch.input_ids_BT[row, real_T], words]),
+                torch.cat([batch.slot_BT[row, real_T], batch.slot_BT.new_full((len(words),), TEXT_SLOT)]),
+                torch.cat([batch.series_seen_BT[row, real_T], seen]),
+            )
+        )
+    lengths = torch.tensor([len(input_ids) for input_ids, _, _ in rows], device=batch.input_ids_BT.device)
+    input_ids, slots, series_seen = zip(*rows, strict=True)
+
+    def pad(sequences: Sequence[torch.Tensor], value: int) -> torch.Tensor:
+        return torch.nn.utils.rnn.pad_sequence(
+            list(sequences), batch_first=True, padding_value=value, padding_side="left"
+        )
+
+    ids_BT = pad(input_ids, pad_token_id)
+    return replace(
+        batch,
+        input_ids_BT=ids_BT,
+        slot_BT=pad(slots, TEXT_SLOT),
+        series_seen_BT=pad(series_seen, 0),
+        attention_mask_BT=torch.arange(ids_BT.shape[1], device=ids_BT.device)[None]
+        >= ids_BT.shape[1] - lengths[:, None],
+    ).check()

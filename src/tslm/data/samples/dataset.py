@@ -1,0 +1,292 @@
+"""Prepared data to Examples, one reader per kind of curriculum stage.
+
+1. `build_dataset` finds the folder and the split of a stage and calls its reader.
+2. A dataset holds the samples in file order; `dataset[i]` is an Example, `describe(i)` what is
+   known of it for the predictions file.
+3. Sampling (data/sampling.py) decides which samples a training pass sees, in which order.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from tslm.answers.grammar import render_response
+from tslm.batch import IGNORE_INDEX, Example, Reference, Series
+from tslm.config.schema import ModelConfig, RunConfig
+from tslm.data.prepared.corpora import CorpusSample, read_corpus
+from tslm.data.prepared.recordings import Recording
+from tslm.data.samples.augmentation import augment_window
+from tslm.data.samples.corpus_dataset import CorpusDataset, SleepCotDataset, one_hot
+from tslm.data.samples.night_windows import (
+    check_num_channels,
+    check_timing,
+    count_classes,
+    cut_stage_indices,
+    cut_window,
+    index_stages,
+    load_recordings,
+    measure_references,
+)
+from tslm.data.samples.soft_targets import build_targets
+from tslm.evidence.measure import EVIDENCE_COLUMNS
+from tslm.evidence.muscle import EMG_COLUMNS
+from tslm.labels import ANSWER_NAMES, LABEL_SETS, SleepStage
+from tslm.prompts import (
+    Prompt,
+    render_caption_prompt,
+    render_choice_prompt,
+    render_ecg_prompt,
+    render_series_text,
+    render_sleep_prompt,
+)
+
+_MEASURED = (*EVIDENCE_COLUMNS, *EMG_COLUMNS)  # what a prediction's row tells of its epoch; flags are no evidence
+
+
+class StageDataset(Protocol):
+    """Samples of one split of one curriculum stage."""
+
+    sleep_stages: tuple[SleepStage, ...]  # the classes of its samples; empty where these have none
+    has_several_answers: bool  # whether an answer may consist of several options
+
+    def __len__(self) -> int:
+        """Number of samples."""
+
+    def __getitem__(self, idx: int) -> Example:
+        """One sample."""
+
+    def describe(self, idx: int) -> dict[str, Any]:
+        """What is known of a sample, for the predictions file."""
+
+    def count_sample_classes(self) -> np.ndarray:
+        """(num_samples, num_classes) int64: how many scored epochs of each class a sample supervises."""
+
+
+class SleepDataset:
+    """One sample an epoch that the label set can answer, with its neighbours in view."""
+
+    has_several_answers = False
+
+    def __init__(self, recordings: list[Recording], config: RunConfig) -> None:
+        check_timing(recordings, config.model)
+        self.recordings = recordings
+        self.label_set = LABEL_SETS[config.model.label_set]
+        self.sleep_stages = self.label_set.sleep_stages
+        self.channels, self.style = config.stage.channels, config.stage.prompt_style
+        self.text_channels = self.channels if config.stage.extra_in_text else self.channels[:1]
+        context = config.model.context
+        alone = 1 if config.loss.classifier_weight or context.kind == "epoch" else 0
+        self.window_epochs = context.window_epochs if context.sees_neighbours else alone
+        self.references = [measure_references(recording, self.channels) for recording in recordings]
+        self.stage_idx = [index_stages(recording, self.label_set) for recording in recordings]
+        self.targets = build_targets(recordings, self.stage_idx, self.label_set, config.loss)
+        self.samples = [
+            (night, int(epoch))
+            for night, idx in enumerate(self.stage_idx)
+            for epoch in np.flatnonzero(idx != IGNORE_INDEX)
+        ]
+        self.class_idx = np.array([self.stage_idx[night][epoch] for night, epoch in self.samples], dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, idx: int) -> Example:
+        return self.build_example(*self.samples[idx])
+
+    def build_example(self, night: int, epoch: int) -> Example:
+        """Any epoch of a night; one that is not scored has no answer."""
+        recording, references = self.recordings[night], self.references[night]
+        answer = ANSWER_NAMES.get(recording.sleep_stages[epoch], "")
+        prompt = render_sleep_prompt(self.label_set.answers, recording.epoch_s, self.style)
+        series = [
+            self._series(recording, epoch, channel_idx, references[channel_idx])
+            for channel_idx in range(len(self.text_channels))
+        ]
+        return Example(
+            sample_id=recording.name_epoch(epoch),
+            pre_prompt=prompt.pre_prompt,
+            series=tuple(series),
+            post_prompt=prompt.post_prompt,
+            response=render_response(_rationale(recording, epoch), answer),
+            answer=answer,
+            options=self.label_set.answers,
+            window=cut_window(
+                recording,
+                self.channels,
+                self.stage_idx[night],
+                epoch,
+                self.window_epochs,
+                references,
+                self.targets[night],
+            )
+            if self.window_epochs
+            else None,
+        )
+
+    def describe(self, idx: int) -> dict[str, Any]:
+        """Recording, subject, epoch, measured evidence, and whether the split leaks."""
+        night, epoch = self.samples[idx]
+        recording = self.recordings[night]
+        evidence = {name: float(recording.columns[name][epoch]) for name in _MEASURED if name in recording.columns}
+        return {
+            "recording": recording.recording,
+            "subject": recording.subject,
+            "epoch_idx": int(epoch),
+            "onset_s": float(recording.onset_s[epoch]),
+            "evidence": evidence,
+            "leaky": recording.is_leaky,
+            **({"within_subject": True} if recording.is_within_subject else {}),
+        }
+
+    def count_classes(self) -> np.ndarray:
+        """(num_classes,) scored epochs per class."""
+        return count_classes(self.stage_idx, self.label_set)
+
+    def count_sample_classes(self) -> np.ndarray:
+        """(num_samples, num_classes): the one epoch that is asked about."""
+        return one_hot(self.class_idx, len(self.sleep_stages))
+
+    def _series(self, recording: Recording, epoch: int, channel_idx: int, reference: Reference) -> Series:
+        name = self.text_channels[channel_idx]
+        values_L, unit = recording.channels[name][epoch], recording.units.get(name, "uV")
+        text = render_series_text(name, float(values_L.mean()), float(values_L.std()), unit)
+        return Series(values_L, text, reference, channel_idx)
+
+
+class NightDataset:
+    """Windows of consecutive epochs for the classifier; half a window apart, so each epoch has neighbours.
+
+    With `augmented`, the signal of every window drawn is changed as `config.augment` says. With
+    `unlabelled`, windows without any scored epoch count too.
+    """
+
+    has_several_answers = False
+
+    def __init__(
+        self, recordings: list[Recording], config: RunConfig, augmented: bool = False, unlabelled: bool = False
+    ) -> None:
+        check_timing(recordings, config.model)
+        self.augment = config.augment if augmented else None
+        self.recordings = recordings
+        self.label_set = LABEL_SETS[config.model.label_set]
+        self.sleep_stages = self.label_set.sleep_stages
+        self.channels = config.stage.channels
+        self.window_epochs = config.model.context.window_epochs if config.model.context.sees_neighbours else 1
+        self.references = [measure_references(recording, self.channels) for recording in recordings]
+        self.stage_idx = [index_stages(recording, self.label_set) for recording in recordings]
+        self.targets = build_targets(recordings, self.stage_idx, self.label_set, config.loss)
+        step = max(1, self.window_epochs // 2)
+        self.samples = [
+            (night, centre)
+            for night, recording in enumerate(recordings)
+            for centre in range(min(step // 2, recording.num_epochs // 2), recording.num_epochs, step)
+            if unlabelled
+            or (cut_stage_indices(recording, self.stage_idx[night], centre, self.window_epochs) >= 0).any()
+        ]
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, idx: int) -> Example:
+        night, centre = self.samples[idx]
+        recording = self.recordings[night]
+        window = cut_window(
+            recording,
+            self.channels,
+            self.stage_idx[night],
+            centre,
+            self.window_epochs,
+            self.references[night],
+            self.targets[night],
+        )
+        if self.augment is not None:
+            window = augment_window(window, recording.fs_hz, self.augment)
+        return Example(recording.name_epoch(centre), "", (), "", "", "", self.label_set.answers, window)
+
+    def describe(self, idx: int) -> dict[str, Any]:
+        """Recording and centre of the window."""
+        night, centre = self.samples[idx]
+        return {"recording": self.recordings[night].recording, "epoch_idx": int(centre)}
+
+    def count_classes(self) -> np.ndarray:
+        """(num_classes,) scored epochs per class."""
+        return count_classes(self.stage_idx, self.label_set)
+
+    def count_sample_classes(self) -> np.ndarray:
+        """(num_samples, num_classes) scored epochs of each window."""
+        counts_NK = np.zeros((len(self.samples), len(self.sleep_stages)), dtype=np.int64)
+        for counts_K, (night, centre) in zip(counts_NK, self.samples, strict=True):
+            idx_W = cut_stage_indices(self.recordings[night], self.stage_idx[night], centre, self.window_epochs)
+            counts_K += np.bincount(idx_W[idx_W != IGNORE_INDEX], minlength=len(counts_K))
+        return counts_NK
+
+
+def build_dataset(config: RunConfig, split: str) -> StageDataset:
+    """The stage's samples of one split.
+
+    Raises:
+        FileNotFoundError: the prepared data is missing; the message names the command that makes it.
+        ValueError: an unknown reader, an empty split, a missing channel, or a subject in two splits.
+    """
+    if config.stage.reader not in READERS:
+        raise ValueError(f"unknown stage.reader {config.stage.reader!r}; one of: {', '.join(READERS)}")
+    folder = config.stage.data_dir(split)
+    dataset = READERS[config.stage.reader](config, folder, split)
+    if not len(dataset):
+        raise ValueError(f"{folder} holds no sample of split {split!r} that {config.stage.name} can use")
+    return dataset
+
+
+def state_timing(model: ModelConfig, dataset: StageDataset) -> ModelConfig:
+    """The model's config with rate and epoch length of the nights it is trained on; unchanged for other samples.
+
+    Raises:
+        ValueError: the nights have more than one rate or epoch length.
+    """
+    recordings: Sequence[Recording] = getattr(dataset, "recordings", ())
+    if not recordings:
+        return model
+    model = replace(model, fs_hz=recordings[0].fs_hz, epoch_s=recordings[0].epoch_s)
+    check_timing(recordings, model)
+    return model
+
+
+def _read_sleep(config: RunConfig, folder: Path, split: str) -> StageDataset:
+    return SleepDataset(_load_channels(config, folder, split), config)
+
+
+def _read_nights(config: RunConfig, folder: Path, split: str) -> StageDataset:
+    return NightDataset(_load_channels(config, folder, split), config, augmented=split == "train")
+
+
+def _read_unlabelled(config: RunConfig, folder: Path, split: str) -> StageDataset:
+    return NightDataset(_load_channels(config, folder, split), config, augmented=split == "train", unlabelled=True)
+
+
+def _load_channels(config: RunConfig, folder: Path, split: str) -> list[Recording]:
+    stage = config.stage
+    check_num_channels(stage.channels, config.model)
+    return load_recordings(folder, split, stage.channels, stage.fold)
+
+
+def _corpus_reader(render_prompt: Callable[[CorpusSample], Prompt]) -> Callable[[RunConfig, Path, str], StageDataset]:
+    return lambda _config, folder, split: CorpusDataset(read_corpus(folder, split), render_prompt)
+
+
+READERS: dict[str, Callable[[RunConfig, Path, str], StageDataset]] = {
+    "sleep": _read_sleep,
+    "night": _read_nights,
+    "unlabelled": _read_unlabelled,
+    "choice": _corpus_reader(lambda sample: render_choice_prompt(sample.question, sample.options)),
+    "caption": _corpus_reader(lambda _sample: render_caption_prompt()),
+    "ecg": _corpus_reader(lambda sample: render_ecg_prompt(sample.question, sample.options, bool(sample.rationale))),
+    "sleep_cot": lambda config, folder, split: SleepCotDataset(read_corpus(folder, split), config),
+}
+
+
+def _rationale(recording: Recording, epoch: int) -> str:
+    rationales = recording.columns.get("rationale")
+    return rationales[epoch] if isinstance(rationales, list) else ""

@@ -1,0 +1,69 @@
+"""Tone of the chin muscle, measured where a recording has an EMG channel."""
+
+import re
+from collections.abc import Iterable
+
+import numpy as np
+
+from tslm.evidence.waveforms import filter_bands
+
+EMG_COLUMNS: tuple[str, ...] = ("emg_rms_uv", "emg_tone")
+EMG_BAND_HZ = (10.0, 100.0)  # filters of the chin EMG, AASM 2007
+# Slower than this a channel cannot hold an EMG, only its envelope: the Sleep-EDF cassettes store
+# the rectified and smoothed submental EMG at 1 Hz, in microvolt RMS (Kemp et al. 2000).
+ENVELOPE_BELOW_HZ = 20.0
+_EMG = re.compile(r"\bEMG|EMG\b|\bchin|submental|mentalis", re.IGNORECASE)
+_CHIN = re.compile(r"\bchin|submental|mentalis", re.IGNORECASE)
+_OTHER_MUSCLE = re.compile(r"leg|tib|limb|arm\b|intercost|diaphr|masset", re.IGNORECASE)
+_EPOCHS_AT_ONCE = 64
+
+
+def find_emg_channel(names: Iterable[str]) -> str | None:
+    """The channel that shows muscle tone, by its name: chin before any other EMG, never a leg; None without one."""
+    found = [name for name in names if _EMG.search(name) and not _OTHER_MUSCLE.search(name)]
+    return next((name for name in found if _CHIN.search(name)), found[0] if found else None)
+
+
+def measure_emg(epochs_EL: np.ndarray, fs_hz: float) -> dict[str, np.ndarray]:
+    """One value an epoch for each of EMG_COLUMNS, float32.
+
+    `emg_rms_uv` is the RMS of 10-100 Hz (as far as the rate reaches). Of an envelope it is the RMS of the
+    values: that is a channel slower than 20 Hz, or one that was resampled from there, which is never
+    negative and has nothing above 10 Hz. `emg_tone` is `emg_rms_uv` over its median
+    over all epochs given, so 1 is typical of the recording and atonia lies below. It is the one
+    measured value that needs the whole recording: electrode distance and skin set the microvolts, and
+    the manual speaks of tone relative to the same sleeper. It is 0 throughout where the median is 0.
+
+    Args:
+        epochs_EL: (num_epochs, samples) microvolt, finite; all epochs of the recording.
+        fs_hz: Sampling rate.
+
+    Raises:
+        ValueError: The array is not two-dimensional.
+    """
+    epochs_EL = np.asarray(epochs_EL, dtype=np.float32)
+    if epochs_EL.ndim != 2:
+        raise ValueError(f"epochs have shape {epochs_EL.shape}; wanted (num_epochs, samples): reshape the signal first")
+    whole_E = np.sqrt(np.mean(np.square(epochs_EL), axis=1, dtype=np.float64))
+    if fs_hz < ENVELOPE_BELOW_HZ:
+        rms_E = whole_E
+    else:
+        chunks = (epochs_EL[start : start + _EPOCHS_AT_ONCE] for start in range(0, len(epochs_EL), _EPOCHS_AT_ONCE))
+        rms_E = np.concatenate([np.zeros(0), *(_rms(chunk_EL, fs_hz) for chunk_EL in chunks)])
+        if len(rms_E) and is_envelope(epochs_EL, rms_E):
+            rms_E = whole_E
+    typical_uv = float(np.median(rms_E)) if rms_E.size else 0.0
+    tone_E = rms_E / typical_uv if typical_uv > 0 else np.zeros_like(rms_E)
+    return {"emg_rms_uv": rms_E.astype(np.float32), "emg_tone": tone_E.astype(np.float32)}
+
+
+def _rms(chunk_EL: np.ndarray, fs_hz: float) -> np.ndarray:
+    low_hz, high_hz = EMG_BAND_HZ
+    centred_EL = chunk_EL - chunk_EL.mean(axis=1, keepdims=True)
+    muscle_EL = filter_bands(centred_EL, fs_hz, {"emg": (low_hz, high_hz, 1.0, 1.0)})["emg"]
+    return np.sqrt(np.mean(np.square(muscle_EL, dtype=np.float64), axis=1))
+
+
+def is_envelope(epochs_EL: np.ndarray, rms_E: np.ndarray) -> bool:
+    """Whether nearly no value is negative and almost nothing of what varies lies above 10 Hz."""
+    return bool((epochs_EL < 0).mean() < 0.02 and np.median(rms_E) < 0.01 * np.median(epochs_EL.std(axis=1)))

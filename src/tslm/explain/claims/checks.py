@@ -1,0 +1,193 @@
+"""One claim compared with what was measured in its epoch: supported, contradicted or not checkable.
+
+Words and thresholds are those of `tslm.evidence.words`, by which our own rationales are
+written. What no column measures is not checkable. Hedged claims are checked as if they were plain.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import lru_cache
+
+from tslm.evidence import words
+from tslm.explain.claims.kinds import BANDS, FIGURES, Claim, Feature, Relation
+
+Facts = Mapping[str, float]
+
+
+class Verdict(StrEnum):
+    """How a claim stands to the measurement."""
+
+    SUPPORTED = "supported"
+    CONTRADICTED = "contradicted"
+    NOT_CHECKABLE = "not checkable"
+
+
+@dataclass(frozen=True)
+class CheckedClaim:
+    """A claim, its verdict, and the measured value (as rounded for words) of the evidence column it rests on."""
+
+    claim: Claim
+    verdict: Verdict
+    column: str = ""
+    measured: float | None = None
+
+
+def check_claim(claim: Claim, facts: Facts) -> CheckedClaim:
+    """Compare one claim with the facts (`evidence_words.round_facts`) of its epoch."""
+    column = _column(claim.feature, claim.relation, claim.unit)
+    if column not in facts:
+        return CheckedClaim(claim, Verdict.NOT_CHECKABLE)
+    holds = _CHECKS[claim.feature](claim, facts, column)
+    if holds is None:
+        verdict = Verdict.NOT_CHECKABLE
+    else:
+        verdict = Verdict.SUPPORTED if holds != claim.negated else Verdict.CONTRADICTED
+    return CheckedClaim(claim, verdict, column, facts[column])
+
+
+# The evidence column by which claims on a feature are checked, but for those of `_column`.
+COLUMNS: dict[Feature, str] = {
+    Feature.AMPLITUDE: "rms_uv",
+    Feature.RMS: "rms_uv",
+    Feature.PEAK_TO_PEAK: "peak_to_peak_uv",
+    Feature.PEAK_FREQUENCY: "dominant_hz",
+    **{band: f"{band}_share" for band in BANDS},
+    Feature.SPINDLES: "spindle_count",
+    Feature.SPINDLE_DENSITY: "spindle_density_per_min",
+    Feature.SPINDLE_DURATION: "spindle_duration_s",
+    Feature.K_COMPLEXES: "k_complex_count",
+    Feature.SLOW_WAVES: "slow_wave_fraction",
+    Feature.SAWTOOTH: "sawtooth_count",
+    Feature.EYE_MOVEMENTS: "eye_movement_count",
+    Feature.MUSCLE: "high_frequency_ratio",
+    Feature.MUSCLE_TONE: "emg_tone",
+    Feature.ARTEFACT: "artefact_fraction",
+}
+_COLUMN_OF_UNIT = {"per_minute": "spindle_density_per_min", "s": "spindle_duration_s"}
+_RANKS = (Relation.LEADS, Relation.SECOND)
+
+
+@lru_cache(maxsize=1024)
+def _column(feature: Feature, relation: Relation, unit: str) -> str:
+    if feature == Feature.SPINDLES and unit in _COLUMN_OF_UNIT:
+        return _COLUMN_OF_UNIT[unit]
+    if feature == Feature.ALPHA and relation not in _RANKS and unit != "power":
+        return "alpha_fraction"
+    if feature in BANDS and unit == "time":
+        return ""
+    return COLUMNS.get(feature, "")
+
+
+def _check_amplitude(claim: Claim, facts: Facts, column: str) -> bool | None:
+    if claim.relation == Relation.LEVEL:
+        names = [name for _, name in words.AMPLITUDE_WORDS]
+        return _is_level(claim, names.index(words.amplitude_word(facts[column])))
+    # An amplitude of no stated kind lies between RMS and peak-to-peak, whatever was meant.
+    rms_uv, peak_to_peak_uv = facts["rms_uv"], facts.get("peak_to_peak_uv", float("inf"))
+    value = claim.value or 0.0
+    if claim.relation == Relation.AT_LEAST:
+        return peak_to_peak_uv >= value
+    if claim.relation == Relation.AT_MOST:
+        return False if rms_uv > value else True if peak_to_peak_uv <= value else None
+    return rms_uv <= (claim.upper or value) and value <= peak_to_peak_uv
+
+
+def _check_tone(claim: Claim, facts: Facts, column: str) -> bool | None:
+    if claim.relation != Relation.LEVEL:
+        return _check_figure(claim, facts, column)
+    return _is_level(claim, ("low", "moderate", "high").index(words.tone_word(facts[column])))
+
+
+def _is_level(claim: Claim, measured: int) -> bool:
+    lowest, highest = claim.value or 0.0, claim.upper or 0.0
+    return lowest <= measured <= (highest if highest < 2 else float("inf"))
+
+
+def _check_band(claim: Claim, facts: Facts, column: str) -> bool | None:
+    if claim.relation in FIGURES:
+        return _is_figure(claim, facts[column])
+    if claim.relation in _RANKS:
+        return _is_ranked(claim, facts)
+    if claim.relation == Relation.SOMETIMES and claim.feature == Feature.ALPHA:
+        return words.ALPHA_SOME <= facts[column] <= words.ALPHA_MOST
+    if claim.relation == Relation.MANY and claim.feature == Feature.ALPHA:
+        return facts[column] > words.ALPHA_MOST
+    if claim.relation == Relation.MANY and claim.feature == Feature.DELTA:
+        return _is_ranked(claim, facts)
+    return words.has_band(facts, claim.feature) != (claim.relation == Relation.FEW)
+
+
+def _is_ranked(claim: Claim, facts: Facts) -> bool | None:
+    """Bands of equal rounded share tie: each of them may be named first."""
+    if any(f"{band}_share" not in facts for band in BANDS):
+        return None
+    share = facts[f"{claim.feature}_share"]
+    num_above = sum(facts[f"{band}_share"] > share for band in BANDS)
+    num_beside = sum(facts[f"{band}_share"] >= share for band in BANDS) - 1
+    if claim.relation == Relation.SECOND:
+        return num_above <= 1 <= num_above + num_beside
+    together = int(claim.value or 1)
+    is_rhythm = claim.feature == Feature.ALPHA and facts.get("alpha_fraction", 0.0) > words.ALPHA_MOST
+    return num_above < together or is_rhythm
+
+
+def _check_count(claim: Claim, facts: Facts, column: str) -> bool | None:
+    if claim.relation in FIGURES:
+        return _is_figure(claim, facts[column])
+    if claim.relation == Relation.FEW:
+        return facts[column] <= words.COUNT_FEW
+    return facts[column] >= (words.COUNT_MANY if claim.relation == Relation.MANY else 1)
+
+
+def _check_slow_waves(claim: Claim, facts: Facts, column: str) -> bool | None:
+    if claim.relation in FIGURES:
+        return _is_figure(claim, facts[column])
+    if claim.relation == Relation.MANY:
+        return facts[column] >= words.SLOW_WAVES_MANY
+    return (facts[column] >= words.SLOW_WAVES_SOME) != (claim.relation == Relation.FEW)
+
+
+def _check_artefact(claim: Claim, facts: Facts, column: str) -> bool | None:
+    if claim.relation in FIGURES:
+        return _is_figure(claim, facts[column])
+    return (facts[column] >= words.ARTEFACT_SOME) != (claim.relation == Relation.FEW)
+
+
+def _check_muscle(claim: Claim, facts: Facts, column: str) -> bool | None:
+    return (facts[column] >= words.MUSCLE_RATIO) != (claim.relation == Relation.FEW)
+
+
+def _check_figure(claim: Claim, facts: Facts, column: str) -> bool | None:
+    return _is_figure(claim, facts[column]) if claim.relation in FIGURES else None
+
+
+def _is_figure(claim: Claim, measured: float) -> bool:
+    value = claim.value or 0.0
+    if claim.relation == Relation.AT_LEAST:
+        return measured >= value
+    if claim.relation == Relation.AT_MOST:
+        return measured <= value
+    slack = words.figure_slack(claim.unit, value, is_rough=claim.relation == Relation.ABOUT)
+    return value - slack <= measured <= (claim.upper or value) + slack
+
+
+_CHECKS = {
+    Feature.AMPLITUDE: _check_amplitude,
+    Feature.MUSCLE_TONE: _check_tone,
+    Feature.SLOW_WAVES: _check_slow_waves,
+    Feature.ARTEFACT: _check_artefact,
+    Feature.MUSCLE: _check_muscle,
+    **dict.fromkeys(BANDS, _check_band),
+    **dict.fromkeys((Feature.SPINDLES, Feature.K_COMPLEXES, Feature.SAWTOOTH, Feature.EYE_MOVEMENTS), _check_count),
+    **dict.fromkeys(
+        (
+            Feature.RMS,
+            Feature.PEAK_TO_PEAK,
+            Feature.PEAK_FREQUENCY,
+            Feature.SPINDLE_DENSITY,
+            Feature.SPINDLE_DURATION,
+        ),
+        _check_figure,
+    ),
+}

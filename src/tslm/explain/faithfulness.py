@@ -1,0 +1,192 @@
+"""Rationales checked against the signal: each claim compared with what was measured in its epoch.
+
+1. read every rationale into claims                       (claims)
+2. compare each claim with the facts of its epoch         (claim_checks)
+3. ask whether the claims speak for the answer given      (stage_criteria)
+4. count, with intervals                                  (claim_counts)
+5. count again beside other epochs, the controls          (shuffled_control)
+"""
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tslm.answers.grammar import parse_answer, remove_special_tokens
+from tslm.evidence import words
+from tslm.explain.claims.checks import CheckedClaim, Facts, Verdict, check_claim
+from tslm.explain.claims.counts import SHARES, STATED_COLUMN, ClaimTable, count_claims, measure_shares
+from tslm.explain.claims.kinds import Claim, Feature
+from tslm.explain.claims.read import read_claims
+from tslm.explain.criteria import weigh_claims
+from tslm.explain.shuffled_control import NUM_SHUFFLES, NUM_SHUFFLES_ALIKE, find_number, group_alike, score_control
+from tslm.labels import ANSWER_NAMES, SleepStage, parse_sleep_stage
+from tslm.predictions.resampling import DEFAULT_RESAMPLING, Resamples, Resampling
+from tslm.predictions.rows import PredictionRow, find_subjects, sort_by_time
+
+
+@dataclass(frozen=True)
+class CheckedRationale:
+    """All claims of one rationale, checked."""
+
+    claims: tuple[CheckedClaim, ...]
+
+    def count(self, verdict: Verdict) -> int:
+        """Number of claims with that verdict."""
+        return sum(checked.verdict == verdict for checked in self.claims)
+
+    @property
+    def is_faithful(self) -> bool:
+        """Whether something could be checked and nothing is contradicted."""
+        return self.count(Verdict.SUPPORTED) > 0 and self.count(Verdict.CONTRADICTED) == 0
+
+
+def check_rationale(text: str, evidence_row: Mapping[str, float | None]) -> CheckedRationale:
+    """Read a rationale and check every claim.
+
+    Args:
+        text: rationale, with or without its answer.
+        evidence_row: measured values of the epoch by column of `tslm.evidence.measure`; a column
+            that is missing or None makes claims on it not checkable.
+    """
+    return _check_all(read_claims(text), _round_row(evidence_row))
+
+
+def score_faithfulness(
+    rationales: Sequence[str],
+    evidence_rows: Sequence[Mapping[str, float | None]],
+    truth: Sequence[SleepStage | None],
+    answers: Sequence[SleepStage | None],
+    *,
+    subjects: Sequence[str] | None = None,
+    resampling: Resampling | None = DEFAULT_RESAMPLING,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """How far rationales tell what was measured, over many epochs, and the same beside other epochs.
+
+    What a rationale says twice counts once.
+
+    Args:
+        rationales: one text an epoch, in time order where they are of one subject.
+        evidence_rows: the measured values of the same epochs.
+        truth: the stage whose deciding evidence should be named; None where there is none.
+        answers: the stage that the rationale's author answered; None where it did not parse.
+        subjects: whose each epoch is; None, or one for all: intervals are over blocks of epochs.
+        resampling: of the intervals; None for none.
+        seed: of the shuffles.
+
+    Returns:
+        `num_rationales`, `num_claims`, counts per verdict, `num_hedged`, `claims_per_rationale`;
+        `precision`: supported over checkable claims;
+        `precision_beyond_prompt`: the same without what the prompt states (`STATED_BY_PROMPT`);
+        `coverage`: mean share of the features that decide the true stage (`DECIDING`) of which the
+        rationale makes a supported claim; `share_faithful`: rationales with a supported claim and no contradicted
+        one; `consistency`: rationales whose claims speak for their answer, over those whose claims speak for or
+        against it (`SPEAKS_FOR`); `precision_by_feature`; `intervals` of the four shares;
+        `shuffled` and `shuffled_alike` (`score_control`): beside any other epoch, beside another one that was
+        answered alike and has about the same amplitude; `grounded`: True where claims are truer of their own epoch
+        than of those alike, False where they are not clearly so, None where that cannot be said.
+
+    Raises:
+        ValueError: lengths differ, or there is no rationale.
+    """
+    num = len(rationales)
+    if not num or not num == len(evidence_rows) == len(truth) == len(answers):
+        raise ValueError(
+            f"{num} rationales, {len(evidence_rows)} rows of evidence, {len(truth)} true stages and {len(answers)}"
+            " answers; pass one of each an epoch, at least one"
+        )
+    claims = [read_claims(text) for text in rationales]
+    table = ClaimTable(claims, [_round_row(row) for row in evidence_rows])
+    checked = [table.check(place, place) for place in range(num)]
+    verdicts = Counter(item.verdict for row in checked for item in row)
+    sides = [weigh_claims((item.claim for item in row), answer) for row, answer in zip(checked, answers, strict=True)]
+    num_for, num_against = sum(side > 0 for side in sides), sum(side < 0 for side in sides)
+
+    def count(epoch: int, rationale: int) -> list[float]:
+        return count_claims(table.check(rationale, epoch), table.facts[epoch], truth[epoch])
+
+    counts_NM = np.array([count(place, place) for place in range(num)])
+    shuffled = score_control(counts_NM, [""] * num, count, subjects, resampling, NUM_SHUFFLES, seed)
+    groups = group_alike(answers, [row.get(STATED_COLUMN) for row in evidence_rows], seed)
+    alike = score_control(counts_NM, groups, count, subjects, resampling, NUM_SHUFFLES_ALIKE, seed)
+    return {
+        "num_rationales": num,
+        "num_claims": verdicts.total(),
+        "num_supported": verdicts[Verdict.SUPPORTED],
+        "num_contradicted": verdicts[Verdict.CONTRADICTED],
+        "num_not_checkable": verdicts[Verdict.NOT_CHECKABLE],
+        "num_hedged": sum(claim.hedged for row in claims for claim in row),
+        "claims_per_rationale": verdicts.total() / num,
+        **{name: find_number(share[0]) for name, share in measure_shares(counts_NM.sum(0, keepdims=True)).items()},
+        "consistency": num_for / (num_for + num_against) if num_for + num_against else None,
+        "precision_by_feature": _score_features(checked),
+        **({"intervals": _find_intervals(counts_NM, subjects, resampling)} if resampling else {}),
+        "shuffled": shuffled,
+        "shuffled_alike": alike,
+        "grounded": _judge(shuffled, alike),
+    }
+
+
+def score_answered(
+    rows: Sequence[PredictionRow], seed: int = 0, num_resamples: int = Resampling.num_resamples
+) -> dict[str, Any] | None:
+    """`score_faithfulness` of predictions: of those rows that carry evidence and have a sleep stage as truth.
+
+    None where there is no such row, as for questions about other series. No intervals with `num_resamples` 0.
+    """
+    staged = [
+        row
+        for row in sort_by_time(rows)
+        if row.get("evidence") and parse_sleep_stage(row["truth"]) in ANSWER_NAMES and row["options"]
+    ]
+    if not staged:
+        return None
+    answers = (parse_answer(row["generated"], row["options"]) for row in staged)
+    subjects, unit = find_subjects(staged)
+    return score_faithfulness(
+        [remove_special_tokens(row["generated"]) for row in staged],
+        [row["evidence"] for row in staged],
+        [parse_sleep_stage(row["truth"]) for row in staged],
+        [parse_sleep_stage(answer) if answer else None for answer in answers],
+        subjects=subjects,
+        resampling=Resampling(num_resamples, seed, unit=unit) if num_resamples else None,
+        seed=seed,
+    )
+
+
+def _judge(shuffled: Mapping[str, Any] | None, alike: Mapping[str, Any] | None) -> bool | None:
+    """Whether claims follow the signal: above the stricter control; not even above the other one is not."""
+    if shuffled is None or shuffled["is_above"] is not True:
+        return None if shuffled is None else shuffled["is_above"]
+    return alike["is_above"] if alike else None
+
+
+def _find_intervals(counts_NM: np.ndarray, subjects: Sequence[str] | None, resampling: Resampling) -> dict[str, Any]:
+    resamples = Resamples(len(counts_NM), subjects, resampling)
+    shares = measure_shares(resamples.sum(counts_NM))
+    return {name: resamples.find_interval(shares[name]) for name in SHARES} | resamples.describe()
+
+
+def _round_row(evidence_row: Mapping[str, float | None]) -> dict[str, float]:
+    return words.round_facts(
+        {name: value for name, value in evidence_row.items() if isinstance(value, int | float) and math.isfinite(value)}
+    )
+
+
+def _check_all(claims: Sequence[Claim], facts: Facts) -> CheckedRationale:
+    return CheckedRationale(tuple(check_claim(claim, facts) for claim in claims))
+
+
+def _score_features(checked: Sequence[Sequence[CheckedClaim]]) -> dict[str, dict[str, float]]:
+    """Checkable claims and the supported share of them, per feature."""
+    counts = Counter((item.claim.feature, item.verdict) for row in checked for item in row)
+    scores = {}
+    for feature in Feature:
+        supported, contradicted = counts[feature, Verdict.SUPPORTED], counts[feature, Verdict.CONTRADICTED]
+        if checkable := supported + contradicted:
+            scores[str(feature)] = {"num_checkable": checkable, "precision": supported / checkable}
+    return scores

@@ -1,0 +1,128 @@
+"""Rationales held against epochs that they were not written for: what a text scores that ignores the signal.
+
+A text that knows nothing of its epoch is as true of any other. Two controls: another epoch of any kind, and another
+one that was answered alike and has about the amplitude that the prompt stated. The second exposes an author who writes
+what is typical of the stage it answers, or of that stage at that amplitude, which would pass the first. Both are a
+mean over several derangements, in which no rationale keeps its epoch.
+"""
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tslm.explain.claims.counts import NUM_COLUMNS, measure_shares
+from tslm.predictions.resampling import FEW_UNITS, Resamples, Resampling
+
+NUM_SHUFFLES = 5  # over all epochs
+_ALIKE = 8  # epochs of neighbouring amplitude in a group, or up to 15
+NUM_SHUFFLES_ALIKE = 14  # so that each meets all others of its group, and chance has next to no say
+
+CLEAR_DIFFERENCE = 0.02  # two claims in a hundred; with enough epochs less than that would be certain, and mean nothing
+
+
+def draw_partners(groups: Sequence[Hashable], num_shuffles: int, rng: np.random.Generator) -> np.ndarray:
+    """(num_shuffles, num) int64: for each place another one of its group, each taken once a shuffle; -1 for one alone.
+
+    Shuffles are rotations of one random order, so that a place meets every other one before it meets one again.
+    """
+    partners_KN = np.full((num_shuffles, len(groups)), -1, dtype=np.int64)
+    members: dict[Hashable, list[int]] = {}
+    for place, group in enumerate(groups):
+        members.setdefault(group, []).append(place)
+    for places in members.values():
+        if len(places) > 1:
+            order = rng.permutation(places)
+            for shuffle in range(num_shuffles):
+                partners_KN[shuffle, order] = np.roll(order, 1 + shuffle % (len(places) - 1))
+    return partners_KN
+
+
+def group_alike(
+    answers: Sequence[Hashable | None], stated: Sequence[float | None], seed: int
+) -> list[tuple[Hashable, int] | None]:
+    """Groups of epochs that were answered alike and lie close in what the prompt stated.
+
+    Args:
+        answers: of each epoch; None: in no group.
+        stated: a number of each epoch, None where it was not measured; those without stand last.
+        seed: of the order of equal numbers, which must not be that of time.
+    """
+    groups: list[tuple[Hashable, int] | None] = [None] * len(answers)
+    order = np.random.default_rng(seed).permutation(len(answers))
+    values = np.array([np.nan if value is None else value for value in stated], dtype=np.float64)
+    for answer in dict.fromkeys(answer for answer in answers if answer is not None):
+        places = [place for place in order if answers[place] == answer]
+        places = [places[idx] for idx in np.argsort(values[places], kind="stable")]
+        for number, part in enumerate(np.array_split(places, max(1, len(places) // _ALIKE))):
+            for place in part:
+                groups[place] = (answer, number)
+    return groups
+
+
+def score_control(
+    own_NM: np.ndarray,
+    groups: Sequence[Hashable],
+    count_other: Callable[[int, int], Sequence[float]],
+    subjects: Sequence[str] | None,
+    resampling: Resampling | None,
+    num_shuffles: int,
+    seed: int,
+) -> dict[str, Any] | None:
+    """Rationales beside epochs of the same group instead of their own.
+
+    Args:
+        own_NM: (N, NUM_COLUMNS) counts of each rationale beside its own epoch.
+        groups: of each epoch; one of None, or with no other in its group, takes no part.
+        count_other: (epoch, place of another rationale) -> the counts of that rationale beside the epoch.
+        subjects: whose each epoch is; as for `Resamples`.
+        resampling: of the interval; None for none.
+        num_shuffles: how many other epochs each rationale is held against.
+        seed: of the shuffles.
+
+    Returns:
+        None where nothing can be compared; else `num_rationales` that took part, `num_shuffles`, `precision`,
+        `precision_beyond_prompt` and `coverage` of the control, `difference` by which the same rationales' own
+        precision beyond the prompt is above it, `difference_interval`, `gain`: the difference over the most it could
+        be, 0 for texts that fit others as well and 1 for texts that are true; and `is_above`: whether the difference is
+        clear (`CLEAR_DIFFERENCE`) and its whole interval above zero (None without one, or over too few units).
+    """
+    partners_KN = draw_partners(groups, num_shuffles, np.random.default_rng(seed))
+    places = [place for place, group in enumerate(groups) if group is not None and partners_KN[0, place] >= 0]
+    if not places:
+        return None
+    other_KNM = np.array([[count_other(place, row[place]) for place in places] for row in partners_KN])
+    pairs_N2M = np.concatenate([own_NM[places], other_KNM.mean(0)], axis=1)
+    _, control = _measure(pairs_N2M.sum(0, keepdims=True))
+    (difference,) = _subtract(pairs_N2M.sum(0, keepdims=True))
+    interval: list[float | None] = [None, None]
+    is_above = None
+    if resampling is not None:
+        resamples = Resamples(len(places), [subjects[place] for place in places] if subjects else None, resampling)
+        interval = resamples.find_interval(_subtract(resamples.sum(pairs_N2M)))
+        if interval[0] is not None and resamples.num_units >= FEW_UNITS:
+            is_above = interval[0] > 0 and bool(difference >= CLEAR_DIFFERENCE)
+    return {
+        "num_rationales": len(places),
+        "num_shuffles": num_shuffles,
+        **{name: find_number(control[name][0]) for name in ("precision", "precision_beyond_prompt", "coverage")},
+        "difference": find_number(difference),
+        "gain": find_number(difference / room) if (room := 1 - control["precision_beyond_prompt"][0]) > 0 else None,
+        "difference_interval": interval,
+        "is_above": is_above,
+    }
+
+
+def find_number(value: float) -> float | None:
+    """The value, or None for NaN."""
+    return float(value) if np.isfinite(value) else None
+
+
+def _measure(pairs_R2M: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    return measure_shares(pairs_R2M[:, :NUM_COLUMNS]), measure_shares(pairs_R2M[:, NUM_COLUMNS:])
+
+
+def _subtract(pairs_R2M: np.ndarray) -> np.ndarray:
+    own, control = _measure(pairs_R2M)
+    difference_R: np.ndarray = own["precision_beyond_prompt"] - control["precision_beyond_prompt"]
+    return difference_R

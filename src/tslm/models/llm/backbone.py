@@ -1,0 +1,147 @@
+"""The frozen causal language model, its tokenizer and its LoRA adapters."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners import lora
+from safetensors import SafetensorError
+from torch import nn
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from tslm.config.schema import LLMConfig, LoRAConfig
+from tslm.models.llm.store import fetch_llm
+from tslm.nn.lora_linear import apply_lora_linear
+
+ADAPTER_DIR = "adapter"
+LanguageModel = PreTrainedModel | PeftModel  # plain, or wrapped with adapters
+
+
+def load_llm(config: LLMConfig, dtype: torch.dtype) -> PreTrainedModel:
+    """The pretrained model, frozen, in `dtype`.
+
+    Raises:
+        FileNotFoundError: an embedded model that was not downloaded yet.
+        OSError: a hub model that is gated or out of reach; the message says what to do.
+    """
+    folder = fetch_llm(config.source)
+    llm = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation=config.attention)
+    return llm.requires_grad_(False).eval()
+
+
+def load_tokenizer(config: LLMConfig) -> PreTrainedTokenizerBase:
+    """The model's tokenizer; errors as `load_llm`."""
+    return AutoTokenizer.from_pretrained(fetch_llm(config.source))
+
+
+def attach_lora(llm: PreTrainedModel, config: LoRAConfig) -> PeftModel:
+    """New adapters (the first equals the plain model: B starts at zero)."""
+    adapters = LoraConfig(
+        r=config.rank,
+        lora_alpha=config.alpha,
+        lora_dropout=config.dropout,
+        target_modules=list(config.target_modules),
+        task_type="CAUSAL_LM",
+    )
+    adapters._register_custom_module({nn.Linear: _FusedLinear})
+    return get_peft_model(llm, adapters)
+
+
+@dataclass(frozen=True)
+class WordScale:
+    """Size of a language model's word embeddings."""
+
+    width: int
+    std: float  # of what the layer gives, which Gemma scales up from its weights
+
+
+@torch.no_grad()
+def measure_words(llm: LanguageModel) -> WordScale:
+    """Width and spread of the word embeddings, which what stands beside them is scaled to."""
+    words = word_embeddings(llm)
+    some_ids = torch.arange(min(words.num_embeddings, 1 << 12), device=words.weight.device)
+    return WordScale(words.embedding_dim, float(words(some_ids).float().std()))
+
+
+def word_embeddings(llm: LanguageModel) -> nn.Embedding:
+    """The language model's input embeddings (Gemma's scale them by themselves)."""
+    words = unwrap_lora(llm).get_input_embeddings()
+    assert isinstance(words, nn.Embedding)
+    return words
+
+
+def merge_lora(llm: LanguageModel) -> PreTrainedModel:
+    """The plain model with its adapters added into the weights: nothing to compute beside them."""
+    return llm.merge_and_unload() if isinstance(llm, PeftModel) else llm
+
+
+def has_lora(llm: LanguageModel) -> bool:
+    """Whether adapters are attached."""
+    return isinstance(llm, PeftModel)
+
+
+def unwrap_lora(llm: LanguageModel) -> PreTrainedModel:
+    """The causal language model itself; attached adapters go on acting in its layers."""
+    causal_lm = llm.get_base_model() if isinstance(llm, PeftModel) else llm
+    assert isinstance(causal_lm, PreTrainedModel)
+    return causal_lm
+
+
+def cap_logits(logits_PV: torch.Tensor, causal_lm: PreTrainedModel) -> torch.Tensor:
+    """What the model makes of its head's output before the softmax (Gemma 2 bounds it by a tanh).
+
+    It keeps the order of the tokens, so greedy decoding may go without.
+    """
+    cap = getattr(causal_lm.config, "final_logit_softcapping", None)
+    return logits_PV if cap is None else cap * torch.tanh(logits_PV / cap)
+
+
+def compile_layers(llm: LanguageModel, backend: str = "inductor") -> None:
+    """Have each decoder layer compiled at its first use; alike layers share one compilation."""
+    for layer in cast(nn.ModuleList, unwrap_lora(llm).base_model.layers):
+        layer.compile(backend=backend)
+
+
+def save_lora(
+    llm: LanguageModel, checkpoint_dir: Path, base_model: str, weights: Mapping[str, torch.Tensor] | None = None
+) -> None:
+    """Write the adapters of a wrapped model as a PEFT folder; a plain model has none to write.
+
+    Args:
+        llm: the language model.
+        checkpoint_dir: where the folder comes to stand.
+        base_model: what the folder says it belongs to: a hub id, or a folder of the user's.
+        weights: the adapters' parameters by the model's names for them; None: as they are now.
+    """
+    if isinstance(llm, PeftModel):
+        llm.peft_config["default"].base_model_name_or_path = base_model
+        # To save embedding layers "auto" would ask the hub.
+        llm.save_pretrained(str(checkpoint_dir / ADAPTER_DIR), save_embedding_layers=False, state_dict=weights)
+
+
+def load_lora(llm: PreTrainedModel, checkpoint_dir: Path, is_trainable: bool) -> PeftModel:
+    """Adapters of a checkpoint, readable by peft alone as well; ValueError when they are damaged."""
+    folder = checkpoint_dir / ADAPTER_DIR
+    try:
+        adapters = LoraConfig.from_pretrained(str(folder))
+        adapters._register_custom_module({nn.Linear: _FusedLinear})
+        return PeftModel.from_pretrained(llm, folder, is_trainable=is_trainable, config=adapters)
+    except SafetensorError as error:
+        raise ValueError(f"{folder} is damaged: {error}; restore it or train the stage again") from error
+
+
+class _FusedLinear(lora.Linear):
+    """peft's layer with its usual case as one operation, and without a float32 copy of every activation."""
+
+    def forward(self, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        names = self.active_adapters
+        if len(names) != 1 or self.merged or self.disable_adapters or args or kwargs or names[0] in self.lora_variant:
+            return super().forward(x, *args, **kwargs)
+        name, base = names[0], self.get_base_layer()
+        if not isinstance(self.lora_dropout[name], nn.Identity) or self.lora_bias[name] or type(base) is not nn.Linear:
+            return super().forward(x)
+        a_RI, b_OR = (cast(nn.Linear, part[name]).weight for part in (self.lora_A, self.lora_B))
+        return apply_lora_linear(x, base.weight, base.bias, a_RI, b_OR, self.scaling[name])

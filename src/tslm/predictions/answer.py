@@ -1,0 +1,182 @@
+"""From a trained model to prediction rows: generated text, and stage probabilities of whole nights."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import nn
+from tqdm import tqdm
+from transformers import PreTrainedTokenizerBase
+
+from tslm.config.schema import ModelConfig, RunConfig
+from tslm.data.prepared.recordings import Recording
+from tslm.data.samples.collate import Collator
+from tslm.data.samples.dataset import StageDataset, build_dataset
+from tslm.data.samples.night_windows import check_num_channels, check_timing, load_recordings, measure_references
+from tslm.data.samples.sampling import sort_by_prompt, spread_subset
+from tslm.hypnogram import split_at_gaps
+from tslm.labels import LABEL_SETS
+from tslm.models.classifier import Classifier
+from tslm.models.text_model import TextModel
+from tslm.predictions.calibration import Calibration, fit_temperature
+from tslm.predictions.night_rows import build_night_rows
+from tslm.predictions.responses import LabelChooser, ResponseWriter
+from tslm.predictions.rows import PredictionRow
+from tslm.signals.normalize import normalize_series
+
+
+def generate_predictions(
+    model: TextModel,
+    tokenizer: PreTrainedTokenizerBase,
+    dataset: StageDataset,
+    indices: Sequence[int],
+    config: RunConfig,
+    device: torch.device,
+    show_progress: bool = True,
+    calibration: Calibration | None = None,
+    with_rationale: bool = True,
+) -> list[PredictionRow]:
+    """Responses to the samples `indices`, one prediction row each, in order.
+
+    They are answered in batches of like length, longest prompts first. The raw text is kept as generated, up to the
+    end token. With `config.stage.constrained` it closes with one of the sample's options, and the row says how
+    likely each was. Without rationale only the options are scored, directly after the prompt; the most likely one
+    is the answer.
+
+    Raises:
+        ValueError: without rationale, a sample that has no options or several answers.
+    """
+    collator, calibration = Collator(config.model, tokenizer, with_response=False), calibration or Calibration()
+    answer: ResponseWriter | LabelChooser = LabelChooser(model, collator, calibration)
+    if with_rationale:
+        answer = ResponseWriter(model, collator, config, calibration, dataset.has_several_answers)
+    elif dataset.has_several_answers:
+        raise ValueError("samples with several answers at once need a rationale: answers without one are single")
+    batch_size = config.train.eval_batch_size
+    model.eval()
+    order, rows = sort_by_prompt(dataset, indices, config.model), dict[int, PredictionRow]()
+    with tqdm(total=len(indices), desc="generate", unit="sample", disable=not show_progress) as bar:
+        for first in range(0, len(order), batch_size):
+            chunk = order[first : first + batch_size]
+            examples = [dataset[idx] for idx in chunk]
+            batch = collator(examples).to(device)
+            with torch.autocast(device.type, torch.bfloat16, enabled=config.train.precision == "bf16"):
+                responses = answer(batch, [example.options for example in examples])
+            for idx, example, response in zip(chunk, examples, responses, strict=True):
+                rows[idx] = {
+                    "sample_id": example.sample_id,
+                    **dataset.describe(idx),  # type: ignore[typeddict-item]
+                    "truth": example.answer,
+                    "options": list(example.options),
+                    **response,
+                    "target": example.response,
+                }
+            bar.update(len(chunk))
+    return [rows[idx] for idx in indices]
+
+
+def fit_calibration(
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerBase | None,
+    config: RunConfig,
+    device: torch.device,
+    show_progress: bool = True,
+) -> Calibration:
+    """Temperatures of a trained model on the validation data of its stage (`stage.num_calibration_samples`).
+
+    For a language model each sample is answered twice, after a rationale of its own and without one.
+    """
+    if isinstance(model, Classifier):
+        stage = config.stage
+        nights = load_recordings(stage.data_dir("val"), "val", stage.channels, stage.fold)
+        rows = list(classify_nights(model, nights, config, device))
+        scores = [np.log(np.clip(row["classifier_probabilities"] or [], 1e-6, 1.0)) for row in rows]
+        return Calibration(classifier=_fit(rows, scores))
+    assert isinstance(model, TextModel) and tokenizer is not None
+    dataset = build_dataset(config, "val")
+    indices = spread_subset(dataset, config.stage.num_calibration_samples).indices
+    temperatures = []
+    for with_rationale in (False, True):
+        rows = generate_predictions(
+            model, tokenizer, dataset, indices, config, device, show_progress, with_rationale=with_rationale
+        )
+        scored = [row for row in rows if row.get("label_log_likelihoods")]
+        temperatures.append(_fit(scored, [row["label_log_likelihoods"] for row in scored]))
+    return Calibration(answer=temperatures[0], rationale=temperatures[1])
+
+
+def average_probabilities(
+    model: Classifier, config: RunConfig, device: torch.device, calibration: Calibration
+) -> np.ndarray | None:
+    """Mean probability of each stage over the validation nights, (num_classes,); None where none is scored.
+
+    How frequent the scorer takes a stage to be: what its probabilities are divided by before they are smoothed.
+    """
+    stage = config.stage
+    nights = load_recordings(stage.data_dir("val"), "val", stage.channels, stage.fold)
+    rows = list(classify_nights(model, nights, config, device, calibration=calibration))
+    return np.mean([row["classifier_probabilities"] or [] for row in rows], axis=0) if rows else None
+
+
+def _fit(rows: Sequence[PredictionRow], scores: Sequence[Sequence[float] | np.ndarray]) -> float | None:
+    """The temperature of rows that share their options; None for no rows."""
+    truth = np.array([row["options"].index(row["truth"]) for row in rows], dtype=np.int64)
+    return fit_temperature(np.array(scores), truth)
+
+
+def score_night(
+    model: Classifier,
+    recording: Recording,
+    channels: Sequence[str],
+    config: ModelConfig,
+    device: torch.device,
+    each_alone: bool = False,
+    temperature: float | None = None,
+) -> np.ndarray:
+    """Stage probabilities of every epoch, (num_epochs, num_classes) float32, in the label set's order.
+
+    The whole night is read at once; the context never crosses a gap in the recording. With `each_alone`
+    the epoch-only head answers: an epoch's neighbours are not looked at. The temperature of a checkpoint
+    (tslm.predictions.calibration) holds for the head in context; None: probabilities as they come.
+
+    Raises:
+        ValueError: other channels than the model reads, or epochs longer than its position table.
+    """
+    check_num_channels(channels, config)
+    references = measure_references(recording, channels)
+    normalized_ECL = np.stack(
+        [
+            normalize_series(recording.channels[name], config.normalization, reference)
+            for name, reference in zip(channels, references, strict=True)
+        ],
+        axis=1,
+    )
+    model.eval()
+    probabilities = []
+    for run in split_at_gaps(recording.onset_s, recording.epoch_s):
+        series = torch.from_numpy(normalized_ECL[run]).to(device)
+        with torch.inference_mode():
+            alone, in_context = model.logits(series[None], torch.ones(1, len(series), dtype=torch.bool, device=device))
+            logits_BEK = alone if each_alone else in_context
+        probabilities.append((logits_BEK[0] / (temperature or 1.0)).softmax(-1).cpu().numpy())
+    return np.concatenate(probabilities)
+
+
+def classify_nights(
+    model: Classifier,
+    recordings: Sequence[Recording],
+    config: RunConfig,
+    device: torch.device,
+    each_alone: bool = False,
+    calibration: Calibration | None = None,
+) -> Iterator[PredictionRow]:
+    """Prediction rows of the classifier for every epoch that its label set can answer."""
+    temperature = calibration.classifier if calibration is not None and not each_alone else None
+    label_set = LABEL_SETS[config.model.label_set]
+    check_timing(recordings, config.model)
+    for recording in recordings:
+        with torch.autocast(device.type, torch.bfloat16, enabled=config.train.precision == "bf16"):
+            probabilities_EK = score_night(
+                model, recording, config.stage.channels, config.model, device, each_alone, temperature
+            )
+        yield from build_night_rows(recording, probabilities_EK, label_set, temperature)

@@ -1,0 +1,213 @@
+"""Hypnograms smoothed over time: a hidden Markov model or a median filter on the probabilities of a scorer.
+
+The hidden Markov model is the hybrid of Bourlard & Morgan (Connectionist Speech Recognition, 1994): the scorer gives
+P(stage | signal), the model wants P(signal | stage), which is in proportion to P(stage | signal) / P(stage), with the
+stage's frequency to the scorer as P(stage). Sums are taken over logarithms, so no night is too long. A scorer that
+looks at an epoch's neighbours has used them already; the model takes epochs as independent and is then too sure.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.ndimage import median_filter
+
+from tslm.hypnogram import split_at_gaps
+from tslm.labels import SleepStage
+from tslm.predictions.transitions import Transitions
+
+_FLOOR = 1e-12  # a probability of 0 is a rounded one: no single epoch rules a stage out
+_TOLERANCE = 1e-2  # by which rounded probabilities may miss a sum of 1
+
+
+@dataclass(frozen=True)
+class Smoothing:
+    """How to smooth: a method of `METHODS`, and for the median filter its length."""
+
+    method: str = "hmm"
+    window_epochs: int = 5
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise ValueError(f"unknown smoothing {self.method!r}; one of: {', '.join(METHODS)}")
+        if self.window_epochs < 1 or self.window_epochs % 2 == 0:
+            raise ValueError(
+                f"window_epochs={self.window_epochs}: a median filter wants an odd number of epochs, 3 or 5"
+            )
+
+    @property
+    def needs_transitions(self) -> bool:
+        """Whether the method knows how stages follow one another."""
+        return self.method in ("hmm", "posterior")
+
+    @property
+    def gives_probabilities(self) -> bool:
+        """Whether the method gives probabilities of stages, and not one sequence of them."""
+        return self.method != "hmm"
+
+    def describe(self) -> dict[str, str | int]:
+        """What of it matters to the method, for outputs to say."""
+        return {"method": self.method} | ({"window_epochs": self.window_epochs} if self.method == "median" else {})
+
+
+def smooth_stages(
+    probabilities_EK: np.ndarray,
+    onset_s: np.ndarray,
+    epoch_s: float,
+    smoothing: Smoothing,
+    transitions: Transitions | None = None,
+) -> np.ndarray:
+    """The stage of every epoch of one recording after smoothing, (num_epochs,) int64; see `smooth_probabilities`."""
+    return smooth_probabilities(probabilities_EK, onset_s, epoch_s, smoothing, transitions).argmax(axis=1)
+
+
+def smooth_probabilities(
+    probabilities_EK: np.ndarray,
+    onset_s: np.ndarray,
+    epoch_s: float,
+    smoothing: Smoothing,
+    transitions: Transitions | None = None,
+) -> np.ndarray:
+    """The probabilities of one recording after smoothing; stretches between gaps are smoothed apart.
+
+    Args:
+        probabilities_EK: of the scorer, (num_epochs, num_stages).
+        onset_s: (num_epochs,) seconds, in time order.
+        epoch_s: length of an epoch.
+        smoothing: the method.
+        transitions: of the same stages and epoch length; what a hidden Markov model needs.
+
+    Returns:
+        (num_epochs, num_stages) whose rows sum to 1; 0 and 1 of a method that gives one sequence of stages.
+
+    Raises:
+        ValueError: no probabilities, epochs out of order, or transitions that are missing or of another kind.
+    """
+    check_probabilities(probabilities_EK)
+    if len(onset_s) != len(probabilities_EK) or (np.diff(onset_s) <= 0).any():
+        raise ValueError(f"{len(onset_s)} onsets of {len(probabilities_EK)} epochs: give one an epoch, in time order")
+    if smoothing.needs_transitions:
+        if transitions is None:
+            raise ValueError(
+                f"smoothing by {smoothing.method} needs transitions; name a file, checkpoint or cohort of them"
+            )
+        if abs(transitions.epoch_s - epoch_s) > 1e-6:
+            raise ValueError(f"transitions of epochs of {transitions.epoch_s:g} s do not fit epochs of {epoch_s:g} s")
+    smoothed = [
+        METHODS[smoothing.method](probabilities_EK[run], smoothing, transitions)
+        for run in split_at_gaps(onset_s, epoch_s)
+    ]
+    return np.concatenate([probabilities_EK[:0], *smoothed])
+
+
+def decode_viterbi(probabilities_EK: np.ndarray, transitions: Transitions) -> np.ndarray:
+    """The most probable sequence of stages given all epochs of a stretch (Viterbi 1967), (num_epochs,) int64."""
+    if not len(probabilities_EK):
+        return np.zeros(0, dtype=np.int64)
+    score_EK = _scan(_log_steps(probabilities_EK, transitions), np.maximum)[:, 0]
+    # What led best to each stage of the next epoch, for all epochs at once.
+    origins = (score_EK[:-1, :, None] + _log(transitions.transition_KK)).argmax(axis=1).tolist()
+    path = [int(score_EK[-1].argmax())]
+    for origin_K in reversed(origins):
+        path.append(origin_K[path[-1]])
+    return np.array(path[::-1], dtype=np.int64)
+
+
+def compute_posteriors(probabilities_EK: np.ndarray, transitions: Transitions) -> np.ndarray:
+    """Probability of each stage given all epochs of a stretch, by the forward-backward algorithm; (num_epochs, K).
+
+    Rabiner 1989, "A tutorial on hidden Markov models", equations 19 to 27.
+    """
+    if not len(probabilities_EK):
+        return np.zeros(probabilities_EK.shape)
+    step_EKK = _log_steps(probabilities_EK, transitions)
+    joint_EK = _scan(step_EKK, np.logaddexp)[:, 0]
+    ahead_EKK = _scan(step_EKK[:0:-1].transpose(0, 2, 1), np.logaddexp)[::-1]  # of each epoch but the last
+    joint_EK[:-1] += np.logaddexp.reduce(ahead_EKK, axis=1)
+    return np.exp(joint_EK - np.logaddexp.reduce(joint_EK, axis=1, keepdims=True))
+
+
+def filter_median(probabilities_EK: np.ndarray, window_epochs: int) -> np.ndarray:
+    """Each stage's median probability over a window of epochs, reflected at the ends; rows sum to 1.
+
+    Where every probability is 0 or 1 this is the majority of the window; epochs without one stay as they are.
+    """
+    if not len(probabilities_EK):
+        return probabilities_EK
+    median_EK = median_filter(probabilities_EK, size=(window_epochs, 1), mode="reflect")
+    median_EK = np.where(median_EK.any(axis=1, keepdims=True), median_EK, probabilities_EK)
+    return median_EK / median_EK.sum(axis=1, keepdims=True)
+
+
+def check_probabilities(probabilities_EK: np.ndarray, sleep_stages: tuple[SleepStage, ...] = ()) -> None:
+    """ValueError that names the first epoch whose values are no probabilities, or says which shape was wanted."""
+    if probabilities_EK.ndim != 2 or (sleep_stages and probabilities_EK.shape[1] != len(sleep_stages)):
+        raise ValueError(
+            f"probabilities of shape {probabilities_EK.shape}; give one row an epoch and one column a stage"
+            + (f", of {len(sleep_stages)}" if sleep_stages else "")
+        )
+    bad_E = ~np.isfinite(probabilities_EK).all(axis=1) | (probabilities_EK < 0).any(axis=1)
+    bad_E |= ~(np.abs(probabilities_EK.sum(axis=1) - 1) <= _TOLERANCE)
+    if bad_E.any():
+        epoch = int(bad_E.argmax())
+        raise ValueError(
+            f"epoch {epoch} has {probabilities_EK[epoch].tolist()}, no probabilities: each must be 0 or more and "
+            "their sum 1; score the recording again"
+        )
+
+
+def _log_steps(probabilities_EK: np.ndarray, transitions: Transitions) -> np.ndarray:
+    """(E, K, K) log score of each step into an epoch: from the row's stage to the column's, and the epoch's signal.
+
+    The signal's is P(stage | signal) / P(stage), but for a constant an epoch. All rows of the first epoch are alike.
+    """
+    check_probabilities(probabilities_EK, transitions.sleep_stages)
+    emission_EK = np.log(np.maximum(probabilities_EK, _FLOOR, dtype=np.float64)) - np.log(transitions.prior_K)
+    step_EKK = emission_EK[:, None, :] + _log(transitions.transition_KK)
+    step_EKK[0] = emission_EK[0] + np.log(transitions.share_K)
+    return step_EKK
+
+
+def _scan(step_EKK: np.ndarray, join: np.ufunc) -> np.ndarray:
+    """(E, K, K) log score of all paths from before the first epoch to each epoch; `join` adds up the paths that meet.
+
+    The products of all first matrices, by halves (Blelloch 1990, "Prefix sums and their applications"): a loop over
+    the epochs in Python takes three times as long.
+    """
+    if len(step_EKK) < 2:
+        return step_EKK
+    odd = _scan(_chain(step_EKK[:-1:2], step_EKK[1::2], join), join)
+    score_EKK = np.empty_like(step_EKK)
+    score_EKK[0], score_EKK[1::2] = step_EKK[0], odd
+    even = step_EKK[2::2]
+    score_EKK[2::2] = _chain(odd[: len(even)], even, join)
+    return score_EKK
+
+
+def _chain(before_EKK: np.ndarray, after_EKK: np.ndarray, join: np.ufunc) -> np.ndarray:
+    """Matrix products in logarithms: paths over every stage in between, joined."""
+    num_stages = before_EKK.shape[-1]
+    chained = before_EKK[:, :, 0, None] + after_EKK[:, 0, None, :]
+    for stage in range(1, num_stages):
+        join(chained, before_EKK[:, :, stage, None] + after_EKK[:, stage, None, :], out=chained)
+    return chained
+
+
+def _log(values: np.ndarray) -> np.ndarray:
+    with np.errstate(divide="ignore"):  # a forbidden step
+        return np.log(values)
+
+
+def _need(transitions: Transitions | None) -> Transitions:
+    assert transitions is not None, "checked by smooth_stages"
+    return transitions
+
+
+METHODS: dict[str, Callable[[np.ndarray, Smoothing, Transitions | None], np.ndarray]] = {
+    "none": lambda probabilities_EK, _, __: probabilities_EK,
+    "median": lambda probabilities_EK, smoothing, _: filter_median(probabilities_EK, smoothing.window_epochs),
+    "hmm": lambda probabilities_EK, _, transitions: np.eye(probabilities_EK.shape[1])[
+        decode_viterbi(probabilities_EK, _need(transitions))
+    ],
+    "posterior": lambda probabilities_EK, _, transitions: compute_posteriors(probabilities_EK, _need(transitions)),
+}

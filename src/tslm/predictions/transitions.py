@@ -1,0 +1,232 @@
+"""How sleep stages follow one another: estimated on training hypnograms, kept beside a checkpoint, used to smooth.
+
+A row of the matrix is the posterior mean under a Dirichlet prior: with n[i, j] counted steps from stage i to j,
+p[i, j] = (n[i, j] + pseudocount + self_loop * (i == j)) / sum over j of the same (Gelman et al., Bayesian Data
+Analysis, 3rd ed., section 3.4). Steps that a species does not take are then made rarer by a factor.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from tslm.config.schema import SAMPLINGS, RunConfig
+from tslm.data.prepared.recordings import PARTICIPANTS_FILE, Recording
+from tslm.data.samples.night_windows import load_recordings
+from tslm.files import write_beside
+from tslm.hypnogram import Hypnogram, split_at_gaps
+from tslm.labels import LABEL_SETS, LabelSet, SleepStage, species_group
+
+TRANSITIONS_FILE = "transitions.json"
+_TOLERANCE = 1e-6
+_LEAST_PRIOR = 0.02  # smoothed labels and small errors leave rare stages likelier than they are: divide by no less
+
+# Steps that healthy sleep hardly takes from one epoch to the next. Rodents enter REM from NREM. People: each of these
+# follows on at most 6 in 10,000 epochs of its first stage in 37 hypnograms of Sleep-EDF (without SC400); wake to REM is
+# no rarer there, but is what brief awakenings from REM end in, and is left out.
+_W, _N1, _N3, _R = SleepStage.WAKE, SleepStage.N1, SleepStage.N3, SleepStage.REM
+IMPOSSIBLE_STEPS: dict[str, tuple[tuple[SleepStage, SleepStage], ...]] = {
+    "rodent": ((_W, _R),),
+    "human": ((_W, _N3), (_N1, _N3), (_R, _N3), (_N3, _R)),
+}
+
+
+@dataclass(frozen=True)
+class Transitions:
+    """A Markov chain over the stages of a label set.
+
+    Raises:
+        ValueError: arrays of another size than the stages, values that are no probabilities, or a stage that
+            cannot follow itself.
+    """
+
+    sleep_stages: tuple[SleepStage, ...]
+    epoch_s: float
+    share_K: np.ndarray  # of each stage in the hypnograms; a stretch of epochs begins by it
+    transition_KK: np.ndarray  # from the stage of the row to that of the column, in one epoch
+    prior_K: np.ndarray  # how frequent each stage is to the scorer; its probabilities are divided by it
+    num_hypnograms: int = 0  # unbroken stretches that it was estimated on
+    num_epochs: int = 0
+
+    def __post_init__(self) -> None:
+        num_stages = len(self.sleep_stages)
+        for name, size in (
+            ("share_K", (num_stages,)),
+            ("prior_K", (num_stages,)),
+            ("transition_KK", (num_stages, num_stages)),
+        ):
+            values = np.asarray(getattr(self, name), dtype=np.float64)
+            object.__setattr__(self, name, values)
+            if values.shape != size or not np.isfinite(values).all() or (values < 0).any():
+                raise ValueError(f"transitions: {name} must be {size} numbers of 0 or more, for {num_stages} stages")
+            if np.abs(values.sum(axis=-1) - 1).max() > _TOLERANCE:
+                raise ValueError(f"transitions: {name} does not sum to 1")
+        for name, values in (("share_K", self.share_K), ("prior_K", self.prior_K)):
+            if not (values > 0).all():
+                raise ValueError(f"transitions: {name} holds a 0; give every stage a small share")
+        if not (np.diagonal(self.transition_KK) > 0).all():
+            raise ValueError("transitions: a stage cannot follow itself; give the diagonal positive values")
+        if not self.epoch_s > 0:
+            raise ValueError(f"transitions: epoch_s is {self.epoch_s}; give a positive number of seconds")
+
+
+def fit_transitions(
+    hypnograms: Iterable[Hypnogram],
+    label_set: LabelSet,
+    species: str,
+    *,
+    pseudocount: float = 1.0,
+    self_loop: float = 1.0,
+    impossible_factor: float = 0.01,
+    prior_power: float = 1.0,
+) -> Transitions:
+    """Transitions of training hypnograms.
+
+    Args:
+        hypnograms: stretches of consecutive epochs (`list_hypnograms`); stages outside the set, such as unscored
+            epochs, count for nothing and divide what stands before them from what follows.
+        label_set: the scorer's stages.
+        species: of the sleepers; its `IMPOSSIBLE_STEPS` apply.
+        pseudocount: of every transition, and of every stage's share.
+        self_loop: further pseudocount of staying in a stage.
+        impossible_factor: what an impossible step's probability is multiplied by; 0 forbids it.
+        prior_power: of the shares of stages, to give how frequent the scorer takes them to be: 1 as they are; less by
+            p where its loss weighs classes by frequency^-p, as this teaches it the posterior under a prior of share
+            times weight, and likewise where it was shown samples by frequency^-p.
+
+    Raises:
+        ValueError: no scored epoch, hypnograms of several epoch lengths, or a factor or count below 0.
+    """
+    if min(pseudocount, self_loop, impossible_factor) < 0 or pseudocount + self_loop == 0:
+        raise ValueError("pseudocount, self_loop and impossible_factor must be 0 or more, one of the first two above 0")
+    num_stages = len(label_set.sleep_stages)
+    count_KK, count_K = np.zeros((num_stages, num_stages)), np.zeros(num_stages)
+    lengths_s: set[float] = set()
+    num_hypnograms = 0
+    for hypnogram in hypnograms:
+        count_K += [hypnogram.sleep_stages.count(stage) for stage in label_set.sleep_stages]
+        count_KK += count_steps(hypnogram, label_set.sleep_stages)
+        lengths_s.add(hypnogram.epoch_s)
+        num_hypnograms += 1
+    if not count_K.any():
+        raise ValueError(f"no epoch of {num_hypnograms} hypnograms is scored as a stage of {label_set.name}")
+    if len(lengths_s) > 1:
+        raise ValueError(f"hypnograms with epochs of {sorted(lengths_s)} s; give those of one length")
+    transition_KK = count_KK + pseudocount + self_loop * np.eye(num_stages)
+    transition_KK /= transition_KK.sum(axis=1, keepdims=True)
+    for before, after in IMPOSSIBLE_STEPS[species_group(species)]:
+        if before in label_set.sleep_stages and after in label_set.sleep_stages:
+            transition_KK[label_set.index(before), label_set.index(after)] *= impossible_factor
+    share_K = count_K + max(pseudocount, _TOLERANCE)
+    prior_K = np.where(count_K > 0, np.maximum(count_K, 1.0) ** prior_power, 0.0)
+    prior_K = np.maximum(prior_K / prior_K.sum(), _LEAST_PRIOR)
+    prior_K[count_K == 0] = 1.0  # what was never seen gains nothing from being rare
+    return Transitions(
+        sleep_stages=label_set.sleep_stages,
+        epoch_s=lengths_s.pop(),
+        share_K=share_K / share_K.sum(),
+        transition_KK=transition_KK / transition_KK.sum(axis=1, keepdims=True),
+        prior_K=prior_K / prior_K.sum(),
+        num_hypnograms=num_hypnograms,
+        num_epochs=int(count_K.sum()),
+    )
+
+
+def count_steps(hypnogram: Hypnogram, sleep_stages: Sequence[SleepStage]) -> np.ndarray:
+    """(K, K) how often the stage of each row is followed by that of each column in the next epoch; others divide."""
+    place_of = {stage: idx for idx, stage in enumerate(sleep_stages)}
+    idx_B = np.array([place_of.get(bout.sleep_stage, -1) for bout in hypnogram.bouts], dtype=np.int64)
+    idx_E = np.repeat(idx_B, [bout.num_epochs for bout in hypnogram.bouts])
+    is_step = (idx_E[:-1] >= 0) & (idx_E[1:] >= 0)
+    num_stages = len(sleep_stages)
+    flat = idx_E[:-1][is_step] * num_stages + idx_E[1:][is_step]
+    return np.bincount(flat, minlength=num_stages**2).reshape(num_stages, num_stages)
+
+
+def list_hypnograms(recording: Recording) -> list[Hypnogram]:
+    """The stretches of a recording between its gaps."""
+    return [
+        Hypnogram(recording.sleep_stages[run], recording.epoch_s)
+        for run in split_at_gaps(recording.onset_s, recording.epoch_s)
+    ]
+
+
+def fit_run_transitions(config: RunConfig, prior_K: np.ndarray | None = None) -> Transitions:
+    """Transitions of the nights that a run trains on.
+
+    Args:
+        config: of the run.
+        prior_K: the scorer's own mean probabilities (`average_probabilities`), which tell what it took from its loss,
+            its sampling and its mistakes; None: the prior that loss and sampling teach, by theory, where
+            `stage.oversample` is not looked at and a language model's answers are not weighed by the loss.
+    """
+    weight_power = 0.0 if config.writes_text else config.loss.class_weight_power
+    prior_power = 1.0 - weight_power - SAMPLINGS[config.stage.sampling]
+    label_set = LABEL_SETS[config.model.label_set]
+    chain = fit_cohort_transitions(config.stage.data_dir("train"), label_set, config.stage.fold, prior_power)
+    if prior_K is None:
+        return chain
+    prior_K = np.maximum(prior_K, _LEAST_PRIOR)
+    return replace(chain, prior_K=prior_K / prior_K.sum())
+
+
+def fit_cohort_transitions(
+    cohort_dir: Path, label_set: LabelSet, fold: int = -1, prior_power: float = 1.0
+) -> Transitions:
+    """Transitions of a prepared cohort's training recordings (`fit_transitions` with its other defaults).
+
+    Raises:
+        FileNotFoundError: there is no such cohort.
+        ValueError: no such fold, no training recordings, or those of several species.
+    """
+    recordings = load_recordings(cohort_dir, "train", (), fold)
+    groups = {species_group(recording.species) for recording in recordings}
+    if len(groups) != 1:
+        raise ValueError(
+            f"{cohort_dir} has training recordings of {' and '.join(sorted(groups)) or 'nobody'}; wanted one"
+        )
+    hypnograms = [hypnogram for recording in recordings for hypnogram in list_hypnograms(recording)]
+    return fit_transitions(hypnograms, label_set, groups.pop(), prior_power=prior_power)
+
+
+def save_transitions(transitions: Transitions, path: Path) -> None:
+    """Write them as JSON that can be read and written by hand; `path` is a file, or a checkpoint's folder."""
+    plain = {
+        name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in asdict(transitions).items()
+    }
+    with write_beside(_find_file(path)) as partial:
+        partial.write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
+
+
+def load_transitions(path: Path) -> Transitions:
+    """Read them back from a file or a checkpoint's folder.
+
+    Raises:
+        FileNotFoundError: there are none; the message says how to get some.
+        ValueError: the file is damaged.
+    """
+    path = _find_file(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"there are no transitions at {path}; checkpoints have them since training writes {TRANSITIONS_FILE}: "
+            "train the checkpoint again, or name another file, checkpoint or prepared cohort"
+        )
+    try:
+        loaded = json.loads(path.read_text(encoding="utf-8"))
+        stages = tuple(SleepStage(code) for code in loaded.pop("sleep_stages"))
+        return Transitions(sleep_stages=stages, **loaded)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+
+
+def find_transitions(path: Path, label_set: LabelSet, fold: int = -1) -> Transitions:
+    """What a file, a checkpoint's folder or a prepared cohort (its training recordings) says of transitions."""
+    if (path / PARTICIPANTS_FILE).is_file():
+        return fit_cohort_transitions(path, label_set, fold)
+    return load_transitions(path)
+
+
+def _find_file(path: Path) -> Path:
+    return path / TRANSITIONS_FILE if path.is_dir() or not path.suffix else path

@@ -1,0 +1,145 @@
+"""How far reviewers agree: kappas and intraclass correlations with 95 % intervals, never from too few epochs.
+
+Kappas are statsmodels': Cohen's with asymptotic intervals (Fleiss, Cohen & Everitt 1969) and, for ratings, quadratic
+weights (Cohen 1968); Fleiss' for more than two reviewers, which takes ratings as names without an order.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from tslm.review.agreement.intraclass import bootstrap_icc, score_icc
+from tslm.review.records import RATING_VALUES, RATINGS, SavedReview
+
+MIN_EPOCHS = 10  # fewer in common give no figure
+_STAGE = "corrected_stage"
+_HOW_TO_INSTALL = "agreement needs statsmodels: pip install 'tslm-sleep[review]'"
+Answers = Mapping[str, Any]  # sample_id -> rating or stage
+
+
+def score_agreement(
+    reviews: Iterable[SavedReview],
+    options: Sequence[str],
+    model: Mapping[str, str | None],
+    expert: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Agreement of the reviewers with one another, with the model and with the expert.
+
+    Args:
+        reviews: the newest revision of each.
+        options: stages that the run may answer with.
+        model: the model's answer by sample_id; None where it could not be read.
+        expert: the expert's label by sample_id; None: hidden.
+
+    Returns:
+        `reviewers`: num_epochs and mean ratings of each. For each rating and for `corrected_stage`: `pairs` of
+        reviewers (num_epochs, share_same, kappa, interval), `fleiss_kappa` over the num_epochs that all reviewers
+        answered and, for ratings, `icc` with `icc_intervals` (epochs resampled); for the stage also `with_model` and
+        `with_expert` by reviewer. A figure is None where fewer than MIN_EPOCHS epochs are in common or where
+        answers do not vary.
+
+    Raises:
+        ImportError: statsmodels is missing.
+    """
+    answers = _collect_answers(reviews)
+    reviewers = sorted({name for by_reviewer in answers.values() for name in by_reviewer}, key=str.casefold)
+    scores: dict[str, Any] = {
+        "min_epochs": MIN_EPOCHS,
+        "reviewers": {name: _describe_reviewer(answers, name) for name in reviewers},
+    }
+    for field in RATINGS:
+        by_reviewer = answers[field]
+        scores[field] = _score_field(by_reviewer, RATING_VALUES, "quadratic")
+        ratings_ER = _complete_table(by_reviewer)
+        is_enough = len(ratings_ER) >= MIN_EPOCHS
+        scores[field]["icc"] = score_icc(ratings_ER) if is_enough else None
+        scores[field]["icc_intervals"] = bootstrap_icc(ratings_ER) if is_enough else None
+    stages = answers[_STAGE]
+    scores[_STAGE] = _score_field(stages, options, None)
+    others = {"with_model": model} | ({} if expert is None else {"with_expert": expert})
+    for name, given in others.items():
+        scores[_STAGE][name] = {
+            reviewer: _score_pair(own, {key: value for key, value in given.items() if value is not None}, options, None)
+            for reviewer, own in stages.items()
+        }
+    return scores
+
+
+def _collect_answers(reviews: Iterable[SavedReview]) -> dict[str, dict[str, dict[str, Any]]]:
+    """Field -> reviewer -> sample_id -> what was answered; without what was left open."""
+    answers: dict[str, dict[str, dict[str, Any]]] = {field: {} for field in (*RATINGS, _STAGE)}
+    for saved in reviews:
+        for field, by_reviewer in answers.items():
+            value = getattr(saved.review, field)
+            if value is not None:
+                by_reviewer.setdefault(saved.reviewer, {})[saved.sample_id] = value
+    return answers
+
+
+def _describe_reviewer(answers: Mapping[str, Mapping[str, Answers]], name: str) -> dict[str, Any]:
+    given = {field: answers[field].get(name, {}) for field in answers}
+    return {
+        "num_epochs": len({sample_id for values in given.values() for sample_id in values}),
+        **{f"mean_{field}": float(np.mean(list(given[field].values()))) if given[field] else None for field in RATINGS},
+    }
+
+
+def _score_field(by_reviewer: Mapping[str, Answers], values: Sequence[Any], weights: str | None) -> dict[str, Any]:
+    reviewers = sorted(by_reviewer, key=str.casefold)
+    pairs = [
+        {"reviewers": [a, b], **_score_pair(by_reviewer[a], by_reviewer[b], values, weights)}
+        for a, b in combinations(reviewers, 2)
+    ]
+    table_ER = _complete_table(by_reviewer)
+    return {
+        "pairs": pairs,
+        "num_reviewers": len(reviewers),
+        "num_epochs": len(table_ER),
+        "fleiss_kappa": _score_fleiss(table_ER, values) if len(table_ER) >= MIN_EPOCHS else None,
+    }
+
+
+def _score_pair(own: Answers, other: Answers, values: Sequence[Any], weights: str | None) -> dict[str, Any]:
+    common = [sample_id for sample_id in own if sample_id in other]
+    counts_KK = np.zeros((len(values), len(values)))
+    for sample_id in common:
+        counts_KK[list(values).index(own[sample_id]), list(values).index(other[sample_id])] += 1
+    scored: dict[str, Any] = {"num_epochs": len(common), "share_same": None, "kappa": None, "interval": None}
+    if len(common) < MIN_EPOCHS:
+        return scored
+    scored["share_same"] = float(np.trace(counts_KK) / len(common))
+    if np.count_nonzero(counts_KK.sum(axis=0) + counts_KK.sum(axis=1)) < 2:
+        return scored  # kappa is 0/0 where both gave one and the same answer throughout
+    with np.errstate(invalid="ignore", divide="ignore"):  # a variance below zero by rounding, and so no interval
+        kappa = _load_inter_rater().cohens_kappa(counts_KK, wt=weights)
+    scored["kappa"] = float(kappa.kappa)
+    if kappa.std_kappa > 0:  # else they never differed, and the interval would be a point
+        scored["interval"] = tuple(float(np.clip(limit, -1, 1)) for limit in (kappa.kappa_low, kappa.kappa_upp))
+    return scored
+
+
+def _complete_table(by_reviewer: Mapping[str, Answers]) -> np.ndarray:
+    """(epochs, reviewers) of the epochs that all reviewers answered; no rows where there are fewer than two."""
+    tables = [by_reviewer[name] for name in sorted(by_reviewer, key=str.casefold)]
+    if len(tables) < 2:
+        return np.zeros((0, len(tables)))
+    common = [sample_id for sample_id in tables[0] if all(sample_id in other for other in tables[1:])]
+    return np.array([[table[sample_id] for table in tables] for sample_id in common]).reshape(len(common), len(tables))
+
+
+def _score_fleiss(table_ER: np.ndarray, values: Sequence[Any]) -> float | None:
+    counts_EK = np.stack([(table_ER == value).sum(axis=1) for value in values], axis=1)
+    if np.count_nonzero(counts_EK.sum(axis=0)) < 2:
+        return None
+    return float(_load_inter_rater().fleiss_kappa(counts_EK, method="fleiss"))
+
+
+def _load_inter_rater() -> ModuleType:
+    try:
+        from statsmodels.stats import inter_rater
+    except ImportError as error:
+        raise ImportError(_HOW_TO_INSTALL) from error
+    return inter_rater

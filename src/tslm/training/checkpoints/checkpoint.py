@@ -1,0 +1,327 @@
+"""Checkpoints: a folder of config, safetensors of what is ours, and the PEFT adapter.
+
+The frozen language model is not in it; the config names it, and its small files (tokenizer, licence) are copied.
+Folders are written beside and renamed, so nobody finds half of one. A run that dies between the two renames leaves
+the old checkpoint under `<name>.old`. Nothing in it is a pickle, and a folder with one is not read.
+"""
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+
+from tslm.config.checkpoint import CHECKPOINT_CONFIG_FILE, load_checkpoint_config, save_checkpoint_config
+from tslm.config.files import CONFIG_FILE
+from tslm.config.schema import ModelConfig, RunConfig
+from tslm.files import read_json, swap_in, write_beside
+from tslm.models import build_model
+from tslm.models.epoch_reader import SeriesReader
+from tslm.models.llm.backbone import ADAPTER_DIR, attach_lora, has_lora, load_lora, merge_lora, save_lora, unwrap_lora
+from tslm.models.llm.store import copy_small_files, get_hub_id, is_small_file
+from tslm.predictions.calibration import CALIBRATION_FILE
+from tslm.predictions.transitions import TRANSITIONS_FILE
+from tslm.training.checkpoints.model_card import CARD_FILE, write_model_card
+
+WEIGHTS_FILE = "model.safetensors"
+STATE_FILE = "state.json"
+LLM_DIR = "llm"  # of an exported checkpoint: the language model with its adapter merged in
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
+_LLM_PREFIX = "llm."
+_CLASSIFIER_PREFIX = "classifier."
+_READER_PREFIX = "reader."
+_TIMING = ("fs_hz", "epoch_s")  # 0 in either of two configs: nothing is known, any fits
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What a checkpoint keeps of a model, copied to the CPU: it stays as it was while training goes on."""
+
+    weights: dict[str, Tensor]  # everything but the language model
+    adapter: dict[str, Tensor]  # of the language model, by the names of its parameters; empty where it has none
+
+
+def take_snapshot(model: nn.Module) -> Snapshot:
+    """Copy what is trained; called on every process, as parts of sharded tensors are gathered."""
+    weights = {name: copy_to_cpu(tensor) for name, tensor in model.state_dict().items() if not _is_llm(name)}
+    llm = getattr(model, "llm", None)
+    if llm is None or not has_lora(llm):
+        return Snapshot(weights, {})
+    adapter = {name: copy_to_cpu(tensor) for name, tensor in llm.named_parameters() if "lora_" in name}
+    return Snapshot(weights, adapter)
+
+
+def copy_to_cpu(tensor: Tensor) -> Tensor:
+    """A copy in the CPU's memory that later steps do not change; a sharded tensor whole."""
+    whole = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+    return whole.detach().to("cpu", copy=True).contiguous()
+
+
+def save_checkpoint(
+    model: nn.Module, config: RunConfig, state: Mapping[str, Any], checkpoint_dir: Path, with_llm: bool = False
+) -> None:
+    """Write a checkpoint folder; what stood there before stays whole until the new one is complete.
+
+    `with_llm` writes the language model as well, as an ordinary folder `llm`: for one with its adapter merged in.
+    """
+    with fill_beside(take_snapshot(model), model, config, state, checkpoint_dir) as partial:
+        if with_llm:
+            llm: Any = model.llm
+            assert not has_lora(llm), "merge the adapter first"
+            llm.save_pretrained(str(partial / LLM_DIR))
+            copy_small_files(Path(llm.name_or_path or ""), partial / LLM_DIR)
+        swap_in(partial, checkpoint_dir)
+
+
+@contextmanager
+def fill_beside(
+    snapshot: Snapshot, model: nn.Module, config: RunConfig, state: Mapping[str, Any], checkpoint_dir: Path
+) -> Iterator[Path]:
+    """A folder beside `checkpoint_dir` with everything a checkpoint holds, for the block to add to and put in place.
+
+    It is removed where that does not come about. Of `model` only what does not change in training is read.
+    """
+    partial = checkpoint_dir.with_name(f"{checkpoint_dir.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        save_checkpoint_config(config, partial)
+        save_file(snapshot.weights, partial / WEIGHTS_FILE, {"format": "pt"})
+        llm = getattr(model, "llm", None)
+        if llm is not None:
+            save_lora(llm, partial, get_hub_id(config.llm.source), snapshot.adapter)
+            copy_small_files(Path(unwrap_lora(llm).name_or_path or ""), partial)
+        write_state(state, config, partial)
+        yield partial
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def write_state(state: Mapping[str, Any], config: RunConfig, checkpoint_dir: Path) -> None:
+    """Write what is known of a checkpoint beside its weights: state.json, and the card that tells it to people."""
+    with write_beside(checkpoint_dir / STATE_FILE) as partial:
+        partial.write_text(json.dumps(dict(state), indent=1) + "\n", encoding="utf-8")
+    write_model_card(config, state, checkpoint_dir)
+
+
+def read_state(checkpoint_dir: Path) -> dict[str, Any]:
+    """What state.json says; empty where there is none. ValueError when it is damaged."""
+    return read_json(checkpoint_dir / STATE_FILE)
+
+
+def record_evaluation(checkpoint_dir: Path, evaluation: Mapping[str, Any]) -> None:
+    """Write scores into a checkpoint's state and its card."""
+    write_state(
+        read_state(checkpoint_dir) | {"evaluation": dict(evaluation)},
+        load_checkpoint_config(checkpoint_dir),
+        checkpoint_dir,
+    )
+
+
+def load_checkpoint(checkpoint_dir: Path) -> tuple[nn.Module, RunConfig]:
+    """Rebuild a trained model for inference from its folder alone (and the language model it names).
+
+    Adapters are merged into the language model's weights, which is faster than computing them beside.
+    """
+    return load_trained_model(checkpoint_dir, merge_adapter=True)
+
+
+def load_trained_model(checkpoint_dir: Path, merge_adapter: bool) -> tuple[nn.Module, RunConfig]:
+    """As `load_checkpoint`; without `merge_adapter` the adapter stays beside the weights, so it can be saved again."""
+    config = load_checkpoint_config(checkpoint_dir)
+    if holds_llm(checkpoint_dir):
+        config = replace(config, llm=replace(config.llm, source=str(checkpoint_dir / LLM_DIR)))
+    model: Any = build_model(config)
+    load_weights(model, config, checkpoint_dir)
+    if config.writes_text and merge_adapter:
+        model.llm = merge_lora(model.llm)
+    return model.requires_grad_(False).eval(), config
+
+
+def holds_llm(checkpoint_dir: Path) -> bool:
+    """Whether a checkpoint's folder holds the language model itself, with its adapter merged in."""
+    return (checkpoint_dir / LLM_DIR).is_dir()
+
+
+def load_weights(model: nn.Module, config: RunConfig, checkpoint_dir: Path, train_lora: bool = False) -> None:
+    """Put a checkpoint's weights into a freshly built model.
+
+    A checkpoint of the same kind of model fills it whole, with its adapter. Of another kind it fills what both
+    have: the classifier (the epoch reader, and the heads where the label set is the same), or the encoder alone
+    where one of the two has no classifier.
+    A model without the night's context takes no more than what reads single epochs.
+
+    Raises:
+        FileNotFoundError: no checkpoint there.
+        ValueError: it was made with other model settings (named), or its weights are damaged.
+    """
+    saved = load_checkpoint_config(checkpoint_dir)
+    _refuse_pickles(checkpoint_dir)
+    same_kind = saved.model.name == config.model.name
+    has_adapter = (checkpoint_dir / ADAPTER_DIR).is_dir()
+    _check_settings(saved, config, checkpoint_dir, same_kind, has_adapter)
+    tensors = _read_tensors(checkpoint_dir / WEIGHTS_FILE)
+    target: Any = model
+    if not same_kind:
+        target, tensors = _choose_shared(model, config, saved, tensors)
+    _check_shapes(tensors, target, checkpoint_dir)
+    missing, unexpected = target.load_state_dict(tensors, strict=False)
+    wanted = [name for name in missing if not _is_llm(name)]
+    if wanted or unexpected:
+        raise ValueError(f"{checkpoint_dir} does not fit the model: {(wanted or unexpected)[0]} has no counterpart")
+    llm: Any = getattr(model, "llm", None)
+    if llm is not None and has_adapter:
+        model.llm = load_lora(llm, checkpoint_dir, train_lora)
+
+
+def set_trained_parts(model: nn.Module, config: RunConfig) -> None:
+    """Freeze everything but the stage's trained parts; attaches LoRA where the stage trains it first."""
+    known = ("encoder", "projector", "context", "classifier", "lora")
+    unknown = [part for part in config.stage.trained if part not in known]
+    if unknown:
+        raise ValueError(f"unknown part {unknown[0]!r} in stage.trained; choose from: {', '.join(known)}")
+    trained = set(config.stage.trained)
+    llm: Any = getattr(model, "llm", None)
+    if llm is not None:
+        if "lora" in trained and not has_lora(llm):
+            llm = model.llm = attach_lora(llm, config.model.lora)
+        for name, param in llm.named_parameters():
+            param.requires_grad_("lora" in trained and "lora_" in name)
+    classifier: Any = model.classifier if config.writes_text else model
+    reader: Any = classifier.reader
+    if config.model.reads_digits:
+        trained -= {"encoder", "classifier", "context"}  # nothing reads with them
+    classifier.requires_grad_(("classifier" if config.has_classifier else "encoder") in trained)
+    reader.requires_grad_("encoder" in trained)
+    if getattr(reader, "context", None) is not None:
+        reader.context.requires_grad_("context" in trained)
+    if config.writes_text:
+        model.fusion.requires_grad_("projector" in trained)
+        if not config.loss.classifier_weight:
+            classifier.head.requires_grad_(False)  # nothing looks at them
+            classifier.epoch_head.requires_grad_(False)
+            if config.model.context.kind == "none":
+                reader.pools.requires_grad_(False)
+
+
+def find_foreign_file(folder: Path) -> Path | None:
+    """Something in a folder that is no part of a checkpoint and would be lost if one took its place."""
+    own = {
+        CHECKPOINT_CONFIG_FILE,
+        CONFIG_FILE,
+        WEIGHTS_FILE,
+        STATE_FILE,
+        CALIBRATION_FILE,
+        TRANSITIONS_FILE,
+        CARD_FILE,
+        ADAPTER_DIR,
+        LLM_DIR,
+    }
+    entries = sorted(folder.iterdir()) if folder.is_dir() else []
+    return next((path for path in entries if path.name not in own and not is_small_file(path.name)), None)
+
+
+def _choose_shared(
+    model: Any, config: RunConfig, saved: RunConfig, tensors: dict[str, Tensor]
+) -> tuple[nn.Module, dict[str, Tensor]]:
+    """What a model shares with a checkpoint of another kind: a part of the model, and that part's tensors."""
+    classifier = model.classifier if config.writes_text else model
+    tensors = _classifier_tensors(tensors, saved)
+    if not (saved.has_classifier and config.has_classifier):
+        tensors = _strip_prefix(tensors, _READER_PREFIX)
+        shared = {name: tensors[name] for name in SeriesReader(config.model).state_dict() if name in tensors}
+        return classifier.reader, {**classifier.reader.state_dict(), **shared}
+    if not config.model.context.sees_neighbours:
+        tensors = _epochs_alone(tensors)
+    if saved.model.label_set != config.model.label_set:
+        return classifier.reader, _strip_prefix(tensors, _READER_PREFIX)
+    return classifier, tensors
+
+
+def _classifier_tensors(tensors: Mapping[str, Tensor], saved: RunConfig) -> dict[str, Tensor]:
+    """Of a checkpoint's tensors those of its classifier, by the names they have in a classifier alone."""
+    return _strip_prefix(tensors, _CLASSIFIER_PREFIX) if saved.writes_text else dict(tensors)
+
+
+def _epochs_alone(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A classifier's tensors without its context network; the head of the epoch alone is then the only one."""
+    kept = {name: tensor for name, tensor in tensors.items() if not name.startswith(f"{_READER_PREFIX}context.")}
+    return kept | {name.removeprefix("epoch_"): kept[name] for name in kept if name.startswith("epoch_head.")}
+
+
+def _is_llm(name: str) -> bool:
+    return name.startswith(_LLM_PREFIX)
+
+
+def _strip_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise FileNotFoundError(f"no checkpoint weights at {path}")
+    try:
+        tensors = load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged: {error}; restore it or train the stage again") from error
+    bad = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
+    if bad:
+        raise ValueError(f"{path} is damaged: {bad[0]} holds NaN or infinite values; train the stage again")
+    return tensors
+
+
+def _refuse_pickles(checkpoint_dir: Path) -> None:
+    for pattern in _PICKLES:
+        for path in sorted(checkpoint_dir.rglob(pattern)):
+            raise ValueError(
+                f"{path} is a pickle, which can run any code when it is read; only safetensors are read here: "
+                "take the file away if you trust the rest of the folder"
+            )
+
+
+def _check_shapes(tensors: Mapping[str, Tensor], module: nn.Module, checkpoint_dir: Path) -> None:
+    for name, param in module.state_dict(keep_vars=True).items():
+        if name in tensors and tensors[name].shape != param.shape:
+            raise ValueError(
+                f"{checkpoint_dir} does not fit the model: {name} has shape {tuple(tensors[name].shape)}, "
+                f"its config and language model ask for {tuple(param.shape)}"
+            )
+
+
+def _check_settings(
+    saved: RunConfig, wanted: RunConfig, checkpoint_dir: Path, same_kind: bool, has_adapter: bool
+) -> None:
+    names = ["normalization", "num_channels", *_TIMING, "encoder", "context"]
+    if same_kind:
+        names = [item.name for item in fields(ModelConfig) if item.name not in ("lora", "gradient_checkpointing")]
+        names += ["lora"] * has_adapter
+    elif not wanted.model.context.sees_neighbours or not (saved.has_classifier and wanted.has_classifier):
+        names.remove("context")
+    for name in names:
+        was, now = getattr(saved.model, name), getattr(wanted.model, name)
+        if was != now and not (name in _TIMING and 0 in (was, now)):
+            was_text, now_text = _differences(was, now)
+            raise ValueError(f"{checkpoint_dir} was made with model.{name} {was_text}, this run has {now_text}")
+    if same_kind and saved.writes_text and holds_llm(checkpoint_dir):
+        if Path(wanted.llm.source) != checkpoint_dir / LLM_DIR:
+            raise ValueError(f"{checkpoint_dir} is an export with a merged adapter; train on from what it was made of")
+        return
+    if same_kind and saved.writes_text and saved.llm.source != wanted.llm.source:
+        raise ValueError(f"{checkpoint_dir} was made for {saved.llm.source}, this run has {wanted.llm.source}")
+    if "lora" in saved.stage.trained and same_kind and saved.writes_text and not has_adapter:
+        raise ValueError(f"{checkpoint_dir} is damaged: its {ADAPTER_DIR} folder is missing; train the stage again")
+
+
+def _differences(was: Any, now: Any) -> tuple[str, str]:
+    if not hasattr(was, "__dataclass_fields__"):
+        return repr(was), repr(now)
+    old, new = asdict(was), asdict(now)
+    changed = [key for key in old if old[key] != new[key]]
+    return tuple(", ".join(f"{key}={side[key]}" for key in changed) for side in (old, new))  # type: ignore[return-value]

@@ -1,0 +1,133 @@
+import re
+
+import numpy as np
+import pytest
+
+from data_prep.rationales.write import write_rationales
+from tslm.answers.grammar import parse_answer, render_response
+from tslm.evidence import words
+from tslm.evidence.measure import BANDS_HZ
+from tslm.explain.faithfulness import check_rationale
+from tslm.labels import ANSWER_NAMES, SleepStage
+
+NUM_EPOCHS = 600
+
+
+@pytest.fixture(scope="module")
+def rationales(evidence, sleep_stages):
+    return write_rationales(evidence, sleep_stages, seed=3, style="brief")
+
+
+def _written(rationales):
+    return [(idx, text) for idx, text in enumerate(rationales) if text]
+
+
+def test_only_stages_that_can_be_answered_get_a_rationale(rationales, sleep_stages):
+    assert [bool(text) for text in rationales] == [stage in ANSWER_NAMES for stage in sleep_stages]
+
+
+def test_every_figure_is_the_measured_value_rounded(rationales, evidence):
+    for idx, text in _written(rationales):
+        facts = {name: float(values[idx]) for name, values in evidence.items()}
+        assert re.search(r"RMS (\d+) uV", text).group(1) == f"{facts['rms_uv']:.0f}"
+        top_share = max(facts[f"{band}_share"] for band in BANDS_HZ)
+        wanted = [f"{facts['rms_uv']:.0f}", f"{100 * top_share:.0f}"]
+        if round(facts["slow_wave_fraction"], 2) >= words.SLOW_WAVES_SOME:
+            wanted.append(f"{100 * facts['slow_wave_fraction']:.0f}")
+        assert re.findall(r"\d+", text) == wanted
+
+
+def test_every_count_in_words_is_the_measured_count(rationales, evidence):
+    for idx, text in _written(rationales):
+        waveforms = text.split(". ")[1].lower()
+        for column, noun in (
+            ("spindle_count", "spindle"),
+            ("k_complex_count", "k-complex"),
+            ("eye_movement_count", "eye movement"),
+        ):
+            match = re.search(rf"([\w]+) {noun}", waveforms)
+            count = int(evidence[column][idx])
+            if match is None:
+                assert count == 0
+            elif match.group(1) != "or":
+                assert match.group(1) == words.count_word(count)
+
+
+def test_the_leading_band_and_the_amplitude_word_are_measured(rationales, evidence):
+    for idx, text in _written(rationales):
+        leading = max(BANDS_HZ, key=lambda band: evidence[f"{band}_share"][idx])
+        tied = [
+            band
+            for band in BANDS_HZ
+            if round(100 * float(evidence[f"{band}_share"][idx]))
+            == round(100 * float(evidence[f"{leading}_share"][idx]))
+        ]
+        first_band = re.search("|".join(BANDS_HZ), text.lower()).group(0)
+        assert first_band in tied
+        amplitude = words.amplitude_word(evidence["rms_uv"][idx])
+        assert re.search(rf"{amplitude} amplitude", text.lower())
+
+
+def test_words_on_slow_waves_and_alpha_agree_with_their_shares(rationales, evidence):
+    for idx, text in _written(rationales):
+        slow = round(float(evidence["slow_wave_fraction"][idx]), 2)
+        alpha = round(float(evidence["alpha_fraction"][idx]), 2)
+        lower = text.lower()
+        assert ("few slow waves" in lower) == (slow < words.SLOW_WAVES_SOME)
+        assert not ("under a fifth" in lower and slow >= 0.2)
+        assert not (re.search("past? (past )?a fifth|pass a fifth", lower) and slow < 0.2)
+        assert ("alpha at times" in lower) == (0.2 <= alpha <= 0.5)
+        assert ("alpha over half" in lower) == (alpha > 0.5)
+
+
+def test_no_rationale_names_a_stage(rationales):
+    name = re.compile(r"\b(wake\w*|awake|n?rem|n[123]|stage|deep|light|movement time)\b", re.IGNORECASE)
+    for _, text in _written(rationales):
+        assert not name.search(text)
+        assert "Answer" not in text
+
+
+def test_answers_can_be_parsed_behind_any_rationale(rationales, sleep_stages):
+    for idx, text in _written(rationales):
+        answer = ANSWER_NAMES[sleep_stages[idx]]
+        assert parse_answer(render_response(text, answer), tuple(ANSWER_NAMES.values())) == answer
+
+
+def test_what_stands_before_the_closing_reason_does_not_depend_on_the_label(evidence):
+    texts = [write_rationales(evidence, [stage] * NUM_EPOCHS, seed=3, style="brief") for stage in ANSWER_NAMES]
+    for same_epoch in zip(*texts, strict=True):
+        assert len({tuple(text.split(". ")[:2]) for text in same_epoch}) == 1
+
+
+def test_rationales_are_short_and_varied(rationales):
+    texts = [text for _, text in _written(rationales)]
+    num_words = [len(text.split()) for text in texts]
+    assert np.mean(num_words) <= 35
+    assert max(num_words) <= 46
+    assert len(set(texts)) > 0.9 * len(texts)
+
+
+def test_a_seed_gives_the_same_texts_again_and_another_gives_others(rationales, evidence, sleep_stages):
+    assert write_rationales(evidence, sleep_stages, seed=3, style="brief") == rationales
+    assert write_rationales(evidence, sleep_stages, seed=4, style="brief") != rationales
+
+
+def test_rodent_texts_say_nothing_that_only_human_scalp_eeg_defines(evidence):
+    for stage in (SleepStage.WAKE, SleepStage.NREM, SleepStage.REM):
+        for text in write_rationales(evidence, [stage] * NUM_EPOCHS, seed=3, species="mouse", style="brief"):
+            assert not re.search("spindle|k-complex|eye|alpha (at|over)", text.lower())
+
+
+@pytest.mark.parametrize("species", ["human", "mouse"])
+def test_the_checker_reads_and_confirms_every_claim(evidence, species):
+    stages = ANSWER_NAMES if species == "human" else (SleepStage.WAKE, SleepStage.NREM, SleepStage.REM)
+    for stage in stages:
+        texts = write_rationales(evidence, [stage] * NUM_EPOCHS, seed=3, species=species, style="brief")
+        for idx, text in enumerate(texts):
+            facts = words.epoch_facts(evidence, idx)
+            checked = check_rationale(text, facts)
+            assert all(claim.verdict == "supported" for claim in checked.claims), (text, checked)
+            # amplitude, RMS, leading band and its share; slow waves; the count of eyes in people
+            second = words.rank_bands(facts)[1][1] >= words.SECOND_BAND_SHARE
+            waveforms = 3 if species == "human" else 0
+            assert len(checked.claims) >= 5 + second + waveforms - (species == "human")

@@ -1,0 +1,72 @@
+"""A small run of sleep staging, and reviews of it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tslm.data.prepared.recordings import Recording, write_recording
+from tslm.labels import LABEL_SETS, SleepStage
+from tslm.predictions.nights import STAGE_OF_ANSWER
+from tslm.predictions.rows import write_predictions
+from tslm.review.records import Review, SavedReview
+
+OPTIONS = LABEL_SETS["aasm"].answers
+
+
+def make_rows(num_rows: int = 12, truth_seed: int = 0) -> list[dict[str, Any]]:
+    """Rows whose expert's label and reference text depend on `truth_seed` alone, all else on their position."""
+    rng, truth_rng = np.random.default_rng(1), np.random.default_rng(truth_seed)
+    rows = []
+    for idx in range(num_rows):
+        answer, truth = (OPTIONS[generator.integers(len(OPTIONS))] for generator in (rng, truth_rng))
+        rows.append(
+            {
+                "sample_id": f"n1:{idx}",
+                "recording": "n1",
+                "epoch_idx": 40 + idx,
+                "onset_s": 30.0 * (40 + idx),
+                "truth": truth,
+                "generated": f"RMS {10 + idx} uV, moderate amplitude; two spindles. Answer: {answer}",
+                "options": list(OPTIONS),
+                "target": f"Reference text {truth_seed}. Answer: {truth}",
+                "evidence": {"rms_uv": 10.0 + idx, "spindle_count": 2.0, "delta_share": 0.5},
+                "label_probabilities": rng.dirichlet(np.ones(len(OPTIONS))).tolist(),
+                "classifier_probabilities": rng.dirichlet(np.ones(len(OPTIONS))).tolist(),
+            }
+        )
+    return rows
+
+
+def write_run(folder: Path, rows: Sequence[dict[str, Any]] | None = None) -> Path:
+    """A run's folder with its predictions."""
+    write_predictions(rows if rows is not None else make_rows(), folder / "results" / "test_predictions.jsonl")
+    return folder
+
+
+def write_night(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """The prepared recording of the rows, with the expert's labels and rationales in it as a prepared one has them."""
+    num_before = rows[0]["epoch_idx"]
+    num_epochs = num_before + len(rows)
+    noise_EL = np.random.default_rng(0).normal(0, 20, (num_epochs, 3000)).astype(np.float32)
+    recording = Recording(
+        recording=rows[0]["recording"],
+        subject="s1",
+        fs_hz=100,
+        epoch_s=30,
+        channels={"EEG Fpz-Cz": noise_EL, "EMG submental": noise_EL / 2},
+        sleep_stages=(SleepStage.WAKE,) * num_before + tuple(STAGE_OF_ANSWER[row["truth"]] for row in rows),
+        onset_s=30.0 * np.arange(num_epochs),
+        columns={
+            "motion_flag": np.arange(num_epochs) == num_before,
+            "rationale": [""] * num_before + [row["target"] for row in rows],
+        },
+        start="2020-02-03T22:10:00",
+    )
+    write_recording(recording, folder, "test")
+
+
+def save_of(reviewer: str, sample_id: str, **fields: Any) -> SavedReview:
+    """A saved review that no store holds."""
+    return SavedReview(reviewer, sample_id, 1, "2026-01-02T03:04:05.678+00:00", False, True, Review(**fields))

@@ -1,0 +1,73 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.factories.baseline_cohort import AASM, EEG, build_material, write_rhythm_cohort
+from tslm.baselines import text as text_baselines
+from tslm.baselines.table import BASELINES
+from tslm.baselines.text import NUM_PRIOR_EPOCHS
+from tslm.models.text_model import TextModel
+
+
+@pytest.fixture(scope="module")
+def cohort_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_rhythm_cohort(tmp_path_factory.mktemp("rhythm"), 24)
+
+
+@pytest.mark.parametrize("name", ["text_digits", "text_evidence"])
+def test_a_language_model_without_encoder_answers_each_wanted_epoch_once(
+    name: str, cohort_dir: Path, tiny_llm: Path
+) -> None:
+    material = build_material(cohort_dir, num_epochs=9, llm=str(tiny_llm), num_digit_values=20)
+    rows = list(BASELINES[name].fit(material)())
+    assert sorted(row["sample_id"] for row in rows) == sorted(material.wanted)
+    for row in rows:
+        assert row["options"] == list(AASM.answers)
+        best = row["options"][int(np.argmax(row["label_probabilities"]))]
+        assert row["generated"] == f"Answer: {best}"
+
+
+def test_what_a_label_has_whatever_the_epoch_is_taken_off(
+    cohort_dir: Path, tiny_llm: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    material = build_material(cohort_dir, num_epochs=8, llm=str(tiny_llm), num_digit_values=20)
+    before = list(BASELINES["text_digits"].fit(material)())
+    score = TextModel.score_labels
+    bias = np.array([0.0, -3.0, 5.0, 100.0, -50.0], dtype=np.float32)
+    monkeypatch.setattr(TextModel, "score_labels", lambda *given: score(*given) + bias)
+    after = list(BASELINES["text_digits"].fit(material)())
+    assert [row["generated"] for row in after] == [row["generated"] for row in before]
+    moved = np.subtract(*([row["label_log_likelihoods"] for row in rows] for rows in (after, before)))
+    assert moved == pytest.approx(np.tile(bias, (8, 1)), abs=1e-3)
+
+
+def test_the_prior_needs_no_stage_of_the_training_nights(
+    cohort_dir: Path, tiny_llm: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    real = text_baselines.generate_predictions
+
+    def spy(model, tokenizer, dataset, indices, *rest, **more):
+        asked.append([(dataset.recordings[0].recording, idx) for idx in indices])
+        return real(model, tokenizer, dataset, indices, *rest, **more)
+
+    monkeypatch.setattr(text_baselines, "generate_predictions", spy)
+    material = build_material(cohort_dir, num_epochs=3, llm=str(tiny_llm), num_digit_values=20)
+    list(BASELINES["text_evidence"].fit(material)())
+    assert len(asked[0]) == NUM_PRIOR_EPOCHS and {name for name, _ in asked[0]} == {"n0"}
+    assert {name for part in asked[1:] for name, _ in part} == {"n3"}
+
+
+def test_free_answers_are_kept_as_written(cohort_dir: Path, tiny_llm: Path) -> None:
+    material = build_material(
+        cohort_dir, num_epochs=3, llm=str(tiny_llm), num_digit_values=20, free_answers=True, max_new_tokens=5
+    )
+    rows = list(BASELINES["text_evidence"].fit(material)())
+    assert len(rows) == 3 and all("label_probabilities" not in row for row in rows)
+
+
+def test_a_prompt_that_is_too_long_says_what_to_lower(cohort_dir: Path, tiny_llm: Path) -> None:
+    material = build_material(cohort_dir, (EEG,), llm=str(tiny_llm), num_digit_values=1900)
+    with pytest.raises(ValueError, match="write fewer than 1900 values an epoch with --digits"):
+        BASELINES["text_digits"].fit(material)

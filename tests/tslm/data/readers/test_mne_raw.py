@@ -1,0 +1,81 @@
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tslm.data.cohorts.cohort import SignalsConfig
+from tslm.data.readers.mne import build_mne_raw
+from tslm.data.readers.open import open_signals
+from tslm.data.readers.raw import RawRecording, RawSignal
+
+mne = pytest.importorskip("mne", reason="MNE is not installed: pip install tslm-sleep[mne]")
+
+RNG = np.random.default_rng(0)
+NIGHT = RawRecording(
+    recording="N1",
+    subject="N1",
+    signals={
+        "EEG Fpz-Cz": RawSignal(RNG.normal(0, 20, 3000).astype(np.float32), 100.0),
+        "EOG horizontal": RawSignal(RNG.normal(0, 20, 2900).astype(np.float32), 100.0),
+        "EMG submental": RawSignal(RNG.normal(0, 20, 3000).astype(np.float32), 100.0),
+    },
+    sleep_stages=(),
+    epoch_s=30,
+)
+
+
+def test_microvolts_become_volts_and_kinds_come_from_the_names():
+    raw = build_mne_raw(NIGHT)
+    assert raw.get_channel_types() == ["eeg", "eog", "emg"]
+    assert raw.info["sfreq"] == 100
+    np.testing.assert_allclose(1e6 * raw.get_data()[0], NIGHT.signals["EEG Fpz-Cz"].values[:2900], rtol=1e-6)
+
+
+def test_channels_of_two_rates_are_refused():
+    slow = NIGHT.signals | {"EMG submental": RawSignal(np.zeros(30, np.float32), 1.0)}
+    with pytest.raises(ValueError, match="2 rates"):
+        build_mne_raw(replace(NIGHT, signals=slow))
+
+
+def test_a_file_of_another_format_is_read_with_its_stages_and_gaps(tmp_path: Path) -> None:
+    raw = build_mne_raw(NIGHT)
+    raw.set_meas_date(datetime(2001, 2, 3, 22, 10, 5, tzinfo=UTC))
+    raw.set_annotations(mne.Annotations([0, 10, 20], [10, 10, 2], ["N2", "R", "BAD_ACQ_SKIP"], raw.info["meas_date"]))
+    path = tmp_path / "night_raw.fif"
+    raw.crop(1).save(path, verbose="error")  # the first sample is no longer at 0 s
+    file = open_signals(path, SignalsConfig())
+    assert [(channel.name, channel.unit, channel.fs_hz) for channel in file.channels][1] == (
+        "EOG horizontal",
+        "uV",
+        100,
+    )
+    assert file.start is not None
+    assert file.duration_s == 28
+    notes = file.read_annotations()
+    assert {(note.onset_s, note.duration_s, note.text) for note in notes} == {
+        (0, 9, "N2"),
+        (9, 10, "R"),
+        (19, 2, "BAD_ACQ_SKIP"),
+    }
+    values = file.read_values(0)
+    expected = NIGHT.signals["EEG Fpz-Cz"].values[100:2900].copy()
+    expected[1900:2100] = np.nan
+    np.testing.assert_allclose(values, expected, rtol=1e-5)
+
+
+def test_what_mne_cannot_read_is_one_line(tmp_path: Path) -> None:
+    for name, content in (("a.xyz", b"?"), ("a.vhdr", b"?"), ("a.set", b"?"), ("a_raw.fif", b"\0" * 99)):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ValueError, match="cannot be read by MNE") as caught:
+            open_signals(tmp_path / name, SignalsConfig())
+        assert "\n" not in str(caught.value)
+
+
+def test_without_mne_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.vhdr").touch()
+    monkeypatch.setitem(sys.modules, "mne", None)
+    with pytest.raises(ImportError, match=r"tslm-sleep\[mne\]"):
+        open_signals(tmp_path / "a.vhdr", SignalsConfig())

@@ -1,0 +1,234 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import softmax
+from transformers import AutoTokenizer
+
+from tests.factories.small import (
+    CHANNEL,
+    build_small_model,
+    sleep_dataset,
+    small_config,
+    small_recording,
+    small_sample,
+    write_small_cohort,
+)
+from tslm.answers.grammar import parse_answer
+from tslm.data.samples.collate import Collator
+from tslm.data.samples.corpus_dataset import CorpusDataset
+from tslm.data.samples.dataset import NightDataset
+from tslm.labels import SleepStage
+from tslm.predictions.answer import classify_nights, fit_calibration, generate_predictions, score_night
+from tslm.predictions.calibration import Calibration
+from tslm.predictions.rows import read_predictions, write_predictions
+from tslm.prompts import render_caption_prompt, render_ecg_prompt
+from tslm.scoring.prediction_scores import score_predictions
+
+CPU = torch.device("cpu")
+
+
+def classifier_config(**changes: Any) -> Any:
+    return small_config(model__name="classifier", stage__trained=("encoder", "context", "classifier"), **changes)
+
+
+@torch.no_grad()
+def test_a_night_scored_whole_is_the_night_seen_through_one_wide_window() -> None:
+    config = classifier_config(model__context__window_epochs=25)
+    model = build_small_model(config)
+    recording = small_recording()
+    dataset = NightDataset([recording], config)
+    centre = dataset.describe(0)["epoch_idx"]
+    batch = Collator(config.model, None)([dataset[0]])
+    logits = model.logits(batch.window_BWCL, batch.epoch_mask_BW)[1][0]
+    first = config.model.context.window_epochs // 2 - centre
+    expected = logits[first : first + recording.num_epochs].softmax(-1).numpy()
+    probabilities = score_night(model, recording, [CHANNEL], config.model, CPU)
+    assert probabilities.shape == (10, 5)
+    assert np.allclose(probabilities.sum(axis=1), 1, atol=1e-6)
+    assert np.allclose(probabilities, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["bigru", "transformer"])
+@torch.no_grad()
+def test_several_channels_scored_whole_are_the_night_through_one_wide_window(kind: str) -> None:
+    channels = (CHANNEL, "EMG")
+    config = classifier_config(
+        model__num_channels=2,
+        stage__extra_channels=("EMG",),
+        model__context__kind=kind,
+        model__context__window_epochs=25,
+    )
+    model = build_small_model(config)
+    torch.nn.init.normal_(model.reader.channel_offset_CD)
+    recording = small_recording()
+    dataset = NightDataset([recording], config)
+    batch = Collator(config.model, None)([dataset[0]])
+    first = 25 // 2 - dataset.describe(0)["epoch_idx"]
+    for each_alone in (True, False):
+        logits = model.logits(batch.window_BWCL, batch.epoch_mask_BW)[0 if each_alone else 1][0]
+        expected = logits[first : first + recording.num_epochs].softmax(-1).numpy()
+        scored = score_night(model, recording, channels, config.model, CPU, each_alone)
+        assert np.allclose(scored, expected, atol=1e-5)
+    recording.channels["EMG"][:] = recording.channels["EMG"][::-1]
+    assert not np.allclose(score_night(model, recording, channels, config.model, CPU), expected, atol=1e-3)
+
+
+def test_scoring_with_other_channels_than_the_model_reads_says_which_settings_differ() -> None:
+    config = classifier_config()
+    with pytest.raises(ValueError, match=r"2 channels \(EEG Fpz-Cz, EMG\) for a model that reads 1"):
+        score_night(build_small_model(config), small_recording(), [CHANNEL, "EMG"], config.model, CPU)
+
+
+def test_a_night_whose_epochs_are_too_long_names_the_setting() -> None:
+    config = classifier_config(model__encoder__max_patches=5)
+    with pytest.raises(ValueError, match=r"6 patches exceeds .* 5 positions; raise model.encoder.max_patches"):
+        score_night(build_small_model(config), small_recording(), [CHANNEL], config.model, CPU)
+
+
+@pytest.mark.parametrize("kind", ["bigru", "transformer"])
+def test_a_night_is_scored_as_its_pieces_between_gaps(kind: str) -> None:
+    config = classifier_config(  # one changed epoch changes no reference
+        model__normalization="recording", model__context__kind=kind
+    )
+    model = build_small_model(config)
+    whole = small_recording(onset_s=30.0 * np.array([0, 1, 2, 3, 20, 21, 22, 23, 24, 25]))
+    probabilities = score_night(model, whole, [CHANNEL], config.model, CPU)
+    changed = small_recording(onset_s=whole.onset_s)
+    changed.channels[CHANNEL][4] = np.random.default_rng(5).normal(0, changed.channels[CHANNEL][4].std(), 600)
+    moved = np.abs(score_night(model, changed, [CHANNEL], config.model, CPU) - probabilities).max(axis=1) > 1e-4
+    assert not moved[:4].any()
+    assert moved[4:].any()
+
+
+def test_an_epoch_read_alone_does_not_depend_on_its_neighbours() -> None:
+    config = classifier_config()
+    model = build_small_model(config)
+    night, backwards = small_recording(), small_recording()
+    backwards.channels[CHANNEL][:] = night.channels[CHANNEL][::-1]
+    alone = [score_night(model, one, [CHANNEL], config.model, CPU, each_alone=True) for one in (night, backwards)]
+    in_context = [score_night(model, one, [CHANNEL], config.model, CPU) for one in (night, backwards)]
+    assert np.allclose(alone[0], alone[1][::-1], atol=1e-5)
+    assert not np.allclose(in_context[0], in_context[1][::-1], atol=1e-5)
+
+
+def test_classifier_rows_are_predictions_that_score(tmp_path: Path) -> None:
+    config = classifier_config()
+    stages = [SleepStage.WAKE, SleepStage.UNSCORED, *([SleepStage.N2] * 4), SleepStage.REM, SleepStage.MOVEMENT]
+    rows = list(classify_nights(build_small_model(config), [small_recording(sleep_stages=stages)], config, CPU))
+    assert [row["epoch_idx"] for row in rows] == [0, 2, 3, 4, 5, 6]
+    assert {row["subject"] for row in rows} == {"subject of night1"}
+    write_predictions(rows, tmp_path / "rows.jsonl")
+    metrics = score_predictions(read_predictions(tmp_path / "rows.jsonl"), num_resamples=0)
+    assert metrics["num_samples"] == 6
+    assert metrics["num_parse_failures"] == 0
+    for row in rows:
+        best = int(np.argmax(row["classifier_probabilities"]))
+        assert parse_answer(row["generated"], row["options"]) == row["options"][best]
+
+
+@pytest.fixture(scope="module")
+def text_model(tiny_llm: Path) -> Any:
+    config = small_config(tiny_llm, train__eval_batch_size=3)
+    return config, build_small_model(config, lora_noise=0.1), AutoTokenizer.from_pretrained(tiny_llm)
+
+
+def test_generated_rows_follow_the_indices_and_do_not_depend_on_the_batch(text_model: Any) -> None:
+    config, model, tokenizer = text_model
+    dataset = sleep_dataset(config)
+    indices = [8, 1, 4, 5]
+    rows = list(generate_predictions(model, tokenizer, dataset, indices, config, CPU, show_progress=False))
+    assert [row["sample_id"] for row in rows] == [f"night1:{idx}" for idx in indices]
+    assert [row["truth"] for row in rows] == [dataset[idx].answer for idx in indices]
+    alone = [
+        next(iter(generate_predictions(model, tokenizer, dataset, [idx], config, CPU, show_progress=False)))
+        for idx in indices
+    ]
+    for row, single in zip(rows, alone, strict=True):
+        scores = [pytest.approx(value, abs=1e-3) for value in single.pop("label_log_likelihoods")]
+        assert row.pop("label_log_likelihoods") == scores
+        assert row.pop("label_probabilities") == pytest.approx(single.pop("label_probabilities"), abs=1e-3)
+        assert row == single
+    assert all(row["evidence"] for row in rows)
+    assert {row["subject"] for row in rows} == {"subject of night1"}
+
+
+def test_answers_held_to_their_options_always_parse_and_come_with_probabilities(text_model: Any) -> None:
+    config, model, tokenizer = text_model
+    dataset, calibration = sleep_dataset(config), Calibration(answer=4.0, rationale=2.0)
+    for with_rationale, temperature in ((True, 2.0), (False, 4.0)):
+        for row in generate_predictions(
+            model, tokenizer, dataset, range(5), config, CPU, False, calibration, with_rationale
+        ):
+            probabilities = row["label_probabilities"]
+            assert parse_answer(row["generated"], row["options"]) == row["options"][int(np.argmax(probabilities))]
+            assert np.allclose(probabilities, softmax(np.array(row["label_log_likelihoods"]) / temperature), atol=1e-5)
+            assert row["label_temperature"] == temperature
+            assert ("forced" in row) == with_rationale
+
+
+def test_free_answers_are_neither_scored_nor_held_to_anything(text_model: Any) -> None:
+    config, model, tokenizer = text_model
+    free = small_config(config.llm.source, stage__constrained=False)
+    (row,) = generate_predictions(model, tokenizer, sleep_dataset(free), [0], free, CPU, False)
+    assert parse_answer(row["generated"], row["options"]) is None
+    assert "label_probabilities" not in row
+
+
+def test_captions_have_no_answer_to_choose(text_model: Any) -> None:
+    config, model, tokenizer = text_model
+    dataset = CorpusDataset([small_sample(0, "caption")], lambda _sample: render_caption_prompt())
+    with pytest.raises(ValueError, match="captions have none"):
+        list(generate_predictions(model, tokenizer, dataset, [0], config, CPU, False, None, False))
+    (row,) = generate_predictions(model, tokenizer, dataset, [0], config, CPU, False)
+    assert row["options"] == []
+    assert "forced" not in row
+
+
+def test_a_temperature_flattens_the_classifier_and_changes_no_answer() -> None:
+    config = classifier_config()
+    model, recording = build_small_model(config), small_recording()
+    plain = score_night(model, recording, [CHANNEL], config.model, CPU)
+    flat = score_night(model, recording, [CHANNEL], config.model, CPU, temperature=5.0)
+    assert np.array_equal(plain.argmax(1), flat.argmax(1))
+    assert np.allclose(flat, softmax(np.log(plain) / 5.0, axis=1), atol=1e-5)
+    row, *_ = classify_nights(model, [recording], config, CPU, calibration=Calibration(classifier=5.0))
+    assert row["classifier_temperature"] == 5.0
+    alone, *_ = classify_nights(model, [recording], config, CPU, True, Calibration(classifier=5.0))
+    assert alone["classifier_temperature"] is None
+
+
+def test_temperatures_are_fitted_on_the_validation_subjects_alone(text_model: Any, tmp_path: Path) -> None:
+    config, model, tokenizer = text_model
+    cohort = str(write_small_cohort(tmp_path))
+    for name in ("night1", "night2", "night4"):  # train and test
+        (tmp_path / f"{name}.parquet").unlink()
+    stage = {"stage__train_dir": cohort, "stage__num_calibration_samples": 6, "stage__max_new_tokens": 6}
+    calibration = fit_calibration(model, tokenizer, small_config(config.llm.source, **stage), CPU, False)
+    assert calibration.classifier is None
+    assert calibration.answer is not None and calibration.rationale is not None
+    scorer = classifier_config(**stage)
+    calibration = fit_calibration(build_small_model(scorer), None, scorer, CPU, False)
+    assert calibration.classifier is not None
+
+
+def test_generated_rows_of_a_corpus_can_be_written_and_scored(text_model: Any, tmp_path: Path) -> None:
+    config, model, tokenizer = text_model
+    samples = [small_sample(idx, "ecg", 2) for idx in range(4)]
+    dataset = CorpusDataset(samples, lambda sample: render_ecg_prompt(sample.question, sample.options))
+    rows = list(generate_predictions(model, tokenizer, dataset, range(4), config, CPU, show_progress=False))
+    write_predictions(rows, tmp_path / "rows.jsonl")
+    metrics = score_predictions(read_predictions(tmp_path / "rows.jsonl"), num_resamples=0)
+    assert metrics["num_samples"] == 4
+    assert rows[0]["target"] == "Seen in both leads. Answer: (a) slow"
+
+
+def test_generation_stops_at_the_end_token(text_model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, model, tokenizer = text_model
+    end = tokenizer.eos_token_id
+    ids = [*tokenizer("Answer: Wake", add_special_tokens=False).input_ids, end, *tokenizer("more").input_ids]
+    monkeypatch.setattr(model, "generate", lambda *_, **__: torch.tensor([ids]))
+    (row,) = generate_predictions(model, tokenizer, sleep_dataset(config), [0], config, CPU, show_progress=False)
+    assert row["generated"] == "Answer: Wake"

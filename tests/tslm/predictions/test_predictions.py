@@ -1,0 +1,106 @@
+import json
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.special import softmax
+
+from tests.factories.prediction_rows import make_row
+from tslm.predictions.rows import (
+    read_intact_predictions,
+    read_predictions,
+    write_predictions,
+)
+
+
+def test_rows_come_back_as_written(tmp_path):
+    rows = [make_row(0), make_row(1, classifier_probabilities=[0.2] * 5, evidence={"delta": 0.5, "note": "µV"})]
+    path = tmp_path / "run" / "test_predictions.jsonl"
+    write_predictions(rows, path)
+    assert read_predictions(path) == rows
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+def test_numpy_values_and_nan_become_plain_json(tmp_path):
+    path = tmp_path / "p.jsonl"
+    row = make_row(
+        np.int64(3), classifier_probabilities=np.full(5, 0.2), evidence={"a": np.float32("nan"), "b": np.bool_(True)}
+    )
+    write_predictions([row], path)
+    (back,) = read_predictions(path)
+    assert back["evidence"] == {"a": None, "b": True}
+    assert back["epoch_idx"] == 3
+    assert back["classifier_probabilities"] == [0.2] * 5
+
+
+def test_a_refused_row_leaves_the_older_file_alone(tmp_path):
+    path = tmp_path / "p.jsonl"
+    write_predictions([make_row(0)], path)
+    with pytest.raises(ValueError, match=r"row 2 repeats sample_id 'SC4001:0'"):
+        write_predictions([make_row(0), make_row(0)], path)
+    with pytest.raises(ValueError, match="none of its options"):
+        write_predictions([make_row(0, truth="Coma")], path)
+    assert len(read_predictions(path)) == 1
+    assert [entry.name for entry in tmp_path.iterdir()] == ["p.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"sample_id": "b", "truth": "Wa', "line 2 is not whole JSON"),
+        ("[1, 2]", "line 2 is not a JSON object"),
+        (json.dumps({"sample_id": "b"}), "line 2 has no 'truth'"),
+        (json.dumps(make_row(1, options=["Wake", "Coma"], truth="REM sleep")), "truth 'REM sleep' is none"),
+        (json.dumps(make_row(1, classifier_probabilities=[0.5])), "must be 5 finite numbers"),
+        (json.dumps(make_row(1, classifier_probabilities=[0.5, 0.5, 0, 0, None])), "must be 5 finite numbers"),
+        (
+            json.dumps(make_row(1, label_probabilities=[0.5, 0.2, 0.1, 0, 0])),
+            "line 2: label_probabilities must be 0 or more and sum to 1, not 0.8",
+        ),
+        (json.dumps(make_row(1, classifier_probabilities=[0.9, 0.2, -0.1, 0, 0])), "must be 0 or more"),
+        (json.dumps(make_row(1, smoothed_probabilities=[1, 1, 0, 0, 0])), "smoothed_probabilities .* not 2"),
+    ],
+)
+def test_a_bad_line_is_named_or_left_out_on_request(tmp_path, line, message):
+    path = tmp_path / "p.jsonl"
+    path.write_text(json.dumps(make_row(0)) + "\n" + line + "\n" + json.dumps(make_row(2)) + "\n")
+    with pytest.raises(ValueError, match=message):
+        read_predictions(path)
+    rows, bad_lines = read_intact_predictions(path)
+    assert [row["epoch_idx"] for row in rows] == [0, 2]
+    assert bad_lines == [2]
+
+
+@given(st.lists(st.floats(-8, 8), min_size=5, max_size=5))
+def test_probabilities_rounded_to_six_digits_sum_closely_enough(scores):
+    with tempfile.TemporaryDirectory() as folder:
+        row = make_row(0, label_probabilities=softmax(scores).round(6).tolist())
+        write_predictions([row], Path(folder) / "p.jsonl")
+        assert read_predictions(Path(folder) / "p.jsonl") == [row]
+
+
+def test_a_file_cut_inside_a_letter_is_a_bad_last_line(tmp_path):
+    path = tmp_path / "p.jsonl"
+    line = json.dumps(make_row(1, generated="10 µV"), ensure_ascii=False).encode()
+    path.write_bytes(json.dumps(make_row(0)).encode() + b"\n" + line[: line.index("µ".encode()) + 1])
+    with pytest.raises(ValueError, match="line 2 is not whole JSON"):
+        read_predictions(path)
+
+
+def test_missing_empty_duplicate_and_hopeless_files_are_errors(tmp_path):
+    path = tmp_path / "p.jsonl"
+    with pytest.raises(FileNotFoundError, match=r"evaluation\.generate"):
+        read_predictions(path)
+    path.write_text("\n")
+    with pytest.raises(ValueError, match="is empty"):
+        read_predictions(path)
+    path.write_text("nonsense\n")
+    with pytest.raises(ValueError, match="none of 1 lines"):
+        read_intact_predictions(path)
+    path.write_text((json.dumps(make_row(0)) + "\n") * 2)
+    for read in (read_predictions, read_intact_predictions):
+        with pytest.raises(ValueError, match="line 2 repeats sample_id 'SC4001:0' of line 1"):
+            read(path)

@@ -1,0 +1,147 @@
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.factories.small import LAUNCH, small_config
+from tslm.training.runs.log import RunLog, read_log
+from tslm.training.runs.manifest import read_manifest
+from tslm.training.runs.recorder import RunRecorder, record_test
+
+LATER = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
+OPTIONS = ["Wake", "Non-REM stage 1"]
+ROWS: Any = [
+    {"sample_id": f"n:{idx}", "recording": f"n{idx % 2}", "epoch_idx": idx, "onset_s": 30.0 * idx, "options": OPTIONS}
+    | {"truth": "Wake", "generated": f"Answer: {OPTIONS[idx % 2]}"}
+    for idx in range(4)
+]
+METRICS: dict[str, Any] = {
+    "accuracy": 0.5,
+    "per_class_f1": {"Wake": 0.6, "Non-REM stage 1": None},
+    "labels": OPTIONS,
+    "confusion_columns": [*OPTIONS, "unparsed"],
+    "confusion_matrix": [[2, 2, 0], [0, 0, 0]],
+    "leaky": True,
+}
+
+
+def new_log(folder: Path) -> RunLog:
+    log = RunLog(folder / "log.jsonl")
+    log.clear()
+    return log
+
+
+class FakeTracker:
+    """Keeps what it is told; `opened` are the arguments of all that were opened."""
+
+    opened: list[tuple[str, dict[str, str]]] = []
+
+    def __init__(self, config: Any, run_dir: Path, run_id: str, tags: dict[str, str]) -> None:
+        FakeTracker.opened.append((run_id, tags))
+        self.run_id = run_id or "fresh"
+        self.calls: list[Any] = []
+        FakeTracker.last = self  # type: ignore[attr-defined]
+
+    def log(self, record: Any) -> None:
+        self.calls.append(record)
+
+    def log_figure(self, name: str, figure: Any) -> None:
+        self.calls.append(name)
+
+    def keep_checkpoint(self, *arguments: Any) -> None:
+        self.calls.append(arguments)
+
+    def close(self, is_finished: bool = True) -> None:
+        self.calls.append(is_finished)
+
+
+@pytest.fixture(autouse=True)
+def _fake_tracker(monkeypatch: pytest.MonkeyPatch) -> None:
+    FakeTracker.opened = []
+    monkeypatch.setattr("tslm.training.runs.recorder.open_tracker", FakeTracker)
+
+
+def test_a_run_without_tracker_writes_its_log_and_manifest(tmp_path: Path) -> None:
+    recorder = RunRecorder(small_config(seed=3), tmp_path, new_log(tmp_path), LAUNCH, {"a": "1"})
+    recorder.log({"step": 1})
+    recorder.keep_checkpoint(tmp_path, {"step": 1, "val_kappa": 0.5})
+    manifest = read_manifest(tmp_path)
+    assert manifest is not None
+    assert (manifest.seed, manifest.data_sha256, manifest.ended_at) == (3, {"a": "1"}, None)
+    recorder.close(LATER, is_finished=True)
+    ended = read_manifest(tmp_path)
+    assert ended == replace(manifest, ended_at="2026-11-22T09:00:00+00:00")
+    assert read_log(tmp_path / "log.jsonl") == [{"step": 1}]
+    assert FakeTracker.opened == []
+
+
+def test_a_resumed_run_goes_on_with_its_manifest_and_its_tracked_run(tmp_path: Path) -> None:
+    config = small_config(tracking="mlflow", stage__fold=2)
+    first = RunRecorder(config, tmp_path, new_log(tmp_path), LAUNCH, {"a": "1"}, leaky=True)
+    first.close(LATER, is_finished=False)
+    assert FakeTracker.last.calls == [False]  # type: ignore[attr-defined]
+    later = replace(LAUNCH, git_dirty=False)
+    second = RunRecorder(config, tmp_path, RunLog(tmp_path / "log.jsonl"), later, {"a": "1", "b": "2"}, is_resumed=True)
+    second.log({"step": 2})
+    assert FakeTracker.last.calls == [{"step": 2}]  # type: ignore[attr-defined]
+    assert [run_id for run_id, _ in FakeTracker.opened] == ["", "fresh"]
+    tags = FakeTracker.opened[0][1]
+    assert (tags["fold"], tags["leaky"], tags["git_commit"]) == ("2", "true", "0c70bedfacade with changed files")
+    manifest = read_manifest(tmp_path)
+    assert manifest is not None
+    assert manifest.launches == (LAUNCH, later)
+    assert manifest.tracker_runs == {"mlflow": "fresh"}
+    assert manifest.data_sha256 == {"a": "1", "b": "2"}
+    assert manifest.ended_at is None
+
+
+def test_checkpoints_are_kept_where_their_kappa_is_known(tmp_path: Path) -> None:
+    recorder = RunRecorder(small_config(tracking="mlflow"), tmp_path, new_log(tmp_path), LAUNCH, {})
+    recorder.keep_checkpoint(tmp_path, {"step": 1, "val_loss": 0.3})
+    recorder.keep_checkpoint(tmp_path, {"step": 2, "val_kappa": 0.5})
+    assert FakeTracker.last.calls == [(tmp_path, 2, 0.5)]  # type: ignore[attr-defined]
+
+
+def test_a_run_begun_anew_forgets_the_one_before(tmp_path: Path) -> None:
+    for _ in range(2):
+        RunRecorder(small_config(tracking="mlflow"), tmp_path, new_log(tmp_path), LAUNCH, {})
+    assert [run_id for run_id, _ in FakeTracker.opened] == ["", ""]
+    manifest = read_manifest(tmp_path)
+    assert manifest is not None
+    assert len(manifest.launches) == 1
+
+
+def test_scores_of_the_test_split_go_to_the_same_run_with_a_drawing_a_night(tmp_path: Path) -> None:
+    config = small_config(tracking="mlflow", model__name="classifier")
+    RunRecorder(config, tmp_path, new_log(tmp_path), LAUNCH, {})
+    record_test(config, tmp_path, ROWS, METRICS, 7)
+    assert FakeTracker.opened[-1][0] == "fresh"
+    record, *drawings, is_finished = FakeTracker.last.calls  # type: ignore[attr-defined]
+    assert record["step"] == 7
+    assert record["test"]["per_class_f1"]["Wake"] == 0.6
+    assert "confusion_matrix" not in record["test"]
+    assert drawings == ["confusion_matrix", "hypnograms/n0", "hypnograms/n1"]
+    assert is_finished
+
+
+def test_a_stage_without_answers_has_no_drawings(tmp_path: Path) -> None:
+    record_test(small_config(tracking="tensorboard"), tmp_path, [], {"perplexity": 3.0}, 7)
+    assert FakeTracker.last.calls == [{"step": 7, "test": {"perplexity": 3.0}}, True]  # type: ignore[attr-defined]
+
+
+def test_without_tracker_scores_stay_where_they_are(tmp_path: Path) -> None:
+    record_test(small_config(), tmp_path, ROWS, METRICS, 7)
+    assert FakeTracker.opened == []
+
+
+def test_scores_that_cannot_be_sent_do_not_end_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*arguments: Any) -> None:
+        raise OSError("the line is dead")
+
+    monkeypatch.setattr("tslm.training.runs.recorder.open_tracker", refuse)
+    record_test(small_config(tracking="mlflow"), tmp_path, ROWS, METRICS, 7)
+    assert "were not sent: the line is dead" in caplog.text

@@ -1,0 +1,267 @@
+import json
+import logging
+import math
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.factories.small import small_config
+from tslm.config.files import merge_config
+from tslm.config.schema import MLflowConfig, RunConfig
+from tslm.training.trackers.mlflow_store import NUM_CHECKPOINTS, MLflowStore
+from tslm.training.trackers.tracking import Tracker, list_numbers, open_tracker
+
+TAGS = {"git_commit": "0c70bed", "stage": "stage0_encoder", "leaky": "False"}
+RECORDS: list[dict[str, Any]] = [
+    {"event": "start", "num_steps": 2},
+    {"step": 1, "train_epoch": 1, "loss": 1.5, "lr": [1e-3, 2e-3]},
+    {"step": 2, "train_epoch": 1, "loss": 0.5, "lr": [1e-4, 2e-4]},
+    {"step": 2, "train_epoch": 1, "val_loss": 0.25, "val_accuracy": None},
+]
+
+
+class MemoryStore:
+    """Keeps what it is given; fails the first `num_failures` times."""
+
+    run_id = "here"
+
+    def __init__(self, num_failures: float = 0) -> None:
+        self.num_failures, self.num_tries = num_failures, 0
+        self.metrics: list[tuple[dict[str, float], int]] = []
+        self.calls: list[Any] = []
+        self.reached, self.is_complete = threading.Event(), threading.Event()
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int, time_s: float) -> None:
+        self.num_tries += 1
+        self.reached.set()
+        if self.num_tries <= self.num_failures:
+            raise OSError("the line\nis dead")
+        self.metrics.append((dict(metrics), step))
+        if len(self.metrics) == 3:
+            self.is_complete.set()
+
+    def log_figure(self, name: str, figure: Any) -> None:
+        raise OSError("no room")
+
+    def keep_checkpoint(self, checkpoint_dir: Path, step: int, score: float) -> None:
+        self.calls.append((checkpoint_dir, step, score))
+
+    def close(self, is_finished: bool) -> None:
+        self.calls.append(is_finished)
+
+
+def test_numbers_of_a_record_are_found_however_deep_they_stand() -> None:
+    record = {"loss": 0.5, "lr": [1, 2.5], "seen": {"N1": 3, "text": "x"}, "none": None, "event": "start"}
+    assert list_numbers(record) == {"loss": 0.5, "lr/0": 1.0, "lr/1": 2.5, "seen/N1": 3.0}
+
+
+def test_records_of_steps_are_sent_in_order_and_others_are_not() -> None:
+    store = MemoryStore()
+    tracker = Tracker(store)
+    for record in RECORDS:
+        tracker.log(record)
+    tracker.close()
+    assert [step for _, step in store.metrics] == [1, 2, 2]
+    assert store.metrics[0][0] == {"train_epoch": 1.0, "loss": 1.5, "lr/0": 1e-3, "lr/1": 2e-3}
+    assert store.metrics[2][0] == {"train_epoch": 1.0, "val_loss": 0.25}
+    assert store.calls == [True]
+
+
+def test_what_could_not_be_sent_is_sent_again_and_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    store = MemoryStore(num_failures=3)
+    tracker = Tracker(store, retry_after_s=0)
+    for record in RECORDS:
+        tracker.log(record)
+    assert store.is_complete.wait(10)
+    tracker.close()
+    assert [step for _, step in store.metrics] == [1, 2, 2]
+    assert [record.message for record in caplog.records] == ["tracker: the line is dead; tried again every 0 s"]
+
+
+def test_training_goes_on_and_ends_when_the_tracker_never_answers(caplog: pytest.LogCaptureFixture) -> None:
+    store = MemoryStore(num_failures=math.inf)
+    tracker = Tracker(store, retry_after_s=1000)
+    tracker.log(RECORDS[1])
+    assert store.reached.wait(10)
+    tracker.log(RECORDS[2])
+    assert tracker._is_down.wait(10)
+    tracker.log_figure("night", None)  # type: ignore[arg-type]
+    tracker.keep_checkpoint(Path("last"), 1, 0.5)  # not even tried, which would take its time
+    tracker.close(is_finished=False)
+    assert store.metrics == []
+    assert store.calls == [False]
+    assert "night was not sent: it does not answer" in caplog.text
+    assert "not all figures could be sent" in caplog.text
+
+
+def test_a_drawing_that_could_not_be_sent_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    tracker = Tracker(MemoryStore())
+    tracker.log_figure("night", None)  # type: ignore[arg-type]
+    tracker.close()
+    assert "night was not sent: no room" in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["mlfow", "", "wandb"])
+def test_an_unknown_tracker_is_refused_with_those_there_are(kind: str) -> None:
+    with pytest.raises(ValueError, match="wanted one of: none, mlflow, tensorboard"):
+        merge_config({"tracking": kind})
+
+
+@pytest.mark.parametrize(("kind", "package"), [("mlflow", "mlflow"), ("tensorboard", "tensorboard")])
+def test_a_missing_package_names_the_extra(
+    kind: str, package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.setattr("tslm.training.trackers.tensorboard_store.find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=rf"tslm-sleep\[{kind}\]"):
+        open_tracker(small_config(tracking=kind), tmp_path)
+
+
+def test_tensorboard_reads_numbers_and_drawings_back(tmp_path: Path) -> None:
+    event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    figure = pytest.importorskip("matplotlib.figure").Figure()
+    figure.subplots().plot([1, 2])
+    for steps in (RECORDS[1:2], RECORDS[2:]):  # a run, and the same resumed
+        tracker = open_tracker(small_config(tracking="tensorboard"), tmp_path, tags=TAGS)
+        for record in steps:
+            tracker.log(record)
+        tracker.log_figure("hypnograms/night1", figure)
+        tracker.close()
+    found = event_accumulator.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [(event.step, event.value) for event in found.Scalars("loss")] == [(1, 1.5), (2, 0.5)]
+    assert [(event.step, event.value) for event in found.Scalars("val_loss")] == [(2, 0.25)]
+    assert len(found.Images("hypnograms/night1")) >= 1
+    assert b"0c70bed" in found.Tensors("tags/text_summary")[0].tensor_proto.string_val[0]
+    assert b"smollm" not in found.Tensors("config/text_summary")[0].tensor_proto.string_val[0]
+
+
+@pytest.fixture(scope="module")
+def results_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("results")
+
+
+@pytest.fixture(scope="module")
+def server_uri(results_dir: Path) -> Iterator[str]:
+    """A true `mlflow server` on the loopback, whose database is also the one that runs without a server take."""
+    for package in ("mlflow", "sqlalchemy", "flask", "flask_cors"):
+        pytest.importorskip(package, reason=f"{package} is not installed, so there is no MLflow server to try")
+    words = ["--backend-store-uri", f"sqlite:///{results_dir / 'mlflow.db'}", "--host", "127.0.0.1", "--port", "0"]
+    words += ["--artifacts-destination", str(results_dir / "of_server"), "--workers", "1"]
+    server = subprocess.Popen(
+        [sys.executable, "-m", "mlflow", "server", *words],
+        cwd=results_dir,
+        env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"},
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+    assert server.stderr is not None
+    try:
+        line = next(line for line in server.stderr if "Uvicorn running on http://" in line)
+        threading.Thread(target=server.stderr.read, daemon=True).start()  # a full pipe would stop the server
+        uri = next(word for word in line.split() if word.startswith("http://"))
+        yield uri
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(20)
+
+
+@pytest.fixture(params=["server", "local"])
+def mlflow_config(request: pytest.FixtureRequest, results_dir: Path, server_uri: str) -> RunConfig:
+    """Settings of runs that go to the server, and of runs that write its database themselves."""
+    uri = server_uri if request.param == "server" else ""
+    store = MLflowConfig(uri=uri, experiment=f"sleep by {request.param}")
+    return small_config(tracking="mlflow", seed=17, results_dir=str(results_dir), mlflow=store)
+
+
+def read_run(config: RunConfig, run_id: str) -> tuple[Any, Any]:
+    """The run as a client of MLflow's sees it, straight from the database, and that client."""
+    import mlflow
+
+    client = mlflow.MlflowClient(config.mlflow.uri or f"sqlite:///{Path(config.results_dir).resolve()}/mlflow.db")
+    return client.get_run(run_id), client
+
+
+def test_mlflow_keeps_parameters_metrics_tags_and_drawings(mlflow_config: RunConfig, tmp_path: Path) -> None:
+    figure = pytest.importorskip("matplotlib.figure").Figure()
+    tracker = open_tracker(mlflow_config, tmp_path, tags=TAGS)
+    for record in RECORDS:
+        tracker.log(record)
+    tracker.log_figure("hypnograms/night1", figure)
+    tracker.close()
+    run, client = read_run(mlflow_config, tracker.run_id)
+    assert run.info.status == "FINISHED"
+    assert run.data.params["seed"] == "17"
+    assert run.data.params["model.encoder.d_model"] == "16"
+    assert run.data.tags.items() >= TAGS.items()
+    assert client.get_experiment(run.info.experiment_id).tags.keys() & TAGS.keys() == set()
+    history = client.get_metric_history(tracker.run_id, "loss")
+    assert [(metric.step, metric.value) for metric in history] == [(1, 1.5), (2, 0.5)]
+    drawing = Path(client.download_artifacts(tracker.run_id, "hypnograms/night1.png", str(tmp_path)))
+    assert drawing.read_bytes().startswith(b"\x89PNG")
+
+
+def test_mlflow_keeps_the_three_best_checkpoints_even_over_a_resume(mlflow_config: RunConfig, tmp_path: Path) -> None:
+    tracker, run_id = None, ""
+    for step, kappa in enumerate((0.5, 0.7, -0.1, 0.6, 0.4, 0.81), 1):
+        if step in (1, 4):
+            if tracker is not None:
+                tracker.close(is_finished=False)
+                assert read_run(mlflow_config, run_id)[0].info.status == "FAILED"
+            tracker = open_tracker(mlflow_config, tmp_path, run_id)
+            assert run_id in ("", tracker.run_id)
+            run_id = tracker.run_id
+        checkpoint = tmp_path / f"checkpoint{step}"
+        checkpoint.mkdir()
+        (checkpoint / "state.json").write_text(json.dumps({"step": step}))
+        assert tracker is not None
+        tracker.log({"step": step, "val_kappa": kappa})
+        tracker.keep_checkpoint(checkpoint, step, kappa)
+    assert tracker is not None
+    run, client = read_run(mlflow_config, run_id)
+    assert run.info.status == "RUNNING"
+    tracker.close()
+    kept = sorted(file.path for file in client.list_artifacts(run_id, "checkpoints"))
+    assert kept == [
+        f"checkpoints/kappa_{kappa}_step_{step}" for kappa, step in (("0.6000", 4), ("0.7000", 2), ("0.8100", 6))
+    ]
+    assert len(kept) == NUM_CHECKPOINTS
+    copy = Path(client.download_artifacts(run_id, f"{kept[-1]}/state.json", str(tmp_path)))
+    assert json.loads(copy.read_text()) == {"step": 6}
+    assert len(client.get_metric_history(run_id, "val_kappa")) == 6
+
+
+def test_a_run_that_mlflow_does_not_know_is_refused(mlflow_config: RunConfig) -> None:
+    with pytest.raises(ValueError, match="it was taken away, or mlflow.uri is another"):
+        MLflowStore(mlflow_config, "0" * 32, {})
+
+
+def test_a_server_that_is_not_there_stops_the_run_before_it_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("mlflow", reason="mlflow is not installed")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    logging.getLogger("urllib3").setLevel(logging.ERROR)
+    config = small_config(tracking="mlflow", mlflow=MLflowConfig(uri="http://127.0.0.1:9"))
+    with pytest.raises(OSError, match="MLflow at http://127.0.0.1:9 failed"):
+        open_tracker(config, tmp_path)
+
+
+def test_nothing_is_sent_to_the_makers_of_mlflow() -> None:
+    pytest.importorskip("mlflow", reason="mlflow is not installed")
+    code = (
+        "import sys, threading; from tslm.training.trackers.mlflow_store import _import_mlflow\n"
+        "mlflow = _import_mlflow()\n"
+        "from mlflow.telemetry.client import get_telemetry_client\n"
+        "sys.exit(get_telemetry_client() is not None or threading.active_count() > 1)"
+    )
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW", "PYTEST", "CI"))}
+    assert subprocess.run([sys.executable, "-c", code], env=env, check=False).returncode == 0
