@@ -293,10 +293,10 @@ def build_fake_samples(num_samples: int, seed: int, real_share: float = 0) -> It
 
 @pytest.fixture
 def _fake_corpora(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("corpora_mcq", "corpora_captions", "corpora_ecg"):
-        module = ModuleType(f"data_prep.{name}")
+    for name in ("mcq", "captions", "ecg"):
+        module = ModuleType(f"data_prep.corpora.{name}")
         module.build_samples = build_fake_samples  # type: ignore[attr-defined]
-        monkeypatch.setitem(sys.modules, f"data_prep.{name}", module)
+        monkeypatch.setitem(sys.modules, f"data_prep.corpora.{name}", module)
 
 
 @pytest.mark.usefixtures("_fake_corpora")

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from data_prep.download import main
+from data_prep.fetch import llm as download_llm_module
+from data_prep.fetch import sleep_edf as source
 from data_prep.fetch.files import ChecksumError, NoSpaceError
-from data_prep.fetch.files import llm as download_llm_module
-from data_prep.fetch.files import sleep_edf as source
 from data_prep.fetch.sleep_edf import clean_copy, count_nights, download_sleep_edf
 
 PSG, HYPNOGRAM = b"psg" * 5000, b"hypnogram" * 100

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tslm import __version__
+from tslm.config import checkpoint as checkpoint_config
 from tslm.config.checkpoint import (
     CHECKPOINT_CONFIG_FILE,
     load_checkpoint_config,
@@ -13,7 +14,6 @@ from tslm.config.checkpoint import (
 )
 from tslm.config.files import CONFIG_FILE, save_config
 from tslm.config.schema import ModelConfig, RunConfig
-from tslm.config import checkpoint as checkpoint_config
 
 CONFIG = RunConfig(seed=7, model=ModelConfig(label_set="rodent"))
 

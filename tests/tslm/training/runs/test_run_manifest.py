@@ -82,7 +82,7 @@ def git(folder: Path, *words: str) -> str:
 def test_a_checkout_tells_its_commit_and_whether_files_differ_from_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = tmp_path / "src" / "tslm" / "training" / "run_manifest.py"
+    source = tmp_path / "src" / "tslm" / "training" / "runs" / "manifest.py"
     source.parent.mkdir(parents=True)
     source.write_text("")
     monkeypatch.setattr(run_manifest, "__file__", str(source))

@@ -30,9 +30,9 @@ def test_a_signal_is_noted_and_passed_on_ones_do_no_harm(number: signal.Signals)
 def test_a_later_signal_ends_the_process() -> None:
     code = (
         "import signal, time\n"
-        "from tslm.training import signals\n"
-        "signals._PATIENCE_S = 0.0\n"
-        "with signals.StopSignals():\n"
+        "from tslm.training import stop_signals\n"
+        "stop_signals._PATIENCE_S = 0.0\n"
+        "with stop_signals.StopSignals():\n"
         "    signal.raise_signal(signal.SIGTERM)\n"
         "    time.sleep(0.01)\n"
         "    signal.raise_signal(signal.SIGTERM)\n"
