@@ -11,9 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from tslm.config.schema import ContextConfig
-from tslm.nn.local_attention import LocalAttentionLayer
-from tslm.nn.local_conv import LocalConvLayer
-from tslm.nn.state_space import StateSpaceLayer
+from tslm.nn.sequence_mixers import LocalAttentionLayer, LocalConvLayer, StateSpaceLayer
 
 
 class AttentionPool(nn.Module):

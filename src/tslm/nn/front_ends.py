@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from tslm.config.schema import EncoderConfig
-from tslm.nn.spec_augment import mask_spectrogram
 
 _LOG_FLOOR = 1e-4  # in units of the mean power of white noise of unit variance
 
@@ -188,3 +187,27 @@ def _band_filters(config: EncoderConfig) -> Tensor:
     empty = filters_BF.sum(dim=0) == 0
     filters_BF[nearest[empty], empty.nonzero().flatten()] = 1  # narrower than a bin: take the nearest
     return filters_BF / filters_BF.sum(dim=0)
+
+
+def mask_spectrogram(energy_SNF: Tensor, max_patches: int, max_bands: int, draws_S4: Tensor) -> Tensor:
+    """Set one stretch of patches and one of bands to zero in each series: SpecAugment without time warping.
+
+    Source: Park et al. 2019.
+
+    Args:
+        energy_SNF: (S, N, F) log energies about zero.
+        max_patches: widest stretch of patches; each series draws from none to this many.
+        max_bands: the same for bands.
+        draws_S4: (S, 4) uniform in [0, 1): width and place among patches, width and place among bands.
+    """
+    kept_SN = _outside_stretch(energy_SNF.shape[1], max_patches, draws_S4[:, :2])
+    kept_SF = _outside_stretch(energy_SNF.shape[2], max_bands, draws_S4[:, 2:])
+    return energy_SNF * (kept_SN[:, :, None] & kept_SF[:, None, :])
+
+
+def _outside_stretch(num: int, max_width: int, draws_S2: Tensor) -> Tensor:
+    """(S, num) bool, False in a stretch of 0 to `max_width` places that lies anywhere among `num`."""
+    width_S1 = (draws_S2[:, :1] * (min(max_width, num) + 1)).floor()
+    start_S1 = (draws_S2[:, 1:] * (num - width_S1 + 1)).floor()
+    place_N = torch.arange(num, device=draws_S2.device)
+    return (place_N < start_S1) | (place_N >= start_S1 + width_S1)

@@ -6,7 +6,7 @@ from torch import nn
 
 from tslm.config.schema import ContextConfig
 from tslm.nn.context import CONTEXTS, LAYERS, build_context
-from tslm.nn.local_attention import LocalAttentionLayer
+from tslm.nn.sequence_mixers import LocalAttentionLayer
 
 KINDS = pytest.mark.parametrize("kind", CONTEXTS)
 LOCAL_KINDS = pytest.mark.parametrize("kind", ["conv", "transformer"])

@@ -2,8 +2,7 @@ import pytest
 import torch
 
 from tests.factories.small import small_config
-from tslm.nn.front_ends import build_front_end
-from tslm.nn.spec_augment import mask_spectrogram
+from tslm.nn.front_ends import build_front_end, mask_spectrogram
 
 
 def hidden(masked_SNF: torch.Tensor) -> tuple[list[list[int]], list[list[int]]]:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from scipy.signal import cont2discrete
 from torch import Tensor, nn
 
-from tslm.nn.state_space import DiagonalStateSpace, StateSpaceLayer
+from tslm.nn.sequence_mixers import DiagonalStateSpace, StateSpaceLayer
 
 
 def build(width: int = 3, state_size: int = 6, longest_memory: float = 20.0) -> DiagonalStateSpace:
