@@ -23,7 +23,6 @@ from tslm.data.samples.label_tokens import tokenize_labels
 from tslm.labels import LABEL_SETS
 from tslm.models import build_model, build_text_model, build_tokenizer
 from tslm.models.classifier import Classifier
-from tslm.models.decoding.prefix_cache import PrefixCache
 from tslm.models.llm.backbone import LanguageModel, compile_layers, merge_lora
 from tslm.models.text_model import TextModel
 from tslm.training.checkpoints.checkpoint import set_trained_parts
@@ -97,16 +96,16 @@ class TextBench:
     def generate(self, batch: Batch, num_tokens: int) -> None:
         """Greedy answers of exactly `num_tokens` tokens: no token ends them."""
         with torch.inference_mode(), self._autocast():
-            self.model.generate(batch, num_tokens, [-1], 0)
+            self.model.generate(batch, num_tokens, -1, 0)
 
     def score_labels(self, size: int) -> Callable[[], None]:
-        """A call that scores every stage directly after `size` prompts; their beginning stays read between calls."""
-        batch, prefix = self.batch(size, with_response=False), PrefixCache()
+        """A call that scores every sleep stage directly after `size` prompts."""
+        batch = self.batch(size, with_response=False)
         labels = tokenize_labels(self.tokenizer, LABEL_SETS[self.config.model.label_set].answers).labels
 
         def run() -> None:
             with torch.inference_mode(), self._autocast():
-                self.model.score_labels(batch, [labels] * size, prefix)
+                self.model.score_labels(batch, [labels] * size)
 
         return run
 

@@ -28,7 +28,7 @@ from tslm.data.samples.collate import Collator
 from tslm.data.samples.label_tokens import tokenize_labels
 from tslm.hub.repository import fetch_checkpoint, push_folder
 from tslm.labels import LABEL_SETS
-from tslm.models.decoding.constrained import AnswerGrammars
+from tslm.models.decoding.grammar import AnswerGrammars
 from tslm.models.llm.backbone import merge_lora
 from tslm.predictions.calibration import Calibration, load_calibration, save_calibration
 from tslm.predictions.transitions import TRANSITIONS_FILE, Transitions, load_transitions, save_transitions
@@ -176,7 +176,7 @@ class TSLMTextModel(_TrainedModel):
             options = [LABEL_SETS[run.model.label_set].answers] * len(batch.sample_ids)
             answers = AnswerGrammars(self.tokenizer).begin(options, limit)
         with self._autocast():
-            return self.model.generate(batch, limit, [special.end_token_id], special.pad_token_id, answers=answers)
+            return self.model.generate(batch, limit, special.end_token_id, special.pad_token_id, answers)
 
     @torch.no_grad()
     def score_labels(self, *, labels: Sequence[str] | None = None, **inputs: Any) -> Tensor:

@@ -10,11 +10,11 @@ from tslm.config.schema import SCORERS, ModelConfig, RunConfig
 from tslm.labels import LABEL_SETS
 from tslm.models.classifier import Classifier
 from tslm.models.flamingo import Flamingo
+from tslm.models.fusion import TextOnly
 from tslm.models.llm.backbone import LanguageModel, load_llm, load_tokenizer
 from tslm.models.masked_encoder import MaskedEncoder
 from tslm.models.soft_prompt import SoftPrompt
 from tslm.models.text_model import TextModel
-from tslm.models.text_only import TextOnly
 
 
 def build_model(config: RunConfig) -> nn.Module:

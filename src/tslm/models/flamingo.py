@@ -2,11 +2,11 @@
 
 1. The resampler turns every series into as many latents; the night's state is projected to a few more.
 2. Every block makes its keys and values of them once a batch.
-3. A forward pre-hook on the decoder hands both down its layers as a keyword argument, with the mask of what
-   each position may see; a pre-hook on each layer takes it out again and applies the layer's block, if any.
+3. The decoder gets them as a keyword argument. A forward pre-hook replaces it by one for its layers, with the
+   mask of what each position may see; a pre-hook on each layer takes that out and applies the layer's block, if any.
 
-As an argument, what is read belongs to one call of the decoder: layers that run a second time in the
-backward pass (gradient checkpointing) find theirs, whatever was read since.
+An argument belongs to one call of the decoder: layers that run a second time in the backward pass (gradient
+checkpointing) get the same memory again.
 
 Shape letters: B samples, T sequence positions, S series of all samples in order, J series of a sample, N patches,
 M latents, D latent width, H context width, E LLM width.
@@ -24,6 +24,7 @@ from torch.utils.checkpoint import checkpoint
 from tslm.batch import Batch
 from tslm.config.schema import ModelConfig
 from tslm.models.epoch_reader import EpochReader
+from tslm.models.fusion import MEMORY_ARGUMENT, DecoderInputs
 from tslm.models.interface import frozen
 from tslm.models.llm.backbone import LanguageModel, unwrap_lora, word_embeddings
 from tslm.nn.context import context_width
@@ -32,27 +33,27 @@ from tslm.nn.patch_encoder import count_patches
 from tslm.nn.projector import ContextProjector
 from tslm.nn.resampler import Resampler, number_series
 
-_ARGUMENT = "series_sights"  # by which name the decoder's layers get the Sight of each block
+_SIGHTS_ARGUMENT = "series_sights"  # keyword argument by which the decoder's layers get the Sight of each block
 _NEVER = torch.iinfo(torch.int64).max
 
 
 @dataclass(frozen=True)
 class Memory:
-    """What a batch's text may look at."""
+    """What the text of a batch may look at."""
 
     keys_values: tuple[tuple[Tensor, Tensor], ...]  # one pair a block, (B, heads, M, head size) each
     start_BM: Tensor  # int64, position from which on a latent is seen; _NEVER: padding
 
     def select_rows(self, rows: Tensor) -> "Memory":
-        """That of some samples."""
+        """The memory of these samples."""
         return Memory(tuple((key[rows], value[rows]) for key, value in self.keys_values), self.start_BM[rows])
 
 
 class Flamingo(nn.Module):
     """Resampler and gated cross-attention, hooked to a language model whose weights it does not own.
 
-    A language model carries the hooks of one Flamingo. Text that nothing was read for passes the feed-forward
-    parts alone, as text before the first series does.
+    A language model carries the hooks of one Flamingo. Without a memory, text passes the feed-forward parts alone,
+    as text before the first series does.
     """
 
     def __init__(self, config: ModelConfig, llm: LanguageModel) -> None:
@@ -74,14 +75,13 @@ class Flamingo(nn.Module):
         self.blocks = nn.ModuleList(
             [GatedCrossAttention(config.flamingo, d_llm, d_model) for _ in range(len(layers) // every)]
         )
-        self.kept: Memory | None = None
         decoder.register_forward_pre_hook(self._hand_down, with_kwargs=True)
         for number, layer in enumerate(layers, start=1):
             block_idx = number // every - 1 if number % every == 0 else None
             layer.register_forward_pre_hook(partial(self._before_layer, block_idx), with_kwargs=True)
 
-    def forward(self, words_BTE: Tensor, batch: Batch, reader: EpochReader, state_BH: Tensor | None) -> Tensor:
-        """The words as they are; what the batch's series and context say waits for the decoder."""
+    def forward(self, words_BTE: Tensor, batch: Batch, reader: EpochReader, state_BH: Tensor | None) -> DecoderInputs:
+        """The words as they are, and the batch's series and context as memory."""
         assert batch.attention_mask_BT is not None and batch.series_seen_BT is not None
         num_series_B = words_BTE.new_zeros(len(words_BTE), dtype=torch.int64)
         latents = [words_BTE.new_zeros(len(words_BTE), 0, self.resampler.width, dtype=torch.float32)]
@@ -98,21 +98,7 @@ class Flamingo(nn.Module):
             starts.append(not_last_BT.sum(dim=1, keepdim=True).expand(-1, latents[-1].shape[1]))
         latents_BMD = torch.cat(latents, dim=1)
         keys_values = tuple(block.read_latents(latents_BMD) for block in self.blocks)  # type: ignore[operator]
-        self.kept = Memory(keys_values, torch.cat(starts, dim=1))
-        return words_BTE
-
-    @property
-    def gates(self) -> list[nn.Parameter]:
-        """Two a block."""
-        return [param for name, param in self.named_parameters() if name.endswith("_gate")]
-
-    def select_rows(self, rows: Tensor) -> None:
-        """Keep these samples of the last batch, in this order (repeats allowed), for what is decoded next."""
-        assert self.kept is not None, "nothing was read yet"
-        self.kept = self.kept.select_rows(rows)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "kept": None}  # what was read belongs to a batch, not to a copy of the model
+        return DecoderInputs(words_BTE, Memory(keys_values, torch.cat(starts, dim=1)))
 
     def _read_series(self, batch: Batch, reader: EpochReader, counts: list[int]) -> Tensor:
         """(B, J, M, D), zero-padded where a sample has fewer series than another."""
@@ -128,23 +114,24 @@ class Flamingo(nn.Module):
         return latents_BJMD + number_series(latents_BJMD.shape[1], self.resampler.width).to(latents_BJMD)[:, None]
 
     def _hand_down(self, _decoder: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict]:
-        if self.kept is None:
-            return args, {**kwargs, _ARGUMENT: None}
-        assert kwargs.get("position_ids") is not None, "what a position may see is told by its number"
-        visible_BTM = kwargs["position_ids"][..., None] >= self.kept.start_BM[:, None]
-        sights = [Sight(key_BHMd, value_BHMd, visible_BTM) for key_BHMd, value_BHMd in self.kept.keys_values]
-        return args, {**kwargs, _ARGUMENT: sights}
+        memory: Memory | None = kwargs.pop(MEMORY_ARGUMENT, None)
+        if memory is None:
+            return args, {**kwargs, _SIGHTS_ARGUMENT: None}
+        assert kwargs.get("position_ids") is not None, "what a position sees depends on its number"
+        visible_BTM = kwargs["position_ids"][..., None] >= memory.start_BM[:, None]
+        sights = [Sight(key_BHMd, value_BHMd, visible_BTM) for key_BHMd, value_BHMd in memory.keys_values]
+        return args, {**kwargs, _SIGHTS_ARGUMENT: sights}
 
     def _before_layer(
         self, block_idx: int | None, layer: nn.Module, args: tuple, kwargs: dict[str, Any]
     ) -> tuple[tuple, dict]:
-        if _ARGUMENT not in kwargs:
+        if _SIGHTS_ARGUMENT not in kwargs:
             raise ValueError(
                 f"model.name=flamingo cannot read by {type(layer).__name__}: its decoder hands no keyword arguments "
                 "to its layers; use model.name=soft_prompt"
             )
-        sights: list[Sight] | None = kwargs[_ARGUMENT]
-        kwargs = {name: value for name, value in kwargs.items() if name != _ARGUMENT}
+        sights: list[Sight] | None = kwargs[_SIGHTS_ARGUMENT]
+        kwargs = {name: value for name, value in kwargs.items() if name != _SIGHTS_ARGUMENT}
         if block_idx is None:
             return args, kwargs
         block, sight = self.blocks[block_idx], None if sights is None else sights[block_idx]

@@ -1,15 +1,11 @@
-"""What every model offers to the training loop, and nothing more."""
+"""What every model gives to the training loop: loss sums and groups of parameters."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
-
-from tslm.batch import Batch
-from tslm.config.schema import OptimConfig
 
 
 @dataclass
@@ -24,16 +20,6 @@ class ModelOutput:
     weight_sum: Tensor  # scalar, float32, no gradient
     num_correct: Tensor | None = None  # scalar; tokens or epochs predicted right
     loss_B: Tensor | None = None  # float32, no gradient: mean loss of each sample, NaN where nothing is supervised
-
-
-class TrainableModel(Protocol):
-    """The one interface of the model table."""
-
-    def __call__(self, batch: Batch) -> ModelOutput:
-        """Loss of one batch."""
-
-    def param_groups(self, optim: OptimConfig) -> list[dict]:
-        """AdamW groups of what is trained, each with its name, rate and weight decay."""
 
 
 def build_param_groups(parts: dict[str, tuple[Iterable[nn.Parameter], float]], weight_decay: float) -> list[dict]:

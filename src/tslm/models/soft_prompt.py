@@ -5,24 +5,24 @@ order, D encoder width, H context width, E LLM width, K context tokens.
 """
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tslm.batch import CONTEXT_SLOT, SERIES_SLOT, Batch
 from tslm.config.schema import ModelConfig
 from tslm.models.epoch_reader import EpochReader
+from tslm.models.fusion import DecoderInputs
 from tslm.models.interface import frozen
 from tslm.models.llm.backbone import LanguageModel, measure_words
-from tslm.models.text_only import TextOnly
 from tslm.nn.context import context_width
 from tslm.nn.patch_encoder import count_series_tokens
 from tslm.nn.projector import ContextProjector, Projector
 
 
-class SoftPrompt(TextOnly):
+class SoftPrompt(nn.Module):
     """Puts projected series and context tokens into the slots that the collator reserved."""
 
     def __init__(self, config: ModelConfig, llm: LanguageModel) -> None:
-        super().__init__(config, llm)
+        super().__init__()
         words = measure_words(llm)
         self.patch_size = config.encoder.patch_size
         self.projector = Projector(config.projector, config.encoder.d_model, words.width, words.std)
@@ -36,8 +36,8 @@ class SoftPrompt(TextOnly):
                 config.context.num_tokens,
             )
 
-    def forward(self, words_BTE: Tensor, batch: Batch, reader: EpochReader, state_BH: Tensor | None) -> Tensor:
-        """Word embeddings with series and context tokens put in their slots: (B, T, E)."""
+    def forward(self, words_BTE: Tensor, batch: Batch, reader: EpochReader, state_BH: Tensor | None) -> DecoderInputs:
+        """Word embeddings with series and context tokens in their slots."""
         assert batch.slot_BT is not None
         embeds_BTE = words_BTE
         if batch.series_SL is not None:
@@ -45,7 +45,7 @@ class SoftPrompt(TextOnly):
         if self.context_projector is not None and state_BH is not None:
             context_RE = self.context_projector(state_BH).flatten(0, 1)
             embeds_BTE = _fill(embeds_BTE, batch.slot_BT == CONTEXT_SLOT, context_RE)
-        return embeds_BTE
+        return DecoderInputs(embeds_BTE)
 
     def _series_tokens(self, batch: Batch, reader: EpochReader) -> Tensor:
         """All series tokens of the batch in order, without padding: (R, E)."""

@@ -5,7 +5,7 @@ P supervised positions.
 """
 
 from collections.abc import Sequence
-from typing import Any, Protocol, Self
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -14,37 +14,13 @@ from transformers import DynamicCache, PreTrainedModel
 from tslm.batch import IGNORE_INDEX, Batch
 from tslm.config.schema import LossConfig, ModelConfig, OptimConfig
 from tslm.models.classifier import Classifier, NightStates
-from tslm.models.decoding.constrained import AnswerProcessor
 from tslm.models.decoding.decode import decode_greedy, position_ids, read_prompts
+from tslm.models.decoding.grammar import AnswerState
 from tslm.models.decoding.label_scoring import build_label_tree, score_label_trees
-from tslm.models.decoding.prefix_cache import PrefixCache
 from tslm.models.epoch_reader import EpochReader
+from tslm.models.fusion import DecoderInputs, run_decoder
 from tslm.models.interface import ModelOutput, build_param_groups, frozen, is_trained, mean_by_sample
 from tslm.models.llm.backbone import LanguageModel, cap_logits, unwrap_lora, word_embeddings
-
-
-class Fusion(Protocol):
-    """How series and the night's context get into the language model. It is a module with weights."""
-
-    def __call__(self, words_BTE: Tensor, batch: Batch, reader: EpochReader, state_BH: Tensor | None) -> Tensor:
-        """What the decoder reads, (B, T, E).
-
-        Args:
-            words_BTE: word embeddings of `batch.input_ids_BT`.
-            batch: with the series and where they stand.
-            reader: encodes the series.
-            state_BH: the night's state at each sample's scored epoch; None without context.
-        """
-
-    kept: Any
-    """What is kept of the last batch beside the sequence. None: nothing, then the decoder reads the sequence
-    alone (the text before any series). What was taken from here may be set back, to go on with its rows."""
-
-    gates: list[nn.Parameter]
-    """Numbers that let in what was read, trained at a rate of their own."""
-
-    def select_rows(self, rows: Tensor) -> None:
-        """Keep these samples of the last batch, in this order (repeats allowed), for what is decoded next."""
 
 
 class TextModel(nn.Module):
@@ -94,14 +70,15 @@ class TextModel(nn.Module):
         """
         assert batch.labels_BT is not None and batch.attention_mask_BT is not None
         states = self._read_night(batch)
-        decoder, head = self.causal_lm.base_model, self.causal_lm.get_output_embeddings()
-        assert isinstance(decoder, nn.Module) and isinstance(head, nn.Module)
-        hidden_BTE = decoder(
-            inputs_embeds=self._embed(batch, states),
+        head = self.causal_lm.get_output_embeddings()
+        assert isinstance(head, nn.Module)
+        hidden_BTE = run_decoder(
+            self.causal_lm,
+            **self._fuse(batch, states).arguments,
             attention_mask=batch.attention_mask_BT,
             position_ids=position_ids(batch.attention_mask_BT),
             use_cache=False,
-        ).last_hidden_state
+        )
         supervised_BT = batch.labels_BT[:, 1:] != IGNORE_INDEX  # position t predicts token t + 1
         truth_P = batch.labels_BT[:, 1:][supervised_BT]
         logits_PV = cap_logits(head(hidden_BTE[:, :-1][supervised_BT]).float(), self.causal_lm)
@@ -115,43 +92,36 @@ class TextModel(nn.Module):
             weight_sum = weight_sum + self.classifier_weight * classes.weight_sum
         return ModelOutput(loss_sum, weight_sum, (logits_PV.argmax(-1) == truth_P).sum(), loss_B)
 
-    def embed(self, batch: Batch) -> Tensor:
-        """Input embeddings of a batch, (B, T, E)."""
-        return self._embed(batch, self._read_night(batch))
+    def fuse(self, batch: Batch) -> DecoderInputs:
+        """What the decoder reads of a batch."""
+        return self._fuse(batch, self._read_night(batch))
 
     @torch.no_grad()
     def generate(
         self,
         batch: Batch,
         max_new_tokens: int,
-        end_token_ids: list[int],
+        end_token_id: int,
         pad_token_id: int,
-        prefix: PrefixCache | None = None,
-        answers: AnswerProcessor | None = None,
+        answers: Sequence[AnswerState | None] | None = None,
     ) -> Tensor:
         """Greedy continuation: (B, <= max_new_tokens) token ids, pad_token_id after each end.
 
-        `prefix` keeps what all prompts begin with from one batch to the next. `answers` holds each response to
-        an answer of its sample, and knows afterwards how likely every option was.
+        `answers` constrains each response to the options of its sample; afterwards it holds their log-likelihoods.
         """
         assert batch.attention_mask_BT is not None
-        cache = self._read_prefix(batch, prefix)
         return decode_greedy(
             self.causal_lm,
-            self.embed(batch)[:, cache.get_seq_length() :],
+            self.fuse(batch),
             batch.attention_mask_BT,
             max_new_tokens,
-            end_token_ids,
+            end_token_id,
             pad_token_id,
-            self.fusion,  # type: ignore[arg-type]  # torch types attributes of modules loosely
-            cache,
             answers,
         )
 
     @torch.no_grad()
-    def score_labels(
-        self, batch: Batch, labels: Sequence[Sequence[Sequence[int]]], prefix: PrefixCache | None = None
-    ) -> Tensor:
+    def score_labels(self, batch: Batch, labels: Sequence[Sequence[Sequence[int]]]) -> Tensor:
         """Log-likelihood of every label directly after the prompt, (B, K) float32; -inf beyond a sample's labels.
 
         It is the sum over all tokens of a label, its end token included. The prompt is read once for all labels.
@@ -159,43 +129,30 @@ class TextModel(nn.Module):
         Args:
             batch: the prompts, without responses (tslm.data.samples.collate.extend_prompts appends a rationale).
             labels: for each sample its labels as token ids (tslm.data.samples.label_tokens.tokenize_labels).
-            prefix: as for `generate`.
         """
         assert batch.attention_mask_BT is not None
-        cache = self._read_prefix(batch, prefix)
-        hidden_BTE = read_prompts(
-            self.causal_lm, self.embed(batch)[:, cache.get_seq_length() :], batch.attention_mask_BT, cache
-        )
+        cache, inputs = DynamicCache(config=self.causal_lm.config), self.fuse(batch)
+        hidden_BTE = read_prompts(self.causal_lm, inputs, batch.attention_mask_BT, cache)
         head = self.causal_lm.get_output_embeddings()
         assert isinstance(head, nn.Module)
         trees = [build_label_tree(options) for options in labels]
         logits_BV = head(hidden_BTE[:, -1].contiguous())
-        scores = score_label_trees(self.causal_lm, cache, batch.attention_mask_BT, trees, logits_BV)
+        scores = score_label_trees(self.causal_lm, cache, batch.attention_mask_BT, trees, logits_BV, inputs.memory)
         return scores.log_likelihood_RK
 
     def param_groups(self, optim: OptimConfig) -> list[dict]:
         """The guide's groups: encoder, projector and LoRA, each at its own rate; beside them the fusion's gates."""
-        gates: list[nn.Parameter] = self.fusion.gates  # type: ignore[assignment]
-        gate_set = set(gates)
+        fused = dict(self.fusion.named_parameters())
+        gates = [fused.pop(name) for name in list(fused) if name.endswith("_gate")]
         return build_param_groups(
             {
                 "encoder": (self.classifier.parameters(), optim.lr_encoder),
-                "projector": (
-                    (param for param in self.fusion.parameters() if param not in gate_set),
-                    optim.lr_projector,
-                ),
+                "projector": (fused.values(), optim.lr_projector),
                 "gates": (gates, optim.lr_gates),
                 "lora": (self.llm.parameters(), optim.lr_lora),
             },
             optim.weight_decay,
         )
-
-    def _read_prefix(self, batch: Batch, prefix: PrefixCache | None) -> DynamicCache:
-        """What the decoder knows of a batch before it reads the rest."""
-        if prefix is None:
-            return DynamicCache(config=self.causal_lm.config)
-        self.fusion.kept = None  # type: ignore[assignment]  # the shared text stands before any series
-        return prefix.start(self.causal_lm, batch)
 
     @property
     def _scores_classes(self) -> bool:
@@ -207,7 +164,7 @@ class TextModel(nn.Module):
         with frozen(self.reader):
             return self.classifier.read(batch)
 
-    def _embed(self, batch: Batch, states: NightStates | None) -> Tensor:
+    def _fuse(self, batch: Batch, states: NightStates | None) -> DecoderInputs:
         assert batch.input_ids_BT is not None
         state_BH = None
         if self.has_context and states is not None:

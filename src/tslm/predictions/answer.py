@@ -44,14 +44,14 @@ def generate_predictions(
     is the answer.
 
     Raises:
-        ValueError: without rationale, a sample that has no options or several answers.
+        ValueError: without rationale, a sample that has no options.
     """
     collator, calibration = Collator(config.model, tokenizer, with_response=False), calibration or Calibration()
-    answer: ResponseWriter | LabelChooser = LabelChooser(model, collator, calibration)
-    if with_rationale:
-        answer = ResponseWriter(model, collator, config, calibration, dataset.has_several_answers)
-    elif dataset.has_several_answers:
-        raise ValueError("samples with several answers at once need a rationale: answers without one are single")
+    answer: ResponseWriter | LabelChooser = (
+        ResponseWriter(model, collator, config, calibration)
+        if with_rationale
+        else LabelChooser(model, collator, calibration)
+    )
     batch_size = config.train.eval_batch_size
     model.eval()
     order, rows = sort_by_prompt(dataset, indices, config.model), dict[int, PredictionRow]()

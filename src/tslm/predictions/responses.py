@@ -8,8 +8,7 @@ from tslm.batch import Batch
 from tslm.config.schema import RunConfig
 from tslm.data.samples.collate import Collator
 from tslm.data.samples.label_tokens import tokenize_labels
-from tslm.models.decoding.constrained import AnswerGrammars
-from tslm.models.decoding.prefix_cache import PrefixCache
+from tslm.models.decoding.grammar import AnswerGrammars
 from tslm.models.text_model import TextModel
 from tslm.predictions.calibration import Calibration, scale_scores
 
@@ -17,30 +16,24 @@ _DIGITS = 6
 
 
 class ResponseWriter:
-    """Writes rationale and answer; one a run, as it keeps what prompts have in common."""
+    """Writes rationale and answer."""
 
-    def __init__(
-        self, model: TextModel, collator: Collator, config: RunConfig, calibration: Calibration, several: bool
-    ) -> None:
+    def __init__(self, model: TextModel, collator: Collator, config: RunConfig, calibration: Calibration) -> None:
         assert collator.tokenizer is not None
         self.model, self.collator, self.tokenizer = model, collator, collator.tokenizer
         self.max_new_tokens, self.temperature = config.stage.max_new_tokens, calibration.rationale
-        self.grammars = AnswerGrammars(self.tokenizer, several) if config.stage.constrained else None
-        self.prefix = PrefixCache()
+        self.grammars = AnswerGrammars(self.tokenizer) if config.stage.constrained else None
 
     def __call__(self, batch: Batch, options: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
         """Of each sample the keys that PredictionRow documents: generated and, where held to its options, the rest."""
         end_id, grammars = self.collator.end_token_id, self.grammars
-        answers = grammars.begin(options, self.max_new_tokens) if grammars is not None else None
-        ids_BT = self.model.generate(
-            batch, self.max_new_tokens, [end_id], self.collator.pad_token_id, self.prefix, answers
-        )
+        states = grammars.begin(options, self.max_new_tokens) if grammars is not None else [None] * len(options)
+        ids_BT = self.model.generate(batch, self.max_new_tokens, end_id, self.collator.pad_token_id, states)
         responses = []
-        for row, ids_T in enumerate(ids_BT.tolist()):
+        for ids_T, state in zip(ids_BT.tolist(), states, strict=True):
             ended = ids_T.index(end_id) if end_id in ids_T else len(ids_T)
             text = str(self.tokenizer.decode(ids_T[:ended], skip_special_tokens=True)).strip()
             response: dict[str, Any] = {"generated": text}
-            state = answers.states[row] if answers is not None else None
             if state is not None:
                 response |= {"forced": state.forced, "corrected": state.corrected}
                 if state.label_scores is not None:
@@ -50,12 +43,11 @@ class ResponseWriter:
 
 
 class LabelChooser:
-    """Takes the most likely option directly after the prompt, without a rationale; one a run."""
+    """Takes the most likely option directly after the prompt, without a rationale."""
 
     def __init__(self, model: TextModel, collator: Collator, calibration: Calibration) -> None:
         assert collator.tokenizer is not None
         self.model, self.tokenizer, self.temperature = model, collator.tokenizer, calibration.answer
-        self.prefix = PrefixCache()
         self._labels: dict[tuple[str, ...], list[list[int]]] = {}
 
     def __call__(self, batch: Batch, options: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
@@ -63,7 +55,7 @@ class LabelChooser:
         if not all(options):
             raise ValueError("answers without rationale need samples with options; captions have none")
         labels = [self._tokenize(tuple(one)) for one in options]
-        scores_BK = self.model.score_labels(batch, labels, self.prefix)
+        scores_BK = self.model.score_labels(batch, labels)
         responses = []
         for scores_K, one in zip(scores_BK.tolist(), options, strict=True):
             scores = scores_K[: len(one)]

@@ -81,7 +81,7 @@ def test_the_auto_classes_rebuild_what_was_trained(folder: Path, model: Any, pro
     ids = model.generate(**inputs, max_new_tokens=8, constrained=False)
     special = processor._collate
     batch = collate(config, [SleepDataset([NIGHT], config)[idx] for idx in (2, 5)], with_response=False)
-    assert torch.equal(ids, merged.generate(batch, 8, [special.end_token_id], special.pad_token_id))
+    assert torch.equal(ids, merged.generate(batch, 8, special.end_token_id, special.pad_token_id))
 
 
 def test_the_processor_gives_the_batch_of_the_prepared_night_bit_for_bit(processor: Any, config: Any) -> None:

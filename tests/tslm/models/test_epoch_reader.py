@@ -102,9 +102,9 @@ def test_the_language_model_reads_every_channel_as_what_it_is(tiny_llm: Path) ->
     config = small_config(tiny_llm, model__num_channels=2, stage__extra_channels=("EMG",))
     model = build_small_model(config)
     batch = collate(config, [sleep_dataset(config)[3]])
-    before = model.embed(batch)
+    before = model.fuse(batch).embeds_BTE
     nn.init.normal_(model.reader.channel_offset_CD)
-    moved = (model.embed(batch) != before).any(dim=-1)[0]
+    moved = (model.fuse(batch).embeds_BTE != before).any(dim=-1)[0]
     emg_begins = int((batch.series_seen_BT[0] == 1).nonzero()[0])
     assert moved[emg_begins:].any()
     assert not moved[:emg_begins].any()

@@ -15,6 +15,7 @@ from tslm.config.schema import FlamingoConfig, ModelConfig
 from tslm.models import build_text_model
 from tslm.models.decoding.decode import position_ids
 from tslm.models.flamingo import Flamingo
+from tslm.models.fusion import DecoderInputs
 from tslm.models.llm.backbone import attach_lora, merge_lora, word_embeddings
 from tslm.models.text_model import TextModel
 from tslm.training.checkpoints.checkpoint import load_checkpoint, save_checkpoint
@@ -39,15 +40,16 @@ def padded_examples(config: Any) -> list[Example]:
 @torch.no_grad()
 def logits_of(model: TextModel, batch: Batch) -> torch.Tensor:
     """At real positions."""
-    return read(model, batch, inputs_embeds=model.embed(batch))
+    return read(model, batch, model.fuse(batch))
 
 
 @torch.no_grad()
-def read(model: TextModel, batch: Batch, **inputs: torch.Tensor) -> torch.Tensor:
+def read(model: TextModel, batch: Batch, inputs: DecoderInputs) -> torch.Tensor:
     mask = batch.attention_mask_BT
     assert mask is not None
     positions = position_ids(mask)
-    return model.llm(**inputs, attention_mask=mask.long(), position_ids=positions, use_cache=False).logits[mask]
+    out = model.llm(**inputs.arguments, attention_mask=mask.long(), position_ids=positions, use_cache=False)
+    return out.logits[mask]
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -109,7 +111,6 @@ def test_the_order_of_series_matters(opened: TextModel, config: Any) -> None:
 def test_a_sample_without_series_gets_nothing_from_the_attention(opened: TextModel, config: Any) -> None:
     bare = [replace(example, series=()) for example in corpus_examples()[:2]]
     batch = collate(config, bare)
-    opened.embed(batch)
     alone = logits_of(opened, batch)
     shut = copy.deepcopy(opened)
     for block in shut.fusion.blocks:
@@ -126,10 +127,11 @@ def test_a_series_that_ends_the_prompt_is_seen_by_the_answer_alone(opened: TextM
     example = replace(corpus_examples()[0], post_prompt="")
     logits = []
     for sample in (example, changed(example, 1)):
-        embeds = opened.embed(collate(config, [sample], with_response=False))
-        with_answer = torch.cat([embeds, word_embeddings(opened.llm)(torch.tensor([[40, 50]]))], dim=1)
+        inputs = opened.fuse(collate(config, [sample], with_response=False))
+        with_answer = torch.cat([inputs.embeds_BTE, word_embeddings(opened.llm)(torch.tensor([[40, 50]]))], dim=1)
         positions = torch.arange(with_answer.shape[1])[None]
-        logits.append(opened.llm(inputs_embeds=with_answer, position_ids=positions).logits[0])
+        arguments = DecoderInputs(with_answer, inputs.memory).arguments
+        logits.append(opened.llm(**arguments, position_ids=positions).logits[0])
     moved = (logits[0] - logits[1]).abs().amax(dim=-1) > 1e-6
     assert torch.equal(moved.nonzero()[:, 0], torch.arange(len(moved))[-2:])
 
@@ -139,7 +141,6 @@ def test_text_before_the_first_series_reads_the_same_alone(opened: TextModel, co
     batch = collate(config, corpus_examples()[:1])
     num_before = int((batch.series_seen_BT == 0).sum())
     wanted = logits_of(opened, batch)[:num_before]
-    opened.fusion.kept = None
     alone = opened.llm(input_ids=batch.input_ids_BT[:, :num_before]).logits[0]
     assert torch.allclose(alone, wanted, atol=1e-5)
 
@@ -148,18 +149,17 @@ def test_text_before_the_first_series_reads_the_same_alone(opened: TextModel, co
 def test_selected_rows_go_on_as_they_would_have(opened: TextModel, config: Any) -> None:
     batch = collate(config, padded_examples(config))
     rows = torch.tensor([1, 0, 1])
-    embeds = opened.embed(batch)
-    wanted = read(opened, batch, inputs_embeds=embeds).split(batch.attention_mask_BT.sum(dim=1).tolist())
-    opened.fusion.select_rows(rows)
+    inputs = opened.fuse(batch)
+    wanted = read(opened, batch, inputs).split(batch.attention_mask_BT.sum(dim=1).tolist())
     selected = replace(batch, attention_mask_BT=batch.attention_mask_BT[rows])
-    found = read(opened, selected, inputs_embeds=embeds[rows])
+    found = read(opened, selected, DecoderInputs(inputs.embeds_BTE[rows], inputs.memory.select_rows(rows)))
     assert torch.allclose(found, torch.cat([wanted[row] for row in rows]), atol=1e-5)
 
 
 def test_keys_and_values_are_made_once_an_answer(opened: TextModel, config: Any) -> None:
     calls: list[int] = []
     handles = [block.to_key_value.register_forward_hook(lambda *_: calls.append(1)) for block in opened.fusion.blocks]
-    opened.generate(collate(config, padded_examples(config), with_response=False), 6, [-1], 256)
+    opened.generate(collate(config, padded_examples(config), with_response=False), 6, -1, 256)
     for handle in handles:
         handle.remove()
     assert len(calls) == len(opened.fusion.blocks)
@@ -226,7 +226,6 @@ def test_a_decoder_without_a_list_of_layers_is_a_value_error(config: Any) -> Non
 
 def test_a_decoder_that_hands_its_layers_nothing_is_a_value_error(config: Any) -> None:
     model = build_text_model(config, build_llm("llama"))
-    model.embed(collate(config, padded_examples(config)))
     with pytest.raises(ValueError, match="LlamaDecoderLayer.*soft_prompt"):
         model.causal_lm.base_model.layers[0](torch.zeros(2, 3, 64))
 

@@ -37,7 +37,7 @@ def test_neighbours_change_the_context_token_and_nothing_else(default) -> None:
     other = replace(example, window=replace(example.window, values_WCL=example.window.values_WCL.copy()))
     other.window.values_WCL[0] *= -3.0
     batch = collate(config, [example])
-    moved = (model.embed(batch) != model.embed(collate(config, [other]))).any(dim=-1)
+    moved = (model.fuse(batch).embeds_BTE != model.fuse(collate(config, [other])).embeds_BTE).any(dim=-1)
     assert torch.equal(moved, batch.slot_BT == CONTEXT_SLOT)
     assert int(moved.sum()) == 1
 
@@ -49,7 +49,7 @@ def test_the_context_token_is_the_state_at_the_scored_epoch(default) -> None:
     batch = collate(config, [dataset[0], dataset[5]])
     _, state_BWC = model.reader(batch.window_BWCL, batch.epoch_mask_BW)
     expected = model.fusion.context_projector(state_BWC[:, config.model.context.window_epochs // 2])[:, 0]
-    assert torch.allclose(model.embed(batch)[batch.slot_BT == CONTEXT_SLOT], expected, atol=1e-6)
+    assert torch.allclose(model.fuse(batch).embeds_BTE[batch.slot_BT == CONTEXT_SLOT], expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("num_tokens", [2, 5])
@@ -63,7 +63,7 @@ def test_several_context_tokens_each_have_a_projector_of_their_own(num_tokens: i
     assert (batch.slot_BT == CONTEXT_SLOT).sum(dim=1).tolist() == [num_tokens, num_tokens]
     _, state_BWH = model.reader(batch.window_BWCL, batch.epoch_mask_BW)
     state_BH = state_BWH[:, config.model.context.window_epochs // 2]
-    for row, embeds in enumerate(model.embed(batch)):
+    for row, embeds in enumerate(model.fuse(batch).embeds_BTE):
         own = [token(state_BH[row, None, None])[0, 0] for token in model.fusion.context_projector.tokens]
         assert torch.allclose(embeds[batch.slot_BT[row] == CONTEXT_SLOT], torch.stack(own), atol=1e-5)
         assert not torch.allclose(own[0], own[1], atol=1e-3)
@@ -81,7 +81,7 @@ def test_the_series_fills_its_slots_in_order_and_text_keeps_its_words(default) -
     config, model = default
     examples = corpus_examples()
     batch = collate(config, examples)
-    embeds = model.embed(batch)
+    embeds = model.fuse(batch).embeds_BTE
     is_text = (batch.slot_BT == 0) & batch.attention_mask_BT
     assert torch.equal(embeds[is_text], word_embeddings(model.llm)(batch.input_ids_BT[is_text]))
     for row, example in enumerate(examples):
@@ -118,11 +118,11 @@ def test_the_epoch_token_is_the_scored_epoch_alone_in_all_its_channels(tiny_llm:
         other = small_recording()
         other.channels[channel][epoch] = other.channels[channel][epoch][::-1]  # the same spectrum and scale
         changed = collate(config, [SleepDataset([other], config)[4]])
-        return (model.embed(batch) - model.embed(changed)).abs().amax(dim=-1) > 1e-6
+        return (model.fuse(batch).embeds_BTE - model.fuse(changed).embeds_BTE).abs().amax(dim=-1) > 1e-6
 
     assert not moved_by(CHANNEL, 3).any()
     assert not moved_by("EMG", 5).any()
     assert torch.equal(moved_by("EMG", 4), batch.slot_BT == CONTEXT_SLOT)
     pooled = model.reader(batch.window_BWCL, batch.epoch_mask_BW)[0][:, 0]
     wanted = model.fusion.context_projector(pooled)[0]
-    torch.testing.assert_close(model.embed(batch)[batch.slot_BT == CONTEXT_SLOT], wanted)
+    torch.testing.assert_close(model.fuse(batch).embeds_BTE[batch.slot_BT == CONTEXT_SLOT], wanted)

@@ -13,6 +13,7 @@ from tslm.batch import IGNORE_INDEX, Batch, Example
 from tslm.config.schema import DIGIT_MODELS, OptimConfig
 from tslm.models import FUSIONS, build_text_model
 from tslm.models.decoding.decode import position_ids
+from tslm.models.fusion import DecoderInputs, memory_argument
 from tslm.models.llm.backbone import word_embeddings
 from tslm.models.text_model import TextModel
 
@@ -125,7 +126,7 @@ def mean_loss_of_transformers(llm: Any, model: TextModel, batch: Batch) -> float
     """What the language model's own forward makes of the same embeddings, positions and labels."""
     assert batch.attention_mask_BT is not None
     out = llm(
-        inputs_embeds=model.embed(batch),
+        **model.fuse(batch).arguments,
         attention_mask=batch.attention_mask_BT.long(),
         position_ids=position_ids(batch.attention_mask_BT),
         labels=batch.labels_BT,
@@ -154,15 +155,16 @@ def test_the_first_answer_token_is_supervised(default) -> None:
     dropped = batch.labels_BT.clone()
     dropped[0, first] = IGNORE_INDEX
     prompt = collate(config, [example], with_response=False)
-    logits = read_on(model, model.embed(prompt))[0, -1]
+    logits = read_on(model, model.fuse(prompt))[0, -1]
     expected = -torch.log_softmax(logits, -1)[batch.labels_BT[0, first]]
     difference = model(batch).loss_sum - model(replace(batch, labels_BT=dropped)).loss_sum
     assert float(difference) == pytest.approx(float(expected), abs=1e-3)
 
 
-def read_on(model: TextModel, embeds: torch.Tensor) -> torch.Tensor:
+def read_on(model: TextModel, inputs: DecoderInputs) -> torch.Tensor:
     """Logits of one unpadded sample, by transformers alone."""
-    return model.llm(inputs_embeds=embeds, position_ids=torch.arange(embeds.shape[1])[None], use_cache=False).logits
+    positions = torch.arange(inputs.embeds_BTE.shape[1])[None]
+    return model.llm(**inputs.arguments, position_ids=positions, use_cache=False).logits
 
 
 def test_only_what_the_stage_trains_gets_a_gradient(case) -> None:
@@ -217,7 +219,7 @@ def test_lora_at_its_start_equals_the_plain_model(fusion: str, tiny_llm: Path) -
 
 def generate(config: Any, model: TextModel, examples: list[Example], max_new_tokens: int = 8) -> list[list[int]]:
     end = 256
-    ids_BT = model.generate(collate(config, examples, with_response=False), max_new_tokens, [end], end)
+    ids_BT = model.generate(collate(config, examples, with_response=False), max_new_tokens, end, end)
     return [row[: row.index(end)] if end in row else row for row in ids_BT.tolist()]
 
 
@@ -232,11 +234,12 @@ def test_generation_from_a_padded_batch_equals_singles(case) -> None:
 def test_generation_is_the_greedy_path_of_the_full_forward(default) -> None:
     config, model = default
     example = sleep_dataset(config)[7]
-    embeds = model.embed(collate(config, [example], with_response=False))
+    inputs = model.fuse(collate(config, [example], with_response=False))
     wanted = []
     for _ in range(5):
-        wanted.append(int(read_on(model, embeds)[0, -1].argmax()))
-        embeds = torch.cat([embeds, word_embeddings(model.llm)(torch.tensor([[wanted[-1]]]))], dim=1)
+        wanted.append(int(read_on(model, inputs)[0, -1].argmax()))
+        word = word_embeddings(model.llm)(torch.tensor([[wanted[-1]]]))
+        inputs = DecoderInputs(torch.cat([inputs.embeds_BTE, word], dim=1), inputs.memory)
     assert generate(config, model, [example], 5)[0] == wanted
 
 
@@ -295,8 +298,12 @@ def test_generation_holds_for_every_architecture(architecture: str, fusion: str,
     together = generate(config, model, examples)
     assert together == [generate(config, model, [example])[0] for example in examples]
     batch = collate(config, examples[:1], with_response=False)
+    inputs = model.fuse(batch)
+    model.causal_lm.base_model.register_forward_pre_hook(
+        lambda _, args, kwargs: (args, kwargs | memory_argument(inputs.memory)), with_kwargs=True, prepend=True
+    )
     theirs = model.causal_lm.generate(
-        inputs_embeds=model.embed(batch),
+        inputs_embeds=inputs.embeds_BTE,
         attention_mask=batch.attention_mask_BT.long(),
         max_new_tokens=8,
         do_sample=False,

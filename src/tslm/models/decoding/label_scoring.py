@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicSlidingWindowLayer
 
+from tslm.models.fusion import SeriesMemory, memory_argument, run_decoder
 from tslm.models.llm.backbone import cap_logits
 
 _ROOT = -1  # what stands before the first token of every label
@@ -34,7 +35,7 @@ class LabelTree:
 
 @dataclass(frozen=True)
 class LabelScores:
-    """What the language model says of labels; -inf and False where a row has fewer of them."""
+    """Scores of the labels; -inf and False where a row has fewer of them."""
 
     log_likelihood_RK: Tensor  # float32, sum over the tokens of a label, its end token included
     is_greedy_RK: Tensor  # bool, each of these tokens is the most likely of the vocabulary
@@ -76,6 +77,7 @@ def score_label_trees(
     mask_RT: Tensor,
     trees: Sequence[LabelTree],
     logits_RV: Tensor | None = None,
+    memory: SeriesMemory | None = None,
 ) -> LabelScores:
     """Log-likelihood of every label after what the cache holds.
 
@@ -84,11 +86,12 @@ def score_label_trees(
         cache: keys and values of what stands before the labels; it is left as it is.
         mask_RT: which cached positions are real.
         trees: the labels of each row.
-        logits_RV: what the model says of the first token; None where all trees begin with an unread one.
+        logits_RV: logits of the first token; None where all trees begin with an unread one.
+        memory: what the decoder reads beside the sequence.
     """
     parts = [] if logits_RV is None else [logits_RV[:, None]]
     if any(tree.tokens for tree in trees):
-        parts.append(_read_trees(causal_lm, cache, mask_RT, trees))
+        parts.append(_read_trees(causal_lm, cache, mask_RT, trees, memory))
     logits_RNV = cap_logits(torch.cat(parts, dim=1).float(), causal_lm)
     log_norm_RN, best_RN = logits_RNV.logsumexp(-1), logits_RNV.argmax(-1)
     first_node = 0 if logits_RV is None else _ROOT
@@ -116,23 +119,31 @@ def fork_cache(cache: DynamicCache) -> DynamicCache:
     return fork
 
 
-def _read_trees(causal_lm: PreTrainedModel, cache: DynamicCache, mask_RT: Tensor, trees: Sequence[LabelTree]) -> Tensor:
-    """What the model says after every node, (R, N, V)."""
+def _read_trees(
+    causal_lm: PreTrainedModel,
+    cache: DynamicCache,
+    mask_RT: Tensor,
+    trees: Sequence[LabelTree],
+    memory: SeriesMemory | None,
+) -> Tensor:
+    """Logits after every node, (R, N, V)."""
     width, device = max(len(tree.tokens) for tree in trees), mask_RT.device
     token_RN = torch.tensor([tree.tokens + [0] * (width - len(tree.tokens)) for tree in trees], device=device)
     depth_RN = torch.tensor([tree.depths + [0] * (width - len(tree.depths)) for tree in trees], device=device)
     position_RN = mask_RT.sum(dim=1, keepdim=True) + depth_RN
-    decoder, head = causal_lm.base_model, causal_lm.get_output_embeddings()
-    assert isinstance(decoder, nn.Module) and isinstance(head, nn.Module)
+    head = causal_lm.get_output_embeddings()
+    assert isinstance(head, nn.Module)
     fork = fork_cache(cache)
     with _any_mask(causal_lm):
-        hidden_RNE = decoder(
+        hidden_RNE = run_decoder(
+            causal_lm,
+            **memory_argument(memory),
             input_ids=token_RN,
             attention_mask=_build_masks(causal_lm, fork, mask_RT, _related(trees, width, device), position_RN),
             position_ids=position_RN,
             past_key_values=fork,
             use_cache=True,
-        ).last_hidden_state
+        )
     return head(hidden_RNE)
 
 

@@ -134,7 +134,7 @@ def test_series_of_different_rates_stand_in_one_sample_and_say_so(merge: int, ti
     batch = collate(config, [example])
     counts = [count_series_tokens(length, 100, merge) for length in lengths]
     assert int((batch.slot_BT == SERIES_SLOT).sum()) == sum(counts)
-    tokens = model.embed(batch)[batch.slot_BT == SERIES_SLOT]
+    tokens = model.fuse(batch).embeds_BTE[batch.slot_BT == SERIES_SLOT]
     for series, own in zip(example.series, tokens.split(counts), strict=True):
         alone = torch.from_numpy(normalize_series(series.values_L, "whitened", series.reference))[None]
         expected = model.fusion.projector(model.reader.encoder(alone))[0]

@@ -3,6 +3,7 @@ import torch
 
 from tslm.config.schema import LLMConfig
 from tslm.models.decoding.decode import decode_greedy
+from tslm.models.fusion import DecoderInputs
 from tslm.models.llm.backbone import load_llm
 
 
@@ -22,7 +23,7 @@ def _prompts(llm, lengths, seed):
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_greedy_decoding_equals_transformers_generate(llm, seed):
     embeds, mask = _prompts(llm, [7, 3, 5, 1], seed)
-    ours = decode_greedy(llm, embeds, mask, 12, [-1], 0)
+    ours = decode_greedy(llm, DecoderInputs(embeds), mask, 12, -1, 0)
     theirs = llm.generate(
         inputs_embeds=embeds,
         attention_mask=mask.long(),
@@ -36,9 +37,9 @@ def test_greedy_decoding_equals_transformers_generate(llm, seed):
 
 def test_a_row_that_ended_leaves_the_others_unchanged(llm):
     embeds, mask = _prompts(llm, [6, 6, 4, 2], seed=3)
-    free = decode_greedy(llm, embeds, mask, 10, [-1], 0)
+    free = decode_greedy(llm, DecoderInputs(embeds), mask, 10, -1, 0)
     end = int(free[0, 2])  # end the first row after its third token, wherever others happen to say it
-    ended = decode_greedy(llm, embeds, mask, 10, [end], 0)
+    ended = decode_greedy(llm, DecoderInputs(embeds), mask, 10, end, 0)
     for row, full in zip(ended.tolist(), free.tolist(), strict=True):
         stop = full.index(end) + 1 if end in full else len(full)
         expected = full[:stop] + [0] * (10 - stop)

@@ -16,7 +16,6 @@ from tslm.data.samples.label_tokens import LabelTokens, tokenize_labels
 from tslm.models import build_text_model
 from tslm.models.decoding.decode import position_ids
 from tslm.models.decoding.label_scoring import build_label_tree
-from tslm.models.decoding.prefix_cache import PrefixCache, find_shared_text
 from tslm.models.text_model import TextModel
 
 END = 256
@@ -49,8 +48,8 @@ def unequal_examples(config: Any) -> list[Example]:
 def sum_by_full_forward(config: Any, model: TextModel, example: Example, response: str, num_scored: int) -> float:
     """Log-likelihood of the last tokens of one response, without cache or padding, by transformers' own logits."""
     batch = collate(config, [replace(example, response=response)])
-    embeds, positions = model.embed(batch), position_ids(batch.attention_mask_BT)
-    logits = model.llm(inputs_embeds=embeds, position_ids=positions).logits[0].log_softmax(-1)
+    inputs, positions = model.fuse(batch), position_ids(batch.attention_mask_BT)
+    logits = model.llm(**inputs.arguments, position_ids=positions).logits[0].log_softmax(-1)
     truth = batch.input_ids_BT[0, -num_scored:]
     return float(logits[-num_scored - 1 : -1].gather(1, truth[:, None]).sum())
 
@@ -120,47 +119,6 @@ def test_prompts_lengthened_equal_prompts_that_were_longer(tiny_llm: Path, token
     wanted = collate(config, longer, with_response=False)
     for name in ("input_ids_BT", "attention_mask_BT", "slot_BT", "series_seen_BT"):
         assert torch.equal(getattr(extended, name), getattr(wanted, name)), name
-
-
-@torch.no_grad()
-def test_a_shared_beginning_read_once_changes_nothing(case: Any, tokenizer: Any) -> None:
-    config, model = case
-    examples, prefix = unequal_examples(config), PrefixCache()
-    for batch_examples in (examples, examples[1:], examples[:1], examples[::-1]):
-        batch = collate(config, batch_examples, with_response=False)
-        labels = [one.labels for one in tokens_of(tokenizer, batch_examples, [""] * len(batch_examples))]
-        cached, plain = model.score_labels(batch, labels, prefix), model.score_labels(batch, labels)
-        assert torch.allclose(cached, plain, atol=1e-5, rtol=1e-5)
-        assert torch.equal(model.generate(batch, 6, [END], END, prefix), model.generate(batch, 6, [END], END))
-        num_cached = model._read_prefix(batch, prefix).get_seq_length()
-        assert num_cached >= len(examples[0].pre_prompt)
-
-
-def test_the_shared_beginning_ends_before_the_first_series_and_the_first_difference(tiny_llm: Path) -> None:
-    config = small_config(tiny_llm)
-    examples = unequal_examples(config)
-    alone = find_shared_text(collate(config, examples[:1], with_response=False))
-    assert len(alone) == 1 + len(examples[0].pre_prompt + examples[0].series[0].text)
-    together = find_shared_text(collate(config, examples, with_response=False))
-    assert together == alone[: len(together)]
-    assert len(together) < len(alone)
-    assert not find_shared_text(collate(config, [examples[0], replace(examples[0], pre_prompt="?")], False))[1:]
-
-
-def test_a_prefix_is_read_again_only_where_too_little_of_it_is_shared(
-    case: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config, model = case
-    reads = []
-    read = PrefixCache._read
-    monkeypatch.setattr(PrefixCache, "_read", lambda self, llm, ids: (reads.append(len(ids)), read(self, llm, ids)))
-    examples, prefix = unequal_examples(config), PrefixCache()
-    for batch_examples in (examples, examples[:2], examples[1:]):
-        prefix.start(model.causal_lm, collate(config, batch_examples, with_response=False))
-    assert len(reads) == 1
-    other = replace(examples[0], pre_prompt="Another question altogether.")
-    prefix.start(model.causal_lm, collate(config, [other, other], with_response=False))
-    assert len(reads) == 2
 
 
 @torch.no_grad()

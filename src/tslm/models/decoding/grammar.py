@@ -1,20 +1,19 @@
-"""What may be written of an answer: after `Answer:` one of the options and the end token, and nothing else.
+"""The grammar of a response: free text, then ` Answer: ` and one of the options, then the end token.
 
-1. Until then the text is free, but for the end token and for tokens that run on past the colon of `Answer:`,
+1. Before `Answer:` the text is free, but for the end token and for tokens that run on past the colon of `Answer:`,
    however the tokenizer splits these words (they are followed letter by letter).
-2. Where the model would end without an answer, or only just enough tokens are left, ` Answer:` is forced.
-3. From there on only tokens that spell an option, as training would tokenise it, and then the end token.
-   Where a sample may have several answers, `; ` and another option may follow instead.
+2. ` Answer:` is forced where the model would end without an answer, and where only enough tokens for one are left.
+3. After `Answer:` the options are scored, each with the tokens that training supervises, and the most likely one is
+   written (tslm.models.decoding.decode).
 """
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
 from transformers import PreTrainedTokenizerBase
 
-from tslm.answers.grammar import ANSWER_PREFIX, SEVERAL_SEPARATOR, parse_answer, render_answer
+from tslm.answers.grammar import ANSWER_PREFIX, parse_answer, render_answer
 from tslm.data.samples.label_tokens import end_token_id, tokenize_response, tokenize_text
 
 _SPACE_MARKS = str.maketrans({"Ġ": " ", "▁": " "})  # how byte-level and sentence-piece vocabularies write a space
@@ -22,7 +21,7 @@ _BYTE_TOKEN = re.compile(r"<0x([0-9A-F]{2})>")
 
 
 class AnswerVocabulary:
-    """What a tokenizer's tokens do to the words `Answer:`; made once a tokenizer."""
+    """How the tokens of a tokenizer spell `Answer:`; built once a tokenizer."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self.tokenizer = tokenizer
@@ -60,13 +59,13 @@ class AnswerVocabulary:
 
 
 class AnswerGrammar:
-    """The answers that one list of options allows, as tokens.
+    """The answers of one list of options, as tokens.
 
     Raises:
         ValueError: an option that would not be read back from a response as itself.
     """
 
-    def __init__(self, vocabulary: AnswerVocabulary, options: Sequence[str], several: bool = False) -> None:
+    def __init__(self, vocabulary: AnswerVocabulary, options: Sequence[str]) -> None:
         self.vocabulary, self.options = vocabulary, tuple(options)
         tokenizer = vocabulary.tokenizer
         for option in options:
@@ -82,10 +81,6 @@ class AnswerGrammar:
             for ids, begin, option in zip(whole, begins, options, strict=True)
         ]
         self.opening = whole[0][: begins[0]] if begins[0] else tokenize_text(tokenizer, f" {ANSWER_PREFIX}")
-        # An option with a semicolon in it could not be told apart from two.
-        separator = SEVERAL_SEPARATOR.strip()
-        joinable = [idx for idx, option in enumerate(options) if separator not in option] if several else []
-        self.joints = {idx: tokenize_text(tokenizer, SEVERAL_SEPARATOR + options[idx]) for idx in joinable}
         self.longest = max(len(label) for label in self.labels)
 
     @property
@@ -94,16 +89,8 @@ class AnswerGrammar:
         return len(self.opening) + self.longest
 
 
-@dataclass(frozen=True)
-class _Path:
-    """One way to complete an answer: all its tokens, and the options it names."""
-
-    ids: list[int]
-    named: tuple[int, ...]
-
-
 class AnswerState:
-    """Where the response of one sample stands in its grammar."""
+    """Progress of one response through its grammar."""
 
     def __init__(self, grammar: AnswerGrammar, max_new_tokens: int) -> None:
         self.grammar = grammar
@@ -111,49 +98,25 @@ class AnswerState:
         self.forced = False  # ` Answer:` was not the model's own choice
         self.corrected = False  # some token of the answer after it was not
         self.label_scores: list[float] | None = None  # log-likelihood of every option after `Answer:`
-        self.is_done = False
-        self._matched = 0
-        self._queue: list[int] = []
-        self._paths: list[_Path] | None = None
-        self._num_written = 0
-        self._preferred: int | None = None
+        self.is_at_answer = False  # `Answer:` stands; an option is due
+        self._num_matched = 0
+        self._forced_ids: list[int] = []
 
-    @property
-    def at_answer(self) -> bool:
-        """Whether `Answer:` was written just now."""
-        return self._paths is not None and self._num_written == 0 and not self.is_done
-
-    def restrict(self, preferred: int) -> tuple[set[int] | None, frozenset[int]]:
-        """(tokens that are allowed, None: all; tokens that are not) given the one that the model prefers."""
-        self._preferred = preferred
+    def restrict(self, preferred: int) -> tuple[int | None, frozenset[int]]:
+        """(the only token allowed, or None; the tokens not allowed), given the token that the model prefers."""
         grammar = self.grammar
-        if self.is_done:
-            return None, frozenset()
-        if self._paths is not None:
-            return {path.ids[self._num_written] for path in self._paths}, frozenset()
-        if not self._queue and (preferred == grammar.vocabulary.end_id or self.num_left <= grammar.num_closing):
-            self._queue, self.forced = list(grammar.opening), True
-        if self._queue:
-            return {self._queue[0]}, frozenset()
-        return None, grammar.vocabulary.banned[self._matched]
+        if not self._forced_ids and (preferred == grammar.vocabulary.end_id or self.num_left <= grammar.num_closing):
+            self._forced_ids, self.forced = list(grammar.opening), True
+        if self._forced_ids:
+            return self._forced_ids[0], frozenset()
+        return None, grammar.vocabulary.banned[self._num_matched]
 
     def advance(self, token: int) -> None:
-        """Take note of the token that was written."""
-        if self.is_done:
-            return
+        """Record the token that was written."""
         self.num_left -= 1
-        if self._paths is not None:
-            self._num_written += 1
-            self.corrected |= token != self._preferred
-            self.is_done = token == self.grammar.vocabulary.end_id
-            self._keep_paths(token)
-            return
-        self._queue = self._queue[1:]
-        self._matched = self.grammar.vocabulary.follow(self._matched, token)
-        if self._matched == len(ANSWER_PREFIX):
-            self._queue = []
-            self._paths = [_Path(label, (idx,)) for idx, label in enumerate(self.grammar.labels)]
-            self._join_paths()
+        self._forced_ids = self._forced_ids[1:]
+        self._num_matched = self.grammar.vocabulary.follow(self._num_matched, token)
+        self.is_at_answer = self._num_matched == len(ANSWER_PREFIX)
 
     def finish(self, label_scores: list[float], is_preferred: list[bool]) -> list[int]:
         """Take the most likely option as the answer; returns its tokens after `Answer:`.
@@ -163,23 +126,33 @@ class AnswerState:
             is_preferred: whether every token of it would have been the model's free choice.
         """
         best = max(range(len(label_scores)), key=label_scores.__getitem__)
-        self.label_scores, self.corrected, self.is_done = label_scores, not is_preferred[best], True
+        self.label_scores, self.corrected = label_scores, not is_preferred[best]
         return self.grammar.labels[best]
 
-    def _keep_paths(self, token: int) -> None:
-        assert self._paths is not None
-        self._paths = [path for path in self._paths if path.ids[self._num_written - 1] == token]
-        self._join_paths()
 
-    def _join_paths(self) -> None:
-        """Where an option is complete, the ways on to another one that was not named and still fits."""
-        assert self._paths is not None
-        for path in list(self._paths):
-            if len(path.ids) != self._num_written + 1 or path.named[0] not in self.grammar.joints:
-                continue
-            for idx, joint in self.grammar.joints.items():
-                if idx not in path.named and len(joint) + 1 <= self.num_left:
-                    self._paths.append(_Path([*path.ids[:-1], *joint, path.ids[-1]], (*path.named, idx)))
+class AnswerGrammars:
+    """Grammars of a run, one for each list of options."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.vocabulary = AnswerVocabulary(tokenizer)
+        self._grammars: dict[tuple[str, ...], AnswerGrammar] = {}
+
+    def begin(self, options: Sequence[Sequence[str]], max_new_tokens: int) -> list[AnswerState | None]:
+        """The states of a batch of responses; None where a sample has no options and its text is free.
+
+        Args:
+            options: of each sample.
+            max_new_tokens: within which every response ends. One too small for any answer is widened.
+
+        Raises:
+            ValueError: an option that cannot be read back from a response.
+        """
+        return [AnswerState(self._grammar(tuple(one)), max_new_tokens) if one else None for one in options]
+
+    def _grammar(self, options: tuple[str, ...]) -> AnswerGrammar:
+        if options not in self._grammars:
+            self._grammars[options] = AnswerGrammar(self.vocabulary, options)
+        return self._grammars[options]
 
 
 def _spell(token: str) -> str:

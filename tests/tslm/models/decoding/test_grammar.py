@@ -6,19 +6,17 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import AutoTokenizer, LogitsProcessorList, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from tests.factories.architectures import ARCHITECTURES, build_llm
 from tests.factories.small import collate, open_gates, sleep_dataset, small_config
-from tslm.answers.grammar import ANSWER_PREFIX, parse_answer, render_answer, split_answers
+from tslm.answers.grammar import ANSWER_PREFIX, parse_answer, render_answer
 from tslm.config.schema import LLMConfig
 from tslm.data.samples.collate import extend_prompts
 from tslm.data.samples.label_tokens import tokenize_response, tokenize_text
 from tslm.models import build_text_model
-from tslm.models.decoding.answer_grammar import AnswerGrammar, AnswerVocabulary
-from tslm.models.decoding.constrained import AnswerGrammars
-from tslm.models.decoding.prefix_cache import PrefixCache
-from tslm.models.llm.backbone import load_llm, load_tokenizer
+from tslm.models.decoding.grammar import AnswerGrammar, AnswerGrammars, AnswerState, AnswerVocabulary
+from tslm.models.llm.backbone import load_tokenizer
 
 STAGES = ("Wake", "Non-REM stage 1", "Non-REM stage 2", "Non-REM stage 3", "REM sleep", "Movement")
 LETTERED = ("(a) slow", "(b) fast", "(b) faster")
@@ -43,25 +41,26 @@ def vocabulary_of(tokenizer: Any) -> AnswerVocabulary:
     return AnswerVocabulary(tokenizer)
 
 
-@cache
-def grammars_of(tokenizer: Any, several: bool = False) -> AnswerGrammars:
-    return AnswerGrammars(tokenizer, several)
+def write(tokenizer: Any, options: tuple[str, ...], wishes: list[int], budget: int) -> Any:
+    """(text, state, ids) of a model whose first choice at each step is the next wish, then id 0.
 
-
-def write(tokenizer: Any, options: tuple[str, ...], wishes: list[int], budget: int, several: bool = False) -> Any:
-    """(text, state) of what comes out where the model's first choice at each step is the next wish, then id 0."""
-    processor = grammars_of(tokenizer, several).begin([options], budget)
+    Of the options it likes the one best that the wishes go on with, or else the first.
+    """
+    grammar = AnswerGrammar(vocabulary_of(tokenizer), options)
+    state = AnswerState(grammar, budget)
     ids: list[int] = []
-    generator = torch.Generator().manual_seed(len(wishes))
-    for step in range(processor.num_steps(budget)):
-        scores = torch.rand(1, len(tokenizer), generator=generator)
-        scores[0, wishes[step] if step < len(wishes) else 0] = 2.0
-        masked = processor(torch.tensor([ids], dtype=torch.int64).reshape(1, -1), scores)
-        ids.append(int(masked.argmax()))
-        if ids[-1] == tokenizer.eos_token_id:
-            break
-    processor.advance([0], ids[-1:])
-    return tokenizer.decode(ids, skip_special_tokens=True), processor.states[0], ids
+    while not state.is_at_answer:
+        preferred = wishes[len(ids)] if len(ids) < len(wishes) else 0
+        forced, banned = state.restrict(preferred)
+        if forced is not None:
+            preferred = forced
+        elif preferred in banned:
+            preferred = next(token for token in range(len(tokenizer)) if token not in banned)
+        state.advance(preferred)
+        ids.append(preferred)
+    is_preferred = [label == wishes[len(ids) : len(ids) + len(label)] for label in grammar.labels]
+    ids += state.finish([float(wanted) for wanted in is_preferred], is_preferred)
+    return tokenizer.decode(ids, skip_special_tokens=True), state, ids
 
 
 @pytest.mark.parametrize("options", [STAGES, LETTERED])
@@ -93,30 +92,6 @@ def test_whatever_a_model_wants_its_answer_is_an_option(tokenizer: Any, options:
     assert ids[-1] == tokenizer.eos_token_id
     assert len(ids) <= max(budget, state.grammar.num_closing)
     assert text.count(ANSWER_PREFIX) == 1
-
-
-@settings(max_examples=25, deadline=None)
-@given(data=st.data())
-def test_several_answers_are_different_options(tokenizer: Any, data: Any) -> None:
-    options = ("sinus rhythm", "atrial fibrillation", "sinus arrhythmia")
-    begin = tokenize_text(tokenizer, " Answer:")
-    joints = [tokenize_text(tokenizer, f"; {option}") for option in options] + [[tokenizer.eos_token_id]]
-    named = [tokenize_text(tokenizer, f" {option}") for option in options]
-    rest = data.draw(st.lists(st.sampled_from(joints), max_size=4))
-    wishes = begin + data.draw(st.sampled_from(named)) + [token for ids in rest for token in ids]
-    text, _, _ = write(tokenizer, options, wishes, data.draw(st.integers(5, 90)), several=True)
-    answer = parse_answer(text, options, several=True)
-    assert answer is not None
-    assert split_answers(answer, options) is not None
-
-
-def test_several_answers_are_written_where_a_model_wants_them(tokenizer: Any) -> None:
-    options = ("sinus rhythm", "atrial fibrillation")
-    wanted = " Answer: sinus rhythm; atrial fibrillation"
-    text, state, _ = write(tokenizer, options, tokenize_response(tokenizer, wanted.strip()), 80, several=True)
-    assert text == wanted
-    assert not state.forced
-    assert not state.corrected
 
 
 @pytest.mark.parametrize("options", [STAGES, LETTERED])
@@ -165,12 +140,12 @@ def test_constrained_answers_are_the_most_likely_options_whatever_stands_in_the_
 ) -> None:
     config, model, examples = case
     tokenizer = AutoTokenizer.from_pretrained(tiny_llm)
-    grammars, prefix, budgets = AnswerGrammars(tokenizer), PrefixCache(), 40
+    grammars, budget = AnswerGrammars(tokenizer), 40
 
     def answer(some: list[Any]) -> Any:
-        processor = grammars.begin([one.options for one in some], budgets)
+        states = grammars.begin([one.options for one in some], budget)
         batch = collate(config, some, with_response=False)
-        return model.generate(batch, budgets, [END], END, prefix, processor).tolist(), processor.states
+        return model.generate(batch, budget, END, END, states).tolist(), states
 
     together, states = answer(examples)
     for row, example in enumerate(examples):
@@ -187,38 +162,12 @@ def test_constrained_answers_are_the_most_likely_options_whatever_stands_in_the_
         assert model.score_labels(batch, [labels])[0].tolist() == pytest.approx(scores, abs=1e-3)
 
 
-def test_transformers_generate_takes_the_processor(tiny_llm: Path) -> None:
-    tokenizer = AutoTokenizer.from_pretrained(tiny_llm)
-    llm = load_llm(LLMConfig(name="tiny", source=str(tiny_llm)), torch.float32)
-    inputs = tokenizer(["Which stage?", "Which is it?"], return_tensors="pt", padding=True, padding_side="left")
-    for sampling in (False, True):
-        torch.manual_seed(0)
-        processor = AnswerGrammars(tokenizer).begin([STAGES, LETTERED], 60, inputs["input_ids"].shape[1])
-        ids = llm.generate(
-            **inputs,
-            max_new_tokens=60,
-            do_sample=sampling,
-            logits_processor=LogitsProcessorList([processor]),
-            eos_token_id=END,
-            pad_token_id=END,
-        )
-        texts = tokenizer.batch_decode(ids[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
-        assert parse_answer(texts[0], STAGES) in STAGES
-        assert parse_answer(texts[1], LETTERED) in LETTERED
-
-
-def test_a_processor_is_for_one_generation_only(tiny_llm: Path) -> None:
-    processor = AnswerGrammars(AutoTokenizer.from_pretrained(tiny_llm)).begin([STAGES], 60)
-    processor(torch.zeros(1, 0, dtype=torch.int64), torch.zeros(1, 257))
-    with pytest.raises(ValueError, match="begin a new one"):
-        processor(torch.zeros(1, 7, dtype=torch.int64), torch.zeros(1, 257))
-
-
 def test_samples_without_options_are_left_free(tiny_llm: Path) -> None:
     config = small_config(tiny_llm)
     model = build_text_model(config, build_llm("llama")).eval()
     dataset = sleep_dataset(config)
     batch = collate(config, [dataset[0], dataset[1]], with_response=False)
-    processor = AnswerGrammars(AutoTokenizer.from_pretrained(tiny_llm)).begin([(), ()], 8)
-    free = model.generate(batch, 8, [END], END)
-    assert torch.equal(model.generate(batch, 8, [END], END, answers=processor), free)
+    states = AnswerGrammars(AutoTokenizer.from_pretrained(tiny_llm)).begin([(), ()], 8)
+    assert states == [None, None]
+    free = model.generate(batch, 8, END, END)
+    assert torch.equal(model.generate(batch, 8, END, END, states), free)
