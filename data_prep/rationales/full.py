@@ -11,7 +11,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from data_prep.rationales.reasons import Facts, write_closing
+from data_prep.rationales.reasons import write_closing
 from data_prep.rationales.wordings.background import BACKGROUND
 from data_prep.rationales.wordings.closing import REASONS
 from data_prep.rationales.wordings.grammar import write_out
@@ -19,6 +19,7 @@ from data_prep.rationales.wordings.joints import CONNECTORS, LEADS_IN, OPENERS
 from data_prep.rationales.wordings.surroundings import SURROUNDINGS
 from data_prep.rationales.wordings.waveforms import WAVEFORMS
 from tslm.evidence import words
+from tslm.evidence.criteria import Facts
 from tslm.labels import SleepStage
 
 STATEMENTS = BACKGROUND | WAVEFORMS | SURROUNDINGS
@@ -26,7 +27,7 @@ STATEMENTS = BACKGROUND | WAVEFORMS | SURROUNDINGS
 
 @dataclass(frozen=True)
 class Rationale:
-    """A text, and the features (`tslm.explain.claims.kinds.Feature`) of the claims it was composed of."""
+    """A text, and the features (`tslm.evidence.criteria.Feature`) of the claims it was composed of."""
 
     text: str
     features: tuple[str, ...]

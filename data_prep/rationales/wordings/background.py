@@ -1,7 +1,7 @@
 """Wordings of an epoch's background: amplitude, the share of each band and the spectral peak."""
 
 from data_prep.rationales.wordings.grammar import AT, COMES_TO, EPOCH, LEADS, THEN, Wording
-from tslm.explain.claims.kinds import Feature
+from tslm.evidence.criteria import Feature
 
 BACKGROUND: dict[str, Wording] = {
     "amplitude": Wording(

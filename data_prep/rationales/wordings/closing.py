@@ -1,7 +1,7 @@
 """Wordings of a closing: the reasons it may cite, and what it says of them for and against the label."""
 
 from data_prep.rationales.wordings.grammar import MEDIAN, OF_TIME, TONE, Wording
-from tslm.explain.claims.kinds import Feature
+from tslm.evidence.criteria import Feature
 
 # What a closing sentence may cite; phrases only.
 REASONS: dict[str, Wording] = {

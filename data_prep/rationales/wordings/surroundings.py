@@ -1,7 +1,7 @@
 """Wordings of what lies around the waves: alpha, eyes, fast activity, muscle, tone and artefacts."""
 
 from data_prep.rationales.wordings.grammar import EPOCH, HOLDS, IS_SEEN, LITTLE, MEDIAN, OF_TIME, SPARSE, TONE, Wording
-from tslm.explain.claims.kinds import Feature
+from tslm.evidence.criteria import Feature
 
 SURROUNDINGS: dict[str, Wording] = {
     "alpha": Wording(

@@ -1,7 +1,7 @@
 """Wordings of single waves: spindles, K-complexes, slow waves and sawtooth waves."""
 
 from data_prep.rationales.wordings.grammar import EPOCH, GONE, HARDLY, HOLDS, IS_SEEN, OF_TIME, SEEN, STOOD_OUT, Wording
-from tslm.explain.claims.kinds import Feature
+from tslm.evidence.criteria import Feature
 
 WAVEFORMS: dict[str, Wording] = {
     "no_spindles_or_k": Wording(

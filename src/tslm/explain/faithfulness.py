@@ -1,9 +1,9 @@
 """Rationales checked against the signal: each claim compared with what was measured in its epoch.
 
-1. read every rationale into claims                       (claims)
-2. compare each claim with the facts of its epoch         (claim_checks)
-3. ask whether the claims speak for the answer given      (stage_criteria)
-4. count, with intervals                                  (claim_counts)
+1. read every rationale into claims                       (claims.read)
+2. compare each claim with the facts of its epoch         (claims.checks)
+3. weigh whether the claims speak for the answer given    (claims.counts, tslm.evidence.criteria)
+4. count, with intervals                                  (claims.counts)
 5. count again beside other epochs, the controls          (shuffled_control)
 """
 
@@ -17,11 +17,10 @@ import numpy as np
 
 from tslm.answers.grammar import parse_answer, remove_special_tokens
 from tslm.evidence import words
-from tslm.explain.claims.checks import CheckedClaim, Facts, Verdict, check_claim
-from tslm.explain.claims.counts import SHARES, STATED_COLUMN, ClaimTable, count_claims, measure_shares
-from tslm.explain.claims.kinds import Claim, Feature
-from tslm.explain.claims.read import read_claims
-from tslm.explain.criteria import weigh_claims
+from tslm.evidence.criteria import Facts, Feature
+from tslm.explain.claims.checks import CheckedClaim, Verdict, check_claim
+from tslm.explain.claims.counts import SHARES, STATED_COLUMN, ClaimTable, count_claims, measure_shares, weigh_claims
+from tslm.explain.claims.read import Claim, read_claims
 from tslm.explain.shuffled_control import NUM_SHUFFLES, NUM_SHUFFLES_ALIKE, find_number, group_alike, score_control
 from tslm.labels import ANSWER_NAMES, SleepStage, parse_sleep_stage
 from tslm.predictions.resampling import DEFAULT_RESAMPLING, Resamples, Resampling
@@ -82,10 +81,10 @@ def score_faithfulness(
         `num_rationales`, `num_claims`, counts per verdict, `num_hedged`, `claims_per_rationale`;
         `precision`: supported over checkable claims;
         `precision_beyond_prompt`: the same without what the prompt states (`STATED_BY_PROMPT`);
-        `coverage`: mean share of the features that decide the true stage (`DECIDING`) of which the
+        `coverage`: mean share of the features that decide the true stage (`tslm.evidence.criteria`) of which the
         rationale makes a supported claim; `share_faithful`: rationales with a supported claim and no contradicted
         one; `consistency`: rationales whose claims speak for their answer, over those whose claims speak for or
-        against it (`SPEAKS_FOR`); `precision_by_feature`; `intervals` of the four shares;
+        against it (`weigh_claims`); `precision_by_feature`; `intervals` of the four shares;
         `shuffled` and `shuffled_alike` (`score_control`): beside any other epoch, beside another one that was
         answered alike and has about the same amplitude; `grounded`: True where claims are truer of their own epoch
         than of those alike, False where they are not clearly so, None where that cannot be said.

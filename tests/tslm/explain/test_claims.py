@@ -4,8 +4,7 @@ import pytest
 
 from tests.factories.held_out_sentences import MODEL_LIKE, OTHERS, RESERVED
 from tests.factories.labelled_sentences import MODEL, OWN
-from tslm.explain.claims.kinds import Claim, Relation
-from tslm.explain.claims.read import read_claims
+from tslm.explain.claims.read import Claim, Relation, read_claims
 from tslm.explain.claims.words import LEVEL_WORDS
 
 _SIGNS = {Relation.EQUALS: "=", Relation.ABOUT: "~", Relation.AT_LEAST: ">=", Relation.AT_MOST: "<="}

@@ -4,15 +4,13 @@ Words and thresholds are those of `tslm.evidence.words`, by which our own ration
 written. What no column measures is not checkable. Hedged claims are checked as if they were plain.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 
 from tslm.evidence import words
-from tslm.explain.claims.kinds import BANDS, FIGURES, Claim, Feature, Relation
-
-Facts = Mapping[str, float]
+from tslm.evidence.criteria import BANDS, Facts, Feature
+from tslm.explain.claims.read import FIGURES, Claim, Relation
 
 
 class Verdict(StrEnum):
@@ -34,7 +32,7 @@ class CheckedClaim:
 
 
 def check_claim(claim: Claim, facts: Facts) -> CheckedClaim:
-    """Compare one claim with the facts (`evidence_words.round_facts`) of its epoch."""
+    """Compare one claim with the facts (`tslm.evidence.words.round_facts`) of its epoch."""
     column = _column(claim.feature, claim.relation, claim.unit)
     if column not in facts:
         return CheckedClaim(claim, Verdict.NOT_CHECKABLE)

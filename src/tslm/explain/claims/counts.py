@@ -3,14 +3,15 @@
 M: columns of counts; N: epochs; R: sums (one a resample, or a single one)
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from tslm.explain.claims.checks import COLUMNS, CheckedClaim, Facts, Verdict, check_claim
-from tslm.explain.claims.kinds import Claim, Feature
-from tslm.explain.criteria import DECIDING
+from tslm.evidence import words
+from tslm.evidence.criteria import Facts, Feature, list_deciding_features, weigh_feature
+from tslm.explain.claims.checks import COLUMNS, CheckedClaim, Verdict, check_claim
+from tslm.explain.claims.read import FIGURES, Claim, Relation
 from tslm.labels import SleepStage
 
 # The prompt gives the series' standard deviation, so that a text which says this much need not have read the signal.
@@ -58,17 +59,18 @@ class ClaimTable:
         return checked
 
 
-def count_claims(checked: Sequence[CheckedClaim], facts: Facts, stage: SleepStage | None) -> list[float]:
+def count_claims(checked: Sequence[CheckedClaim], facts: Facts, sleep_stage: SleepStage | None) -> list[float]:
     """The columns of one rationale beside one epoch.
 
     Args:
         checked: its claims.
         facts: what was measured in the epoch.
-        stage: whose deciding evidence should be named; None where there is none.
+        sleep_stage: whose deciding evidence should be named; None where there is none.
     """
     supported = [item.claim.feature for item in checked if item.verdict == Verdict.SUPPORTED]
     contradicted = [item.claim.feature for item in checked if item.verdict == Verdict.CONTRADICTED]
-    deciding = [feature for feature in DECIDING.get(stage, ()) if COLUMNS[feature] in facts] if stage else []
+    wanted = list_deciding_features(sleep_stage) if sleep_stage else ()
+    deciding = [feature for feature in wanted if COLUMNS[feature] in facts]
     num_stated = [sum(feature in STATED_BY_PROMPT for feature in features) for features in (supported, contradicted)]
     num_checkable = len(supported) + len(contradicted)
     return [
@@ -91,3 +93,31 @@ def measure_shares(counts_RM: np.ndarray) -> dict[str, np.ndarray]:
         )
         for name, (above, below) in SHARES.items()
     }
+
+
+def weigh_claims(claims: Iterable[Claim], answer: SleepStage | None) -> float:
+    """Above 0 where the claims, true or not, speak for the answer, below where against, 0 where neither."""
+    return sum(weigh_feature(claim.feature, answer) * _polarity(claim) for claim in claims) if answer else 0.0
+
+
+def _polarity(claim: Claim) -> float:
+    """1 where a claim says that its feature is there in earnest, -1 where it is not, between where it does not say."""
+    if claim.relation in FIGURES and claim.value is not None:
+        return _polarity_of_figure(claim, claim.value)
+    if claim.relation == Relation.LEVEL:
+        sign = {0.0: -1.0, 2.0: 1.0, 3.0: 1.0}.get(claim.value or 0.0, 0.0)
+    elif claim.relation == Relation.FEW:
+        sign = -1.0
+    elif claim.feature == Feature.SLOW_WAVES and claim.relation != Relation.MANY:
+        sign = 1.0 if claim.negated else 0.5  # how many is not said
+    else:
+        sign = 1.0
+    return -sign if claim.negated else sign
+
+
+def _polarity_of_figure(claim: Claim, value: float) -> float:
+    if claim.unit == "power":
+        return 0.0
+    bar = {Feature.SLOW_WAVES: words.SLOW_WAVES_MANY, Feature.ALPHA: words.ALPHA_MOST}.get(claim.feature, 1e-9)
+    is_above = value >= bar and claim.relation != Relation.AT_MOST
+    return 1.0 if is_above != claim.negated else -1.0

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 
-from tslm.explain.claims.kinds import Feature
+from tslm.evidence.criteria import Feature
 from tslm.explain.claims.words import Token
 
 MENTIONED = ("term", "state")  # kinds of tokens that name a feature

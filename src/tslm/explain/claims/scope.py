@@ -6,7 +6,7 @@ than slow waves") claims nothing about the epoch, and its mentions are marked ge
 
 from collections.abc import Sequence
 
-from tslm.explain.claims.kinds import BANDS
+from tslm.evidence.criteria import BANDS
 from tslm.explain.claims.phrases import MENTIONED, OWN, Mention, Phrase
 from tslm.explain.claims.words import Token
 

@@ -1,0 +1,281 @@
+"""AASM criteria as one table: what is found in an epoch, and whether it speaks for or against a sleep stage.
+
+The writer of rationales cites the rows that hold, the checker weighs claims by them. Rules are those of the AASM
+manual for the scoring of sleep (2007, visual rules for adults), by the letter of their stage. No manual covers
+rodents; their rows follow common practice.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+
+from tslm.evidence import words
+from tslm.labels import SleepStage
+
+Facts = Mapping[str, float]
+
+
+class Feature(StrEnum):
+    """What can be said of an epoch."""
+
+    AMPLITUDE = "amplitude"
+    RMS = "rms"
+    PEAK_TO_PEAK = "peak_to_peak"
+    DELTA = "delta"
+    THETA = "theta"
+    ALPHA = "alpha"
+    SIGMA = "sigma"
+    BETA = "beta"  # and any fast activity
+    GAMMA = "gamma"
+    MIXED = "mixed"  # mixed frequencies
+    PEAK_FREQUENCY = "peak_frequency"
+    SPINDLES = "spindles"
+    SPINDLE_DENSITY = "spindle_density"
+    SPINDLE_DURATION = "spindle_duration"
+    K_COMPLEXES = "k_complexes"
+    SLOW_WAVES = "slow_waves"
+    SAWTOOTH = "sawtooth"
+    VERTEX = "vertex"
+    EYE_MOVEMENTS = "eye_movements"
+    MUSCLE = "muscle"  # muscle activity in the EEG
+    MUSCLE_TONE = "muscle_tone"  # of the EMG channel
+    ARTEFACT = "artefact"
+
+
+BANDS = (Feature.DELTA, Feature.THETA, Feature.ALPHA, Feature.SIGMA, Feature.BETA)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that an epoch shows or lacks.
+
+    Args:
+        name: row of the wordings of rationales.
+        features: what it is about.
+        is_present: whether the features are there; False for their absence.
+        holds: whether the facts of an epoch (`tslm.evidence.words.epoch_facts`) show it.
+    """
+
+    name: str
+    features: tuple[Feature, ...]
+    is_present: bool
+    holds: Callable[[Facts], bool]
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """A finding that speaks for or against a sleep stage.
+
+    Args:
+        finding: what speaks.
+        is_for: whether it speaks for the stage, or against it.
+        rule: the manual's rule, or the practice.
+        is_deciding: whether a rationale for this stage should name its features.
+        is_weighed: whether any claim on the features counts for or against the stage. False where only the finding's
+            own threshold does: alpha in less than half of an epoch says nothing against N1.
+    """
+
+    finding: Finding
+    is_for: bool
+    rule: str
+    is_deciding: bool = False
+    is_weighed: bool = True
+
+
+def leads(band: str) -> Callable[[Facts], bool]:
+    """Whether a band holds the largest share of power."""
+    return lambda facts: words.rank_bands(facts)[0][0] == band
+
+
+def _lags(band: str) -> Callable[[Facts], bool]:
+    """Whether another band holds a larger share; a tie after rounding is no lag."""
+    return lambda facts: words.rank_bands(facts)[0][1] > facts[f"{band}_share"]
+
+
+def _has_tone(tone: str) -> Callable[[Facts], bool]:
+    return lambda facts: facts.get("emg_tone", 0) > 0 and words.tone_word(facts["emg_tone"]) == tone
+
+
+def _has_some_alpha(facts: Facts) -> bool:
+    return words.ALPHA_SOME <= facts["alpha_fraction"] <= words.ALPHA_MOST
+
+
+def _has_theta_behind(facts: Facts) -> bool:
+    return facts["theta_share"] >= words.THETA_SHARE and not leads("theta")(facts)
+
+
+def _at_least(column: str, least: float) -> Callable[[Facts], bool]:
+    return lambda facts: facts.get(column, 0.0) >= least
+
+
+def _below(column: str, bound: float) -> Callable[[Facts], bool]:
+    return lambda facts: facts[column] < bound
+
+
+_F = Feature
+_BOTH = (_F.SPINDLES, _F.K_COMPLEXES)
+SLOW_OVER = Finding("slow_over", (_F.SLOW_WAVES,), True, _at_least("slow_wave_fraction", words.SLOW_WAVES_MANY))
+SLOW_UNDER = Finding("slow_under", (_F.SLOW_WAVES,), False, _below("slow_wave_fraction", words.SLOW_WAVES_MANY))
+SPINDLES = Finding("spindles", (_F.SPINDLES,), True, _at_least("spindle_count", 1))
+K_COMPLEXES = Finding("k_complexes", (_F.K_COMPLEXES,), True, _at_least("k_complex_count", 1))
+NEITHER = Finding(
+    "no_spindles_or_k", _BOTH, False, lambda facts: not facts["spindle_count"] and not facts["k_complex_count"]
+)
+ALPHA_MOST = Finding("alpha_most", (_F.ALPHA,), True, lambda facts: facts["alpha_fraction"] > words.ALPHA_MOST)
+ALPHA_UNDER = Finding("alpha_under", (_F.ALPHA,), False, _has_some_alpha)
+NO_ALPHA = Finding("no_alpha", (_F.ALPHA,), False, _below("alpha_fraction", words.ALPHA_SOME))
+FAST = Finding("fast", (_F.BETA,), True, lambda facts: words.has_band(facts, "beta"))
+NO_FAST = Finding("no_fast", (_F.BETA,), False, lambda facts: not words.has_band(facts, "beta"))
+MUSCLE = Finding("muscle", (_F.MUSCLE,), True, _at_least("high_frequency_ratio", words.MUSCLE_RATIO))
+THETA_LEADS = Finding("theta_leads", (_F.THETA,), True, leads("theta"))
+THETA = Finding("theta", (_F.THETA,), True, _has_theta_behind)
+NO_THETA = Finding("no_theta", (_F.THETA,), False, _below("theta_share", words.THETA_SHARE))
+DELTA_LEADS = Finding("delta_leads", (_F.DELTA,), True, leads("delta"))
+DELTA_BEHIND = Finding("delta_behind", (_F.DELTA,), False, _lags("delta"))
+EYES = Finding("eyes", (_F.EYE_MOVEMENTS,), True, _at_least("eye_movement_count", 1))
+EYES_REPEATED = Finding(
+    "eyes", (_F.EYE_MOVEMENTS,), True, _at_least("eye_movement_count", words.EYE_MOVEMENTS_REPEATED)
+)
+STILL_EYES = Finding("still_eyes", (_F.EYE_MOVEMENTS,), False, _below("eye_movement_count", 1))
+SAWTOOTH = Finding("sawtooth", (_F.SAWTOOTH,), True, _at_least("sawtooth_count", 1))
+TONE_HIGH = Finding("tone", (_F.MUSCLE_TONE,), True, _has_tone("high"))
+TONE_LOW = Finding("tone", (_F.MUSCLE_TONE,), False, _has_tone("low"))
+ARTEFACT = Finding("artefact", (_F.ARTEFACT,), True, _at_least("artefact_fraction", words.ARTEFACT_SOME))
+NO_ARTEFACT = Finding("no_artefact", (_F.ARTEFACT,), False, _below("artefact_fraction", words.ARTEFACT_SOME))
+
+_W_ALPHA = "W: alpha rhythm in more than half of the epoch"
+_W_OPEN = "W without alpha: blinks, reading or rapid eye movements, with normal or high chin tone"
+_W_FAST = "W with open eyes: low-amplitude beta and alpha without a rhythm"
+_N1_MIXED = "N1: alpha gives way to low-amplitude mixed frequencies, chiefly 4-7 Hz, in more than half of the epoch"
+_N2_STARTS = "N2 starts with a K-complex or a train of spindles"
+_N3_SHARE = "N3: slow waves (0.5-2 Hz, over 75 uV) in a fifth of the epoch or more"
+_N3_DELTA = "N3: slow waves lie in the delta band"
+_R = "R: low-amplitude mixed frequencies, low chin tone and rapid eye movements"
+_R_SAWTOOTH = "R: sawtooth waves support it"
+_R_ENDS = "R ends with a K-complex or spindles without eye movements: N2"
+_MOVE = "movement: artefacts of movement or muscle hide the EEG for more than half of the epoch"
+_NREM = "NREM joins N1, N2 and N3: slow waves, delta and spindles, tone below that of wake"
+_RODENT_W = "rodents, wake: fast, low-amplitude EEG and muscle tone"
+_RODENT_NREM = "rodents, NREM: high-amplitude delta and low tone"
+_RODENT_R = "rodents, REM: regular theta, hardly any delta and the lowest tone"
+
+# In order of weight. Of each stage some row always holds.
+CRITERIA: dict[SleepStage, tuple[Criterion, ...]] = {
+    SleepStage.WAKE: (
+        Criterion(ALPHA_MOST, True, _W_ALPHA, is_deciding=True),
+        Criterion(EYES_REPEATED, True, _W_OPEN, is_deciding=True),
+        Criterion(FAST, True, _W_FAST, is_deciding=True),
+        Criterion(MUSCLE, True, _W_OPEN),
+        Criterion(TONE_HIGH, True, _W_OPEN),
+        Criterion(SLOW_OVER, False, _N3_SHARE),
+        Criterion(SPINDLES, False, _N2_STARTS),
+        Criterion(K_COMPLEXES, False, _N2_STARTS),
+        Criterion(TONE_LOW, False, _W_OPEN),
+        Criterion(NO_ALPHA, False, _W_ALPHA),
+        Criterion(ALPHA_UNDER, False, _W_ALPHA),
+    ),
+    SleepStage.N1: (
+        Criterion(THETA_LEADS, True, _N1_MIXED, is_deciding=True),
+        Criterion(THETA, True, _N1_MIXED),
+        Criterion(ALPHA_UNDER, True, _N1_MIXED, is_deciding=True, is_weighed=False),
+        Criterion(NEITHER, True, _N2_STARTS),
+        Criterion(SLOW_OVER, False, _N3_SHARE),
+        Criterion(ALPHA_MOST, False, _W_ALPHA, is_weighed=False),
+        Criterion(SPINDLES, False, _N2_STARTS, is_deciding=True),
+        Criterion(K_COMPLEXES, False, _N2_STARTS),
+        Criterion(NO_THETA, False, _N1_MIXED),
+    ),
+    SleepStage.N2: (
+        Criterion(SPINDLES, True, _N2_STARTS, is_deciding=True),
+        Criterion(K_COMPLEXES, True, _N2_STARTS, is_deciding=True),
+        Criterion(SLOW_OVER, False, _N3_SHARE, is_deciding=True),
+        Criterion(NEITHER, False, _N2_STARTS),
+        Criterion(ALPHA_MOST, False, _W_ALPHA, is_weighed=False),
+    ),
+    SleepStage.N3: (
+        Criterion(SLOW_OVER, True, _N3_SHARE, is_deciding=True),
+        Criterion(DELTA_LEADS, True, _N3_DELTA, is_deciding=True),
+        Criterion(SLOW_UNDER, False, _N3_SHARE),
+        Criterion(FAST, False, _W_FAST),
+    ),
+    SleepStage.REM: (
+        Criterion(SAWTOOTH, True, _R_SAWTOOTH),
+        Criterion(EYES, True, _R, is_deciding=True),
+        Criterion(THETA_LEADS, True, _R, is_deciding=True),
+        Criterion(TONE_LOW, True, _R),
+        Criterion(THETA, True, _R),
+        Criterion(NEITHER, True, _R_ENDS),
+        Criterion(SLOW_OVER, False, _N3_SHARE),
+        Criterion(SPINDLES, False, _R_ENDS, is_deciding=True),
+        Criterion(K_COMPLEXES, False, _R_ENDS),
+        Criterion(ALPHA_MOST, False, _W_ALPHA, is_weighed=False),
+        Criterion(TONE_HIGH, False, _R),
+        Criterion(STILL_EYES, False, _R),
+    ),
+    SleepStage.NREM: (
+        Criterion(SLOW_OVER, True, _NREM, is_deciding=True),
+        Criterion(DELTA_LEADS, True, _NREM, is_deciding=True),
+        Criterion(SPINDLES, True, _NREM),
+        Criterion(TONE_LOW, True, _NREM),
+        Criterion(DELTA_BEHIND, False, _NREM),
+        Criterion(SLOW_UNDER, False, _NREM),
+    ),
+    SleepStage.MOVEMENT: (
+        Criterion(ARTEFACT, True, _MOVE, is_deciding=True),
+        Criterion(MUSCLE, True, _MOVE, is_deciding=True),
+        Criterion(FAST, True, _MOVE, is_weighed=False),
+        Criterion(NO_ARTEFACT, False, _MOVE),
+    ),
+}
+# Cited for rodents instead of those above: spindles, alpha and eye movements are defined on the human scalp.
+RODENT_CRITERIA: dict[SleepStage, tuple[Criterion, ...]] = {
+    SleepStage.WAKE: (
+        Criterion(TONE_HIGH, True, _RODENT_W),
+        Criterion(FAST, True, _RODENT_W),
+        Criterion(MUSCLE, True, _RODENT_W),
+        Criterion(DELTA_BEHIND, True, _RODENT_NREM),
+        Criterion(TONE_LOW, False, _RODENT_W),
+        Criterion(DELTA_LEADS, False, _RODENT_NREM),
+        Criterion(NO_FAST, False, _RODENT_W),
+    ),
+    SleepStage.NREM: (
+        Criterion(DELTA_LEADS, True, _RODENT_NREM),
+        Criterion(TONE_LOW, True, _RODENT_NREM),
+        Criterion(NO_FAST, True, _RODENT_W),
+        Criterion(TONE_HIGH, False, _RODENT_NREM),
+        Criterion(DELTA_BEHIND, False, _RODENT_NREM),
+        Criterion(FAST, False, _RODENT_W),
+    ),
+    SleepStage.REM: (
+        Criterion(THETA_LEADS, True, _RODENT_R),
+        Criterion(TONE_LOW, True, _RODENT_R),
+        Criterion(THETA, True, _RODENT_R),
+        Criterion(TONE_HIGH, False, _RODENT_R),
+        Criterion(DELTA_LEADS, False, _RODENT_R),
+        Criterion(NO_THETA, False, _RODENT_R),
+    ),
+}
+
+
+def find_criteria(sleep_stage: SleepStage, facts: Facts, is_human: bool = True) -> tuple[list[Finding], list[Finding]]:
+    """What an epoch shows for a sleep stage, and what against it, in order of weight."""
+    table = CRITERIA if is_human else CRITERIA | RODENT_CRITERIA
+    held = [row for row in table[sleep_stage] if row.finding.holds(facts)]
+    return [row.finding for row in held if row.is_for], [row.finding for row in held if not row.is_for]
+
+
+@cache
+def list_deciding_features(sleep_stage: SleepStage) -> tuple[Feature, ...]:
+    """The features that a rationale for this sleep stage should name."""
+    rows = (row for row in CRITERIA.get(sleep_stage, ()) if row.is_deciding)
+    return tuple(dict.fromkeys(feature for row in rows for feature in row.finding.features))
+
+
+@cache
+def weigh_feature(feature: Feature, sleep_stage: SleepStage) -> int:
+    """1 where its presence speaks for a sleep stage and its absence against, -1 the other way round, 0 for neither."""
+    for row in CRITERIA.get(sleep_stage, ()):
+        if row.is_weighed and feature in row.finding.features:
+            return 1 if row.is_for == row.finding.is_present else -1
+    return 0
