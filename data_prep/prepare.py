@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.cohorts.cohort import CohortOptions, SimHumanOptions, prepare_cohort, prepare_sim_human
-from data_prep.cohorts.options import parse_options, suggest
 from data_prep.cohorts.sim_rodent import SimRodentOptions, prepare_sim_rodent
 from data_prep.corpora.build import CorpusOptions, SeriesCorpusOptions, prepare_corpus
 from data_prep.published.ecg import EcgQaCotOptions, EcgQaOptions, prepare_ecg_qa, prepare_ecg_qa_cot
@@ -23,6 +22,8 @@ from data_prep.published.sleep_cot import SleepCotOptions, prepare_sleep_cot
 from data_prep.published.tsqa import TsqaOptions, prepare_tsqa
 from tslm.command import run_command
 from tslm.config.compose import list_group
+from tslm.config.files import parse_options
+from tslm.config.overrides import suggest
 from tslm.data.cohorts.cohort import COHORT_GROUP, load_cohort
 from tslm.data.prepared.corpora import read_corpus
 from tslm.data.prepared.recordings import Participant

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from data_prep.cohorts.options import parse_options
 from data_prep.verify import find_damaged
 from tslm.command import run_command
+from tslm.config.files import parse_options
 from tslm.data.prepared.recordings import (
     BY_EPOCH,
     EPOCH_SPLIT_COLUMN,

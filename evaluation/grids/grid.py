@@ -1,4 +1,4 @@
-"""A grid of experiments as one YAML file: named axes whose values are settings, expanded into runs as Hydra sweeps."""
+"""A grid of experiments as one YAML file: named axes whose values are settings, expanded into runs."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -7,11 +7,9 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import yaml
-from omegaconf import OmegaConf
-
 from tslm.config.compose import compose_config, configs_dir
-from tslm.config.files import build_config, one_line
+from tslm.config.files import build_config, read_yaml
+from tslm.config.overrides import parse_sweeps
 from tslm.config.schema import RunConfig
 from tslm.predictions.smoothing import Smoothing
 from tslm.training.runs.folder import METRICS_FILE, RESULTS_DIR
@@ -33,7 +31,7 @@ class GridConfig:
     axes: dict[str, dict[str, list[str]]] = field(default_factory=dict)  # axis -> value -> settings
     skip: list[dict[str, str]] = field(default_factory=list)  # cells with all of these values are left out
     smoothing: dict[str, dict[str, Any]] = field(default_factory=lambda: {"none": {"method": "none"}})
-    folds: str = "-1"  # as Hydra sweeps: 0,1,2 or range(0,5); -1: the cohort has none
+    folds: str = "-1"  # 0,1,2 or range(0,5); -1: the cohort has none
     seeds: str = "0"
     baseline: dict[str, str] = field(default_factory=dict)  # axis (or smoothing) -> value; others: the first
     results_dir: str = "results/experiments"
@@ -82,10 +80,10 @@ def load_grid(path: Path) -> GridConfig:
     if not path.is_file():
         raise FileNotFoundError(f"there is no grid of experiments at {path}; see configs/experiments")
     try:
-        grid = build_config(GridConfig, {"name": path.stem}, OmegaConf.load(path))
+        grid = build_config(GridConfig, {"name": path.stem}, read_yaml(path))
         smoothings = grid.smoothings
-    except (yaml.YAMLError, ValueError) as error:
-        raise ValueError(f"{path}: {one_line(error)}") from error
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
     if not smoothings or not grid.stages or any(not values for values in grid.axes.values()):
         raise ValueError(f"{path}: stages, smoothing and every axis need at least one value")
     for axis, value in [*grid.baseline.items(), *(item for cell in grid.skip for item in cell.items())]:
@@ -99,7 +97,7 @@ def expand_grid(grid: GridConfig, only: Sequence[str] = ()) -> list[Run]:
 
     Args:
         grid: the grid.
-        only: `axis=value,value`, `fold=0,1` or `seed=0` in Hydra's grammar: these values and no others.
+        only: `axis=value,value`, `fold=0,1` or `seed=0`: these values and no others.
 
     Raises:
         ValueError: an unknown axis or value.
@@ -110,7 +108,7 @@ def expand_grid(grid: GridConfig, only: Sequence[str] = ()) -> list[Run]:
         for point in _sweep([f"{name}={values}" for name, values in sweeps.items()])
         if not any(cell.items() <= point.items() for cell in grid.skip)
     ]
-    for name, chosen in _parse(only).items():
+    for name, chosen in parse_sweeps(only).items():
         if name not in sweeps:
             raise ValueError(f"{name!r} is no axis of {grid.name}; one of: {', '.join(sweeps)}")
         known = list(dict.fromkeys(point[name] for point in points))
@@ -170,7 +168,7 @@ def _read_preset(grid: GridConfig) -> str:
     folders = [Path(grid.config_dir)] * bool(grid.config_dir) + [configs_dir()]
     places = [*(folder / f"{grid.preset}.yaml" for folder in folders), Path(grid.preset)]
     path = next((path for path in places if path.is_file()), None)
-    return grid.preset if path is None else repr(OmegaConf.to_container(OmegaConf.load(path)))
+    return grid.preset if path is None else repr(read_yaml(path))
 
 
 def _split_choices(settings: Sequence[str]) -> tuple[dict[str, str], list[str]]:
@@ -181,22 +179,5 @@ def _split_choices(settings: Sequence[str]) -> tuple[dict[str, str], list[str]]:
 
 def _sweep(sweeps: Sequence[str]) -> list[dict[str, str]]:
     """Every combination, the last name changing fastest."""
-    values = _parse(sweeps)
+    values = parse_sweeps(sweeps)
     return [dict(zip(values, point, strict=True)) for point in product(*values.values())]
-
-
-def _parse(sweeps: Sequence[str]) -> dict[str, list[str]]:
-    """Name to values of `name=a,b` or `name=range(0,5)`, as Hydra reads them."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
-
-    try:
-        parsed = OverridesParser.create().parse_overrides(list(sweeps))
-    except HydraException as error:
-        raise ValueError(f"cannot read a choice of runs (wanted axis=value,value): {one_line(error)}") from error
-    return {
-        override.key_or_group: list(override.sweep_string_iterator())
-        if override.is_sweep_override()
-        else [override.get_value_element_as_str()]
-        for override in parsed
-    }

@@ -12,7 +12,7 @@ from tslm.labels import SleepStage
 from tslm.training.checkpoints.checkpoint import load_checkpoint
 
 PRESET = """
-defaults: [config, _self_]
+defaults: [config]
 model:
   encoder: {{d_model: 16, num_layers: 1, num_heads: 2, d_ff: 32, num_bands: 8}}
   context: {{hidden_size: 8, window_epochs: 5}}

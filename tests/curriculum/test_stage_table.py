@@ -28,7 +28,7 @@ PUBLISHED = {
     "stage4_sleep_cot": ("sleep", "sleep", "stage3_cot", 60, True),
     "stage5_ecg_cot": ("ecg", "accuracy", "stage4_sleep_cot", 60, True),
 }
-OWN_STAGE = """# @package _global_
+OWN_STAGE = """
 stage:
   name: stage6_pulse
   reader: pulse
@@ -120,7 +120,7 @@ def test_a_stage_that_starts_from_one_of_the_users_own_says_where_to_find_it(
 
 def test_a_users_own_stage_model_and_preset_go_before_the_packages(own_dir: Path) -> None:
     (own_dir / "stage" / "stage1_mcq.yaml").write_text("name: stage1_mcq\nreader: choice\nnum_train_samples: 5\n")
-    (own_dir / "guide.yaml").write_text("defaults: [config, _self_]\nseed: 9\n")
+    (own_dir / "guide.yaml").write_text("defaults: [config]\nseed: 9\n")
     config = compose_config("stage1_mcq", "guide", config_dir=own_dir)
     assert (config.stage.num_train_samples, config.seed) == (5, 9)
     assert compose_config("stage1_mcq", "guide").seed == 0

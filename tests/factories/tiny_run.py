@@ -6,7 +6,7 @@ from curriculum.train import main
 from tests.factories.small import write_small_cohort, write_small_corpus
 
 PRESET = """
-defaults: [config, _self_]
+defaults: [config]
 model:
   encoder: {{d_model: 16, num_layers: 1, num_heads: 2, d_ff: 32, num_bands: 8}}
   context: {{hidden_size: 8, window_epochs: 5}}

@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from tslm import __version__
-from tslm.config.files import CONFIG_FILE, load_config, merge_config, to_plain, upgrade_settings
+from tslm.config.files import merge_config, to_plain
 from tslm.config.schema import RunConfig
 from tslm.labels import LABEL_SETS
 
@@ -39,8 +39,6 @@ def load_checkpoint_config(checkpoint_dir: Path) -> RunConfig:
     """
     path = checkpoint_dir / CHECKPOINT_CONFIG_FILE
     if not path.is_file():
-        if (checkpoint_dir / CONFIG_FILE).is_file():  # checkpoints of before 2026-11-22
-            return load_config(checkpoint_dir / CONFIG_FILE)
         raise FileNotFoundError(f"no checkpoint in {checkpoint_dir}; its folder holds a {CHECKPOINT_CONFIG_FILE}")
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
@@ -73,7 +71,7 @@ def parse_checkpoint_config(found: dict[str, Any], where: str) -> RunConfig:
     if SETTINGS_KEY not in found:
         raise ValueError(f"{where} is damaged: it has no {SETTINGS_KEY!r}")
     try:
-        return merge_config(upgrade_settings(found[SETTINGS_KEY]))
+        return merge_config(found[SETTINGS_KEY])
     except ValueError as error:
         raise ValueError(f"{where}, made by tslm {made_by}, does not fit this {__version__}: {error}") from error
 

@@ -1,8 +1,7 @@
 """Settings put together, read and written; an unknown key is an error that names the nearest valid one."""
 
-import difflib
-from collections.abc import Callable, Mapping
-from dataclasses import fields, is_dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
@@ -10,14 +9,11 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException, ValidationError
 
+from tslm.config.overrides import apply_overrides, suggest
 from tslm.config.schema import RunConfig
 
 CONFIG_FILE = "config.yaml"
 Config = TypeVar("Config")
-# Settings of older versions, group and name -> name now and value from the old one.
-_RENAMED: dict[tuple[str, str], tuple[str, Callable[[Any], Any]]] = {
-    ("stage", "balanced"): ("sampling", lambda balanced: "balanced" if balanced else "natural"),
-}
 
 
 def merge_config(*layers: Any) -> RunConfig:
@@ -43,7 +39,8 @@ def build_config(kind: type[Config], *layers: Any, prefix: str = "") -> Config:
             merged = OmegaConf.merge(merged, plain)
         config = OmegaConf.to_object(merged)
     except ConfigKeyError as error:
-        raise ValueError(_unknown_key(prefix + (error.full_key or str(error.key)), kind, prefix)) from error
+        key = prefix + (error.full_key or str(error.key))
+        raise ValueError(f"unknown key {key!r}; {suggest(key, valid_keys(kind, prefix))}") from error
     except (ValidationError, OmegaConfBaseException) as error:
         key = f" for {prefix}{error.full_key}" if getattr(error, "full_key", None) else ""
         raise ValueError(f"bad value{key}: {str(error).splitlines()[0]}") from error
@@ -51,32 +48,33 @@ def build_config(kind: type[Config], *layers: Any, prefix: str = "") -> Config:
     return config
 
 
+def parse_options(kind: type[Config], words: Sequence[str]) -> Config:
+    """A frozen dataclass of options from `key=value` words; errors as `build_config`."""
+    config = build_config(kind, apply_overrides({}, words))
+    paths = {item.name: getattr(config, item.name) for item in fields(kind)}  # type: ignore[arg-type]
+    expanded = {name: path.expanduser() for name, path in paths.items() if isinstance(path, Path)}
+    return replace(config, **expanded)  # type: ignore[type-var]
+
+
 def load_config(path: Path) -> RunConfig:
     """Read a saved config; ValueError for keys this version does not know."""
     if not path.is_file():
         raise FileNotFoundError(f"no config at {path}; a run's folder holds one named {CONFIG_FILE}")
     try:
-        loaded = OmegaConf.load(path)
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is damaged: {one_line(error)}") from error
-    try:
-        return merge_config(upgrade_settings(OmegaConf.to_container(loaded)))
+        return merge_config(read_yaml(path))
     except ValueError as error:
-        said = "it was written by another version of tslm, perhaps a newer one than this"
-        raise ValueError(f"{path}: {error}; {said}") from error
+        raise ValueError(f"{path}: {error}; another version of tslm wrote it, perhaps a newer one") from error
 
 
-def upgrade_settings(saved: Any) -> Any:
-    """Settings that an older version saved, by the names they have now; what is no mapping stays as it is."""
-    if not isinstance(saved, Mapping):
-        return saved
-    upgraded = dict(saved)
-    for (group, old), (new, convert) in _RENAMED.items():
-        section = upgraded.get(group)
-        if isinstance(section, Mapping) and old in section:
-            others = {name: value for name, value in section.items() if name != old}
-            upgraded[group] = {new: convert(section[old]), **others}
-    return upgraded
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML file of settings; ValueError where it is no mapping."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is no YAML file: {one_line(error)}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds no settings; wanted `key: value` lines")
+    return content
 
 
 def save_config(config: RunConfig, path: Path) -> None:
@@ -117,16 +115,6 @@ def _unlock(node: DictConfig) -> DictConfig:
         if isinstance(child, DictConfig):
             _unlock(child)
     return node
-
-
-def _unknown_key(key: str, kind: type, prefix: str) -> str:
-    group, _, name = key.rpartition(".")
-    if kind is RunConfig and (group, name) in _RENAMED:
-        return f"unknown key {key!r}; it is {group}.{_RENAMED[group, name][0]!s} now"
-    valid = valid_keys(kind, prefix)
-    nearest = difflib.get_close_matches(key, valid, n=1, cutoff=0.0)
-    same_leaf = [name for name in valid if name.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]]
-    return f"unknown key {key!r}; the nearest valid one is {(same_leaf or nearest)[0]!r}"
 
 
 def one_line(error: Exception) -> str:

@@ -192,7 +192,7 @@ def test_mat_files_are_prepared_too(mine: list[str], tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (["colour=3"], 2, "unknown key 'colour'; the nearest valid one is"),
+        (["colour=3"], 2, "unknown key 'colour'; did you mean"),
         (["split=most"], 2, "split=most"),
         (["raw_dir=/nowhere"], 2, "raw_dir=/nowhere is no folder"),
         (["channels=O1"], 2, "has no channel 'O1'; it has: left, right"),

@@ -24,7 +24,7 @@ from tslm.data.prepared.recordings import write_participants, write_recording
 from tslm.data.splits.rules import assign_splits
 
 PRESET = """
-defaults: [config, _self_]
+defaults: [config]
 model:
   encoder: {d_model: 16, num_layers: 1, num_heads: 2, d_ff: 32, num_bands: 8}
   context: {hidden_size: 8, window_epochs: 5}
@@ -99,7 +99,7 @@ def test_a_choice_of_a_model_is_the_option_of_train_py(tmp_path: Path) -> None:
 
 def test_models_of_ones_own_folder_are_found(tmp_path: Path) -> None:
     (tmp_path / "mine" / "model").mkdir(parents=True)
-    (tmp_path / "mine" / "model" / "light.yaml").write_text("name: classifier\ncontext: {hidden_size: 8}\n")
+    (tmp_path / "mine" / "model" / "light.yaml").write_text("model: {name: classifier, context: {hidden_size: 8}}\n")
     axes = {"backbone": {"light": ["model=light"]}}
     grid = load_grid(write_grid(tmp_path, axes=axes, folds="-1", config_dir=str(tmp_path / "mine")))
     check_settings(grid)
@@ -121,7 +121,7 @@ def test_changed_settings_never_pass_for_the_old_ones(tmp_path: Path) -> None:
     assert folders[0] == folders[1] != folders[2]
 
 
-def test_runs_can_be_chosen_in_hydras_grammar(tmp_path: Path) -> None:
+def test_runs_can_be_chosen_by_lists_and_ranges(tmp_path: Path) -> None:
     grid = load_grid(write_grid(tmp_path))
     assert len(expand_grid(grid, ["fold=0,2", "loss=smooth"])) == 2 * 2
     assert {run.fold for run in expand_grid(grid, ["fold=range(1,3)"])} == {1, 2}

@@ -12,7 +12,6 @@ from tslm.config.checkpoint import (
     render_checkpoint_config,
     save_checkpoint_config,
 )
-from tslm.config.files import CONFIG_FILE, save_config
 from tslm.config.schema import ModelConfig, RunConfig
 
 CONFIG = RunConfig(seed=7, model=ModelConfig(label_set="rodent"))
@@ -38,11 +37,6 @@ def test_the_file_says_what_transformers_asks_for() -> None:
     assert classifier["architectures"] == ["TSLMClassifier"]
 
 
-def test_an_older_checkpoint_with_its_settings_in_yaml_is_read(tmp_path: Path) -> None:
-    save_config(CONFIG, tmp_path / CONFIG_FILE)
-    assert load_checkpoint_config(tmp_path) == CONFIG
-
-
 @pytest.mark.parametrize("version", ["0.2.0", "1.0", "10.0.1"])
 def test_a_newer_version_is_named_beside_this_one(
     tmp_path: Path, version: str, monkeypatch: pytest.MonkeyPatch
@@ -64,13 +58,6 @@ def test_an_unknown_key_names_the_version_that_wrote_it(tmp_path: Path) -> None:
     settings = render_checkpoint_config(CONFIG)["settings"] | {"sed": 1}
     with pytest.raises(ValueError, match=f"made by tslm {__version__}.*unknown key 'sed'.*'seed'"):
         load_checkpoint_config(write(tmp_path, settings=settings))
-
-
-def test_a_checkpoint_with_a_setting_by_its_old_name_is_read(tmp_path: Path) -> None:
-    settings = render_checkpoint_config(CONFIG)["settings"]
-    del settings["stage"]["sampling"]
-    write(tmp_path, settings=settings | {"stage": settings["stage"] | {"balanced": True}})
-    assert load_checkpoint_config(tmp_path).stage.sampling == "balanced"
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from tslm.config.compose import configs_dir, list_group
-from tslm.config.files import build_config
+from tslm.config.files import build_config, read_yaml
+from tslm.config.overrides import apply_overrides
 from tslm.data.cohorts.subject_table import Row, find_row, read_subject_table
 from tslm.labels import RK_ANNOTATIONS, SleepStage
 
@@ -160,16 +159,9 @@ def load_cohort(name: str, overrides: Sequence[str] = ()) -> CohortConfig:
     if not path.is_file():
         known = ", ".join(list_group(COHORT_GROUP))
         raise ValueError(f"no cohort {name!r}; give a YAML file or one of: {known}")
+    content = read_yaml(path)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is no YAML file: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} holds no settings; wanted keys such as signals, channels and labels")
-    for override in overrides:
-        _set_value(content, override)
-    try:
-        config = parse_cohort(content)
+        config = parse_cohort(apply_overrides(content, overrides))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     return config if config.source else replace(config, source=path.stem)
@@ -189,9 +181,7 @@ def parse_cohort(content: Mapping[str, Any]) -> CohortConfig:
 
 def parse_signals(overrides: Sequence[str]) -> SignalsConfig:
     """How to read one file of signals from `key=value`; ValueError for a bad key or value."""
-    content: dict[str, Any] = {}
-    for override in overrides:
-        _set_value(content, override.removeprefix("signals."))
+    content = apply_overrides({}, [override.removeprefix("signals.") for override in overrides])
     return build_config(SignalsConfig, _list_values(content, "signals"))
 
 
@@ -290,23 +280,6 @@ def _parse_channel(name: str, choice: Any) -> ChannelConfig:
         raise ValueError(f"channels.{name}: no recorded channel is named; wanted a name or {{plus: C4, minus: M1}}")
     rest = {key: value for key, value in choice.items() if key != "any"}
     return replace(build_config(ChannelConfig, rest, prefix=prefix), any=tuple(alternatives))
-
-
-def _set_value(content: dict[str, Any], override: str) -> None:
-    """Put one `key=value` into plain content; the value is YAML, or itself where it is none (`*.edf`)."""
-    key, equals, text = override.partition("=")
-    if not equals or not key:
-        raise ValueError(f"{override!r} is not key=value")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        value = text
-    *parents, leaf = key.split(".")
-    for parent in parents:
-        below = content.get(parent)
-        content[parent] = below = dict(below) if isinstance(below, dict) else {}
-        content = below
-    content[leaf] = value
 
 
 def _list_values(content: Mapping[str, Any], part: str) -> dict[str, Any]:
