@@ -13,10 +13,11 @@ from tslm.config.compose import configs_dir, list_group
 from tslm.config.files import build_config, read_yaml
 from tslm.config.overrides import apply_overrides
 from tslm.data.cohorts.subject_table import Row, find_row, read_subject_table
+from tslm.data.readers.hypnograms import HypnogramConfig
+from tslm.data.readers.raw import SignalsConfig
 from tslm.labels import RK_ANNOTATIONS, SleepStage
 
 COHORT_GROUP = "cohort"
-HYPNOGRAM_FORMATS = ("", "annotations", "text", "table", "nsrr")
 MISSING_LABELS = ("unscored", "error")
 _LISTS = {"signals": ("files", "channel_names"), "hypnogram": ("files", "ignore")}  # keys whose values are lists
 
@@ -47,51 +48,6 @@ class ChannelConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "any", tuple(self.any))
-
-
-@dataclass(frozen=True)
-class SignalsConfig:
-    """Files of signals."""
-
-    files: tuple[str, ...] = ()  # patterns below raw_dir, e.g. "**/*.edf"
-    name: str = (
-        ""  # regular expression on the path below raw_dir with groups `recording` and `subject`; others are left
-    )
-    allow_truncated: bool = False  # take the whole data records of an EDF file whose header says another number
-    fs_hz: float = 0.0  # csv and mat: rate, where the file does not tell
-    unit: str = "uV"  # csv and mat: unit of all channels
-    delimiter: str = ","  # csv
-    time_column: str = ""  # csv: seconds of each row; rows that are missing are gaps
-    variable: str = ""  # mat: matrix that holds all channels; empty: each vector is a channel
-    fs_variable: str = ""  # mat: variable that holds the rate
-    channel_names: tuple[str, ...] = ()  # mat: of the matrix's rows or columns
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "files", tuple(self.files))
-        object.__setattr__(self, "channel_names", tuple(self.channel_names))
-
-
-@dataclass(frozen=True)
-class HypnogramConfig:
-    """Where the hypnogram of each recording is and how it is written."""
-
-    files: tuple[str, ...] = ()  # beside the signals, e.g. "{stem}.txt" or "../scores/{subject}*.csv"; none: inside
-    format: str = ""  # annotations, text (a label a line), table (csv, tsv), nsrr (XML); empty: by the file's ending
-    ignore: tuple[str, ...] = ()  # texts that are no stages
-    epoch_s: float = 0.0  # length of a line, or of a label without a duration; 0: as the cohort's
-    until_next: bool = False  # a label without a duration lasts to the next one
-    delimiter: str = ""  # table; empty: by the file's ending
-    label_column: str = ""  # table; empty: by its usual names
-    onset_column: str = ""  # table: seconds
-    duration_column: str = ""  # table: seconds
-    epoch_column: str = ""  # table: number of the epoch, from 0 or 1
-    min_coverage: float = 0.5  # a hypnogram of less of the night is taken for another night's
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "files", tuple(self.files))
-        object.__setattr__(self, "ignore", tuple(self.ignore))
-        if self.format not in HYPNOGRAM_FORMATS:
-            raise ValueError(f"hypnogram.format={self.format}: wanted one of: {', '.join(HYPNOGRAM_FORMATS[1:])}")
 
 
 @dataclass(frozen=True)

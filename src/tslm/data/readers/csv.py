@@ -7,9 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
-from tslm.data.cohorts.cohort import SignalsConfig
 from tslm.data.readers.align import align_stamped
-from tslm.data.readers.raw import Annotation, ChannelInfo, SignalFile
+from tslm.data.readers.raw import Annotation, ChannelInfo, SignalFile, SignalsConfig
 
 _MISSING = ["", "NaN", "nan", "NA", "n/a", "null"]
 _MAX_JITTER = 0.25  # of a sample, between the time column and an even grid

@@ -6,6 +6,7 @@ A label counts for the epochs whose middle it covers, so the file's epochs need 
 import csv
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
@@ -13,10 +14,10 @@ from xml.parsers import expat
 
 import numpy as np
 
-from tslm.data.cohorts.cohort import HypnogramConfig
 from tslm.data.readers.raw import Annotation
 from tslm.labels import SleepStage, parse_sleep_stage
 
+HYPNOGRAM_FORMATS = ("", "annotations", "text", "table", "nsrr")
 _FORMAT_OF = {".txt": "text", ".csv": "table", ".tsv": "table", ".xml": "nsrr"}  # any other ending: annotations
 _LABEL_COLUMNS = ("stage", "sleep_stage", "sleepstage", "label", "trial_type", "value", "annotation", "description")
 _ONSET_COLUMNS = ("onset", "onset_s", "start", "start_s")
@@ -25,6 +26,29 @@ _EPOCH_COLUMNS = ("epoch", "epoch_idx", "epoch_number")
 _NOT_GIVEN = ("", "n/a")  # BIDS writes n/a where a value is missing
 _STAGES_EVENT = "Stages|Stages"  # NSRR's type of event for sleep stages
 _LONGEST_S = 31 * 86400.0
+
+
+@dataclass(frozen=True)
+class HypnogramConfig:
+    """Where the hypnogram of each recording is and how it is written."""
+
+    files: tuple[str, ...] = ()  # beside the signals, e.g. "{stem}.txt" or "../scores/{subject}*.csv"; none: inside
+    format: str = ""  # annotations, text (a label a line), table (csv, tsv), nsrr (XML); empty: by the file's ending
+    ignore: tuple[str, ...] = ()  # texts that are no stages
+    epoch_s: float = 0.0  # length of a line, or of a label without a duration; 0: as the cohort's
+    until_next: bool = False  # a label without a duration lasts to the next one
+    delimiter: str = ""  # table; empty: by the file's ending
+    label_column: str = ""  # table; empty: by its usual names
+    onset_column: str = ""  # table: seconds
+    duration_column: str = ""  # table: seconds
+    epoch_column: str = ""  # table: number of the epoch, from 0 or 1
+    min_coverage: float = 0.5  # a hypnogram of less of the night is taken for another night's
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "files", tuple(self.files))
+        object.__setattr__(self, "ignore", tuple(self.ignore))
+        if self.format not in HYPNOGRAM_FORMATS:
+            raise ValueError(f"hypnogram.format={self.format}: wanted one of: {', '.join(HYPNOGRAM_FORMATS[1:])}")
 
 
 def find_format(path: Path, config: HypnogramConfig) -> str:

@@ -12,8 +12,7 @@ import numpy as np
 import scipy.io
 from scipy.io.matlab import MatReadError
 
-from tslm.data.cohorts.cohort import SignalsConfig
-from tslm.data.readers.raw import Annotation, ChannelInfo, SignalFile
+from tslm.data.readers.raw import Annotation, ChannelInfo, SignalFile, SignalsConfig
 
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _HDF5_AT = 512  # MATLAB writes 512 bytes of its own before it

@@ -1,30 +1,37 @@
-"""Files of signals: which reader opens which file."""
+"""Signal files: which reader opens which file.
 
+A new format is one row of READERS: its file extension and a function from a path and the cohort's settings to a
+`SignalFile`. MNE reads the formats that have no row.
+"""
+
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tslm.data.cohorts.cohort import SignalsConfig
 from tslm.data.readers.csv import open_csv
 from tslm.data.readers.edf.read import open_edf
 from tslm.data.readers.mat import open_mat
 from tslm.data.readers.mne import open_mne
-from tslm.data.readers.raw import SignalFile
+from tslm.data.readers.raw import SignalFile, SignalsConfig
 
-EDF_ENDINGS = (".edf", ".bdf", ".rec")
-CSV_ENDINGS = (".csv", ".tsv")
+READERS: Mapping[str, Callable[[Path, SignalsConfig], SignalFile]] = {
+    ".edf": open_edf,
+    ".bdf": open_edf,
+    ".rec": open_edf,
+    ".csv": open_csv,
+    ".tsv": open_csv,
+    ".mat": open_mat,
+}
 
 
 def open_signals(path: Path, config: SignalsConfig) -> SignalFile:
-    """A file of signals, by its ending: EDF and BDF, CSV, MATLAB; any other goes to MNE.
+    """Open a signal file with the reader of its extension.
 
     Raises:
         FileNotFoundError: The file is missing.
-        ValueError: It is not what its ending says.
-        ImportError: Its reader needs an extra that is not installed.
+        ValueError: The file does not have the format that its extension says.
+        ImportError: The reader needs an extra that is not installed.
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
-    if path.suffix.lower() in EDF_ENDINGS:
-        return open_edf(path, config.allow_truncated)
-    if path.suffix.lower() in CSV_ENDINGS:
-        return open_csv(path, config)
-    return open_mat(path, config) if path.suffix.lower() == ".mat" else open_mne(path)
+    reader = READERS.get(path.suffix.lower())
+    return reader(path, config) if reader else open_mne(path)

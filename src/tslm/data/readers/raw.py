@@ -11,6 +11,28 @@ from tslm.labels import SleepStage
 
 
 @dataclass(frozen=True)
+class SignalsConfig:
+    """Files of signals."""
+
+    files: tuple[str, ...] = ()  # patterns below raw_dir, e.g. "**/*.edf"
+    name: str = (
+        ""  # regular expression on the path below raw_dir with groups `recording` and `subject`; others are left
+    )
+    allow_truncated: bool = False  # take the whole data records of an EDF file whose header says another number
+    fs_hz: float = 0.0  # csv and mat: rate, where the file does not tell
+    unit: str = "uV"  # csv and mat: unit of all channels
+    delimiter: str = ","  # csv
+    time_column: str = ""  # csv: seconds of each row; rows that are missing are gaps
+    variable: str = ""  # mat: matrix that holds all channels; empty: each vector is a channel
+    fs_variable: str = ""  # mat: variable that holds the rate
+    channel_names: tuple[str, ...] = ()  # mat: of the matrix's rows or columns
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "files", tuple(self.files))
+        object.__setattr__(self, "channel_names", tuple(self.channel_names))
+
+
+@dataclass(frozen=True)
 class RawSignal:
     """One channel as recorded."""
 

@@ -3,10 +3,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tslm.data.cohorts.cohort import SignalsConfig
 from tslm.data.readers.align import Clock, align_recording, align_signal, align_stamped, build_clock, fit_clock
 from tslm.data.readers.csv import open_csv
-from tslm.data.readers.raw import RawRecording, RawSignal
+from tslm.data.readers.raw import RawRecording, RawSignal, SignalsConfig
 from tslm.labels import SleepStage
 
 _RNG = np.random.default_rng(0)

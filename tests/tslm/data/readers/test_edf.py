@@ -8,7 +8,7 @@ import pytest
 from tslm.data.readers.edf.header import read_edf_header
 from tslm.data.readers.edf.read import open_edf
 from tslm.data.readers.edf.writer import write_edf
-from tslm.data.readers.raw import Annotation, RawRecording, RawSignal
+from tslm.data.readers.raw import Annotation, RawRecording, RawSignal, SignalsConfig
 from tslm.labels import SleepStage
 
 W, N1, N2, N3, R = SleepStage.WAKE, SleepStage.N1, SleepStage.N2, SleepStage.N3, SleepStage.REM
@@ -57,7 +57,7 @@ def patch_channel(path: Path, start: int, field: bytes, channel_idx: int = 0) ->
 
 
 def test_samples_equal_those_of_pyedflib(paths: tuple[Path, Path]) -> None:
-    file = open_edf(paths[0])
+    file = open_edf(paths[0], SignalsConfig())
     with pyedflib.EdfReader(str(paths[0])) as reader:
         for idx, channel in enumerate(file.channels):
             values = file.read_values(idx)
@@ -72,12 +72,12 @@ def test_annotations_equal_those_of_pyedflib(paths: tuple[Path, Path]) -> None:
             Annotation(float(onset_s), float(duration_s), str(text))
             for onset_s, duration_s, text in zip(*reader.readAnnotations(), strict=True)
         ]
-    assert open_edf(paths[1]).read_annotations() == expected
+    assert open_edf(paths[1], SignalsConfig()).read_annotations() == expected
     assert [note.text for note in expected[:3]] == ["Sleep stage W", "Sleep stage 1", "Sleep stage 2"]
 
 
 def test_a_night_written_as_edf_reads_back(paths: tuple[Path, Path]) -> None:
-    file = open_edf(paths[0])
+    file = open_edf(paths[0], SignalsConfig())
     assert (file.subject, file.age, file.sex) == ("S-7", "41", "F")
     assert file.start is not None
     assert file.start.isoformat() == "2001-02-03T22:10:05"
@@ -97,7 +97,7 @@ def test_bdf_samples_of_24_bits_equal_those_of_pyedflib(tmp_path: Path) -> None:
         )
         writer.writeSamples([values])
         writer.writeAnnotation(2.5, 30, "Sleep stage 2")
-    file = open_edf(path)
+    file = open_edf(path, SignalsConfig())
     with pyedflib.EdfReader(str(path)) as reader:
         np.testing.assert_array_equal(file.read_values(0), reader.readSignal(0).astype(np.float32))
     np.testing.assert_allclose(file.read_values(0), values, atol=1e-4)
@@ -108,7 +108,9 @@ def test_bdf_samples_of_24_bits_equal_those_of_pyedflib(tmp_path: Path) -> None:
 def test_an_independent_reader_agrees(paths: tuple[Path, Path]) -> None:
     mne = pytest.importorskip("mne", reason="MNE is not installed")
     raw = mne.io.read_raw_edf(paths[0], verbose="error")
-    np.testing.assert_allclose(raw.get_data(["EEG Pz-Oz"])[0] * 1e6, open_edf(paths[0]).read_values(1), atol=1e-3)
+    np.testing.assert_allclose(
+        raw.get_data(["EEG Pz-Oz"])[0] * 1e6, open_edf(paths[0], SignalsConfig()).read_values(1), atol=1e-3
+    )
     annotations = mne.read_annotations(paths[1])
     assert list(annotations.description[:3]) == ["Sleep stage W", "Sleep stage 1", "Sleep stage 2"]
 
@@ -158,11 +160,11 @@ def test_a_file_that_is_no_edf_is_named(tmp_path: Path, content: bytes) -> None:
 
 @pytest.mark.parametrize(("cut", "num_whole"), [(-1, 299), (-5000, 290)])
 def test_a_truncated_file_is_named_and_read_only_when_asked(paths: tuple[Path, Path], cut: int, num_whole: int) -> None:
-    whole = open_edf(paths[0]).read_values(0)
+    whole = open_edf(paths[0], SignalsConfig()).read_values(0)
     paths[0].write_bytes(paths[0].read_bytes()[:cut])
     with pytest.raises(ValueError, match=f"truncated: it holds {num_whole} whole data records, its header says 300"):
-        open_edf(paths[0])
-    file = open_edf(paths[0], allow_truncated=True)
+        open_edf(paths[0], SignalsConfig())
+    file = open_edf(paths[0], SignalsConfig(allow_truncated=True))
     assert file.duration_s == num_whole
     np.testing.assert_array_equal(file.read_values(0), whole[: 100 * num_whole])
     assert f"the {num_whole} were read" in file.notes[0]
@@ -171,21 +173,21 @@ def test_a_truncated_file_is_named_and_read_only_when_asked(paths: tuple[Path, P
 def test_a_header_that_says_too_few_records_is_no_reason_to_drop_the_rest(paths: tuple[Path, Path]) -> None:
     patch(paths[0], 236, b"12      ")
     with pytest.raises(ValueError, match="longer than its header says: it holds 300 whole data records, its header"):
-        open_edf(paths[0])
-    assert open_edf(paths[0], allow_truncated=True).duration_s == 300
+        open_edf(paths[0], SignalsConfig())
+    assert open_edf(paths[0], SignalsConfig(allow_truncated=True)).duration_s == 300
 
 
 def test_a_recording_that_was_never_closed_is_as_long_as_its_file(paths: tuple[Path, Path]) -> None:
     patch(paths[0], 236, b"-1      ")
     paths[0].write_bytes(paths[0].read_bytes()[:-7])
-    file = open_edf(paths[0])
+    file = open_edf(paths[0], SignalsConfig())
     assert file.duration_s == 299
     assert "never closed" in file.notes[0]
 
 
 def test_bytes_behind_the_last_record_are_left_out_and_said(paths: tuple[Path, Path]) -> None:
     paths[0].write_bytes(paths[0].read_bytes() + b"\n")
-    file = open_edf(paths[0])
+    file = open_edf(paths[0], SignalsConfig())
     assert (file.duration_s, file.notes) == (300, ("1 bytes behind the last data record left out",))
 
 
@@ -210,7 +212,7 @@ def test_a_channel_that_cannot_be_scaled_is_refused_and_the_others_are_read(
     if start == PHYSICAL_MAX:
         patch_channel(paths[0], PHYSICAL_MIN, b"0")
     patch_channel(paths[0], start, field)
-    file = open_edf(paths[0], allow_truncated=True)
+    file = open_edf(paths[0], SignalsConfig(allow_truncated=True))
     with pytest.raises(ValueError, match=f"channel 'EEG Fpz-Cz' of .*{said}"):
         file.read_values(0)
     assert len(file.read_values(1))
@@ -220,7 +222,7 @@ def test_a_channel_that_cannot_be_scaled_is_refused_and_the_others_are_read(
 def test_a_header_that_is_not_ascii_is_read(paths: tuple[Path, Path], written: bytes) -> None:
     patch_channel(paths[0], UNIT, written)
     patch(paths[0], 256 + 16, b"Br\xfccke".ljust(16))
-    channels = open_edf(paths[0]).channels
+    channels = open_edf(paths[0], SignalsConfig()).channels
     assert channels[0].unit in ("\u00b5V", "\u03bcV")
     assert channels[1].name == "Brücke"
 
@@ -228,7 +230,7 @@ def test_a_header_that_is_not_ascii_is_read(paths: tuple[Path, Path], written: b
 @pytest.mark.parametrize("start", [b"00.00.0000.00.00", b"xx.xx.xx22.10.05", b"31.02.0122.10.05"])
 def test_a_start_that_is_no_date_is_unknown_and_said(paths: tuple[Path, Path], start: bytes) -> None:
     patch(paths[0], 168, start)
-    file = open_edf(paths[0])
+    file = open_edf(paths[0], SignalsConfig())
     assert file.start is None
     assert "is no date" in file.notes[0]
 
@@ -262,7 +264,7 @@ TABLE = ((0, 16), (16, 80), (96, 8), (104, 8), (112, 8), (120, 8), (128, 8), (13
 def test_records_of_a_discontinuous_file_stand_where_their_time_stamps_say(tmp_path: Path) -> None:
     path = tmp_path / "gaps.edf"
     make_discontinuous(path, ["+0", "+2", "+10", "+12.5"])
-    file = open_edf(path)
+    file = open_edf(path, SignalsConfig())
     values = file.read_values(0)
     assert file.duration_s == 14.5
     assert "6.5 s of 14.5 s were not recorded" in file.notes[0]
@@ -278,7 +280,7 @@ def test_records_of_a_discontinuous_file_stand_where_their_time_stamps_say(tmp_p
 def test_a_fraction_of_a_second_before_the_first_sample_moves_everything_alike(tmp_path: Path) -> None:
     path = tmp_path / "gaps.edf"
     make_discontinuous(path, ["+0.25", "+2.25", "+10.25"])
-    file = open_edf(path)
+    file = open_edf(path, SignalsConfig())
     assert file.duration_s == 12
     assert np.isfinite(file.read_values(0)[:400]).all()
     assert [note.onset_s for note in file.read_annotations()] == [0, 2, 10]
@@ -287,10 +289,10 @@ def test_a_fraction_of_a_second_before_the_first_sample_moves_everything_alike(t
 def test_a_file_that_calls_itself_continuous_but_runs_late_is_placed_too(tmp_path: Path) -> None:
     path = tmp_path / "gaps.edf"
     make_discontinuous(path, ["+0", "+2", "+10", "+12"])
-    placed = open_edf(path).read_values(0)
+    placed = open_edf(path, SignalsConfig()).read_values(0)
     patch(path, 192, b"EDF+C")
-    np.testing.assert_array_equal(open_edf(path).read_values(0), placed)
-    assert open_edf(path).notes == ("time stamps jump: 6 s of 14 s were not recorded",)
+    np.testing.assert_array_equal(open_edf(path, SignalsConfig()).read_values(0), placed)
+    assert open_edf(path, SignalsConfig()).notes == ("time stamps jump: 6 s of 14 s were not recorded",)
 
 
 @pytest.mark.parametrize(
@@ -307,7 +309,7 @@ def test_time_stamps_that_cannot_be_are_refused(tmp_path: Path, onsets_s: list[s
     path = tmp_path / "gaps.edf"
     make_discontinuous(path, onsets_s)
     with pytest.raises(ValueError, match=said) as caught:
-        open_edf(path)
+        open_edf(path, SignalsConfig())
     assert "\n" not in str(caught.value)
 
 

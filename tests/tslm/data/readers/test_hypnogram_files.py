@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tslm.data.cohorts.cohort import HypnogramConfig, load_cohort
-from tslm.data.readers.hypnograms import build_sleep_stages, find_unknown_labels, read_hypnogram_file
+from tslm.data.cohorts.cohort import load_cohort
+from tslm.data.readers.hypnograms import HypnogramConfig, build_sleep_stages, find_unknown_labels, read_hypnogram_file
 from tslm.data.readers.raw import Annotation
 from tslm.labels import SleepStage
 

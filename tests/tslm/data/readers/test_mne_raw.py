@@ -6,10 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tslm.data.cohorts.cohort import SignalsConfig
 from tslm.data.readers.mne import build_mne_raw
 from tslm.data.readers.open import open_signals
-from tslm.data.readers.raw import RawRecording, RawSignal
+from tslm.data.readers.raw import RawRecording, RawSignal, SignalsConfig
 
 mne = pytest.importorskip("mne", reason="MNE is not installed: pip install tslm-sleep[mne]")
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import scipy.io
 
-from tslm.data.cohorts.cohort import SignalsConfig
 from tslm.data.readers.open import open_signals
+from tslm.data.readers.raw import SignalsConfig
 
 VALUES = np.random.default_rng(0).normal(0, 30, (2, 1000))
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from tslm.data.readers.edf.header import EdfChannel, EdfHeader, read_edf_header
-from tslm.data.readers.raw import Annotation, ChannelInfo, SignalFile
+from tslm.data.readers.raw import Annotation, ChannelInfo, SignalFile, SignalsConfig
 
 _BLOCK_SAMPLES = 1 << 20  # converted at a time
 _TIMESTAMP = re.compile(r"[+-][0-9]+(\.[0-9]+)?")
@@ -24,14 +24,14 @@ _MIN_RECORDED_SHARE = 0.01  # of a discontinuous recording; less means that its 
 _SMALL_SAMPLES = 20_000_000  # a channel that spans fewer is placed whatever the share: two days at 100 Hz
 
 
-def open_edf(path: Path, allow_truncated: bool = False) -> SignalFile:
+def open_edf(path: Path, config: SignalsConfig) -> SignalFile:
     """An EDF, EDF+ or BDF file.
 
     Raises:
         FileNotFoundError: The file is missing.
         ValueError: As `read_edf_header`; or the time stamps of a discontinuous file cannot be.
     """
-    header = read_edf_header(path, allow_truncated)
+    header = read_edf_header(path, config.allow_truncated)
     has_gaps = header.is_discontinuous or _runs_late(header)
     onsets_s = read_record_onsets(header) if has_gaps else None
     span_s = header.num_records * header.record_s
