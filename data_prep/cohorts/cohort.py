@@ -87,6 +87,7 @@ class Night:
 
     subject: str
     read: Callable[[], RawRecording]
+    fs_hz: float = 0.0  # rate of all prepared channels; 0: the highest of them
 
 
 def prepare_cohort(config: CohortConfig, options: CohortOptions, out_dir: Path, workers: int = 1) -> list[Participant]:
@@ -104,7 +105,7 @@ def prepare_cohort(config: CohortConfig, options: CohortOptions, out_dir: Path, 
     _check_labels(config, found, surveys)
     table = read_subject_tables(options.raw_dir) if options.raw_dir else {}
     nights = [
-        Night(survey.subject, partial(_read_night, config, files, table))
+        Night(survey.subject, partial(_read_night, config, files, table), config.fs_hz)
         for survey, files in zip(surveys, found, strict=True)
     ]
     return prepare_nights(nights, out_dir, options, workers)
@@ -178,7 +179,8 @@ def prepare_nights(nights: Sequence[Night], out_dir: Path, options: NightOptions
 
 def _prepare_one(night: Night, out_dir: Path, place: Place, options: NightOptions) -> Participant:
     with threadpool_limits(1):  # sums in another order would change the last bit
-        recording = prepare_night(night.read(), options.wake_margin_min, options.seed, options.rationale)
+        raw = night.read()
+        recording = prepare_night(raw, options.wake_margin_min, options.seed, options.rationale, night.fs_hz)
         if place.split == BY_EPOCH:
             splits = draw_epoch_splits(recording.sleep_stages, recording.recording, options.seed)
             recording = replace(recording, columns={**recording.columns, EPOCH_SPLIT_COLUMN: splits})

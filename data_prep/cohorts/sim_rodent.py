@@ -9,6 +9,7 @@ from data_prep.simulators.rodent.day import SPECIES, name_animal, simulate_roden
 from tslm.data.cohorts.cohort import RecordingFiles, parse_cohort
 from tslm.data.cohorts.scored_night import read_scored_night
 from tslm.data.prepared.recordings import Participant
+from tslm.data.readers.align import align_recording
 from tslm.data.readers.edf.writer import write_edf
 from tslm.data.readers.raw import RawRecording
 from tslm.labels import SleepStage
@@ -56,7 +57,7 @@ def prepare_sim_rodent(options: SimRodentOptions, out_dir: Path, workers: int = 
 def _read_simulated(options: SimRodentOptions, animal_idx: int, edf_dir: Path | None) -> RawRecording:
     day = simulate_rodent_day(options.seed, animal_idx, options.hours, options.fs_hz, options.epoch_s, options.species)
     if edf_dir is None:
-        return day
+        return align_recording(day)  # interpolates the accelerometer, so that the cohort keeps its bytes
     edf_dir.mkdir(parents=True, exist_ok=True)
     signal_path, hypnogram_path = (edf_dir / f"{day.recording}{ending}.edf" for ending in ("", "-Hypnogram"))
     write_edf(day, signal_path, hypnogram_path, _TEXTS)
@@ -72,7 +73,7 @@ def _read_simulated(options: SimRodentOptions, animal_idx: int, edf_dir: Path | 
     read = read_scored_night(config, RecordingFiles(day.recording, day.subject, signal_path, hypnogram_path))
     # What an EDF header has no room for.
     return replace(
-        read,
+        align_recording(read),
         start=day.start,
         age=day.age,
         strain=day.strain,

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import scipy.signal
 
-from data_prep.cohorts.night import find_kept_span
+from data_prep.cohorts.night import find_sleep_span
 from data_prep.simulators.human.calibration import BANDS_HZ, NUM_FEATURES
 from data_prep.simulators.human.hypnogram import HUMAN_STAGES
 from tslm.command import run_command
@@ -170,7 +170,7 @@ def write_calibration(table: dict[str, np.ndarray], source: str, path: Path) -> 
 
 def _cut_night(name: str, subject: str, features_E6: np.ndarray, stage_E: np.ndarray) -> list[ScoredFeatures]:
     stages = [HUMAN_STAGES[code] if code >= 0 else SleepStage.UNSCORED for code in stage_E]
-    kept = find_kept_span(stages, _WAKE_MARGIN_EPOCHS)
+    kept = find_sleep_span(stages, _WAKE_MARGIN_EPOCHS)
     span = slice(kept.start, kept.stop)
     return [ScoredFeatures(name, subject, features_E6[span], stage_E[span])] if kept else []
 

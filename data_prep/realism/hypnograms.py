@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.cohorts.night import find_kept_span
+from data_prep.cohorts.night import find_sleep_span
 from data_prep.simulators.human.hypnogram import HUMAN_STAGES, simulate_hypnogram
 from tslm.command import run_command
 from tslm.data.prepared.recordings import read_participants, read_recording
@@ -101,7 +101,7 @@ def describe_hypnograms(hypnograms: Iterable[Hypnogram]) -> dict[str, float]:
     """
     nights = []
     for hypnogram in hypnograms:
-        kept = find_kept_span(hypnogram.sleep_stages, _WAKE_MARGIN_EPOCHS)
+        kept = find_sleep_span(hypnogram.sleep_stages, _WAKE_MARGIN_EPOCHS)
         if kept:
             nights.append(Hypnogram(hypnogram.sleep_stages[kept.start : kept.stop], hypnogram.epoch_s))
     if not nights:

@@ -18,7 +18,7 @@ from data_prep.cohorts.cohort import (
     prepare_cohort,
     prepare_sim_human,
 )
-from data_prep.cohorts.night import find_kept_span, prepare_night
+from data_prep.cohorts.night import find_sleep_span, prepare_night
 from data_prep.corpora.build import CorpusOptions, prepare_corpus
 from data_prep.prepare import main
 from data_prep.simulators.human.night import NightExtras
@@ -138,7 +138,7 @@ def test_a_hypnogram_longer_or_shorter_than_the_signal_keeps_what_both_cover() -
     ],
 )
 def test_kept_span_is_sleep_and_its_margin(stages: tuple[SleepStage, ...], margin: int, kept: range) -> None:
-    assert find_kept_span(stages, margin) == kept
+    assert find_sleep_span(stages, margin) == kept
 
 
 def test_a_night_without_sleep_or_without_a_channel_is_named() -> None:

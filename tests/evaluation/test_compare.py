@@ -11,7 +11,7 @@ from evaluation.compare import build_parser, main
 from evaluation.comparison import systems as compare_systems
 from evaluation.comparison.answers import read_answers, read_classifier_answers
 from evaluation.score import main as score
-from tests.factories.baseline_cohort import AASM, EEG, EMG, build_night, draw_stages, write_cohort, write_rhythm_cohort
+from tests.factories.recordings import AASM, EEG, EMG, build_night, draw_stages, write_cohort, write_rhythm_cohort
 from tests.factories.small import build_small_model, rows_with_an_odd_epoch, small_config
 from tslm.baselines.table import BASELINES
 from tslm.labels import ANSWER_NAMES

@@ -63,7 +63,7 @@ class _AskedDataset(SleepDataset):
 
 
 def fit_text_digits(material: Material) -> Scorer:
-    """The EEG as digits (`tslm.signals.digits`), its mean and standard deviation in words."""
+    """The EEG as digits (`tslm.signals.normalize.render_digits`), its mean and standard deviation in words."""
     return _fit(material, in_words=False)
 
 

@@ -1,5 +1,6 @@
 """From raw signals to what a checkpoint reads, and from what it writes to a rationale and a sleep stage."""
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -13,14 +14,18 @@ from tslm.answers.grammar import parse_answer, split_response
 from tslm.batch import Example, NightWindow
 from tslm.config.checkpoint import load_checkpoint_config, save_checkpoint_config
 from tslm.config.schema import RunConfig
+from tslm.data.epochs import cut_epochs
 from tslm.data.prepared.recordings import Recording
+from tslm.data.readers.raw import RawRecording, RawSignal
 from tslm.data.readers.units import parse_voltage_unit
 from tslm.data.samples.collate import Collator
 from tslm.data.samples.dataset import SleepDataset
 from tslm.data.samples.night_windows import cut_window, measure_references
 from tslm.hub.repository import fetch_checkpoint
+from tslm.hypnogram import split_at_gaps
 from tslm.labels import LABEL_SETS, SleepStage
-from tslm.signals.resample import resample_polyphase
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -35,8 +40,9 @@ class StagedEpoch:
 class TSLMProcessor:
     """Resamples, cuts and normalises nights as in training, with the text around them.
 
-    The whole night should be given: its typical spectrum is what its epochs are normalised by, and neighbours
-    of an epoch are read with it.
+    Give the whole night: epochs are normalised by the night's typical spectrum, and neighbours of an epoch are read
+    with it. NaN are missing samples: short gaps are interpolated, epochs of which more than a tenth is missing are left
+    out and not counted. A logged warning says what was changed; `cut_night` gives the onset of each remaining epoch.
     """
 
     def __init__(self, config: RunConfig, tokenizer: PreTrainedTokenizerBase | None) -> None:
@@ -70,23 +76,28 @@ class TSLMProcessor:
         """What a model's `generate`, `score_labels` or call takes as `**inputs`.
 
         Args:
-            signals: (num_samples,) of the night from the start of its first epoch; a mapping from channel to signal
-                where the model reads several.
+            signals: (num_samples,) of the night from the start of its first epoch, NaN where missing; a mapping from
+                channel to signal where the model reads several.
             fs_hz: their sampling rate, one or one a channel; they are resampled to the model's.
             epoch_idx: language models: which epochs to ask for, a prompt each; None: all. A classifier reads the
-                whole night at once.
+                whole night at once, or each stretch without a gap as one row of the batch; `epoch_mask_BW` selects the
+                epochs in time order.
             unit: of the signals: uV, mV, V or nV.
             name: of the night; with an epoch's number it names a sample.
 
         Raises:
-            ValueError: a channel is missing, empty, shorter than an epoch or not finite; no such epoch or unit; or a
+            ValueError: a channel is missing, empty, shorter than an epoch or infinite; no such epoch or unit; or a
                 checkpoint that reads no nights or does not say at which rate.
         """
-        recording = self._read_night(signals, fs_hz, unit, name)
+        recording = self.cut_night(signals, fs_hz, unit, name)
+        for note in recording.notes:
+            logger.warning("%s: %s", name, note)
         if self.tokenizer is None:
             if epoch_idx is not None:
                 raise ValueError("a classifier reads the whole night at once; leave epoch_idx out")
-            examples = [self._whole_night(recording)]
+            stretches = split_at_gaps(recording.onset_s, recording.epoch_s)
+            longest = max(stretch.stop - stretch.start for stretch in stretches)
+            examples = [self._build_stretch(recording, stretch, longest) for stretch in stretches]
         else:
             night = SleepDataset([recording], self.config)
             examples = [night.build_example(0, epoch) for epoch in _choose_epochs(epoch_idx, recording.num_epochs)]
@@ -109,9 +120,17 @@ class TSLMProcessor:
         """`decode` of each row of what `generate` gave."""
         return [self.decode(ids) for ids in token_ids_BT]
 
-    def _read_night(
-        self, signals: np.ndarray | Mapping[str, np.ndarray], fs_hz: float | Mapping[str, float], unit: str, name: str
+    def cut_night(
+        self,
+        signals: np.ndarray | Mapping[str, np.ndarray],
+        fs_hz: float | Mapping[str, float],
+        unit: str = "uV",
+        name: str = "night",
     ) -> Recording:
+        """The night that a call reads, cut into epochs: onsets, artefact flags, and notes on what was changed.
+
+        Arguments and errors as the call's.
+        """
         model, channels = self.config.model, self.config.stage.channels
         if not self.config.stage.answers_for_nights:
             raise ValueError(f"the checkpoint is of {self.config.stage.name}, which reads no nights; give a later one")
@@ -125,42 +144,34 @@ class TSLMProcessor:
         uv_per_unit = parse_voltage_unit(unit)
         if uv_per_unit is None:
             raise ValueError(f"unknown unit {unit!r}; wanted uV, mV or V")
-        resampled = {
-            channel: resample_polyphase(
-                _check_signal(channel, signals[channel]) * np.float32(uv_per_unit),
-                fs_hz[channel] if isinstance(fs_hz, Mapping) else fs_hz,
-                model.fs_hz,
-            )
-            for channel in channels
-        }
-        epoch_samples = round(model.epoch_s * model.fs_hz)
-        num_epochs = min(len(values) for values in resampled.values()) // epoch_samples
-        if not num_epochs:
-            raise ValueError(f"the signal is shorter than one epoch of {model.epoch_s:g} s")
-        return Recording(
+        rates_hz = {channel: fs_hz[channel] if isinstance(fs_hz, Mapping) else fs_hz for channel in channels}
+        raw = RawRecording(
             recording=name,
             subject=name,
-            fs_hz=model.fs_hz,
-            epoch_s=model.epoch_s,
-            channels={
-                channel: values[: num_epochs * epoch_samples].reshape(num_epochs, epoch_samples)
-                for channel, values in resampled.items()
+            signals={
+                channel: RawSignal(
+                    _check_signal(channel, signals[channel]) * np.float32(uv_per_unit), rates_hz[channel]
+                )
+                for channel in channels
             },
-            sleep_stages=(SleepStage.UNSCORED,) * num_epochs,
-            onset_s=np.arange(num_epochs) * model.epoch_s,
+            sleep_stages=(),
+            epoch_s=model.epoch_s,
+            species="rodent" if model.label_set == "rodent" else "human",
         )
+        return cut_epochs(raw, model.fs_hz)
 
-    def _whole_night(self, recording: Recording) -> Example:
+    def _build_stretch(self, recording: Recording, stretch: slice, num_epochs: int) -> Example:
+        """A classifier's example: a stretch without a gap in a window of `num_epochs`."""
         channels = self.config.stage.channels
         window: NightWindow = cut_window(
             recording,
             channels,
             np.full(recording.num_epochs, -1),
-            recording.num_epochs // 2,
-            recording.num_epochs,
+            stretch.start + (stretch.stop - stretch.start) // 2,
+            num_epochs,
             measure_references(recording, channels),
         )
-        return Example(recording.recording, "", (), "", "", "", self.label_set.answers, window)
+        return Example(recording.name_epoch(stretch.start), "", (), "", "", "", self.label_set.answers, window)
 
 
 def _check_signal(channel: str, signal: np.ndarray) -> np.ndarray:
@@ -169,8 +180,6 @@ def _check_signal(channel: str, signal: np.ndarray) -> np.ndarray:
         raise ValueError(f"{channel}: wanted one dimension, the samples of the whole night; got shape {values.shape}")
     if not values.size:
         raise ValueError(f"{channel}: the series is empty")
-    if not np.isfinite(values).all():
-        raise ValueError(f"{channel}: the series holds NaN or infinite values; repair or drop it before scoring")
     return values
 
 

@@ -22,7 +22,7 @@ from tslm.predictions.calibration import Calibration, fit_temperature
 from tslm.predictions.night_rows import build_night_rows
 from tslm.predictions.responses import LabelChooser, ResponseWriter
 from tslm.predictions.rows import PredictionRow
-from tslm.signals.normalize import normalize_series
+from tslm.signals.normalize import normalize_channels
 
 
 def generate_predictions(
@@ -144,13 +144,8 @@ def score_night(
     """
     check_num_channels(channels, config)
     references = measure_references(recording, channels)
-    normalized_ECL = np.stack(
-        [
-            normalize_series(recording.channels[name], config.normalization, reference)
-            for name, reference in zip(channels, references, strict=True)
-        ],
-        axis=1,
-    )
+    values_ECL = np.stack([recording.channels[name] for name in channels], axis=1)
+    normalized_ECL = normalize_channels(values_ECL, config.normalization, references)
     model.eval()
     probabilities = []
     for run in split_at_gaps(recording.onset_s, recording.epoch_s):

@@ -9,8 +9,7 @@ Shape letters: E epochs, L samples of an epoch, S whole seconds of an epoch.
 
 import numpy as np
 
-from tslm.signals.filters import filter_zero_phase
-from tslm.signals.gaps import bridge_gaps
+from tslm.signals.filters import bridge_gaps, filter_zero_phase
 from tslm.signals.spectrum import LINES_HZ, WELCH_S, measure_line_noise, measure_psd
 
 ARTIFACT_KINDS = ("flatline", "saturation", "motion", "line_noise", "missing")

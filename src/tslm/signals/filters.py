@@ -1,4 +1,4 @@
-"""Filters without phase shift: every wave stays where it is in time."""
+"""Zero-phase filters, which keep every wave where it is in time, and gaps bridged for them."""
 
 import numpy as np
 import scipy.signal
@@ -65,3 +65,25 @@ def _run_both_ways(sos: np.ndarray, signal: np.ndarray, pad_samples: float) -> n
         raise ValueError("signal holds NaN or infinite values; fill or leave out what is missing before filtering")
     padding = min(int(np.ceil(pad_samples)), signal.shape[-1] - 1)
     return scipy.signal.sosfiltfilt(sos, signal, axis=-1, padlen=padding).astype(np.float32)
+
+
+def bridge_gaps(signal: np.ndarray) -> np.ndarray:
+    """Draw a straight line over every gap, from the last sample before it to the first after it.
+
+    Args:
+        signal: (..., samples) floats, NaN where missing; rows are bridged each by itself.
+
+    Returns:
+        The same array where nothing is missing, else a copy. A gap at an end holds the nearest value; a
+        row without any sample becomes zero.
+    """
+    missing = np.isnan(signal)
+    if not missing.any():
+        return signal
+    bridged = signal.copy().reshape(-1, signal.shape[-1])
+    gaps = missing.reshape(bridged.shape)
+    for row in np.flatnonzero(gaps.any(axis=1)):
+        gap = gaps[row]
+        known = np.flatnonzero(~gap)
+        bridged[row, gap] = np.interp(np.flatnonzero(gap), known, bridged[row, known]) if known.size else 0.0
+    return bridged.reshape(signal.shape)

@@ -1,16 +1,20 @@
-"""How a series is scaled on its way into the model; the choice is part of the model's config.
+"""Normalisation of series on their way into a model; the method is part of the model's config.
 
-Shape letters: E epochs, L samples of an epoch, K knots, F frequencies.
+Shape letters: E epochs, C channels, L samples of an epoch, K knots, F frequencies.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 import scipy.fft
 
 from tslm.batch import Reference
 from tslm.signals.muscle_tone import carry_tone
+from tslm.signals.resample import resample_polyphase
 
 NORMALIZATIONS = ("zscore", "recording", "whitened")
 _STD_FLOOR = 1e-6  # the guide's
+STEPS_A_STD = 10  # a digit series holds tenths of the series' standard deviation
 # Cycles a sample, evenly apart in pitch: 0.2 to 45 Hz at 100 Hz. Below the first and above the last all is alike.
 _KNOTS_K = np.geomspace(0.002, 0.45, 32)
 _FRAME_SAMPLES = 400  # of the spectra whose median is taken: four seconds at 100 Hz
@@ -50,6 +54,43 @@ def normalize_series(values: np.ndarray, normalization: str, reference: Referenc
     if normalization == "whitened" and reference.log_amplitude_K is not None:
         return _divide_spectrum(scaled, reference.log_amplitude_K)
     return scaled
+
+
+def normalize_channels(values_ECL: np.ndarray, normalization: str, references: Sequence[Reference]) -> np.ndarray:
+    """Normalise epochs, each channel by its own reference; (num_epochs, num_channels, samples) float32.
+
+    Errors as `normalize_series`.
+    """
+    channels = [
+        normalize_series(values_ECL[:, channel_idx], normalization, reference)
+        for channel_idx, reference in enumerate(references)
+    ]
+    return np.stack(channels, axis=1)
+
+
+def render_digits(values_L: np.ndarray, num_values: int) -> str:
+    """A series as digits, for a language model without an encoder (Gruver et al. 2023, arXiv 2310.07820).
+
+    A series longer than `num_values` is resampled to that number. Values are integers in tenths of the series'
+    standard deviation; its mean and standard deviation stand elsewhere in the prompt. Gruver et al. separate digits by
+    spaces for tokenizers that join digits; Llama and Gemma read them one by one (Llama 3: up to three), so no spaces
+    are needed.
+
+    Args:
+        values_L: (num_samples,) finite, any unit.
+        num_values: largest number of values.
+
+    Raises:
+        ValueError: an empty series, or values that are not finite.
+    """
+    values_L = np.asarray(values_L, dtype=np.float64)
+    if not values_L.size or not np.isfinite(values_L).all():
+        raise ValueError("a series that is empty or holds NaN cannot be written as digits; repair or drop it")
+    scaled_L = (values_L - values_L.mean()) / max(values_L.std(), _STD_FLOOR)
+    if len(scaled_L) > num_values:
+        scaled_L = resample_polyphase(scaled_L, len(scaled_L), num_values)[:num_values]
+    steps = np.rint(STEPS_A_STD * scaled_L).astype(int)
+    return f" {len(steps)} values in tenths of the std: {','.join(map(str, steps.tolist()))}"
 
 
 def measure_reference(epochs_EL: np.ndarray) -> Reference:

@@ -149,7 +149,7 @@ def test_a_users_yaml_gives_the_same_bytes_for_any_number_of_workers(mine: list[
 def test_what_was_changed_is_said_and_kept(mine: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert main([*mine, "--out", str(tmp_path / "out")]) == 0
     rows = {row.recording: row for row in read_participants(tmp_path / "out")}
-    always = "EEG: converted from mV to uV; EMG: not recorded, left out"
+    always = "EEG: converted from mV to uV; EMG: not recorded, left out; EEG: resampled from 128 Hz to 100 Hz"
     unscored = "hypnogram ends 30 s early: 1 epochs unscored"
     assert rows["m0_a"].notes == f"{unscored}; {always}"
     assert "1 epochs left out: more than 10% of their samples are missing" in rows["m1_a"].notes

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.factories.baseline_cohort import (
+from tests.factories.recordings import (
     AASM,
     EEG,
     EMG,

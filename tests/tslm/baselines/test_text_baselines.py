@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.factories.baseline_cohort import AASM, EEG, build_material, write_rhythm_cohort
+from tests.factories.recordings import AASM, EEG, build_material, write_rhythm_cohort
 from tslm.baselines import text as text_baselines
 from tslm.baselines.table import BASELINES
 from tslm.baselines.text import NUM_PRIOR_EPOCHS

@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoProces
 
 from tests.factories.small import AASM, CHANNEL, build_small_model, collate, small_config, small_recording
 from tslm.cli.main import main
-from tslm.data.prepared.recordings import write_recording
+from tslm.data.prepared.recordings import round_to_stored, write_recording
 from tslm.data.samples.dataset import SleepDataset
 from tslm.hub import TSLMClassifier, TSLMProcessor, TSLMTextModel, repository
 from tslm.labels import SleepStage
@@ -25,7 +25,7 @@ from tslm.training.checkpoints.checkpoint import WEIGHTS_FILE, load_checkpoint, 
 
 TIMING = {"model__fs_hz": 20.0, "model__epoch_s": 30.0}
 CLASSIFIER = {"model__name": "classifier", "stage__reader": "night", **TIMING}
-NIGHT = small_recording(num_epochs=12)
+NIGHT = round_to_stored(small_recording(num_epochs=12))
 SIGNAL = NIGHT.channels[CHANNEL].ravel()
 
 
@@ -279,19 +279,16 @@ def test_a_hub_that_is_out_of_reach_is_one_line(monkeypatch: pytest.MonkeyPatch)
     assert "\n" not in str(caught.value)
 
 
-BAD = np.where(np.arange(1200) == 700, np.nan, 1.0)
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"signals": BAD}, "NaN or infinite"),
-        ({"signals": np.where(np.isnan(BAD), np.inf, BAD)}, "NaN or infinite"),
+        ({"signals": np.full(1200, np.nan)}, "more than 10% of every epoch is missing"),
+        ({"signals": np.where(np.arange(1200) == 700, np.inf, 1.0)}, "holds infinite values"),
         ({"signals": np.zeros(0)}, "the series is empty"),
-        ({"signals": np.zeros(599)}, "shorter than one epoch of 30 s"),
+        ({"signals": np.zeros(599)}, "less than one epoch of 30 s"),
         ({"signals": np.zeros((2, 600))}, "wanted one dimension"),
         ({"signals": {"EMG": np.zeros(600)}}, f"there is no signal '{CHANNEL}'"),
-        ({"signals": SIGNAL, "fs_hz": 0}, "wanted two positive rates"),
+        ({"signals": SIGNAL, "fs_hz": 0}, "wanted positive rates"),
         ({"signals": SIGNAL, "unit": "g"}, "unknown unit 'g'"),
         ({"signals": SIGNAL, "epoch_idx": 12}, "no epoch 12; the night has 0 to 11"),
         ({"signals": SIGNAL, "epoch_idx": []}, "no epoch"),

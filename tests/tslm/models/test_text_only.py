@@ -7,7 +7,7 @@ import torch
 from tests.factories.small import build_small_model, collate, sleep_dataset, small_config
 from tslm.config.compose import compose_config
 from tslm.models import build_tokenizer
-from tslm.signals.digits import render_digits
+from tslm.signals.normalize import render_digits
 from tslm.training.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 
 

@@ -1,12 +1,16 @@
 import numpy as np
 import pytest
 import scipy.signal
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
-from tslm.signals.filters import filter_zero_phase, notch
+from tslm.signals.filters import bridge_gaps, filter_zero_phase, notch
 
 FS_HZ = 100.0
 TIME_S = np.arange(12_000) / FS_HZ
 INNER = slice(2000, -2000)
+LINE = np.arange(2, 22, dtype=np.float32)
 
 
 def rhythm(freq_hz: float) -> np.ndarray:
@@ -95,3 +99,32 @@ def test_a_notch_at_the_nyquist_frequency_is_refused():
 def test_a_signal_that_cannot_be_filtered_is_refused(signal, said):
     with pytest.raises(ValueError, match=said):
         filter_zero_phase(signal, FS_HZ, 0.5, 30.0)
+
+
+@given(missing=hnp.arrays(bool, 20))
+def test_gaps_in_a_straight_line_are_drawn_as_the_line(missing):
+    signal = np.where(missing, np.nan, LINE)
+    bridged = bridge_gaps(signal)
+    known = np.flatnonzero(~missing)
+    if known.size:
+        inner = slice(known[0], known[-1] + 1)
+        assert bridged[inner] == pytest.approx(LINE[inner])
+        assert (bridged[: known[0]] == LINE[known[0]]).all()
+        assert (bridged[known[-1] :] == LINE[known[-1]]).all()
+    else:
+        assert (bridged == 0).all()
+
+
+@given(hnp.arrays(np.float32, (3, 4, 10), elements=st.one_of(st.just(np.nan), st.floats(-100, 100, width=32))))
+def test_rows_are_bridged_each_by_itself_and_known_samples_stay(signal):
+    before = signal.copy()
+    bridged = bridge_gaps(signal)
+    assert np.array_equal(signal, before, equal_nan=True)
+    assert np.isfinite(bridged).all()
+    assert bridged.dtype == signal.dtype
+    assert np.array_equal(bridged[~np.isnan(signal)], signal[~np.isnan(signal)])
+    assert np.array_equal(bridged[1, 2], bridge_gaps(signal[1, 2]))
+
+
+def test_a_whole_signal_is_not_copied():
+    assert bridge_gaps(LINE) is LINE

@@ -1,4 +1,4 @@
-"""Channels of a cohort out of a file of signals: choice, unit, re-reference, common rate."""
+"""Channels of a cohort from a signal file: choice, unit and re-reference."""
 
 import re
 from collections.abc import Mapping
@@ -8,9 +8,6 @@ import numpy as np
 from tslm.data.cohorts.cohort import ChannelConfig, DerivationConfig
 from tslm.data.readers.raw import RawSignal, SignalFile
 from tslm.data.readers.units import convert_to_uv, parse_voltage_unit
-from tslm.evidence.muscle import ENVELOPE_BELOW_HZ
-from tslm.signals.gaps import bridge_gaps
-from tslm.signals.resample import resample_polyphase
 
 MIN_EEG_FS_HZ = 50.0  # spindles reach 16 Hz; below this rate they are folded or filtered away
 _SITE = r"(?:Fp|AF|FC|FT|CP|TP|PO|F|C|T|P|O|A|M)(?:z|\d{1,2})"
@@ -25,16 +22,12 @@ def is_eeg_name(name: str) -> bool:
     return _EEG_NAME.fullmatch(name) is not None
 
 
-def read_montage(
-    file: SignalFile, channels: Mapping[str, ChannelConfig], fs_hz: float = 0.0
-) -> tuple[dict[str, RawSignal], list[str]]:
-    """The prepared channels of one recording.
+def read_montage(file: SignalFile, channels: Mapping[str, ChannelConfig]) -> tuple[dict[str, RawSignal], list[str]]:
+    """The prepared channels of one recording, each at the rate at which it was recorded.
 
     Args:
-        file: An open file of signals.
+        file: An open signal file.
         channels: Name of the prepared channel to where it comes from.
-        fs_hz: Rate of all channels afterwards; 0 leaves each as it is. Channels under 20 Hz are envelopes, which
-            stay as they are until the recording is aligned, so that what measures them knows it.
 
     Returns:
         Name to signal, voltages in microvolt, in the order of `channels`; and what was changed on the way.
@@ -60,25 +53,9 @@ def read_montage(
                 raise
             notes.append(f"{name}: left out, {str(error).replace(str(file.path), file.path.name)}")
             continue
-        if fs_hz and signal.fs_hz != fs_hz and signal.fs_hz >= ENVELOPE_BELOW_HZ:
-            if signal.fs_hz < fs_hz:
-                said.append(f"resampled from {signal.fs_hz:g} Hz up to {fs_hz:g} Hz")
-            signal = resample_signal(signal, fs_hz)
         signals[name] = signal
         notes += [f"{name}: {phrase}" for phrase in said]
     return signals, notes
-
-
-def resample_signal(signal: RawSignal, fs_hz: float) -> RawSignal:
-    """The signal at another rate (polyphase); gaps are bridged for the filter and put back after it."""
-    values, missing = signal.values, np.isnan(signal.values)
-    if missing.any():
-        resampled = resample_polyphase(bridge_gaps(values), signal.fs_hz, fs_hz)
-        nearest = np.rint(np.arange(len(resampled)) * (signal.fs_hz / fs_hz)).astype(int)
-        resampled[missing[np.minimum(nearest, len(values) - 1)]] = np.nan
-    else:
-        resampled = resample_polyphase(values, signal.fs_hz, fs_hz)
-    return RawSignal(resampled, fs_hz, signal.unit, signal.start_s)
 
 
 def _can_derive(file: SignalFile, derivation: DerivationConfig) -> bool:

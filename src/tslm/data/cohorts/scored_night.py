@@ -3,7 +3,7 @@
 1. open the signals, read the labels (from the same file or another)
 2. every label must be known, and the two files must be of one night
 3. stages are cut or filled up to the length of the signals
-4. channels are chosen, converted and brought to one rate
+4. channels are chosen and converted to microvolt
 """
 
 from collections.abc import Sequence
@@ -65,7 +65,7 @@ def read_scored_night(config: CohortConfig, files: RecordingFiles) -> RawRecordi
         raise ValueError(f"{where} is not a hypnogram: {error}") from error
     _check_match(config, files, file, hypnogram_start, stages)
     stages, hypnogram_notes = _fit_to_signals(config, files, stages, file.duration_s)
-    signals, channel_notes = read_montage(file, config.channels, config.fs_hz)
+    signals, channel_notes = read_montage(file, config.channels)
     raw = RawRecording(
         recording=files.recording,
         subject=_subject(files, file),

@@ -1,31 +1,35 @@
-"""A night straight from a file of signals: at the model's rate, cut into epochs, nothing scored yet."""
+"""A night straight from a signal file: at the model's rate, cut into epochs, nothing scored yet."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import numpy as np
+import scipy.ndimage
 
 from tslm.data.cohorts.cohort import ChannelConfig, DerivationConfig
-from tslm.data.cohorts.montage import read_montage, resample_signal
+from tslm.data.cohorts.montage import read_montage
+from tslm.data.epochs import cut_epochs, resample_recording, view_epochs
 from tslm.data.prepared.recordings import Recording
-from tslm.data.readers.align import align_recording
 from tslm.data.readers.raw import RawRecording, SignalFile
-from tslm.evidence.muscle import ENVELOPE_BELOW_HZ
-from tslm.labels import SleepStage, species_group
-from tslm.signals.artifacts import SATURATION_OF_GROUP_UV, flag_artifacts
-from tslm.signals.gaps import MAX_MISSING_SHARE, bridge_gaps, find_whole_epochs
-from tslm.signals.rest import find_night
+from tslm.labels import species_group
+from tslm.signals.filters import bridge_gaps
+from tslm.signals.spectrum import FEATURE_BANDS_HZ, measure_psd, sum_band
 
+LONGEST_NIGHT_S = 12 * 3600.0  # a shorter recording is taken for a night as a whole
+MARGIN_S = 1800.0  # kept before and after, as for the nights in training
 _BETWEEN, _AMONG = " - ", " + "  # as DerivationConfig.name writes it: "C4 - M1", "Fpz - M1 + M2"
+_MUSCLE_HZ = FEATURE_BANDS_HZ["human"]["gamma"]
+_SMOOTHED_S = 930.0  # a median over a quarter of an hour, so that a visit to the bathroom ends no night
+_QUIET_AND_BUSY = (5, 95)  # percentiles; the border lies half-way between them
 
 
 @dataclass(frozen=True)
 class SingleNight:
-    """What is to be scored of a recording."""
+    """A night to be scored."""
 
-    recording: Recording  # unscored; epochs of which too much is missing are left out; artefacts as `<kind>_flag`
-    span: range  # epochs of the file, counted from its start, that the night goes over
+    recording: Recording  # unscored; see `tslm.data.epochs.cut_epochs`
+    span: range  # epochs of the file, counted from its start, that the night covers; some may be left out
 
 
 def read_single_night(
@@ -33,63 +37,75 @@ def read_single_night(
 ) -> SingleNight:
     """Read channels, resample them and cut them into epochs from the file's start on.
 
-    Of a person's recording of more than 12 hours the night is kept (tslm.signals.rest), as models know nights and
-    measure a recording by itself; the recording's `notes` say where it was found.
+    Of a person's recording of more than 12 hours only the night is kept (`find_night`), as models are trained on nights
+    and normalise a recording by itself; the recording's `notes` say where it was found.
 
     Args:
-        file: an open file of signals.
-        channels: name that the model knows a channel by, and the file's channel: a name, or a difference to one or the
-            mean of several ("C4 - M1", "C4 - M1 + M2"). In the first, an EEG, the night and artefacts are looked for.
-        fs_hz: rate of the epochs.
-        epoch_s: length of an epoch.
-        species: whose night it is; the level of saturation depends on it.
-        whole: keep the day, too.
+        file: An open signal file.
+        channels: Name by which the model knows a channel to the file's channel: a name, or a difference to one or the
+            mean of several ("C4 - M1", "C4 - M1 + M2"). The night and artefacts are found in the first, an EEG.
+        fs_hz: Sampling rate of the epochs.
+        epoch_s: Length of an epoch.
+        species: Species of the sleeper; the level of saturation depends on it.
+        whole: Keep the day, too.
 
     Raises:
-        ValueError: a channel is missing (the message lists those there are), shows nothing or is too slow; the file is
-            shorter than an epoch; or more than a tenth of every epoch is missing.
+        ValueError: A channel is missing (the message lists those there are), shows nothing or is too slow; or as
+            `tslm.data.epochs.cut_epochs`.
     """
-    epoch_samples = round(epoch_s * fs_hz)
-    if epoch_samples < 1 or abs(epoch_samples - epoch_s * fs_hz) > 1e-6:
-        raise ValueError(f"epochs of {epoch_s:g} s at {fs_hz:g} Hz are no whole number of samples")
-    signals, notes = read_montage(file, {name: _parse_channel(wanted) for name, wanted in channels.items()})
-    for name, signal in signals.items():
-        if signal.fs_hz != fs_hz:
-            notes.append(f"{name}: resampled from {signal.fs_hz:g} Hz to {fs_hz:g} Hz")
-        if signal.fs_hz >= ENVELOPE_BELOW_HZ:  # slower ones are laid on the grid as envelopes, as in preparation
-            signals[name] = resample_signal(signal, fs_hz)
-    signals = dict(align_recording(RawRecording(file.path.stem, "", signals, (), epoch_s), fs_hz).signals)
-    num_samples = min(len(signal.values) for signal in signals.values())
-    num_epochs = num_samples // epoch_samples
-    if not num_epochs:
-        raise ValueError(f"{file.path} holds {num_samples / fs_hz:g} s, less than one epoch of {epoch_s:g} s")
-    cut = {
-        name: signal.values[: num_epochs * epoch_samples].reshape(num_epochs, epoch_samples)
-        for name, signal in signals.items()
-    }
-    first_EL, group = next(iter(cut.values())), species_group(species)
-    span = range(num_epochs) if whole or group != "human" else find_night(bridge_gaps(first_EL), fs_hz, epoch_s)
-    if len(span) < num_epochs:
-        notes.append(_say_span(file, span, epoch_s, num_epochs))
-    cut = {name: epochs_EL[span.start : span.stop] for name, epochs_EL in cut.items()}
-    whole_E = np.all([find_whole_epochs(epochs_EL) for epochs_EL in cut.values()], axis=0)
-    if not whole_E.any():
-        raise ValueError(f"{file.path}: more than {MAX_MISSING_SHARE:.0%} of every epoch is missing")
-    flags = flag_artifacts(next(iter(cut.values())), fs_hz, saturation_uv=SATURATION_OF_GROUP_UV[group])
-    recording = Recording(
+    signals, notes = read_montage(file, {name: _parse_channel(source) for name, source in channels.items()})
+    raw = RawRecording(
         recording=file.path.stem,
         subject=file.subject,
-        fs_hz=fs_hz,
+        signals=signals,
+        sleep_stages=(),
         epoch_s=epoch_s,
-        channels={name: bridge_gaps(epochs_EL[whole_E]) for name, epochs_EL in cut.items()},
-        sleep_stages=(SleepStage.UNSCORED,) * int(whole_E.sum()),
-        onset_s=(span.start + np.flatnonzero(whole_E)) * epoch_s,
-        columns={f"{kind}_flag": flags_E[whole_E] for kind, flags_E in flags.items()},
         species=species,
         start=file.start.isoformat() if file.start else "",
         notes=(*file.notes, *notes),
     )
+    raw = resample_recording(raw, fs_hz)
+    first_EL = next(iter(view_epochs(raw).values()))
+    is_kept_whole = whole or species_group(species) != "human"
+    span = range(len(first_EL)) if is_kept_whole else find_night(bridge_gaps(first_EL), fs_hz, epoch_s)
+    recording = cut_epochs(raw, span=span)
+    if len(span) < len(first_EL):
+        note = _describe_span(file, span, epoch_s, len(first_EL))
+        recording = replace(recording, notes=(*recording.notes, note))
     return SingleNight(recording, span)
+
+
+def find_night(epochs_EL: np.ndarray, fs_hz: float, epoch_s: float) -> range:
+    """Find the night in a recording of a whole day, from one EEG channel alone.
+
+    By day muscles are at work, and what they add at 30 to 45 Hz does not go away for long until a person lies down to
+    sleep. The night is the run of epochs whose muscle activity, in log power below a border half-way between quiet and
+    busy epochs, adds up to the most; `MARGIN_S` are kept before and after it. On 18 recordings of 10 to 24 h of
+    Sleep-EDF this alone told the hours from first to last sleep from the rest of the day (docs/log.md).
+
+    Args:
+        epochs_EL: (num_epochs, samples), finite.
+        fs_hz: Sampling rate.
+        epoch_s: Length of an epoch.
+
+    Returns:
+        Epochs of the night; all epochs where the recording is no longer than a night, where the rate is too low to
+        see muscles (under 90 Hz), or where nothing changes.
+    """
+    everything = range(len(epochs_EL))
+    if len(epochs_EL) * epoch_s <= LONGEST_NIGHT_S or fs_hz < 2 * _MUSCLE_HZ[1]:
+        return everything
+    freqs_hz, psd_EF = measure_psd(epochs_EL, fs_hz)
+    muscle_E = np.log(np.maximum(sum_band(psd_EF, freqs_hz, *_MUSCLE_HZ), 1e-12))
+    smoothed_E = scipy.ndimage.median_filter(muscle_E, size=round(_SMOOTHED_S / epoch_s), mode="nearest")
+    quiet_E = np.mean(np.percentile(smoothed_E, _QUIET_AND_BUSY)) - smoothed_E
+    total = np.concatenate([[0.0], np.cumsum(quiet_E)])
+    stop = int(np.argmax(total - np.minimum.accumulate(total)))
+    start = int(np.argmin(total[: stop + 1]))
+    if start == stop:
+        return everything
+    margin = round(MARGIN_S / epoch_s)
+    return range(max(0, start - margin), min(len(epochs_EL), stop + margin))
 
 
 def _parse_channel(name: str) -> ChannelConfig:
@@ -101,7 +117,7 @@ def _parse_channel(name: str) -> ChannelConfig:
     return ChannelConfig(tuple(derivations))
 
 
-def _say_span(file: SignalFile, span: range, epoch_s: float, num_epochs: int) -> str:
+def _describe_span(file: SignalFile, span: range, epoch_s: float, num_epochs: int) -> str:
     start, stop = (timedelta(seconds=idx * epoch_s) for idx in (span.start, span.stop))
     when = f"{start} to {stop} after its start"
     if file.start is not None:

@@ -9,7 +9,7 @@ import csv
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -154,6 +154,18 @@ def read_recording(path: Path, channels: Iterable[str] | None = None) -> Recordi
     )
 
 
+def round_to_stored(recording: Recording) -> Recording:
+    """The recording with its samples rounded to the steps of its file: as `write_recording` and `read_recording` do.
+
+    Raises:
+        ValueError: values that are not finite.
+    """
+    channels = {}
+    for name, epochs_EL in recording.channels.items():
+        channels[name] = _restore_samples(*_quantize(recording.recording, name, epochs_EL))
+    return replace(recording, channels=channels)
+
+
 def write_participants(participants: Iterable[Participant], cohort_dir: Path) -> None:
     """Write participants.tsv, and participants.json where test and training share subjects.
 
@@ -231,13 +243,10 @@ def _to_table(recording: Recording) -> pa.Table:
     columns: dict[str, pa.Array] = {
         "epoch_idx": pa.array(np.arange(recording.num_epochs, dtype=np.int32)),
         "onset_s": pa.array(np.asarray(recording.onset_s, dtype=np.float64)),
-        "sleep_stage": pa.array([stage.value for stage in recording.sleep_stages]),
+        "sleep_stage": pa.array([sleep_stage.value for sleep_stage in recording.sleep_stages]),
     }
     for name, epochs_EL in recording.channels.items():
-        if not np.isfinite(epochs_EL).all():
-            raise ValueError(f"channel {name!r} of {recording.recording} holds NaN or infinite values")
-        scale_uv[name] = float(np.abs(epochs_EL).max(initial=1e-6)) / _INT16_MAX
-        steps_EL = np.rint(epochs_EL / scale_uv[name]).astype(np.int16)
+        steps_EL, scale_uv[name] = _quantize(recording.recording, name, epochs_EL)
         if steps_EL.any():  # a dead channel is no mark of its recording
             signal_sha256[name] = hashlib.sha256(steps_EL.tobytes()).hexdigest()
         columns[name] = pa.FixedSizeListArray.from_arrays(pa.array(steps_EL.reshape(-1)), steps_EL.shape[1])
@@ -247,6 +256,18 @@ def _to_table(recording: Recording) -> pa.Table:
     if recording.notes:
         metadata["notes"] = list(recording.notes)
     return pa.table(columns).replace_schema_metadata({_METADATA_KEY: json.dumps(metadata)})
+
+
+def _quantize(recording: str, name: str, epochs_EL: np.ndarray) -> tuple[np.ndarray, float]:
+    """Samples of a channel in int16 steps, and microvolt per step: the largest sample takes the largest step."""
+    if not np.isfinite(epochs_EL).all():
+        raise ValueError(f"channel {name!r} of {recording} holds NaN or infinite values")
+    scale_uv = float(np.abs(epochs_EL).max(initial=1e-6)) / _INT16_MAX
+    return np.rint(epochs_EL / scale_uv).astype(np.int16), scale_uv
+
+
+def _restore_samples(steps_EL: np.ndarray, scale_uv: float) -> np.ndarray:
+    return steps_EL.astype(np.float32) * np.float32(scale_uv)
 
 
 def _read_metadata(path: Path) -> dict:
@@ -266,7 +287,7 @@ def _read_channel(table: pa.Table, name: str, scale_uv: float) -> np.ndarray:
     if column is None:
         return np.zeros((0, 0), dtype=np.float32)
     steps_EL = column.flatten().to_numpy().reshape(table.num_rows, -1)
-    return steps_EL.astype(np.float32) * np.float32(scale_uv)
+    return _restore_samples(steps_EL, scale_uv)
 
 
 def _read_column(table: pa.Table, name: str) -> np.ndarray | list[str]:

@@ -5,20 +5,20 @@ after the response, nothing else.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from tslm.batch import CONTEXT_SLOT, IGNORE_INDEX, SERIES_SLOT, TEXT_SLOT, Batch, Example, NightWindow, Reference
+from tslm.batch import CONTEXT_SLOT, IGNORE_INDEX, SERIES_SLOT, TEXT_SLOT, Batch, Example, NightWindow
 from tslm.config.schema import ModelConfig
 from tslm.data.samples.label_tokens import end_token_id, tokenize_response, tokenize_text
 from tslm.labels import LABEL_SETS
 from tslm.nn.patch_encoder import check_num_patches, count_patches, count_series_tokens
-from tslm.signals.digits import render_digits
-from tslm.signals.normalize import normalize_series
+from tslm.signals.normalize import normalize_channels, normalize_series, render_digits
 
 
 @dataclass
@@ -135,11 +135,13 @@ class Collator:
 
     def _add_series(self, batch: Batch, examples: Sequence[Example]) -> None:
         encoder = self.config.encoder
-        values = [
-            self._normalize(example, series.values_L, series.reference)
-            for example in examples
-            for series in example.series
-        ]
+        values = []
+        for example in examples:
+            with _name_sample(example):
+                values += [
+                    normalize_series(series.values_L, self.config.normalization, series.reference)
+                    for series in example.series
+                ]
         if not values:
             return
         longest = max(len(series) for series in values)
@@ -173,17 +175,18 @@ class Collator:
 
     def _normalize_window(self, example: Example, window: NightWindow) -> np.ndarray:
         assert window.values_WCL.shape[1] == self.config.num_channels == len(window.references)
-        channels = [
-            self._normalize(example, window.values_WCL[:, channel], reference)
-            for channel, reference in enumerate(window.references)
-        ]
-        return np.stack(channels, axis=1) * window.epoch_mask_W[:, None, None].astype(np.float32)
+        with _name_sample(example):
+            normalized_WCL = normalize_channels(window.values_WCL, self.config.normalization, window.references)
+        return normalized_WCL * window.epoch_mask_W[:, None, None].astype(np.float32)
 
-    def _normalize(self, example: Example, values: np.ndarray, reference: Reference) -> np.ndarray:
-        try:
-            return normalize_series(values, self.config.normalization, reference)
-        except ValueError as error:
-            raise ValueError(f"{example.sample_id}: {error}") from error
+
+@contextmanager
+def _name_sample(example: Example) -> Iterator[None]:
+    """Put the sample's name before the message of a ValueError."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{example.sample_id}: {error}") from error
 
 
 def extend_prompts(batch: Batch, ids: Sequence[Sequence[int]], pad_token_id: int) -> Batch:

@@ -7,7 +7,6 @@ from tslm.data.cohorts.cohort import parse_cohort
 from tslm.data.cohorts.montage import is_eeg_name, read_montage
 from tslm.data.readers.raw import ChannelInfo, RawSignal, SignalFile
 from tslm.data.readers.units import convert_to_uv, measure_spread, parse_voltage_unit
-from tslm.signals.resample import resample_polyphase
 
 EEG = np.random.default_rng(0).normal(0, 30, 12_800).astype(np.float32)
 
@@ -24,8 +23,8 @@ def open_fake(**channels: tuple[np.ndarray, float, str]) -> SignalFile:
     )
 
 
-def read(file: SignalFile, channels: object, fs_hz: float = 0) -> tuple[dict[str, RawSignal], list[str]]:
-    return read_montage(file, parse_cohort({"channels": channels}).channels, fs_hz)
+def read(file: SignalFile, channels: object) -> tuple[dict[str, RawSignal], list[str]]:
+    return read_montage(file, parse_cohort({"channels": channels}).channels)
 
 
 def test_the_first_choice_that_the_file_has_is_taken() -> None:
@@ -79,7 +78,7 @@ def test_eeg_of_no_or_one_hertz_is_refused(fs_hz: float, said: str) -> None:
 
 def test_an_envelope_of_one_hertz_is_read_as_it_is() -> None:
     slow = (np.abs(EEG[:300]) / 1000).astype(np.float32)
-    signals, notes = read(open_fake(chin=(slow, 1.0, "uV")), {"EMG": "chin"}, fs_hz=100)
+    signals, notes = read(open_fake(chin=(slow, 1.0, "uV")), {"EMG": "chin"})
     assert signals["EMG"].fs_hz == 1
     np.testing.assert_array_equal(signals["EMG"].values, slow)
     assert notes == []
@@ -156,26 +155,6 @@ def test_a_slow_drift_does_not_pass_for_another_unit() -> None:
 )
 def test_units_as_headers_write_them(text: str, uv: float | None) -> None:
     assert parse_voltage_unit(text) == uv
-
-
-def test_all_channels_come_to_the_wanted_rate() -> None:
-    file = open_fake(C4=(EEG, 256, "uV"), EOG=(EEG[::2], 128, "uV"), chin=(EEG[::4], 64, "uV"))
-    signals, notes = read(file, {"EEG": "C4", "EOG": "EOG", "EMG": "chin"}, fs_hz=100)
-    assert {signal.fs_hz for signal in signals.values()} == {100}
-    assert {len(signal.values) for signal in signals.values()} == {5000}
-    np.testing.assert_array_equal(signals["EEG"].values, resample_polyphase(EEG, 256, 100))
-    assert notes == ["EMG: resampled from 64 Hz up to 100 Hz"]
-
-
-def test_gaps_stay_gaps_when_the_rate_changes_and_their_surroundings_stay_clean() -> None:
-    gappy = EEG.copy()
-    gappy[2560:5120] = np.nan  # 10 s to 20 s
-    resampled = read(open_fake(C4=(gappy, 256, "uV")), {"EEG": "C4"}, fs_hz=100)[0]["EEG"].values
-    expected = np.zeros(5000, dtype=bool)
-    expected[1000:2000] = True
-    assert np.count_nonzero(np.isnan(resampled) != expected) <= 2
-    whole = resample_polyphase(EEG, 256, 100)
-    np.testing.assert_allclose(resampled[:900], whole[:900], atol=0.1)
 
 
 @pytest.mark.parametrize("name", ["C3-M2", "Fpz", "O1:A2", "EEG2", "EEG Fpz-Cz"])

@@ -1,4 +1,4 @@
-"""A cohort whose stages are told by a rhythm, at a rate that band powers can be measured at."""
+"""Small raw recordings, signal files, and prepared cohorts whose sleep stages are told by a rhythm."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,6 +7,8 @@ import numpy as np
 
 from tslm.baselines.material import Material, Nights, TextSettings, spread_epochs
 from tslm.data.prepared.recordings import Recording, write_participants, write_recording
+from tslm.data.readers.edf.writer import write_edf
+from tslm.data.readers.raw import RawRecording, RawSignal
 from tslm.evidence.measure import measure_evidence
 from tslm.labels import LABEL_SETS, SleepStage
 
@@ -14,6 +16,29 @@ EEG, EMG = "EEG Fpz-Cz", "EMG chin"
 AASM = LABEL_SETS["aasm"]
 RHYTHM_HZ = dict(zip(AASM.sleep_stages, (20.0, 10.0, 13.0, 1.0, 6.0), strict=True))
 FS_HZ, EPOCH_S = 64.0, 30.0
+
+
+def make_noise(duration_s: float, fs_hz: float, seed: int = 0) -> RawSignal:
+    """White noise of 30 uV."""
+    values = np.random.default_rng(seed).normal(0, 30, round(duration_s * fs_hz))
+    return RawSignal(values.astype(np.float32), fs_hz)
+
+
+def write_night(
+    path: Path, signals: Mapping[str, RawSignal], sleep_stages: Sequence[SleepStage] = (), epoch_s: float = 30.0
+) -> Path:
+    """An EDF file of the signals, its hypnogram in a file of the same stem that ends in .hyp."""
+    raw = RawRecording(path.stem, "", signals, tuple(sleep_stages), epoch_s)
+    write_edf(raw, path, path.with_suffix(".hyp"))
+    return path
+
+
+def write_table(path: Path, signals: Mapping[str, RawSignal]) -> Path:
+    """A CSV file of signals of one rate, empty cells where samples are missing."""
+    columns = [["" if np.isnan(value) else f"{value:.4f}" for value in signal.values] for signal in signals.values()]
+    lines = [",".join(signals), *(",".join(cells) for cells in zip(*columns, strict=True))]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
 
 
 def build_night(name: str, sleep_stages: Sequence[SleepStage], seed: int = 0, gap_at: int = 0) -> Recording:
