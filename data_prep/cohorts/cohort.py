@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class NightOptions:
-    """What a run decides about any cohort of nights."""
+    """Options of every cohort of nights."""
 
     wake_margin_min: float = WAKE_MARGIN_MIN
     split: str = DEFAULT_SPLIT  # a rule of tslm.data.splits.rules
@@ -50,17 +50,20 @@ class NightOptions:
 
 @dataclass(frozen=True)
 class CohortOptions(NightOptions):
-    """A cohort of files; the rest stands in the cohort's YAML."""
+    """Options of a cohort of files; the cohort's YAML holds the other settings."""
 
     raw_dir: Path | None = None
 
 
 @dataclass(frozen=True)
 class SimHumanOptions(NightOptions):
-    """The simulated cohort; `edf` writes the nights as EDF+ too and prepares from those files, `edf_only` no more."""
+    """Options of the simulated cohort.
+
+    `edf` also writes the nights as EDF+ and prepares them from those files; `edf_only` writes the files and stops.
+    """
 
     num_subjects: int = 20
-    eog: bool = False  # also a horizontal EOG, on the same clock
+    eog: bool = False  # also a horizontal EOG
     emg: bool = False  # also a chin EMG
     movement_epochs: float = 0.0  # epochs a night labelled as movement, on average
     edf: bool = False
@@ -77,13 +80,13 @@ class SimHumanOptions(NightOptions):
 
     @property
     def extras(self) -> NightExtras:
-        """What a night has beside its EEG."""
+        """Channels and events of a night beside its EEG."""
         return NightExtras(self.eog, self.emg, self.movement_epochs)
 
 
 @dataclass(frozen=True)
 class Night:
-    """One recording still to be read, and its subject, known beforehand for the split."""
+    """One recording to be read, and its subject, which the split needs before."""
 
     subject: str
     read: Callable[[], RawRecording]
@@ -93,7 +96,7 @@ class Night:
 def prepare_cohort(config: CohortConfig, options: CohortOptions, out_dir: Path, workers: int = 1) -> list[Participant]:
     """Prepare every recording of a cohort below `raw_dir`; the bytes do not depend on the number of workers.
 
-    Tables of subjects of Sleep-EDF that lie beside the recordings go before the headers.
+    Tables of subjects of Sleep-EDF beside the recordings take precedence over the headers.
 
     Raises:
         FileNotFoundError: `raw_dir` is not given, missing, or holds no recording.
@@ -147,7 +150,7 @@ def _check_labels(config: CohortConfig, found: Sequence[RecordingFiles], surveys
 def prepare_nights(nights: Sequence[Night], out_dir: Path, options: NightOptions, workers: int) -> list[Participant]:
     """Read, prepare and write nights one by one; participants.tsv appears when all are there."""
     split = options.split
-    # A stratified rule waits for the hypnograms. Folds without strata stand in, and tell if subjects are few.
+    # Strata need the hypnograms; until they are read, folds without strata check whether there are enough subjects.
     first_split = split.replace("skfold", "kfold") if needs_strata(split) else split
     place_of = assign_splits((night.subject for night in nights), first_split, options.seed)
     left_out = sorted({night.subject for night in nights} - set(place_of))

@@ -67,7 +67,7 @@ def _read_simulated(options: SimRodentOptions, animal_idx: int, edf_dir: Path | 
             "species": day.species,
             "epoch_s": day.epoch_s,
             "channels": {name: {"any": [name], "unit": signal.unit} for name, signal in day.signals.items()},
-            "labels": {text: stage.value for text, stage in _TEXTS.items()},
+            "labels": {text: sleep_stage.value for text, sleep_stage in _TEXTS.items()},
         }
     )
     read = read_scored_night(config, RecordingFiles(day.recording, day.subject, signal_path, hypnogram_path))

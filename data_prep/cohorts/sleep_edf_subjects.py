@@ -22,7 +22,7 @@ _KEY_CHARACTERS = 6  # SC4001 of SC4001E0: study, subject and night
 
 @dataclass(frozen=True)
 class SubjectNight:
-    """What a table says of one night."""
+    """Age, sex and lights off of one night."""
 
     age: str
     sex: str  # F or M
@@ -31,7 +31,7 @@ class SubjectNight:
 
 @dataclass(frozen=True)
 class _Sheet:
-    """Where a table has what, by columns from 0."""
+    """Columns of a table, counted from 0."""
 
     heading: str  # a word of its headings
     header_rows: int
@@ -66,9 +66,9 @@ def read_subject_tables(raw_dir: Path) -> dict[str, SubjectNight]:
 
 
 def apply_table(raw: RawRecording, nights: Mapping[str, SubjectNight]) -> RawRecording:
-    """A recording with age, sex and lights off as the table has them, which go before its header's.
+    """The recording with age, sex and lights off of the table instead of its header's.
 
-    Where the two disagree a note says so; a recording that no table knows comes back as it is.
+    A note names every disagreement. A recording without a row is returned unchanged.
     """
     night = nights.get(raw.recording[:_KEY_CHARACTERS])
     if night is None:
@@ -125,7 +125,7 @@ def _render_time(cell: object) -> str:
 
 
 class _Silence:
-    """Takes what xlrd would print."""
+    """Discards the messages of xlrd."""
 
     def write(self, text: str) -> None:
         pass

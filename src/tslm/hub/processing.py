@@ -1,4 +1,4 @@
-"""From raw signals to what a checkpoint reads, and from what it writes to a rationale and a sleep stage."""
+"""Processor of transformers: raw signals to a checkpoint's inputs, its answers to rationales and sleep stages."""
 
 import logging
 import os
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class StagedEpoch:
-    """What a language model wrote about an epoch."""
+    """Answer of a language model to one epoch."""
 
     text: str  # as written
     rationale: str
@@ -73,7 +73,7 @@ class TSLMProcessor:
         unit: str = "uV",
         name: str = "night",
     ) -> BatchFeature:
-        """What a model's `generate`, `score_labels` or call takes as `**inputs`.
+        """Inputs of a model's `generate`, `score_labels` or call, to be passed as `**inputs`.
 
         Args:
             signals: (num_samples,) of the night from the start of its first epoch, NaN where missing; a mapping from
@@ -106,15 +106,15 @@ class TSLMProcessor:
         return BatchFeature({key: value for key, value in found.items() if value is not None})
 
     def decode(self, token_ids: Any) -> StagedEpoch:
-        """Rationale and stage of one answer's token ids, up to its end token."""
+        """Rationale and sleep stage of one answer's token ids, up to its end token."""
         assert self.tokenizer is not None, "a classifier writes no text"
         ids = [int(idx) for idx in token_ids]
         end_id = self._collate.end_token_id
         ended = ids.index(end_id) if end_id in ids else len(ids)
         text = str(self.tokenizer.decode(ids[:ended], skip_special_tokens=True)).strip()
         answer = parse_answer(text, self.label_set.answers)
-        stage = None if answer is None else self.label_set.from_answer(answer)
-        return StagedEpoch(text, split_response(text)[0], stage)
+        sleep_stage = None if answer is None else self.label_set.from_answer(answer)
+        return StagedEpoch(text, split_response(text)[0], sleep_stage)
 
     def batch_decode(self, token_ids_BT: Any) -> list[StagedEpoch]:
         """`decode` of each row of what `generate` gave."""

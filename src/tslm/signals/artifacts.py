@@ -37,9 +37,9 @@ def flag_artifacts(
     - `saturation`: seconds that reach `saturation_uv`, or hold the recording's own highest or lowest value
       for 0.03 s (and 3 samples) on end, as a clipping amplifier does at any level.
     - `motion`: seconds whose amplitude and whose muscle activity both stand out of the recording.
-      Nothing is claimed below 50 Hz sampling rate.
-    - `line_noise`: mains at 50 or 60 Hz. Nothing is claimed where the line is not 2 Hz below the Nyquist frequency.
-    - `missing`: samples that are NaN. Seconds with NaN count for no other kind.
+      Never set below 50 Hz sampling rate.
+    - `line_noise`: mains at 50 or 60 Hz. Never set where the line is not 2 Hz below the Nyquist frequency.
+    - `missing`: samples that are NaN. Seconds with NaN do not count for the other kinds.
 
     Args:
         epochs_EL: (num_epochs, samples) microvolt as recorded, before any filter; NaN where samples are missing.

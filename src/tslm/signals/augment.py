@@ -1,8 +1,8 @@
-"""Augmentation of training windows: the same night as another amplifier and another scalp would give it.
+"""Augmentation of training windows: the same night, as recorded by another amplifier on another scalp.
 
 Pure functions of a window and of random numbers drawn by the caller. A window is consecutive epochs
-of one channel, (epochs, samples); all of it is changed alike, because stages are told apart by
-differences within a night. Size is jittered by `jitter_spectrum` (its gain).
+of one channel, (epochs, samples); all of it is changed alike, because sleep stages differ
+from one another within a night. Size is jittered by `jitter_spectrum` (its gain).
 """
 
 import numpy as np
@@ -12,15 +12,18 @@ from tslm.signals.filters import notch
 # Cycles a sample: .2, .7, 2.2, 5.7, 10, 19 and 40 Hz at 100 Hz, evenly apart in pitch.
 _KNOTS = np.array([0.002, 0.007, 0.022, 0.057, 0.10, 0.19, 0.40])
 NUM_DRAWS = 1 + len(_KNOTS)
-_NOTCH_RANGE = (0.03, 0.45)  # cycles a sample: 3 to 45 Hz at 100 Hz; slower, a notch would take a whole stage's waves
+_NOTCH_RANGE = (
+    0.03,
+    0.45,
+)  # cycles a sample: 3 to 45 Hz at 100 Hz; a slower notch would remove all waves of a sleep stage
 _NARROWEST_NOTCH = 0.001  # cycles a sample
 
 
 def jitter_spectrum(values_WL: np.ndarray, gain_sd: float, band_sd: float, draws: np.ndarray) -> np.ndarray:
     """Change gain and spectral slope of a window as a whole, smoothly over frequency.
 
-    Stages are told apart by differences within a night; the level of a band on its own says as much
-    about skull, electrode and amplifier as about sleep, so a scorer should not lean on it.
+    Sleep stages differ from one another within a night. The absolute level of a band depends as much on skull,
+    electrode and amplifier as on sleep, so a scorer should not rely on it.
 
     Args:
         values_WL: (epochs, samples) signal.

@@ -1,6 +1,6 @@
 """Features of scoring epochs that sleep studies of people and rodents report: band powers, ratios, EMG, entropy.
 
-They describe, where evidence (signals/evidence.py) counts what a scorer would point at. An epoch is
+Unlike evidence (tslm.evidence), they do not count waveforms that a scorer would name. Each epoch is
 measured by itself. Shape letters: E epochs, L samples of an epoch, F frequencies.
 """
 

@@ -15,12 +15,12 @@ from tslm.signals.resample import resample_polyphase
 NORMALIZATIONS = ("zscore", "recording", "whitened")
 _STD_FLOOR = 1e-6  # the guide's
 STEPS_A_STD = 10  # a digit series holds tenths of the series' standard deviation
-# Cycles a sample, evenly apart in pitch: 0.2 to 45 Hz at 100 Hz. Below the first and above the last all is alike.
+# Cycles a sample, evenly spaced in log frequency: 0.2 to 45 Hz at 100 Hz; constant below the first and above the last.
 _KNOTS_K = np.geomspace(0.002, 0.45, 32)
-_FRAME_SAMPLES = 400  # of the spectra whose median is taken: four seconds at 100 Hz
-_MARGIN_SAMPLES = 200  # mirrored at both ends of an epoch, so that whitening sees no jump there
+_FRAME_SAMPLES = 400  # length of a spectrum's frame: four seconds at 100 Hz
+_MARGIN_SAMPLES = 200  # mirrored at both ends of an epoch, so that whitening meets no jump there
 _MAX_LOG_GAIN = np.log(1e3)  # beyond 60 dB under its strongest band a recording holds rounding noise
-_NIGHT_EPOCHS = 500  # a reference rests on about so many epochs, evenly spread
+_NIGHT_EPOCHS = 500  # a reference is measured on about this many epochs, evenly spread
 
 
 def normalize_series(values: np.ndarray, normalization: str, reference: Reference) -> np.ndarray:
@@ -94,7 +94,7 @@ def render_digits(values_L: np.ndarray, num_values: int) -> str:
 
 
 def measure_reference(epochs_EL: np.ndarray) -> Reference:
-    """What is typical of a recording, from its own signal alone: no labels are looked at.
+    """Typical amplitude and spectrum of a recording, from its own signal alone, without labels.
 
     The scale is the median over epochs of their standard deviation. The spectrum is the median over
     epochs and frames of log power. Flat epochs (electrode off) do not count; a recording of nothing

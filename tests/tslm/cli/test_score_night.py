@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 import torch
 
+from tests.factories.recordings import write_night
 from tests.factories.small import build_small_model, small_config
 from tslm.cli import main
 from tslm.cli.main import COMMANDS
 from tslm.config.checkpoint import CHECKPOINT_CONFIG_FILE
 from tslm.data.prepared.recordings import Recording
-from tslm.data.readers.edf.writer import write_edf
 from tslm.data.readers.hypnograms import HypnogramConfig, read_hypnogram_file
-from tslm.data.readers.raw import RawRecording, RawSignal
+from tslm.data.readers.raw import RawSignal
 from tslm.labels import LABEL_SETS, SleepStage
 from tslm.predictions.answer import score_night
 from tslm.predictions.transitions import Transitions, save_transitions
@@ -53,11 +53,6 @@ def make_signals(fs_hz: float = FS_HZ, num_epochs: int = NUM_EPOCHS) -> dict[str
         "EEG Pz-Oz": RawSignal((0.5 * values[::-1]).astype(np.float32), fs_hz),
         "flat": RawSignal(np.zeros(len(values), dtype=np.float32), fs_hz),
     }
-
-
-def write_night(path: Path, signals: dict[str, RawSignal]) -> Path:
-    write_edf(RawRecording("night", "", signals, (), 30.0), path, path.with_suffix(".hyp"))
-    return path
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
-"""A cohort as one YAML file: where its recordings lie, which channels to take, what its labels mean.
+"""A cohort as one YAML file: where its recordings lie, which channels to read, and what its labels mean.
 
-`load_cohort` reads a file of configs/cohort or a user's own, `find_recordings` the files it speaks of.
+`load_cohort` reads a file of configs/cohort or a user's own, `find_recordings` finds the files it describes.
 """
 
 import re
@@ -34,17 +34,17 @@ class DerivationConfig:
 
     @property
     def name(self) -> str:
-        """The derivation as one would say it."""
+        """Name of the derivation, e.g. "C4 - M1"."""
         return f"{self.plus} - {' + '.join(self.minus)}" if self.minus else self.plus
 
 
 @dataclass(frozen=True)
 class ChannelConfig:
-    """Where a prepared channel comes from: the first of `any` that the file can give."""
+    """Source of a prepared channel: the first of `any` that the file holds."""
 
     any: tuple[DerivationConfig, ...] = ()
-    optional: bool = False  # a recording that lacks it, or where it shows nothing, is prepared without it
-    unit: str = ""  # true unit of the values, where the header is wrong or silent; a voltage becomes uV
+    optional: bool = False  # recordings without it, or with a flat one, are prepared without it
+    unit: str = ""  # unit of the values where the header is wrong or empty; voltages are converted to uV
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "any", tuple(self.any))
@@ -52,10 +52,10 @@ class ChannelConfig:
 
 @dataclass(frozen=True)
 class SubjectsConfig:
-    """A table of what is known of each subject or recording (tslm.data.cohorts.subject_table)."""
+    """A table of subjects or recordings (tslm.data.cohorts.subject_table)."""
 
     table: str = ""  # CSV or TSV below raw_dir; empty: none
-    key: str = ""  # its column with the name of the recording or subject; empty: by the usual names
+    key: str = ""  # column with the name of the recording or subject; empty: one of the usual names
 
 
 @dataclass(frozen=True)
@@ -63,17 +63,17 @@ class CohortConfig:
     """One cohort."""
 
     description: str = ""
-    obtain: str = ""  # how to get the recordings; said where none is found
-    source: str = ""  # written into every recording; empty: the YAML file's name
+    obtain: str = ""  # how to get the recordings; part of the error where none is found
+    source: str = ""  # source stored in every recording; empty: the name of the YAML file
     species: str = "human"
     epoch_s: float = 30.0
-    fs_hz: float = 0.0  # rate of all prepared channels; 0: as recorded
+    fs_hz: float = 0.0  # sampling rate of all prepared channels; 0: the highest rate recorded
     signals: SignalsConfig = field(default_factory=SignalsConfig)
     hypnogram: HypnogramConfig = field(default_factory=HypnogramConfig)
     subjects: SubjectsConfig = field(default_factory=SubjectsConfig)
     channels: dict[str, ChannelConfig] = field(default_factory=dict)  # evidence is measured on the first
-    labels: dict[str, str] = field(default_factory=dict)  # text of a label -> code of SleepStage; none: Sleep-EDF's
-    missing_labels: str = "unscored"  # what an epoch without a label is: unscored, or an error
+    labels: dict[str, str] = field(default_factory=dict)  # label -> code of SleepStage; empty: the labels of Sleep-EDF
+    missing_labels: str = "unscored"  # epochs without a label are unscored, or an error
 
     def __post_init__(self) -> None:
         if self.missing_labels not in MISSING_LABELS:
@@ -86,19 +86,19 @@ class CohortConfig:
 
     @property
     def label_map(self) -> Mapping[str, SleepStage]:
-        """Text of a label to its stage."""
+        """Label to sleep stage."""
         return {text: SleepStage(code) for text, code in self.labels.items()} or RK_ANNOTATIONS
 
 
 @dataclass(frozen=True)
 class RecordingFiles:
-    """Files of one recording and what their names say of it."""
+    """Files of one recording, and what their names and the table of subjects tell about it."""
 
     recording: str
-    subject: str  # empty: the header's patient code, or else the recording
+    subject: str  # empty: the patient code of the header, or else the name of the recording
     signal_path: Path
-    hypnogram_path: Path | None  # None: inside the file of signals
-    about: Row = field(default_factory=dict)  # what the table of subjects says
+    hypnogram_path: Path | None  # None: inside the signal file
+    about: Row = field(default_factory=dict)  # row of the table of subjects
 
 
 def load_cohort(name: str, overrides: Sequence[str] = ()) -> CohortConfig:

@@ -14,11 +14,11 @@ _SITE = r"(?:Fp|AF|FC|FT|CP|TP|PO|F|C|T|P|O|A|M)(?:z|\d{1,2})"
 _EEG_NAME = re.compile(rf"EEG.*|{_SITE}(?:[-:/ ].*)?", re.IGNORECASE)
 _NUMBERED = re.compile(r"(.+)#(\d+)")
 _MAX_CLIPPED_SHARE = 0.5  # of samples at the two ends of a channel's range; more, and nothing can be read from it
-_SAID_CLIPPED_SHARE = 0.01
+_NOTED_CLIPPED_SHARE = 0.01
 
 
 def is_eeg_name(name: str) -> bool:
-    """Whether a channel is labelled as EEG, by the word or by a 10-20 site."""
+    """Whether the name of a channel says EEG or begins with a 10-20 site."""
     return _EEG_NAME.fullmatch(name) is not None
 
 
@@ -33,7 +33,7 @@ def read_montage(file: SignalFile, channels: Mapping[str, ChannelConfig]) -> tup
         Name to signal, voltages in microvolt, in the order of `channels`; and what was changed on the way.
 
     Raises:
-        ValueError: A channel that is not optional cannot be had: it is missing, ambiguous, no voltage, flat,
+        ValueError: A channel that is not optional cannot be read: it is missing, ambiguous, no voltage, flat,
             clipped or too slow for EEG.
     """
     signals: dict[str, RawSignal] = {}
@@ -106,7 +106,7 @@ def _read_channel(file: SignalFile, prepared: str, wanted: str, unit: str) -> tu
 
 
 def _check_range(values: np.ndarray, where: str) -> list[str]:
-    """Refuse a channel that shows nothing; say how much of one is clipped."""
+    """Refuse a flat or saturated channel; note the share of samples that are clipped."""
     low, high = np.fmin.reduce(values, initial=np.inf), np.fmax.reduce(values, initial=-np.inf)
     if not low < high:
         state = "holds no sample" if low > high else f"is {low:g} throughout"
@@ -117,11 +117,11 @@ def _check_range(values: np.ndarray, where: str) -> list[str]:
         raise ValueError(
             f"{where} is saturated: {share:.0%} of it lies at the ends of its range; choose another channel"
         )
-    return [f"{share:.0%} of it is clipped at the ends of its range"] if share > _SAID_CLIPPED_SHARE else []
+    return [f"{share:.0%} of it is clipped at the ends of its range"] if share > _NOTED_CLIPPED_SHARE else []
 
 
 def _count_runs(values: np.ndarray, limit: float) -> int:
-    """Samples at a limit whose neighbour is there, too; a lone extreme is no clipping."""
+    """Samples at a limit with a neighbour at the same limit; a single extreme sample is no clipping."""
     at_limit = values == limit
     return int((at_limit[1:] & at_limit[:-1]).sum())
 

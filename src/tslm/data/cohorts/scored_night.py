@@ -2,7 +2,7 @@
 
 1. open the signals, read the labels (from the same file or another)
 2. every label must be known, and the two files must be of one night
-3. stages are cut or filled up to the length of the signals
+3. sleep stages are cut or filled up to the length of the signals
 4. channels are chosen and converted to microvolt
 """
 
@@ -25,7 +25,7 @@ _MAX_SLEEP_BEYOND = 0.05  # of the night's length (and two epochs at least); mor
 
 @dataclass(frozen=True)
 class Survey:
-    """What must be known of a recording before any is prepared."""
+    """What is read of each recording before the first one is prepared."""
 
     subject: str
     unknown_labels: tuple[str, ...]
@@ -40,12 +40,14 @@ def survey_recording(config: CohortConfig, files: RecordingFiles) -> Survey:
     is_needed = files.hypnogram_path is None or not files.subject
     file = open_signals(files.signal_path, config.signals) if is_needed else None
     annotations, _ = _read_labels(config, files, file)
-    unknown = find_unknown_labels(annotations, config.label_map, config.hypnogram, _holds_only_stages(config, files))
+    unknown = find_unknown_labels(
+        annotations, config.label_map, config.hypnogram, _holds_only_sleep_stages(config, files)
+    )
     return Survey(_subject(files, file), tuple(unknown))
 
 
 def read_scored_night(config: CohortConfig, files: RecordingFiles) -> RawRecording:
-    """Signals and hypnogram of a recording; the stages reach exactly as far as the signals' last whole epoch.
+    """Signals and hypnogram of a recording; one sleep stage for each whole epoch of the signals.
 
     Raises:
         FileNotFoundError: A file is missing.
@@ -55,22 +57,22 @@ def read_scored_night(config: CohortConfig, files: RecordingFiles) -> RawRecordi
     file = open_signals(files.signal_path, config.signals)
     annotations, hypnogram_start = _read_labels(config, files, file)
     where = files.hypnogram_path or files.signal_path
-    only_stages = _holds_only_stages(config, files)
-    if unknown := find_unknown_labels(annotations, config.label_map, config.hypnogram, only_stages):
+    only_sleep_stages = _holds_only_sleep_stages(config, files)
+    if unknown := find_unknown_labels(annotations, config.label_map, config.hypnogram, only_sleep_stages):
         known = ", ".join(config.label_map)
         raise ValueError(f"{where} holds the unknown label(s) {', '.join(map(repr, unknown))}; known are: {known}")
     try:
-        stages = build_sleep_stages(annotations, config.label_map, config.hypnogram, config.epoch_s)
+        sleep_stages = build_sleep_stages(annotations, config.label_map, config.hypnogram, config.epoch_s)
     except ValueError as error:
         raise ValueError(f"{where} is not a hypnogram: {error}") from error
-    _check_match(config, files, file, hypnogram_start, stages)
-    stages, hypnogram_notes = _fit_to_signals(config, files, stages, file.duration_s)
+    _check_match(config, files, file, hypnogram_start, sleep_stages)
+    sleep_stages, hypnogram_notes = _fit_to_signals(config, files, sleep_stages, file.duration_s)
     signals, channel_notes = read_montage(file, config.channels)
     raw = RawRecording(
         recording=files.recording,
         subject=_subject(files, file),
         signals=signals,
-        sleep_stages=stages,
+        sleep_stages=sleep_stages,
         epoch_s=config.epoch_s,
         species=config.species,
         start=file.start.isoformat() if file.start else "",
@@ -86,8 +88,8 @@ def _subject(files: RecordingFiles, file: SignalFile | None) -> str:
     return files.subject or (file.subject if file else "") or files.recording
 
 
-def _holds_only_stages(config: CohortConfig, files: RecordingFiles) -> bool:
-    """Whether each label of the file must be a stage; annotations and BIDS events may speak of other things."""
+def _holds_only_sleep_stages(config: CohortConfig, files: RecordingFiles) -> bool:
+    """Whether each label of the file must be a sleep stage; annotations and BIDS events may describe other events."""
     path = files.hypnogram_path
     return path is not None and find_format(path, config.hypnogram) != "annotations" and path.suffix.lower() != ".tsv"
 
@@ -95,7 +97,7 @@ def _holds_only_stages(config: CohortConfig, files: RecordingFiles) -> bool:
 def _read_labels(
     config: CohortConfig, files: RecordingFiles, file: SignalFile | None
 ) -> tuple[list[Annotation], datetime | None]:
-    """Labels, and the start of the file that holds them where it tells."""
+    """Labels, and the start of the file that holds them, if known."""
     path = files.hypnogram_path
     if path is None:
         assert file is not None
@@ -111,7 +113,7 @@ def _check_match(
     files: RecordingFiles,
     file: SignalFile,
     hypnogram_start: datetime | None,
-    stages: Sequence[SleepStage | None],
+    sleep_stages: Sequence[SleepStage | None],
 ) -> None:
     path = files.hypnogram_path or files.signal_path
     names = f"{path.name} does not match {files.signal_path.name}"
@@ -120,9 +122,9 @@ def _check_match(
         if abs(offset_s) > _MAX_START_DIFFERENCE_S:
             starts = f"it starts at {hypnogram_start.isoformat()}, the night at {file.start.isoformat()}"
             raise ValueError(f"{names}: {starts}")
-    asleep = [idx for idx, stage in enumerate(stages) if stage in SLEEP]
+    asleep = [idx for idx, sleep_stage in enumerate(sleep_stages) if sleep_stage in SLEEP]
     asleep_s = (max(asleep, default=-1) + 1) * config.epoch_s
-    annotated_s = len(stages) * config.epoch_s
+    annotated_s = len(sleep_stages) * config.epoch_s
     allowed_s = max(2 * config.epoch_s, _MAX_SLEEP_BEYOND * file.duration_s)
     if asleep_s >= file.duration_s + allowed_s and not config.signals.allow_truncated:
         raise ValueError(f"{names}: it scores sleep up to {asleep_s:g} s, the night ends at {file.duration_s:g} s")
@@ -136,17 +138,17 @@ def _check_match(
 def _fit_to_signals(
     config: CohortConfig, files: RecordingFiles, labelled: Sequence[SleepStage | None], duration_s: float
 ) -> tuple[tuple[SleepStage, ...], list[str]]:
-    """Stages as long as the signals, and what had to be cut or filled."""
+    """One sleep stage for each epoch of the signals, and notes on what was cut or filled."""
     num_epochs = int(duration_s / config.epoch_s + 1e-6)
     notes = []
-    num_beyond = sum(stage in SCORED for stage in labelled[num_epochs:])
+    num_beyond = sum(sleep_stage in SCORED for sleep_stage in labelled[num_epochs:])
     if num_beyond:
         notes.append(f"hypnogram goes on after the signals: {num_beyond} scored epochs left out")
     num_short = max(0, num_epochs - len(labelled))
     if num_short:
         early = _render_duration(num_short * config.epoch_s)
         notes.append(f"hypnogram ends {early} early: {num_short} epochs unscored")
-    without = [idx for idx, stage in enumerate(labelled[:num_epochs]) if stage is None]
+    without = [idx for idx, sleep_stage in enumerate(labelled[:num_epochs]) if sleep_stage is None]
     if without:
         notes.append(f"hypnogram has gaps: {len(without)} epochs unscored")
     if config.missing_labels == "error" and (without or num_short):
@@ -156,7 +158,7 @@ def _fit_to_signals(
             "missing_labels=unscored would let it be"
         )
     fitted = (*labelled[:num_epochs], *[None] * num_short)
-    return tuple(stage or SleepStage.UNSCORED for stage in fitted), notes
+    return tuple(sleep_stage or SleepStage.UNSCORED for sleep_stage in fitted), notes
 
 
 def _render_duration(duration_s: float) -> str:

@@ -11,29 +11,29 @@ import numpy as np
 from tslm.data.readers.raw import RawRecording
 from tslm.labels import species_group
 
-# What a column may say of a recording; the names are those of RawRecording.
+# Known columns; the names are those of RawRecording.
 _FIELDS = ("subject", "species", "strain", "age", "sex", "start", "lights_on", "lights_off")
-_START_UTC = "start_utc"  # a start that is in UTC where it does not say otherwise
+_START_UTC = "start_utc"  # a start in UTC unless it has an offset
 _DAY_S = 24 * 3600
 _KEYS = ("recording", "animal_id", "animal", "subject_id", "subject", "id")
 Row = Mapping[str, str]
 
 
 def read_subject_table(path: Path, key: str = "") -> dict[str, Row]:
-    """Rows of a CSV or TSV table by the recording or subject they speak of; columns that say nothing here are left.
+    """Rows of a CSV or TSV table by recording or subject; unknown columns are ignored.
 
     Args:
-        path: Table with a header; tabs part its columns where the name ends in .tsv.
-        key: Column with the name of the recording or subject; empty for the first there is of `recording`,
+        path: Table with a header; tab-separated where the name ends in .tsv.
+        key: Column with the name of the recording or subject; empty: the first existing one of `recording`,
             `animal_id`, `animal`, `subject_id`, `subject` and `id`.
 
     Returns:
-        Name to what RawRecording calls `species`, `strain`, `age`, `sex`, `start`, `lights_on`, `lights_off`,
+        Name to the fields of RawRecording `species`, `strain`, `age`, `sex`, `start`, `lights_on`, `lights_off`,
         `subject`; `start_utc` becomes a `start` with its offset.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It has no such column, two rows of one name, or a value that cannot be.
+        ValueError: It has no such column, two rows of one name, or an impossible value.
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no table {path}; set subjects.table='' where there is none")
@@ -63,14 +63,14 @@ def find_row(table: Mapping[str, Row], recording: str, subject: str, path: Path)
 
 
 def describe_subject(raw: RawRecording, row: Row) -> RawRecording:
-    """The recording with what its row says; what the row leaves open stays."""
+    """The recording with the fields of its row; fields that are empty in the row stay."""
     return replace(raw, **{name: text for name, text in row.items() if text})  # type: ignore[arg-type]
 
 
 def find_lit_epochs(
     start: str, lights_on: str, lights_off: str, onset_s: np.ndarray, epoch_s: float
 ) -> np.ndarray | None:
-    """Whether the lights were on in the middle of each epoch, (num_epochs,) bool; None where one time is unknown.
+    """Whether the lights were on in the middle of each epoch, (num_epochs,) bool; None where a time is unknown.
 
     Args:
         start: Start of the recording, ISO 8601.

@@ -1,8 +1,8 @@
-"""Prepared recordings: the contract between `data_prep` and everything that reads nights.
+"""Prepared recordings: the files that `data_prep` writes and everything else reads.
 
 A cohort is a folder with one `<recording>.parquet` per recording (zstd, one row per epoch in time
 order) and `participants.tsv` (one row per recording). Each channel is a fixed-size list of int16;
-its scale in microvolt per step stands in the schema's metadata, with rate and epoch length.
+the schema's metadata hold its scale in microvolt per step, the sampling rate and the length of an epoch.
 """
 
 import csv
@@ -20,13 +20,15 @@ from tslm.files import hash_file, write_beside
 from tslm.labels import SleepStage
 
 PARTICIPANTS_FILE = "participants.tsv"
-PARTICIPANTS_NOTES_FILE = "participants.json"  # beside it where test and training share subjects: the rule, and marks
+PARTICIPANTS_NOTES_FILE = (
+    "participants.json"  # beside it where test and training share subjects: the split rule and its marks
+)
 SPLITS = ("train", "val", "test")
 BY_EPOCH = "by_epoch"  # in the place of a split: every epoch has its own, which leaks
 EPOCH_SPLIT_COLUMN = "split"  # of a recording that is split by epoch
 TIME_RULES = ("temporal", "rolling")  # in the place of a split, with a number: tslm.data.splits.time
 TIME_SPLIT_COLUMN = "time_split"  # of a recording in memory that is divided by time; never on disk
-# What a recording, its parquet file and its row of participants.tsv all say of the subject and the day.
+# Fields that a recording, its parquet file and its row of participants.tsv share.
 IDENTITY = ("recording", "subject", "species", "start", "age", "sex", "strain", "lights_on", "lights_off", "source")
 _METADATA_KEY = b"tslm"
 _INT16_MAX = 32767
@@ -52,7 +54,9 @@ class Recording:
     lights_on: str = ""  # time of day on the clock of `start`, e.g. 07:00
     lights_off: str = ""
     source: str = ""
-    units: Mapping[str, str] = field(default_factory=dict)  # of channels that are no voltage; the others are in uV
+    units: Mapping[str, str] = field(
+        default_factory=dict
+    )  # units of channels that are no voltage; the others are in uV
     notes: tuple[str, ...] = ()  # what was changed on the way from the raw files
 
     @property
@@ -191,11 +195,11 @@ def write_participants(participants: Iterable[Participant], cohort_dir: Path) ->
 
 
 def read_participants(cohort_dir: Path) -> list[Participant]:
-    """Rows of participants.tsv; columns that are not ours are left alone, those with a default may lack.
+    """Rows of participants.tsv; unknown columns are ignored, columns with a default may be missing.
 
     Raises:
         FileNotFoundError: no such file; the message is the command that makes the cohort.
-        ValueError: a column is missing, or a rate or split is none.
+        ValueError: a column is missing, or a rate or split cannot be read.
     """
     path = cohort_dir / PARTICIPANTS_FILE
     if not path.is_file():
@@ -213,7 +217,7 @@ def read_participants(cohort_dir: Path) -> list[Participant]:
 
 
 def read_signal_hashes(path: Path) -> dict[str, str]:
-    """SHA-256 of each live channel's samples in a prepared recording; the same under whatever name it stands."""
+    """SHA-256 of the samples of each channel that is not flat; it does not depend on names."""
     return dict(_read_metadata(path).get("signal_sha256", {}))
 
 
@@ -247,7 +251,7 @@ def _to_table(recording: Recording) -> pa.Table:
     }
     for name, epochs_EL in recording.channels.items():
         steps_EL, scale_uv[name] = _quantize(recording.recording, name, epochs_EL)
-        if steps_EL.any():  # a dead channel is no mark of its recording
+        if steps_EL.any():  # flat channels are alike in all recordings
             signal_sha256[name] = hashlib.sha256(steps_EL.tobytes()).hexdigest()
         columns[name] = pa.FixedSizeListArray.from_arrays(pa.array(steps_EL.reshape(-1)), steps_EL.shape[1])
     columns.update({name: pa.array(values) for name, values in recording.columns.items()})

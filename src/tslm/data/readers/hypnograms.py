@@ -1,11 +1,12 @@
-"""Hypnograms as files: annotations, text, tables (CSV, BIDS events.tsv), NSRR XML; all become annotations.
+"""Hypnogram files: text, tables (CSV, BIDS events.tsv) and NSRR XML, read as annotations.
 
-A label counts for the epochs whose middle it covers, so the file's epochs need not be the cohort's.
+A label counts for the epochs whose middle it covers, so the file's epochs need not be the cohort's. A new format is one
+row of HYPNOGRAM_READERS, and an extension in _FORMAT_OF.
 """
 
 import csv
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -17,7 +18,6 @@ import numpy as np
 from tslm.data.readers.raw import Annotation
 from tslm.labels import SleepStage, parse_sleep_stage
 
-HYPNOGRAM_FORMATS = ("", "annotations", "text", "table", "nsrr")
 _FORMAT_OF = {".txt": "text", ".csv": "table", ".tsv": "table", ".xml": "nsrr"}  # any other ending: annotations
 _LABEL_COLUMNS = ("stage", "sleep_stage", "sleepstage", "label", "trial_type", "value", "annotation", "description")
 _ONSET_COLUMNS = ("onset", "onset_s", "start", "start_s")
@@ -34,7 +34,7 @@ class HypnogramConfig:
 
     files: tuple[str, ...] = ()  # beside the signals, e.g. "{stem}.txt" or "../scores/{subject}*.csv"; none: inside
     format: str = ""  # annotations, text (a label a line), table (csv, tsv), nsrr (XML); empty: by the file's ending
-    ignore: tuple[str, ...] = ()  # texts that are no stages
+    ignore: tuple[str, ...] = ()  # labels that are no sleep stages
     epoch_s: float = 0.0  # length of a line, or of a label without a duration; 0: as the cohort's
     until_next: bool = False  # a label without a duration lasts to the next one
     delimiter: str = ""  # table; empty: by the file's ending
@@ -47,8 +47,9 @@ class HypnogramConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "files", tuple(self.files))
         object.__setattr__(self, "ignore", tuple(self.ignore))
-        if self.format not in HYPNOGRAM_FORMATS:
-            raise ValueError(f"hypnogram.format={self.format}: wanted one of: {', '.join(HYPNOGRAM_FORMATS[1:])}")
+        formats = ("annotations", *HYPNOGRAM_READERS)
+        if self.format and self.format not in formats:
+            raise ValueError(f"hypnogram.format={self.format}: wanted one of: {', '.join(formats)}")
 
 
 def find_format(path: Path, config: HypnogramConfig) -> str:
@@ -72,10 +73,7 @@ def read_hypnogram_file(path: Path, config: HypnogramConfig, epoch_s: float) -> 
         raise FileNotFoundError(f"there is no file {path}")
     kind, line_s = find_format(path, config), config.epoch_s or epoch_s
     try:
-        if kind == "text":
-            labels = _read_text(path, line_s)
-        else:
-            labels = _read_nsrr(path) if kind == "nsrr" else _read_table(path, config, line_s)
+        labels = HYPNOGRAM_READERS[kind](path, config, line_s)
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is no text: {error.reason} at byte {error.start}") from error
     if not labels:
@@ -84,35 +82,38 @@ def read_hypnogram_file(path: Path, config: HypnogramConfig, epoch_s: float) -> 
 
 
 def find_unknown_labels(
-    annotations: Sequence[Annotation], label_map: Mapping[str, SleepStage], config: HypnogramConfig, only_stages: bool
+    annotations: Sequence[Annotation],
+    label_map: Mapping[str, SleepStage],
+    config: HypnogramConfig,
+    only_sleep_stages: bool,
 ) -> list[str]:
-    """Texts that must be stages but that `label_map` does not know, each once, in alphabetical order.
+    """Labels that must be sleep stages but that `label_map` does not hold, each once, in alphabetical order.
 
     Args:
         annotations: Labels of one recording.
-        label_map: Text to stage.
-        config: Names the texts to leave out.
-        only_stages: The file holds stages and nothing else. Otherwise texts count that read like a stage or
-            begin as a known label of several words does ("Sleep stage 5"), the rest are events of other kinds.
+        label_map: Label to sleep stage.
+        config: Its `ignore` lists labels to leave out.
+        only_sleep_stages: The file holds sleep stages and nothing else. Otherwise a label counts if it reads like a
+            sleep stage or begins as a known label of several words does ("Sleep stage 5"); the rest are other events.
     """
     first_words = {name.split(" ")[0] for name in label_map if " " in name}
     foreign = {note.text for note in annotations} - set(label_map) - set(config.ignore)
     return sorted(
         text
         for text in foreign
-        if only_stages or text.split(" ")[0] in first_words or parse_sleep_stage(text) is not None
+        if only_sleep_stages or text.split(" ")[0] in first_words or parse_sleep_stage(text) is not None
     )
 
 
 def build_sleep_stages(
     annotations: Sequence[Annotation], label_map: Mapping[str, SleepStage], config: HypnogramConfig, epoch_s: float
 ) -> tuple[SleepStage | None, ...]:
-    """Stage of each epoch: that of the label which covers its middle, None where none does.
+    """Sleep stage of each epoch: that of the label which covers its middle, None where there is none.
 
-    Where labels overlap the later one in the file counts. Texts that `label_map` does not hold are left out.
+    Where labels overlap, the later one in the file counts. Labels that `label_map` does not hold are ignored.
 
     Raises:
-        ValueError: No text is a stage, or a label ends after more than a month.
+        ValueError: No label is a sleep stage, or a label ends after more than a month.
     """
     labels = [note for note in annotations if note.text in label_map and note.text not in config.ignore]
     if not labels:
@@ -125,12 +126,12 @@ def build_sleep_stages(
     end_s = max(stop_s for _, stop_s, _ in spans)
     if not end_s <= _LONGEST_S:
         raise ValueError(f"a label ends at {end_s:g} s, more than a month after the start")
-    stages: list[SleepStage | None] = [None] * max(0, round(end_s / epoch_s))
+    sleep_stages: list[SleepStage | None] = [None] * max(0, round(end_s / epoch_s))
     for start_s, stop_s, text in spans:
         first, stop = (max(0, math.ceil(at_s / epoch_s - 0.5)) for at_s in (start_s, stop_s))
-        stop = min(stop, len(stages))
-        stages[first:stop] = [label_map[text]] * max(0, stop - first)
-    return tuple(stages)
+        stop = min(stop, len(sleep_stages))
+        sleep_stages[first:stop] = [label_map[text]] * max(0, stop - first)
+    return tuple(sleep_stages)
 
 
 def _fill_durations(labels: Sequence[Annotation]) -> list[Annotation]:
@@ -142,7 +143,7 @@ def _fill_durations(labels: Sequence[Annotation]) -> list[Annotation]:
     return [*filled, ordered[-1]]
 
 
-def _read_text(path: Path, epoch_s: float) -> list[Annotation]:
+def _read_text(path: Path, _config: HypnogramConfig, epoch_s: float) -> list[Annotation]:
     lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").rstrip().splitlines()]
     return [Annotation(idx * epoch_s, epoch_s, text) for idx, text in enumerate(lines) if text not in _NOT_GIVEN]
 
@@ -206,8 +207,8 @@ def _read_numbers(
     return numbers
 
 
-def _read_nsrr(path: Path) -> list[Annotation]:
-    """Scored events of the National Sleep Research Resource whose type is that of stages."""
+def _read_nsrr(path: Path, _config: HypnogramConfig, _epoch_s: float) -> list[Annotation]:
+    """Sleep stages among the scored events of a file of the National Sleep Research Resource."""
     content = path.read_bytes()
     try:
         _refuse_document_type(content, path)
@@ -240,3 +241,11 @@ def _refuse_document_type(content: bytes, path: Path) -> None:
     parser = expat.ParserCreate()
     parser.StartDoctypeDeclHandler = refuse
     parser.Parse(content, True)
+
+
+# Formats that are files of their own; annotations come from a signal file.
+HYPNOGRAM_READERS: Mapping[str, Callable[[Path, HypnogramConfig, float], list[Annotation]]] = {
+    "text": _read_text,
+    "table": _read_table,
+    "nsrr": _read_nsrr,
+}

@@ -1,4 +1,4 @@
-"""Continuous recordings: what file readers and the simulator return, before anything is cut into epochs."""
+"""Continuous recordings, as file readers and simulators return them; `tslm.data.epochs` cuts them into epochs."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,20 +12,19 @@ from tslm.labels import SleepStage
 
 @dataclass(frozen=True)
 class SignalsConfig:
-    """Files of signals."""
+    """Signal files of a cohort, and how to read them."""
 
     files: tuple[str, ...] = ()  # patterns below raw_dir, e.g. "**/*.edf"
-    name: str = (
-        ""  # regular expression on the path below raw_dir with groups `recording` and `subject`; others are left
-    )
-    allow_truncated: bool = False  # take the whole data records of an EDF file whose header says another number
-    fs_hz: float = 0.0  # csv and mat: rate, where the file does not tell
+    # Regular expression on the path below raw_dir with groups `recording` and `subject`; other files are left out.
+    name: str = ""
+    allow_truncated: bool = False  # read the whole data records of an EDF file whose header states another number
+    fs_hz: float = 0.0  # csv and mat: sampling rate, where the file does not hold it
     unit: str = "uV"  # csv and mat: unit of all channels
     delimiter: str = ","  # csv
-    time_column: str = ""  # csv: seconds of each row; rows that are missing are gaps
-    variable: str = ""  # mat: matrix that holds all channels; empty: each vector is a channel
-    fs_variable: str = ""  # mat: variable that holds the rate
-    channel_names: tuple[str, ...] = ()  # mat: of the matrix's rows or columns
+    time_column: str = ""  # csv: column with the time of each row in seconds; missing rows are gaps
+    variable: str = ""  # mat: matrix of all channels; empty: each vector is a channel
+    fs_variable: str = ""  # mat: variable with the sampling rate
+    channel_names: tuple[str, ...] = ()  # mat: names of the matrix's channels
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "files", tuple(self.files))
@@ -46,7 +45,7 @@ class RawSignal:
 class RawRecording:
     """Signals from the start of the recording and one label per scoring epoch from the same start.
 
-    The hypnogram may be shorter or longer than the signals; preparation decides what to do.
+    The hypnogram may be shorter or longer than the signals; `tslm.data.epochs` keeps the epochs that both cover.
     """
 
     recording: str
@@ -67,10 +66,10 @@ class RawRecording:
 
 @dataclass(frozen=True)
 class Annotation:
-    """What a file says of a stretch of time."""
+    """A text that a file attaches to a stretch of time."""
 
     onset_s: float  # from the start of the recording
-    duration_s: float  # 0 where the file does not tell
+    duration_s: float  # 0 where the file does not state it
     text: str
 
 
@@ -79,13 +78,13 @@ class ChannelInfo:
     """One channel as a file describes it."""
 
     name: str
-    unit: str  # as written; empty when the file does not tell
+    unit: str  # as written; empty where the file does not state it
     fs_hz: float
 
 
 @dataclass(frozen=True)
 class SignalFile:
-    """An open door to a file of signals: what it holds, and how to read one channel of it."""
+    """An open signal file: its channels, and functions that read them."""
 
     path: Path
     channels: tuple[ChannelInfo, ...]  # in file order
@@ -93,7 +92,7 @@ class SignalFile:
     read_values: Callable[[int], np.ndarray]  # channel's position -> (num_samples,) float32 in its own unit
     read_annotations: Callable[[], list[Annotation]]
     start: datetime | None = None
-    subject: str = ""  # empty when the file does not tell, as age and sex
+    subject: str = ""  # empty where the file does not state it, as age and sex
     age: str = ""
     sex: str = ""  # F or M
-    notes: tuple[str, ...] = ()  # what was mended while the file was opened
+    notes: tuple[str, ...] = ()  # what was repaired when the file was opened

@@ -120,11 +120,11 @@ def test_a_label_that_ends_after_a_month_is_refused() -> None:
 
 def test_what_must_be_a_stage_depends_on_the_file() -> None:
     labels = [Annotation(0, 30, text) for text in ("W", "lights off", "Stage X", "N9", "REM", "apnoea")]
-    found = find_unknown_labels(labels, CODES, HypnogramConfig(), only_stages=False)
+    found = find_unknown_labels(labels, CODES, HypnogramConfig(), only_sleep_stages=False)
     assert found == ["REM"]  # reads like a stage; the others may be anything
-    named = find_unknown_labels(labels, {"Stage W": W}, HypnogramConfig(ignore=("W",)), only_stages=False)
+    named = find_unknown_labels(labels, {"Stage W": W}, HypnogramConfig(ignore=("W",)), only_sleep_stages=False)
     assert named == ["REM", "Stage X"]
-    everything = find_unknown_labels(labels, CODES, HypnogramConfig(ignore=("apnoea",)), only_stages=True)
+    everything = find_unknown_labels(labels, CODES, HypnogramConfig(ignore=("apnoea",)), only_sleep_stages=True)
     assert everything == ["N9", "REM", "Stage X", "lights off"]
 
 

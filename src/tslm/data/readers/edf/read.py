@@ -1,4 +1,4 @@
-"""EDF, EDF+ and BDF in: samples by memory map, one channel at a time, and annotations.
+"""EDF, EDF+ and BDF reader: samples by memory map, one channel at a time, and annotations.
 
 Data records of discontinuous files (EDF+D) are placed by their time-keeping annotations, NaN between
 them; so are those of files that call themselves continuous but run late. Scaling follows the standard:

@@ -1,4 +1,4 @@
-"""EDF+ out: a recording as one file of signals and one of annotations."""
+"""EDF+ writer: a recording as one file of signals and one of annotations."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -27,12 +27,12 @@ def write_edf(
     zeros, as EDF stores whole data records. Both files appear whole or not at all.
 
     Raises:
-        ValueError: A stage has no annotation text, or a sampling rate is not a whole number of hertz.
+        ValueError: A sleep stage has no annotation text, or a sampling rate is not a whole number of hertz.
     """
-    text_of = {stage: text for text, stage in reversed(list(label_map.items()))}
-    unnamed = sorted({stage for stage in recording.sleep_stages if stage not in text_of})
+    text_of = {sleep_stage: text for text, sleep_stage in reversed(list(label_map.items()))}
+    unnamed = sorted(set(recording.sleep_stages) - set(text_of))
     if unnamed:
-        raise ValueError(f"stage {unnamed[0].value} of {recording.recording} has no annotation text")
+        raise ValueError(f"sleep stage {unnamed[0].value} of {recording.recording} has no annotation text")
     fractional = [name for name, signal in recording.signals.items() if signal.fs_hz % 1]
     if fractional:
         raise ValueError(
@@ -73,9 +73,9 @@ def _write_annotations(recording: RawRecording, path: Path, text_of: Mapping[Sle
     try:
         _write_identity(writer, recording)
         epoch_idx = 0
-        for stage, bout in groupby(recording.sleep_stages):
+        for sleep_stage, bout in groupby(recording.sleep_stages):
             num_epochs = len(list(bout))
-            writer.writeAnnotation(epoch_idx * recording.epoch_s, num_epochs * recording.epoch_s, text_of[stage])
+            writer.writeAnnotation(epoch_idx * recording.epoch_s, num_epochs * recording.epoch_s, text_of[sleep_stage])
             epoch_idx += num_epochs
     finally:
         writer.close()
