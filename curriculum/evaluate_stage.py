@@ -13,20 +13,22 @@ from curriculum.plan import checkpoint_dir, metrics_path, predictions_path
 from curriculum.processes import gather_rows, share_indices
 from tslm.config.schema import RunConfig
 from tslm.data.samples.collate import Collator
-from tslm.data.samples.dataset import StageDataset, build_dataset
+from tslm.data.samples.dataset import SleepDataset, StageDataset, build_dataset
 from tslm.data.samples.night_windows import load_recordings
 from tslm.data.samples.sampling import ShareBatches, spread_subset
 from tslm.data.splits.provenance import describe_split
 from tslm.models import build_tokenizer
 from tslm.models.classifier import Classifier
 from tslm.models.masked_encoder import MaskedEncoder
+from tslm.models.text_model import TextModel
 from tslm.predictions.answer import classify_nights, generate_predictions
-from tslm.predictions.calibration import load_calibration
+from tslm.predictions.calibration import Calibration, load_calibration
 from tslm.predictions.rows import PredictionRow, write_predictions
-from tslm.scoring.prediction_scores import score_predictions, write_metrics
+from tslm.predictions.scorings import parse_scorings
+from tslm.scoring.systems import score_systems, write_metrics
 from tslm.training.checkpoints.checkpoint import load_checkpoint, read_state, record_evaluation
 from tslm.training.checkpoints.model_card import CARD_METRICS
-from tslm.training.runs.folder import BEST, run_dir
+from tslm.training.runs.folder import BEST, pick_main_metrics, run_dir
 from tslm.training.runs.recorder import record_test
 from tslm.training.validation import evaluate_loss
 
@@ -52,10 +54,15 @@ def evaluate_stage(config: RunConfig, accelerator: Accelerator, leaky: bool = Fa
             write_predictions(rows, predictions_path(config))
         write_metrics(metrics, metrics_path(config))
         facts = {"data": describe_split(config.stage, "test")}
-        shown = {name: metrics[name] for name in CARD_METRICS if name in metrics}
+        main = pick_main_metrics(metrics)
+        shown = {name: main[name] for name in CARD_METRICS if name in main}
         record_evaluation(checkpoint_dir(config, BEST), facts | shown)
         record_test(
-            config, run_dir(config), rows, metrics, int(read_state(checkpoint_dir(config, BEST)).get("step", 0))
+            config,
+            run_dir(config),
+            parse_scorings(rows),
+            metrics,
+            int(read_state(checkpoint_dir(config, BEST)).get("step", 0)),
         )
     return metrics
 
@@ -65,18 +72,16 @@ def _evaluate_answers(
 ) -> tuple[list[PredictionRow], dict[str, Any]]:
     calibration = load_calibration(checkpoint_dir(config, BEST))
     if isinstance(model, Classifier):
-        recordings = load_recordings(config.stage.data_dir("test"), "test", config.stage.channels, config.stage.fold)
-        nights = recordings[accelerator.process_index :: accelerator.num_processes]
-        nights_rows = classify_nights(model, nights, config, accelerator.device, calibration=calibration)
-        rows = gather_rows(list(nights_rows), accelerator)
-        return rows, score_predictions(rows)
+        rows = _classify(model, config, accelerator, calibration)
+        return rows, score_systems(parse_scorings(rows))
+    assert isinstance(model, TextModel)
     dataset = build_dataset(config, "test")
     tokenizer = build_tokenizer(config)
     assert tokenizer is not None
     share = share_indices(list(spread_subset(dataset, config.stage.num_test_samples).indices), accelerator)
     rows = gather_rows(
         generate_predictions(
-            model,  # type: ignore[arg-type]
+            model,
             tokenizer,
             dataset,
             share,
@@ -87,7 +92,21 @@ def _evaluate_answers(
         ),
         accelerator,
     )
-    return rows, score_predictions(rows)
+    if model.classifier_weight > 0 and isinstance(dataset, SleepDataset):  # its classifier is a system of its own
+        answered = {row["sample_id"] for row in rows}
+        of_classifier = _classify(model.classifier, config, accelerator, calibration)
+        rows = [*rows, *(row for row in of_classifier if row["sample_id"] in answered)]
+    return rows, score_systems(parse_scorings(rows))
+
+
+def _classify(
+    model: Classifier, config: RunConfig, accelerator: Accelerator, calibration: Calibration
+) -> list[PredictionRow]:
+    """The classifier's rows for the test nights; every process takes its share of them."""
+    recordings = load_recordings(config.stage.data_dir("test"), "test", config.stage.channels, config.stage.fold)
+    nights = recordings[accelerator.process_index :: accelerator.num_processes]
+    rows = classify_nights(model, nights, config, accelerator.device, calibration=calibration)
+    return gather_rows(list(rows), accelerator)
 
 
 def _evaluate_perplexity(

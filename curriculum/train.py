@@ -18,7 +18,7 @@ from tslm.config.checkpoint import load_checkpoint_config
 from tslm.config.compose import compose_config, list_group
 from tslm.config.schema import RunConfig
 from tslm.data.splits.leak_labels import render_leak
-from tslm.training.runs.folder import BEST, run_dir
+from tslm.training.runs.folder import BEST, pick_main_metrics, run_dir
 from tslm.training.stop_signals import end_with_launcher
 
 logger = logging.getLogger(__name__)
@@ -152,6 +152,7 @@ def release_memory() -> None:
 
 def render_summary(metrics: dict) -> str:
     """One line of the figures a person looks for."""
+    metrics = pick_main_metrics(metrics)
     shown = (
         "accuracy",
         "macro_f1",

@@ -15,7 +15,9 @@ from tslm.models.classifier import Classifier
 from tslm.models.text_model import TextModel
 from tslm.predictions.answer import classify_nights, generate_predictions
 from tslm.predictions.rows import PredictionRow
-from tslm.scoring.prediction_scores import score_predictions
+from tslm.predictions.scorings import parse_scorings
+from tslm.scoring.systems import score_systems
+from tslm.training.runs.folder import pick_main_metrics
 
 
 def build_validation(
@@ -34,9 +36,8 @@ def build_validation(
         return None
 
     def validate() -> dict[str, float]:
-        metrics = score_predictions(
-            gather_rows(_answer(config, model, val_set, accelerator), accelerator), num_resamples=0
-        )
+        rows = gather_rows(_answer(config, model, val_set, accelerator), accelerator)
+        metrics = pick_main_metrics(score_systems(parse_scorings(rows), num_resamples=0))
         found = {"val_kappa": metrics.get("cohen_kappa"), "val_macro_f1": metrics.get("macro_f1")}
         return {name: value for name, value in found.items() if value is not None}  # kappa of one class is undefined
 

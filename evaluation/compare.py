@@ -39,20 +39,19 @@ def compare(arguments: argparse.Namespace) -> str:
     Raises:
         ValueError, OSError: what is wrong with the data, a system or a file.
     """
-    from evaluation.comparison.answers import check_rows  # here, so that --help answers at once
-    from evaluation.comparison.material import find_material
-    from evaluation.comparison.systems import answer, read_file, smooth_answers
+    from evaluation.comparison.material import find_material  # here, so that --help answers at once
+    from evaluation.comparison.systems import answer, check_rows, read_file, smooth_answers
     from evaluation.comparison.table import build_table, render_markdown, write_table
     from tslm.baselines.material import spread_epochs
-    from tslm.predictions.resampling import Resampling
     from tslm.predictions.truth import read_truth
+    from tslm.scoring.intervals import Resampling
 
     material, is_leaky = find_material(arguments)
     whole = read_truth(arguments.data, material.label_set.answers, fold=arguments.fold)
     wanted = spread_epochs(list(whole), arguments.max_epochs, arguments.seed)
     material = replace(material, wanted=wanted)
     systems = _list_systems(arguments)
-    files = [read_file(name, path) for name, path in arguments.predictions]
+    files = [one for name, path in arguments.predictions for one in read_file(name, path)]
     _check_names([*(system.name for system in systems), *(one.system.name for one in files)], arguments)
     for one in files:  # before anything slow
         check_rows(one.system.name, one.rows, whole, wanted)

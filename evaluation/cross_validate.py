@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from evaluation.grids.folds import FoldRun, read_fold
+from evaluation.grids.folds import Fold, FoldRun, pool_folds, read_fold
 from evaluation.grids.grid import DEFAULT_LAUNCH
 from evaluation.grids.launcher import report_failures, train_with_progress
 from evaluation.score import render_table
@@ -24,12 +24,11 @@ from tslm.config.compose import compose_config
 from tslm.data.prepared.recordings import read_participants
 from tslm.data.splits.leak_labels import render_leak
 from tslm.data.splits.rules import list_folds
-from tslm.predictions.pooling import Fold, pool_folds
 from tslm.predictions.rows import write_predictions
-from tslm.predictions.smoothed import smooth_predictions
-from tslm.predictions.smoothing import METHODS, Smoothing
+from tslm.predictions.scorings import parse_scorings
+from tslm.predictions.smoothing import METHODS, Smoothing, smooth_predictions
 from tslm.predictions.transitions import load_transitions
-from tslm.scoring.prediction_scores import score_predictions, write_metrics
+from tslm.scoring.systems import score_systems, write_metrics
 from tslm.training.runs.folder import (
     ALL_FOLDS_DIR,
     BEST,
@@ -37,6 +36,7 @@ from tslm.training.runs.folder import (
     METRICS_FILE,
     PREDICTIONS_FILE,
     RESULTS_DIR,
+    pick_main_metrics,
 )
 
 _MOST_NAMED = 3  # subjects in a line
@@ -103,10 +103,9 @@ def cross_validate(runs: Sequence[FoldRun], arguments: argparse.Namespace) -> in
     done = [run for run in runs if run.fold not in failed_folds]
     if done:
         folder = runs[0].folder.parent / ALL_FOLDS_DIR / RESULTS_DIR
-        for method in ("none", *arguments.smoothing):
-            metrics = pool_runs(done, folder, failed_folds, arguments.num_resamples, Smoothing(method))
-            print(f"{render_table(metrics)}\n")
-        print(f"{render_folds(metrics)}\n\nwritten to {folder}")
+        smoothings = [Smoothing(method) for method in arguments.smoothing]
+        metrics = pool_runs(done, folder, failed_folds, arguments.num_resamples, smoothings)
+        print(f"{render_table(metrics)}\n\n{render_folds(metrics)}\n\nwritten to {folder}")
     return report_failures(failed)
 
 
@@ -115,39 +114,41 @@ def pool_runs(
     folder: Path,
     missing_folds: Sequence[int],
     num_resamples: int,
-    smoothing: Smoothing,
+    smoothings: Sequence[Smoothing] = (),
 ) -> dict[str, Any]:
     """Write the predictions of finished folds as one file, and the scores of it; gives these.
 
-    Each fold is smoothed by the transitions of its own training nights.
+    Each fold is smoothed by the transitions of its own training nights; smoothed answers are further systems.
 
     Raises:
         ValueError: a leak between folds, or between training and test of one of them; predictions that cannot be
             smoothed.
     """
-    rows = pool_folds([_smooth(read_fold(run), run, smoothing) for run in runs])
-    metrics = score_predictions(rows, num_resamples=num_resamples, seed=runs[0].seed)
+    rows = pool_folds([_smooth(read_fold(run), run, smoothings) for run in runs])
+    metrics = score_systems(parse_scorings(rows), num_resamples=num_resamples, seed=runs[0].seed)
     config = runs[0].configs[-1]
     metrics |= {"stage": config.stage.name, "metric": config.stage.metric, "seed": config.seed}
     metrics["folds"] = {}
     for run in runs:
         of_fold = json.loads(run.metrics_path.read_text(encoding="utf-8")) if run.metrics_path else {}
+        of_fold = pick_main_metrics(of_fold)
         subjects = sorted({row["subject"] for row in rows if row.get("fold") == run.fold and "subject" in row})
         shown = {name: of_fold[name] for name in _OF_A_FOLD if of_fold.get(name) is not None}
         metrics["folds"][str(run.fold)] = {"subjects": subjects, **shown}
     metrics["missing_folds"] = list(missing_folds)
-    suffix = "" if smoothing.method == "none" else f"_{smoothing.method}"
-    write_predictions(rows, folder / PREDICTIONS_FILE.replace(".", f"{suffix}."))
-    write_metrics(metrics, folder / METRICS_FILE.replace(".", f"{suffix}."))
+    write_predictions(rows, folder / PREDICTIONS_FILE)
+    write_metrics(metrics, folder / METRICS_FILE)
     return metrics
 
 
-def _smooth(fold: Fold, run: FoldRun, smoothing: Smoothing) -> Fold:
-    if smoothing.method == "none":
-        return fold
-    needed = smoothing.needs_transitions
-    transitions = load_transitions(run.folder / CHECKPOINTS_DIR / BEST) if needed else None
-    return replace(fold, rows=smooth_predictions(fold.rows, smoothing, transitions))
+def _smooth(fold: Fold, run: FoldRun, smoothings: Sequence[Smoothing]) -> Fold:
+    """The fold with the rows of its smoothed systems."""
+    rows = [*fold.rows]
+    for smoothing in smoothings:
+        needed = smoothing.needs_transitions
+        transitions = load_transitions(run.folder / CHECKPOINTS_DIR / BEST) if needed else None
+        rows += smooth_predictions(fold.rows, smoothing, transitions)
+    return replace(fold, rows=rows)
 
 
 def render_folds(metrics: Mapping[str, Any]) -> str:

@@ -19,10 +19,11 @@ from evaluation.score import render_table
 from tslm.command import run_command
 from tslm.config.files import CONFIG_FILE, load_config
 from tslm.data.prepared.recordings import Recording, read_recording
-from tslm.predictions.rows import PredictionRow, merge_classifier, read_predictions
+from tslm.predictions.scorings import Scoring, collect_samples, join_scorings, read_scorings, select_recording
 from tslm.report.examples import choose_examples
-from tslm.report.page import name_systems, plan_night_pages, write_report
-from tslm.scoring.prediction_scores import score_predictions
+from tslm.report.page import plan_night_pages, write_report
+from tslm.report.sections import list_writers
+from tslm.scoring.systems import score_systems
 from tslm.training.runs.folder import find_predictions
 
 
@@ -35,25 +36,27 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _report(arguments: argparse.Namespace) -> str:
     """Write the report; gives the table to print."""
     predictions = find_predictions(arguments.run)
-    rows = read_predictions(predictions)
+    scorings = read_scorings(predictions)
     if arguments.classifier:
-        rows = merge_classifier(rows, read_predictions(find_predictions(arguments.classifier)))
+        scorings = join_scorings(scorings, read_scorings(find_predictions(arguments.classifier)))
     facts = _collect_facts(predictions, arguments.fact)
-    scores = score_predictions(rows)
+    metrics = score_systems(scorings)
+    names = list(dict.fromkeys(sample.get("recording", "") for sample in collect_samples(scorings)))
     signals = _Signals(arguments.data, arguments.channel)
-    if sources := signals.find_sources(rows):
+    if sources := signals.find_sources(names):
         facts = {"Data source": "; ".join(sources)} | facts
     out = arguments.out or predictions.with_name("report.html")
-    nights = {} if arguments.overview_only else plan_night_pages(rows, out)
+    nights = {} if arguments.overview_only else plan_night_pages(scorings, out)
     links = {name: quote(path.relative_to(out.parent).as_posix()) for name, path in nights.items()}
-    has_several = len({row.get("recording") for row in rows}) > 1
-    waveforms = signals.read_epochs(choose_examples(rows)) if has_several else {}
-    write_report(rows, name_systems(scores), out, arguments.title, facts, waveforms, signals, links)
+    waveforms: dict[str, np.ndarray] = {}
+    for writer in list_writers(scorings) if len(names) > 1 else []:
+        waveforms |= signals.read_epochs(choose_examples(writer))
+    write_report(scorings, metrics, out, arguments.title, facts, waveforms, signals, links)
     for name, path in tqdm(nights.items(), unit="night", disable=None if nights else True):
-        of_night = [row for row in rows if row.get("recording", "") == name]
+        of_night = select_recording(scorings, name)
         title = f"{arguments.title}: {name}" if arguments.title else f"The night {name}"
-        write_report(of_night, name_systems(score_predictions(of_night)), path, title, facts, None, signals)
-    return f"{render_table(scores)}\n\nreport: {out}"
+        write_report(of_night, score_systems(of_night), path, title, facts, None, signals)
+    return f"{render_table(metrics)}\n\nreport: {out}"
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -68,7 +71,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--classifier",
         type=Path,
         metavar="RUN_DIR_OR_FILE.jsonl",
-        help="the classifier's predictions of the same epochs",
+        help="predictions of a classifier (or several systems) of the same epochs",
     )
     parser.add_argument("--out", type=Path, metavar="FILE.html", help="default: report.html beside the predictions")
     parser.add_argument("--data", type=Path, metavar="DIR", help="prepared cohort, to show its signals")
@@ -123,23 +126,22 @@ class _Signals:
         order = [self._channel, *(other for other in recording.channels if other != self._channel)]
         return replace(recording, channels={other: recording.channels[other] for other in order})
 
-    def find_sources(self, rows: Sequence[PredictionRow]) -> list[str]:
-        """Where the recordings of the rows come from."""
+    def find_sources(self, names: Sequence[str]) -> list[str]:
+        """Where the recordings come from."""
         if self._cohort_dir is None:
             return []
-        names = dict.fromkeys(row["recording"] for row in rows if row.get("recording"))
-        sources = [read_recording(self._cohort_dir / f"{name}.parquet", []).source for name in names]
+        sources = [read_recording(self._cohort_dir / f"{name}.parquet", []).source for name in names if name]
         return list(filter(None, dict.fromkeys(sources)))
 
-    def read_epochs(self, rows: Sequence[PredictionRow]) -> dict[str, np.ndarray]:
+    def read_epochs(self, scoring: Scoring) -> dict[str, np.ndarray]:
         """The first channel's signal of some rows by sample_id, (samples,) microvolt."""
         waveforms: dict[str, np.ndarray] = {}
-        for name in dict.fromkeys(row.get("recording", "") for row in rows):
+        for name in dict.fromkeys(row.get("recording", "") for row in scoring.rows):
             recording = self(name)
             if recording is None:
                 continue
             epochs_EL = next(iter(recording.channels.values()))
-            for row in rows:
+            for row in scoring.rows:
                 if row.get("recording") == name and row.get("epoch_idx", len(epochs_EL)) < len(epochs_EL):
                     waveforms[row["sample_id"]] = epochs_EL[row["epoch_idx"]]
         return waveforms

@@ -13,11 +13,12 @@ from typing import Any
 from evaluation.comparison.structure import describe_structure, list_structure_rows
 from tslm.data.prepared.recordings import SPLITS
 from tslm.data.splits.leak_labels import render_leak
-from tslm.explain.faithfulness import score_answered
-from tslm.predictions.resampling import Resampling, render_unit
+from tslm.explain.faithfulness import score_texts
 from tslm.predictions.rows import read_intact_predictions, read_predictions
+from tslm.predictions.scorings import parse_scorings
 from tslm.predictions.truth import apply_truth, read_truth
-from tslm.scoring.prediction_scores import score_predictions, write_metrics
+from tslm.scoring.intervals import Resampling, render_unit
+from tslm.scoring.systems import score_systems, write_metrics
 
 _PROBABILITY_SCORES = {
     "macro_auroc": "AUROC (mean of classes)",
@@ -43,9 +44,11 @@ def main(argv: Sequence[str] | None = None) -> int:
                 rows, read_truth(arguments.truth, options, arguments.split, arguments.fold)
             )
             about["truth"] = {"path": str(arguments.truth), "num_relabelled": num_relabelled}
-        metrics = score_predictions(rows, num_resamples=arguments.num_resamples, seed=arguments.seed)
-        if faithfulness := score_answered(rows, arguments.seed, arguments.num_resamples):
-            metrics["faithfulness"] = faithfulness
+        scorings = parse_scorings(rows)
+        metrics = score_systems(scorings, num_resamples=arguments.num_resamples, seed=arguments.seed)
+        for name, scoring in scorings.items():
+            if faithfulness := score_texts(scoring, arguments.seed, arguments.num_resamples):
+                metrics["systems"][name]["faithfulness"] = faithfulness
     except (ValueError, OSError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
@@ -93,23 +96,24 @@ def build_parser() -> argparse.ArgumentParser:
 
 def render_table(metrics: Mapping[str, Any]) -> str:
     """The metrics as aligned text, one column a system."""
-    if "accuracy" not in metrics:
+    systems = {name.replace("_", " "): part for name, part in metrics["systems"].items() if "accuracy" in part}
+    if not systems:
         return f"{metrics['num_samples']} samples without options (captions): nothing to score"
-    systems = {} if metrics.get("classifier_alone") else {"language model": metrics}
-    if "classifier" in metrics:
-        systems["classifier"] = metrics["classifier"]
+    main = next(iter(systems.values()))
     rows = [["", *systems]]
     for name, text in (("accuracy", "accuracy"), ("macro_f1", "macro-F1"), ("cohen_kappa", "Cohen's kappa")):
-        if name in metrics:
+        if name in main:
             rows.append(
-                [text, *(_format(part[name], part.get("intervals", {}).get(name)) for part in systems.values())]
+                [text, *(_format(part.get(name), part.get("intervals", {}).get(name)) for part in systems.values())]
             )
     rows += _list_probability_scores(list(systems.values()))
     rows.append(["parse failures", *(_count(part, "num_parse_failures") for part in systems.values())])
-    for label in metrics.get("labels", []):
-        rows.append([f"F1 {label} (n={metrics['support'][label]})"])
+    for label in main.get("labels", []):
+        rows.append([f"F1 {label} (n={main['support'][label]})"])
         rows[-1] += [
-            _format(part["per_class_f1"][label], part.get("intervals", {}).get("per_class_f1", {}).get(label))
+            _format(
+                part.get("per_class_f1", {}).get(label), part.get("intervals", {}).get("per_class_f1", {}).get(label)
+            )
             for part in systems.values()
         ]
     rows += list_structure_rows(systems)
@@ -117,27 +121,29 @@ def render_table(metrics: Mapping[str, Any]) -> str:
     lines = [f"{metrics['num_samples']} samples"]
     if leak := render_leak(metrics):
         lines.append(leak)
-    if smoothing := metrics.get("smoothing"):
-        lines.append(f"smoothed over time: {', '.join(f'{name} {value}' for name, value in smoothing.items())}")
+    for name, part in systems.items():
+        if smoothing := part.get("smoothing"):
+            lines.append(
+                f"{name}: smoothed over time, {', '.join(f'{key} {value}' for key, value in smoothing.items())}"
+            )
     lines += ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    if intervals := metrics.get("intervals"):
+    if intervals := main.get("intervals"):
         lines.append(f"[ ]: {render_unit(intervals)}")
-    lines += describe_structure(metrics)
+    lines += describe_structure(main)
     for name, part in systems.items():
         if num_without := part.get("probabilities", {}).get("num_without"):
             lines.append(f"{name}: {num_without} samples have no probabilities, so no part in their scores")
-    if "faithfulness" in metrics:
-        lines.append(_describe_faithfulness(metrics["faithfulness"]))
-    if metrics.get("absent_labels"):
-        lines.append(f"not in the truth, so not in macro-F1: {', '.join(metrics['absent_labels'])}")
+    for part in systems.values():
+        if "faithfulness" in part:
+            lines.append(_describe_faithfulness(part["faithfulness"]))
+    if main.get("absent_labels"):
+        lines.append(f"not in the truth, so not in macro-F1: {', '.join(main['absent_labels'])}")
     return "\n".join(lines)
 
 
 def _list_probability_scores(systems: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """Rows of the table about probabilities, where a system has some; the smoothed ones where answers are smoothed."""
-    scored: list[Mapping[str, Any]] = [
-        part.get("smoothed_probabilities") or part.get("probabilities", {}) for part in systems
-    ]
+    """Rows of the table about probabilities, where a system has some."""
+    scored: list[Mapping[str, Any]] = [part.get("probabilities", {}) for part in systems]
     if not any(scored):
         return []
     return [

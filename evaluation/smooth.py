@@ -1,5 +1,7 @@
 """Smooth a file of predictions over time: by how sleep stages follow one another, or by a median filter.
 
+The smoothed answers of each system are written beside its own, as a further system: `classifier+hmm`.
+
 Example:
     python -m evaluation.smooth results/no_llm/classifier/stage0_encoder/results/test_predictions.jsonl
 """
@@ -10,11 +12,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from tslm.command import run_command
 from tslm.labels import LABEL_SETS, LabelSet
 from tslm.predictions.rows import PredictionRow, read_predictions, write_predictions
-from tslm.predictions.smoothed import count_changed, smooth_predictions
-from tslm.predictions.smoothing import METHODS, Smoothing
+from tslm.predictions.scorings import Scoring, parse_scorings
+from tslm.predictions.smoothing import METHODS, Smoothing, smooth_predictions
 from tslm.predictions.transitions import Transitions, find_transitions
 from tslm.training.runs.folder import BEST, CHECKPOINTS_DIR
 
@@ -27,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def smooth(arguments: argparse.Namespace) -> str:
-    """Write the smoothed rows; gives what has changed.
+    """Write the rows and the smoothed ones; gives what has changed.
 
     Raises:
         ValueError, OSError: what is wrong with the predictions or the transitions.
@@ -37,19 +41,19 @@ def smooth(arguments: argparse.Namespace) -> str:
     transitions = _find_transitions(arguments, rows) if smoothing.needs_transitions else None
     smoothed = smooth_predictions(rows, smoothing, transitions)
     out = arguments.out or arguments.file.with_name(f"{arguments.file.stem}_{arguments.method}.jsonl")
-    write_predictions(smoothed, out)
-    num_recordings = len({row["recording"] for row in smoothed})
-    return (
-        f"{count_changed(smoothed)} of {len(smoothed)} epochs of {num_recordings} recording(s) have another answer; "
-        f"written: {out}\nscore it: python -m evaluation.score {out} --out {out.with_suffix('.metrics.json')}"
-    )
+    added = parse_scorings(smoothed)
+    write_predictions([*(row for row in rows if row["system"] not in added), *smoothed], out)
+    lines = [_describe_changes(scoring, rows) for scoring in added.values()]
+    lines.append(f"written: {out}")
+    lines.append(f"score it: python -m evaluation.score {out} --out {out.with_suffix('.metrics.json')}")
+    return "\n".join(lines)
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Command line of `python -m evaluation.smooth`."""
     parser = argparse.ArgumentParser(
         prog="python -m evaluation.smooth",
-        description="Smooth the answers of a file of predictions over time; text and probabilities in it stay.",
+        description="Smooth the answers in a file of predictions over time, as further systems beside the others.",
         epilog="example: python -m evaluation.smooth RUN/results/test_predictions.jsonl --method hmm",
     )
     parser.add_argument("file", type=Path, metavar="FILE.jsonl", help="predictions for nights, with probabilities")
@@ -67,6 +71,20 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--fold", type=int, default=-1, help="of a cohort with folds: the one that was tested on")
     parser.add_argument("--out", type=Path, metavar="FILE.jsonl", help="default: FILE_METHOD.jsonl beside it")
     return parser
+
+
+def _describe_changes(scoring: Scoring, rows: Sequence[PredictionRow]) -> str:
+    """How many answers of a smoothed system are other than what its system held most probable."""
+    likely = {
+        row["sample_id"]: row["options"][int(np.argmax(row["probabilities"] or []))]
+        for row in rows
+        if row["system"] == scoring.system.rpartition("+")[0] and row.get("probabilities") is not None
+    }
+    answers = zip(scoring.rows, scoring.answers, strict=True)
+    num_changed = sum(answer != likely[row["sample_id"]] for row, answer in answers)
+    num_recordings = len({row["recording"] for row in scoring.rows})
+    where = f"{len(scoring.rows)} epochs of {num_recordings} recording(s)"
+    return f"{scoring.system}: {num_changed} of {where} have another answer"
 
 
 def _find_transitions(arguments: argparse.Namespace, rows: Sequence[PredictionRow]) -> Transitions:

@@ -10,9 +10,10 @@ from scipy.special import softmax
 from tslm.answers.grammar import render_answer
 from tslm.bench_row import Row
 from tslm.labels import LABEL_SETS
-from tslm.predictions.resampling import Resampling
-from tslm.predictions.rows import PredictionRow
-from tslm.scoring.prediction_scores import score_predictions
+from tslm.predictions.rows import LANGUAGE_MODEL, PredictionRow
+from tslm.predictions.scorings import parse_scorings
+from tslm.scoring.intervals import Resampling
+from tslm.scoring.systems import score_systems
 
 _MOST_S = 5.0
 _NIGHT_EPOCHS, _BOUT_EPOCHS, _LEAD = 1000, 7, 4.6  # a lead in logits that makes 85 % of the answers right
@@ -24,7 +25,7 @@ def measure_metrics(repeats: int, num_epochs: int = 100_000) -> Iterator[Row]:
     seconds = []
     for _ in range(repeats):
         start = time.perf_counter()
-        score_predictions(rows)
+        score_systems(parse_scorings(rows))
         seconds.append(time.perf_counter() - start)
     name = f"metrics, {num_epochs:,} epochs, {Resampling.num_resamples:,} resamples"
     yield Row(name, statistics.median(seconds), "s", most=_MOST_S)
@@ -40,6 +41,7 @@ def build_rows(num_epochs: int, seed: int = 0) -> list[PredictionRow]:
     probabilities = softmax(logits, axis=-1).round(6)
     return [
         {
+            "system": LANGUAGE_MODEL,
             "sample_id": f"n{idx // _NIGHT_EPOCHS}:{idx % _NIGHT_EPOCHS}",
             "recording": f"n{idx // _NIGHT_EPOCHS}",
             "subject": f"s{idx // _NIGHT_EPOCHS}",
@@ -48,8 +50,8 @@ def build_rows(num_epochs: int, seed: int = 0) -> list[PredictionRow]:
             "truth": options[truth[idx]],
             "options": options,
             "generated": f"RMS 21 uV, high amplitude. {render_answer(options[int(probabilities[idx].argmax())])}",
-            "label_probabilities": probabilities[idx].tolist(),
-            "label_temperature": 1.5,
+            "probabilities": probabilities[idx].tolist(),
+            "temperature": 1.5,
         }
         for idx in range(num_epochs)
     ]

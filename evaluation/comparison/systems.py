@@ -3,7 +3,7 @@
 import argparse
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,14 @@ from tslm.data.prepared.recordings import PARTICIPANTS_FILE
 from tslm.data.splits.leakage import check_leakage
 from tslm.files import hash_file, read_json, write_beside
 from tslm.predictions.rows import PredictionRow, read_predictions, write_predictions
-from tslm.predictions.smoothed import smooth_predictions
-from tslm.predictions.smoothing import Smoothing
+from tslm.predictions.scorings import read_scorings
+from tslm.predictions.smoothing import Smoothing, smooth_predictions
 from tslm.predictions.transitions import fit_cohort_transitions
+from tslm.predictions.truth import TrueEpoch, align_rows
 
 KEEP_EVERY_S = 30.0
 _TEXT_BASELINES = ("text_digits", "text_evidence")
+_SHOWN = 5  # epochs that an error names
 ROWS_AT_ONCE = 32  # of a checkpoint, answered between two looks at whether to stop
 
 
@@ -43,7 +45,7 @@ class Answered:
     """What a system has answered; no rows where `note` says why."""
 
     system: System
-    rows: list[PredictionRow]
+    rows: list[PredictionRow]  # of one system
     path: Path | None
     fit_s: float | None = None  # None: not measured here
     answer_s: float | None = None  # for all rows
@@ -90,7 +92,7 @@ def answer(system: System, material: Material, folder: Path, resume: bool) -> An
     try:
         with tqdm(total=len(material.wanted), initial=len(rows), desc=system.name, unit="epoch") as bar:
             for row in scorer():
-                rows.append(row)
+                rows.append({**row, "system": system.name})
                 bar.update()
                 answer_s = begun_s + time.perf_counter() - started
                 if time.perf_counter() - kept_at > KEEP_EVERY_S:
@@ -126,9 +128,45 @@ def build_baseline_system(name: str, arguments: argparse.Namespace) -> System:
     return System(name, "baseline", about, BASELINES[name].fit, settings, name in _TEXT_BASELINES)
 
 
-def read_file(name: str, path: Path) -> Answered:
-    """Predictions of a trained model as they are; errors as `read_predictions`."""
-    return Answered(System(name, "file", f"answers of a trained model, read from {path}"), read_predictions(path), path)
+def check_rows(
+    name: str, rows: Sequence[PredictionRow], truth: Mapping[str, TrueEpoch], wanted: Collection[str]
+) -> list[PredictionRow]:
+    """The rows of the wanted epochs in the truth's order.
+
+    Args:
+        name: of the system, for messages.
+        rows: its predictions: of all epochs of the truth, or of exactly the wanted ones.
+        truth: all epochs of the test nights (`tslm.predictions.truth.read_truth`).
+        wanted: those that are compared.
+
+    Raises:
+        ValueError: rows of other epochs, epochs without a row or with several, or another truth; the message names
+            them.
+    """
+    sample_ids = [sample_id for sample_id in truth if sample_id in wanted]
+    is_part = len(rows) == len(sample_ids) < len(truth)
+    try:
+        aligned = align_rows(rows, sample_ids if is_part else list(truth), "the test data")
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}; systems are compared on the same epochs only") from error
+    if other := [row["sample_id"] for row in aligned if row["truth"] != truth[row["sample_id"]]["truth"]]:
+        raise ValueError(
+            f"{name}: {len(other)} of {len(aligned)} epochs have another expert's stage than the test data: "
+            f"{', '.join(other[:_SHOWN])}; generate the predictions again, or name the data they are of"
+        )
+    return [row for row in aligned if row["sample_id"] in wanted]
+
+
+def read_file(name: str, path: Path) -> list[Answered]:
+    """The systems of a file of predictions as they are; errors as `read_scorings`.
+
+    The first one is called `name`, further ones `name:system`.
+    """
+    answered = []
+    for idx, (system, scoring) in enumerate(read_scorings(path).items()):
+        about = f"answers of {system.replace('_', ' ')}, read from {path}"
+        answered.append(Answered(System(f"{name}:{system}" if idx else name, "file", about), [*scoring.rows], path))
+    return answered
 
 
 def smooth_answers(answered: Sequence[Answered], material: Material, num_epochs: int, out: Path) -> list[Answered]:

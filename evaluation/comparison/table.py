@@ -7,16 +7,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from evaluation.comparison.answers import Answers, read_answers, read_classifier_answers
 from evaluation.comparison.page import render_page
-from evaluation.comparison.systems import Answered, System
+from evaluation.comparison.systems import Answered
 from tslm.files import to_plain, write_beside
 from tslm.labels import ANSWER_NAMES, LabelSet
-from tslm.predictions.resampling import Resampling, render_unit
+from tslm.predictions.scorings import Scoring, parse_scorings
 from tslm.predictions.truth import TrueEpoch
 from tslm.scoring.comparison import compare_systems
+from tslm.scoring.intervals import Resampling, render_unit
 from tslm.scoring.metrics import INTERVAL_METRICS, bootstrap_intervals, compute_metrics
-from tslm.scoring.probability_metrics import score_probabilities
+from tslm.scoring.probabilities import score_probabilities
 
 KAPPA = "cohen_kappa"
 NAMES = {"accuracy": "accuracy", "macro_f1": "macro-F1", KAPPA: "kappa"}
@@ -44,8 +44,7 @@ def build_table(
     """The whole table, JSON-ready.
 
     Args:
-        answered: the systems, each with the rows of the truth's epochs in its order, or with a note in their place. A
-            language model's file that holds a classifier's probabilities too gives two rows.
+        answered: the systems, each with the rows of the truth's epochs in its order, or with a note in their place.
         truth: the expert.
         label_set: the stages.
         reference: name of the row that others are compared with; empty: the first trained model, or the first row.
@@ -57,30 +56,25 @@ def build_table(
     """
     expert = [epoch["truth"] for epoch in truth.values()]
     subjects = [epoch["subject"] for epoch in truth.values()]
-    measured: list[tuple[dict[str, Any], Answers | None]] = []
+    measured: list[tuple[dict[str, Any], Scoring | None]] = []
     for one in answered:
-        answers = read_answers(one.rows, label_set) if one.rows else None
-        measured.append((_measure_row(one, answers, expert, subjects, label_set.answers, resampling), answers))
-        beside = read_classifier_answers(one.rows, label_set) if one.rows else None
-        if beside is not None:
-            name = f"{one.system.name}:classifier"
-            other = Answered(System(name, one.system.kind, f"the classifier beside {one.system.name}"), [], one.path)
-            measured.append((_measure_row(other, beside, expert, subjects, label_set.answers, resampling), beside))
-    names = [row["name"] for row, answers in measured if answers is not None]
+        (scoring,) = parse_scorings(one.rows).values() if one.rows else (None,)
+        measured.append((_measure_row(one, scoring, expert, subjects, label_set.answers, resampling), scoring))
+    names = [row["name"] for row, scoring in measured if scoring is not None]
     if not names:
         raise ValueError("no system answered: " + "; ".join(f"{row['name']}: {row['note']}" for row, _ in measured))
     reference = reference or next(
-        (row["name"] for row, answers in measured if answers is not None and row["kind"] != "baseline"), names[0]
+        (row["name"] for row, scoring in measured if scoring is not None and row["kind"] != "baseline"), names[0]
     )
     if reference not in names:
         raise ValueError(f"--reference {reference}: it has not answered; one of: {', '.join(names)}")
-    base = next(answers for row, answers in measured if row["name"] == reference)
+    base = next(scoring for row, scoring in measured if row["name"] == reference)
     assert base is not None
-    for row, answers in measured:
+    for row, scoring in measured:
         row["is_reference"] = row["name"] == reference
         row["difference"] = None
-        if answers is not None and not row["is_reference"]:
-            pair = answers.answers, base.answers
+        if scoring is not None and not row["is_reference"]:
+            pair = scoring.answers, base.answers
             row["difference"] = compare_systems(expert, *pair, label_set.answers, subjects, resampling)
     rows = [row for row, _ in measured]
     table = {
@@ -226,7 +220,7 @@ def _render_row(cells: Sequence[str]) -> str:
 
 def _measure_row(
     answered: Answered,
-    answers: Answers | None,
+    scoring: Scoring | None,
     expert: Sequence[str],
     subjects: Sequence[str],
     labels: Sequence[str],
@@ -247,13 +241,14 @@ def _measure_row(
         "probabilities": None,
         "leaky": False,
     }
-    if answers is None:
+    if scoring is None:
         return row
-    metrics = compute_metrics(expert, answers.answers, labels)
+    metrics = compute_metrics(expert, scoring.answers, labels)
     row["metrics"] = {name: metrics[name] for name in _KEPT}
-    row["intervals"] = bootstrap_intervals(expert, answers.answers, labels, subjects=subjects, resampling=resampling)
-    row["leaky"] = answers.is_leaky
-    if answers.probabilities is not None:
-        scores = score_probabilities(answers.probabilities, [labels.index(answer) for answer in expert], labels)
+    row["intervals"] = bootstrap_intervals(expert, scoring.answers, labels, subjects=subjects, resampling=resampling)
+    row["leaky"] = scoring.is_leaky
+    probabilities_NK, positions = scoring.read_probabilities(labels)
+    if len(positions) == len(scoring.rows):
+        scores = score_probabilities(probabilities_NK, [labels.index(answer) for answer in expert], labels)
         row["probabilities"] = {name: scores[name] for name in _KEPT_OF_PROBABILITIES}
     return row

@@ -1,13 +1,12 @@
-"""The folds of a cross-validation as runs of train.py, and what a finished one says that it was trained on."""
+"""The folds of a cross-validation: runs of train.py, and their predictions put together without a leak."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tslm.config.schema import RunConfig
 from tslm.data.prepared.recordings import PARTICIPANTS_FILE, read_participants
-from tslm.predictions.pooling import Fold
-from tslm.predictions.rows import read_predictions
+from tslm.predictions.rows import PredictionRow, read_predictions
 from tslm.training.runs.folder import METRICS_FILE, RESULTS_DIR, find_predictions, run_dir
 from tslm.training.runs.manifest import read_manifest
 
@@ -47,6 +46,15 @@ class FoldRun:
         return path if path.is_file() else None
 
 
+@dataclass(frozen=True)
+class Fold:
+    """One fold of a cross-validation: what it answered on its test subjects, and whom it knows."""
+
+    number: int
+    rows: Sequence[PredictionRow]
+    trained_on: Mapping[str, str]  # recording -> subject, "" where not known; of training and validation
+
+
 def read_fold(run: FoldRun) -> Fold:
     """What a finished fold answered, and the recordings that its runs read to train and to validate, over all stages.
 
@@ -70,8 +78,42 @@ def read_fold(run: FoldRun) -> Fold:
     return Fold(run.fold, read_predictions(find_predictions(run.folder)), trained_on)
 
 
+def pool_folds(folds: Sequence[Fold]) -> list[PredictionRow]:
+    """The rows of all folds, fold by fold, each with the number of its `fold`.
+
+    A fold may know its test subjects, and share them with others, only where its rows are marked `leaky`; an epoch is
+    tested once in any case.
+
+    Raises:
+        ValueError: an epoch or a subject that two folds test, or one that a fold tests and was trained on; the
+            message names it.
+    """
+    subject_of = {row.get("recording", ""): row.get("subject", "") for fold in folds for row in fold.rows}
+    tested: dict[str, int] = {}  # sample or subject -> the fold that tests it
+    pooled: list[PredictionRow] = []
+    for fold in folds:
+        known = {subject or subject_of.get(recording, "") for recording, subject in fold.trained_on.items()} - {""}
+        for row in fold.rows:
+            _test_once(f"sample {row['sample_id']}", fold.number, tested)
+            recording, subject = row.get("recording", ""), row.get("subject", "")
+            if not row.get("leaky"):
+                if subject in known or recording in fold.trained_on:
+                    raise ValueError(
+                        f"fold {fold.number} tests recording {recording} of subject {subject or 'unknown'} and was "
+                        "trained on it, or on another recording of that subject: a leak"
+                    )
+                _test_once(f"subject {subject or recording}", fold.number, tested)
+            pooled.append({**row, "fold": fold.number})
+    return pooled
+
+
 def _read_subjects(cohort_dir: Path) -> dict[str, str]:
     """Subject by recording; none where the cohort is not on this machine any more."""
     if not (cohort_dir / PARTICIPANTS_FILE).is_file():
         return {}
     return {row.recording: row.subject for row in read_participants(cohort_dir)}
+
+
+def _test_once(name: str, fold: int, tested: dict[str, int]) -> None:
+    if tested.setdefault(name, fold) != fold:
+        raise ValueError(f"{name} is tested by fold {tested[name]} and by fold {fold}: a leak")

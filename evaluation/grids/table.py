@@ -16,11 +16,11 @@ from tslm.data.splits.leak_labels import render_leak
 from tslm.files import write_beside
 from tslm.labels import LABEL_SETS
 from tslm.predictions.rows import read_predictions, write_predictions
-from tslm.predictions.smoothed import smooth_predictions
-from tslm.predictions.smoothing import Smoothing
+from tslm.predictions.scorings import parse_scorings
+from tslm.predictions.smoothing import Smoothing, smooth_predictions
 from tslm.predictions.transitions import load_transitions
-from tslm.scoring.prediction_scores import score_predictions, write_metrics
-from tslm.training.runs.folder import BEST, CHECKPOINTS_DIR, PREDICTIONS_FILE
+from tslm.scoring.systems import score_systems, write_metrics
+from tslm.training.runs.folder import BEST, CHECKPOINTS_DIR, PREDICTIONS_FILE, pick_main_metrics
 
 KAPPA, MACRO_F1 = "cohen_kappa", "macro_f1"
 METRIC_NAMES = {KAPPA: "kappa", MACRO_F1: "macro-F1", "accuracy": "accuracy"}
@@ -145,6 +145,7 @@ def read_scores(runs: Sequence[Run], name: str, smoothing: Smoothing) -> dict[st
         metrics = json.loads(path.read_text(encoding="utf-8"))
         if smoothing.method != "none":
             metrics = _score_smoothed(path, name, smoothing)
+        metrics = pick_main_metrics(metrics)
         is_leaky |= bool(metrics.get("leaky"))
         is_within_subject |= bool(metrics.get("within_subject"))
         found = {key: metrics.get(key) for key in METRIC_NAMES}
@@ -165,14 +166,14 @@ def _score_smoothed(metrics_path: Path, name: str, smoothing: Smoothing) -> dict
     predictions = metrics_path.with_name(PREDICTIONS_FILE)
     if kept.is_file() and kept.stat().st_mtime_ns >= predictions.stat().st_mtime_ns:
         metrics = json.loads(kept.read_text(encoding="utf-8"))
-        if metrics.get("smoothing") == smoothing.describe():
+        if pick_main_metrics(metrics).get("smoothing") == smoothing.describe():
             return dict(metrics)
     transitions = None
     if smoothing.needs_transitions:
         transitions = load_transitions(metrics_path.parents[1] / CHECKPOINTS_DIR / BEST)
     rows = smooth_predictions(read_predictions(predictions), smoothing, transitions)
     write_predictions(rows, metrics_path.with_name(f"smoothed_{name}.jsonl"))
-    metrics = score_predictions(rows, num_resamples=0)
+    metrics = score_systems(parse_scorings(rows), num_resamples=0)
     write_metrics(metrics, kept)
     return metrics
 

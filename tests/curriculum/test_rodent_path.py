@@ -15,6 +15,7 @@ from tslm.nn.front_ends import FilterbankFrontEnd
 from tslm.predictions.rows import read_predictions
 from tslm.signals.muscle_tone import measure_tone_scale
 from tslm.signals.normalize import normalize_series
+from tslm.training.runs.folder import pick_main_metrics
 
 # The preset is made for 500 Hz; at 100 Hz the same windows have a fifth of the samples.
 ENCODER = {
@@ -56,7 +57,7 @@ def test_simulated_animals_are_prepared_learned_and_scored(tmp_path: Path) -> No
     ]
     assert train(["--stages", "stage0_encoder", "--config", "rodent", *overrides]) == 0
     (metrics_path,) = (tmp_path / "results").rglob("metrics.json")
-    metrics = json.loads(metrics_path.read_text())
+    metrics = pick_main_metrics(json.loads(metrics_path.read_text()))
     assert metrics["labels"] == ["Wake", "NREM sleep", "REM sleep"]
     assert math.isfinite(metrics["accuracy"])
     (predictions_path,) = (tmp_path / "results").rglob("test_predictions.jsonl")

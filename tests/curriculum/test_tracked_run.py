@@ -8,6 +8,7 @@ import pytest
 from tests.factories.small import small_recording, write_small_cohort
 from tests.factories.tiny_run import command
 from tslm.data.prepared.recordings import write_recording
+from tslm.training.runs.folder import pick_main_metrics
 from tslm.training.runs.log import read_log
 from tslm.training.runs.manifest import read_manifest
 
@@ -65,9 +66,9 @@ def test_tensorboard_gets_the_figures_of_the_log_and_drawings_of_the_test_night(
         logged = [(record["step"], pytest.approx(record[name])) for record in records if name in record]
         assert [(event.step, event.value) for event in found.Scalars(name)] == logged
         assert logged
-    metrics = json.loads((tmp_path / RUN / "results" / "metrics.json").read_text())
+    metrics = pick_main_metrics(json.loads((tmp_path / RUN / "results" / "metrics.json").read_text()))
     assert found.Scalars("test/accuracy")[0].value == pytest.approx(metrics["accuracy"])
-    assert set(found.Tags()["images"]) == {"confusion_matrix", "hypnograms/night4"}
+    assert set(found.Tags()["images"]) == {"confusion_matrices/classifier", "hypnograms/night4"}
 
 
 @pytest.fixture
@@ -93,7 +94,7 @@ def test_mlflow_follows_a_run_through_a_stop_and_its_evaluation(data_dir: Path, 
 
     run = client.get_run(run_id)
     records = read_log(folder / "log.jsonl")
-    metrics = json.loads((folder / "results" / "metrics.json").read_text())
+    metrics = pick_main_metrics(json.loads((folder / "results" / "metrics.json").read_text()))
     assert run.info.status == "FINISHED"
     assert len(client.search_runs([run.info.experiment_id])) == 1
     assert run.data.tags["stage"] == "stage0_encoder"
@@ -108,5 +109,6 @@ def test_mlflow_follows_a_run_through_a_stop_and_its_evaluation(data_dir: Path, 
     names = {Path(file.path).name for file in client.list_artifacts(run_id, min(kept))}
     assert {"config.json", "model.safetensors", "state.json"} <= names
     assert not names & {"optimizer.safetensors", "training.json"}
-    drawings = [file.path for folder in ("", "hypnograms") for file in client.list_artifacts(run_id, folder)]
-    assert {"confusion_matrix.png", "hypnograms/night4.png"} <= set(drawings)
+    folders = ("confusion_matrices", "hypnograms")
+    drawings = [file.path for folder in folders for file in client.list_artifacts(run_id, folder)]
+    assert {"confusion_matrices/classifier.png", "hypnograms/night4.png"} <= set(drawings)

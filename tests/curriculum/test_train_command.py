@@ -270,7 +270,7 @@ def test_a_language_model_without_encoder_is_trained_by_its_adapters_alone(data_
     model, config = load_checkpoint(folder / "checkpoints" / "best")
     assert config.model.reads_digits and config.model.digits.num_values == 12
     rows = read_predictions(folder / "results" / "test_predictions.jsonl")
-    assert rows and all(len(row["label_probabilities"]) == 5 for row in rows)
+    assert rows and all(len(row["probabilities"]) == 5 for row in rows)
 
 
 def test_each_fold_has_its_own_results_and_tests_its_own_subjects(

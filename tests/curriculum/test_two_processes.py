@@ -21,6 +21,7 @@ from tslm.config.schema import RunConfig
 from tslm.data.samples.dataset import NightDataset
 from tslm.predictions.rows import read_predictions
 from tslm.training.loop import TrainingStoppedError
+from tslm.training.runs.folder import pick_main_metrics
 from tslm.training.stop_signals import StopSignals
 
 MODELS = (("stage0_encoder", ""), ("stage4_sleep_cot", "soft_prompt"), ("stage4_sleep_cot", "flamingo"))
@@ -144,6 +145,6 @@ def test_two_processes_by_accelerate_train_and_score_as_one_does(data_dir: Path,
 
 def read_scores(folder: Path) -> tuple[list[Any], dict[str, Any]]:
     """Prediction rows, and those metrics that are numbers."""
-    metrics = json.loads((folder / "metrics.json").read_text())
+    metrics = pick_main_metrics(json.loads((folder / "metrics.json").read_text()))
     numbers = {name: value for name, value in metrics.items() if isinstance(value, int | float)}
     return list(read_predictions(folder / "test_predictions.jsonl")), numbers

@@ -9,15 +9,13 @@ import pytest
 
 from evaluation.compare import build_parser, main
 from evaluation.comparison import systems as compare_systems
-from evaluation.comparison.answers import read_answers, read_classifier_answers
 from evaluation.score import main as score
 from tests.factories.recordings import AASM, EEG, EMG, build_night, draw_stages, write_cohort, write_rhythm_cohort
-from tests.factories.small import build_small_model, rows_with_an_odd_epoch, small_config
+from tests.factories.rows import classify, make_row
+from tests.factories.small import build_small_model, small_config
 from tslm.baselines.table import BASELINES
 from tslm.labels import ANSWER_NAMES
 from tslm.predictions.rows import read_predictions, write_predictions
-from tslm.predictions.smoothed import smooth_predictions
-from tslm.predictions.smoothing import Smoothing
 from tslm.training.checkpoints.checkpoint import save_checkpoint
 
 QUICK = ["majority", "transition_prior"]
@@ -34,15 +32,7 @@ def ours(tmp_path: Path) -> Path:
     """Predictions of the cohort's test night: every fourth epoch is called REM, the rest is right."""
     stages = draw_stages(60, 3)
     rows = [
-        {
-            "sample_id": f"n3:{idx}",
-            "recording": "n3",
-            "epoch_idx": idx,
-            "onset_s": 30.0 * idx,
-            "truth": ANSWER_NAMES[stage],
-            "options": OPTIONS,
-            "generated": f"Slow. Answer: {OPTIONS[4] if idx % 4 == 0 else ANSWER_NAMES[stage]}",
-        }
+        make_row(idx, ANSWER_NAMES[stage], f"Slow. Answer: {OPTIONS[4] if idx % 4 == 0 else ANSWER_NAMES[stage]}", "n3")
         for idx, stage in enumerate(stages)
     ]
     write_predictions(rows, tmp_path / "ours.jsonl")
@@ -125,7 +115,7 @@ def test_what_a_baseline_answers_can_be_scored_like_any_predictions(cohort_dir: 
     path = tmp_path / "out" / "predictions" / "transition_prior.jsonl"
     assert score([str(path), "--out", str(tmp_path / "m.json"), "--num_resamples", "0"]) == 0
     (row,) = (row for row in read_table(tmp_path / "out")["rows"] if row["name"] == "transition_prior")
-    scored = json.loads((tmp_path / "m.json").read_text())
+    scored = json.loads((tmp_path / "m.json").read_text())["systems"]["transition_prior"]
     assert scored["cohen_kappa"] == pytest.approx(row["metrics"]["cohen_kappa"])
 
 
@@ -244,7 +234,7 @@ def test_a_system_can_be_smoothed_by_the_training_hypnograms(cohort_dir: Path, t
     rows = read_table(out)["rows"]
     assert [row["name"] for row in rows] == ["band_power", "band_power+hmm"]
     smoothed = read_predictions(out / "predictions" / "band_power+hmm.jsonl")
-    assert all(row["smoothing"]["method"] == "hmm" for row in smoothed)
+    assert all((row["system"], row["smoothing"]["method"]) == ("band_power+hmm", "hmm") for row in smoothed)
 
 
 def test_a_person_on_both_sides_is_a_leak(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
@@ -284,21 +274,19 @@ def test_help_names_every_baseline(capsys: pytest.CaptureFixture) -> None:
 
 
 def test_a_tie_of_probabilities_is_no_trouble(cohort_dir: Path, ours: Path, tmp_path: Path) -> None:
-    rows = [dict(row) | {"label_probabilities": np.full(5, 0.2).tolist()} for row in read_predictions(ours)]
+    rows = [dict(row) | {"probabilities": np.full(5, 0.2).tolist()} for row in read_predictions(ours)]
     write_predictions(rows, ours)
     assert compare(cohort_dir, tmp_path / "out", "--predictions", f"ours={ours}", systems=[]) == 0
     (row,) = read_table(tmp_path / "out")["rows"]
     assert row["probabilities"]["log_loss"] == pytest.approx(np.log(5))
 
 
-def test_a_smoothed_classifier_is_no_second_system() -> None:
-    rows = rows_with_an_odd_epoch(20, 9)
-    smoothed = smooth_predictions(rows, Smoothing("median", 5))
-    assert read_classifier_answers(smoothed, AASM) is None
-    answers = read_answers(smoothed, AASM)
-    assert set(answers.answers) == {OPTIONS[3]} and answers.probabilities is not None
-    assert np.argmax(answers.probabilities, axis=1).tolist() == [3] * 20
-    written = [row | {"generated": "It sleeps. Answer: Wake", "label_probabilities": [1.0, 0, 0, 0, 0]} for row in rows]
-    beside = read_classifier_answers(written, AASM)
-    assert set(read_answers(written, AASM).answers) == {OPTIONS[0]}
-    assert beside is not None and beside.answers[9] == OPTIONS[4]
+def test_every_system_of_a_file_has_a_row(cohort_dir: Path, ours: Path, tmp_path: Path) -> None:
+    rows = read_predictions(ours)
+    write_predictions([*rows, *(classify(row, [0.6, 0.1, 0.1, 0.1, 0.1]) for row in rows)], ours)
+    assert compare(cohort_dir, tmp_path / "out", "--predictions", f"ours={ours}") == 0
+    found = {row["name"]: row for row in read_table(tmp_path / "out")["rows"]}
+    assert list(found) == [*QUICK, "ours", "ours:classifier"] and found["ours"]["is_reference"]
+    assert found["ours"]["probabilities"] is None and found["ours:classifier"]["probabilities"] is not None
+    wake = sum(row["truth"] == OPTIONS[0] for row in rows)
+    assert found["ours:classifier"]["metrics"]["accuracy"] == pytest.approx(wake / 60)

@@ -33,12 +33,12 @@ launch = dict.fromkeys(("started_at", "command", "num_processes", "git_commit", 
 run = {"seed": 0, "launches": [launch], "data_sha256": {cohort + "/participants.tsv": "0", **data}}
 (folder.parent / "run.json").write_text(json.dumps(run))
 options = ["Wake", "Non-REM stage 1", "Non-REM stage 2", "Non-REM stage 3", "REM sleep"]
-rows = [{"sample_id": f"{night['recording']}:{idx}", "recording": night["recording"], "subject": night["subject"],
-         "epoch_idx": idx, "onset_s": 30.0 * idx, "truth": options[idx % 5], "options": options,
-         "generated": f"Answer: {options[idx % 5 if idx % 3 else 0]}"}
+rows = [{"system": "language_model", "sample_id": f"{night['recording']}:{idx}", "recording": night["recording"],
+         "subject": night["subject"], "epoch_idx": idx, "onset_s": 30.0 * idx, "truth": options[idx % 5],
+         "options": options, "generated": f"Answer: {options[idx % 5 if idx % 3 else 0]}"}
         for night in nights if night["fold"] == fold for idx in range(12)]
 (folder / "test_predictions.jsonl").write_text("".join(json.dumps(row) + "\\n" for row in rows))
-(folder / "metrics.json").write_text(json.dumps({"accuracy": 0.5, "num_samples": len(rows)}))
+(folder / "metrics.json").write_text(json.dumps({"systems": {"x": {"accuracy": 0.5, "num_samples": len(rows)}}}))
 """
 
 
@@ -68,7 +68,7 @@ def test_all_folds_are_trained_and_their_predictions_scored_together(
     assert main(command(cohort)) == 0
     metrics = read_metrics(cohort)
     assert (metrics["num_samples"], metrics["missing_folds"]) == (72, [])
-    assert metrics["intervals"]["num_units"] == 3
+    assert metrics["systems"]["language_model"]["intervals"]["num_units"] == 3
     assert {fold: found["subjects"] for fold, found in metrics["folds"].items()} == {
         "0": ["s0"],
         "1": ["s1"],
@@ -110,19 +110,20 @@ def test_a_subject_that_crosses_from_training_to_test_stops_the_scores(
 
 def test_folds_are_smoothed_one_by_one_and_pooled(cohort: Path, capsys: pytest.CaptureFixture) -> None:
     assert main(command(cohort, "--folds", "1", "--smoothing", "median")) == 2  # these rows have no probabilities
-    assert "no row has label_probabilities or classifier_probabilities" in capsys.readouterr().err
-    assert read_metrics(cohort)["num_samples"] == 24
+    assert "no row has probabilities" in capsys.readouterr().err
     (path,) = (cohort.parent / "results").rglob("fold_1/results/test_predictions.jsonl")
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     likely = [[0.6 if answer == row["truth"] else 0.1 for answer in row["options"]] for row in rows]
-    written = [row | {"classifier_probabilities": values} for row, values in zip(rows, likely, strict=True)]
+    written = [row | {"probabilities": values} for row, values in zip(rows, likely, strict=True)]
     path.write_text("".join(json.dumps(row) + "\n" for row in written))
     assert main(command(cohort, "--folds", "1", "--smoothing", "median")) == 0
-    (path,) = (cohort.parent / "results").rglob("all_folds/results/test_predictions_median.jsonl")
-    assert all(row["smoothing"] == {"method": "median", "window_epochs": 5} for row in read_predictions(path))
-    metrics = json.loads(path.with_name("metrics_median.json").read_text())
-    assert metrics["smoothing"]["method"] == "median"
-    assert metrics["classifier"]["structure"]["num_recordings"] == 2
+    (path,) = (cohort.parent / "results").rglob("all_folds/results/test_predictions.jsonl")
+    smoothings = {row["system"]: row.get("smoothing") for row in read_predictions(path)}
+    assert smoothings == {
+        "language_model": None,
+        "language_model+median": {"method": "median", "window_epochs": 5},
+    }
+    assert read_metrics(cohort)["systems"]["language_model+median"]["structure"]["num_recordings"] == 2
 
 
 def test_some_folds_can_be_chosen_and_a_dry_run_prints_their_commands(

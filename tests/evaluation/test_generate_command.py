@@ -60,7 +60,7 @@ def test_channels_beside_the_first_are_the_ones_trained_on_or_those_asked_for(
     answers = []
     for more in ([], ["--extra_channels", "EMG"], ["--extra_channels", CHANNEL]):
         assert generate(tmp_path / "best", cohort, *more) == 0
-        answers.append([row["classifier_probabilities"] for row in read_predictions(tmp_path / "p.jsonl")])
+        answers.append([row["probabilities"] for row in read_predictions(tmp_path / "p.jsonl")])
     assert answers[0] == answers[1] != answers[2]
     for more, said in ((["--extra_channels"], "a model that reads 2"), (["--extra_channels", "EOG"], "'EOG'")):
         assert generate(tmp_path / "best", cohort, *more) == 2

@@ -6,28 +6,34 @@ import sys
 import pytest
 
 from evaluation.score import main
+from tests.factories.rows import OPTIONS, classify, make_row, of_system
 from tests.factories.small import write_small_cohort
-from tslm.labels import LABEL_SETS
 from tslm.predictions.rows import write_predictions
-
-OPTIONS = list(LABEL_SETS["aasm"].answers)
 
 
 def make_rows(num_rows=30):
+    """A language model's answers to a night."""
     return [
-        {
-            "sample_id": f"n:{idx}",
-            "recording": "n",
-            "epoch_idx": idx,
-            "onset_s": 30.0 * idx,
-            "truth": OPTIONS[idx % 4],
-            "generated": "Slow waves." if idx == 7 else f"Slow waves. Answer: {OPTIONS[(idx + idx // 20) % 4]}",
-            "options": OPTIONS,
-            "target": "",
-            "classifier_probabilities": [0.1 + 0.5 * (option == idx % 4) for option in range(5)],
-        }
+        make_row(
+            idx,
+            OPTIONS[idx % 4],
+            "Slow waves." if idx == 7 else f"Slow waves. Answer: {OPTIONS[(idx + idx // 20) % 4]}",
+            "n",
+        )
         for idx in range(num_rows)
     ]
+
+
+def make_both(num_rows=30):
+    """The same, then those of a classifier that is always right."""
+    rows = make_rows(num_rows)
+    return rows + [
+        classify(row, [0.1 + 0.5 * (option == idx % 4) for option in range(5)]) for idx, row in enumerate(rows)
+    ]
+
+
+def read_scores(path, system="language_model"):
+    return json.loads(path.read_text())["systems"][system]
 
 
 @pytest.fixture
@@ -37,14 +43,16 @@ def path(tmp_path):
 
 
 def test_metrics_are_printed_and_written_beside_the_predictions(path, capsys):
+    write_predictions(make_both(), path)
     assert main([str(path), "--num_resamples", "20"]) == 0
-    metrics = json.loads((path.parent / "metrics.json").read_text())
-    assert metrics["num_samples"] == 30
+    whole = json.loads((path.parent / "metrics.json").read_text())
+    metrics = whole["systems"]["language_model"]
+    assert whole["num_samples"] == 30
     assert metrics["num_correct"] == 19
     assert metrics["num_parse_failures"] == 1
-    assert metrics["num_bad_lines"] == 0
+    assert whole["num_bad_lines"] == 0
     assert metrics["absent_labels"] == ["REM sleep"]
-    assert metrics["classifier"]["accuracy"] == 1.0
+    assert whole["systems"]["classifier"]["accuracy"] == 1.0
     printed = capsys.readouterr().out
     assert "0.633 [" in printed
     assert "parse failures" in printed
@@ -53,8 +61,8 @@ def test_metrics_are_printed_and_written_beside_the_predictions(path, capsys):
 
 
 def test_the_table_tells_what_probabilities_are_worth_and_how_many_have_none(tmp_path, capsys):
-    rows = make_rows()
-    rows[3]["classifier_probabilities"] = None
+    rows = make_both()
+    rows[33]["probabilities"] = None
     write_predictions(rows, tmp_path / "p.jsonl")
     assert main([str(tmp_path / "p.jsonl"), "--num_resamples", "10"]) == 0
     printed = capsys.readouterr().out
@@ -65,13 +73,13 @@ def test_the_table_tells_what_probabilities_are_worth_and_how_many_have_none(tmp
     assert "classifier: 1 samples have no probabilities" in printed
 
 
-def test_a_file_of_the_classifier_alone_has_one_column_also_when_smoothed(tmp_path, capsys):
-    rows = [row | {"generated": f"Answer: {row['truth']}"} for row in make_rows()]
-    for more in ({}, {"smoothed_answer": OPTIONS[0], "classifier_smoothed_answer": OPTIONS[0]}):
-        write_predictions([row | more for row in rows], tmp_path / "p.jsonl")
+def test_the_table_has_a_column_a_system(tmp_path, capsys):
+    rows = of_system(make_both(), "classifier")
+    for systems in (["classifier"], ["classifier", "yasa"]):
+        named = [row | {"system": system} for system in systems for row in rows]
+        write_predictions(named, tmp_path / "p.jsonl")
         assert main([str(tmp_path / "p.jsonl"), "--num_resamples", "0"]) == 0
-        printed = capsys.readouterr().out
-        assert "classifier\n" in printed and "language model" not in printed
+        assert re.search(rf"\n +{' +'.join(systems)}\n", capsys.readouterr().out)
 
 
 def test_intervals_are_over_subjects_or_else_recordings_and_it_is_said(tmp_path, capsys):
@@ -87,11 +95,12 @@ def _name_subjects(rows):
 
 
 def test_the_structure_of_nights_stands_in_table_and_file(path, capsys):
+    write_predictions(make_both(), path)
     assert main([str(path), "--num_resamples", "0"]) == 0
-    metrics = json.loads((path.parent / "metrics.json").read_text())
-    assert metrics["structure"]["num_unparsed"] == 1
+    metrics = json.loads((path.parent / "metrics.json").read_text())["systems"]
+    assert metrics["language_model"]["structure"]["num_unparsed"] == 1
     assert metrics["classifier"]["structure"]["edit_distance_epochs"] == 0
-    assert metrics["structure"]["edit_distance_epochs"] > 0
+    assert metrics["language_model"]["structure"]["edit_distance_epochs"] > 0
     printed = capsys.readouterr().out
     lines = {line[:24]: line for line in printed.splitlines()}
     assert lines["edit distance, epochs   "].split()[-1] == "0.000"
@@ -119,7 +128,7 @@ def test_predictions_of_a_leaking_split_stay_marked(tmp_path, capsys):
 
 def test_out_names_the_file_and_zero_resamples_leave_the_intervals_out(path, tmp_path):
     assert main([str(path), "--out", str(tmp_path / "deep" / "m.json"), "--num_resamples", "0"]) == 0
-    assert "intervals" not in json.loads((tmp_path / "deep" / "m.json").read_text())
+    assert "intervals" not in read_scores(tmp_path / "deep" / "m.json")
 
 
 def test_a_cut_off_line_stops_the_command_unless_skipped(path, capsys):
@@ -154,11 +163,11 @@ def test_files_that_cannot_be_scored_are_one_line_errors(path, capsys, text, mes
 def test_probabilities_that_do_not_sum_to_one_are_a_bad_line(path, capsys):
     lines = path.read_text().splitlines()
     row = json.loads(lines[3])
-    lines[3] = json.dumps(row | {"classifier_probabilities": [0.5, 0.3, 0.1, 0, 0]})
+    lines[3] = json.dumps(row | {"probabilities": [0.5, 0.3, 0.1, 0, 0]})
     path.write_text("\n".join(lines))
     assert main([str(path)]) == 2
     error = capsys.readouterr().err
-    assert "line 4: classifier_probabilities must be 0 or more and sum to 1, not 0.9" in error
+    assert "line 4: probabilities must be 0 or more and sum to 1, not 0.9" in error
     assert error.count("\n") == 1
     assert main([str(path), "--skip_bad", "--num_resamples", "0"]) == 0
     assert "left out 1 bad line(s): 4" in capsys.readouterr().err
@@ -192,8 +201,9 @@ def test_labels_of_the_truth_count_and_the_changed_ones_are_told(path, truth, ca
     assert main([str(path), "--truth", str(truth), "--num_resamples", "5"]) == 0
     metrics = json.loads((path.parent / "metrics.json").read_text())
     assert metrics["truth"] == {"path": str(truth), "num_relabelled": 30}
-    assert metrics["support"]["REM sleep"] == 30
-    assert (metrics["intervals"]["unit"], metrics["intervals"]["num_units"]) == ("subjects", 6)
+    scores = metrics["systems"]["language_model"]
+    assert scores["support"]["REM sleep"] == 30
+    assert (scores["intervals"]["unit"], scores["intervals"]["num_units"]) == ("subjects", 6)
     assert "30 label(s) are other" in capsys.readouterr().err
 
 
@@ -206,7 +216,7 @@ def test_labels_of_the_truth_count_and_the_changed_ones_are_told(path, truth, ca
             lambda lines: [line | {"sample_id": f"m{idx}"} for idx, line in enumerate(lines)],
             "m4 and 25 more and hold 30",
         ),
-        (lambda lines: [*lines, lines[4]], "line 31 repeats sample_id 'n:4'"),
+        (lambda lines: [*lines, lines[4] | {"truth": OPTIONS[4]}], "line 31 gives 'n:4' another label"),
         (lambda lines: [{"sample_id": "n:0"}], "line 1 has no sample_id and truth"),
         (lambda lines: [lines[0] | {"truth": "Coma"}], "truth 'Coma' is none of the options"),
         (lambda lines: [], "is empty; give one label a line"),
@@ -230,27 +240,20 @@ def test_a_truth_that_is_cut_off_or_missing_is_an_error(path, truth, capsys):
 
 
 def test_captions_have_no_truth_to_be_held_against(path, truth, capsys):
-    write_predictions([{"sample_id": "n:0", "truth": "", "generated": "Slow.", "options": []}], path)
+    write_predictions([make_row(0, "", "Slow.", options=[])], path)
     assert main([str(path), "--truth", str(truth)]) == 2
     assert capsys.readouterr().err.startswith("error: captions have no options")
 
 
 def test_predictions_are_held_against_their_prepared_cohort(tmp_path, capsys):
     cohort = write_small_cohort(tmp_path / "cohort")
-    rows = [
-        {
-            "sample_id": f"night4:{idx}",
-            "truth": OPTIONS[idx % 5],
-            "generated": f"Answer: {OPTIONS[idx % 5]}",
-            "options": OPTIONS,
-        }
-        for idx in range(10)
-    ]
+    rows = [make_row(idx, OPTIONS[idx % 5], f"Answer: {OPTIONS[idx % 5]}", "night4") for idx in range(10)]
     path = tmp_path / "p.jsonl"
     write_predictions(rows, path)
     assert main([str(path), "--truth", str(cohort), "--num_resamples", "0"]) == 0
     metrics = json.loads((tmp_path / "metrics.json").read_text())
-    assert (metrics["accuracy"], metrics["truth"]["num_relabelled"]) == (1.0, 0)
+    accuracy = metrics["systems"]["language_model"]["accuracy"]
+    assert (accuracy, metrics["truth"]["num_relabelled"]) == (1.0, 0)
     assert main([str(path), "--truth", str(cohort), "--split", "train"]) == 2
     assert "night1:0, night1:1" in capsys.readouterr().err
     write_predictions(rows[:7], path)
@@ -275,7 +278,7 @@ def test_a_place_that_cannot_be_written_is_exit_code_one(path, tmp_path, capsys)
 @pytest.mark.parametrize("options", [[], ["(a) x", "(b) y"]])
 def test_captions_and_questions_are_reported_too(tmp_path, capsys, options):
     rows = [
-        {"sample_id": str(idx), "truth": "(a) x" if options else "", "generated": "Answer: (a)", "options": more}
+        make_row(idx, "(a) x" if options else "", "Answer: (a)", options=more)
         for idx, more in enumerate([options, [*options, "(c) z"] if options else []])
     ]
     write_predictions(rows, tmp_path / "p.jsonl")
@@ -300,7 +303,7 @@ def test_rationales_are_checked_where_predictions_carry_evidence(tmp_path, capsy
     ]
     write_predictions(rows, tmp_path / "p.jsonl")
     assert main([str(tmp_path / "p.jsonl"), "--num_resamples", "0"]) == 0
-    scores = json.loads((tmp_path / "metrics.json").read_text())["faithfulness"]
+    scores = read_scores(tmp_path / "metrics.json")["faithfulness"]
     assert (scores["num_claims"], scores["precision"]) == (30, 1.0)
     assert scores["shuffled"]["precision"] < 0.6
     assert "1.000 of 30 checkable claims are true" in capsys.readouterr().out
@@ -308,4 +311,4 @@ def test_rationales_are_checked_where_predictions_carry_evidence(tmp_path, capsy
 
 def test_predictions_without_evidence_have_no_faithfulness(path):
     assert main([str(path), "--num_resamples", "0"]) == 0
-    assert "faithfulness" not in json.loads((path.parent / "metrics.json").read_text())
+    assert "faithfulness" not in read_scores(path.parent / "metrics.json")

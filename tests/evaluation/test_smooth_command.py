@@ -5,20 +5,20 @@ import pytest
 
 from evaluation.score import main as score
 from evaluation.smooth import main
-from tests.factories.small import rows_with_an_odd_epoch, small_recording, write_small_cohort
+from tests.factories.rows import OPTIONS, make_odd_epoch_rows, of_system
+from tests.factories.small import small_recording, write_small_cohort
 from tslm.data.prepared.recordings import write_participants, write_recording
 from tslm.labels import LABEL_SETS, SleepStage
 from tslm.predictions.rows import read_predictions, write_predictions
 from tslm.predictions.transitions import fit_cohort_transitions, save_transitions
 
 LABELS = LABEL_SETS["aasm"]
-OPTIONS = list(LABELS.answers)
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     """Forty epochs of deep sleep, one of them taken for REM, in a run's folder."""
-    rows = rows_with_an_odd_epoch(40, 20)
+    rows = make_odd_epoch_rows(40, 20)
     write_predictions(rows, tmp_path / "run" / "results" / "test_predictions.jsonl")
     return tmp_path / "run" / "results" / "test_predictions.jsonl"
 
@@ -40,10 +40,13 @@ def test_a_file_is_smoothed_by_the_training_nights_of_a_cohort(
     assert main([str(path), "--transitions", str(cohort_dir)]) == 0
     assert "1 of 40 epochs of 1 recording(s) have another answer" in capsys.readouterr().out
     smoothed = path.with_name("test_predictions_hmm.jsonl")
-    assert {row["smoothed_answer"] for row in read_predictions(smoothed)} == {OPTIONS[3]}
+    assert {row["answer"] for row in of_system(read_predictions(smoothed), "classifier+hmm")} == {OPTIONS[3]}
+    assert of_system(read_predictions(smoothed), "classifier") == read_predictions(path)
     assert score([str(smoothed), "--out", str(tmp_path / "m.json"), "--num_resamples", "0"]) == 0
-    assert "smoothed over time: method hmm" in capsys.readouterr().out
-    assert json.loads((tmp_path / "m.json").read_text())["accuracy"] == 1
+    assert "classifier+hmm: smoothed over time, method hmm" in capsys.readouterr().out
+    assert json.loads((tmp_path / "m.json").read_text())["systems"]["classifier+hmm"]["accuracy"] == 1
+    assert main([str(smoothed), "--transitions", str(cohort_dir), "--out", str(path)]) == 0
+    assert path.read_text() == smoothed.read_text()  # smoothing twice is smoothing once
 
 
 def test_the_transitions_of_the_runs_own_checkpoint_are_the_default(path: Path, tmp_path: Path) -> None:
@@ -51,14 +54,14 @@ def test_the_transitions_of_the_runs_own_checkpoint_are_the_default(path: Path, 
     best.mkdir(parents=True)
     save_transitions(fit_cohort_transitions(write_deep_cohort(tmp_path / "cohort"), LABELS), best)
     assert main([str(path), "--method", "posterior", "--out", str(tmp_path / "out.jsonl")]) == 0
-    assert read_predictions(tmp_path / "out.jsonl")[20]["smoothing"] == {"method": "posterior"}
+    assert read_predictions(tmp_path / "out.jsonl")[60]["smoothing"] == {"method": "posterior"}
 
 
 def test_a_median_filter_needs_no_transitions(path: Path) -> None:
     assert main([str(path), "--method", "median", "--window", "3"]) == 0
     rows = read_predictions(path.with_name("test_predictions_median.jsonl"))
-    assert rows[20]["smoothed_answer"] == OPTIONS[3]
-    assert rows[20]["smoothing"] == {"method": "median", "window_epochs": 3}
+    assert rows[60]["answer"] == OPTIONS[3]
+    assert rows[60]["smoothing"] == {"method": "median", "window_epochs": 3}
 
 
 def test_only_training_nights_are_counted(tmp_path: Path) -> None:

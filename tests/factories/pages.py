@@ -6,12 +6,13 @@ from html.parser import HTMLParser
 
 import numpy as np
 
+from tests.factories.rows import OPTIONS, classify, make_row, of_system
 from tslm.data.prepared.recordings import Recording
-from tslm.labels import LABEL_SETS, SleepStage
-from tslm.report.page import name_systems, write_report
-from tslm.scoring.prediction_scores import score_predictions
+from tslm.labels import SleepStage
+from tslm.predictions.scorings import parse_scorings
+from tslm.report.page import write_report
+from tslm.scoring.systems import score_systems
 
-OPTIONS = list(LABEL_SETS["aasm"].answers)
 VOID = {"meta", "link", "br", "path", "polyline", "input"}
 
 
@@ -60,30 +61,31 @@ def read_page(path):
 
 
 def make_rows(num_rows=120, recording="n1", options=OPTIONS, classifier=True):
+    """Rows of a language model, then of a classifier, on the same epochs."""
     rng = np.random.default_rng(num_rows)
-    rows = []
+    rows, classified = [], []
     for idx in range(num_rows):
         truth = options[idx // 10 % len(options)]
         answer = truth if rng.random() < 0.7 else options[rng.integers(len(options))]
-        row = {
-            "sample_id": f"{recording}:{idx}",
-            "recording": recording,
-            "epoch_idx": 40 + idx,
-            "onset_s": 30.0 * (40 + idx),
-            "truth": truth,
-            "generated": "Cut off before" if idx == 17 else f"RMS {idx} uV. Answer: {answer}<|im_end|>",
-            "options": options,
-            "target": f"Reference {idx}. Answer: {truth}",
-            "evidence": {"rms_uv": 12.5, "delta_share": 0.41, "spindle_count": 2, "dominant_hz": None},
-        }
-        if classifier:
-            row["classifier_probabilities"] = rng.dirichlet(np.ones(len(options))).tolist()
+        row = make_row(
+            40 + idx,
+            truth,
+            "Cut off before" if idx == 17 else f"RMS {idx} uV. Answer: {answer}<|im_end|>",
+            recording,
+            sample_id=f"{recording}:{idx}",
+            options=options,
+            target=f"Reference {idx}. Answer: {truth}",
+            evidence={"rms_uv": 12.5, "delta_share": 0.41, "spindle_count": 2, "dominant_hz": None},
+        )
         rows.append(row)
-    return rows
+        if classifier:
+            classified.append(classify(row, rng.dirichlet(np.ones(len(options))).tolist()))
+    return rows + classified
 
 
 def write_page(rows, path, **more):
-    write_report(rows, name_systems(score_predictions(rows, num_resamples=20)), path, **more)
+    scorings = parse_scorings(rows)
+    write_report(scorings, score_systems(scorings, num_resamples=20), path, **more)
     return read_page(path)
 
 
@@ -91,8 +93,8 @@ def small_night(num_rows=40, text=None):
     """(rows, recording): both systems with probabilities, signals of EEG, EOG and EMG, a flag, two epochs missing."""
     rng = np.random.default_rng(num_rows)
     rows = [row for row in make_rows(num_rows + 2) if row["epoch_idx"] not in (60, 61)]
-    for idx, row in enumerate(rows):
-        row["label_probabilities"] = rng.dirichlet(np.ones(5)).tolist()
+    for idx, row in enumerate(of_system(rows)):
+        row["probabilities"] = rng.dirichlet(np.ones(5)).tolist()
         row["generated"] = text or (
             f"Low amplitude, RMS {12 + idx % 2} uV. Two spindles and possibly a K-complex. Answer: {row['truth']}"
         )

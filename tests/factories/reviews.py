@@ -6,37 +6,36 @@ from typing import Any
 
 import numpy as np
 
+from tests.factories.rows import OPTIONS, classify, make_row, of_system
 from tslm.data.prepared.recordings import Recording, write_recording
-from tslm.labels import LABEL_SETS, SleepStage
+from tslm.labels import SleepStage
 from tslm.predictions.nights import STAGE_OF_ANSWER
 from tslm.predictions.rows import write_predictions
 from tslm.review.records import Review, SavedReview
 
-OPTIONS = LABEL_SETS["aasm"].answers
-
 
 def make_rows(num_rows: int = 12, truth_seed: int = 0) -> list[dict[str, Any]]:
-    """Rows whose expert's label and reference text depend on `truth_seed` alone, all else on their position."""
+    """Rows of a language model, then of a classifier, on the same epochs.
+
+    Their expert's label and reference text depend on `truth_seed` alone, all else on their position.
+    """
     rng, truth_rng = np.random.default_rng(1), np.random.default_rng(truth_seed)
-    rows = []
+    rows, classified = [], []
     for idx in range(num_rows):
         answer, truth = (OPTIONS[generator.integers(len(OPTIONS))] for generator in (rng, truth_rng))
         rows.append(
-            {
-                "sample_id": f"n1:{idx}",
-                "recording": "n1",
-                "epoch_idx": 40 + idx,
-                "onset_s": 30.0 * (40 + idx),
-                "truth": truth,
-                "generated": f"RMS {10 + idx} uV, moderate amplitude; two spindles. Answer: {answer}",
-                "options": list(OPTIONS),
-                "target": f"Reference text {truth_seed}. Answer: {truth}",
-                "evidence": {"rms_uv": 10.0 + idx, "spindle_count": 2.0, "delta_share": 0.5},
-                "label_probabilities": rng.dirichlet(np.ones(len(OPTIONS))).tolist(),
-                "classifier_probabilities": rng.dirichlet(np.ones(len(OPTIONS))).tolist(),
-            }
+            make_row(
+                40 + idx,
+                truth,
+                f"RMS {10 + idx} uV, moderate amplitude; two spindles. Answer: {answer}",
+                sample_id=f"n1:{idx}",
+                target=f"Reference text {truth_seed}. Answer: {truth}",
+                evidence={"rms_uv": 10.0 + idx, "spindle_count": 2.0, "delta_share": 0.5},
+                probabilities=rng.dirichlet(np.ones(len(OPTIONS))).tolist(),
+            )
         )
-    return rows
+        classified.append(classify(rows[-1], rng.dirichlet(np.ones(len(OPTIONS))).tolist()))
+    return rows + classified
 
 
 def write_run(folder: Path, rows: Sequence[dict[str, Any]] | None = None) -> Path:
@@ -47,6 +46,7 @@ def write_run(folder: Path, rows: Sequence[dict[str, Any]] | None = None) -> Pat
 
 def write_night(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
     """The prepared recording of the rows, with the expert's labels and rationales in it as a prepared one has them."""
+    rows = of_system(rows)
     num_before = rows[0]["epoch_idx"]
     num_epochs = num_before + len(rows)
     noise_EL = np.random.default_rng(0).normal(0, 20, (num_epochs, 3000)).astype(np.float32)

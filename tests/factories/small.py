@@ -27,7 +27,7 @@ from tslm.data.samples.collate import Collator
 from tslm.data.samples.corpus_dataset import CorpusDataset
 from tslm.data.samples.dataset import SleepDataset
 from tslm.data.splits.rules import assign_splits, draw_epoch_splits
-from tslm.labels import LABEL_SETS, SleepStage
+from tslm.labels import SleepStage
 from tslm.models import build_model, build_tokenizer
 from tslm.prompts import render_ecg_prompt
 from tslm.training.checkpoints.checkpoint import set_trained_parts
@@ -109,25 +109,6 @@ def write_fold_cohort(cohort_dir: Path, recordings: Sequence[Recording]) -> Path
     ]
     write_participants(rows, cohort_dir)
     return cohort_dir
-
-
-def rows_with_an_odd_epoch(num_epochs: int, odd_idx: int) -> list[Any]:
-    """A classifier's predictions for deep sleep, of which one epoch is taken for REM."""
-    options = list(LABEL_SETS["aasm"].answers)
-    likely = [4 if idx == odd_idx else 3 for idx in range(num_epochs)]
-    return [
-        {
-            "sample_id": f"n:{idx}",
-            "recording": "n",
-            "epoch_idx": idx,
-            "onset_s": 30.0 * idx,
-            "truth": options[3],
-            "generated": f"Answer: {options[likely[idx]]}",
-            "options": options,
-            "classifier_probabilities": np.where(np.arange(5) == likely[idx], 0.6, 0.1).tolist(),
-        }
-        for idx in range(num_epochs)
-    ]
 
 
 def small_sample(idx: int, task: str = "choice", num_series: int = 1) -> CorpusSample:

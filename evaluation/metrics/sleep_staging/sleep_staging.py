@@ -12,9 +12,10 @@ import datasets
 import evaluate
 
 from tslm.labels import LABEL_SETS
-from tslm.predictions.resampling import Resampling
-from tslm.predictions.rows import PredictionRow, check_row
-from tslm.scoring.prediction_scores import score_predictions
+from tslm.predictions.rows import LANGUAGE_MODEL, PredictionRow, check_row
+from tslm.predictions.scorings import parse_scorings
+from tslm.scoring.intervals import Resampling
+from tslm.scoring.systems import score_system
 
 _DESCRIPTION = (
     "Accuracy, macro-F1, Cohen's kappa and more of sleep stages named in free text, with intervals over subjects."
@@ -29,12 +30,12 @@ Args:
     num_resamples: of the bootstrap; 0 leaves the intervals out.
     seed: of the bootstrap.
 Returns:
-    What `tslm.scoring.prediction_scores.score_predictions` gives.
+    What `tslm.scoring.systems.score_system` gives.
 """
 
 
 class SleepStaging(evaluate.Metric):
-    """`tslm.scoring.prediction_scores.score_predictions` behind the interface of `evaluate`."""
+    """`tslm.scoring.systems.score_system` behind the interface of `evaluate`."""
 
     def _info(self) -> evaluate.MetricInfo:
         return evaluate.MetricInfo(
@@ -61,10 +62,16 @@ class SleepStaging(evaluate.Metric):
                 raise ValueError(f"{len(values)} {name} for {len(predictions)} predictions; give one each")
         rows: list[PredictionRow] = []
         for idx, (text, truth) in enumerate(zip(predictions, references, strict=True)):
-            row: PredictionRow = {"sample_id": str(idx), "truth": truth, "generated": text, "options": list(options)}
+            row: PredictionRow = {
+                "system": LANGUAGE_MODEL,
+                "sample_id": str(idx),
+                "truth": truth,
+                "generated": text,
+                "options": list(options),
+            }
             if subjects is not None:
                 row["subject"] = subjects[idx]
             if probabilities is not None and (of_text := probabilities[idx]) is not None:
-                row["label_probabilities"] = list(of_text)
+                row["probabilities"] = list(of_text)
             rows.append(check_row(row, f"sample {idx}"))
-        return score_predictions(rows, num_resamples=num_resamples, seed=seed)
+        return score_system(parse_scorings(rows)[LANGUAGE_MODEL], num_resamples=num_resamples, seed=seed)

@@ -45,7 +45,7 @@ def fit_band_power(material: Material) -> Scorer:
         probabilities_EK[:, model.classes_] = model.predict_proba(table_EF[:, known_F])
         return probabilities_EK
 
-    return answer_nights(material, score_night, with_signals=True)
+    return answer_nights(material, "band_power", score_night, with_signals=True)
 
 
 def measure_night(recording: Recording, channels: Sequence[str]) -> np.ndarray:

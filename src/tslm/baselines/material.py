@@ -9,8 +9,7 @@ import numpy as np
 from tslm.data.prepared.recordings import Recording
 from tslm.data.samples.night_windows import read_nights
 from tslm.labels import LabelSet
-from tslm.predictions.night_rows import build_night_rows
-from tslm.predictions.rows import PredictionRow
+from tslm.predictions.rows import PredictionRow, build_night_rows
 
 
 class UnfitNightsError(ValueError):
@@ -59,18 +58,21 @@ class Material:
     seed: int = 0
 
 
-def answer_nights(material: Material, score_night: Callable[[Recording], np.ndarray], with_signals: bool) -> Scorer:
+def answer_nights(
+    material: Material, system: str, score_night: Callable[[Recording], np.ndarray], with_signals: bool
+) -> Scorer:
     """A scorer that reads the test nights one by one and answers the epochs that are wanted.
 
     Args:
         material: with the test nights.
+        system: name in the rows.
         score_night: (num_epochs, num_stages) probabilities of a whole night.
         with_signals: whether it needs more than the recording's times.
     """
 
     def answer() -> Iterator[PredictionRow]:
         for recording in material.test.read(with_signals):
-            for row in build_night_rows(recording, score_night(recording), material.label_set):
+            for row in build_night_rows(recording, score_night(recording), material.label_set, system=system):
                 if row["sample_id"] in material.wanted:
                     yield row
 

@@ -41,7 +41,9 @@ def fit_majority(material: Material) -> Scorer:
     if not count_K.any():
         raise ValueError(f"{material.train.cohort_dir} has no scored epoch in split {material.train.split!r}")
     share_K = count_K / count_K.sum()
-    return answer_nights(material, lambda recording: np.tile(share_K, (recording.num_epochs, 1)), with_signals=False)
+    return answer_nights(
+        material, "majority", lambda recording: np.tile(share_K, (recording.num_epochs, 1)), with_signals=False
+    )
 
 
 def fit_transition_prior(material: Material) -> Scorer:
@@ -74,7 +76,7 @@ def fit_transition_prior(material: Material) -> Scorer:
             probability_TK[time] = probability_TK[time - 1] @ step_KK
         return probability_TK[time_E]
 
-    return answer_nights(material, score_night, with_signals=False)
+    return answer_nights(material, "transition_prior", score_night, with_signals=False)
 
 
 def fit_yasa(material: Material) -> Scorer:
@@ -94,7 +96,7 @@ def fit_yasa(material: Material) -> Scorer:
             raise UnfitNightsError(f"{recording.recording} has epochs of {recording.epoch_s:g} s; YASA's are of 30 s")
         return score_with_yasa(_close_gaps(recording), eeg, eog, emg)
 
-    return answer_nights(material, score_night, with_signals=True)
+    return answer_nights(material, "yasa", score_night, with_signals=True)
 
 
 BASELINES: dict[str, Baseline] = {

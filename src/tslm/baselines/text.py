@@ -13,7 +13,6 @@ from itertools import islice
 import numpy as np
 import torch
 
-from tslm.answers.grammar import render_answer
 from tslm.baselines.material import Material, Scorer
 from tslm.batch import Example
 from tslm.config.compose import compose_config
@@ -93,7 +92,7 @@ def _fit(material: Material, in_words: bool) -> Scorer:
     prior_K = None
     if not text.free_answers:
         rows = ask(known, spread_subset(known, NUM_PRIOR_EPOCHS).indices)
-        prior_K = np.mean([row["label_log_likelihoods"] for row in rows], axis=0)
+        prior_K = np.mean([row["log_likelihoods"] for row in rows], axis=0)
 
     def answer() -> Iterator[PredictionRow]:
         for recording in material.test.read():
@@ -128,11 +127,11 @@ def _configure(material: Material) -> RunConfig:
 
 
 def _correct(row: PredictionRow, prior_K: np.ndarray) -> PredictionRow:
-    """The row with what a label has whatever the epoch taken off; `label_log_likelihoods` stay as they were."""
-    scores_K = np.array(row["label_log_likelihoods"]) - prior_K
+    """The row with what a label has whatever the epoch taken off; `log_likelihoods` stay as they were."""
+    scores_K = np.array(row["log_likelihoods"]) - prior_K
     probabilities = [round(float(value), _DIGITS) for value in scale_scores(scores_K, None)]
     answer = row["options"][int(scores_K.argmax())]
-    return {**row, "generated": render_answer(answer), "label_probabilities": probabilities}
+    return {**row, "answer": answer, "probabilities": probabilities}
 
 
 def _check_length(

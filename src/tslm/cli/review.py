@@ -117,7 +117,7 @@ def _serve(arguments: argparse.Namespace, run: "ReviewRun", store: "ReviewStore"
         _LOGGER.warning("%s was begun blinded and stays so; --unblind shows the expert's label", store.path)
     if not is_loopback(arguments.host):
         _LOGGER.warning("there is no login: whoever reaches %s reads and changes reviews", arguments.host)
-    queue = order_epochs(run.rows, arguments.order, arguments.seed, arguments.limit)
+    queue = order_epochs(run, arguments.order, arguments.seed, arguments.limit)
     service = ReviewService(run, store, queue, arguments.reviewer)
     pages = ReviewPages(
         run,

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from tslm.answers.grammar import parse_answer, remove_special_tokens
+from tslm.answers.grammar import remove_special_tokens
 from tslm.evidence import words
 from tslm.evidence.criteria import Facts, Feature
 from tslm.explain.claims.checks import CheckedClaim, Verdict, check_claim
@@ -23,8 +23,8 @@ from tslm.explain.claims.counts import SHARES, STATED_COLUMN, ClaimTable, count_
 from tslm.explain.claims.read import Claim, read_claims
 from tslm.explain.shuffled_control import NUM_SHUFFLES, NUM_SHUFFLES_ALIKE, find_number, group_alike, score_control
 from tslm.labels import ANSWER_NAMES, SleepStage, parse_sleep_stage
-from tslm.predictions.resampling import DEFAULT_RESAMPLING, Resamples, Resampling
-from tslm.predictions.rows import PredictionRow, find_subjects, sort_by_time
+from tslm.predictions.scorings import Scoring
+from tslm.scoring.intervals import DEFAULT_RESAMPLING, Resamples, Resampling, find_subjects
 
 
 @dataclass(frozen=True)
@@ -130,27 +130,30 @@ def score_faithfulness(
     }
 
 
-def score_answered(
-    rows: Sequence[PredictionRow], seed: int = 0, num_resamples: int = Resampling.num_resamples
+def score_texts(
+    scoring: Scoring, seed: int = 0, num_resamples: int = Resampling.num_resamples
 ) -> dict[str, Any] | None:
-    """`score_faithfulness` of predictions: of those rows that carry evidence and have a sleep stage as truth.
+    """`score_faithfulness` of one system's texts: of rows that carry evidence and have a sleep stage as truth.
 
     None where there is no such row, as for questions about other series. No intervals with `num_resamples` 0.
     """
-    staged = [
-        row
-        for row in sort_by_time(rows)
-        if row.get("evidence") and parse_sleep_stage(row["truth"]) in ANSWER_NAMES and row["options"]
-    ]
-    if not staged:
+    scoring = scoring.sort_by_time()
+    staged = scoring.select(
+        idx
+        for idx, row in enumerate(scoring.rows)
+        if row.get("evidence")
+        and "generated" in row
+        and parse_sleep_stage(row["truth"]) in ANSWER_NAMES
+        and row["options"]
+    )
+    if not staged.rows:
         return None
-    answers = (parse_answer(row["generated"], row["options"]) for row in staged)
-    subjects, unit = find_subjects(staged)
+    subjects, unit = find_subjects(staged.rows)
     return score_faithfulness(
-        [remove_special_tokens(row["generated"]) for row in staged],
-        [row["evidence"] for row in staged],
-        [parse_sleep_stage(row["truth"]) for row in staged],
-        [parse_sleep_stage(answer) if answer else None for answer in answers],
+        [remove_special_tokens(row["generated"]) for row in staged.rows],
+        [row["evidence"] for row in staged.rows],
+        [parse_sleep_stage(row["truth"]) for row in staged.rows],
+        [parse_sleep_stage(answer) if answer else None for answer in staged.answers],
         subjects=subjects,
         resampling=Resampling(num_resamples, seed, unit=unit) if num_resamples else None,
         seed=seed,

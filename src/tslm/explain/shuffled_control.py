@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tslm.explain.claims.counts import NUM_COLUMNS, measure_shares
-from tslm.predictions.resampling import FEW_UNITS, Resamples, Resampling
+from tslm.scoring.intervals import FEW_UNITS, Resamples, Resampling
 
 NUM_SHUFFLES = 5  # over all epochs
 _ALIKE = 8  # epochs of neighbouring amplitude in a group, or up to 15

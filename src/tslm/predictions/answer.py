@@ -1,6 +1,7 @@
 """From a trained model to prediction rows: generated text, and stage probabilities of whole nights."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -8,21 +9,24 @@ from torch import nn
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
+from tslm.batch import Batch
 from tslm.config.schema import ModelConfig, RunConfig
 from tslm.data.prepared.recordings import Recording
 from tslm.data.samples.collate import Collator
 from tslm.data.samples.dataset import StageDataset, build_dataset
+from tslm.data.samples.label_tokens import tokenize_labels
 from tslm.data.samples.night_windows import check_num_channels, check_timing, load_recordings, measure_references
 from tslm.data.samples.sampling import sort_by_prompt, spread_subset
 from tslm.hypnogram import split_at_gaps
 from tslm.labels import LABEL_SETS
 from tslm.models.classifier import Classifier
+from tslm.models.decoding.grammar import AnswerGrammars
 from tslm.models.text_model import TextModel
-from tslm.predictions.calibration import Calibration, fit_temperature
-from tslm.predictions.night_rows import build_night_rows
-from tslm.predictions.responses import LabelChooser, ResponseWriter
-from tslm.predictions.rows import PredictionRow
+from tslm.predictions.calibration import Calibration, fit_temperature, scale_scores
+from tslm.predictions.rows import LANGUAGE_MODEL, PredictionRow, build_night_rows
 from tslm.signals.normalize import normalize_channels
+
+_DIGITS = 6
 
 
 def generate_predictions(
@@ -64,6 +68,7 @@ def generate_predictions(
                 responses = answer(batch, [example.options for example in examples])
             for idx, example, response in zip(chunk, examples, responses, strict=True):
                 rows[idx] = {
+                    "system": LANGUAGE_MODEL,
                     "sample_id": example.sample_id,
                     **dataset.describe(idx),  # type: ignore[typeddict-item]
                     "truth": example.answer,
@@ -90,7 +95,7 @@ def fit_calibration(
         stage = config.stage
         nights = load_recordings(stage.data_dir("val"), "val", stage.channels, stage.fold)
         rows = list(classify_nights(model, nights, config, device))
-        scores = [np.log(np.clip(row["classifier_probabilities"] or [], 1e-6, 1.0)) for row in rows]
+        scores = [np.log(np.clip(row["probabilities"] or [], 1e-6, 1.0)) for row in rows]
         return Calibration(classifier=_fit(rows, scores))
     assert isinstance(model, TextModel) and tokenizer is not None
     dataset = build_dataset(config, "val")
@@ -100,8 +105,8 @@ def fit_calibration(
         rows = generate_predictions(
             model, tokenizer, dataset, indices, config, device, show_progress, with_rationale=with_rationale
         )
-        scored = [row for row in rows if row.get("label_log_likelihoods")]
-        temperatures.append(_fit(scored, [row["label_log_likelihoods"] for row in scored]))
+        scored = [row for row in rows if row.get("log_likelihoods")]
+        temperatures.append(_fit(scored, [row["log_likelihoods"] for row in scored]))
     return Calibration(answer=temperatures[0], rationale=temperatures[1])
 
 
@@ -115,7 +120,7 @@ def average_probabilities(
     stage = config.stage
     nights = load_recordings(stage.data_dir("val"), "val", stage.channels, stage.fold)
     rows = list(classify_nights(model, nights, config, device, calibration=calibration))
-    return np.mean([row["classifier_probabilities"] or [] for row in rows], axis=0) if rows else None
+    return np.mean([row["probabilities"] or [] for row in rows], axis=0) if rows else None
 
 
 def _fit(rows: Sequence[PredictionRow], scores: Sequence[Sequence[float] | np.ndarray]) -> float | None:
@@ -175,3 +180,66 @@ def classify_nights(
                 model, recording, config.stage.channels, config.model, device, each_alone, temperature
             )
         yield from build_night_rows(recording, probabilities_EK, label_set, temperature)
+
+
+class ResponseWriter:
+    """Writes rationale and answer."""
+
+    def __init__(self, model: TextModel, collator: Collator, config: RunConfig, calibration: Calibration) -> None:
+        assert collator.tokenizer is not None
+        self.model, self.collator, self.tokenizer = model, collator, collator.tokenizer
+        self.max_new_tokens, self.temperature = config.stage.max_new_tokens, calibration.rationale
+        self.grammars = AnswerGrammars(self.tokenizer) if config.stage.constrained else None
+
+    def __call__(self, batch: Batch, options: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
+        """Of each sample the keys that PredictionRow documents: generated and, where held to its options, the rest."""
+        end_id, grammars = self.collator.end_token_id, self.grammars
+        states = grammars.begin(options, self.max_new_tokens) if grammars is not None else [None] * len(options)
+        ids_BT = self.model.generate(batch, self.max_new_tokens, end_id, self.collator.pad_token_id, states)
+        responses = []
+        for ids_T, state in zip(ids_BT.tolist(), states, strict=True):
+            ended = ids_T.index(end_id) if end_id in ids_T else len(ids_T)
+            text = str(self.tokenizer.decode(ids_T[:ended], skip_special_tokens=True)).strip()
+            response: dict[str, Any] = {"generated": text}
+            if state is not None:
+                response |= {"forced": state.forced, "corrected": state.corrected}
+                if state.label_scores is not None:
+                    response |= _describe_labels(state.label_scores, self.temperature)
+            responses.append(response)
+        return responses
+
+
+class LabelChooser:
+    """Takes the most likely option directly after the prompt, without a rationale."""
+
+    def __init__(self, model: TextModel, collator: Collator, calibration: Calibration) -> None:
+        assert collator.tokenizer is not None
+        self.model, self.tokenizer, self.temperature = model, collator.tokenizer, calibration.answer
+        self._labels: dict[tuple[str, ...], list[list[int]]] = {}
+
+    def __call__(self, batch: Batch, options: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
+        """Of each sample the keys that PredictionRow documents; ValueError for a sample without options."""
+        if not all(options):
+            raise ValueError("answers without rationale need samples with options; captions have none")
+        labels = [self._tokenize(tuple(one)) for one in options]
+        scores_BK = self.model.score_labels(batch, labels)
+        responses = []
+        for scores_K, one in zip(scores_BK.tolist(), options, strict=True):
+            scores = scores_K[: len(one)]
+            best = max(range(len(one)), key=scores.__getitem__)
+            responses.append({"answer": one[best], **_describe_labels(scores, self.temperature)})
+        return responses
+
+    def _tokenize(self, options: tuple[str, ...]) -> list[list[int]]:
+        if options not in self._labels:
+            self._labels[options] = tokenize_labels(self.tokenizer, options).labels
+        return self._labels[options]
+
+
+def _describe_labels(scores: Sequence[float], temperature: float | None) -> dict[str, Any]:
+    """Keys of a prediction row about its options, in their order."""
+    return {
+        "log_likelihoods": [round(score, _DIGITS) for score in scores],
+        "probabilities": [round(float(value), _DIGITS) for value in scale_scores(scores, temperature)],
+        "temperature": temperature,
+    }

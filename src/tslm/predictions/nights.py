@@ -1,6 +1,6 @@
-"""Nights out of predictions: hypnograms of expert and scorers over the same epochs, and how their stages are shown."""
+"""Nights from predictions: hypnograms of the expert and of each system on the same epochs; names of sleep stages."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -9,9 +9,9 @@ import numpy as np
 
 from tslm.hypnogram import Hypnogram
 from tslm.labels import ANSWER_NAMES, SleepStage
-from tslm.predictions.rows import PredictionRow, parse_predictions, pick_classifier_answers
+from tslm.predictions.scorings import Scoring, collect_samples, render_system, select_recording
 
-EXPERT, LANGUAGE_MODEL, CLASSIFIER = "Expert", "Language model", "Classifier"
+EXPERT = "Expert"
 DEFAULT_EPOCH_S = 30.0
 STAGE_OF_ANSWER = {name: stage for stage, name in ANSWER_NAMES.items()}
 SHORT_NAMES = {stage: stage.value for stage in SleepStage} | {SleepStage.REM: "REM", SleepStage.MOVEMENT: "Mov"}
@@ -33,7 +33,7 @@ class Night:
     recording: str
     onset_s: float  # of the first epoch shown
     hypnograms: Mapping[str, Hypnogram]  # by scorer, expert first; unscored where missing or not parsed
-    num_predicted: int
+    num_predicted: Mapping[str, int]  # epochs that each system was asked for
 
     @property
     def expert(self) -> Hypnogram:
@@ -46,22 +46,21 @@ class Night:
         return sum(truth is answer for truth, answer in pairs if truth is not SleepStage.UNSCORED)
 
 
-def build_nights(rows: Sequence[PredictionRow], scorer: str = LANGUAGE_MODEL) -> list[Night]:
+def build_nights(scorings: Mapping[str, Scoring]) -> list[Night]:
     """One night a recording, in the order of the rows; none when the task is not sleep staging.
 
-    `scorer` is the name of the system that gave the answers.
-
     Raises:
-        ValueError: two rows name the same epoch of a recording.
+        ValueError: two samples name the same epoch of a recording.
     """
-    staged = [row for row in rows if "epoch_idx" in row and is_staging([row])]
-    recordings = dict.fromkeys(row.get("recording", "") for row in staged)
-    return [
-        _build_night(name, [row for row in staged if row.get("recording", "") == name], scorer) for name in recordings
-    ]
+    staged = {
+        name: scoring.select(idx for idx, row in enumerate(scoring.rows) if "epoch_idx" in row and is_staging([row]))
+        for name, scoring in scorings.items()
+    }
+    recordings = dict.fromkeys(sample.get("recording", "") for sample in collect_samples(staged))
+    return [_build_night(name, select_recording(staged, name)) for name in recordings]
 
 
-def is_staging(rows: Sequence[PredictionRow]) -> bool:
+def is_staging(rows: Iterable[Mapping[str, Any]]) -> bool:
     """Whether every answer that the rows allow is a sleep stage."""
     return all(row["options"] and all(option in STAGE_OF_ANSWER for option in row["options"]) for row in rows)
 
@@ -97,29 +96,27 @@ def pick_levels(sleep_stages: Sequence[SleepStage]) -> list[SleepStage]:
     return [stage for stage in _LEVELS if stage in sleep_stages]
 
 
-def shown_levels(rows: Sequence[PredictionRow]) -> list[SleepStage]:
+def shown_levels(rows: Sequence[Mapping[str, Any]]) -> list[SleepStage]:
     """Levels of the hypnograms: the stages that the task allows."""
     return pick_levels([STAGE_OF_ANSWER[option] for option in rows[0]["options"]])
 
 
-def _build_night(recording: str, rows: Sequence[PredictionRow], scorer: str) -> Night:
-    rows = sorted(rows, key=lambda row: row["epoch_idx"])
-    idx = np.array([row["epoch_idx"] for row in rows])
+def _build_night(recording: str, scorings: Mapping[str, Scoring]) -> Night:
+    samples = sorted(collect_samples(scorings), key=lambda sample: sample["epoch_idx"])
+    idx = np.array([sample["epoch_idx"] for sample in samples])
     repeated = np.flatnonzero(np.diff(idx) == 0)
     if len(repeated):
         raise ValueError(f"epoch {idx[repeated[0]]} of recording {recording!r} stands in two rows; keep one of them")
-    epoch_s = find_epoch_s(rows)
-    answers: dict[str, Sequence[str | None]] = {
-        EXPERT: [row["truth"] for row in rows],
-        scorer: parse_predictions(rows),
-    }
-    classifier_answers = pick_classifier_answers(rows)
-    if classifier_answers is not None:
-        answers[CLASSIFIER] = classifier_answers
+    epoch_s = find_epoch_s(samples)
+    answers: dict[str, dict[int, str | None]] = {EXPERT: {row["epoch_idx"]: row["truth"] for row in samples}}
+    for name, scoring in scorings.items():
+        rows = zip(scoring.rows, scoring.answers, strict=True)
+        answers[render_system(name)] = {row["epoch_idx"]: answer for row, answer in rows}
     hypnograms = {}
-    for system, names in answers.items():
-        stages = [SleepStage.UNSCORED] * int(idx[-1] - idx[0] + 1)
-        for position, name in zip(idx - idx[0], names, strict=True):
-            stages[position] = STAGE_OF_ANSWER[name] if name is not None else SleepStage.UNSCORED
-        hypnograms[system] = Hypnogram(tuple(stages), epoch_s)
-    return Night(recording, rows[0].get("onset_s", float(idx[0]) * epoch_s), hypnograms, len(rows))
+    for scorer, of_epoch in answers.items():
+        names = [of_epoch.get(epoch) for epoch in range(idx[0], idx[-1] + 1)]
+        stages = tuple(STAGE_OF_ANSWER[name] if name is not None else SleepStage.UNSCORED for name in names)
+        hypnograms[scorer] = Hypnogram(stages, epoch_s)
+    onset_s = samples[0].get("onset_s", float(idx[0]) * epoch_s)
+    num_predicted = {render_system(name): len(scoring.rows) for name, scoring in scorings.items()}
+    return Night(recording, onset_s, hypnograms, num_predicted)

@@ -1,23 +1,30 @@
 """Hypnograms smoothed over time: a hidden Markov model or a median filter on the probabilities of a scorer.
 
+The smoothed answers of a system `x` are a system of their own, `x+hmm`, `x+median` or `x+posterior`.
+
 The hidden Markov model is the hybrid of Bourlard & Morgan (Connectionist Speech Recognition, 1994): the scorer gives
 P(stage | signal), the model wants P(signal | stage), which is in proportion to P(stage | signal) / P(stage), with the
 stage's frequency to the scorer as P(stage). Sums are taken over logarithms, so no night is too long. A scorer that
 looks at an epoch's neighbours has used them already; the model takes epochs as independent and is then too sure.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.ndimage import median_filter
 
 from tslm.hypnogram import split_at_gaps
-from tslm.labels import SleepStage
+from tslm.labels import ANSWER_NAMES, SleepStage
+from tslm.predictions.nights import STAGE_OF_ANSWER, find_epoch_s
+from tslm.predictions.rows import SAMPLE_KEYS, PredictionRow
 from tslm.predictions.transitions import Transitions
 
 _FLOOR = 1e-12  # a probability of 0 is a rounded one: no single epoch rules a stage out
 _TOLERANCE = 1e-2  # by which rounded probabilities may miss a sum of 1
+_DIGITS = 6
+_TIME = ("recording", "epoch_idx", "onset_s")
 
 
 @dataclass(frozen=True)
@@ -98,6 +105,91 @@ def smooth_probabilities(
         for run in split_at_gaps(onset_s, epoch_s)
     ]
     return np.concatenate([probabilities_EK[:0], *smoothed])
+
+
+def smooth_predictions(
+    rows: Sequence[PredictionRow], smoothing: Smoothing, transitions: Transitions | None = None
+) -> list[PredictionRow]:
+    """Rows of further systems: each system's answers after smoothing by its own probabilities.
+
+    A row whose system gives no probabilities has no smoothed one. Each stretch of a recording between gaps, which
+    epochs without a row or without probabilities are too, is smoothed by itself. Smoothed systems are not smoothed
+    again.
+
+    Raises:
+        ValueError: rows that are no epochs of nights, have no probabilities or no neighbours, or other sleep stages
+            than the transitions.
+    """
+    rows = [row for row in rows if "smoothing" not in row]
+    if missing := [name for name in _TIME if any(row.get(name) is None for row in rows)]:
+        raise ValueError(f"rows without {missing[0]!r} cannot be smoothed over time; score nights, not questions")
+    known = [row for row in rows if row.get("probabilities") is not None]
+    if not known:
+        raise ValueError("no row has probabilities; generate the predictions with constrained answers")
+    sleep_stages = transitions.sleep_stages if transitions else _read_sleep_stages(rows[0])
+    _check_neighbours(rows)
+    epoch_s = find_epoch_s(rows)
+    smoothed = []
+    for system in dict.fromkeys(row["system"] for row in known):
+        own = [row for row in known if row["system"] == system]
+        for row, probabilities in zip(
+            own, _smooth_rows(own, sleep_stages, epoch_s, smoothing, transitions), strict=True
+        ):
+            facts: Any = {name: value for name, value in row.items() if name in SAMPLE_KEYS}
+            facts |= {"system": f"{system}+{smoothing.method}", "smoothing": smoothing.describe()}
+            facts["answer"] = max(probabilities, key=probabilities.__getitem__)
+            if smoothing.gives_probabilities:
+                facts["probabilities"] = [round(probabilities[name], _DIGITS) for name in row["options"]]
+            smoothed.append(facts)
+    return smoothed
+
+
+def _smooth_rows(
+    rows: Sequence[PredictionRow],
+    sleep_stages: Sequence[SleepStage],
+    epoch_s: float,
+    smoothing: Smoothing,
+    transitions: Transitions | None,
+) -> list[dict[str, float]]:
+    """The smoothed probability of each answer of every row of one system."""
+    smoothed: list[dict[str, float]] = [{} for _ in rows]
+    names = [ANSWER_NAMES[sleep_stage] for sleep_stage in sleep_stages]
+    by_recording: dict[str, list[int]] = {}
+    for idx, row in enumerate(rows):
+        by_recording.setdefault(row["recording"], []).append(idx)
+    for recording, indices in by_recording.items():
+        indices.sort(key=lambda idx: rows[idx]["onset_s"])
+        probabilities_EK = np.array([_read_in_order(rows[idx], sleep_stages) for idx in indices])
+        onset_s = np.array([rows[idx]["onset_s"] for idx in indices])
+        try:
+            smoothed_EK = smooth_probabilities(probabilities_EK, onset_s, epoch_s, smoothing, transitions)
+        except ValueError as error:
+            raise ValueError(f"{recording}: {error}") from error
+        for idx, values in zip(indices, smoothed_EK.tolist(), strict=True):
+            smoothed[idx] = dict(zip(names, values, strict=True))
+    return smoothed
+
+
+def _read_in_order(row: PredictionRow, sleep_stages: Sequence[SleepStage]) -> list[float]:
+    """A row's probabilities in the order of the sleep stages."""
+    of_stage = dict(zip(_read_sleep_stages(row), row["probabilities"] or [], strict=True))
+    if set(of_stage) != set(sleep_stages):
+        wanted = ", ".join(ANSWER_NAMES[sleep_stage] for sleep_stage in sleep_stages)
+        raise ValueError(f"{row['sample_id']} has the options {', '.join(row['options'])}; transitions know {wanted}")
+    return [of_stage[sleep_stage] for sleep_stage in sleep_stages]
+
+
+def _read_sleep_stages(row: PredictionRow) -> tuple[SleepStage, ...]:
+    if not row["options"] or any(option not in STAGE_OF_ANSWER for option in row["options"]):
+        raise ValueError(f"{row['sample_id']} has options that are no sleep stages; only nights can be smoothed")
+    return tuple(STAGE_OF_ANSWER[option] for option in row["options"])
+
+
+def _check_neighbours(rows: Sequence[PredictionRow]) -> None:
+    """ValueError where no two rows are neighbouring epochs."""
+    epochs = {(row["recording"], row["epoch_idx"]) for row in rows}
+    if not any((recording, epoch_idx + 1) in epochs for recording, epoch_idx in epochs):
+        raise ValueError("no two rows are neighbouring epochs, nothing can be smoothed; score all epochs of a night")
 
 
 def decode_viterbi(probabilities_EK: np.ndarray, transitions: Transitions) -> np.ndarray:

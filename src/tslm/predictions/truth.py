@@ -27,14 +27,14 @@ def read_truth(path: Path, options: Sequence[str], split: str = "test", fold: in
 
     Args:
         path: a prepared cohort, or a file with an object a line that has sample_id and truth, and may have recording
-            and subject (a file of predictions is one).
+            and subject (a file of predictions is one, also of several systems).
         options: answers that count; epochs of a cohort with other labels, or none, are no part of the truth.
         split: of a cohort: whose recordings.
         fold: of a cohort with folds: the one that `split` refers to.
 
     Raises:
         FileNotFoundError: there is neither.
-        ValueError: no options, an empty file, a line that is no label or repeats one, a cohort without such epochs.
+        ValueError: no options, an empty file, a line that is no label or contradicts one, a cohort without such epochs.
     """
     if not options:
         raise ValueError("captions have no options and so no truth to be held against; leave it out")
@@ -49,24 +49,29 @@ def read_truth(path: Path, options: Sequence[str], split: str = "test", fold: in
         for number, line in enumerate(file, start=1):
             if line.strip():
                 sample_id, epoch = _parse_line(line, f"{path}, line {number}", options)
-                if sample_id in labelled:
-                    raise ValueError(f"{path}, line {number} repeats sample_id {sample_id!r}; keep one of them")
-                labelled[sample_id] = epoch
+                if labelled.setdefault(sample_id, epoch) != epoch:
+                    raise ValueError(f"{path}, line {number} gives {sample_id!r} another label; keep one of them")
     if not labelled:
         raise ValueError(f"{path} is empty; give one label a line")
     return labelled
 
 
 def apply_truth(rows: Sequence[PredictionRow], labelled: Mapping[str, TrueEpoch]) -> tuple[list[PredictionRow], int]:
-    """The rows in the order of the truth and with its labels and subjects; and how many had another label.
+    """The rows of each system in the order of the truth and with its labels and subjects.
+
+    Gives how many epochs had another label, too.
 
     Raises:
         ValueError: rows of other epochs than the truth; the message names them.
     """
-    aligned = align_rows(rows, list(labelled), "the truth")
-    relabelled = [row | labelled[row["sample_id"]] for row in aligned]
-    num_other = sum(old["truth"] != new["truth"] for old, new in zip(aligned, relabelled, strict=True))
-    return relabelled, num_other
+    relabelled: list[PredictionRow] = []
+    other = set()
+    for system in dict.fromkeys(row["system"] for row in rows):
+        for row in align_rows([row for row in rows if row["system"] == system], list(labelled), "the truth"):
+            relabelled.append(row | labelled[row["sample_id"]])
+            if row["truth"] != relabelled[-1]["truth"]:
+                other.add(row["sample_id"])
+    return relabelled, len(other)
 
 
 def align_rows(rows: Sequence[PredictionRow], sample_ids: Sequence[str], where: str) -> list[PredictionRow]:

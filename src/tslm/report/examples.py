@@ -6,9 +6,10 @@ from html import escape
 
 import numpy as np
 
-from tslm.answers.grammar import ANSWER_PREFIX, parse_answer, remove_special_tokens, split_response
+from tslm.answers.grammar import ANSWER_PREFIX, remove_special_tokens, split_response
 from tslm.predictions.nights import is_staging
-from tslm.predictions.rows import PredictionRow, pick_classifier_answers
+from tslm.predictions.rows import PredictionRow
+from tslm.predictions.scorings import Scoring, render_system
 from tslm.report.charts import draw_waveform, pick_wave_limit_uv, render_stage_chip
 from tslm.report.format import describe_measurement
 
@@ -16,7 +17,7 @@ NUM_EXAMPLES = 10
 _MAX_CHARACTERS = 1500
 
 
-def choose_examples(rows: Sequence[PredictionRow], num_examples: int = NUM_EXAMPLES) -> list[PredictionRow]:
+def choose_examples(scoring: Scoring, num_examples: int = NUM_EXAMPLES) -> Scoring:
     """Rows to show, by rule and not by taste: of each true label one right and one wrong answer.
 
     The hash of the sample_id orders the rows, so the choice is the same on every machine and does
@@ -24,47 +25,52 @@ def choose_examples(rows: Sequence[PredictionRow], num_examples: int = NUM_EXAMP
     stands for the wrong answers of its label. What is then missing to `num_examples` is filled
     from the labels in turn. Shown in the order of the labels, then of the rows.
     """
+    rows, answers = scoring.rows, scoring.answers
     labels = list(dict.fromkeys(option for row in rows for option in row["options"]))
-    piles: dict[str, list[PredictionRow]] = {label: [] for label in labels}
-    ordered = sorted(rows, key=lambda row: hashlib.sha256(row["sample_id"].encode()).digest())
-    unread = next((row for row in ordered if row["options"] and _read_answer(row) is None), None)
-    for row in [unread, *ordered] if unread is not None else ordered:
-        pile = piles.setdefault(row["truth"], [])
-        if all(row is not other for other in pile):
-            pile.append(row)
+    piles: dict[str, list[int]] = {label: [] for label in labels}
+    ordered = sorted(range(len(rows)), key=lambda idx: hashlib.sha256(rows[idx]["sample_id"].encode()).digest())
+    unread = [idx for idx in ordered if rows[idx]["options"] and answers[idx] is None][:1]
+    for idx in dict.fromkeys([*unread, *ordered]):
+        piles.setdefault(rows[idx]["truth"], []).append(idx)
     for pile in piles.values():
-        firsts = {is_right(row): row for row in reversed(pile)}
+        firsts = {is_right(rows[idx], answers[idx]): idx for idx in reversed(pile)}
         shown_first = [firsts[kind] for kind in (True, False) if kind in firsts]
-        pile[:] = shown_first + [row for row in pile if all(row is not other for other in shown_first)]
+        pile[:] = dict.fromkeys([*shown_first, *pile])
     depth = max((len(pile) for pile in piles.values()), default=0)
     in_turn = [pile[turn] for turn in range(depth) for pile in piles.values() if turn < len(pile)]
-    chosen = {row["sample_id"] for row in in_turn[:num_examples]}
-    order = {label: idx for idx, label in enumerate(piles)}
-    return sorted((row for row in rows if row["sample_id"] in chosen), key=lambda row: order[row["truth"]])
+    order = {label: place for place, label in enumerate(piles)}
+    return scoring.select(sorted(sorted(in_turn[:num_examples]), key=lambda idx: order[rows[idx]["truth"]]))
 
 
-def render_examples(examples: Sequence[PredictionRow], waveforms: Mapping[str, np.ndarray], epoch_s: float) -> str:
-    """Cards of the examples; `waveforms` maps sample_id to (samples,) microvolt and may lack any."""
-    limit_uv = pick_wave_limit_uv([waveforms[row["sample_id"]] for row in examples if row["sample_id"] in waveforms])
+def render_examples(
+    examples: Scoring, scorings: Mapping[str, Scoring], waveforms: Mapping[str, np.ndarray], epoch_s: float
+) -> str:
+    """Cards of the examples with the answers of all systems.
+
+    `waveforms` maps sample_id to (samples,) microvolt and may lack any.
+    """
+    answers_of: dict[str, list[tuple[str, str | None, PredictionRow]]] = {}
+    for name, scoring in scorings.items():
+        for row, answer in zip(scoring.rows, scoring.answers, strict=True):
+            answers_of.setdefault(row["sample_id"], []).append((render_system(name), answer, row))
+    shown = [waveforms[row["sample_id"]] for row in examples.rows if row["sample_id"] in waveforms]
+    limit_uv = pick_wave_limit_uv(shown)
     cards = []
-    for row in examples:
+    for row, answer in zip(examples.rows, examples.answers, strict=True):
         values_uv = waveforms.get(row["sample_id"])
         wave = draw_waveform(values_uv, epoch_s, limit_uv) if values_uv is not None else ""
-        cards.append(_render_card(row, wave))
+        cards.append(_render_card(row, answer, answers_of[row["sample_id"]], wave))
     return "".join(cards)
 
 
-def is_right(row: PredictionRow) -> bool:
+def is_right(row: PredictionRow, answer: str | None) -> bool:
     """Whether the answer is the expert's; a task without options has nothing to get wrong."""
-    return not row["options"] or _read_answer(row) == row["truth"]
+    return not row["options"] or answer == row["truth"]
 
 
-def _read_answer(row: PredictionRow) -> str | None:
-    return parse_answer(row["generated"], row["options"])
-
-
-def _render_card(row: PredictionRow, wave: str) -> str:
-    answer = _read_answer(row)
+def _render_card(
+    row: PredictionRow, answer: str | None, answers: Sequence[tuple[str, str | None, PredictionRow]], wave: str
+) -> str:
     verdict = ""
     if row["options"]:
         judge = "Expert" if is_staging([row]) else "Reference"
@@ -78,16 +84,23 @@ def _render_card(row: PredictionRow, wave: str) -> str:
         verdict = (
             f'<span class="verdict {kind}"><span aria-hidden="true">{sign}</span> {words}</span>'
             f'<dl class="stages"><div><dt>{judge}</dt><dd>{render_stage_chip(row["truth"])}</dd></div>'
-            f"<div><dt>Model</dt><dd>{render_stage_chip(answer)}</dd></div>{_render_classifier(row)}</dl>"
+            f"{''.join(_render_answer(*given) for given in answers)}</dl>"
         )
     reference = ""
     if row.get("target"):
         reference = f"<details><summary>Reference text</summary><p>{escape(row['target'])}</p></details>"
     return (
         f'<article class="example"><header><h3>{escape(_name_epoch(row))}</h3>{verdict}</header>{wave}'
-        f'<div class="columns"><div><h4>Written by the model</h4><blockquote>{_render_generated(row["generated"])}'
-        f"</blockquote>{reference}</div>{_render_evidence(row.get('evidence') or {})}</div></article>"
+        '<div class="columns"><div><h4>Written by the model</h4>'
+        f"<blockquote>{_render_generated(row.get('generated', ''))}</blockquote>"
+        f"{reference}</div>{_render_evidence(row.get('evidence') or {})}</div></article>"
     )
+
+
+def _render_answer(name: str, answer: str | None, row: PredictionRow) -> str:
+    probabilities = row.get("probabilities")
+    percent = f" <small>{100 * max(probabilities):.0f}&#8239;%</small>" if probabilities is not None else ""
+    return f"<div><dt>{escape(name)}</dt><dd>{render_stage_chip(answer)}{percent}</dd></div>"
 
 
 def _render_generated(generated: str) -> str:
@@ -100,15 +113,6 @@ def _render_generated(generated: str) -> str:
         return "<em>empty</em>"
     last = f" <b>{ANSWER_PREFIX} {escape(answer)}</b>" if ANSWER_PREFIX in shown else ""
     return f"{escape(rationale)}{last}{note}"
-
-
-def _render_classifier(row: PredictionRow) -> str:
-    answers = pick_classifier_answers([row])
-    probabilities = row.get("classifier_probabilities")
-    if answers is None or answers[0] is None or probabilities is None:
-        return ""
-    percent = f"{100 * max(probabilities):.0f}&#8239;%"
-    return f"<div><dt>Classifier</dt><dd>{render_stage_chip(answers[0])} <small>{percent}</small></dd></div>"
 
 
 def _render_evidence(evidence: Mapping[str, object]) -> str:

@@ -1,11 +1,11 @@
 """What the model wrote, judged: how many of its claims are true of their epoch, and of other epochs, the controls."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from tslm.explain.faithfulness import score_answered
-from tslm.predictions.rows import PredictionRow
+from tslm.explain.faithfulness import score_texts
+from tslm.predictions.scorings import Scoring
 from tslm.report.format import format_number, format_percent
 
 _UNCHECKED = (
@@ -29,9 +29,9 @@ _GROUNDED = {
 }
 
 
-def render_faithfulness(rows: Sequence[PredictionRow]) -> str:
-    """A sentence on the texts of all rows, the table of the controls, and what kinds of claims are true."""
-    scores = score_answered(rows)
+def render_faithfulness(scoring: Scoring) -> str:
+    """A sentence on all texts of a system, the table of the controls, and what kinds of claims are true."""
+    scores = score_texts(scoring)
     if scores is None or scores["precision"] is None:
         return f'<p class="warning" role="note">{_UNCHECKED}</p>'
     num_checkable = scores["num_supported"] + scores["num_contradicted"]

@@ -31,9 +31,8 @@ import numpy as np
 
 from tslm.data.prepared.recordings import Recording
 from tslm.files import write_beside
-from tslm.predictions.nights import CLASSIFIER, LANGUAGE_MODEL, is_staging
-from tslm.predictions.rows import PredictionRow
-from tslm.predictions.smoothed import is_classifier_alone
+from tslm.predictions.nights import is_staging
+from tslm.predictions.scorings import Scoring, collect_samples, render_system
 from tslm.report.night.document import NightDocument, build_night_document, embed_json, split_document
 from tslm.report.night.section import render_night_section
 from tslm.report.plotly_bundle import pack_plotly
@@ -72,8 +71,8 @@ class PageDocument:
 
 
 def build_page(
-    rows: Sequence[PredictionRow],
-    metrics: Mapping[str, Mapping[str, Any]],
+    scorings: Mapping[str, Scoring],
+    metrics: Mapping[str, Any],
     *,
     title: str = "",
     facts: Mapping[str, str] | None = None,
@@ -85,8 +84,9 @@ def build_page(
     """Put a page together.
 
     Args:
-        rows: predictions of one curriculum stage; of one recording, sorted or not, for a page with a night.
-        metrics: by the system's name, see `name_systems`; not looked at where the expert is hidden.
+        scorings: predictions of one curriculum stage by system; the first one heads the page. Of one recording, sorted
+            or not, for a page with a night.
+        metrics: of them (`tslm.scoring.systems.score_systems`); not looked at where the expert is hidden.
         title: heading of the page; empty: the question that the page answers.
         facts: for the foot of the page, by name: config, seed, checkpoint, data source, licence. A text of
             several lines folds away.
@@ -96,42 +96,43 @@ def build_page(
         show_expert: False leaves out everything that rests on the expert's stages; the page must show a night.
 
     Raises:
-        ValueError: no rows, no metrics, two rows for one epoch, or the expert is to be hidden where there is no night.
+        ValueError: no rows, no metrics, two samples of one epoch, or the expert is to be hidden where there is no
+            night.
     """
-    if not rows or not (metrics or not show_expert):
+    samples = collect_samples(scorings)
+    if not samples or (show_expert and not metrics.get("systems")):
         raise ValueError("a report needs at least one prediction and the metrics of one system")
-    if not all(isinstance(values, Mapping) for values in metrics.values()):
-        raise ValueError("metrics are not by system; pass name_systems(score_predictions(rows))")
-    title = title or f"How well does the model {'stage sleep' if is_staging(rows) else 'answer'}?"
+    title = title or f"How well does the model {'stage sleep' if is_staging(samples) else 'answer'}?"
     footer = render_footer(facts or {})
-    scorer = _name_scorer(rows)
-    has_night = is_staging(rows) and all("epoch_idx" in row for row in rows) and _num_recordings(rows) == 1
+    names = {sample.get("recording", "") for sample in samples}
+    has_night = is_staging(samples) and all("epoch_idx" in sample for sample in samples) and len(names) == 1
     if not show_expert:
         if not has_night:
             raise ValueError("the expert can be hidden on the page of one night only; give the rows of one recording")
-        night = _build_night(rows, recording, scorer, show_expert=False)
-        return PageDocument(title, render_header(title, rows, {}), (), footer, night)
-    header = render_header(title, rows, metrics)
+        night = _build_night(scorings, recording, show_expert=False)
+        return PageDocument(title, render_header(title, samples, {}), (), footer, night)
+    header = render_header(title, samples, metrics)
+    by_name = {render_system(name): values for name, values in metrics["systems"].items()}
     if not has_night:
         sections = [
-            render_scores(metrics),
-            render_nights(rows, links),
-            render_confusions(metrics),
-            render_probability_charts(metrics),
-            render_structure(metrics),
-            render_rationales(rows, waveforms or {}),
+            render_scores(by_name),
+            render_nights(scorings, links),
+            render_confusions(by_name),
+            render_probability_charts(by_name),
+            render_structure(by_name),
+            render_rationales(scorings, waveforms or {}),
         ]
         return PageDocument(title, header, sections, footer)
-    night = _build_night(rows, recording, scorer, show_expert=True)
+    night = _build_night(scorings, recording, show_expert=True)
     sections = [
-        "" if scorer == CLASSIFIER else render_text_scores(rows),
-        render_scores(metrics),
-        render_confusions(metrics),
-        render_probability_charts(metrics),
-        render_night_statistics(rows, scorer),
-        render_structure(metrics),
+        render_text_scores(scorings),
+        render_scores(by_name),
+        render_confusions(by_name),
+        render_probability_charts(by_name),
+        render_night_statistics(scorings),
+        render_structure(by_name),
     ]
-    return PageDocument(title, header, sections, footer, night, render_static_night(rows, scorer))
+    return PageDocument(title, header, sections, footer, night, render_static_night(scorings))
 
 
 def render_page(page: PageDocument, extra_head: str = "", epoch_panel_extra: str = "") -> str:
@@ -162,8 +163,8 @@ def render_page(page: PageDocument, extra_head: str = "", epoch_panel_extra: str
 
 
 def write_report(
-    rows: Sequence[PredictionRow],
-    metrics: Mapping[str, Mapping[str, Any]],
+    scorings: Mapping[str, Scoring],
+    metrics: Mapping[str, Any],
     path: Path,
     title: str = "",
     facts: Mapping[str, str] | None = None,
@@ -174,10 +175,10 @@ def write_report(
     """Write the page beside `path`, then rename.
 
     Args:
-        rows: predictions of one curriculum stage.
-        metrics: by the system's name; the first one heads the page. See `name_systems`.
+        scorings: see `build_page`, as are `metrics`, `title`, `waveforms` and `links`.
+        metrics: of the scorings.
         path: of the HTML file.
-        title: see `build_page`, as are `facts`, `waveforms` and `links`.
+        title: heading of the page.
         facts: for the foot of the page.
         waveforms: for examples on pages without a night.
         load_recording: gives the signals of a recording by its name; None: a page without signals.
@@ -186,17 +187,18 @@ def write_report(
     Raises:
         ValueError: as `build_page`.
     """
-    names = {row.get("recording", "") for row in rows}
+    names = {sample.get("recording", "") for sample in collect_samples(scorings)}
     one = load_recording(names.pop()) if load_recording is not None and len(names) == 1 else None
-    page = build_page(rows, metrics, title=title, facts=facts, recording=one, waveforms=waveforms, links=links)
+    page = build_page(scorings, metrics, title=title, facts=facts, recording=one, waveforms=waveforms, links=links)
     with write_beside(path) as partial:
         partial.write_text(render_page(page), encoding="utf-8")
 
 
-def plan_night_pages(rows: Sequence[PredictionRow], path: Path) -> dict[str, Path]:
+def plan_night_pages(scorings: Mapping[str, Scoring], path: Path) -> dict[str, Path]:
     """Recording -> file of its own page, in a folder beside the report at `path`; none where there are not several."""
-    names = list(dict.fromkeys(row.get("recording", "") for row in rows))
-    if len(names) < 2 or not is_staging(rows) or not all("epoch_idx" in row for row in rows):
+    samples = collect_samples(scorings)
+    names = list(dict.fromkeys(sample.get("recording", "") for sample in samples))
+    if len(names) < 2 or not is_staging(samples) or not all("epoch_idx" in sample for sample in samples):
         return {}
     folder, files = path.with_name(f"{path.stem}_nights"), dict[str, Path]()
     for idx, name in enumerate(names):
@@ -207,35 +209,13 @@ def plan_night_pages(rows: Sequence[PredictionRow], path: Path) -> dict[str, Pat
     return files
 
 
-def name_systems(metrics: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """Systems by name from the one dict that `score_predictions` returns."""
-    if metrics.get("classifier_alone"):
-        return {CLASSIFIER: {**metrics["classifier"], "leaky": metrics["leaky"]}}
-    systems: dict[str, Mapping[str, Any]] = {LANGUAGE_MODEL: metrics}
-    if "classifier" in metrics:
-        systems[CLASSIFIER] = metrics["classifier"]
-    return systems
-
-
-def _name_scorer(rows: Sequence[PredictionRow]) -> str:
-    """Whose answers the rows hold: a classifier that stands alone writes nothing."""
-    is_alone = is_classifier_alone(rows) and not any("label_probabilities" in row for row in rows)
-    return CLASSIFIER if is_alone else LANGUAGE_MODEL
-
-
-def _build_night(
-    rows: Sequence[PredictionRow], recording: Recording | None, scorer: str, show_expert: bool
-) -> NightDocument:
+def _build_night(scorings: Mapping[str, Scoring], recording: Recording | None, show_expert: bool) -> NightDocument:
     budget = MAX_PAGE_BYTES - len(pack_plotly()) * 4 // 3 - _RESERVED_BYTES
-    return build_night_document(rows, recording, scorer=scorer, show_expert=show_expert, max_bytes=budget)
+    return build_night_document(scorings, recording, show_expert=show_expert, max_bytes=budget)
 
 
 def _encode(blob: bytes) -> str:
     return base64.b64encode(blob).decode()
-
-
-def _num_recordings(rows: Sequence[PredictionRow]) -> int:
-    return len({row.get("recording", "") for row in rows})
 
 
 def _read_part(name: str) -> str:

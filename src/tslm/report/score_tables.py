@@ -5,8 +5,8 @@ from html import escape
 from typing import Any
 
 from tslm.predictions.nights import short_label
-from tslm.predictions.resampling import render_unit
 from tslm.report.format import format_interval, format_number, format_percent, format_value
+from tslm.scoring.intervals import render_unit
 
 SUMMARY_METRICS = (("accuracy", "Accuracy"), ("macro_f1", "Macro-F1"), ("cohen_kappa", "Cohen’s kappa"))
 _PROBABILITY_METRICS = (

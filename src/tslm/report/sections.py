@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tslm.predictions.nights import build_nights, find_epoch_s, shown_levels
-from tslm.predictions.rows import PredictionRow
+from tslm.predictions.scorings import Scoring, collect_samples, render_system
 from tslm.report.charts import render_confusion
 from tslm.report.examples import choose_examples, is_right, render_examples
 from tslm.report.faithfulness_section import render_faithfulness
@@ -35,12 +35,16 @@ _WITHIN_SUBJECT = (
 _BLINDED = "The expert’s stages are hidden on this page, and so is every figure that rests on them."
 
 
-def render_header(title: str, rows: Sequence[PredictionRow], metrics: Mapping[str, Mapping[str, Any]]) -> str:
-    """Title, the result in plain words, and the first system's figures."""
-    recordings = list(dict.fromkeys(row["recording"] for row in rows if row.get("recording")))
-    name, main_metrics = next(iter(metrics.items()), ("", {}))
+def render_header(title: str, samples: Sequence[Mapping[str, Any]], metrics: Mapping[str, Any]) -> str:
+    """Title, the result in plain words, and the first system's figures; without metrics a blinded page."""
+    recordings = list(dict.fromkeys(sample["recording"] for sample in samples if sample.get("recording")))
+    systems: dict[str, dict[str, Any]] = {
+        render_system(name): values for name, values in metrics.get("systems", {}).items()
+    }
+    name = next(iter(systems), "")
+    main_metrics = systems.get(name, {})
     listed = f"{', '.join(recordings[:5])}{' and others' if len(recordings) > 5 else ''}"
-    what = f"{format_number(len(rows), 'sample')}" + (
+    what = f"{format_number(len(samples), 'sample')}" + (
         f" of {format_number(len(recordings), 'recording')} ({escape(listed)})" if recordings else ""
     )
     tiles = [
@@ -57,8 +61,8 @@ def render_header(title: str, rows: Sequence[PredictionRow], metrics: Mapping[st
         )
     return (
         f'<header class="page"><p class="eyebrow">Evaluation report</p><h1>{escape(title)}</h1>'
-        f'<p class="lead">{_summarise(metrics) if metrics else _BLINDED}</p>'
-        f"{_render_leak(main_metrics)}"
+        f'<p class="lead">{_summarise(systems) if systems else _BLINDED}</p>'
+        f"{_render_leak(metrics)}"
         f'<p class="scope">{what}.{f" Figures in the boxes: {escape(name.lower())}." if tiles else ""}</p>'
         + (f'<dl class="tiles">{"".join(tiles)}</dl>' if tiles else "")
         + "</header>"
@@ -89,19 +93,19 @@ def _summarise(metrics: Mapping[str, Mapping[str, Any]]) -> str:
     return " ".join(sentences) or "These samples have no options to choose from, so nothing is scored here."
 
 
-def render_nights(rows: Sequence[PredictionRow], links: Mapping[str, str] | None = None) -> str:
+def render_nights(scorings: Mapping[str, Scoring], links: Mapping[str, str] | None = None) -> str:
     """Hypnograms and sleep statistics of every recording, the first one unfolded.
 
     `links` leads from a recording's name to the page of its night.
     """
-    nights = build_nights(rows)
+    nights = build_nights(scorings)
     if not nights:
         return ""
-    levels = shown_levels([row for row in rows if row["options"]])
+    levels = shown_levels([sample for sample in collect_samples(scorings) if sample["options"]])
     parts = []
     for idx, night in enumerate(nights):
         same = ", ".join(
-            f"{scorer}: same stage in {100 * night.count_same(scorer) / night.num_predicted:.1f}&#8239;%"
+            f"{scorer}: same stage in {100 * night.count_same(scorer) / night.num_predicted[scorer]:.1f}&#8239;%"
             for scorer in list(night.hypnograms)[1:]
         )
         parts.append(
@@ -119,18 +123,18 @@ def _render_link(links: Mapping[str, str] | None, recording: str) -> str:
     return f'<p><a href="{escape(links[recording])}">Epoch by epoch, with signals and rationales</a></p>'
 
 
-def render_static_night(rows: Sequence[PredictionRow], scorer: str) -> str:
+def render_static_night(scorings: Mapping[str, Scoring]) -> str:
     """Hypnograms of the one night of a page, for paper and for browsers that cannot draw it."""
-    (night,) = build_nights(rows, scorer)
-    return render_hypnograms(night, shown_levels(rows))
+    (night,) = build_nights(scorings)
+    return render_hypnograms(night, shown_levels(collect_samples(scorings)))
 
 
-def render_night_statistics(rows: Sequence[PredictionRow], scorer: str) -> str:
+def render_night_statistics(scorings: Mapping[str, Scoring]) -> str:
     """Sleep statistics of the one night of a page."""
-    (night,) = build_nights(rows, scorer)
+    (night,) = build_nights(scorings)
     return (
         '<section aria-labelledby="statistics"><h2 id="statistics">Sleep statistics</h2>'
-        f"{render_statistics(night, shown_levels(rows))}</section>"
+        f"{render_statistics(night, shown_levels(collect_samples(scorings)))}</section>"
     )
 
 
@@ -145,27 +149,42 @@ def render_confusions(metrics: Mapping[str, Mapping[str, Any]]) -> str:
     )
 
 
-def render_rationales(rows: Sequence[PredictionRow], waveforms: Mapping[str, np.ndarray]) -> str:
-    """How far the model's texts tell what was measured, and examples of them."""
-    examples = choose_examples(rows)
-    num_wrong = sum(not is_right(row) for row in examples)
-    rule = (
-        f"{format_number(len(examples), 'text')}, picked by a fixed rule and not by hand: of each reference answer one "
-        f"right and one wrong case where there are both. So the share of wrong answers here ({num_wrong} of "
-        f"{len(examples)}) is not that of the scores above."
-    )
-    return (
-        '<section aria-labelledby="rationales"><h2 id="rationales">What the model wrote</h2>'
-        f"{render_faithfulness(rows)}"
-        f"<p>{rule}</p>{render_examples(examples, waveforms, find_epoch_s(rows))}</section>"
-    )
+def render_rationales(scorings: Mapping[str, Scoring], waveforms: Mapping[str, np.ndarray]) -> str:
+    """How far the texts of each system tell what was measured, and examples of them."""
+    parts = []
+    for scoring in list_writers(scorings):
+        examples = choose_examples(scoring)
+        num_wrong = sum(not is_right(row, answer) for row, answer in zip(examples.rows, examples.answers, strict=True))
+        rule = (
+            f"{format_number(len(examples.rows), 'text')}, picked by a fixed rule and not by hand: of each reference "
+            "answer one right and one wrong case where there are both. So the share of wrong answers here "
+            f"({num_wrong} of {len(examples.rows)}) is not that of the scores above."
+        )
+        cards = render_examples(examples, scorings, waveforms, find_epoch_s(scoring.rows))
+        parts.append(f"{render_faithfulness(scoring)}<p>{rule}</p>{cards}")
+    return _render_texts(scorings, parts)
 
 
-def render_text_scores(rows: Sequence[PredictionRow]) -> str:
-    """How far the model's texts tell what was measured; the texts themselves stand in the panel of the epoch."""
+def render_text_scores(scorings: Mapping[str, Scoring]) -> str:
+    """How far the texts of each system tell what was measured; the texts stand in the panel of the epoch."""
+    return _render_texts(scorings, [render_faithfulness(scoring) for scoring in list_writers(scorings)])
+
+
+def list_writers(scorings: Mapping[str, Scoring]) -> list[Scoring]:
+    """Systems that write texts."""
+    return [scoring for scoring in scorings.values() if scoring.writes_text]
+
+
+def _render_texts(scorings: Mapping[str, Scoring], parts: Sequence[str]) -> str:
+    """The section on texts, a part a system that writes; empty where none does."""
+    writers = list_writers(scorings)
+    if not writers:
+        return ""
+    if len(writers) > 1:
+        names = (escape(render_system(scoring.system)) for scoring in writers)
+        parts = [f"<h3>{name}</h3>{part}" for name, part in zip(names, parts, strict=True)]
     return (
-        '<section aria-labelledby="rationales"><h2 id="rationales">What the model wrote</h2>'
-        f"{render_faithfulness(rows)}</section>"
+        f'<section aria-labelledby="rationales"><h2 id="rationales">What the model wrote</h2>{"".join(parts)}</section>'
     )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from html import escape
 
-from tslm.predictions.nights import LANGUAGE_MODEL, STAGE_OF_ANSWER, short_label
+from tslm.predictions.nights import STAGE_OF_ANSWER, short_label
 from tslm.review.records import (
     MAX_COMMENT_LENGTH,
     MAX_NAME_LENGTH,
@@ -21,8 +21,8 @@ _KEYS = (
 )
 
 
-def render_form(options: Sequence[str], blinded: bool) -> str:
-    """The form as HTML, and the dialog that asks who is reviewing."""
+def render_form(options: Sequence[str], blinded: bool, system: str) -> str:
+    """The form as HTML, and the dialog that asks who is reviewing; `system` is the name of the reviewed one."""
     ratings = "".join(
         _render_choices(
             rating,
@@ -37,7 +37,7 @@ def render_form(options: Sequence[str], blinded: bool) -> str:
     ]
     hidden = '<span class="blinded">expert hidden</span>' if blinded else ""
     return (
-        f'<form id="review" autocomplete="off" aria-label="Review of this epoch" data-system="{LANGUAGE_MODEL}">'
+        f'<form id="review" autocomplete="off" aria-label="Review of this epoch" data-system="{escape(system)}">'
         f'<header><h4>Your review {hidden}</h4><button type="button" id="review-who" title="Change the reviewer">who?'
         '</button></header><label class="hidden" for="review-queue">Epochs to review</label>'
         '<select id="review-queue"></select><p class="fine"><span id="review-count"></span>'

@@ -1,47 +1,48 @@
 """In which order epochs are reviewed, and how uncertain the systems are of each."""
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 
-from tslm.predictions.rows import PredictionRow, parse_predictions, pick_classifier_answers
-from tslm.scoring.uncertainty import measure_entropy
+from tslm.review.run_epochs import ReviewRun
+from tslm.scoring.probabilities import measure_entropy
 
 ORDERS = ("uncertainty", "time", "random")
 
 
-def measure_uncertainty(rows: Sequence[PredictionRow]) -> list[float | None]:
-    """How unsure the systems are of each epoch: 0 certain, 1 a guess; None where nothing tells.
+def measure_uncertainty(run: ReviewRun) -> list[float | None]:
+    """How unsure the systems are of each epoch under review: 0 certain, 1 a guess; None where nothing tells.
 
-    The entropy of the probabilities over its largest value, the mean over those systems that give some. Where the
-    language model and the classifier answer differently, the half of the way from there to 1. An answer that could not
-    be read is a 1.
+    The entropy of the probabilities over its largest value, the mean over those systems that give some. Where another
+    system answers differently than the reviewed one, half of the way from there to 1. An answer that could not be read
+    is a 1.
     """
-    answers = parse_predictions(rows)
-    classifier_answers = pick_classifier_answers(rows) or [None] * len(rows)
+    entropies: dict[str, list[float]] = {}
+    others: dict[str, set[str]] = {}
+    for scoring in run.scorings.values():
+        for row, answer in zip(scoring.rows, scoring.answers, strict=True):
+            if row.get("probabilities") is not None:
+                entropy = measure_entropy(np.asarray([row["probabilities"]], dtype=np.float64))[0]
+                entropies.setdefault(row["sample_id"], []).append(float(entropy))
+            if answer is not None:
+                others.setdefault(row["sample_id"], set()).add(answer)
     measured: list[float | None] = []
-    for row, answer, other in zip(rows, answers, classifier_answers, strict=True):
-        entropies = [
-            float(measure_entropy(np.asarray([values], dtype=np.float64))[0])
-            for values in (row.get("label_probabilities"), row.get("classifier_probabilities"))
-            if values is not None
-        ]
+    for sample_id, answer in run.answers.items():
         if answer is None:
             measured.append(1.0)
-        elif not entropies:
+        elif sample_id not in entropies:
             measured.append(None)
         else:
-            mean = float(np.mean(entropies))
-            measured.append((1 + mean) / 2 if other is not None and other != answer else mean)
+            mean = float(np.mean(entropies[sample_id]))
+            measured.append((1 + mean) / 2 if others[sample_id] - {answer} else mean)
     return measured
 
 
-def order_epochs(rows: Sequence[PredictionRow], order: str, seed: int = 0, limit: int | None = None) -> list[int]:
+def order_epochs(run: ReviewRun, order: str, seed: int = 0, limit: int | None = None) -> list[int]:
     """Positions of the rows to review, the first one first; the same for everybody who asks the same.
 
     Args:
-        rows: predictions of one run.
+        run: what is reviewed.
         order: one of ORDERS. Epochs of equal or unknown uncertainty follow one another in time.
         seed: of the random order.
         limit: how many at most; None: all.
@@ -53,13 +54,14 @@ def order_epochs(rows: Sequence[PredictionRow], order: str, seed: int = 0, limit
         raise ValueError(f"unknown order {order!r}; one of: {', '.join(ORDERS)}")
     if limit is not None and limit < 1:
         raise ValueError(f"the limit is {limit}; review one epoch at least")
+    rows = run.rows
     in_time = sorted(
         range(len(rows)), key=lambda idx: (rows[idx].get("recording", ""), rows[idx].get("epoch_idx", idx))
     )
     if order == "random":
         in_time = [in_time[position] for position in np.random.default_rng(seed).permutation(len(in_time))]
     elif order == "uncertainty":
-        measured = measure_uncertainty(rows)
+        measured = measure_uncertainty(run)
         if all(value is None for value in measured):
             raise ValueError(
                 "these predictions do not say how certain they are; give the classifier's by --classifier, "

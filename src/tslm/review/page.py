@@ -8,12 +8,13 @@ from functools import lru_cache
 from pathlib import Path
 
 from tslm.data.prepared.recordings import read_recording
+from tslm.predictions.scorings import render_system, select_recording
 from tslm.report.night.document import NightDocument
-from tslm.report.page import build_page, name_systems, render_page
+from tslm.report.page import build_page, render_page
 from tslm.report.plotly_bundle import pack_plotly
 from tslm.review.form import render_form
 from tslm.review.run_epochs import NotInRunError, ReviewRun, hide_expert
-from tslm.scoring.prediction_scores import score_predictions
+from tslm.scoring.systems import score_systems
 
 _SCRIPTS = ("form.js", "outbox.js", "queue.js")
 _KEPT_PAGES = 4  # of some 6 MB
@@ -55,16 +56,16 @@ class ReviewPages:
         return self._render(self._first if recording is None else recording)
 
     def _build(self, name: str) -> str:
-        rows = [row for row in self._run.rows if row.get("recording", "") == name]
-        if not rows:
+        scorings = select_recording(self._run.scorings, name)
+        if not scorings:
             raise NotInRunError(f"this run has no recording {name[:80]!r}")
         path = None if self._data_dir is None else self._data_dir / f"{name}.parquet"
         recording = None if path is None else read_recording(path)
         if self._blinded:
-            rows = hide_expert(rows)
+            scorings = hide_expert(scorings)
         page = build_page(
-            rows,
-            {} if self._blinded else name_systems(score_predictions(rows)),
+            scorings,
+            {} if self._blinded else score_systems(scorings),
             title="Review of explanations",
             facts={"Recording": name, "Expert’s label": "hidden" if self._blinded else "shown"},
             recording=recording,
@@ -73,7 +74,9 @@ class ReviewPages:
         if page.night is not None and not self._checks_shown:
             page = replace(page, night=_hide_checks(page.night))
         head = f"<style>\n{_read_part('form.css')}</style>\n<script>{_read_scripts()}</script>\n"
-        return render_page(page, head, render_form(self._run.options, self._blinded))
+        return render_page(
+            page, head, render_form(self._run.options, self._blinded, render_system(self._run.reviewed.system))
+        )
 
 
 def build_content_policy(page: str) -> str:

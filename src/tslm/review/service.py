@@ -29,7 +29,7 @@ class ReviewService:
         """
         self._run, self._store = run, store
         self._reviewer = None if reviewer is None else check_reviewer(reviewer)
-        uncertainty = measure_uncertainty(run.rows)
+        uncertainty = measure_uncertainty(run)
         self._queue: list[dict[str, Any]] = [
             {
                 "sample_id": run.rows[idx]["sample_id"],

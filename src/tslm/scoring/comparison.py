@@ -12,7 +12,7 @@ import numpy as np
 from scipy.stats import binomtest, chi2
 
 from tslm.files import to_plain
-from tslm.predictions.resampling import DEFAULT_RESAMPLING, Resamples, Resampling
+from tslm.scoring.intervals import DEFAULT_RESAMPLING, Resamples, Resampling
 from tslm.scoring.metrics import INTERVAL_METRICS, count_confusion, index_answers, measure_agreement, sum_confusions
 
 _EXACT_BELOW = 25  # discordant epochs; with fewer the chi-squared approximation is poor (Agresti 2013, section 11.1)

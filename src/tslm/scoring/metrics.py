@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from tslm.predictions.resampling import DEFAULT_RESAMPLING, Resamples, Resampling
+from tslm.scoring.intervals import DEFAULT_RESAMPLING, Resamples, Resampling
 
 UNPARSED = "unparsed"
 INTERVAL_METRICS = ("accuracy", "macro_f1", "cohen_kappa")
@@ -84,7 +84,7 @@ def bootstrap_intervals(
     """Percentile intervals of accuracy, macro-F1, kappa and per-class F1 over subjects.
 
     With one subject, or none named, blocks of consecutive samples are drawn; samples must then be in time order. See
-    `tslm.predictions.resampling`. In a resample that lacks a class, macro-F1 is the mean over the others and the F1 of
+    `tslm.scoring.intervals`. In a resample that lacks a class, macro-F1 is the mean over the others and the F1 of
     that class is undefined.
 
     Args:

@@ -1,13 +1,13 @@
 """Structure of predicted hypnograms beside the expert's: bouts, transitions, edit distance, and what nights add up to.
 
 Epoch-wise agreement does not see whether a night looks like sleep. All of this is measured on the epochs that both
-have, laid out in time: nothing reaches over a gap in a recording, which epochs without a row are too. An answer that
+have, in order of time: nothing reaches over a gap in a recording, which epochs without a row are too. An answer that
 did not parse is an unscored epoch: it ends a bout, no transition leads into it or out of it, it is neither sleep nor
 wake, and to the edit distance it differs from every stage.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
@@ -18,7 +18,8 @@ from rapidfuzz.distance import Levenshtein
 
 from tslm.hypnogram import Hypnogram
 from tslm.labels import SleepStage
-from tslm.predictions.nights import STAGE_OF_ANSWER, find_epoch_s
+from tslm.predictions.nights import STAGE_OF_ANSWER, find_epoch_s, is_staging
+from tslm.predictions.scorings import Scoring
 from tslm.predictions.transitions import IMPOSSIBLE_STEPS, count_steps
 from tslm.scoring.bland_altman import MIN_NIGHTS, score_agreement
 
@@ -112,57 +113,57 @@ def score_structure(pairs: Sequence[NightPair], sleep_stages: Sequence[SleepStag
     return result | {"per_recording": per_recording}
 
 
-def score_row_structure(rows: Sequence[Mapping[str, Any]], answers: Sequence[str | None]) -> dict[str, Any] | None:
-    """`score_structure` of prediction rows; None where these are no epochs of nights.
+def score_own_structure(scoring: Scoring) -> dict[str, Any] | None:
+    """`score_structure` of one system's answers; None where its rows are no epochs of nights.
 
     Recordings of which fewer than half of the epochs follow on one another, as where single epochs were sampled, have
     no structure: they are named in `left_out`.
 
     Args:
-        rows: with `recording`, `epoch_idx` and, where known, `onset_s`; sharing their options.
-        answers: of one system, one a row; None where one did not parse.
+        scoring: rows with `recording`, `epoch_idx` and, where known, `onset_s`; sharing their options.
 
     Raises:
         ValueError: two rows are the same epoch of a recording.
     """
-    options = {option for kind in {tuple(row["options"]) for row in rows} for option in kind}
-    if not rows or any("epoch_idx" not in row for row in rows) or not options <= STAGE_OF_ANSWER.keys():
+    rows = scoring.rows
+    if not rows or any("epoch_idx" not in row for row in rows) or not is_staging(rows):
         return None
-    by_recording: dict[str, list[tuple[Mapping[str, Any], str | None]]] = {}
-    for row, answer in zip(rows, answers, strict=True):
-        by_recording.setdefault(row.get("recording", ""), []).append((row, answer))
+    by_recording: dict[str, list[int]] = {}
+    for idx, row in enumerate(rows):
+        by_recording.setdefault(row.get("recording", ""), []).append(idx)
     pairs, left_out = [], {}
-    for recording, answered in by_recording.items():
-        pair = lay_out(recording, answered)
+    for recording, positions in by_recording.items():
+        pair = build_night_pair(scoring.select(positions))
         num_following = sum(len(expert) - 1 for expert, _ in pair.stretches)
-        if num_following < _MIN_FOLLOWING * len(answered):
-            left_out[recording] = f"{num_following} of {len(answered)} epochs follow on the one before"
+        if num_following < _MIN_FOLLOWING * len(positions):
+            left_out[recording] = f"{num_following} of {len(positions)} epochs follow on the one before"
         else:
             pairs.append(pair)
     stages = [STAGE_OF_ANSWER[option] for option in rows[0]["options"]]
     return score_structure(pairs, stages) | {"left_out": left_out}
 
 
-def lay_out(recording: str, answered: Sequence[tuple[Mapping[str, Any], str | None]]) -> NightPair:
-    """Rows of one recording and their answers as two hypnograms in time, unscored where no row is.
+def build_night_pair(scoring: Scoring) -> NightPair:
+    """Answers to one recording as two hypnograms in time, unscored where no row is.
 
     The place of a row is its onset, or its index where rows tell no onsets.
 
     Raises:
         ValueError: two rows are the same epoch.
     """
-    answered = sorted(answered, key=lambda pair: pair[0]["epoch_idx"])
-    idx_E = np.array([row["epoch_idx"] for row, _ in answered])
-    epoch_s, place_E = find_epoch_s([row for row, _ in answered]), idx_E - idx_E[0]
+    scoring = scoring.select(sorted(range(len(scoring.rows)), key=lambda idx: scoring.rows[idx]["epoch_idx"]))
+    rows = scoring.rows
+    recording, idx_E = rows[0].get("recording", ""), np.array([row["epoch_idx"] for row in rows])
+    epoch_s, place_E = find_epoch_s(rows), idx_E - idx_E[0]
     if len(idx_E) > 1 and not np.diff(idx_E).all():
         raise ValueError(f"epoch {idx_E[:-1][np.diff(idx_E) == 0][0]} of recording {recording!r} stands in two rows")
-    if len(idx_E) > 1 and all(row.get("onset_s") is not None for row, _ in answered):
-        onset_E = np.array([row["onset_s"] for row, _ in answered], dtype=np.float64)
+    if len(idx_E) > 1 and all(row.get("onset_s") is not None for row in rows):
+        onset_E = np.array([row["onset_s"] for row in rows], dtype=np.float64)
         place_E = np.rint((onset_E - onset_E[0]) / epoch_s).astype(np.int64)
         if not (np.diff(place_E) > 0).all():
             raise ValueError(f"onsets of recording {recording!r} do not grow with the index of the epoch")
     expert, predicted = ([_GAP] * (int(place_E[-1]) + 1) for _ in range(2))
-    for place, (row, answer) in zip(place_E, answered, strict=True):
+    for place, row, answer in zip(place_E, rows, scoring.answers, strict=True):
         expert[place] = STAGE_OF_ANSWER[row["truth"]]
         predicted[place] = _GAP if answer is None else STAGE_OF_ANSWER[answer]
     return NightPair(recording, Hypnogram(tuple(expert), epoch_s), Hypnogram(tuple(predicted), epoch_s))

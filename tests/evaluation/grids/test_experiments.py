@@ -42,13 +42,13 @@ folder.mkdir(parents=True, exist_ok=True)
 options = ["Wake", "NREM sleep", "REM sleep"]
 fold, smooth = int(settings.get("stage.fold", 0)), float(settings.get("loss.label_smoothing", 0))
 kappa = 0.5 + 0.1 * fold + smooth
-rows = [{"sample_id": f"n{fold}:{idx}", "recording": f"n{fold}", "epoch_idx": idx, "onset_s": 10.0 * idx,
-         "truth": options[1], "options": options, "generated": f"Answer: {options[2 if idx == 9 else 1]}",
-         "classifier_probabilities": [0.1, 0.3, 0.6] if idx == 9 else [0.1, 0.8, 0.1]} for idx in range(20)]
+rows = [{"system": "classifier", "sample_id": f"n{fold}:{idx}", "recording": f"n{fold}", "epoch_idx": idx,
+         "onset_s": 10.0 * idx, "truth": options[1], "options": options, "answer": options[2 if idx == 9 else 1],
+         "probabilities": [0.1, 0.3, 0.6] if idx == 9 else [0.1, 0.8, 0.1]} for idx in range(20)]
 (folder / "test_predictions.jsonl").write_text("".join(json.dumps(row) + "\\n" for row in rows))
 scores = {"cohen_kappa": kappa, "macro_f1": kappa / 2, "accuracy": kappa, "leaky": False,
           "per_class_f1": {"Wake": kappa, "NREM sleep": 0.9, "REM sleep": 0.4 if fold else None}}
-(folder / "metrics.json").write_text(json.dumps(scores))
+(folder / "metrics.json").write_text(json.dumps({"systems": {"classifier": scores}}))
 print(*sys.argv)
 time.sleep(float(os.environ.get("PAUSE_S", 0)))
 """

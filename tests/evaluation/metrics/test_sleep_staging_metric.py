@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from tslm.labels import LABEL_SETS
-from tslm.scoring.prediction_scores import score_predictions
+from tslm.predictions.scorings import parse_scorings
+from tslm.scoring.systems import score_system
 
 evaluate = pytest.importorskip("evaluate", reason="needs the extra evaluate")
 FOLDER = Path(__file__).parents[3] / "evaluation" / "metrics" / "sleep_staging"
@@ -38,18 +39,20 @@ def test_the_whole_set_comes_from_strings(metric: Any) -> None:
     )
     rows = [
         {
+            "system": "language_model",
             "sample_id": str(idx),
             "truth": truth,
             "generated": text,
             "options": OPTIONS,
             "subject": subject,
-            "label_probabilities": values,
+            "probabilities": values,
         }
         for idx, (text, truth, subject, values) in enumerate(
             zip(texts, references, subjects, probabilities, strict=True)
         )
     ]
-    assert found == score_predictions(rows, num_resamples=50)
+    (scoring,) = parse_scorings(rows).values()
+    assert found == score_system(scoring, num_resamples=50)
     assert found["num_parse_failures"] == 1
     assert found["intervals"]["num_units"] == 6
     assert found["probabilities"]["num_samples"] == 60
@@ -80,7 +83,7 @@ def test_other_options_than_those_of_people_can_be_given(metric: Any) -> None:
     [
         ({"references": ["Coma", "Wake"]}, "sample 0: truth 'Coma' is none"),
         ({"subjects": ["a"]}, "1 subjects for 2 predictions"),
-        ({"probabilities": [[1, 0, 0, 0, 0], [0.5, 0, 0, 0, 0]]}, "sample 1: label_probabilities .* sum to 1"),
+        ({"probabilities": [[1, 0, 0, 0, 0], [0.5, 0, 0, 0, 0]]}, "sample 1: probabilities .* sum to 1"),
     ],
 )
 def test_wrong_input_is_named(metric: Any, wrong: dict, message: str) -> None:

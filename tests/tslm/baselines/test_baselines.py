@@ -24,7 +24,7 @@ W, N1, N2, N3, R = AASM.sleep_stages
 
 
 def answers_of(rows) -> list[str]:
-    return [row["generated"].removeprefix("Answer: ") for row in rows]
+    return [row["answer"] for row in rows]
 
 
 def accuracy(rows) -> float:
@@ -48,7 +48,7 @@ def test_majority_is_the_most_frequent_training_stage_and_how_frequent_each_is(t
     rows = list(fit_majority(build_material(tmp_path))())
     assert [row["sample_id"] for row in rows] == ["c:0", "c:1", "c:3"]
     assert answers_of(rows) == ["Non-REM stage 2"] * 3
-    assert rows[0]["classifier_probabilities"] == pytest.approx([1 / 7, 0, 4 / 7, 1 / 7, 1 / 7], abs=1e-6)
+    assert rows[0]["probabilities"] == pytest.approx([1 / 7, 0, 4 / 7, 1 / 7, 1 / 7], abs=1e-6)
 
 
 def test_the_transition_prior_is_the_chain_run_from_the_first_epochs_on(tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_the_transition_prior_is_the_chain_run_from_the_first_epochs_on(tmp_path
     share = (np.bincount(idx, minlength=5) + 1) / (len(idx) + 5)
     start = (share + np.eye(5)[AASM.index(W)]) / 2
     wanted = [start @ np.linalg.matrix_power(hour, time) for time in (0, 1, 2, 23, 24, 25)]  # a gap of 20 epochs
-    assert np.array([row["classifier_probabilities"] for row in rows]) == pytest.approx(np.array(wanted), abs=1e-6)
+    assert np.array([row["probabilities"] for row in rows]) == pytest.approx(np.array(wanted), abs=1e-6)
     assert answers_of(rows) == [AASM.answers[int(np.argmax(values))] for values in wanted]
 
 
@@ -84,7 +84,7 @@ def test_band_power_tells_rhythms_apart_that_no_prior_can(cohort_dir: Path) -> N
     material = build_material(cohort_dir, (EEG, EMG))
     rows = list(BASELINES["band_power"].fit(material)())
     assert {row["sample_id"] for row in rows} == material.wanted
-    assert np.array([row["classifier_probabilities"] for row in rows]).sum(axis=1) == pytest.approx(1, abs=1e-5)
+    assert np.array([row["probabilities"] for row in rows]).sum(axis=1) == pytest.approx(1, abs=1e-5)
     priors = [accuracy(list(BASELINES[name].fit(material)())) for name in ("majority", "transition_prior")]
     assert accuracy(rows) > 0.8 > 0.5 > max(priors)
 

@@ -24,8 +24,8 @@ def test_a_language_model_without_encoder_answers_each_wanted_epoch_once(
     assert sorted(row["sample_id"] for row in rows) == sorted(material.wanted)
     for row in rows:
         assert row["options"] == list(AASM.answers)
-        best = row["options"][int(np.argmax(row["label_probabilities"]))]
-        assert row["generated"] == f"Answer: {best}"
+        best = row["options"][int(np.argmax(row["probabilities"]))]
+        assert row["answer"] == best
 
 
 def test_what_a_label_has_whatever_the_epoch_is_taken_off(
@@ -37,8 +37,8 @@ def test_what_a_label_has_whatever_the_epoch_is_taken_off(
     bias = np.array([0.0, -3.0, 5.0, 100.0, -50.0], dtype=np.float32)
     monkeypatch.setattr(TextModel, "score_labels", lambda *given: score(*given) + bias)
     after = list(BASELINES["text_digits"].fit(material)())
-    assert [row["generated"] for row in after] == [row["generated"] for row in before]
-    moved = np.subtract(*([row["label_log_likelihoods"] for row in rows] for rows in (after, before)))
+    assert [row["answer"] for row in after] == [row["answer"] for row in before]
+    moved = np.subtract(*([row["log_likelihoods"] for row in rows] for rows in (after, before)))
     assert moved == pytest.approx(np.tile(bias, (8, 1)), abs=1e-3)
 
 
@@ -64,7 +64,7 @@ def test_free_answers_are_kept_as_written(cohort_dir: Path, tiny_llm: Path) -> N
         cohort_dir, num_epochs=3, llm=str(tiny_llm), num_digit_values=20, free_answers=True, max_new_tokens=5
     )
     rows = list(BASELINES["text_evidence"].fit(material)())
-    assert len(rows) == 3 and all("label_probabilities" not in row for row in rows)
+    assert len(rows) == 3 and all("probabilities" not in row for row in rows)
 
 
 def test_a_prompt_that_is_too_long_says_what_to_lower(cohort_dir: Path, tiny_llm: Path) -> None:

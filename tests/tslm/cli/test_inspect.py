@@ -42,8 +42,9 @@ def run_dir(tmp_path: Path) -> Path:
 
 def write_metrics(run_dir: Path) -> None:
     scores = {"accuracy": 0.8123, "cohen_kappa": 0.7, "per_class_f1": {"Wake": 0.9, "REM sleep": None}, "leaky": True}
+    metrics = {"leaky": scores.pop("leaky"), "systems": {"classifier": scores}}
     (run_dir / "results").mkdir()
-    (run_dir / "results" / "metrics.json").write_text(json.dumps(scores))
+    (run_dir / "results" / "metrics.json").write_text(json.dumps(metrics))
 
 
 def inspect(capsys: pytest.CaptureFixture[str], *words: str | Path) -> str:

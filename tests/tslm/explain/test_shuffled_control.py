@@ -14,7 +14,7 @@ from tslm.explain.claims.counts import NUM_COLUMNS
 from tslm.explain.faithfulness import score_faithfulness
 from tslm.explain.shuffled_control import draw_partners, group_alike, score_control
 from tslm.labels import SleepStage
-from tslm.predictions.resampling import Resampling
+from tslm.scoring.intervals import Resampling
 
 TYPICAL = {
     SleepStage.WAKE: "Alpha over half the time, several eye movements, no spindles.",

@@ -23,9 +23,10 @@ from tslm.data.samples.dataset import NightDataset
 from tslm.labels import SleepStage
 from tslm.predictions.answer import classify_nights, fit_calibration, generate_predictions, score_night
 from tslm.predictions.calibration import Calibration
-from tslm.predictions.rows import read_predictions, write_predictions
+from tslm.predictions.rows import write_predictions
+from tslm.predictions.scorings import parse_row_answer, read_scorings
 from tslm.prompts import render_caption_prompt, render_ecg_prompt
-from tslm.scoring.prediction_scores import score_predictions
+from tslm.scoring.systems import score_systems
 
 CPU = torch.device("cpu")
 
@@ -121,12 +122,11 @@ def test_classifier_rows_are_predictions_that_score(tmp_path: Path) -> None:
     assert [row["epoch_idx"] for row in rows] == [0, 2, 3, 4, 5, 6]
     assert {row["subject"] for row in rows} == {"subject of night1"}
     write_predictions(rows, tmp_path / "rows.jsonl")
-    metrics = score_predictions(read_predictions(tmp_path / "rows.jsonl"), num_resamples=0)
+    metrics = score_systems(read_scorings(tmp_path / "rows.jsonl"), num_resamples=0)
     assert metrics["num_samples"] == 6
-    assert metrics["num_parse_failures"] == 0
+    assert metrics["systems"]["classifier"]["num_parse_failures"] == 0
     for row in rows:
-        best = int(np.argmax(row["classifier_probabilities"]))
-        assert parse_answer(row["generated"], row["options"]) == row["options"][best]
+        assert row["answer"] == row["options"][int(np.argmax(row["probabilities"]))]
 
 
 @pytest.fixture(scope="module")
@@ -147,9 +147,9 @@ def test_generated_rows_follow_the_indices_and_do_not_depend_on_the_batch(text_m
         for idx in indices
     ]
     for row, single in zip(rows, alone, strict=True):
-        scores = [pytest.approx(value, abs=1e-3) for value in single.pop("label_log_likelihoods")]
-        assert row.pop("label_log_likelihoods") == scores
-        assert row.pop("label_probabilities") == pytest.approx(single.pop("label_probabilities"), abs=1e-3)
+        scores = [pytest.approx(value, abs=1e-3) for value in single.pop("log_likelihoods")]
+        assert row.pop("log_likelihoods") == scores
+        assert row.pop("probabilities") == pytest.approx(single.pop("probabilities"), abs=1e-3)
         assert row == single
     assert all(row["evidence"] for row in rows)
     assert {row["subject"] for row in rows} == {"subject of night1"}
@@ -162,11 +162,11 @@ def test_answers_held_to_their_options_always_parse_and_come_with_probabilities(
         for row in generate_predictions(
             model, tokenizer, dataset, range(5), config, CPU, False, calibration, with_rationale
         ):
-            probabilities = row["label_probabilities"]
-            assert parse_answer(row["generated"], row["options"]) == row["options"][int(np.argmax(probabilities))]
-            assert np.allclose(probabilities, softmax(np.array(row["label_log_likelihoods"]) / temperature), atol=1e-5)
-            assert row["label_temperature"] == temperature
-            assert ("forced" in row) == with_rationale
+            probabilities = row["probabilities"]
+            assert parse_row_answer(row) == row["options"][int(np.argmax(probabilities))]
+            assert np.allclose(probabilities, softmax(np.array(row["log_likelihoods"]) / temperature), atol=1e-5)
+            assert row["temperature"] == temperature
+            assert ("forced" in row) == ("generated" in row) == with_rationale
 
 
 def test_free_answers_are_neither_scored_nor_held_to_anything(text_model: Any) -> None:
@@ -174,7 +174,7 @@ def test_free_answers_are_neither_scored_nor_held_to_anything(text_model: Any) -
     free = small_config(config.llm.source, stage__constrained=False)
     (row,) = generate_predictions(model, tokenizer, sleep_dataset(free), [0], free, CPU, False)
     assert parse_answer(row["generated"], row["options"]) is None
-    assert "label_probabilities" not in row
+    assert "probabilities" not in row
 
 
 def test_captions_have_no_answer_to_choose(text_model: Any) -> None:
@@ -195,9 +195,9 @@ def test_a_temperature_flattens_the_classifier_and_changes_no_answer() -> None:
     assert np.array_equal(plain.argmax(1), flat.argmax(1))
     assert np.allclose(flat, softmax(np.log(plain) / 5.0, axis=1), atol=1e-5)
     row, *_ = classify_nights(model, [recording], config, CPU, calibration=Calibration(classifier=5.0))
-    assert row["classifier_temperature"] == 5.0
+    assert row["temperature"] == 5.0
     alone, *_ = classify_nights(model, [recording], config, CPU, True, Calibration(classifier=5.0))
-    assert alone["classifier_temperature"] is None
+    assert alone["temperature"] is None
 
 
 def test_temperatures_are_fitted_on_the_validation_subjects_alone(text_model: Any, tmp_path: Path) -> None:
@@ -220,7 +220,7 @@ def test_generated_rows_of_a_corpus_can_be_written_and_scored(text_model: Any, t
     dataset = CorpusDataset(samples, lambda sample: render_ecg_prompt(sample.question, sample.options))
     rows = list(generate_predictions(model, tokenizer, dataset, range(4), config, CPU, show_progress=False))
     write_predictions(rows, tmp_path / "rows.jsonl")
-    metrics = score_predictions(read_predictions(tmp_path / "rows.jsonl"), num_resamples=0)
+    metrics = score_systems(read_scorings(tmp_path / "rows.jsonl"), num_resamples=0)
     assert metrics["num_samples"] == 4
     assert rows[0]["target"] == "Seen in both leads. Answer: (a) slow"
 

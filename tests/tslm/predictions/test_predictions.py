@@ -8,16 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import softmax
 
-from tests.factories.prediction_rows import make_row
+from tests.factories.rows import classify, make_row
 from tslm.predictions.rows import (
     read_intact_predictions,
     read_predictions,
     write_predictions,
 )
+from tslm.predictions.scorings import collect_samples, join_scorings, parse_scorings, read_scorings
 
 
 def test_rows_come_back_as_written(tmp_path):
-    rows = [make_row(0), make_row(1, classifier_probabilities=[0.2] * 5, evidence={"delta": 0.5, "note": "µV"})]
+    rows = [make_row(0), make_row(1, probabilities=[0.2] * 5, evidence={"delta": 0.5, "note": "µV"})]
     path = tmp_path / "run" / "test_predictions.jsonl"
     write_predictions(rows, path)
     assert read_predictions(path) == rows
@@ -26,20 +27,18 @@ def test_rows_come_back_as_written(tmp_path):
 
 def test_numpy_values_and_nan_become_plain_json(tmp_path):
     path = tmp_path / "p.jsonl"
-    row = make_row(
-        np.int64(3), classifier_probabilities=np.full(5, 0.2), evidence={"a": np.float32("nan"), "b": np.bool_(True)}
-    )
+    row = make_row(np.int64(3), probabilities=np.full(5, 0.2), evidence={"a": np.float32("nan"), "b": np.bool_(True)})
     write_predictions([row], path)
     (back,) = read_predictions(path)
     assert back["evidence"] == {"a": None, "b": True}
     assert back["epoch_idx"] == 3
-    assert back["classifier_probabilities"] == [0.2] * 5
+    assert back["probabilities"] == [0.2] * 5
 
 
 def test_a_refused_row_leaves_the_older_file_alone(tmp_path):
     path = tmp_path / "p.jsonl"
     write_predictions([make_row(0)], path)
-    with pytest.raises(ValueError, match=r"row 2 repeats sample_id 'SC4001:0'"):
+    with pytest.raises(ValueError, match=r"row 2 repeats sample_id 'n1:0'"):
         write_predictions([make_row(0), make_row(0)], path)
     with pytest.raises(ValueError, match="none of its options"):
         write_predictions([make_row(0, truth="Coma")], path)
@@ -52,16 +51,18 @@ def test_a_refused_row_leaves_the_older_file_alone(tmp_path):
     [
         ('{"sample_id": "b", "truth": "Wa', "line 2 is not whole JSON"),
         ("[1, 2]", "line 2 is not a JSON object"),
-        (json.dumps({"sample_id": "b"}), "line 2 has no 'truth'"),
+        (json.dumps({"system": "yasa", "sample_id": "b"}), "line 2 has no 'truth'"),
         (json.dumps(make_row(1, options=["Wake", "Coma"], truth="REM sleep")), "truth 'REM sleep' is none"),
-        (json.dumps(make_row(1, classifier_probabilities=[0.5])), "must be 5 finite numbers"),
-        (json.dumps(make_row(1, classifier_probabilities=[0.5, 0.5, 0, 0, None])), "must be 5 finite numbers"),
+        (json.dumps(make_row(1) | {"answer": "Coma"}), "answer 'Coma' is none of its options"),
+        (json.dumps(make_row(1) | {"generated": 5}), "must be texts"),
+        (json.dumps({k: v for k, v in make_row(1).items() if k != "generated"}), "neither 'generated' nor 'answer'"),
+        (json.dumps(make_row(1, probabilities=[0.5])), "must be 5 finite numbers"),
+        (json.dumps(make_row(1, probabilities=[0.5, 0.5, 0, 0, None])), "must be 5 finite numbers"),
         (
-            json.dumps(make_row(1, label_probabilities=[0.5, 0.2, 0.1, 0, 0])),
-            "line 2: label_probabilities must be 0 or more and sum to 1, not 0.8",
+            json.dumps(make_row(1, probabilities=[0.5, 0.2, 0.1, 0, 0])),
+            "line 2: probabilities must be 0 or more and sum to 1, not 0.8",
         ),
-        (json.dumps(make_row(1, classifier_probabilities=[0.9, 0.2, -0.1, 0, 0])), "must be 0 or more"),
-        (json.dumps(make_row(1, smoothed_probabilities=[1, 1, 0, 0, 0])), "smoothed_probabilities .* not 2"),
+        (json.dumps(make_row(1, probabilities=[0.9, 0.2, -0.1, 0, 0])), "must be 0 or more"),
     ],
 )
 def test_a_bad_line_is_named_or_left_out_on_request(tmp_path, line, message):
@@ -74,10 +75,50 @@ def test_a_bad_line_is_named_or_left_out_on_request(tmp_path, line, message):
     assert bad_lines == [2]
 
 
+@pytest.mark.parametrize(
+    "old",
+    [
+        {name: value for name, value in make_row(1).items() if name != "system"},
+        make_row(1, label_probabilities=[0.2] * 5),
+        make_row(1, classifier_probabilities=None),
+        make_row(1, smoothed_answer="Wake"),
+    ],
+)
+def test_a_file_with_two_systems_in_a_row_is_refused_with_advice(tmp_path, old):
+    path = tmp_path / "p.jsonl"
+    path.write_text(json.dumps(make_row(0)) + "\n" + json.dumps(old) + "\n")
+    for read in (read_predictions, read_intact_predictions):
+        with pytest.raises(ValueError, match="an earlier version.*generate the predictions again") as caught:
+            read(path)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_sample_may_have_a_row_of_each_system_and_the_text_of_a_row_counts(tmp_path):
+    rows = [make_row(0), classify(make_row(0), [0, 0, 0, 0, 1]), make_row(1) | {"answer": "REM sleep"}]
+    write_predictions([*rows, classify(make_row(1), [0.2] * 5) | {"answer": None}], tmp_path / "p.jsonl")
+    scorings = read_scorings(tmp_path / "p.jsonl")
+    assert {name: scoring.answers for name, scoring in scorings.items()} == {
+        "language_model": ("Wake", "Wake"),
+        "classifier": ("REM sleep", None),
+    }
+
+
+def test_systems_of_two_files_are_joined_on_the_samples_of_the_first():
+    ours = parse_scorings([make_row(idx) for idx in (2, 1)])
+    theirs = parse_scorings([classify(make_row(idx), [0, 0, 1, 0, 0]) for idx in range(4)])
+    joined = join_scorings(ours, theirs)
+    assert [row["epoch_idx"] for row in joined["classifier"].rows] == [2, 1]
+    assert [sample["epoch_idx"] for sample in collect_samples(joined)] == [2, 1]
+    with pytest.raises(ValueError, match="the predictions of language_model lack n1:0"):
+        join_scorings(theirs, ours)
+    with pytest.raises(ValueError, match="n1:2: the options of classifier are"):
+        join_scorings(parse_scorings([make_row(2, options=["Wake", "REM sleep"])]), theirs)
+
+
 @given(st.lists(st.floats(-8, 8), min_size=5, max_size=5))
 def test_probabilities_rounded_to_six_digits_sum_closely_enough(scores):
     with tempfile.TemporaryDirectory() as folder:
-        row = make_row(0, label_probabilities=softmax(scores).round(6).tolist())
+        row = make_row(0, probabilities=softmax(scores).round(6).tolist())
         write_predictions([row], Path(folder) / "p.jsonl")
         assert read_predictions(Path(folder) / "p.jsonl") == [row]
 
@@ -102,5 +143,5 @@ def test_missing_empty_duplicate_and_hopeless_files_are_errors(tmp_path):
         read_intact_predictions(path)
     path.write_text((json.dumps(make_row(0)) + "\n") * 2)
     for read in (read_predictions, read_intact_predictions):
-        with pytest.raises(ValueError, match="line 2 repeats sample_id 'SC4001:0' of line 1"):
+        with pytest.raises(ValueError, match="line 2 repeats sample_id 'n1:0' of line 1"):
             read(path)

@@ -5,16 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.factories.rows import OPTIONS, make_row
 from tests.factories.small import small_recording
 from tslm.data.prepared.recordings import write_participants, write_recording
 from tslm.labels import LABEL_SETS, SleepStage
 from tslm.predictions.truth import align_rows, apply_truth, read_truth
 
-OPTIONS = list(LABEL_SETS["aasm"].answers)
 
-
-def make_rows(sample_ids: Any) -> Any:
-    return [{"sample_id": name, "truth": "Wake", "generated": "", "options": OPTIONS} for name in sample_ids]
+def make_rows(sample_ids: Any, system: str = "scorer") -> Any:
+    return [make_row(sample_id=name, system=system) for name in sample_ids]
 
 
 @given(st.lists(st.text("abc", min_size=1), unique=True), st.randoms(use_true_random=False))
@@ -76,3 +75,18 @@ def test_labels_and_subjects_of_the_truth_stand_in_the_place_of_the_rows() -> No
     assert num_other == 1
     assert applied[1]["onset_s"] == 3.0
     assert rows[1]["truth"] == "Wake"
+
+
+def test_every_system_is_held_against_the_truth() -> None:
+    labelled: Any = {"a": {"truth": "REM sleep"}, "b": {"truth": "Wake"}}
+    rows = [*make_rows("ba", "one"), *make_rows("ab", "two")]
+    applied, num_other = apply_truth(rows, labelled)
+    assert [(row["system"], row["sample_id"]) for row in applied] == [
+        ("one", "a"),
+        ("one", "b"),
+        ("two", "a"),
+        ("two", "b"),
+    ]
+    assert num_other == 1
+    with pytest.raises(ValueError, match="lack 1 of the 2 epochs of the truth: b"):
+        apply_truth(rows[:-1], labelled)

@@ -2,7 +2,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.factories.rows import make_row
 from tslm.explain.claims.checks import Verdict
+from tslm.predictions.scorings import parse_scorings
 from tslm.report.rationales import MAX_CHARACTERS, VERDICTS, cut_text, describe_rationale
 from tslm.report.sections import render_text_scores
 
@@ -51,13 +53,12 @@ def test_the_page_says_whether_texts_follow_the_signal(seen, num, verdict):
     """Texts that name the spindles of their epoch, and texts that name those of the epoch before."""
     counts = [(7 * idx * idx + idx // 3) % 4 for idx in range(num + 1)]
     rows = [
-        {
-            "sample_id": f"n:{idx}",
-            "truth": "Non-REM stage 2",
-            "options": ["Wake", "Non-REM stage 2"],
-            "generated": f"{counts[idx] if seen else counts[idx - 1]} spindles. Answer: Non-REM stage 2",
-            "evidence": {"spindle_count": counts[idx], "rms_uv": 10.0 + idx % 5},
-        }
+        make_row(
+            idx,
+            "Non-REM stage 2",
+            f"{counts[idx] if seen else counts[idx - 1]} spindles. Answer: Non-REM stage 2",
+            evidence={"spindle_count": counts[idx], "rms_uv": 10.0 + idx % 5},
+        )
         for idx in range(1, num + 1)
     ]
-    assert verdict in render_text_scores(rows)
+    assert verdict in render_text_scores(parse_scorings(rows))

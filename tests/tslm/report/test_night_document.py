@@ -4,25 +4,34 @@ import json
 import numpy as np
 import pytest
 
-from tests.factories.pages import OPTIONS, make_rows, small_night
-from tslm.predictions.rows import parse_predictions
-from tslm.report.night.document import build_night_document, embed_json, split_document
+from tests.factories.pages import make_rows, small_night
+from tests.factories.rows import OPTIONS, of_system
+from tslm.predictions.rows import CLASSIFIER, LANGUAGE_MODEL
+from tslm.predictions.scorings import parse_scorings
+from tslm.report.night import document
+from tslm.report.night.document import embed_json, split_document
 from tslm.report.night.tracks import measure_envelope, measure_spectrogram
+
+
+def build_night_document(rows, *arguments, **more):
+    return document.build_night_document(parse_scorings(rows), *arguments, **more)
 
 
 def test_lists_of_the_document_follow_the_epochs_in_time():
     rows, recording = small_night()
-    data = build_night_document(rows[::-1], recording).data
+    both = parse_scorings(rows[::-1])
+    data = document.build_night_document({name: both[name] for name in (LANGUAGE_MODEL, CLASSIFIER)}, recording).data
+    of_classifier, rows = of_system(rows, CLASSIFIER), of_system(rows)
     assert data["epoch_idx"] == [row["epoch_idx"] for row in rows]
     assert [stage["short"] for stage in data["stages"]] == ["W", "REM", "N1", "N2", "N3"]
     names = {stage["name"]: stage["code"] for stage in data["stages"]}
-    classifier, model = data["systems"]
+    model, classifier = data["systems"]
     assert data["expert"] == [names[row["truth"]] for row in rows]
-    assert model["answers"] == [names[answer] for answer in parse_predictions(rows)]
-    of_wake = [row["label_probabilities"][OPTIONS.index("Wake")] for row in rows]
+    assert model["answers"] == [names[answer] for answer in parse_scorings(rows)[LANGUAGE_MODEL].answers]
+    of_wake = [row["probabilities"][OPTIONS.index("Wake")] for row in rows]
     assert [values[0] for values in model["probabilities"]] == pytest.approx(of_wake, abs=1e-4)
     assert classifier["uncertainty"] == pytest.approx(
-        [-sum(p * np.log(p) for p in row["classifier_probabilities"]) / np.log(5) for row in rows], abs=1e-3
+        [-sum(p * np.log(p) for p in row["probabilities"]) / np.log(5) for row in of_classifier], abs=1e-3
     )
     wrong = [idx for idx in range(40) if {classifier["answers"][idx], model["answers"][idx]} != {data["expert"][idx]}]
     assert data["lists"][0]["positions"] == wrong
@@ -33,8 +42,11 @@ def test_lists_of_the_document_follow_the_epochs_in_time():
 def test_a_hidden_expert_is_nowhere_in_the_document():
     rows, recording = small_night()
     for row in rows:
-        row |= {"truth": "REM sleep", "target": "the reference says so", "generated": "Alpha leads. Answer: Wake"}
-        row["classifier_probabilities"] = [0.9, 0.1, 0, 0, 0]
+        row |= {"truth": "REM sleep", "target": "the reference says so"}
+    for row in of_system(rows):
+        row["generated"] = "Alpha leads. Answer: Wake"
+    for row in of_system(rows, CLASSIFIER):
+        row |= {"probabilities": [0.9, 0.1, 0, 0, 0], "answer": "Wake"}
     shown, hidden = (build_night_document(rows, recording, show_expert=show) for show in (True, False))
     assert "expert" in shown.data
     assert "expert" not in hidden.data
@@ -56,7 +68,7 @@ def test_texts_of_a_long_recording_travel_packed_and_come_back_whole():
     rows, _ = small_night()
     short = build_night_document(rows)
     assert split_document(short) == (short.data, short.blobs)
-    for row in rows:
+    for row in of_system(rows):
         row["target"] = f"{row['sample_id']} " * 8000
     long = build_night_document(rows)
     rest, blobs = split_document(long)
@@ -66,6 +78,7 @@ def test_texts_of_a_long_recording_travel_packed_and_come_back_whole():
 
 def test_a_recording_that_lacks_an_epoch_is_named():
     rows, recording = small_night()
+    rows = of_system(rows)
     rows[-1]["epoch_idx"] = 500
     with pytest.raises(ValueError, match="name epoch 500 of n1, which has 82"):
         build_night_document(rows, recording)

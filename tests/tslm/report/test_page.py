@@ -4,19 +4,27 @@ import re
 import numpy as np
 import pytest
 
-from tests.factories.pages import OPTIONS, make_rows, small_night, write_page
-from tslm.explain.faithfulness import score_answered
+from tests.factories.pages import make_rows, small_night, write_page
+from tests.factories.rows import OPTIONS, make_row, of_system
+from tslm.explain.faithfulness import score_texts
 from tslm.hypnogram import Hypnogram
 from tslm.labels import LABEL_SETS, SleepStage
 from tslm.predictions.nights import build_nights, pick_levels, shown_levels
+from tslm.predictions.rows import CLASSIFIER, LANGUAGE_MODEL
+from tslm.predictions.scorings import parse_scorings
 from tslm.report.charts import draw_hypnogram, draw_time_axis, draw_waveform
 from tslm.report.examples import choose_examples
 from tslm.report.faithfulness_section import render_faithfulness
 from tslm.report.night.hypnograms import render_statistics
 from tslm.report.page import build_page, render_page, write_report
-from tslm.scoring.prediction_scores import score_predictions
+from tslm.scoring.systems import score_systems
 
 SVG_NAMESPACE = "http://www.w3.org/2000/svg"
+
+
+def parse_texts(rows):
+    """The language model's answers among some rows."""
+    return parse_scorings(rows)[LANGUAGE_MODEL]
 
 
 def test_page_is_whole_offline_and_accessible(tmp_path):
@@ -44,11 +52,12 @@ def test_page_is_whole_offline_and_accessible(tmp_path):
 
 def test_figures_on_the_page_are_those_of_the_metrics(tmp_path):
     rows = make_rows()
-    metrics = score_predictions(rows, num_resamples=20)
+    systems = score_systems(parse_scorings(rows), num_resamples=20)["systems"]
+    metrics = systems[LANGUAGE_MODEL]
     page = write_page(rows, tmp_path / "r.html")
     assert f"{metrics['num_correct']} of 120 epochs" in page.text
     assert f"{100 * metrics['accuracy']:.1f} %" in page.text
-    assert f"{metrics['classifier']['cohen_kappa']:.2f}".replace("-", "−") in page.text
+    assert f"{systems[CLASSIFIER]['cohen_kappa']:.2f}".replace("-", "−") in page.text
     assert "1 of 120" in page.text  # the unreadable answer
     for row in metrics["confusion_matrix"]:
         assert all(str(count) in page.text for count in row)
@@ -77,11 +86,10 @@ def test_generated_text_cannot_become_markup(tmp_path):
 
 def test_the_charts_of_probabilities_tell_the_figures_of_the_metrics(tmp_path):
     rows, _ = small_night(120)
-    for row in rows:
-        row["label_temperature"] = 1.3
-    metrics = score_predictions(rows, num_resamples=20)
+    for row in of_system(rows):
+        row["temperature"] = 1.3
     page = write_page(rows, tmp_path / "r.html")
-    scores = metrics["probabilities"]
+    scores = score_systems(parse_scorings(rows), num_resamples=20)["systems"][LANGUAGE_MODEL]["probabilities"]
     assert f"as the model gives them, calibration error {scores['uncalibrated']['ece']:.3f}" in page.text
     assert f"after temperature 1.30, {scores['ece']:.3f}" in page.text
     kept = scores["selection"]["entropy"]["accuracy"][4]
@@ -94,34 +102,33 @@ def test_the_charts_of_probabilities_tell_the_figures_of_the_metrics(tmp_path):
     [(True, "follow the signal of their epoch"), (False, "fit the answer rather than"), (None, "too few epochs")],
 )
 def test_the_texts_are_judged_by_their_controls(monkeypatch, grounded, words):
-    scores = score_answered(make_rows(40))
+    scoring = parse_texts(make_rows(40))
+    scores = score_texts(scoring)
     alike = {"precision": 0.5, "precision_beyond_prompt": 0.4, "coverage": 0.3, "difference": -0.012}
     alike["difference_interval"] = [-0.05, 0.021]
     told = scores | {"grounded": grounded, "shuffled_alike": alike}
-    monkeypatch.setattr("tslm.report.faithfulness_section.score_answered", lambda rows: told)
-    shown = render_faithfulness(make_rows(40))
+    monkeypatch.setattr("tslm.report.faithfulness_section.score_texts", lambda scoring: told)
+    shown = render_faithfulness(scoring)
     assert words in shown
     assert "−1.2 percentage points (95&#8239;% interval −5.0 to 2.1)" in shown
     assert f"{100 * scores['precision']:.1f}&#8239;% of" in shown
 
 
 def test_a_classifier_alone_is_one_system(tmp_path):
-    rows = make_rows(60)
-    for row in rows:
-        row["generated"] = f"Answer: {row['options'][int(np.argmax(row['classifier_probabilities']))]}"
-    page = write_page(rows, tmp_path / "r.html")
+    page = write_page(of_system(make_rows(60), CLASSIFIER), tmp_path / "r.html")
     assert [system["name"] for system in page.night["systems"]] == ["Classifier"]
+    assert page.night["writer"] is None
     assert "language model" not in page.text.lower()
     assert "What the model wrote" not in page.text
 
 
 def test_a_page_that_hides_the_expert_is_the_same_whatever_the_expert_says(tmp_path):
     rows, recording = small_night()
-    for row in rows:
+    for row in of_system(rows):
         row["generated"] = "Alpha leads. Answer: Wake"
     pages = []
     for truth in ("Wake", "REM sleep"):
-        told = [row | {"truth": truth, "target": f"It is {truth}"} for row in rows]
+        told = parse_scorings(row | {"truth": truth, "target": f"It is {truth}"} for row in rows)
         pages.append(
             render_page(build_page(told, {}, recording=recording, show_expert=False), "<!--a-->", "<b>form</b>")
         )
@@ -129,12 +136,12 @@ def test_a_page_that_hides_the_expert_is_the_same_whatever_the_expert_says(tmp_p
     assert "<!--a--></head>" in pages[0]
     assert '<aside id="epoch-extra"><b>form</b></aside>' in pages[0]
     with pytest.raises(ValueError, match="one night only"):
-        build_page([*rows, *make_rows(3, "n2")], {}, show_expert=False)
+        build_page(parse_scorings([*rows, *make_rows(3, "n2")]), {}, show_expert=False)
 
 
 def test_ten_examples_hold_right_and_wrong_of_every_stage_and_an_unreadable_one():
     rows = make_rows(300)
-    examples = choose_examples(rows)
+    examples = choose_examples(parse_texts(rows)).rows
     assert len(examples) == 10
     assert [row["truth"] for row in examples] == [option for option in OPTIONS for _ in range(2)]
     for first, second in zip(examples[::2], examples[1::2], strict=True):
@@ -144,14 +151,14 @@ def test_ten_examples_hold_right_and_wrong_of_every_stage_and_an_unreadable_one(
 
 def test_examples_do_not_depend_on_the_order_of_the_rows():
     rows = make_rows(300)
-    chosen = {row["sample_id"] for row in choose_examples(rows)}
-    assert {row["sample_id"] for row in choose_examples(rows[::-1])} == chosen
+    chosen = {row["sample_id"] for row in choose_examples(parse_texts(rows)).rows}
+    assert {row["sample_id"] for row in choose_examples(parse_texts(rows[::-1])).rows} == chosen
     assert chosen != {row["sample_id"] for row in rows[:10]}
 
 
 @pytest.mark.parametrize("num_rows", [1, 7, 10, 25])
 def test_few_rows_and_absent_stages_fill_up_to_ten(num_rows):
-    examples = choose_examples(make_rows(num_rows))
+    examples = choose_examples(parse_texts(make_rows(num_rows))).rows
     assert len({row["sample_id"] for row in examples}) == len(examples) == min(num_rows, 10)
 
 
@@ -178,10 +185,10 @@ def test_a_runaway_text_is_cut_and_says_so(tmp_path):
 
 def test_night_keeps_gaps_and_unread_answers_unscored():
     rows = [row for row in make_rows(60) if row["epoch_idx"] != 45]
-    (night,) = build_nights(rows[::-1])
+    (night,) = build_nights(parse_scorings(rows[::-1]))
     assert night.onset_s == 1200
     assert night.expert.num_epochs == 60
-    assert night.num_predicted == 59
+    assert night.num_predicted == {"Language model": 59, "Classifier": 59}
     assert [idx for idx, stage in enumerate(night.expert.sleep_stages) if stage is SleepStage.UNSCORED] == [5]
     model = night.hypnograms["Language model"].sleep_stages
     assert [idx for idx, stage in enumerate(model) if stage is SleepStage.UNSCORED] == [5, 17]
@@ -189,8 +196,8 @@ def test_night_keeps_gaps_and_unread_answers_unscored():
 
 
 def test_statistics_are_left_out_where_most_epochs_were_not_scored():
-    rows = make_rows(60)[::6]
-    (night,) = build_nights(rows)
+    rows = of_system(make_rows(60))[::6]
+    (night,) = build_nights(parse_scorings(rows))
     shown = render_statistics(night, shown_levels(rows))
     assert "Only 10 of the 55 epochs" in shown
     assert "Sleep efficiency" not in shown
@@ -201,7 +208,7 @@ def test_short_rodent_epochs_and_several_recordings(tmp_path):
     rows = [*make_rows(40, "m1", options, classifier=False), *make_rows(40, "m2", options, classifier=False)]
     for row in rows:
         row["onset_s"] = 4.0 * row["epoch_idx"]
-    nights = build_nights(rows)
+    nights = build_nights(parse_scorings(rows))
     assert [night.recording for night in nights] == ["m1", "m2"]
     assert nights[0].expert.epoch_s == 4
     page = write_page(rows, tmp_path / "r.html")
@@ -213,24 +220,22 @@ def test_short_rodent_epochs_and_several_recordings(tmp_path):
 
 
 def test_an_epoch_given_twice_is_an_error():
-    rows = make_rows(3)
+    rows = of_system(make_rows(3))
     rows[2]["epoch_idx"] = rows[1]["epoch_idx"]
     with pytest.raises(ValueError, match="epoch 41 of recording 'n1' stands in two rows"):
-        build_nights(rows)
+        build_nights(parse_scorings(rows))
 
 
 @pytest.mark.parametrize("kind", ["choice", "caption"])
 def test_other_tasks_have_a_page_without_nights(tmp_path, kind):
+    options = ["(a) up", "(b) down"] if kind == "choice" else []
+    truth = "(b) down" if options else ""
     rows = [
-        {
-            "sample_id": f"q{idx}",
-            "truth": "(b) down" if kind == "choice" else "",
-            "generated": f"Answer: ({'ab'[idx % 2]})",
-            "options": ["(a) up", "(b) down", f"(c) {idx}"] if kind == "choice" else [],
-            "target": "",
-        }
+        make_row(idx, truth, f"Answer: ({'ab'[idx % 2]})", "q", options=[*options, f"(c) {idx}"] if options else [])
         for idx in range(12)
     ]
+    for row in rows:  # questions are of no night
+        del row["recording"], row["epoch_idx"], row["onset_s"]
     page = write_page(rows, tmp_path / "r.html")
     assert "epoch by epoch" not in page.text
     assert ("gave the reference answer 6 of 12 times" if kind == "choice" else "nothing is scored") in page.text
@@ -269,9 +274,9 @@ def test_waveform_keeps_extremes_and_stays_in_its_box():
 def test_wrong_input_is_named(tmp_path):
     rows = make_rows(2)
     with pytest.raises(ValueError, match="at least one prediction"):
-        write_report([], {}, tmp_path / "r.html")
-    with pytest.raises(ValueError, match="not by system"):
-        write_report(rows, score_predictions(rows), tmp_path / "r.html")
+        write_report({}, {}, tmp_path / "r.html")
+    with pytest.raises(ValueError, match="metrics of one system"):
+        write_report(parse_scorings(rows), {}, tmp_path / "r.html")
     assert not (tmp_path / "r.html").exists()
 
 

@@ -143,10 +143,10 @@ def test_the_probabilities_shown_are_those_of_the_system_chosen(page):
     page.select_option("#density-system", "Language model")
     page.wait_for_timeout(50)
     shown = page.evaluate(first)[::-1]
-    assert shown == page.evaluate("tslmPage.night.systems[1].probabilities[0]")
+    assert shown == page.evaluate("tslmPage.night.systems[0].probabilities[0]")
     page.select_option("#density-system", "Classifier")
     page.wait_for_timeout(50)
-    assert page.evaluate(first)[::-1] == page.evaluate("tslmPage.night.systems[0].probabilities[0]")
+    assert page.evaluate(first)[::-1] == page.evaluate("tslmPage.night.systems[1].probabilities[0]")
 
 
 def test_zooming_keeps_the_epoch_in_view_and_so_does_stepping_out_of_it(page):

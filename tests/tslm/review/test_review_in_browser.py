@@ -34,7 +34,7 @@ class ReviewServer:
         for name in {row["recording"] for row in rows}:
             write_night(folder / "data", [row for row in rows if row["recording"] == name])
         self.store = ReviewStore(folder / "r.sqlite", self.run.predictions_sha256, self.run.predictions_path, **more)
-        queue = order_epochs(self.run.rows, "uncertainty", limit=NUM_QUEUED)
+        queue = order_epochs(self.run, "uncertainty", limit=NUM_QUEUED)
         self.queue = [self.run.rows[idx]["sample_id"] for idx in queue]
         pages = ReviewPages(self.run, "n1", folder / "data", blinded=self.store.is_blinded)
         service = ReviewService(self.run, self.store, queue)
@@ -209,7 +209,8 @@ def test_a_server_that_went_away_is_told_and_the_review_is_saved_when_it_is_back
 
 def test_the_list_goes_on_in_another_recording_and_nothing_is_lost_on_the_way(chromium, serve):
     rows = make_rows(2)
-    rows[1] |= {"recording": "n2", "sample_id": "n2:1"}
+    for row in rows[1::2]:
+        row |= {"recording": "n2", "sample_id": "n2:1"}
     server = serve(rows=rows)
     with open_review(chromium, server) as page:
         page.wait_for_url(f"**#{server.queue[0].replace(':', '%3A')}")  # which may be of the other recording

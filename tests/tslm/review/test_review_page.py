@@ -17,7 +17,7 @@ def read_night(page):
 @pytest.fixture
 def run(tmp_path):
     rows = make_rows(6)
-    second = [row | {"recording": "n2", "sample_id": f"n2:{idx}"} for idx, row in enumerate(make_rows(3))]
+    second = [row | {"recording": "n2", "sample_id": row["sample_id"].replace("n1", "n2")} for row in make_rows(3)]
     for night in (rows, second):
         write_night(tmp_path / "data", night)
     return read_review_run(write_run(tmp_path / "run", rows + second))
@@ -66,8 +66,8 @@ def test_only_the_pages_own_scripts_may_run_and_they_are_the_same_on_all_pages(r
 
 
 def test_the_form_asks_what_the_run_may_answer_and_escapes_it():
-    form = render_form(OPTIONS, blinded=True)
+    form = render_form(OPTIONS, blinded=True, system="Classifier")
     assert [form.count(f'name="{group}"') for group in ("accuracy", "coherence", "corrected_stage")] == [5, 5, 5]
     assert re.findall(r'name="corrected_stage" value="[^"]*" data-key="(.)"', form) == ["w", "1", "2", "3", "r"]
     assert "expert hidden" in form
-    assert "expert hidden" not in render_form(OPTIONS, blinded=False)
+    assert "expert hidden" not in render_form(OPTIONS, blinded=False, system="Classifier")

@@ -37,7 +37,7 @@ def connect(tmp_path):
             run.predictions_path.with_name("reviews.sqlite"), run.predictions_sha256, run.predictions_path, **more
         )
         stores.append(store)
-        service = ReviewService(run, store, order_epochs(run.rows, "uncertainty", limit=limit), reviewer)
+        service = ReviewService(run, store, order_epochs(run, "uncertainty", limit=limit), reviewer)
         return TestClient(
             build_app(service.build_routes(lambda recording: f"<p>{recording}</p>"), (), STATUS_OF_ERROR),
             base_url=ADDRESS,
@@ -153,13 +153,14 @@ def test_a_blinded_server_says_the_same_whatever_the_expert_said(connect):
 
 def test_rows_without_the_expert_have_nothing_else_of_theirs(connect, tmp_path):
     runs = [read_review_run(write_run(tmp_path / str(seed), make_rows(40, truth_seed=seed))) for seed in (1, 2)]
-    assert hide_expert(runs[0].rows) == hide_expert(runs[1].rows)
+    assert hide_expert(runs[0].scorings) == hide_expert(runs[1].scorings)
     assert runs[0].rows != runs[1].rows
 
 
 def test_a_run_of_another_task_cannot_be_reviewed(tmp_path):
     rows = [row | {"options": ["A", "B"], "truth": "A"} for row in make_rows(3)]
     for row in rows:
-        del row["label_probabilities"], row["classifier_probabilities"]
+        del row["probabilities"]
+        row |= {"answer": "A"} if "answer" in row else {}
     with pytest.raises(ValueError, match="not of sleep staging"):
         read_review_run(write_run(tmp_path, rows))

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score, f1_score
 
-from tslm.predictions.resampling import BLOCKS, SUBJECTS, Resampling
 from tslm.scoring.comparison import compare_systems, measure_mcnemar
+from tslm.scoring.intervals import BLOCKS, SUBJECTS, Resampling
 from tslm.scoring.metrics import compute_metrics
 
 LABELS = ["W", "N", "R"]

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from tslm.predictions.resampling import Resampling
+from tslm.scoring.intervals import Resampling
 from tslm.scoring.metrics import bootstrap_intervals, compute_metrics, count_confusion
 
 LABELS = ["Wake", "Non-REM stage 1", "Non-REM stage 2", "Non-REM stage 3", "REM sleep"]

@@ -1,4 +1,5 @@
 import json
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -7,11 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.factories.rows import make_row
 from tests.factories.small import AASM
 from tslm.hypnogram import Hypnogram
 from tslm.labels import ANSWER_NAMES, LABEL_SETS, SleepStage
+from tslm.predictions.scorings import Scoring
 from tslm.predictions.transitions import IMPOSSIBLE_STEPS, count_steps
-from tslm.scoring.structure import NightPair, list_quantities, measure_transition_distance, score_row_structure
+from tslm.scoring.structure import NightPair, list_quantities, measure_transition_distance, score_own_structure
 from tslm.scoring.structure import score_structure as score
 
 W, N1, N2, N3, R = AASM
@@ -31,17 +34,18 @@ def make_rows(
     truth: list[SleepStage], recording: str = "n1", onset_s: list[float] | None = None, first: int = 0
 ) -> list[dict[str, Any]]:
     return [
-        {
-            "sample_id": f"{recording}:{first + idx}",
-            "recording": recording,
-            "epoch_idx": first + idx,
-            "onset_s": 30.0 * (first + idx) if onset_s is None else onset_s[idx],
-            "truth": ANSWER_NAMES[stage],
-            "options": OPTIONS,
-            "generated": "",
-        }
+        make_row(
+            first + idx,
+            ANSWER_NAMES[stage],
+            recording=recording,
+            onset_s=30.0 * (first + idx) if onset_s is None else onset_s[idx],
+        )
         for idx, stage in enumerate(truth)
     ]
+
+
+def score_row_structure(rows: list[dict[str, Any]], answers: Sequence[str | None]) -> dict[str, Any] | None:
+    return score_own_structure(Scoring("scorer", tuple(rows), tuple(answers)))  # type: ignore[arg-type]
 
 
 def count_edits(a: list[Any], b: list[Any]) -> int:

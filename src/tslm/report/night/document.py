@@ -8,7 +8,8 @@ The object (`<script type="application/json" id="tslm-document">`), every list i
 - `expert`: code of each epoch's stage or null; the key is absent where the expert is hidden
 - `systems`: [{name, answers: [code or null], probabilities: [[of each stage of `stages`] or null] or null,
   uncertainty: [0 to 1 or null] or null}]
-- `rationales`: [{pieces, claims, answer, cut}], see `tslm.report.rationales`; `verdicts`: the words for a claim's;
+- `writer`: name of the first system that writes texts, or null; `rationales`: its texts, [{pieces, claims, answer,
+  cut}], see `tslm.report.rationales`; `verdicts`: the words for a claim's;
   `references`: [text] where there are some
 - `evidence`: {names, values: [[text or null of each name]]}
 - `flags`: {kind: [positions]} or null where nothing looked for artefacts
@@ -31,16 +32,9 @@ import numpy as np
 
 from tslm.answers.grammar import remove_special_tokens
 from tslm.data.prepared.recordings import Recording
-from tslm.labels import ANSWER_NAMES
-from tslm.predictions.nights import (
-    CLASSIFIER,
-    LANGUAGE_MODEL,
-    SHORT_NAMES,
-    STAGE_OF_ANSWER,
-    find_epoch_s,
-    shown_levels,
-)
-from tslm.predictions.rows import PredictionRow, parse_predictions, pick_classifier_answers
+from tslm.labels import ANSWER_NAMES, SleepStage
+from tslm.predictions.nights import SHORT_NAMES, STAGE_OF_ANSWER, find_epoch_s, shown_levels
+from tslm.predictions.scorings import Scoring, collect_samples, render_system
 from tslm.report.format import describe_measurement
 from tslm.report.night.tracks import (
     Spectrogram,
@@ -52,7 +46,7 @@ from tslm.report.night.tracks import (
 )
 from tslm.report.night.waveforms import pack_waveforms
 from tslm.report.rationales import VERDICTS, describe_rationale
-from tslm.scoring.uncertainty import measure_entropy
+from tslm.scoring.probabilities import measure_entropy
 
 MAX_CHANNELS = 3
 UNCERTAIN_FROM = 0.5  # normalised entropy
@@ -69,29 +63,29 @@ class NightDocument:
 
 
 def build_night_document(
-    rows: Sequence[PredictionRow],
+    scorings: Mapping[str, Scoring],
     recording: Recording | None = None,
     *,
-    scorer: str = LANGUAGE_MODEL,
     show_expert: bool = True,
     max_bytes: int = 4_000_000,
 ) -> NightDocument:
     """The night of one recording.
 
     Args:
-        rows: predictions of one recording, all of sleep stages, with `epoch_idx`.
+        scorings: predictions of one recording, all of sleep stages, with `epoch_idx`.
         recording: its signals; None: a page without spectrogram, EMG, flags and waveforms.
-        scorer: name of the system that gave the answers; the classifier's own, where it stands alone.
         show_expert: False leaves the expert's stages and reference texts out.
         max_bytes: what all of it may take in the page.
 
     Raises:
         ValueError: the recording lacks an epoch that the rows name.
     """
-    rows = sorted(rows, key=lambda row: row["epoch_idx"])
+    rows = sorted(collect_samples(scorings), key=lambda row: row["epoch_idx"])
     epoch_idx = np.array([row["epoch_idx"] for row in rows])
     levels = shown_levels(rows)
-    systems = _list_systems(rows, scorer)
+    sample_ids = [row["sample_id"] for row in rows]
+    systems = [_describe_system(scoring, sample_ids, levels) for scoring in scorings.values()]
+    writer = next((scoring for scoring in scorings.values() if scoring.writes_text), None)
     expert = [str(STAGE_OF_ANSWER[row["truth"]]) for row in rows]
     lists = _list_epochs(systems, expert if show_expert else None)
     data: dict[str, Any] = {
@@ -102,10 +96,11 @@ def build_night_document(
         "blinded": not show_expert,
         "stages": [{"code": str(s), "name": ANSWER_NAMES[s], "short": SHORT_NAMES[s]} for s in levels],
         "epoch_idx": epoch_idx.tolist(),
-        "sample_id": [row["sample_id"] for row in rows],
+        "sample_id": sample_ids,
         "systems": systems,
         "lists": lists,
-        "rationales": [describe_rationale(row["generated"], row.get("evidence") or {}) for row in rows],
+        "writer": render_system(writer.system) if writer else None,
+        "rationales": _describe_rationales(writer, rows) if writer else [],
         "verdicts": [str(verdict) for verdict in VERDICTS],
         "evidence": _describe_evidence(rows),
         "flags": None,
@@ -143,42 +138,29 @@ def embed_json(data: Mapping[str, Any]) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _list_systems(rows: Sequence[PredictionRow], scorer: str) -> list[dict[str, Any]]:
-    """The classifier first, as its probabilities are the ones to begin with; then the system that answered."""
-    systems = []
-    classifier_answers = pick_classifier_answers(rows)
-    if classifier_answers is not None:
-        systems.append(_describe_system(rows, CLASSIFIER, classifier_answers, "classifier_probabilities"))
-    if scorer != CLASSIFIER:
-        systems.append(_describe_system(rows, scorer, parse_predictions(rows), "label_probabilities"))
-    return systems
+def _describe_rationales(writer: Scoring, samples: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    text_of = {row["sample_id"]: row.get("generated", "") for row in writer.rows}
+    return [
+        describe_rationale(text_of.get(sample["sample_id"], ""), sample.get("evidence") or {}) for sample in samples
+    ]
 
 
-def _describe_system(
-    rows: Sequence[Mapping[str, Any]], name: str, answers: Sequence[str | None], column: str
-) -> dict[str, Any]:
-    levels = [ANSWER_NAMES[stage] for stage in shown_levels(rows)]  # type: ignore[arg-type]
-    probabilities: list[list[float] | None] = []
-    uncertainty: list[float | None] = []
-    for row in rows:
-        values = row.get(column)
-        if values is None:
-            probabilities.append(None)
-            uncertainty.append(None)
-            continue
-        by_name = dict(zip(row["options"], values, strict=True))
-        probabilities.append([round(float(by_name[name]), 4) for name in levels])
-        uncertainty.append(round(float(measure_entropy(np.array([values]))[0]), 4))
-    known = any(values is not None for values in probabilities)
+def _describe_system(scoring: Scoring, sample_ids: Sequence[str], levels: Sequence[SleepStage]) -> dict[str, Any]:
+    position_of = {row["sample_id"]: idx for idx, row in enumerate(scoring.rows)}
+    places = [position_of.get(sample_id) for sample_id in sample_ids]
+    answers = [None if idx is None else scoring.answers[idx] for idx in places]
+    probabilities_NK, known = scoring.read_probabilities([ANSWER_NAMES[stage] for stage in levels])
+    shares = dict(zip(known, probabilities_NK.round(4).tolist(), strict=True))
+    entropies = dict(zip(known, measure_entropy(probabilities_NK).round(4).tolist(), strict=True))
     return {
-        "name": name,
+        "name": render_system(scoring.system),
         "answers": [None if answer is None else str(STAGE_OF_ANSWER[answer]) for answer in answers],
-        "probabilities": probabilities if known else None,
-        "uncertainty": uncertainty if known else None,
+        "probabilities": [None if idx is None else shares.get(idx) for idx in places] if known else None,
+        "uncertainty": [None if idx is None else entropies.get(idx) for idx in places] if known else None,
     }
 
 
-def _describe_evidence(rows: Sequence[PredictionRow]) -> dict[str, Any]:
+def _describe_evidence(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     keys = list(dict.fromkeys(key for row in rows for key in row.get("evidence") or {}))
     found = [row.get("evidence") or {} for row in rows]
     return {

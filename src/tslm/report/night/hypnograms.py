@@ -34,9 +34,9 @@ def render_hypnograms(night: Night, levels: Sequence[SleepStage]) -> str:
 
 def render_statistics(night: Night, levels: Sequence[SleepStage]) -> str:
     """Table of sleep statistics; a sentence where too few epochs were scored for any."""
-    if night.num_predicted / night.expert.num_epochs < MIN_COVERAGE:
+    if (num_fewest := min(night.num_predicted.values())) / night.expert.num_epochs < MIN_COVERAGE:
         return (
-            f'<p class="note">Only {night.num_predicted} of the {night.expert.num_epochs} epochs in this stretch were '
+            f'<p class="note">Only {num_fewest} of the {night.expert.num_epochs} epochs in this stretch were '
             "scored, so sleep statistics would mislead and are left out.</p>"
         )
     return _render_table(night, levels)
@@ -49,8 +49,8 @@ def _render_track(night: Night, scorer: str, levels: Sequence[SleepStage]) -> st
     if scorer == EXPERT:
         return f'<div class="track"><h4>{EXPERT}</h4>{chart}</div>'
     num_same = night.count_same(scorer)
-    words = f"same stage as the expert in {num_same} of {night.num_predicted} epochs"
-    share = f"{100 * num_same / night.num_predicted:.1f}&#8239;%"
+    words = f"same stage as the expert in {num_same} of {night.num_predicted[scorer]} epochs"
+    share = f"{100 * num_same / night.num_predicted[scorer]:.1f}&#8239;%"
     strip = draw_differences(night.expert, hypnogram, f"Differences: {scorer.lower()} gives the {words}.")
     return f'<div class="track"><h4>{escape(scorer)} <span>{words} ({share})</span></h4>{chart}{strip}</div>'
 
@@ -66,7 +66,7 @@ def _render_table(night: Night, levels: Sequence[SleepStage]) -> str:
         whole = "TIB" if stage in (SleepStage.WAKE, SleepStage.MOVEMENT) else "TST"
         head = f'<th scope="row">{ANSWER_NAMES[stage]}, min<small>and percent of {whole}</small></th>'
         rows.append(head + _render_cells(statistics, f"{stage.value}_min", 1, f"{stage.value}_percent"))
-    heads = "".join(f'<th scope="col">{scorer}</th>' for scorer in statistics)
+    heads = "".join(f'<th scope="col">{escape(scorer)}</th>' for scorer in statistics)
     return (
         '<div class="scroll"><table class="statistics"><caption>Sleep statistics; in brackets the difference from the '
         "expert. Unread epochs count as neither sleep nor wake.</caption>"

@@ -24,7 +24,7 @@ function describeAnswer(name, code, expert) {
 }
 
 function describeRationale(at) {
-  if (!night.rationales) return []; // not unpacked yet, or this browser cannot
+  if (!night.rationales || !night.writer) return []; // not unpacked yet, this browser cannot, or nobody writes
   const { pieces, answer, cut } = night.rationales[at];
   const claims = night.rationales[at].claims.map(([verdict, hedged, measured], number) => ({
     words: pieces.filter(([, numbers]) => numbers.includes(number)).map(([text]) => text).join(""),
@@ -35,7 +35,7 @@ function describeRationale(at) {
   if (!pieces.length && !answer) quote.append(make("em", "", "empty"));
   if (cut) quote.append(make("em", "", ` … ${cut.toLocaleString("en")} characters more`));
   if (answer) quote.append(" ", make("b", "", `Answer: ${answer}`));
-  const parts = [make("h4", "", `Written by the ${systems[systems.length - 1].name.toLowerCase()}`), quote];
+  const parts = [make("h4", "", `Written by the ${night.writer.toLowerCase()}`), quote];
   if (claims.length) parts.push(listClaims(claims));
   const reference = night.references && night.references[at];
   if (reference) parts.push(make("details", "", make("summary", "", "Reference text for this epoch"), make("p", "", reference)));

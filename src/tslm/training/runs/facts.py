@@ -24,6 +24,7 @@ from tslm.training.runs.folder import (
     RESULTS_DIR,
     STATE_FILE,
     TRAINING_FILE,
+    pick_main_metrics,
 )
 from tslm.training.runs.log import read_log
 from tslm.training.runs.manifest import read_manifest
@@ -62,7 +63,7 @@ def describe_run(folder: Path) -> dict[str, Any]:
     if checkpoint is not None:
         facts["test"] = facts["checkpoints"][checkpoint.name].get("evaluation", {})
     else:
-        facts["test"] = read_json(_existing(run_dir) / RESULTS_DIR / METRICS_FILE)
+        facts["test"] = pick_main_metrics(read_json(_existing(run_dir) / RESULTS_DIR / METRICS_FILE))
     facts["files"] = {
         path.relative_to(folder).as_posix(): path.stat().st_size for path in sorted(folder.rglob("*")) if path.is_file()
     }

@@ -4,10 +4,12 @@ config.yaml           settings as resolved
 run.json              how it was started, by which code and packages, from which data
 log.jsonl             one record a logged step, pass or event
 checkpoints/best|last weights, config, state.json; last also training.json, from which training goes on
-results/              metrics.json and test_predictions.jsonl of the best checkpoint
+results/              metrics.json and test_predictions.jsonl of the best checkpoint, each with all its systems
 """
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from tslm.config.schema import RunConfig
 
@@ -52,3 +54,9 @@ def find_predictions(run: Path) -> Path:
             f"no {RESULTS_DIR}/{PREDICTIONS_FILE} in {run}; make it with: python -m evaluation.generate"
         )
     return found[0]
+
+
+def pick_main_metrics(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """The first system's metrics with what is common to all, in one dict; metrics without systems as they are."""
+    common = {name: value for name, value in metrics.items() if name != "systems"}
+    return common | next(iter(metrics.get("systems", {}).values()), {})

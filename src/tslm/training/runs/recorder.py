@@ -1,7 +1,7 @@
 """What is written down of a run while it trains: its manifest, its log and, where one is named, its tracker."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -9,9 +9,10 @@ from typing import Any
 
 from tslm.config.files import one_line
 from tslm.config.schema import RunConfig
-from tslm.predictions.nights import CLASSIFIER, LANGUAGE_MODEL, build_nights, shown_levels
-from tslm.predictions.rows import PredictionRow
+from tslm.predictions.nights import build_nights, shown_levels
+from tslm.predictions.scorings import Scoring, collect_samples
 from tslm.training.checkpoints.model_card import CARD_METRICS
+from tslm.training.runs.folder import pick_main_metrics
 from tslm.training.runs.log import RunLog
 from tslm.training.runs.manifest import Launch, RunManifest, read_manifest, write_manifest
 from tslm.training.trackers.tracking import Tracker, open_tracker
@@ -83,14 +84,16 @@ class RunRecorder:
 
 
 def record_test(
-    config: RunConfig, run_dir: Path, rows: Sequence[PredictionRow], metrics: Mapping[str, Any], step: int
+    config: RunConfig, run_dir: Path, scorings: Mapping[str, Scoring], metrics: Mapping[str, Any], step: int
 ) -> None:
-    """Send what a run's best checkpoint scores on the test split: figures, confusion matrix, a drawing a night.
+    """Send what a run's best checkpoint scores on the test split: figures, confusion matrices, a drawing a night.
+
+    The first system's figures stand as `test/NAME`, those of further systems as `test/SYSTEM/NAME`.
 
     Args:
         config: of the run; nothing is sent where it names no tracker.
         run_dir: its folder.
-        rows: predictions; none where the stage answers nothing.
+        scorings: predictions by system; none where the stage answers nothing.
         metrics: of them.
         step: at which the checkpoint was written.
 
@@ -108,11 +111,18 @@ def record_test(
     except OSError as error:  # the scores are on disk; only their copy is missing
         logger.warning("tracker: the scores of the test split were not sent: %s", one_line(error))
         return
-    tracker.log({"step": step, "test": {name: metrics[name] for name in _SENT if name in metrics}})
-    if "confusion_matrix" in metrics:
-        tracker.log_figure("confusion_matrix", draw_confusion(metrics, config.stage.name))
-    for night in build_nights(rows, LANGUAGE_MODEL if config.writes_text else CLASSIFIER):
-        tracker.log_figure(f"hypnograms/{night.recording}", draw_night(night, shown_levels(rows)))
+    main, systems = pick_main_metrics(metrics), metrics.get("systems", {})
+    sent: dict[str, Any] = {name: main[name] for name in _SENT if name in main}
+    for system in list(systems)[1:]:
+        sent[system] = {name: systems[system][name] for name in _SENT if name in systems[system]}
+    tracker.log({"step": step, "test": sent})
+    for system, values in systems.items():
+        if "confusion_matrix" in values:
+            title = f"{config.stage.name}, {system.replace('_', ' ')}"
+            tracker.log_figure(f"confusion_matrices/{system}", draw_confusion(values, title))
+    levels = shown_levels(collect_samples(scorings)) if (nights := build_nights(scorings)) else []
+    for night in nights:
+        tracker.log_figure(f"hypnograms/{night.recording}", draw_night(night, levels))
     tracker.close()
 
 

@@ -37,7 +37,7 @@ def draw_night(night: Night, levels: Sequence[SleepStage]) -> "Figure":
             differs = [idx for idx, (truth, answer) in enumerate(pairs) if truth is not answer and truth in levels]
             spans = [(hours[idx], hours[idx + 1] - hours[idx]) for idx in differs]
             axes.broken_barh(spans, (len(levels) - 0.35, 0.35), color=_DIFFERS, linewidth=0)
-            share = night.count_same(scorer) / max(night.num_predicted, 1)
+            share = night.count_same(scorer) / max(night.num_predicted[scorer], 1)
             axes.set_title(f"same as the expert in {share:.1%}; red: differs", loc="right", fontsize=9)
     tracks[-1].set_xlabel("hours since the start of the recording")
     figure.suptitle(night.recording)

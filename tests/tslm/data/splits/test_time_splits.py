@@ -6,6 +6,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from tests.factories.rows import make_row
 from tests.factories.small import CHANNEL, small_config, small_recording
 from tslm.data.prepared.recordings import SPLITS, read_participants, write_participants, write_recording
 from tslm.data.samples.dataset import build_dataset
@@ -16,7 +17,8 @@ from tslm.data.splits.provenance import describe_split
 from tslm.data.splits.rules import assign_splits, check_split, list_folds, render_counts
 from tslm.data.splits.time import GAP_EPOCHS, draw_time_splits
 from tslm.labels import SleepStage
-from tslm.scoring.prediction_scores import score_predictions
+from tslm.predictions.scorings import parse_scorings
+from tslm.scoring.systems import score_systems
 
 RULES = ("temporal:3", "rolling:3")
 
@@ -100,11 +102,10 @@ def test_every_output_says_within_subject(split: str, tmp_path: Path, caplog: py
     assert f"split={split}" in caplog.text
     dataset = build_dataset(config, "test")
     rows = [
-        {"sample_id": dataset[idx].sample_id, "truth": dataset[idx].answer, "options": dataset[idx].options}
-        | {"generated": "Answer: Wake", **dataset.describe(idx)}
+        make_row(truth=dataset[idx].answer, sample_id=dataset[idx].sample_id, **dataset.describe(idx))
         for idx in range(len(dataset))
     ]
-    metrics = score_predictions(rows, num_resamples=0)  # type: ignore[arg-type]
+    metrics = score_systems(parse_scorings(rows), num_resamples=0)
     assert metrics["leaky"] and metrics["within_subject"]
     assert render_leak(metrics).startswith("WITHIN-SUBJECT: ")
     assert render_leak({"leaky": True}).startswith("LEAKY: ")

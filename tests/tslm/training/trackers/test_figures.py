@@ -3,14 +3,17 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.factories.rows import make_classifier_row
 from tslm.hypnogram import Hypnogram
 from tslm.labels import SleepStage
-from tslm.predictions.nights import CLASSIFIER, EXPERT, Night, build_nights, shown_levels
+from tslm.predictions.nights import EXPERT, Night, build_nights, shown_levels
+from tslm.predictions.scorings import parse_scorings
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed")
 from tslm.training.trackers.figures import draw_confusion, draw_night
 
 W, N1, N2, R, GAP = SleepStage.WAKE, SleepStage.N1, SleepStage.N2, SleepStage.REM, SleepStage.UNSCORED
+CLASSIFIER = "Classifier"
 METRICS: dict[str, Any] = {
     "labels": ["Wake", "Non-REM stage 1"],
     "confusion_columns": ["Wake", "Non-REM stage 1", "unparsed"],
@@ -39,7 +42,7 @@ def test_a_class_without_epochs_has_no_share() -> None:
 
 def test_a_night_is_drawn_with_its_gaps_and_differences() -> None:
     hypnograms = {EXPERT: Hypnogram((W, N1, GAP, N2, R)), CLASSIFIER: Hypnogram((W, N2, N2, N2, GAP))}
-    figure = draw_night(Night("SC9999", 3600.0, hypnograms, 4), [W, R, N1, N2])
+    figure = draw_night(Night("SC9999", 3600.0, hypnograms, {CLASSIFIER: 4}), [W, R, N1, N2])
     expert, classifier = figure.axes
     hours, heights = expert.lines[0].get_data()
     np.testing.assert_allclose(hours, 1 + np.arange(6) / 120)
@@ -51,13 +54,8 @@ def test_a_night_is_drawn_with_its_gaps_and_differences() -> None:
 
 
 def test_a_night_of_predictions_is_drawn_under_the_name_of_its_scorer(tmp_path: Any) -> None:
-    options = ["Wake", "Non-REM stage 1"]
-    rows: Any = [
-        {"sample_id": f"n:{idx}", "recording": "n", "epoch_idx": idx, "onset_s": 30.0 * idx, "options": options}
-        | {"truth": truth, "generated": f"Answer: {answer}"}
-        for idx, (truth, answer) in enumerate([("Wake", "Wake"), ("Wake", "Non-REM stage 1")])
-    ]
-    (night,) = build_nights(rows, CLASSIFIER)
+    rows = [make_classifier_row(idx, [1 - idx, idx], options=["Wake", "Non-REM stage 1"]) for idx in range(2)]
+    (night,) = build_nights(parse_scorings(rows))
     figure = draw_night(night, shown_levels(rows))
     assert [axes.get_title(loc="left") for axes in figure.axes] == [EXPERT, CLASSIFIER]
     figure.savefig(tmp_path / "night.png")

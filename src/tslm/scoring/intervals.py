@@ -6,7 +6,7 @@ it is blocks of consecutive epochs (the circular block bootstrap, Politis & Roma
 stretches of the same nights and not of other people.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,6 +102,18 @@ class Resamples:
             "num_resamples": self.resampling.num_resamples,
             "seed": self.resampling.seed,
         }
+
+
+def find_subjects(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str] | None, str]:
+    """The subject of each row, or its recording where any row names no subject; and which of the two it is.
+
+    None where a row names neither.
+    """
+    for key, unit in (("subject", SUBJECTS), ("recording", RECORDINGS)):
+        names = [row.get(key) for row in rows]
+        if all(names):
+            return [str(name) for name in names], unit
+    return None, RECORDINGS
 
 
 def render_unit(intervals: dict[str, Any]) -> str:

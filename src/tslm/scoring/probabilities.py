@@ -1,4 +1,4 @@
-"""How good probabilities are: log-loss, Brier score, calibration errors, reliability curves, AUROC, perplexity.
+"""How good probabilities are: log-loss, Brier score, calibration, AUROC; and how good answers are without the unsure.
 
 K: classes, N: samples, B: bins.
 """
@@ -8,13 +8,64 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
+from scipy.special import entr
 from scipy.stats import rankdata
 
 from tslm.files import to_plain
-from tslm.predictions.resampling import DEFAULT_RESAMPLING, Resamples, Resampling
+from tslm.predictions.calibration import unscale
+from tslm.predictions.scorings import Scoring
+from tslm.scoring.intervals import DEFAULT_RESAMPLING, Resamples, Resampling, find_subjects
+from tslm.scoring.metrics import index_answers, measure_agreement
 
 NUM_BINS = 15  # of equal width, as in Guo et al. 2017
 PROBABILITY_FLOOR = 1e-6  # files keep six digits, so 0 stands for anything up to that
+_SHARES_LEFT = np.arange(20) / 20  # of the epochs that go to a human: 0, 5, ... 95 %
+
+
+def score_own_probabilities(scoring: Scoring, num_resamples: int, seed: int) -> dict[str, Any] | None:
+    """What the probabilities of one system are worth; None where no row has any.
+
+    Args:
+        scoring: rows with the same options, in any order of their own; in time order where they are of one subject.
+        num_resamples: for `intervals`; 0 leaves them out.
+        seed: of the bootstrap.
+
+    Returns:
+        What `score_probabilities` gives for the rows that have probabilities; num_without, the rows that have none;
+        temperatures, those that the rows were calibrated with; uncertainty (mean entropy and margin); `selection` by
+        entropy and by margin (`score_selection`); intervals (`bootstrap_probabilities`); uncalibrated, the scores
+        before the temperature, where there is one; answer_perplexity, of the true answers as whole texts.
+    """
+    labels = scoring.options
+    probabilities_NK, positions = scoring.read_probabilities(labels)
+    if not positions:
+        return None
+    kept = scoring.select(positions)
+    truth_N, answer_N = index_answers(kept.truth, kept.answers, labels)
+    temperature_N = [row.get("temperature") for row in kept.rows]
+    entropy_N, margin_N = measure_entropy(probabilities_NK), measure_margin(probabilities_NK)
+    scores = score_probabilities(probabilities_NK, truth_N, labels) | {
+        "num_without": len(scoring.rows) - len(kept.rows),
+        "temperatures": sorted({value for value in temperature_N if value is not None}),
+        "uncertainty": {"mean_entropy": float(entropy_N.mean()), "mean_margin": float(margin_N.mean())},
+        "selection": {
+            "entropy": score_selection(-entropy_N, truth_N, answer_N, len(labels)),
+            "margin": score_selection(margin_N, truth_N, answer_N, len(labels)),
+        },
+    }
+    if num_resamples:
+        subjects, unit = find_subjects(kept.rows)
+        scores["intervals"] = bootstrap_probabilities(
+            probabilities_NK, truth_N, subjects=subjects, resampling=Resampling(num_resamples, seed, unit=unit)
+        )
+    if scores["temperatures"]:
+        before_NK = unscale(probabilities_NK, np.array([[value or 1.0] for value in temperature_N]))
+        scores["uncalibrated"] = score_probabilities(before_NK, truth_N, labels)
+    if all(row.get("log_likelihoods") for row in kept.rows):
+        scores["answer_perplexity"] = measure_perplexity(
+            [row["log_likelihoods"][row["options"].index(row["truth"])] for row in kept.rows]
+        )
+    return scores
 
 
 def score_probabilities(
@@ -125,6 +176,65 @@ def measure_reliability(confidence_N: np.ndarray, is_right_N: np.ndarray) -> dic
     with np.errstate(invalid="ignore"):
         curve = {"mean_confidence": confidence_B / count_B, "share_right": right_B / count_B, "count": count_B}
     return dict(to_plain(curve))
+
+
+def measure_entropy(probabilities_NK: np.ndarray) -> np.ndarray:
+    """Entropy of each sample's probabilities over log(num_classes), (num_samples,): 0 certain, 1 knows nothing."""
+    num_classes = probabilities_NK.shape[1]
+    if num_classes == 1:
+        return np.zeros(len(probabilities_NK))
+    return entr(np.clip(probabilities_NK, 0.0, 1.0)).sum(axis=1) / np.log(num_classes)
+
+
+def measure_margin(probabilities_NK: np.ndarray) -> np.ndarray:
+    """How far the most probable class is ahead of the next, (num_samples,): 1 certain, 0 torn between two."""
+    if probabilities_NK.shape[1] == 1:
+        return np.ones(len(probabilities_NK))
+    ordered_NK = np.sort(probabilities_NK, axis=1)
+    return ordered_NK[:, -1] - ordered_NK[:, -2]
+
+
+def score_selection(
+    certainty_N: np.ndarray, truth_N: np.ndarray, answer_N: np.ndarray, num_labels: int
+) -> dict[str, Any]:
+    """What is reached on the epochs kept when the least certain ones go to a human.
+
+    Epochs of equal certainty are taken in part, as if in any order, so the order of the samples does not matter.
+
+    Args:
+        certainty_N: the larger, the longer an epoch is kept, (num_samples,).
+        truth_N: true class, (num_samples,) int.
+        answer_N: class answered, (num_samples,) int; num_labels for an answer that did not parse.
+        num_labels: number of classes.
+
+    Returns:
+        share_left: shares of the epochs left to a human (0, .05, ... .95); accuracy and cohen_kappa of those kept, one
+        a share (None where kappa is undefined); risk_coverage_area: mean error over all numbers of epochs kept (AURC,
+        Geifman & El-Yaniv 2017); least_area: the same if all errors were the least certain epochs.
+    """
+    num_samples, num_cells = len(truth_N), num_labels * (num_labels + 1)
+    _, group_N = np.unique(-certainty_N, return_inverse=True)
+    cell_N = truth_N * (num_labels + 1) + answer_N
+    num_groups = int(group_N.max()) + 1
+    count_GC = np.bincount(group_N * num_cells + cell_N, minlength=num_groups * num_cells).reshape(
+        num_groups, num_cells
+    )
+    kept_GC = np.concatenate([np.zeros((1, num_cells)), count_GC.cumsum(axis=0)])
+    num_kept_G = kept_GC.sum(axis=1)
+    wanted = num_samples * (1 - _SHARES_LEFT)
+    confusions = np.stack([np.interp(wanted, num_kept_G, kept_G) for kept_G in kept_GC.T], axis=1)
+    agreement_S3, _ = measure_agreement(confusions.reshape(-1, num_labels, num_labels + 1))
+    is_right_cell = np.arange(num_cells) % (num_labels + 1) == np.arange(num_cells) // (num_labels + 1)
+    kept = np.arange(1, num_samples + 1)
+    wrong = np.interp(kept, num_kept_G, kept_GC[:, ~is_right_cell].sum(axis=1))
+    scores = {
+        "share_left": _SHARES_LEFT,
+        "accuracy": agreement_S3[:, 0],
+        "cohen_kappa": agreement_S3[:, 2],
+        "risk_coverage_area": np.mean(wrong / kept),
+        "least_area": np.mean(np.maximum(0, kept - (num_samples - wrong[-1])) / kept),
+    }
+    return dict(to_plain(scores))
 
 
 def measure_perplexity(log_likelihoods_N: np.ndarray | Sequence[float]) -> float:

@@ -5,18 +5,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evaluation.grids.folds import Fold, pool_folds
+from tests.factories.rows import make_row as make_epoch_row
 from tslm.data.prepared.recordings import Participant
 from tslm.data.splits.rules import assign_splits, choose_fold, list_folds
 from tslm.labels import LABEL_SETS
-from tslm.predictions.pooling import Fold, pool_folds
 from tslm.predictions.rows import PredictionRow
 
 OPTIONS = list(LABEL_SETS["rodent"].answers)
 
 
 def make_row(recording: str, subject: str, epoch: int = 0, **more: Any) -> PredictionRow:
-    row = {"sample_id": f"{recording}:{epoch}", "recording": recording, "subject": subject, "epoch_idx": epoch}
-    return {**row, "truth": OPTIONS[0], "generated": "", "options": OPTIONS, **more}  # type: ignore[typeddict-item, return-value]
+    return make_epoch_row(epoch, OPTIONS[0], recording=recording, subject=subject, options=OPTIONS, **more)
 
 
 def make_folds(num_subjects: int, split: str, seed: int = 0) -> list[Fold]:

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tslm.predictions.resampling import BLOCKS, RECORDINGS, SUBJECTS, Resamples, Resampling, render_unit
+from tslm.scoring.intervals import BLOCKS, RECORDINGS, SUBJECTS, Resamples, Resampling, render_unit
 from tslm.scoring.metrics import bootstrap_intervals, compute_metrics
 
 LABELS = ["W", "N", "R"]

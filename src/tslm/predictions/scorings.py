@@ -1,0 +1,171 @@
+"""A file of predictions by system: the rows of each with their answers parsed, once.
+
+What scores, draws or compares predictions takes a mapping of name to `Scoring` and does not know how many there are.
+The first system of a file heads tables and pages.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tslm.answers.grammar import parse_answer
+from tslm.predictions.rows import SAMPLE_KEYS, PredictionRow, read_predictions
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """The answers of one system."""
+
+    system: str
+    rows: tuple[PredictionRow, ...]
+    answers: tuple[str | None, ...]  # one a row; None where a text does not parse, or the system gave no answer
+
+    @property
+    def truth(self) -> list[str]:
+        """The reference answer of each row."""
+        return [row["truth"] for row in self.rows]
+
+    @property
+    def options(self) -> list[str]:
+        """What the first row may be answered with."""
+        return list(self.rows[0]["options"])
+
+    @property
+    def has_several_answers(self) -> bool:
+        """Whether any row's truth consists of several of its options."""
+        return has_several_answers(self.rows)
+
+    @property
+    def writes_text(self) -> bool:
+        """Whether the system wrote texts."""
+        return any("generated" in row for row in self.rows)
+
+    @property
+    def smoothing(self) -> dict[str, Any] | None:
+        """How the answers were smoothed over time; None: not at all."""
+        return self.rows[0].get("smoothing")
+
+    @property
+    def is_leaky(self) -> bool:
+        """Whether any row is marked `leaky`."""
+        return any(row.get("leaky") for row in self.rows)
+
+    def select(self, positions: Iterable[int]) -> "Scoring":
+        """The same system on some of the rows, in the order of their positions."""
+        chosen = list(positions)
+        return Scoring(self.system, tuple(self.rows[idx] for idx in chosen), tuple(self.answers[idx] for idx in chosen))
+
+    def sort_by_time(self) -> "Scoring":
+        """Rows by recording and onset; in the order they have where any lacks either."""
+        if not all({"recording", "onset_s"} <= row.keys() for row in self.rows):
+            return self
+        return self.select(
+            sorted(range(len(self.rows)), key=lambda idx: (self.rows[idx]["recording"], self.rows[idx]["onset_s"]))
+        )
+
+    def read_probabilities(self, labels: Sequence[str]) -> tuple[np.ndarray, list[int]]:
+        """Probabilities in the order of `labels`, (num, num_labels) float64, and the positions of the rows with some.
+
+        Raises:
+            ValueError: a row with other options.
+        """
+        positions = [idx for idx, row in enumerate(self.rows) if row.get("probabilities") is not None]
+        found = []
+        for idx in positions:
+            row = self.rows[idx]
+            of_option = dict(zip(row["options"], row["probabilities"] or [], strict=True))
+            if of_option.keys() != set(labels):
+                raise ValueError(
+                    f"{row['sample_id']} has the options {', '.join(row['options'])}; wanted {', '.join(labels)}"
+                )
+            found.append([of_option[label] for label in labels])
+        return np.array(found, dtype=np.float64).reshape(len(found), len(labels)), positions
+
+
+def read_scorings(path: Path) -> dict[str, Scoring]:
+    """The systems of a file in the order in which they first occur; errors as `read_predictions`."""
+    return parse_scorings(read_predictions(path))
+
+
+def parse_scorings(rows: Iterable[PredictionRow]) -> dict[str, Scoring]:
+    """The systems of some rows in the order in which they first occur.
+
+    Where any truth of a system's rows consists of several options, each of its rows may be answered with several.
+
+    Raises:
+        ValueError: a sample_id that repeats within one system.
+    """
+    by_system: dict[str, list[PredictionRow]] = {}
+    for row in rows:
+        by_system.setdefault(row["system"], []).append(row)
+    scorings = {}
+    for system, own in by_system.items():
+        repeated = [sample_id for sample_id, count in Counter(row["sample_id"] for row in own).items() if count > 1]
+        if repeated:
+            raise ValueError(f"sample_id {repeated[0]!r} stands in several rows of {system}; keep one row a sample")
+        several = has_several_answers(own)
+        scorings[system] = Scoring(system, tuple(own), tuple(parse_row_answer(row, several) for row in own))
+    return scorings
+
+
+def parse_row_answer(row: PredictionRow, several: bool = False) -> str | None:
+    """The answer of a row: parsed from its text where it has one; None for captions."""
+    if not row["options"]:
+        return None
+    return parse_answer(row["generated"], row["options"], several) if "generated" in row else row.get("answer")
+
+
+def has_several_answers(rows: Sequence[PredictionRow]) -> bool:
+    """Whether any row's truth consists of several of its options."""
+    return any(row["options"] and row["truth"] not in row["options"] for row in rows)
+
+
+def collect_samples(scorings: Mapping[str, Scoring]) -> list[dict[str, Any]]:
+    """What the rows of all systems say of each sample, whichever system they are of, in the order of the files."""
+    samples: dict[str, dict[str, Any]] = {}
+    for scoring in scorings.values():
+        for row in scoring.rows:
+            facts = {name: value for name, value in row.items() if name in (*SAMPLE_KEYS, "target", "evidence")}
+            samples[row["sample_id"]] = facts | samples.get(row["sample_id"], {})
+    return list(samples.values())
+
+
+def select_recording(scorings: Mapping[str, Scoring], recording: str) -> dict[str, Scoring]:
+    """The same systems on one recording; those without a row of it are left out."""
+    positions = {
+        name: [idx for idx, row in enumerate(scoring.rows) if row.get("recording", "") == recording]
+        for name, scoring in scorings.items()
+    }
+    return {name: scoring.select(positions[name]) for name, scoring in scorings.items() if positions[name]}
+
+
+def join_scorings(scorings: Mapping[str, Scoring], others: Mapping[str, Scoring]) -> dict[str, Scoring]:
+    """The systems of two files on the samples of the first; one of `others` replaces another of the same name.
+
+    Raises:
+        ValueError: one of `others` lacks a sample, or answers it with other options.
+    """
+    samples = collect_samples(scorings)
+    joined = dict(scorings)
+    for name, scoring in others.items():
+        position_of = {row["sample_id"]: idx for idx, row in enumerate(scoring.rows)}
+        for sample in samples:
+            idx = position_of.get(sample["sample_id"])
+            if idx is None:
+                raise ValueError(f"the predictions of {name} lack {sample['sample_id']}; score the same data with both")
+            if list(scoring.rows[idx]["options"]) != list(sample["options"]):
+                raise ValueError(
+                    f"{sample['sample_id']}: the options of {name} are {scoring.rows[idx]['options']}, not "
+                    f"{sample['options']}"
+                )
+        joined[name] = scoring.select(position_of[sample["sample_id"]] for sample in samples)
+    return joined
+
+
+def render_system(system: str) -> str:
+    """Name of a system for people, such as "Language model" or "Classifier+hmm"."""
+    return f"{system[:1].upper()}{system[1:].replace('_', ' ')}"
