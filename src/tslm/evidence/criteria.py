@@ -196,7 +196,7 @@ CRITERIA: dict[SleepStage, tuple[Criterion, ...]] = {
     SleepStage.N3: (
         Criterion(SLOW_OVER, True, _N3_SHARE, is_deciding=True),
         Criterion(DELTA_LEADS, True, _N3_DELTA, is_deciding=True),
-        Criterion(SLOW_UNDER, False, _N3_SHARE),
+        Criterion(SLOW_UNDER, False, _N3_SHARE, is_deciding=True),
         Criterion(FAST, False, _W_FAST),
     ),
     SleepStage.REM: (
@@ -211,7 +211,7 @@ CRITERIA: dict[SleepStage, tuple[Criterion, ...]] = {
         Criterion(K_COMPLEXES, False, _R_ENDS),
         Criterion(ALPHA_MOST, False, _W_ALPHA, is_weighed=False),
         Criterion(TONE_HIGH, False, _R),
-        Criterion(STILL_EYES, False, _R),
+        Criterion(STILL_EYES, False, _R, is_deciding=True),
     ),
     SleepStage.NREM: (
         Criterion(SLOW_OVER, True, _NREM, is_deciding=True),
@@ -258,11 +258,11 @@ RODENT_CRITERIA: dict[SleepStage, tuple[Criterion, ...]] = {
 }
 
 
-def find_criteria(sleep_stage: SleepStage, facts: Facts, is_human: bool = True) -> tuple[list[Finding], list[Finding]]:
-    """What an epoch shows for a sleep stage, and what against it, in order of weight."""
+def find_criteria(sleep_stage: SleepStage, facts: Facts, is_human: bool = True) -> tuple[list[Criterion], list[Criterion]]:
+    """The criteria that hold in an epoch, for a sleep stage and against it, in order of weight."""
     table = CRITERIA if is_human else CRITERIA | RODENT_CRITERIA
     held = [row for row in table[sleep_stage] if row.finding.holds(facts)]
-    return [row.finding for row in held if row.is_for], [row.finding for row in held if not row.is_for]
+    return [row for row in held if row.is_for], [row for row in held if not row.is_for]
 
 
 @cache
