@@ -12,9 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data_prep.simulators.frames import draw_wander
 from data_prep.simulators.human.background import EYES_CLOSED, EYES_OPEN, STATE_N1, STATE_REM, Timeline
-from data_prep.simulators.waves import add_waves, draw_coloured, draw_onsets, draw_sizes, seconds
+from data_prep.simulators.synthesis import add_waves, draw_coloured, draw_onsets, draw_sizes, draw_wander, seconds
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data_prep.simulators.frames import (
+from data_prep.simulators.human.hypnogram import N1, N2, N3, REM, WAKE
+from data_prep.simulators.synthesis import (
     FRAMES_PER_EPOCH,
     FREQS_HZ,
     build_hat_basis,
@@ -22,7 +23,6 @@ from data_prep.simulators.frames import (
     ramp,
     smooth_rows,
 )
-from data_prep.simulators.human.hypnogram import N1, N2, N3, REM, WAKE
 
 EYES_OPEN, EYES_CLOSED, STATE_N1, STATE_N2, STATE_N3, STATE_REM = range(6)
 _STATE_OF_STAGE = {WAKE: EYES_OPEN, N1: STATE_N1, N2: STATE_N2, N3: STATE_N3, REM: STATE_REM}

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from scipy.signal import lfilter
 
-from data_prep.simulators.frames import (
+from data_prep.simulators.synthesis import (
     FRAMES_PER_EPOCH,
     FREQS_HZ,
     build_hat_basis,

@@ -12,10 +12,19 @@ Shape letters: F frames, S states of the brain, N samples of the night, n events
 
 import numpy as np
 
-from data_prep.simulators.frames import FREQS_HZ, HUMAN_GRID, draw_noise, draw_wander
 from data_prep.simulators.human.artifacts import Artifacts
 from data_prep.simulators.human.background import STATE_REM, Timeline
-from data_prep.simulators.waves import add_waves, draw_coloured, draw_onsets, draw_sizes, seconds
+from data_prep.simulators.synthesis import (
+    FREQS_HZ,
+    HUMAN_GRID,
+    add_waves,
+    draw_coloured,
+    draw_noise,
+    draw_onsets,
+    draw_sizes,
+    draw_wander,
+    seconds,
+)
 
 EOG_CHANNEL = "EOG horizontal"
 EMG_CHANNEL = "EMG submental"

@@ -19,7 +19,6 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
-from data_prep.simulators.frames import EPOCH_S, FREQS_HZ, FS_HZ, combine, join_frames, split_frames
 from data_prep.simulators.human.artifacts import Artifacts, Waves, add_artifacts, draw_movements
 from data_prep.simulators.human.background import (
     EYES_CLOSED,
@@ -33,7 +32,7 @@ from data_prep.simulators.human.calibration import draw_targets, impose_targets,
 from data_prep.simulators.human.channels import EMG_CHANNEL, EOG_CHANNEL, draw_emg, draw_eog
 from data_prep.simulators.human.events import add_sleep_events
 from data_prep.simulators.human.hypnogram import HUMAN_STAGES, simulate_hypnogram
-from data_prep.simulators.waves import add_waves
+from data_prep.simulators.synthesis import EPOCH_S, FREQS_HZ, FS_HZ, add_waves, combine, join_frames, split_frames
 from tslm.data.readers.raw import RawRecording, RawSignal
 from tslm.hypnogram import SLEEP
 from tslm.labels import SleepStage

@@ -258,7 +258,9 @@ RODENT_CRITERIA: dict[SleepStage, tuple[Criterion, ...]] = {
 }
 
 
-def find_criteria(sleep_stage: SleepStage, facts: Facts, is_human: bool = True) -> tuple[list[Criterion], list[Criterion]]:
+def find_criteria(
+    sleep_stage: SleepStage, facts: Facts, is_human: bool = True
+) -> tuple[list[Criterion], list[Criterion]]:
     """The criteria that hold in an epoch, for a sleep stage and against it, in order of weight."""
     table = CRITERIA if is_human else CRITERIA | RODENT_CRITERIA
     held = [row for row in table[sleep_stage] if row.finding.holds(facts)]
