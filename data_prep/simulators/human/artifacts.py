@@ -3,7 +3,7 @@
 These tell wake and REM from their neighbours as much as rhythms do, so every state has its own:
 blinks and saccades with eyes open, slow rolling eyes at sleep onset, bursts of saccades in REM. The
 borders are not clean: eyes roll slowly in REM too (Pizza et al. 2011) and the drowsy still look about,
-each subject more or less, so that neither movement alone gives a stage away.
+each subject more or less, so that neither movement alone gives a sleep stage away.
 
 Shape letters: F frames, N samples of the night, n events, L samples of an event.
 """

@@ -10,7 +10,7 @@ import numpy as np
 from tslm.signals.spectrum import BANDS_HZ
 
 # (below this RMS in microvolt, word); the last one has no upper end. Frontal adult EEG:
-# light sleep lies near 10 uV, N2 near 15, N3 near 30 (Sleep-EDF, variance per stage).
+# light sleep lies near 10 uV, N2 near 15, N3 near 30 (Sleep-EDF, variance per sleep stage).
 AMPLITUDE_WORDS: tuple[tuple[float, str], ...] = (
     (12.0, "low"),
     (25.0, "moderate"),
