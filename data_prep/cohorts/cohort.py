@@ -12,7 +12,6 @@ from tqdm import tqdm
 
 from data_prep.cohorts.night import WAKE_MARGIN_MIN, prepare_night
 from data_prep.cohorts.sleep_edf_subjects import SubjectNight, apply_table, read_subject_tables
-from data_prep.rationales.write import DEFAULT_STYLE, check_style
 from data_prep.simulators.human.night import NightExtras, name_subject, simulate_human_night
 from tslm.data.cohorts.cohort import CohortConfig, RecordingFiles, find_recordings, parse_cohort
 from tslm.data.cohorts.scored_night import Survey, read_scored_night, survey_recording
@@ -30,6 +29,7 @@ from tslm.data.readers.edf.writer import write_edf
 from tslm.data.readers.raw import RawRecording
 from tslm.data.splits.rules import DEFAULT_SPLIT, Place, assign_splits, check_split, draw_epoch_splits, needs_strata
 from tslm.data.splits.strata import count_strata
+from tslm.prompts import STYLES, check_style
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class NightOptions:
 
     wake_margin_min: float = WAKE_MARGIN_MIN
     split: str = DEFAULT_SPLIT  # a rule of tslm.data.splits.rules
-    rationale: str = DEFAULT_STYLE  # full, or brief: for a small model that learns from few samples
+    rationale: str = STYLES[0]  # full, or brief: for a small model that learns from few samples
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from data_prep.rationales.write import DEFAULT_STYLE, write_rationales
+from data_prep.rationales.compose import write_rationales
 from tslm.data.cohorts.subject_table import find_lit_epochs
 from tslm.data.epochs import cut_epochs, resample_recording, view_epochs
 from tslm.data.prepared.recordings import Recording
@@ -21,6 +21,7 @@ from tslm.evidence.measure import measure_evidence
 from tslm.evidence.muscle import ENVELOPE_BELOW_HZ, find_emg_channel, measure_emg
 from tslm.hypnogram import SLEEP
 from tslm.labels import SleepStage
+from tslm.prompts import STYLES
 
 WAKE_MARGIN_MIN = 30.0
 
@@ -29,7 +30,7 @@ def prepare_night(
     raw: RawRecording,
     wake_margin_min: float = WAKE_MARGIN_MIN,
     seed: int = 0,
-    rationale: str = DEFAULT_STYLE,
+    rationale: str = STYLES[0],
     fs_hz: float = 0.0,
 ) -> Recording:
     """Cut a night into epochs and add what can be measured in each.
@@ -41,7 +42,7 @@ def prepare_night(
         raw: Signals in microvolt and one sleep stage per epoch, both from the start of the recording.
         wake_margin_min: Minutes kept before the first and after the last epoch of sleep.
         seed: Seed of the rationales' wording; each recording draws its own from it.
-        rationale: Style of the rationales, one of `data_prep.rationales.write.STYLES`.
+        rationale: Style of the rationales, one of `tslm.prompts.STYLES`.
         fs_hz: Rate of all channels; 0: the highest rate of the channels.
 
     Returns:

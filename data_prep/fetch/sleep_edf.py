@@ -10,11 +10,15 @@ import hashlib
 import os
 import re
 import tarfile
-from collections.abc import Callable, Iterable
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
 from pathlib import Path
 
+from tqdm import tqdm
+
 from data_prep.fetch.files import ChecksumError, FetchError, fetch_file, fetch_pypi
-from data_prep.fetch.many import Download, fetch_many
 from tslm.files import hash_file
 
 PHYSIONET_URL = "https://physionet.org/files/sleep-edfx/1.0.0"
@@ -25,11 +29,21 @@ SC4001_SHA256: dict[str, str] = {
 }
 SUBJECT_TABLES = ("SC-subjects.xls", "ST-subjects.xls")
 DEFAULT_JOBS = 4
+BACKOFF_S = 1.0  # pause after a file's first failed try; it doubles with each one
 _SDIST = "sleepless-2.0.1.tar.gz"
 _SDIST_SHA256 = "cb1494a469823c167c848bc738524b57d8765b116de5f904d9bfd509e30325c5"
 _NIGHT_SUFFIXES = ("-PSG.edf", "-Hypnogram.edf")
 _CONNECT_TIMEOUT_S = 10
 _TRIES_WITH_FALLBACK = 2
+
+
+@dataclass(frozen=True)
+class Download:
+    """One file to fetch."""
+
+    url: str
+    path: Path
+    sha256: str
 
 
 def download_sleep_edf(
@@ -161,3 +175,87 @@ def _list_downloads(base_url: str, out_dir: Path, folder: str) -> list[Download]
         Download("/".join(filter(None, (base_url, subfolder, name))), out_dir / name, sha256)
         for sha256, subfolder, name in (*tables, *nights)
     ]
+
+
+def fetch_many(downloads: Sequence[Download], num_jobs: int, description: str) -> dict[str, FetchError]:
+    """Fetch files, `num_jobs` at a time; those that are there and whole stay.
+
+    A file that arrives corrupt is fetched once more, from its first byte. Interrupted (Ctrl-C), what
+    arrived of every file is kept for the next run.
+
+    Args:
+        downloads: what to fetch, in the order of starting.
+        num_jobs: threads, each with a connection of its own.
+        description: stands before the progress bar.
+
+    Returns:
+        The error of each file that failed, by name, in the order of `downloads`.
+
+    Raises:
+        NoSpaceError: the disk is full; the other files are stopped too.
+        ValueError: an address is none, or `num_jobs` is not 1 or more.
+    """
+    if num_jobs < 1:
+        raise ValueError(f"{num_jobs} jobs: wanted 1 or more")
+    progress = _SharedProgress(len(downloads), description)
+    failures: dict[str, FetchError] = {}
+    with progress.bar, ThreadPoolExecutor(num_jobs) as pool:
+        name_of = {pool.submit(progress.fetch, download): download.path.name for download in downloads}
+        try:
+            for future in as_completed(name_of):
+                try:
+                    future.result()
+                except FetchError as error:
+                    failures[name_of[future]] = error
+        finally:  # the pool waits for its threads, so stop them, also after a full disk or an interruption
+            progress.stopped.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+    return {
+        download.path.name: failures[download.path.name] for download in downloads if download.path.name in failures
+    }
+
+
+class _Stopped(Exception):  # noqa: N818 - no error: another file ended the run
+    pass
+
+
+class _SharedProgress:
+    """Progress bar, byte count and stop flag of all threads."""
+
+    def __init__(self, num_files: int, description: str) -> None:
+        self.stopped = threading.Event()
+        self.bar = tqdm(total=num_files, desc=description, unit="file", miniters=0)
+        self._lock = threading.Lock()
+        self._num_bytes = 0
+
+    def fetch(self, download: Download) -> None:
+        try:
+            self._fetch(download)
+        except ChecksumError:  # removed by now
+            self._fetch(download)
+        self._count(num_files=1)
+
+    def _fetch(self, download: Download) -> None:
+        fetch_file(
+            download.url,
+            download.path,
+            download.sha256,
+            backoff_s=BACKOFF_S,
+            show_progress=False,
+            on_block=self._count,
+            pause=self._pause,
+        )
+
+    def _count(self, num_bytes: int = 0, num_files: int = 0) -> None:
+        if self.stopped.is_set():
+            raise _Stopped
+        with self._lock:
+            self._num_bytes += num_bytes
+            elapsed_s = max(self.bar.format_dict["elapsed"], 1e-3)
+            rate = tqdm.format_sizeof(self._num_bytes / elapsed_s, "B/s")
+            self.bar.set_postfix_str(f"{tqdm.format_sizeof(self._num_bytes, 'B')}, {rate}", refresh=False)
+            self.bar.update(num_files)
+
+    def _pause(self, pause_s: float) -> None:
+        if self.stopped.wait(pause_s):
+            raise _Stopped

@@ -1,7 +1,7 @@
 """Rationales from a teacher model: what was measured goes in, and only what the measurements confirm comes out.
 
 1. an epoch's evidence in words and the expert's label make one request
-2. the answer is kept when it ends in the label, names no stage before, and every claim that can be checked holds
+2. the answer is kept when it ends in the label, names no sleep stage before, and every claim that can be checked holds
 3. otherwise the epoch keeps the rationale written from its evidence; the column `rationale_source` says which it has
 """
 
@@ -82,7 +82,7 @@ class Judgement:
 
 
 def build_messages(facts: Mapping[str, float], sleep_stage: SleepStage, species: str, epoch_s: float) -> list[Message]:
-    """One epoch's request: rounded facts (`evidence_words.epoch_facts`) in words, the expert's label, the rules."""
+    """One epoch's request: rounded facts (`tslm.evidence.words.epoch_facts`), the expert's label and the rules."""
     is_human = species_group(species) == "human"
     lines = [
         f"- {said.format(facts[column])}"
@@ -158,7 +158,7 @@ def _teach_recording(
     rationales = recording.columns.get("rationale")
     if "rms_uv" not in evidence or not isinstance(rationales, list):
         raise ValueError(f"{recording.recording} has no evidence and rationales; prepare it again")
-    epochs = [idx for idx, stage in enumerate(recording.sleep_stages) if stage in ANSWER_NAMES]
+    epochs = [idx for idx, sleep_stage in enumerate(recording.sleep_stages) if sleep_stage in ANSWER_NAMES]
     epochs = [epochs[at] for at in np.unique(np.linspace(0, len(epochs) - 1, min(num_asked, len(epochs))).astype(int))]
     rationales, sources = list(rationales), [EVIDENCE if text else NOT_ASKED for text in rationales]
     requests = [

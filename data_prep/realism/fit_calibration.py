@@ -8,7 +8,7 @@ Example:
 The first command gives the numbers of the repository's table, to the last digit. Another cohort's table may take
 that file's place: the simulator reads it.
 
-Shape letters: E epochs, R recordings, K stages.
+Shape letters: E epochs, R recordings, K sleep stages.
 """
 
 import argparse
@@ -33,7 +33,7 @@ _WIDTHS_HZ = np.array([high - low for low, high in BANDS_HZ.values()])
 _PERIODOGRAM_S = 2.56  # 256 samples at 100 Hz, as the published band powers
 _WAKE_MARGIN_EPOCHS = 60
 _LEAST_BELOW = 0.05  # of the variance: what lies below delta at least, where the bands add up to more
-_SHRINK = 0.9  # covariances between stages and features; so few subjects overstate them
+_SHRINK = 0.9  # covariances between sleep stages and features; so few subjects overstate them
 _DIGITS = 5
 
 
@@ -44,7 +44,7 @@ class ScoredFeatures:
     recording: str
     subject: str
     features_E6: np.ndarray
-    stage_E: np.ndarray  # position in HUMAN_STAGES, -1 for anything else
+    sleep_stage_E: np.ndarray  # position in HUMAN_STAGES, -1 for anything else
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -81,25 +81,27 @@ def _fit(arguments: argparse.Namespace) -> str:
 def fit_calibration(nights: Sequence[ScoredFeatures]) -> dict[str, np.ndarray]:
     """The table `simulate_calibration.load_table` gives: mu (5, 6), C (30, 30), S (5, 6, 6), rho (5, 6).
 
-    `mu` is the mean over recordings of their stage means; a stage that a recording lacks stands at
-    that mean. `C` is the covariance of the recordings' stage means, all but its diagonal times .9.
-    `S` is the covariance of the epochs of all recordings about their own recording's stage mean,
-    `rho` the regression of such a residual on that of the epoch before, both of one stage.
+    `mu` is the mean over recordings of their sleep stage means; a sleep stage that a recording lacks stands at
+    that mean. `C` is the covariance of the recordings' sleep stage means, all but its diagonal times .9.
+    `S` is the covariance of the epochs of all recordings about their own recording's sleep stage mean,
+    `rho` the regression of such a residual on that of the epoch before, both of one sleep stage.
 
     Raises:
-        ValueError: Fewer than two recordings, or a stage that none of them has.
+        ValueError: Fewer than two recordings, or a sleep stage that none of them has.
     """
     if len(nights) < 2:
         raise ValueError(f"{len(nights)} recording(s) with sleep; variances between people need two or more")
     means_RK6 = np.stack([_stage_means(night) for night in nights])
-    lacking = [stage for idx, stage in enumerate(HUMAN_STAGES) if np.isnan(means_RK6[:, idx]).all()]
+    lacking = [sleep_stage for idx, sleep_stage in enumerate(HUMAN_STAGES) if np.isnan(means_RK6[:, idx]).all()]
     if lacking:
         raise ValueError(f"no recording has an epoch of {', '.join(lacking)}; give more recordings")
     mu = np.nanmean(means_RK6, axis=0)
     deviations = np.nan_to_num(means_RK6 - mu).reshape(len(nights), -1)
     between = deviations.T @ deviations / (len(nights) - 1)
     between *= np.where(np.eye(len(between), dtype=bool), 1.0, _SHRINK)
-    within, rho = zip(*[_fit_residuals(nights, means_RK6, stage) for stage in range(len(HUMAN_STAGES))], strict=True)
+    within, rho = zip(
+        *[_fit_residuals(nights, means_RK6, sleep_stage) for sleep_stage in range(len(HUMAN_STAGES))], strict=True
+    )
     return {"mu": mu, "C": between, "S": np.stack(within), "rho": np.stack(rho)}
 
 
@@ -127,8 +129,8 @@ def read_band_powers(folder: Path, left_out: Sequence[str] = ()) -> list[ScoredF
                     raise ValueError(f"{path} has labels of {name} but no {name}_{missing[0]}")
                 powers_E5 = arrays[f"{name}_bandpower_uV2perHz"][:, 0].astype(np.float64)
                 variance_E = arrays[f"{name}_variance_uV2"].astype(np.float64).reshape(len(powers_E5), -1)[:, 0]
-                stage_E = arrays[f"{name}_y"].astype(int)
-                nights += _cut_night(name, name[:5], build_features(powers_E5, variance_E), stage_E)
+                sleep_stage_E = arrays[f"{name}_y"].astype(int)
+                nights += _cut_night(name, name[:5], build_features(powers_E5, variance_E), sleep_stage_E)
     return nights
 
 
@@ -143,9 +145,9 @@ def measure_cohort(cohort_dir: Path, left_out: Sequence[str] = ()) -> list[Score
         freqs_hz, psd_EF = scipy.signal.welch(epochs_EL, night.fs_hz, nperseg=round(_PERIODOGRAM_S * night.fs_hz))
         bands = [(freqs_hz >= low) & (freqs_hz < high) for low, high in BANDS_HZ.values()]
         powers_E5 = np.stack([psd_EF[:, band].mean(axis=1) for band in bands], axis=1).astype(np.float64)
-        stage_E = np.array([HUMAN_STAGES.index(one) if one in HUMAN_STAGES else -1 for one in night.sleep_stages])
+        sleep_stage_E = np.array([HUMAN_STAGES.index(one) if one in HUMAN_STAGES else -1 for one in night.sleep_stages])
         features_E6 = build_features(powers_E5, epochs_EL.var(axis=1, dtype=np.float64))
-        nights += _cut_night(row.recording, row.subject, features_E6, stage_E)
+        nights += _cut_night(row.recording, row.subject, features_E6, sleep_stage_E)
     return nights
 
 
@@ -168,27 +170,27 @@ def write_calibration(table: dict[str, np.ndarray], source: str, path: Path) -> 
         partial.write_text(json.dumps(content) + "\n", encoding="utf-8")
 
 
-def _cut_night(name: str, subject: str, features_E6: np.ndarray, stage_E: np.ndarray) -> list[ScoredFeatures]:
-    stages = [HUMAN_STAGES[code] if code >= 0 else SleepStage.UNSCORED for code in stage_E]
-    kept = find_sleep_span(stages, _WAKE_MARGIN_EPOCHS)
+def _cut_night(name: str, subject: str, features_E6: np.ndarray, sleep_stage_E: np.ndarray) -> list[ScoredFeatures]:
+    sleep_stages = [HUMAN_STAGES[code] if code >= 0 else SleepStage.UNSCORED for code in sleep_stage_E]
+    kept = find_sleep_span(sleep_stages, _WAKE_MARGIN_EPOCHS)
     span = slice(kept.start, kept.stop)
-    return [ScoredFeatures(name, subject, features_E6[span], stage_E[span])] if kept else []
+    return [ScoredFeatures(name, subject, features_E6[span], sleep_stage_E[span])] if kept else []
 
 
 def _stage_means(night: ScoredFeatures) -> np.ndarray:
-    """(5, 6), NaN where the recording lacks a stage."""
-    masks = [night.stage_E == stage for stage in range(len(HUMAN_STAGES))]
+    """(5, 6), NaN where the recording lacks a sleep stage."""
+    masks = [night.sleep_stage_E == sleep_stage for sleep_stage in range(len(HUMAN_STAGES))]
     lacking = np.full(NUM_FEATURES, np.nan)
     return np.stack([night.features_E6[mask].mean(axis=0) if mask.any() else lacking for mask in masks])
 
 
 def _fit_residuals(
-    nights: Sequence[ScoredFeatures], means_RK6: np.ndarray, stage: int
+    nights: Sequence[ScoredFeatures], means_RK6: np.ndarray, sleep_stage: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Covariance (6, 6) of one stage's epochs about their recording's mean, and its autocorrelation (6,)."""
     residuals, earlier, later = [], [], []
-    for night, mean_6 in zip(nights, means_RK6[:, stage], strict=True):
-        mask = night.stage_E == stage
+    for night, mean_6 in zip(nights, means_RK6[:, sleep_stage], strict=True):
+        mask = night.sleep_stage_E == sleep_stage
         if mask.any():
             residual_E6 = night.features_E6 - mean_6
             first = np.flatnonzero(mask[:-1] & mask[1:])

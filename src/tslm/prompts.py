@@ -19,7 +19,7 @@ class Prompt:
     post_prompt: str
 
 
-PROMPT_STYLES = ("full", "brief")  # brief: same structure, a third of the tokens
+STYLES = ("full", "brief")  # of prompts and rationales, the default first; brief has a third of the tokens
 
 
 def render_series_text(name: str, mean: float, std: float, unit: str = "") -> str:
@@ -30,7 +30,7 @@ def render_series_text(name: str, mean: float, std: float, unit: str = "") -> st
 
 def render_sleep_prompt(answers: Sequence[str], epoch_s: float = 30, style: str = "full") -> Prompt:
     """Sleep staging of one EEG epoch with a rationale (structure of the guide's section on prompts)."""
-    _check_style(style)
+    check_style(style)
     names = ", ".join(answers)
     if style == "brief":
         return Prompt(
@@ -82,6 +82,7 @@ def render_ecg_prompt(question: str, options: Sequence[str], with_rationale: boo
     )
 
 
-def _check_style(style: str) -> None:
-    if style not in PROMPT_STYLES:
-        raise ValueError(f"unknown prompt style {style!r}; choose one of: {', '.join(PROMPT_STYLES)}")
+def check_style(style: str) -> None:
+    """Raise ValueError when there is no such style of prompts and rationales."""
+    if style not in STYLES:
+        raise ValueError(f"style {style!r}: wanted one of: {', '.join(STYLES)}")

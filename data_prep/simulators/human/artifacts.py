@@ -3,7 +3,7 @@
 These tell wake and REM from their neighbours as much as rhythms do, so every state has its own:
 blinks and saccades with eyes open, slow rolling eyes at sleep onset, bursts of saccades in REM. The
 borders are not clean: eyes roll slowly in REM too (Pizza et al. 2011) and the drowsy still look about,
-each subject more or less, so that neither movement alone gives a stage away.
+each subject more or less, so that neither movement alone gives a sleep stage away.
 
 Shape letters: F frames, N samples of the night, n events, L samples of an event.
 """
@@ -12,9 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data_prep.simulators.frames import draw_wander
 from data_prep.simulators.human.background import EYES_CLOSED, EYES_OPEN, STATE_N1, STATE_REM, Timeline
-from data_prep.simulators.waves import add_waves, draw_coloured, draw_onsets, draw_sizes, seconds
+from data_prep.simulators.synthesis import add_waves, draw_coloured, draw_onsets, draw_sizes, draw_wander, seconds
 
 
 @dataclass(frozen=True)

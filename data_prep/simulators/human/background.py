@@ -1,6 +1,6 @@
 """Background EEG of a simulated night: what state the brain is in every two seconds, and its spectrum.
 
-Stage labels are per epoch, brains are not: boundaries fall inside epochs, N1 flickers with alpha,
+Sleep stage labels are per epoch, brains are not: boundaries fall inside epochs, N1 flickers with alpha,
 sleep is broken by arousals and wake by lapses. `draw_timeline` makes that finer course, and
 `draw_background` gives it a 1/f spectrum with the state's rhythms and slow random changes.
 
@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data_prep.simulators.frames import (
+from data_prep.simulators.human.hypnogram import N1, N2, N3, REM, WAKE
+from data_prep.simulators.synthesis import (
     FRAMES_PER_EPOCH,
     FREQS_HZ,
     build_hat_basis,
@@ -22,7 +23,6 @@ from data_prep.simulators.frames import (
     ramp,
     smooth_rows,
 )
-from data_prep.simulators.human.hypnogram import N1, N2, N3, REM, WAKE
 
 EYES_OPEN, EYES_CLOSED, STATE_N1, STATE_N2, STATE_N3, STATE_REM = range(6)
 _STATE_OF_STAGE = {WAKE: EYES_OPEN, N1: STATE_N1, N2: STATE_N2, N3: STATE_N3, REM: STATE_REM}
@@ -35,7 +35,7 @@ _NEIGHBOURS = ((75, 0.2), (300, 0.3))  # frames on either side, weight
 _SUBJECT_SD = 0.4  # ln power between subjects at each knot, the same in all states
 _SLOW_SD, _FAST_SD = 0.3, 0.35  # ln power at each knot that comes and goes over a minute and over 5 s
 
-# Moments of another state inside a stage: (inside, becomes, a minute, shortest and longest in frames).
+# Moments of another state inside a sleep stage: (inside, becomes, a minute, shortest and longest in frames).
 _INTRUSIONS = (
     (STATE_N1, EYES_CLOSED, 1.0, 2, 5),
     (STATE_N1, STATE_N2, 0.1, 2, 4),
@@ -53,14 +53,14 @@ _INTRUSIONS = (
 class Timeline:
     """State of the brain in every frame."""
 
-    stage_E: np.ndarray  # (E,) int8 stage codes of the hypnogram
+    sleep_stage_E: np.ndarray  # (E,) int8 sleep stage codes of the hypnogram
     weights_FS: np.ndarray  # (F, 6) float32, share of each state; rows sum to one
     depth_F: np.ndarray  # (F,) float32 in 0..1, how dense slow waves are where there are any
 
 
-def draw_timeline(rng: np.random.Generator, stage_E: np.ndarray) -> Timeline:
+def draw_timeline(rng: np.random.Generator, sleep_stage_E: np.ndarray) -> Timeline:
     """States that fit a hypnogram: jittered boundaries, eyes open or closed in wake, short intrusions."""
-    state_F = _jitter_boundaries(rng, stage_E)
+    state_F = _jitter_boundaries(rng, sleep_stage_E)
     _close_eyes(rng, state_F)
     base_F = state_F.copy()
     for inside, becomes, per_minute, shortest, longest in _INTRUSIONS:
@@ -75,7 +75,7 @@ def draw_timeline(rng: np.random.Generator, stage_E: np.ndarray) -> Timeline:
     smoothed /= smoothed.sum(axis=1, keepdims=True)
     wander_F = draw_wander(rng, state_F.size, 1, 150)[:, 0] + 0.5 * draw_wander(rng, state_F.size, 1, 15)[:, 0]
     depth_F = 0.2 + 0.75 / (1 + np.exp(-1.4 * wander_F - rng.normal(0, 0.6)))
-    return Timeline(stage_E, smoothed, depth_F.astype(np.float32))
+    return Timeline(sleep_stage_E, smoothed, depth_F.astype(np.float32))
 
 
 def draw_background(rng: np.random.Generator, timeline: Timeline) -> np.ndarray:
@@ -140,16 +140,16 @@ def _draw_recording_gain(rng: np.random.Generator) -> np.ndarray:
     return gain - 0.35 * ramp(16, 3) - 0.4 * ramp(30, 3)
 
 
-def _jitter_boundaries(rng: np.random.Generator, stage_E: np.ndarray) -> np.ndarray:
-    """State of every frame with stage boundaries moved by up to 10 s, less between short bouts."""
-    changes = np.flatnonzero(np.diff(stage_E)) + 1
-    edges = np.concatenate([[0], changes, [stage_E.size]])
+def _jitter_boundaries(rng: np.random.Generator, sleep_stage_E: np.ndarray) -> np.ndarray:
+    """State of every frame with sleep stage boundaries moved by up to 10 s, less between short bouts."""
+    changes = np.flatnonzero(np.diff(sleep_stage_E)) + 1
+    edges = np.concatenate([[0], changes, [sleep_stage_E.size]])
     bouts = np.diff(edges)
     reach = np.where(np.minimum(bouts[:-1], bouts[1:]) > 1, 5, 3)
     starts = changes * FRAMES_PER_EPOCH + np.rint(rng.uniform(-1, 1, changes.size) * reach).astype(int)
-    num_frames = stage_E.size * FRAMES_PER_EPOCH + 1
+    num_frames = sleep_stage_E.size * FRAMES_PER_EPOCH + 1
     lengths = np.diff(np.concatenate([[0], starts, [num_frames]]))
-    states = [_STATE_OF_STAGE[int(stage)] for stage in stage_E[edges[:-1]]]
+    states = [_STATE_OF_STAGE[int(sleep_stage)] for sleep_stage in sleep_stage_E[edges[:-1]]]
     return np.repeat(states, lengths)
 
 

@@ -2,9 +2,9 @@
 
 The table (sim_human_calibration.json, made by fit_calibration.py) was fitted on the band powers of
 18 Sleep-EDF cassette recordings of 9 subjects, channel Fpz-Cz, half an hour of wake kept around
-sleep: `mu` mean per stage, `C` covariance between subjects over all stages and features, `S` covariance within a stage,
-`rho` its autocorrelation from epoch to epoch. Features: ln of the mean power spectral density
-(microvolt^2 / Hz) in five bands, and ln of the power (microvolt^2) below them.
+sleep: `mu` mean per sleep stage, `C` covariance between subjects over all sleep stages and features,
+`S` covariance within a sleep stage, `rho` its autocorrelation from epoch to epoch. Features: ln of the
+mean power spectral density (microvolt^2 / Hz) in five bands, and ln of the power (microvolt^2) below them.
 
 Shape letters: E epochs, F frames, B frequency bins.
 """
@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from scipy.signal import lfilter
 
-from data_prep.simulators.frames import (
+from data_prep.simulators.synthesis import (
     FRAMES_PER_EPOCH,
     FREQS_HZ,
     build_hat_basis,
@@ -37,7 +37,7 @@ _FEATURE_OF_KNOT = [5, 0, 0, 1, 2, 3, 4]
 _MAX_STEP = 3.0  # ln power; a gain beyond that would turn noise into signal
 _NEIGHBOURS = ((1, 0.2), (5, 0.25), (20, 0.4))  # epochs on either side, weight
 _SUBJECT_LIMIT = 1.6  # standard deviations; nine subjects say nothing of the tails
-_RESIDUAL_SCALE = 0.92  # the pull of the neighbours has a share in the table's variance within stages
+_RESIDUAL_SCALE = 0.92  # the pull of the neighbours has a share in the table's variance within sleep stages
 _OWN_SHARE = 0.5  # of the residual's variance that follows the signal's own course
 _PASSES = 3
 _STEP = 0.5  # share of the error that one pass takes away
@@ -45,33 +45,34 @@ _STEP = 0.5  # share of the error that one pass takes away
 
 @functools.cache
 def load_table() -> dict[str, np.ndarray]:
-    """The fitted table: mu (5, 6), C (30, 30), S (5, 6, 6), rho (5, 6), stages W N1 N2 N3 R."""
+    """The fitted table: mu (5, 6), C (30, 30), S (5, 6, 6), rho (5, 6), sleep stages W N1 N2 N3 R."""
     table = json.loads(_TABLE_PATH.read_text(encoding="utf-8"))
     return {name: np.asarray(table[name]) for name in ("mu", "C", "S", "rho")}
 
 
-def draw_targets(rng: np.random.Generator, stage_E: np.ndarray, own_E6: np.ndarray | None = None) -> np.ndarray:
-    """Feature targets of a new subject's night, (E, 6): stage mean + subject + residual.
+def draw_targets(rng: np.random.Generator, sleep_stage_E: np.ndarray, own_E6: np.ndarray | None = None) -> np.ndarray:
+    """Feature targets of a new subject's night, (E, 6): sleep stage mean + subject + residual.
 
     Args:
         rng: Source of all randomness.
-        stage_E: (E,) stage codes.
+        sleep_stage_E: (E,) sleep stage codes.
         own_E6: Features of the signal to be calibrated. Where given, half of the residual's
             variance follows its own: an epoch full of blinks keeps more delta than its neighbours.
     """
     table = load_table()
-    num_stages = table["mu"].shape[0]
-    between = _draw_normal(rng, table["C"], 1, _SUBJECT_LIMIT).reshape(num_stages, NUM_FEATURES)
-    means = (table["mu"] + between)[stage_E]
-    targets = means + _lean_on_neighbours(means, stage_E)
-    for stage in range(num_stages):
-        residual = _draw_residual(rng, table["S"][stage], table["rho"][stage], stage_E.size)[stage_E == stage]
+    num_sleep_stages = table["mu"].shape[0]
+    between = _draw_normal(rng, table["C"], 1, _SUBJECT_LIMIT).reshape(num_sleep_stages, NUM_FEATURES)
+    means = (table["mu"] + between)[sleep_stage_E]
+    targets = means + _lean_on_neighbours(means, sleep_stage_E)
+    for sleep_stage in range(num_sleep_stages):
+        mask_E = sleep_stage_E == sleep_stage
+        residual = _draw_residual(rng, table["S"][sleep_stage], table["rho"][sleep_stage], mask_E.size)[mask_E]
         if own_E6 is not None and residual.shape[0] > 1:
-            own = own_E6[stage_E == stage]
+            own = own_E6[mask_E]
             scores = (own - own.mean(axis=0)) / np.maximum(own.std(axis=0), 0.1)
-            own_residual = np.clip(scores, -2.5, 2.5) * np.sqrt(np.diag(table["S"][stage]))
+            own_residual = np.clip(scores, -2.5, 2.5) * np.sqrt(np.diag(table["S"][sleep_stage]))
             residual = np.sqrt(1 - _OWN_SHARE) * residual + np.sqrt(_OWN_SHARE) * own_residual
-        targets[stage_E == stage] += _RESIDUAL_SCALE * residual
+        targets[mask_E] += _RESIDUAL_SCALE * residual
     return targets
 
 
@@ -106,15 +107,15 @@ def _to_frames(values_E6: np.ndarray) -> np.ndarray:
     return smooth_rows(np.concatenate([values, values[-1:]]), 2)
 
 
-def _lean_on_neighbours(means_E6: np.ndarray, stage_E: np.ndarray) -> np.ndarray:
-    """How far the epochs around draw an epoch's features towards theirs, zero on average per stage.
+def _lean_on_neighbours(means_E6: np.ndarray, sleep_stage_E: np.ndarray) -> np.ndarray:
+    """How far the epochs around draw an epoch's features towards theirs, zero on average per sleep stage.
 
     N2 beside N3 is slower than N2 before REM. The reaches and weights are those of a regression of
-    the residuals of the table's recordings on the stage means around.
+    the residuals of the table's recordings on the sleep stage means around.
     """
     pull = sum(weight * (smooth_rows(means_E6, reach) - means_E6) for reach, weight in _NEIGHBOURS)
-    for stage in np.unique(stage_E):
-        pull[stage_E == stage] -= pull[stage_E == stage].mean(axis=0)
+    for sleep_stage in np.unique(sleep_stage_E):
+        pull[sleep_stage_E == sleep_stage] -= pull[sleep_stage_E == sleep_stage].mean(axis=0)
     return pull
 
 

@@ -1,10 +1,10 @@
 """Channels beside the EEG of a simulated night: horizontal eye movements and the tone of the chin.
 
 Both show the events that the EEG shows, at the same moments. Their levels follow what the manual
-says of the stages (AASM 2007: chin tone high in wake, lower in sleep, lowest in REM with short
+says of the sleep stages (AASM 2007: chin tone high in wake, lower in sleep, lowest in REM with short
 twitches; slow eye movements at sleep onset, rapid ones in REM); the microvolts are chosen, not
 fitted, since no labelled EOG or EMG was at hand. Electrodes differ far more than sleepers do: how
-much of the EEG and of slow drift an EOG holds, and how far the chin's tone follows the stage at all,
+much of the EEG and of slow drift an EOG holds, and how far the chin's tone follows the sleep stage at all,
 is drawn anew for every night, so that a scorer cannot lean on either channel alone.
 
 Shape letters: F frames, S states of the brain, N samples of the night, n events, L samples of an event.
@@ -12,10 +12,19 @@ Shape letters: F frames, S states of the brain, N samples of the night, n events
 
 import numpy as np
 
-from data_prep.simulators.frames import FREQS_HZ, HUMAN_GRID, draw_noise, draw_wander
 from data_prep.simulators.human.artifacts import Artifacts
 from data_prep.simulators.human.background import STATE_REM, Timeline
-from data_prep.simulators.waves import add_waves, draw_coloured, draw_onsets, draw_sizes, seconds
+from data_prep.simulators.synthesis import (
+    FREQS_HZ,
+    HUMAN_GRID,
+    add_waves,
+    draw_coloured,
+    draw_noise,
+    draw_onsets,
+    draw_sizes,
+    draw_wander,
+    seconds,
+)
 
 EOG_CHANNEL = "EOG horizontal"
 EMG_CHANNEL = "EMG submental"
@@ -26,7 +35,7 @@ _EOG_NOISE_UV = 2.0  # of amplifier and skin, median
 _EYE_GAIN = 3.5  # an eye movement beside the eyes over its trace at Fpz, median
 # Chin EMG in microvolt RMS: eyes open, eyes closed, N1, N2, N3, REM.
 _TONE_UV = (14.0, 10.0, 6.0, 4.0, 3.5, 1.2)
-_TYPICAL_TONE_UV = 4.0  # where the stages meet in a chin that tells them apart badly
+_TYPICAL_TONE_UV = 4.0  # where the sleep stages meet in a chin that tells them apart badly
 _AMPLIFIER_UV = 0.5  # noise floor of the EMG
 
 

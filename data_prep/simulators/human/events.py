@@ -9,9 +9,8 @@ Shape letters: F frames, N samples of the night, n events, L samples of an event
 
 import numpy as np
 
-from data_prep.simulators.frames import FS_HZ, HUMAN_GRID
 from data_prep.simulators.human.background import STATE_N1, STATE_N2, STATE_N3, STATE_REM, Timeline
-from data_prep.simulators.waves import add_waves, draw_onsets, draw_sizes, seconds
+from data_prep.simulators.synthesis import FS_HZ, HUMAN_GRID, add_waves, draw_onsets, draw_sizes, seconds
 
 
 def add_sleep_events(

@@ -10,7 +10,7 @@ import numpy as np
 
 from tslm.labels import SleepStage
 
-# Stage codes of this simulator; the position in HUMAN_STAGES.
+# Sleep stage codes of this simulator; the position in HUMAN_STAGES.
 WAKE, N1, N2, N3, REM = range(5)
 HUMAN_STAGES = (SleepStage.WAKE, SleepStage.N1, SleepStage.N2, SleepStage.N3, SleepStage.REM)
 
@@ -43,7 +43,7 @@ def simulate_hypnogram(rng: np.random.Generator, age: float = 30) -> np.ndarray:
     while sum(num for _, num in plan) < wanted - _BREAKS:
         plan += _plan_cycle(rng, cycle, n3_factor, restlessness)
         cycle += 1
-    sleep = np.concatenate([_fragment(rng, stage, num, restlessness) for stage, num in plan])
+    sleep = np.concatenate([_fragment(rng, sleep_stage, num, restlessness) for sleep_stage, num in plan])
     sleep = _flicker_n3(rng, sleep)[:_MAX_SLEEP]
     awake = np.full(_EDGE_WAKE, WAKE)
     asleep = np.flatnonzero(sleep != WAKE)
@@ -64,28 +64,28 @@ def _plan_cycle(rng: np.random.Generator, cycle: int, n3_factor: float, restless
     return plan
 
 
-def _fragment(rng: np.random.Generator, stage: int, num: int, restlessness: float) -> np.ndarray:
-    """One bout of `num` epochs with the breaks its stage invites (they lengthen it)."""
+def _fragment(rng: np.random.Generator, sleep_stage: int, num: int, restlessness: float) -> np.ndarray:
+    """One bout of `num` epochs with the breaks its sleep stage invites (they lengthen it)."""
     epochs: list[int] = []
     for _ in range(num):
-        epochs.append(stage)
+        epochs.append(sleep_stage)
         chance = rng.random() / restlessness
-        if stage == N2 and chance < 0.034:
+        if sleep_stage == N2 and chance < 0.034:
             if chance < 0.011:
                 epochs += [WAKE] * _lognormal(rng, 1.2, 0.7)
             epochs += [N1] * _lognormal(rng, 2.3, 0.6)
-        elif stage == N3 and chance < 0.07:
+        elif sleep_stage == N3 and chance < 0.07:
             if chance < 0.006:
                 epochs += [WAKE] * _lognormal(rng, 1, 0.5) + [N1]
             epochs += [N2] * _lognormal(rng, 1.3, 0.6)
-        elif stage == REM and chance < 0.03:
+        elif sleep_stage == REM and chance < 0.03:
             if chance < 0.007:
                 epochs += [WAKE] * _lognormal(rng, 1, 0.5)
             if chance < 0.021:
                 epochs += [N1] * _lognormal(rng, 2.0, 0.6)
             if chance > 0.014:
                 epochs += [N2] * _lognormal(rng, 1.5, 0.6)
-        elif stage == N1 and chance < 0.12:
+        elif sleep_stage == N1 and chance < 0.12:
             epochs += [WAKE] * _lognormal(rng, 1.5, 0.8)
     return np.array(epochs)
 

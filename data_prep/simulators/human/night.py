@@ -19,7 +19,6 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
-from data_prep.simulators.frames import EPOCH_S, FREQS_HZ, FS_HZ, combine, join_frames, split_frames
 from data_prep.simulators.human.artifacts import Artifacts, Waves, add_artifacts, draw_movements
 from data_prep.simulators.human.background import (
     EYES_CLOSED,
@@ -33,7 +32,7 @@ from data_prep.simulators.human.calibration import draw_targets, impose_targets,
 from data_prep.simulators.human.channels import EMG_CHANNEL, EOG_CHANNEL, draw_emg, draw_eog
 from data_prep.simulators.human.events import add_sleep_events
 from data_prep.simulators.human.hypnogram import HUMAN_STAGES, simulate_hypnogram
-from data_prep.simulators.waves import add_waves
+from data_prep.simulators.synthesis import EPOCH_S, FREQS_HZ, FS_HZ, add_waves, combine, join_frames, split_frames
 from tslm.data.readers.raw import RawRecording, RawSignal
 from tslm.hypnogram import SLEEP
 from tslm.labels import SleepStage
@@ -53,8 +52,8 @@ class NightExtras:
 
     eog: bool = False
     emg: bool = False
-    # Epochs labelled as movement, a night on average. None by default: the manual of 2007 gave the
-    # stage up, and 37 Sleep-EDF cassette hypnograms hold none within 35,900 epochs of sleep period.
+    # Epochs labelled as movement, a night on average. None by default: the manual of 2007
+    # dropped that sleep stage, and 37 Sleep-EDF cassette hypnograms hold none within 35,900 epochs of sleep period.
     movement_epochs: float = 0.0
 
 
@@ -83,17 +82,17 @@ def simulate_human_night(seed: int, subject_idx: int, extras: NightExtras = _EEG
     eog_rng, emg_rng, movement_rng = extra_rngs
     is_calibrated, is_varied = rng.random() < CALIBRATED_SHARE, rng.random() < VARIED_SHARE
     age = int(np.clip(rng.normal(32, 9), 18, 65))
-    stage_E = simulate_hypnogram(night_rng, age)
-    timeline = draw_timeline(course_rng, stage_E)
+    sleep_stage_E = simulate_hypnogram(night_rng, age)
+    timeline = draw_timeline(course_rng, sleep_stage_E)
     signal_N = draw_background(noise_rng, timeline)
     add_sleep_events(event_rng, signal_N, timeline, _CALIBRATED_SLOW_WAVES if is_calibrated else _SLOW_WAVES)
     artifacts = add_artifacts(artifact_rng, signal_N, timeline)
     if is_calibrated:
-        signal_N = impose_targets(signal_N, draw_targets(target_rng, stage_E, measure_features(signal_N)))
+        signal_N = impose_targets(signal_N, draw_targets(target_rng, sleep_stage_E, measure_features(signal_N)))
     if is_varied:
         signal_N = _vary(vary_rng, signal_N, timeline)
     signal_N = (signal_N * np.float32(rng.lognormal(0, 0.1))).astype(np.float32)
-    sleep_stages = [HUMAN_STAGES[code] for code in stage_E]
+    sleep_stages = [HUMAN_STAGES[code] for code in sleep_stage_E]
     if extras.movement_epochs:
         artifacts = _move(movement_rng, signal_N, sleep_stages, artifacts, extras.movement_epochs)
     signals = {CHANNEL: np.clip(signal_N, -_CLIP_UV, _CLIP_UV)}
@@ -123,7 +122,7 @@ def _move(
     rng: np.random.Generator, signal_N: np.ndarray, sleep_stages: list[SleepStage], artifacts: Artifacts, mean: float
 ) -> Artifacts:
     """Turn some epochs of sleep into movement, in place: more than half of each is hidden (R&K's movement time)."""
-    asleep = np.flatnonzero([stage in SLEEP for stage in sleep_stages])
+    asleep = np.flatnonzero([sleep_stage in SLEEP for sleep_stage in sleep_stages])
     num = min(int(rng.poisson(mean)), asleep.size - 2)
     moved = rng.choice(asleep[1:-1], num, replace=False)  # the first and the last bound the night
     for epoch_idx in moved:

@@ -12,9 +12,18 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.signal import lfilter
 
-from data_prep.simulators.frames import FrameGrid, draw_mixed_noise, draw_wander, ramp
 from data_prep.simulators.rodent.brain import STATE_NREM, STATE_REM, Frames
-from data_prep.simulators.waves import add_many_waves, draw_coloured, draw_onsets, draw_sizes, seconds
+from data_prep.simulators.synthesis import (
+    FrameGrid,
+    add_many_waves,
+    draw_coloured,
+    draw_mixed_noise,
+    draw_onsets,
+    draw_sizes,
+    draw_wander,
+    ramp,
+    seconds,
+)
 
 _TONE_FALL_S = 6.0  # how slowly tone leaves the muscle
 _GRAVITY_G, _SENSOR_NOISE_G = 1.0, 0.003

@@ -13,17 +13,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data_prep.simulators.frames import (
+from data_prep.simulators.rodent.bouts import NREM, REM, WAKE, Course
+from data_prep.simulators.synthesis import (
     FrameGrid,
+    add_many_waves,
     build_hat_basis,
     bump,
     draw_mixed_noise,
+    draw_onsets,
+    draw_sizes,
     draw_wander,
     ramp,
+    seconds,
     smooth_rows,
 )
-from data_prep.simulators.rodent.bouts import NREM, REM, WAKE, Course
-from data_prep.simulators.waves import add_many_waves, draw_onsets, draw_sizes, seconds
 
 HOP_S = 1.0
 QUIET, ACTIVE, STATE_NREM, STATE_REM = range(4)

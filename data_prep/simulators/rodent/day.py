@@ -12,7 +12,6 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
-from data_prep.simulators.frames import FrameGrid
 from data_prep.simulators.rodent.body import BodyTraits, disturb_eeg, draw_acceleration, draw_emg
 from data_prep.simulators.rodent.bouts import (
     LIGHTS_OFF_H,
@@ -25,6 +24,7 @@ from data_prep.simulators.rodent.bouts import (
     score_epochs,
 )
 from data_prep.simulators.rodent.brain import HOP_S, BrainTraits, draw_eeg, draw_frames
+from data_prep.simulators.synthesis import FrameGrid
 from tslm.data.readers.raw import RawRecording, RawSignal
 
 EEG_CHANNEL, EMG_CHANNEL, ACC_CHANNEL = "EEG", "EMG", "ACC"

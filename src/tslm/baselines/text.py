@@ -22,8 +22,7 @@ from tslm.data.samples.collate import Collator
 from tslm.data.samples.dataset import SleepDataset, StageDataset
 from tslm.data.samples.sampling import spread_subset
 from tslm.evidence.measure import EVIDENCE_COLUMNS
-from tslm.evidence.text import describe_evidence
-from tslm.evidence.words import round_facts
+from tslm.evidence.words import describe_evidence, round_facts
 from tslm.labels import species_group
 from tslm.models import build_model, build_tokenizer
 from tslm.models.text_model import TextModel

@@ -1,4 +1,4 @@
-"""YASA (Vallat & Walker 2021) as a peer: its sleep stages and its detectors beside ours.
+"""YASA (Vallat & Walker 2021) as a peer: its sleep stages beside ours.
 
 YASA was trained on some 3,000 real nights and knows nothing of this project, so what it says of a
 simulated night is an independent judgement.
@@ -48,26 +48,6 @@ def score_with_yasa(
     return np.stack([of_stage[stage] for stage in LABEL_SETS["aasm"].sleep_stages], axis=1)
 
 
-def find_spindles_with_yasa(values_uv: np.ndarray, fs_hz: float) -> np.ndarray:
-    """(num_spindles, 2) begin and end in s, by `yasa.spindles_detect` with its default thresholds, no hypnogram."""
-    return _spans(_import_yasa().spindles_detect(np.asarray(values_uv, dtype=np.float64), fs_hz, verbose="error"))
-
-
-def find_slow_waves_with_yasa(values_uv: np.ndarray, fs_hz: float) -> np.ndarray:
-    """(num_waves, 2) begin and end in s, by `yasa.sw_detect` with its default thresholds, no hypnogram."""
-    return _spans(_import_yasa().sw_detect(np.asarray(values_uv, dtype=np.float64), fs_hz, verbose="error"))
-
-
-def find_eye_movements_with_yasa(eog_uv: np.ndarray, fs_hz: float) -> np.ndarray:
-    """(num_movements, 2) begin and end in s, by `yasa.rem_detect`.
-
-    YASA wants the left and the right eye. A horizontal EOG is their difference, so each is taken to
-    be half of it with its own sign: conjugate movements by assumption.
-    """
-    half_uv = np.asarray(eog_uv, dtype=np.float64) / 2
-    return _spans(_import_yasa().rem_detect(half_uv, -half_uv, fs_hz, verbose="error"))
-
-
 def check_yasa() -> None:
     """Raise ImportError where YASA is not installed."""
     _import_yasa()
@@ -88,12 +68,6 @@ def _predict(recording: RawRecording, channel: str, eog: str | None, emg: str | 
         # Its classifier was pickled by an old scikit-learn; what is loaded from there is a list of names.
         warnings.filterwarnings("ignore", message="Trying to unpickle estimator LabelEncoder")
         return scorer.predict()
-
-
-def _spans(detected: object) -> np.ndarray:
-    if detected is None:  # YASA's word for "nothing found"
-        return np.zeros((0, 2))
-    return detected.summary()[["Start", "End"]].to_numpy(dtype=np.float64)  # type: ignore[attr-defined]
 
 
 def _import_yasa() -> ModuleType:

@@ -1,7 +1,7 @@
 """AASM criteria as one table: what is found in an epoch, and whether it speaks for or against a sleep stage.
 
 The writer of rationales cites the rows that hold, the checker weighs claims by them. Rules are those of the AASM
-manual for the scoring of sleep (2007, visual rules for adults), by the letter of their stage. No manual covers
+manual for the scoring of sleep (2007, visual rules for adults), by the letter of their sleep stage. No manual covers
 rodents; their rows follow common practice.
 """
 
@@ -69,11 +69,11 @@ class Criterion:
 
     Args:
         finding: what speaks.
-        is_for: whether it speaks for the stage, or against it.
+        is_for: whether it speaks for the sleep stage, or against it.
         rule: the manual's rule, or the practice.
-        is_deciding: whether a rationale for this stage should name its features.
-        is_weighed: whether any claim on the features counts for or against the stage. False where only the finding's
-            own threshold does: alpha in less than half of an epoch says nothing against N1.
+        is_deciding: whether a rationale for this sleep stage should name its features.
+        is_weighed: whether any claim on the features counts for or against the sleep stage. False where only
+            the finding's own threshold does: alpha in less than half of an epoch says nothing against N1.
     """
 
     finding: Finding
@@ -160,7 +160,7 @@ _RODENT_W = "rodents, wake: fast, low-amplitude EEG and muscle tone"
 _RODENT_NREM = "rodents, NREM: high-amplitude delta and low tone"
 _RODENT_R = "rodents, REM: regular theta, hardly any delta and the lowest tone"
 
-# In order of weight. Of each stage some row always holds.
+# In order of weight. Of each sleep stage some row always holds.
 CRITERIA: dict[SleepStage, tuple[Criterion, ...]] = {
     SleepStage.WAKE: (
         Criterion(ALPHA_MOST, True, _W_ALPHA, is_deciding=True),
@@ -196,7 +196,7 @@ CRITERIA: dict[SleepStage, tuple[Criterion, ...]] = {
     SleepStage.N3: (
         Criterion(SLOW_OVER, True, _N3_SHARE, is_deciding=True),
         Criterion(DELTA_LEADS, True, _N3_DELTA, is_deciding=True),
-        Criterion(SLOW_UNDER, False, _N3_SHARE),
+        Criterion(SLOW_UNDER, False, _N3_SHARE, is_deciding=True),
         Criterion(FAST, False, _W_FAST),
     ),
     SleepStage.REM: (
@@ -211,7 +211,7 @@ CRITERIA: dict[SleepStage, tuple[Criterion, ...]] = {
         Criterion(K_COMPLEXES, False, _R_ENDS),
         Criterion(ALPHA_MOST, False, _W_ALPHA, is_weighed=False),
         Criterion(TONE_HIGH, False, _R),
-        Criterion(STILL_EYES, False, _R),
+        Criterion(STILL_EYES, False, _R, is_deciding=True),
     ),
     SleepStage.NREM: (
         Criterion(SLOW_OVER, True, _NREM, is_deciding=True),
@@ -258,11 +258,13 @@ RODENT_CRITERIA: dict[SleepStage, tuple[Criterion, ...]] = {
 }
 
 
-def find_criteria(sleep_stage: SleepStage, facts: Facts, is_human: bool = True) -> tuple[list[Finding], list[Finding]]:
-    """What an epoch shows for a sleep stage, and what against it, in order of weight."""
+def find_criteria(
+    sleep_stage: SleepStage, facts: Facts, is_human: bool = True
+) -> tuple[list[Criterion], list[Criterion]]:
+    """The criteria that hold in an epoch, for a sleep stage and against it, in order of weight."""
     table = CRITERIA if is_human else CRITERIA | RODENT_CRITERIA
     held = [row for row in table[sleep_stage] if row.finding.holds(facts)]
-    return [row.finding for row in held if row.is_for], [row.finding for row in held if not row.is_for]
+    return [row for row in held if row.is_for], [row for row in held if not row.is_for]
 
 
 @cache

@@ -71,8 +71,8 @@ def score_faithfulness(
     Args:
         rationales: one text an epoch, in time order where they are of one subject.
         evidence_rows: the measured values of the same epochs.
-        truth: the stage whose deciding evidence should be named; None where there is none.
-        answers: the stage that the rationale's author answered; None where it did not parse.
+        truth: the sleep stage whose deciding evidence should be named; None where there is none.
+        answers: the sleep stage that the rationale's author answered; None where it did not parse.
         subjects: whose each epoch is; None, or one for all: intervals are over blocks of epochs.
         resampling: of the intervals; None for none.
         seed: of the shuffles.
@@ -81,7 +81,7 @@ def score_faithfulness(
         `num_rationales`, `num_claims`, counts per verdict, `num_hedged`, `claims_per_rationale`;
         `precision`: supported over checkable claims;
         `precision_beyond_prompt`: the same without what the prompt states (`STATED_BY_PROMPT`);
-        `coverage`: mean share of the features that decide the true stage (`tslm.evidence.criteria`) of which the
+        `coverage`: mean share of the features that decide the true sleep stage (`tslm.evidence.criteria`) of which the
         rationale makes a supported claim; `share_faithful`: rationales with a supported claim and no contradicted
         one; `consistency`: rationales whose claims speak for their answer, over those whose claims speak for or
         against it (`weigh_claims`); `precision_by_feature`; `intervals` of the four shares;

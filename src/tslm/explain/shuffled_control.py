@@ -2,8 +2,8 @@
 
 A text that knows nothing of its epoch is as true of any other. Two controls: another epoch of any kind, and another
 one that was answered alike and has about the amplitude that the prompt stated. The second exposes an author who writes
-what is typical of the stage it answers, or of that stage at that amplitude, which would pass the first. Both are a
-mean over several derangements, in which no rationale keeps its epoch.
+what is typical of the sleep stage it answers, or of that sleep stage at that amplitude, which would pass the first.
+Both are a mean over several derangements, in which no rationale keeps its epoch.
 """
 
 from collections.abc import Callable, Hashable, Sequence

@@ -3,7 +3,7 @@ import re
 import numpy as np
 import pytest
 
-from data_prep.rationales.write import write_rationales
+from data_prep.rationales.compose import write_rationales
 from tslm.answers.grammar import parse_answer, render_response
 from tslm.evidence import words
 from tslm.evidence.measure import BANDS_HZ
@@ -30,10 +30,14 @@ def test_every_figure_is_the_measured_value_rounded(rationales, evidence):
     for idx, text in _written(rationales):
         facts = {name: float(values[idx]) for name, values in evidence.items()}
         assert re.search(r"RMS (\d+) uV", text).group(1) == f"{facts['rms_uv']:.0f}"
-        top_share = max(facts[f"{band}_share"] for band in BANDS_HZ)
-        wanted = [f"{facts['rms_uv']:.0f}", f"{100 * top_share:.0f}"]
+        (_, share), (_, second_share) = words.rank_bands(words.round_facts(facts))[:2]
+        wanted = [f"{facts['rms_uv']:.0f}", f"{100 * share:.0f}"]
+        if second_share >= words.SECOND_BAND_SHARE:
+            wanted.append(f"{100 * second_share:.0f}")
         if round(facts["slow_wave_fraction"], 2) >= words.SLOW_WAVES_SOME:
             wanted.append(f"{100 * facts['slow_wave_fraction']:.0f}")
+        if facts["artefact_fraction"] >= words.ARTEFACT_SOME:
+            wanted.append(f"{100 * facts['artefact_fraction']:.0f}")
         assert re.findall(r"\d+", text) == wanted
 
 
@@ -103,13 +107,12 @@ def test_rationales_are_short_and_varied(rationales):
     texts = [text for _, text in _written(rationales)]
     num_words = [len(text.split()) for text in texts]
     assert np.mean(num_words) <= 35
-    assert max(num_words) <= 46
+    assert max(num_words) <= 52
     assert len(set(texts)) > 0.9 * len(texts)
 
 
-def test_a_seed_gives_the_same_texts_again_and_another_gives_others(rationales, evidence, sleep_stages):
-    assert write_rationales(evidence, sleep_stages, seed=3, style="brief") == rationales
-    assert write_rationales(evidence, sleep_stages, seed=4, style="brief") != rationales
+def test_one_thing_is_said_in_one_way_whatever_the_seed(rationales, evidence, sleep_stages):
+    assert write_rationales(evidence, sleep_stages, seed=4, style="brief") == rationales
 
 
 def test_rodent_texts_say_nothing_that_only_human_scalp_eeg_defines(evidence):
@@ -127,7 +130,6 @@ def test_the_checker_reads_and_confirms_every_claim(evidence, species):
             facts = words.epoch_facts(evidence, idx)
             checked = check_rationale(text, facts)
             assert all(claim.verdict == "supported" for claim in checked.claims), (text, checked)
-            # amplitude, RMS, leading band and its share; slow waves; the count of eyes in people
-            second = words.rank_bands(facts)[1][1] >= words.SECOND_BAND_SHARE
-            waveforms = 3 if species == "human" else 0
-            assert len(checked.claims) >= 5 + second + waveforms - (species == "human")
+            # people: amplitude, RMS, the leading band and its share, spindles or K-complexes, slow waves, a reason;
+            # rodents: RMS, two of three bands, fast activity, a reason
+            assert len(checked.claims) >= (7 if species == "human" else 5)

@@ -13,8 +13,8 @@ import pytest
 
 from data_prep import teacher
 from data_prep.rationales.chat import ChatClient, Endpoint, NoAnswerError, RateLimit, RefusedError
+from data_prep.rationales.compose import write_rationales
 from data_prep.rationales.teacher import build_messages, judge_answer
-from data_prep.rationales.write import write_rationales
 from tests.factories.local_server import LocalServer
 from tslm.data.prepared.recordings import (
     Recording,

@@ -1,9 +1,24 @@
 import sys
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from data_prep.realism import bench
-from data_prep.realism.bench import BenchOptions, Row, main, measure_preparation, measure_realism, measure_speed
+from data_prep.realism.bench import (
+    BenchOptions,
+    Row,
+    judge_simulation,
+    main,
+    measure_preparation,
+    measure_realism,
+    measure_speed,
+)
+from data_prep.simulators.human.night import CHANNEL, simulate_human_night
+from tslm.data.readers.raw import RawRecording, RawSignal
+from tslm.labels import SleepStage
+
+W, N1, N2, N3, R, MOVE = (SleepStage(code) for code in ("W", "N1", "N2", "N3", "R", "MOVE"))
 
 
 @pytest.fixture
@@ -54,3 +69,22 @@ def test_the_memory_of_children_counts():
 def test_a_mistake_in_the_call_ends_in_one_line(capsys):
     assert main(["--repeats", "0"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_the_judgement_leaves_movement_out(monkeypatch):
+    truth = (W, W, W, MOVE, N1, N2, N2, N2, N3, N3, R, R)
+    night = RawRecording("S", "S", {CHANNEL: RawSignal(np.zeros(len(truth) * 3000), 100.0)}, truth, 30)
+    monkeypatch.setattr(bench, "simulate_human_night", lambda seed, idx: night)
+    monkeypatch.setattr(bench, "stage_with_yasa", lambda night, channel: (W, W, W, W, N2, N2, N2, N2, N3, N3, R, R))
+    metrics = judge_simulation(2, 0)
+    assert metrics["num_samples"] == 22
+    assert metrics["per_class_f1"][N1] == 0
+
+
+def test_yasa_finds_the_stages_of_a_simulated_night(monkeypatch):
+    pytest.importorskip("yasa", reason="YASA is not installed: pip install tslm-sleep[peers]")
+    whole = simulate_human_night(5, 0)
+    signal = replace(whole.signals[CHANNEL], values=whole.signals[CHANNEL].values[: 300 * 3000])
+    night = replace(whole, signals={CHANNEL: signal}, sleep_stages=whole.sleep_stages[:300])
+    monkeypatch.setattr(bench, "simulate_human_night", lambda seed, idx: night)
+    assert judge_simulation(1, 5)["cohen_kappa"] > 0.5

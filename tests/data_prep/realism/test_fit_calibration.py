@@ -100,8 +100,8 @@ def test_a_prepared_cohort_gives_the_features_of_its_signals(tmp_path):
     nights = measure_cohort(tmp_path, ["SIM0001"])
     assert [night.recording for night in nights] == ["SIM0000"]
     delta, gamma = nights[0].features_E6[:, 0], nights[0].features_E6[:, 4]
-    assert delta[nights[0].stage_E == 3].mean() > delta[nights[0].stage_E == 4].mean() + 1
-    assert gamma[nights[0].stage_E == 0].mean() > gamma[nights[0].stage_E == 3].mean()
+    assert delta[nights[0].sleep_stage_E == 3].mean() > delta[nights[0].sleep_stage_E == 4].mean() + 1
+    assert gamma[nights[0].sleep_stage_E == 0].mean() > gamma[nights[0].sleep_stage_E == 3].mean()
 
 
 def test_mistakes_end_in_one_line(tmp_path, capsys):

@@ -9,11 +9,11 @@ import pytest
 from scipy.signal import butter, sosfiltfilt, welch
 
 import data_prep
-from data_prep.simulators.frames import FRAMES_PER_EPOCH, FREQS_HZ, draw_noise, join_frames, read_psd, split_frames
 from data_prep.simulators.human.calibration import draw_targets, impose_targets, load_table, measure_features
 from data_prep.simulators.human.channels import EMG_CHANNEL, EOG_CHANNEL
 from data_prep.simulators.human.hypnogram import HUMAN_STAGES, N2, WAKE, simulate_hypnogram
 from data_prep.simulators.human.night import CHANNEL, NightExtras, name_subject, simulate_human_night
+from data_prep.simulators.synthesis import FRAMES_PER_EPOCH, FREQS_HZ, draw_noise, join_frames, read_psd, split_frames
 from tslm.evidence.muscle import measure_emg
 from tslm.labels import SleepStage
 
@@ -98,9 +98,9 @@ def test_drawn_noise_has_the_density_asked_for():
 
 def test_calibration_moves_band_powers_to_their_targets():
     rng = np.random.default_rng(0)
-    stage_E = np.repeat([0, 2, 3, 4], 20)
-    noise = draw_noise(rng, np.zeros((stage_E.size * FRAMES_PER_EPOCH + 1, FREQS_HZ.size), dtype=np.float32))
-    targets = draw_targets(rng, stage_E)
+    sleep_stage_E = np.repeat([0, 2, 3, 4], 20)
+    noise = draw_noise(rng, np.zeros((sleep_stage_E.size * FRAMES_PER_EPOCH + 1, FREQS_HZ.size), dtype=np.float32))
+    targets = draw_targets(rng, sleep_stage_E)
     before = np.abs(measure_features(noise) - targets).mean()
     after = np.abs(measure_features(impose_targets(noise, targets)) - targets).mean()
     assert after < 0.4 * before
@@ -108,8 +108,8 @@ def test_calibration_moves_band_powers_to_their_targets():
 
 def test_targets_of_many_subjects_average_to_the_table():
     rng = np.random.default_rng(0)
-    stage_E = np.repeat(np.arange(5), 50)
-    mean = np.mean([draw_targets(rng, stage_E) for _ in range(60)], axis=0).reshape(5, 50, -1).mean(axis=1)
+    sleep_stage_E = np.repeat(np.arange(5), 50)
+    mean = np.mean([draw_targets(rng, sleep_stage_E) for _ in range(60)], axis=0).reshape(5, 50, -1).mean(axis=1)
     assert np.abs(mean - load_table()["mu"]).max() < 0.4
 
 

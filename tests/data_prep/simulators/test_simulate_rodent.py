@@ -6,10 +6,18 @@ import pytest
 from scipy import fft
 from scipy.signal import welch
 
-from data_prep.simulators.frames import FrameGrid, combine, draw_mixed_noise, draw_noise, join_frames, split_frames
 from data_prep.simulators.rodent.bouts import NREM, REM, WAKE, SleepHabits, draw_course, score_epochs
 from data_prep.simulators.rodent.day import ACC_CHANNEL, EEG_CHANNEL, EMG_CHANNEL, simulate_rodent_day
-from data_prep.simulators.waves import add_many_waves, add_waves
+from data_prep.simulators.synthesis import (
+    FrameGrid,
+    add_many_waves,
+    add_waves,
+    combine,
+    draw_mixed_noise,
+    draw_noise,
+    join_frames,
+    split_frames,
+)
 from tslm.labels import SleepStage
 
 STAGES = (SleepStage.WAKE, SleepStage.NREM, SleepStage.REM)
@@ -193,7 +201,7 @@ def test_a_hop_of_half_a_sample_is_refused():
 
 
 def test_noise_drawn_in_parts_is_the_noise_drawn_at_once(monkeypatch):
-    monkeypatch.setattr("data_prep.simulators.frames._FRAMES_AT_ONCE", 7)
+    monkeypatch.setattr("data_prep.simulators.synthesis._FRAMES_AT_ONCE", 7)
     grid = FrameGrid(64, 1.0)
     rng = np.random.default_rng(1)
     weights, basis = rng.random((30, 3)), rng.random((3, grid.freqs_hz.size))
@@ -202,7 +210,7 @@ def test_noise_drawn_in_parts_is_the_noise_drawn_at_once(monkeypatch):
 
 
 def test_waves_added_some_at_a_time_equal_those_added_at_once(monkeypatch):
-    monkeypatch.setattr("data_prep.simulators.waves._WAVES_AT_ONCE", 3)
+    monkeypatch.setattr("data_prep.simulators.synthesis._WAVES_AT_ONCE", 3)
     rng = np.random.default_rng(0)
     onsets, waves = np.sort(rng.integers(-5, 100, 20)), rng.random((20, 10))
     parts, whole = np.zeros(100, dtype=np.float32), np.zeros(100, dtype=np.float32)

@@ -1,8 +1,7 @@
 import numpy as np
 
 from tslm.evidence.measure import measure_evidence
-from tslm.evidence.text import describe_evidence
-from tslm.evidence.words import epoch_facts
+from tslm.evidence.words import describe_evidence, epoch_facts
 from tslm.explain.claims.read import read_claims
 
 

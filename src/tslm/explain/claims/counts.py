@@ -20,7 +20,10 @@ STATED_COLUMN = "rms_uv"  # the standard deviation, but for the mean
 SHARES = {  # name of a share -> (column above the line, column below it)
     "precision": (0, 1),  # supported claims, checkable ones
     "precision_beyond_prompt": (2, 3),  # the same without the features of STATED_BY_PROMPT
-    "coverage": (4, 5),  # share of the deciding features with a supported claim; 1 where the stage has such features
+    "coverage": (
+        4,
+        5,
+    ),  # share of the deciding features with a supported claim; 1 where the sleep stage has such features
     "share_faithful": (6, 7),  # 1 where something is supported and nothing contradicted; 1
 }
 NUM_COLUMNS = 8

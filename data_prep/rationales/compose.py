@@ -1,28 +1,37 @@
-"""Rationales of style `full`: composed anew for each epoch, in changing order and construction.
+"""Rationales composed from measured evidence, one an epoch: every claim in them is a measured value.
 
-1. choose what is said: statements that hold, in sections               (_choose_human, _choose_rodent)
-2. write them as clauses or as lists, one to three a sentence           (_write_body)
-3. close with what speaks for and against the expert's label            (rationale_reasons)
+1. choose what is said: statements that hold, in sections                        (_choose_human, _choose_rodent)
+2. write them: `full` in changing order and construction, `brief` as two lists   (_write_varied, _write_brief)
+3. close with what speaks for and against the expert's label                     (_write_closing)
 
-How each thing may be said is in `wordings` and the files named after it.
+Everything before the closing depends on the evidence alone, the closing on the expert's label too. No text names a
+sleep stage; `tslm.answers.grammar.render_response` adds it. How each thing may be said is in `wordings`; what speaks
+for a sleep stage in `tslm.evidence.criteria`.
 """
 
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from data_prep.rationales.reasons import write_closing
-from data_prep.rationales.wordings.background import BACKGROUND
-from data_prep.rationales.wordings.closing import REASONS
-from data_prep.rationales.wordings.grammar import write_out
-from data_prep.rationales.wordings.joints import CONNECTORS, LEADS_IN, OPENERS
-from data_prep.rationales.wordings.surroundings import SURROUNDINGS
-from data_prep.rationales.wordings.waveforms import WAVEFORMS
-from tslm.evidence import words
-from tslm.evidence.criteria import Facts
-from tslm.labels import SleepStage
+import numpy as np
 
-STATEMENTS = BACKGROUND | WAVEFORMS | SURROUNDINGS
+from data_prep.rationales.wordings import (
+    AGAINST,
+    CONNECTORS,
+    FOR,
+    JOINS,
+    LEADS_IN,
+    ONLY_AGAINST,
+    OPENERS,
+    REASONS,
+    STATEMENTS,
+    Choose,
+    write_out,
+)
+from tslm.evidence import words
+from tslm.evidence.criteria import Criterion, Facts, find_criteria
+from tslm.labels import ANSWER_NAMES, SleepStage
+from tslm.prompts import STYLES, check_style
 
 
 @dataclass(frozen=True)
@@ -33,27 +42,91 @@ class Rationale:
     features: tuple[str, ...]
 
 
-def compose_rationale(facts: Facts, sleep_stage: SleepStage, seed: str, is_human: bool = True) -> Rationale:
-    """The rationale of style `full` for one epoch's facts (`evidence_words.epoch_facts`)."""
-    rng = random.Random(seed)
+def write_rationales(
+    evidence: Mapping[str, np.ndarray],
+    sleep_stages: Sequence[SleepStage],
+    seed: int,
+    species: str = "human",
+    style: str = STYLES[0],
+) -> list[str]:
+    """One rationale an epoch, empty where the label cannot be an answer (unscored).
+
+    Args:
+        evidence: columns of `tslm.evidence.measure.measure_evidence`, one value an epoch; columns of
+            `tslm.evidence.muscle.measure_emg` may stand beside them.
+        sleep_stages: the expert's label of each epoch.
+        seed: choice among wordings; the same seed gives the same text for an epoch's position.
+        species: other than "human", nothing is said of spindles, K-complexes, alpha and eye movements,
+            whose definitions are those of the human scalp EEG.
+        style: one of `tslm.prompts.STYLES`: `full` varies, `brief` gives few statements with one wording each.
+
+    Raises:
+        ValueError: evidence and labels differ in length, or there is no such style.
+    """
+    num_epochs = len(evidence["rms_uv"])
+    if num_epochs != len(sleep_stages):
+        raise ValueError(f"evidence of {num_epochs} epochs but {len(sleep_stages)} labels; pass one label an epoch")
+    check_style(style)
+    is_human, is_brief = species == "human", style == "brief"
+    return [
+        compose_rationale(words.epoch_facts(evidence, idx), sleep_stage, f"{seed}/{idx}", is_human, is_brief).text
+        if sleep_stage in ANSWER_NAMES
+        else ""
+        for idx, sleep_stage in enumerate(sleep_stages)
+    ]
+
+
+def compose_rationale(
+    facts: Facts, sleep_stage: SleepStage, seed: str, is_human: bool = True, is_brief: bool = False
+) -> Rationale:
+    """The rationale for one epoch's facts (`tslm.evidence.words.epoch_facts`)."""
+    if is_brief:
+        facts = {name: value for name, value in facts.items() if name not in _NOT_IN_BRIEF}
     slots = _fill_slots(facts, is_human)
-    for num_statements in range(MAX_STATEMENTS, 0, -1):
-        sections = _choose_human(facts, num_statements, rng) if is_human else _choose_rodent(facts, num_statements, rng)
-        body, stated = _write_body(sections, slots, rng)
-        if len(body.split()) <= MAX_BODY_WORDS:
-            break
-    closing, cited = write_closing(facts, sleep_stage, slots, random.Random(f"{seed}/{sleep_stage}"), is_human)
+    body, stated = _write_brief(facts, slots, is_human) if is_brief else _write_varied(facts, slots, is_human, seed)
+    rng = random.Random(f"{seed}/{sleep_stage}")
+    held_for, held_against = find_criteria(sleep_stage, facts, is_human)
+    closing, cited = _write_closing(held_for, held_against, slots, rng, is_brief)
     wordings_used = [*(STATEMENTS[name] for name in stated), *(REASONS[name] for name in cited)]
     features = [feature.format_map(slots) for wording in wordings_used for feature in wording.features]
     sentences = f"{body}. {closing}.".split(". ")
     return Rationale(". ".join(text[0].upper() + text[1:] for text in sentences), tuple(features))
 
 
+# Columns and statements that a brief rationale leaves out.
+_NOT_IN_BRIEF = ("spindle_duration_s", "sawtooth_count", "emg_tone", "no_spindles", "no_k_complexes")
 MAX_STATEMENTS = 9
 MAX_BODY_WORDS = 47
 
 
-def _write_body(sections: list[list[str]], slots: Mapping[str, str], rng: random.Random) -> tuple[str, list[str]]:
+def _write_brief(facts: Facts, slots: Mapping[str, str], is_human: bool) -> tuple[str, list[str]]:
+    """Two sentences in a fixed order, amplitude and bands, then waveforms, and the names of their statements."""
+    first, second, third = (_choose_human if is_human else _choose_rodent)(facts, 0, random.Random(0))
+    sections = [first, second + third] if is_human else [first + second, third]
+    sections = [[name for name in names if name not in _NOT_IN_BRIEF] for names in sections]
+    sentences = [[write_out(STATEMENTS[name].phrases[0], slots, _choose_first) for name in names] for names in sections]
+    return ". ".join(", ".join(phrases) for phrases in sentences), [name for names in sections for name in names]
+
+
+def _choose_first(options: Sequence[str]) -> str:
+    return options[0]
+
+
+def _write_varied(facts: Facts, slots: Mapping[str, str], is_human: bool, seed: str) -> tuple[str, list[str]]:
+    """Sentences in changing order, of as many statements as fit, and the names of the statements."""
+    rng = random.Random(seed)
+    for num_statements in range(MAX_STATEMENTS, 0, -1):
+        sections = (_choose_human if is_human else _choose_rodent)(facts, num_statements, rng)
+        if not is_human:
+            amplitude, spectrum, around = sections
+            sections = rng.choice((sections, [amplitude + spectrum, around], [spectrum, around + amplitude]))
+        body, stated = _write_sections([section for section in sections if section], slots, rng)
+        if len(body.split()) <= MAX_BODY_WORDS:
+            break
+    return body, stated
+
+
+def _write_sections(sections: list[list[str]], slots: Mapping[str, str], rng: random.Random) -> tuple[str, list[str]]:
     """Sentences of one to three statements each, section by section, and the names of the statements."""
     rng.shuffle(sections)
     openers, leads_in, connectors = (rng.sample(choices, len(choices)) for choices in (OPENERS, LEADS_IN, CONNECTORS))
@@ -76,6 +149,7 @@ def _fill_slots(facts: Facts, is_human: bool) -> dict[str, str]:
         "peak": f"{facts['dominant_hz']:g}",
         "slow": _percent(facts["slow_wave_fraction"]),
         "alpha": _percent(facts["alpha_fraction"]),
+        "often": "at times" if facts["alpha_fraction"] <= words.ALPHA_MOST else "over half the time",
         "artefact": _percent(facts["artefact_fraction"]),
         **{f"{band}_share": _percent(facts[f"{band}_share"]) for band in RODENT_BANDS},
         "site": "chin" if is_human else "neck",  # where the EMG is taken
@@ -102,12 +176,12 @@ def _percent(share: float) -> str:
 
 
 def _counted(count: float, singular: str, plural: str = "", is_known: bool = False) -> str:
-    """A count with its noun, as a template; "the" may stand before what was spoken of already."""
+    """A count with its noun, as a template; what was spoken of already may go without its number."""
     if count == 1:
-        return f"[the one|the single|one|a single] {singular}" if is_known else f"[one|a single|1] {singular}"
+        return f"[the|the one|the single|one|a single] {singular}" if is_known else f"[one|a single|1] {singular}"
     word = words.count_word(int(count))
     number = word if word == words.MANY_WORD else f"[{word}|{count:.0f}]"
-    return f"{'[the |]' if is_known else ''}{number} {plural or singular + 's'}"
+    return f"{f'[|{number} |the {number} ]' if is_known else f'{number} '}{plural or singular + 's'}"
 
 
 def _choose_human(facts: Facts, num_statements: int, rng: random.Random) -> list[list[str]]:
@@ -131,7 +205,7 @@ def _choose_human(facts: Facts, num_statements: int, rng: random.Random) -> list
     num_free = max(0, num_statements - len(background) - len(figures) - len(around))
     for section, name in [*absent, *optional][:num_free]:
         section.append(name)
-    return [section for section in (background, figures, around) if section]
+    return [background, figures, around]
 
 
 _PRESENT_OF = {"little_alpha": "alpha", "still_eyes": "eyes"}
@@ -151,7 +225,7 @@ def _choose_rodent(facts: Facts, num_statements: int, rng: random.Random) -> lis
         spectrum.append("peak_frequency")
     if "peak_to_peak" in optional:
         amplitude = ["swings"] if rng.random() < 0.5 else ["rms", "peak_to_peak"]
-    return rng.choice(([amplitude, spectrum, around], [amplitude + spectrum, around], [spectrum, around + amplitude]))
+    return [amplitude, spectrum, around]
 
 
 RODENT_BANDS = ("delta", "theta", "beta")
@@ -198,13 +272,13 @@ def _write_sentence(
     if kind == "list":
         return (leads_in.pop() if leads_in and rng.random() < 0.6 else "") + _list(names, slots, rng)
     if kind == "clauses":
-        clauses = [write_out(rng.choice(STATEMENTS[name].clauses), slots, rng) for name in names]
+        clauses = [write_out(rng.choice(STATEMENTS[name].clauses), slots, rng.choice) for name in names]
         text = (openers.pop() if openers and rng.random() < 0.3 else "") + clauses[0]
         for clause in clauses[1:]:
             text += (connectors.pop() if connectors else "; ") + clause
         return text
     main, *others = sorted(names, key=lambda name: name not in ("bands", "one_band", "amplitude"))
-    clause = write_out(rng.choice(STATEMENTS[main].clauses), slots, rng)
+    clause = write_out(rng.choice(STATEMENTS[main].clauses), slots, rng.choice)
     phrases = _list(others, slots, rng)
     return f"with {phrases}, {clause}" if kind == "before" else f"{clause}, with {phrases}"
 
@@ -216,10 +290,47 @@ _REACHING = ("abundant", "prominent", "much")
 
 
 def _list(names: Sequence[str], slots: Mapping[str, str], rng: random.Random) -> str:
-    phrases = [write_out(rng.choice(STATEMENTS[name].phrases), slots, rng) for name in names]
+    phrases = [write_out(rng.choice(STATEMENTS[name].phrases), slots, rng.choice) for name in names]
     return _join(phrases)
 
 
 def _join(phrases: list[str]) -> str:
     phrases.sort(key=lambda phrase: [phrase.startswith(starts) for starts in (_ENDING, _FAR_REACHING, _REACHING)])
     return phrases[0] if len(phrases) == 1 else f"{', '.join(phrases[:-1])} and {phrases[-1]}"
+
+
+def _write_closing(
+    held_for: Sequence[Criterion],
+    held_against: Sequence[Criterion],
+    slots: Mapping[str, str],
+    rng: random.Random,
+    is_brief: bool,
+) -> tuple[str, list[str]]:
+    """What speaks for the label, then what speaks against it, and the names of the reasons cited."""
+    if is_brief and held_for:  # of what is against it, only what is there and should not be, or decides
+        held_against = [row for row in held_against if row.finding.is_present or row.is_deciding]
+    names_for = [row.finding.name for row in held_for][: 1 if is_brief and held_against else 2]
+    names_against = [row.finding.name for row in held_against][: 1 if is_brief or names_for else 2]
+    choose = _choose_first if is_brief else rng.choice
+    parts = [_cite(FOR, names_for, slots, rng, choose)] if names_for else []
+    if names_against:
+        parts.append(_cite(AGAINST if names_for else ONLY_AGAINST, names_against, slots, rng, choose))
+    return choose(JOINS).join(parts), [*names_for, *names_against]
+
+
+def _cite(
+    frames: Sequence[str], names: Sequence[str], slots: Mapping[str, str], rng: random.Random, choose: Choose
+) -> str:
+    phrases = [write_out(choose(REASONS[name].phrases), slots, choose) for name in names]
+    if choose is not _choose_first:
+        rng.shuffle(phrases)
+    phrases.sort(key=lambda phrase: (phrase.startswith(_DENYING), not phrase.endswith("in the lead")))
+    return write_out(choose(frames), {"reasons": " and ".join(phrases)}, choose)
+
+
+# What is denied of a list's first item may be read as denied of all, so these stand behind the others.
+# "In the lead" behind the last item may be read as said of all, so it stands before the others.
+_DENYING = (
+    "no ", "the absence", "the lack", "absent", "missing", "scarce", "sparse", "limited", "scant",
+    "delta that", "delta, which",
+)  # fmt: skip

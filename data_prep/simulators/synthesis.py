@@ -1,13 +1,15 @@
-"""Overlapping frames of the simulator: two hops long, one every hop, sine window on both sides.
+"""Synthesis of simulated signals: noise in overlapping frames, and single waves added to it.
 
-Squared sine windows half a frame apart sum to one, so splitting and joining is the identity and
-independent noise frames join to noise of constant variance. People have a hop of 2 s and 100 Hz
-(the default grid), rodents a hop of 1 s and whatever rate is asked for.
+Frames are two hops long, one every hop, with a sine window on both sides. Squared sine windows half a
+frame apart sum to one, so splitting and joining is the identity, and independent noise frames join to
+noise of constant variance. People have a hop of 2 s and 100 Hz (the default grid), rodents a hop of
+1 s and any rate.
 
 Shape letters: F frames (one a hop and one more; frame i is centred on second i hop_s), K curves,
-B frequency bins, N samples.
+B frequency bins, N samples; n events, L samples of an event.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -17,6 +19,7 @@ from scipy import fft
 from scipy.signal import lfilter
 
 _FRAMES_AT_ONCE = 2048  # keeps the spectra of a whole day out of memory
+_WAVES_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
@@ -162,3 +165,51 @@ def _draw_spectra(rng: np.random.Generator, log_psd_FB: np.ndarray, grid: FrameG
     # E|X|^2 = S fs n / 2, half of it in each of the real and imaginary parts.
     normal *= np.exp(0.5 * log_psd_FB) * np.float32(np.sqrt(grid.fs_hz * grid.frame_samples / 4))
     return normal
+
+
+def draw_onsets(rng: np.random.Generator, rate_per_minute_F: np.ndarray, grid: FrameGrid = HUMAN_GRID) -> np.ndarray:
+    """Sample positions of events with a given rate in every frame, at most one a frame, (n,) sorted."""
+    frames = np.flatnonzero(rng.random(rate_per_minute_F.size) < rate_per_minute_F * (grid.hop_s / 60))
+    half = grid.hop_samples // 2
+    return frames * grid.hop_samples + rng.integers(-half, half, frames.size)
+
+
+def add_waves(signal_N: np.ndarray, onsets_n: np.ndarray, waves_nL: np.ndarray) -> None:
+    """Add one row of samples at every onset, cut at the ends of the signal, in place."""
+    positions = onsets_n[:, None] + np.arange(waves_nL.shape[1])
+    inside = (positions >= 0) & (positions < signal_N.size)
+    signal_N += np.bincount(positions[inside], waves_nL[inside], signal_N.size).astype(np.float32)
+
+
+def add_many_waves(
+    signal_N: np.ndarray, onsets_n: np.ndarray, length: int, build_waves: Callable[[slice], np.ndarray]
+) -> None:
+    """Add events to a long signal, some at a time; `build_waves` gives the rows (events, length) of a slice of them."""
+    for start in range(0, onsets_n.size, _WAVES_AT_ONCE):
+        some = slice(start, start + _WAVES_AT_ONCE)
+        first, last = max(0, int(onsets_n[some].min())), int(onsets_n[some].max()) + length
+        add_waves(signal_N[first:last], onsets_n[some] - first, build_waves(some))
+
+
+def seconds(duration_s: float, grid: FrameGrid = HUMAN_GRID) -> np.ndarray:
+    """Time of the samples of an event, (1, L) seconds."""
+    return (np.arange(round(duration_s * grid.fs_hz)) / grid.fs_hz)[None]
+
+
+def draw_sizes(rng: np.random.Generator, median: float, log_sd: float, num: int) -> np.ndarray:
+    """Lognormal column, (num, 1)."""
+    return median * np.exp(log_sd * rng.standard_normal((num, 1)))
+
+
+def draw_coloured(
+    rng: np.random.Generator,
+    num: int,
+    num_samples: int,
+    amplitude: Callable[[np.ndarray], np.ndarray],
+    grid: FrameGrid = HUMAN_GRID,
+) -> np.ndarray:
+    """Rows of noise of unit variance with the given amplitude spectrum, (num, num_samples)."""
+    gain = amplitude(np.fft.rfftfreq(num_samples, 1 / grid.fs_hz))
+    spectrum = fft.rfft(rng.standard_normal((num, num_samples)), axis=1) * gain
+    noise = fft.irfft(spectrum, n=num_samples, axis=1)
+    return noise / np.sqrt(2 * (gain**2).sum() / num_samples)
