@@ -15,6 +15,7 @@ import pytest
 import yaml
 from scipy import stats
 
+from curriculum.train import main as train
 from evaluation.experiments import main
 from evaluation.grids.grid import check_settings, expand_grid, load_grid
 from evaluation.grids.launcher import LOG_FILE, RECORD_FILE
@@ -23,6 +24,7 @@ from tests.factories.small import small_recording
 from tslm.config.compose import configs_dir
 from tslm.data.prepared.recordings import write_participants, write_recording
 from tslm.data.splits.rules import assign_splits
+from tslm.training.stop_signals import StopSignals
 
 PRESET = """
 defaults: [config]
@@ -313,7 +315,7 @@ def test_an_interrupted_grid_is_finished_by_the_same_command(tmp_path: Path, mon
 
 def test_a_run_of_train_py_that_was_interrupted_goes_on_and_is_smoothed_by_its_own_transitions(tmp_path: Path) -> None:
     write_folds(tmp_path / "cohort")
-    settings = [f"stage.train_dir={tmp_path}/cohort", "train.train_epochs=15", "train.patience=100"]
+    settings = [f"stage.train_dir={tmp_path}/cohort", "train.train_epochs=2"]
     path = write_grid(
         tmp_path,
         settings=[*settings, "train.log_every_steps=1", "stage.num_val_samples=4"],
@@ -327,7 +329,10 @@ def test_a_run_of_train_py_that_was_interrupted_goes_on_and_is_smoothed_by_its_o
         logs = list((tmp_path / "results").rglob("log.jsonl"))
         return [json.loads(line).get("event") for line in logs[0].read_text().splitlines()] if logs else []
 
-    interrupt([sys.executable, "-m", "evaluation.experiments", str(path)], lambda: len(read_events()) > 4)
+    (run,) = expand_grid(load_grid(path))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(StopSignals, "is_set", lambda _: True)
+        assert train(list(run.arguments)) == 1
     assert read_events()[-1] == "stopped"
     assert not list((tmp_path / "results").rglob("metrics.json"))
     assert main([str(path)]) == 0
