@@ -34,7 +34,7 @@ def build_config(kind: type[Config], *layers: Any, prefix: str = "") -> Config:
     Raises:
         ValueError: an unknown key (the nearest valid one is named) or a bad value.
     """
-    merged = copy.deepcopy(_build_schema(kind))
+    merged = copy.deepcopy(_build_schema(kind))  # type: ignore[arg-type]  # a class is hashable
     try:
         for layer in layers:
             plain = OmegaConf.to_container(layer) if OmegaConf.is_config(layer) else layer  # drop the layer's own flags
