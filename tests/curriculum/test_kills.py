@@ -1,7 +1,7 @@
 """Training that is killed goes on as if it had not been: `pytest tests/curriculum/test_kills.py --kills 100`."""
 
+import gc
 import json
-import multiprocessing
 import os
 import random
 import shutil
@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.factories.launching import FORKS
 from tests.factories.tiny_run import command
 
 STAGES = {"stage0_encoder": "no_llm/classifier", "stage4_sleep_cot": "tiny/soft_prompt"}
@@ -25,9 +26,8 @@ SETTINGS = (
     "model.encoder.dropout=0.1",
     "optim.warmup_fraction=0.5",
 )
+pytestmark = pytest.mark.kill
 TIMES = {"wall_s", "samples_s", "tokens_s", "data_wait_share", "memory_gb"}
-RUNS = multiprocessing.get_context("forkserver")
-RUNS.set_forkserver_preload(["tests.factories.tiny_run", "curriculum.train_stage"])  # torch loads once
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -38,13 +38,14 @@ def _one_thread() -> Any:
 
 
 def _run(data_dir: Path, stage: str, results: Path, environment: dict[str, str], more: tuple[str, ...]) -> None:
+    gc.freeze()  # of what the server loaded
     os.environ |= environment
     os.setpgid(0, 0)
     raise SystemExit(command(data_dir, [stage], "--from_scratch", f"results_dir={results}", *SETTINGS, *more))
 
 
 def begin(data_dir: Path, stage: str, results: Path, *more: str) -> BaseProcess:
-    process = RUNS.Process(target=_run, args=(data_dir, stage, results, dict(os.environ), more))
+    process = FORKS.Process(target=_run, args=(data_dir, stage, results, dict(os.environ), more))
     process.start()
     return process
 
@@ -88,14 +89,21 @@ def assert_equal_ends(end: dict[str, Any], whole: dict[str, Any]) -> None:
 
 
 @pytest.fixture(scope="module")
-def whole_runs(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[dict[str, Any], float]]:
-    """How each stage ends when nothing happens, and how long it takes."""
-    ends = {}
+def whole_runs(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, float]]:
+    """Results of each stage when nothing happens, and how long it takes."""
+    runs = {}
     for stage in STAGES:
         results = tmp_path_factory.mktemp(stage)
-        seconds = run_to_the_end(data_dir, stage, results)
-        ends[stage] = (read_end(results, stage), seconds)
-    return ends
+        runs[stage] = (results, run_to_the_end(data_dir, stage, results))
+    return runs
+
+
+def copy_unscored(whole_runs: dict[str, tuple[Path, float]], stage: str, results: Path) -> Path:
+    """A stage's folder in a copy of its run, as if it had been stopped before the evaluation."""
+    shutil.copytree(whole_runs[stage][0], results, dirs_exist_ok=True)
+    folder = results / STAGES[stage] / stage
+    (folder / "results" / "metrics.json").unlink()
+    return folder
 
 
 def test_a_run_killed_at_any_moment_ends_as_if_it_had_not_been(
@@ -115,16 +123,9 @@ def test_a_run_killed_at_any_moment_ends_as_if_it_had_not_been(
         process.join(timeout=60)
         num_resumed += (results / STAGES[stage] / stage / "checkpoints" / "last").is_dir()
         run_to_the_end(data_dir, stage, results, "--resume")
-        assert_equal_ends(read_end(results, stage), whole)
+        assert_equal_ends(read_end(results, stage), read_end(whole, stage))
         shutil.rmtree(results)
     assert num_resumed >= num_kills // 10, "nearly all were killed before their first checkpoint"
-
-
-def wait_for(path: Path) -> None:
-    deadline = time.monotonic() + 120
-    while not path.exists():
-        assert time.monotonic() < deadline, path
-        time.sleep(0.005)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -134,7 +135,8 @@ def test_a_signal_ends_a_run_after_its_step_with_a_checkpoint(
     folder = tmp_path / STAGES["stage0_encoder"] / "stage0_encoder"
     more = ["train.checkpoint_every_steps=0", "train.train_epochs=200", "train.patience=200"]
     process = begin(data_dir, "stage0_encoder", tmp_path, *more)
-    wait_for(folder / "checkpoints" / "last")
+    while not (folder / "checkpoints" / "last").exists() and process.is_alive():
+        process.join(0.02)
     assert process.pid is not None
     os.kill(process.pid, number)
     process.join(timeout=60)
@@ -150,21 +152,19 @@ def test_a_damaged_last_checkpoint_falls_back_to_the_one_before(
     data_dir: Path, tmp_path: Path, whole_runs: dict, caplog: pytest.LogCaptureFixture
 ) -> None:
     stage = "stage4_sleep_cot"
-    run_to_the_end(data_dir, stage, tmp_path)
-    folder = tmp_path / STAGES[stage] / stage
-    (folder / "results" / "metrics.json").unlink()
+    folder = copy_unscored(whole_runs, stage, tmp_path)
     weights = folder / "checkpoints" / "last" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
     assert command(data_dir, [stage], "--from_scratch", f"results_dir={tmp_path}", *SETTINGS, "--resume") == 0
     assert "checkpoints/last is damaged" in caplog.text
-    assert_equal_ends(read_end(tmp_path, stage), whole_runs[stage][0])
+    assert_equal_ends(read_end(tmp_path, stage), read_end(whole_runs[stage][0], stage))
 
 
-def test_another_number_of_processes_is_refused(data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_another_number_of_processes_is_refused(
+    data_dir: Path, tmp_path: Path, whole_runs: dict, capsys: pytest.CaptureFixture
+) -> None:
     stage = "stage0_encoder"
-    run_to_the_end(data_dir, stage, tmp_path)
-    folder = tmp_path / STAGES[stage] / stage
-    (folder / "results" / "metrics.json").unlink()
+    folder = copy_unscored(whole_runs, stage, tmp_path)
     for path in folder.glob("checkpoints/*/training.json"):
         path.write_text(path.read_text().replace('"num_processes": 1', '"num_processes": 3'))
     assert command(data_dir, [stage], "--from_scratch", f"results_dir={tmp_path}", *SETTINGS, "--resume") == 2
@@ -172,12 +172,10 @@ def test_another_number_of_processes_is_refused(data_dir: Path, tmp_path: Path, 
 
 
 def test_no_whole_checkpoint_is_an_error_that_loses_nothing(
-    data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+    data_dir: Path, tmp_path: Path, whole_runs: dict, capsys: pytest.CaptureFixture
 ) -> None:
     stage = "stage0_encoder"
-    run_to_the_end(data_dir, stage, tmp_path)
-    folder = tmp_path / STAGES[stage] / stage
-    (folder / "results" / "metrics.json").unlink()
+    folder = copy_unscored(whole_runs, stage, tmp_path)
     for which in ("last", "previous"):
         (folder / "checkpoints" / which / "optimizer.safetensors").unlink()
     before = sorted(folder.rglob("*"))

@@ -67,6 +67,7 @@ def train_sharded(_rank: int, data_dir: Path, cache: str, results_dir: Path) -> 
     train(compose_runs(data_dir, "train.batch_size=1", f"results_dir={results_dir}"), stops=True)
 
 
+@pytest.mark.kill
 def test_a_model_in_shares_is_trained_saved_and_resumed_as_one_in_one_piece(data_dir: Path, tmp_path: Path) -> None:
     ranks = start_ranks(train_sharded, (data_dir, os.environ["TSLM_CACHE_DIR"], tmp_path / "two"), tmp_path)
     train(compose_runs(data_dir, "train.batch_size=2", f"results_dir={tmp_path / 'one'}"), stops=False)
@@ -98,6 +99,7 @@ def train_long(rank: int, data_dir: Path, cache: str, results_dir: Path, breaks:
     return command(data_dir, ["stage0_encoder"], *endless, "train.timeout_min=0.1", f"results_dir={results_dir}")
 
 
+@pytest.mark.kill
 @pytest.mark.parametrize("how", ["killed", "stopped", "broken"])
 def test_who_loses_the_other_process_says_so_and_ends(how: str, data_dir: Path, tmp_path: Path) -> None:
     arguments = (data_dir, os.environ["TSLM_CACHE_DIR"], tmp_path / "results", how == "broken")
@@ -118,6 +120,7 @@ def test_who_loses_the_other_process_says_so_and_ends(how: str, data_dir: Path, 
         assert others[-1] == "error: night1.parquet: Input/output error"
 
 
+@pytest.mark.kill
 def test_two_processes_by_accelerate_train_and_score_as_one_does(data_dir: Path, tmp_path: Path) -> None:
     """The command of the guide, both kinds of model; seven samples do not divide evenly."""
     stages, more = ["stage0_encoder", "stage4_sleep_cot"], ["train.precision=fp32", "stage.num_test_samples=7"]

@@ -45,6 +45,7 @@ MOVE, UNSCORED = SleepStage.MOVEMENT, SleepStage.UNSCORED
 STAGES = (W,) * 10 + (N1, N2, MOVE, N3, UNSCORED, R) + (W,) * 10
 SLEEP_EDF = load_cohort("sleep_edf")
 MARGIN_MIN = 2.0  # four epochs
+SMALL_CORPUS = ("num_train=3", "num_val=2", "num_test=2")
 FLAG_COLUMNS = [f"{kind}_flag" for kind in ARTIFACT_KINDS]
 
 
@@ -301,22 +302,22 @@ def _fake_corpora(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_fake_corpora")
 def test_a_corpus_has_three_independent_splits_for_any_number_of_workers(tmp_path: Path) -> None:
-    options = CorpusOptions(num_train=450, num_val=30, num_test=40, seed=3)
+    options = CorpusOptions(num_train=210, num_val=3, num_test=4, seed=3)  # two chunks
     with parallel_config(backend="threading"):
         for workers in (1, 2):
             prepare_corpus("mcq", "data_prep.corpora.mcq", options, tmp_path / str(workers), workers)
     assert hashes_in(tmp_path / "1") == hashes_in(tmp_path / "2")
     samples = {split: read_corpus(tmp_path / "1", split) for split in ("train", "val", "test")}
-    assert {split: len(rows) for split, rows in samples.items()} == {"train": 450, "val": 30, "test": 40}
+    assert {split: len(rows) for split, rows in samples.items()} == {"train": 210, "val": 3, "test": 4}
     everything = [sample for rows in samples.values() for sample in rows]
-    assert len({sample.sample_id for sample in everything}) == 520
-    assert len({sample.series[0].tobytes() for sample in everything}) == 520
-    assert samples["train"][449].sample_id == "mcq_train_000449"
+    assert len({sample.sample_id for sample in everything}) == 217
+    assert len({sample.series[0].tobytes() for sample in everything}) == 217
+    assert samples["train"][209].sample_id == "mcq_train_000209"
 
 
 @pytest.mark.usefixtures("_fake_corpora")
 def test_an_option_of_the_builder_reaches_it(tmp_path: Path) -> None:
-    assert main(["captions", "--out", str(tmp_path), "num_val=2", "real_share=0.5"]) == 0
+    assert main(["captions", "--out", str(tmp_path), *SMALL_CORPUS, "real_share=0.5"]) == 0
     assert [sample.rationale for sample in read_corpus(tmp_path, "val")] == ["0.5", "0.5"]
 
 
@@ -325,16 +326,18 @@ CORPUS_FILES = sorted(f"{split}.{kind}" for split in ("train", "val", "test") fo
 
 @pytest.mark.usefixtures("_fake_corpora", "_short_nights")
 @pytest.mark.parametrize(
-    ("cohort", "option", "files"),
+    ("cohort", "options", "files"),
     [
-        ("sim_human", "num_subjects=1", ["SIM0000.parquet", PARTICIPANTS_FILE]),
-        ("mcq", "num_train=3", CORPUS_FILES),
-        ("captions", "num_train=3", CORPUS_FILES),
-        ("ecg_cot", "num_train=3", CORPUS_FILES),
+        ("sim_human", ("num_subjects=1",), ["SIM0000.parquet", PARTICIPANTS_FILE]),
+        ("mcq", SMALL_CORPUS, CORPUS_FILES),
+        ("captions", SMALL_CORPUS, CORPUS_FILES),
+        ("ecg_cot", SMALL_CORPUS, CORPUS_FILES),
     ],
 )
-def test_the_command_prepares_each_cohort(cohort: str, option: str, files: list[str], tmp_path: Path) -> None:
-    assert main([cohort, "--out", str(tmp_path / "out"), option, "--workers", "1"]) == 0
+def test_the_command_prepares_each_cohort(
+    cohort: str, options: tuple[str, ...], files: list[str], tmp_path: Path
+) -> None:
+    assert main([cohort, "--out", str(tmp_path / "out"), *options, "--workers", "1"]) == 0
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == files
 
 

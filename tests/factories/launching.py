@@ -1,5 +1,6 @@
 """How tests start several processes of a run: by accelerate's files, and with one model in shares on CPUs."""
 
+import gc
 import multiprocessing
 import os
 import socket
@@ -22,6 +23,8 @@ from curriculum import processes
 from tslm.config.compose import configs_dir
 
 ACCELERATE_CONFIGS = configs_dir() / "accelerate"
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["pytest", "curriculum.train_stage", "curriculum.evaluate_stage"])  # torch loads once
 
 
 def read_launch_options(name: str, *more: str) -> Namespace:
@@ -36,10 +39,8 @@ def start_ranks(act: Callable[..., Any], arguments: Sequence[Any], folder: Path)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["curriculum.train_stage"])  # torch is imported once
     ranks = [
-        context.Process(target=_run_rank, args=(rank, port, folder / f"rank{rank}.txt", act, *arguments))
+        FORKS.Process(target=_run_rank, args=(rank, port, folder / f"rank{rank}.txt", act, *arguments))
         for rank in range(2)
     ]
     for process in ranks:
@@ -94,6 +95,7 @@ def patched(settings: dict[str, str]) -> Iterator[None]:
 
 
 def _run_rank(rank: int, port: int, output: Path, act: Callable[..., Any], *arguments: Any) -> None:
+    gc.freeze()  # of what the server loaded
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
     sys.stdout = sys.stderr = output.open("w", buffering=1)

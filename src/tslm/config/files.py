@@ -1,7 +1,9 @@
 """Settings put together, read and written; an unknown key is an error that names the nearest valid one."""
 
+import copy
+import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import asdict, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
@@ -32,11 +34,11 @@ def build_config(kind: type[Config], *layers: Any, prefix: str = "") -> Config:
     Raises:
         ValueError: an unknown key (the nearest valid one is named) or a bad value.
     """
-    merged: Any = _unlock(OmegaConf.structured(kind))
+    merged = copy.deepcopy(_build_schema(kind))  # type: ignore[arg-type]  # a class is hashable
     try:
         for layer in layers:
             plain = OmegaConf.to_container(layer) if OmegaConf.is_config(layer) else layer  # drop the layer's own flags
-            merged = OmegaConf.merge(merged, plain)
+            merged.merge_with(plain)
         config = OmegaConf.to_object(merged)
     except ConfigKeyError as error:
         key = prefix + (error.full_key or str(error.key))
@@ -95,7 +97,7 @@ def valid_keys(kind: type = RunConfig, prefix: str = "") -> list[str]:
 
 def to_plain(config: RunConfig) -> DictConfig:
     """The settings as nested mappings."""
-    return OmegaConf.create(OmegaConf.to_container(OmegaConf.structured(config)))  # type: ignore[return-value]
+    return OmegaConf.create(asdict(config))
 
 
 def flatten_settings(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -105,6 +107,12 @@ def flatten_settings(settings: Mapping[str, Any], prefix: str = "") -> dict[str,
         key = f"{prefix}{name}"
         flat |= flatten_settings(value, f"{key}.") if isinstance(value, Mapping) else {key: value}
     return flat
+
+
+@functools.cache
+def _build_schema(kind: type) -> DictConfig:
+    """Types and defaults of a dataclass; shared, so never to be changed."""
+    return _unlock(OmegaConf.structured(kind))
 
 
 def _unlock(node: DictConfig) -> DictConfig:

@@ -88,9 +88,9 @@ def test_a_series_is_parsed_ten_times_faster_than_by_literal_eval() -> None:
     def best_s(parse: object, num_tries: int) -> float:
         times_s = []
         for _ in range(num_tries):
-            start_s = time.perf_counter()
+            start_s = time.process_time()
             parse(text)  # type: ignore[operator]
-            times_s.append(time.perf_counter() - start_s)
+            times_s.append(time.process_time() - start_s)
         return min(times_s)
 
     best_s(parse_series, 3)

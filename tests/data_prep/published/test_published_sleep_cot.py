@@ -125,10 +125,10 @@ def test_reading_rows_takes_a_tenth_of_literal_eval_alone(tmp_path: Path) -> Non
     def best_s(num_tries: int, read: object) -> float:
         times_s = []
         for _ in range(num_tries):
-            start_s = time.perf_counter()
+            start_s = time.process_time()
             for row in read_csv_rows(tmp_path / "sleep_cot.csv", ["time_series"]):
                 read(row)  # type: ignore[operator]
-            times_s.append(time.perf_counter() - start_s)
+            times_s.append(time.process_time() - start_s)
         return min(times_s)
 
     ours_s = best_s(5, lambda row: row.series("time_series"))

@@ -1,11 +1,12 @@
 import csv
 import fcntl
 import json
+import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 import yaml
 from scipy import stats
 
+from curriculum.train import main as train
 from evaluation.experiments import main
 from evaluation.grids.grid import check_settings, expand_grid, load_grid
 from evaluation.grids.launcher import LOG_FILE, RECORD_FILE
@@ -22,6 +24,7 @@ from tests.factories.small import small_recording
 from tslm.config.compose import configs_dir
 from tslm.data.prepared.recordings import write_participants, write_recording
 from tslm.data.splits.rules import assign_splits
+from tslm.training.stop_signals import StopSignals
 
 PRESET = """
 defaults: [config]
@@ -32,9 +35,11 @@ train: {train_epochs: 1, batch_size: 4, precision: fp32}
 """
 # Stands in for train.py: it knows what a run leaves, and takes a moment instead of a minute.
 FAKE_TRAIN = """
-import json, os, sys, time
+import json, os, sys
 from pathlib import Path
 settings = dict(word.split("=", 1) for word in sys.argv if "=" in word)
+if settings.get("stage.fold") == "1" and "GATE" in os.environ:
+    open(os.environ["GATE"]).read()  # a pipe that nobody writes to
 if settings.get("loss.label_smoothing") == "0.3":
     sys.exit("warming up\\nerror: the loss is not finite")
 folder = Path(settings["results_dir"]) / "no_llm" / "classifier" / "stage0_encoder" / "results"
@@ -50,7 +55,6 @@ scores = {"cohen_kappa": kappa, "macro_f1": kappa / 2, "accuracy": kappa, "leaky
           "per_class_f1": {"Wake": kappa, "NREM sleep": 0.9, "REM sleep": 0.4 if fold else None}}
 (folder / "metrics.json").write_text(json.dumps({"systems": {"classifier": scores}}))
 print(*sys.argv)
-time.sleep(float(os.environ.get("PAUSE_S", 0)))
 """
 
 
@@ -285,7 +289,8 @@ def interrupt(command: list[str], is_time: Callable[[], bool]) -> str:
     """What a command says on stderr that is told to stop as soon as it is time."""
     running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while running.poll() is None and not is_time():
-        time.sleep(0.02)
+        with suppress(subprocess.TimeoutExpired):
+            running.wait(0.02)
     running.send_signal(signal.SIGTERM)
     _, error = running.communicate(timeout=100)
     assert running.returncode == 1, error
@@ -293,14 +298,16 @@ def interrupt(command: list[str], is_time: Callable[[], bool]) -> str:
 
 
 def test_an_interrupted_grid_is_finished_by_the_same_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PAUSE_S", "0.5")
+    os.mkfifo(tmp_path / "gate")
+    monkeypatch.setenv("GATE", str(tmp_path / "gate"))
     path = write_grid(tmp_path, axes={"loss": {"plain": [], "smooth": ["loss.label_smoothing=0.1"]}}, folds="0,1")
     command = [sys.executable, "-m", "evaluation.experiments", str(path)]
     results = tmp_path / "results"
     error = interrupt(command, lambda: bool(list(results.rglob("table.json"))))
+    monkeypatch.delenv("GATE")
     assert "interrupted; the same command goes on" in error
     done = {path: path.stat().st_mtime_ns for path in results.rglob("metrics.json")}
-    assert 1 <= len(done) < 4
+    assert 1 <= len(done) <= 2
     assert main([str(path)]) == 0
     assert all(path.stat().st_mtime_ns == before for path, before in done.items())
     assert [row["num_runs"] for row in read_table(tmp_path)["rows"]] == [2] * 4
@@ -308,7 +315,7 @@ def test_an_interrupted_grid_is_finished_by_the_same_command(tmp_path: Path, mon
 
 def test_a_run_of_train_py_that_was_interrupted_goes_on_and_is_smoothed_by_its_own_transitions(tmp_path: Path) -> None:
     write_folds(tmp_path / "cohort")
-    settings = [f"stage.train_dir={tmp_path}/cohort", "train.train_epochs=15", "train.patience=100"]
+    settings = [f"stage.train_dir={tmp_path}/cohort", "train.train_epochs=2"]
     path = write_grid(
         tmp_path,
         settings=[*settings, "train.log_every_steps=1", "stage.num_val_samples=4"],
@@ -322,7 +329,10 @@ def test_a_run_of_train_py_that_was_interrupted_goes_on_and_is_smoothed_by_its_o
         logs = list((tmp_path / "results").rglob("log.jsonl"))
         return [json.loads(line).get("event") for line in logs[0].read_text().splitlines()] if logs else []
 
-    interrupt([sys.executable, "-m", "evaluation.experiments", str(path)], lambda: len(read_events()) > 4)
+    (run,) = expand_grid(load_grid(path))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(StopSignals, "is_set", lambda _: True)
+        assert train(list(run.arguments)) == 1
     assert read_events()[-1] == "stopped"
     assert not list((tmp_path / "results").rglob("metrics.json"))
     assert main([str(path)]) == 0

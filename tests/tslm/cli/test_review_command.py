@@ -92,6 +92,7 @@ def test_a_missing_package_is_named_with_its_extra(run_dir, monkeypatch, capsys)
     assert "tslm-sleep[serve]" in capsys.readouterr().err
 
 
+@pytest.mark.server
 def test_the_page_is_served_until_ctrl_c_which_is_no_error(run_dir):
     command = [sys.executable, "-m", "tslm", "review", str(run_dir), "--port", "0", "--blind", "--limit", "3"]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}

@@ -7,7 +7,6 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, Gemma3TextConfig, GPT2Config, LlamaConfig
 
-from evaluation.benchmarks.gpu import LLAMA_1B
 from tests.factories.architectures import ARCHITECTURES, build_llm
 from tests.factories.small import build_small_model, collate, corpus_examples, open_gates, sleep_dataset, small_config
 from tslm.batch import Batch, Example
@@ -239,9 +238,18 @@ SHAPES = {
         num_attention_heads=9,
         num_key_value_heads=3,
     ),
-    "llama-3.2-1b": LLAMA_1B,
+    "llama-3.2-1b": LlamaConfig(
+        vocab_size=128256,
+        hidden_size=2048,
+        intermediate_size=8192,
+        num_hidden_layers=16,
+        num_attention_heads=32,
+        num_key_value_heads=8,
+        head_dim=64,
+        tie_word_embeddings=True,
+    ),
     "llama-3.2-3b": LlamaConfig(
-        vocab_size=LLAMA_1B.vocab_size,
+        vocab_size=128256,
         hidden_size=3072,
         intermediate_size=8192,
         num_hidden_layers=28,

@@ -1,7 +1,6 @@
 import re
 import socket
 import threading
-import time
 from contextlib import contextmanager
 
 import pytest
@@ -56,7 +55,7 @@ class ReviewServer:
         self._thread.start()
         while not self._server.started:
             assert self._thread.is_alive()
-            time.sleep(0.005)
+            self._thread.join(0.005)
 
     def stop(self):
         self._server.should_exit = self._server.force_exit = True

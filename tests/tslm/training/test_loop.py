@@ -1,7 +1,5 @@
 import math
-import multiprocessing
 import os
-import socket
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
-from torch.multiprocessing import start_processes
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 
 from curriculum.processes import build_accelerator, share_indices
+from tests.factories.launching import end_ranks, start_ranks
 from tests.factories.small import build_small_model, collate, sleep_dataset, small_config, small_recording, small_sample
 from tslm.batch import Batch
 from tslm.config.schema import OptimConfig, TrainConfig
@@ -354,10 +352,9 @@ def train_on(task: str, world_size: int, tiny_llm: Path) -> tuple[Tensors, Tenso
     return grads[0], trained_state(model), losses
 
 
-def _train_rank(rank: int, world_size: int, port: int, tiny_llm: Path, out_path: Path) -> None:
-    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world_size)}
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "ACCELERATE_USE_CPU": "true"}
-    ends = {task: train_on(task, world_size, tiny_llm) for task in TASKS}
+def _train_rank(rank: int, tiny_llm: Path, out_path: Path) -> None:
+    os.environ["ACCELERATE_USE_CPU"] = "true"
+    ends = {task: train_on(task, 2, tiny_llm) for task in TASKS}
     if rank == 0:
         torch.save(ends, out_path)
     torch.distributed.destroy_process_group()
@@ -369,15 +366,13 @@ def corpus_dataset() -> CorpusDataset:
     return CorpusDataset(samples, lambda sample: render_choice_prompt(sample.question, sample.options))
 
 
+@pytest.mark.kill
 def test_two_processes_end_where_one_ends(tiny_llm: Path, tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    multiprocessing.get_context("forkserver").set_forkserver_preload(["curriculum.train_stage"])  # imports torch once
-    start_processes(_train_rank, (2, port, tiny_llm, tmp_path / "end.pt"), nprocs=2, start_method="forkserver")
+    ranks = start_ranks(_train_rank, (tiny_llm, tmp_path / "end.pt"), tmp_path)
+    ends_of_one = {task: train_on(task, 1, tiny_llm) for task in TASKS}
+    assert end_ranks(ranks) == [0, 0], (tmp_path / "rank1.txt").read_text()[-3000:]
     ends = torch.load(tmp_path / "end.pt", weights_only=True)
-    for task in TASKS:
-        grads, state, losses = train_on(task, 1, tiny_llm)
+    for task, (grads, state, losses) in ends_of_one.items():
         grads_of_two, state_of_two, losses_of_two = ends[task]
         for name, grad in grads.items():
             assert torch.allclose(grad, grads_of_two[name], rtol=0, atol=1e-6), (task, name)

@@ -29,12 +29,11 @@ def test_a_signal_is_noted_and_passed_on_ones_do_no_harm(number: signal.Signals)
 
 def test_a_later_signal_ends_the_process() -> None:
     code = (
-        "import signal, time\n"
+        "import signal\n"
         "from tslm.training import stop_signals\n"
-        "stop_signals._PATIENCE_S = 0.0\n"
+        "stop_signals._PATIENCE_S = -1.0\n"
         "with stop_signals.StopSignals():\n"
         "    signal.raise_signal(signal.SIGTERM)\n"
-        "    time.sleep(0.01)\n"
         "    signal.raise_signal(signal.SIGTERM)\n"
         "    print('still here')\n"
     )
@@ -63,17 +62,15 @@ def test_a_process_ends_with_its_launcher_and_with_no_other_parent(
     launcher: str, follows: bool, tmp_path: Path
 ) -> None:
     child = (
-        "import time; from tslm.training.stop_signals import StopSignals, end_with_launcher\n"
-        "with StopSignals() as stop:\n"
-        "    print(end_with_launcher(), flush=True)\n"
-        "    deadline = time.monotonic() + 2\n"
-        "    while not stop.is_set() and time.monotonic() < deadline:\n"
-        "        time.sleep(0.01)\n"
-        "    print(stop.is_set(), flush=True)\n"
+        "import signal, sys; from tslm.training.stop_signals import end_with_launcher\n"
+        "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])\n"
+        "print(end_with_launcher(), flush=True)\n"
+        "sys.stdin.read()  # until the parent, which holds the other end, is no more\n"
+        "print(signal.sigtimedwait([signal.SIGTERM], 0.5) is not None, flush=True)\n"
     )
     script = tmp_path / launcher
     script.write_text(
-        f"import subprocess, sys, time\nsubprocess.Popen([sys.executable, '-c', {child!r}])\ntime.sleep(60)\n"
+        f"import subprocess, sys\nsubprocess.Popen([sys.executable, '-c', {child!r}], stdin=subprocess.PIPE).wait()\n"
     )
     parent = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None

@@ -174,7 +174,7 @@ def server_uri(results_dir: Path) -> Iterator[str]:
         server.wait(20)
 
 
-@pytest.fixture(params=["server", "local"])
+@pytest.fixture(params=[pytest.param("server", marks=pytest.mark.server), "local"])
 def mlflow_config(request: pytest.FixtureRequest, results_dir: Path, server_uri: str) -> RunConfig:
     """Settings of runs that go to the server, and of runs that write its database themselves."""
     uri = server_uri if request.param == "server" else ""
