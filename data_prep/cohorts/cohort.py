@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from data_prep.cohorts.night import WAKE_MARGIN_MIN, prepare_night
 from data_prep.cohorts.sleep_edf_subjects import SubjectNight, apply_table, read_subject_tables
+from data_prep.rationales.compose import add_rationales
 from data_prep.simulators.human.night import NightExtras, name_subject, simulate_human_night
 from tslm.data.cohorts.cohort import CohortConfig, RecordingFiles, find_recordings, parse_cohort
 from tslm.data.cohorts.scored_night import Survey, read_scored_night, survey_recording
@@ -183,7 +184,8 @@ def prepare_nights(nights: Sequence[Night], out_dir: Path, options: NightOptions
 def _prepare_one(night: Night, out_dir: Path, place: Place, options: NightOptions) -> Participant:
     with threadpool_limits(1):  # sums in another order would change the last bit
         raw = night.read()
-        recording = prepare_night(raw, options.wake_margin_min, options.seed, options.rationale, night.fs_hz)
+        recording = prepare_night(raw, options.wake_margin_min, night.fs_hz)
+        recording = add_rationales(recording, options.seed, options.rationale)
         if place.split == BY_EPOCH:
             splits = draw_epoch_splits(recording.sleep_stages, recording.recording, options.seed)
             recording = replace(recording, columns={**recording.columns, EPOCH_SPLIT_COLUMN: splits})

@@ -1,18 +1,17 @@
-"""One raw night to one prepared recording: epochs around sleep, evidence and rationales beside the labels.
+"""One raw night to one prepared recording: epochs around sleep, with evidence beside the labels.
 
 1. cut epochs from `wake_margin_min` before the first sleep to as long after the last (tslm.data.epochs)
 2. measure the evidence of each epoch on the first channel, and muscle tone on the EMG channel if there is one;
    say whether the lights were on
-3. write a rationale for each epoch from its evidence
+
+Rationales are written afterwards, from the evidence: `data_prep.rationales.compose.add_rationales`.
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from data_prep.rationales.compose import write_rationales
 from tslm.data.cohorts.subject_table import find_lit_epochs
 from tslm.data.epochs import cut_epochs, resample_recording, view_epochs
 from tslm.data.prepared.recordings import Recording
@@ -21,18 +20,11 @@ from tslm.evidence.measure import measure_evidence
 from tslm.evidence.muscle import ENVELOPE_BELOW_HZ, find_emg_channel, measure_emg
 from tslm.hypnogram import SLEEP
 from tslm.labels import SleepStage
-from tslm.prompts import STYLES
 
 WAKE_MARGIN_MIN = 30.0
 
 
-def prepare_night(
-    raw: RawRecording,
-    wake_margin_min: float = WAKE_MARGIN_MIN,
-    seed: int = 0,
-    rationale: str = STYLES[0],
-    fs_hz: float = 0.0,
-) -> Recording:
+def prepare_night(raw: RawRecording, wake_margin_min: float = WAKE_MARGIN_MIN, fs_hz: float = 0.0) -> Recording:
     """Cut a night into epochs and add what can be measured in each.
 
     Movement and unscored epochs inside the kept span stay, with labels MOVE and UNSCORED, so that time runs on
@@ -41,14 +33,11 @@ def prepare_night(
     Args:
         raw: Signals in microvolt and one sleep stage per epoch, both from the start of the recording.
         wake_margin_min: Minutes kept before the first and after the last epoch of sleep.
-        seed: Seed of the rationales' wording; each recording draws its own from it.
-        rationale: Style of the rationales, one of `tslm.prompts.STYLES`.
         fs_hz: Rate of all channels; 0: the highest rate of the channels.
 
     Returns:
         The recording, not yet rounded to the stored steps, with evidence columns, a bool column `<kind>_flag` for
-        each of ARTIFACT_KINDS, a column `light` (1 on, 0 off) where the times of light are known, and a
-        `rationale` column.
+        each of ARTIFACT_KINDS, and a column `light` (1 on, 0 off) where the times of light are known.
 
     Raises:
         ValueError: A night without sleep, or as `tslm.data.epochs.cut_epochs`.
@@ -70,8 +59,6 @@ def prepare_night(
     is_lit_E = find_lit_epochs(raw.start, raw.lights_on, raw.lights_off, night.onset_s, raw.epoch_s)
     if is_lit_E is not None:
         columns["light"] = is_lit_E.astype(np.int8)
-    seed = _derive_seed(seed, raw.recording)
-    columns["rationale"] = write_rationales(evidence, night.sleep_stages, seed, raw.species, rationale)
     return replace(night, columns=columns)
 
 
@@ -88,7 +75,3 @@ def _measure_emg(epochs_EL: np.ndarray, fs_hz: float, recorded_hz: float) -> dic
     if recorded_hz >= ENVELOPE_BELOW_HZ:
         return measure_emg(epochs_EL, fs_hz)
     return measure_emg(epochs_EL[:, :: max(1, round(fs_hz / recorded_hz))], recorded_hz)
-
-
-def _derive_seed(seed: int, recording: str) -> int:
-    return int.from_bytes(hashlib.sha256(f"{seed}/{recording}".encode()).digest()[:4])

@@ -9,9 +9,10 @@ sleep stage; `tslm.answers.grammar.render_response` adds it. How each thing may 
 for a sleep stage in `tslm.evidence.criteria`.
 """
 
+import hashlib
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -28,6 +29,7 @@ from data_prep.rationales.wordings import (
     Choose,
     write_out,
 )
+from tslm.data.prepared.recordings import Recording
 from tslm.evidence import words
 from tslm.evidence.criteria import Criterion, Facts, find_criteria
 from tslm.labels import ANSWER_NAMES, SleepStage
@@ -40,6 +42,20 @@ class Rationale:
 
     text: str
     features: tuple[str, ...]
+
+
+def add_rationales(recording: Recording, seed: int, style: str = STYLES[0]) -> Recording:
+    """The recording with a column `rationale`, written from its evidence columns; errors as `write_rationales`.
+
+    Args:
+        recording: with the columns of `tslm.evidence.measure.measure_evidence`.
+        seed: each recording draws its own from it.
+        style: one of `tslm.prompts.STYLES`.
+    """
+    evidence = {name: values for name, values in recording.columns.items() if isinstance(values, np.ndarray)}
+    own_seed = int.from_bytes(hashlib.sha256(f"{seed}/{recording.recording}".encode()).digest()[:4])
+    texts = write_rationales(evidence, recording.sleep_stages, own_seed, recording.species, style)
+    return replace(recording, columns={**recording.columns, "rationale": texts})
 
 
 def write_rationales(

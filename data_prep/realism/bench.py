@@ -19,6 +19,7 @@ from threadpoolctl import threadpool_limits
 
 from data_prep.cohorts.cohort import CohortOptions, prepare_cohort
 from data_prep.cohorts.night import prepare_night
+from data_prep.rationales.compose import add_rationales
 from data_prep.simulators.human.night import CHANNEL, simulate_human_night
 from tslm.baselines.yasa import stage_with_yasa
 from tslm.bench_row import Row
@@ -127,7 +128,7 @@ def judge_simulation(num_nights: int, seed: int) -> dict[str, Any]:
 
 def measure_faithfulness(options: BenchOptions) -> Iterator[Row]:
     """Milliseconds to read and check a rationale, and the share of claims in those of simulated nights confirmed."""
-    nights = [prepare_night(simulate_human_night(options.seed, idx)) for idx in range(options.num_nights)]
+    nights = [_prepare(options.seed, idx) for idx in range(options.num_nights)]
     texts, rows, truth = zip(*[sample for night in nights for sample in _list_rationales(night)], strict=True)
     check_s = _best_s(options, lambda: [check_rationale(*pair) for pair in zip(texts, rows, strict=True)])
     yield Row("rationale read and checked, one core", 1000 * check_s / len(texts), "ms", most=1.0)
@@ -154,6 +155,10 @@ MEASUREMENTS: tuple[Callable[[BenchOptions], Iterator[Row]], ...] = (
     measure_faithfulness,
     measure_memory,
 )
+
+
+def _prepare(seed: int, subject_idx: int) -> Recording:
+    return add_rationales(prepare_night(simulate_human_night(seed, subject_idx)), seed)
 
 
 def _list_rationales(night: Recording) -> Iterator[tuple[str, dict[str, float], str]]:

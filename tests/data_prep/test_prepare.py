@@ -21,6 +21,7 @@ from data_prep.cohorts.cohort import (
 from data_prep.cohorts.night import find_sleep_span, prepare_night
 from data_prep.corpora.build import CorpusOptions, prepare_corpus
 from data_prep.prepare import main
+from data_prep.rationales.compose import add_rationales
 from data_prep.simulators.human.night import NightExtras
 from tslm.data.cohorts.cohort import load_cohort
 from tslm.data.prepared.corpora import CorpusSample, read_corpus
@@ -96,7 +97,7 @@ def test_a_night_is_cut_around_its_sleep_with_time_running_on() -> None:
 
 
 def test_every_epoch_has_evidence_and_every_scored_one_a_rationale() -> None:
-    recording = prepare_night(make_night(0, 0), MARGIN_MIN)
+    recording = add_rationales(prepare_night(make_night(0, 0), MARGIN_MIN), seed=0)
     assert list(recording.columns) == [*EVIDENCE_COLUMNS, *FLAG_COLUMNS, "rationale"]
     assert all(len(column) == recording.num_epochs for column in recording.columns.values())
     for stage, rationale in zip(recording.sleep_stages, recording.columns["rationale"], strict=True):
@@ -118,7 +119,7 @@ def test_an_emg_channel_adds_muscle_tone() -> None:
     raw = make_night(0, 0)
     signals = {**raw.signals, "EMG submental": raw.signals["EEG Pz-Oz"]}
     recording = prepare_night(replace(raw, signals=signals), MARGIN_MIN)
-    assert list(recording.columns) == [*EVIDENCE_COLUMNS, *EMG_COLUMNS, *FLAG_COLUMNS, "rationale"]
+    assert list(recording.columns) == [*EVIDENCE_COLUMNS, *EMG_COLUMNS, *FLAG_COLUMNS]
     assert np.median(recording.columns["emg_tone"]) == pytest.approx(1)
 
 

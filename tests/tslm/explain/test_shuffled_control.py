@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_prep.cohorts.night import prepare_night
+from data_prep.rationales.compose import add_rationales
 from data_prep.simulators.human.night import simulate_human_night
 from tslm.evidence.measure import EVIDENCE_COLUMNS
 from tslm.explain.claims.counts import NUM_COLUMNS
@@ -29,7 +30,7 @@ FAST = Resampling(num_resamples=300)
 @pytest.fixture(scope="module")
 def night():
     """Our rationales of every third epoch of a night, the evidence and the stages of these."""
-    night = prepare_night(simulate_human_night(36, 0))
+    night = add_rationales(prepare_night(simulate_human_night(36, 0)), seed=0)
     places = [place for place, stage in enumerate(night.sleep_stages) if stage in TYPICAL][::3]
     rows = [{name: float(night.columns[name][place]) for name in EVIDENCE_COLUMNS} for place in places]
     return (
