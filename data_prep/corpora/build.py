@@ -6,13 +6,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from joblib import Parallel, delayed
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from tslm.data.prepared.corpora import CorpusSample, write_corpus
 from tslm.data.prepared.recordings import SPLITS
+from tslm.seeds import hash_seed
 
 _CHUNK_SAMPLES = 200  # each chunk has its own seed, so the number of workers changes nothing
 
@@ -59,7 +59,11 @@ def prepare_corpus(name: str, module: str, options: CorpusOptions, out_dir: Path
     """
     sizes = {"train": options.num_train, "val": options.num_val, "test": options.num_test}
     chunks = [
-        (split, min(_CHUNK_SAMPLES, sizes[split] - start), _chunk_seed(options.seed, split, start // _CHUNK_SAMPLES))
+        (
+            split,
+            min(_CHUNK_SAMPLES, sizes[split] - start),
+            hash_seed(options.seed, split, start // _CHUNK_SAMPLES),
+        )
         for split in SPLITS
         for start in range(0, sizes[split], _CHUNK_SAMPLES)
     ]
@@ -87,7 +91,3 @@ def _build_chunk(module: str, num_samples: int, seed: int, own: Mapping[str, Any
     build_samples: Callable = import_module(module).build_samples
     with threadpool_limits(1):
         return list(build_samples(num_samples, seed, **own))
-
-
-def _chunk_seed(seed: int, split: str, chunk_idx: int) -> int:
-    return int(np.random.SeedSequence((seed, SPLITS.index(split), chunk_idx)).generate_state(1)[0])

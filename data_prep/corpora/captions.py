@@ -14,6 +14,7 @@ from tslm.evidence import series_words as words
 from tslm.evidence.measure import BANDS_HZ, measure_evidence
 from tslm.evidence.series import SeriesFacts, measure_series
 from tslm.evidence.words import count_word
+from tslm.seeds import hash_seed
 
 _MOST_STATEMENTS = 5
 
@@ -33,7 +34,7 @@ def build_samples(
         ImportError: statsmodels is missing.
     """
     for idx in range(num_samples):
-        rng = np.random.default_rng((seed, idx))
+        rng = np.random.default_rng(hash_seed(seed, idx))
         kind = rng.random()
         draw = (
             draw_real

@@ -8,6 +8,7 @@ import numpy as np
 from data_prep.simulators.ecg import FS_HZ, LEADS, draw_rhythm, simulate_ecg
 from tslm.data.prepared.corpora import CorpusSample
 from tslm.evidence.ecg import EARLY_SHARE, EcgFacts, measure_ecg
+from tslm.seeds import hash_seed
 
 _TRIES = 12
 _PAUSE_S = 1.5
@@ -49,7 +50,7 @@ def build_samples(num_samples: int, seed: int, num_leads: int = 2) -> Iterator[C
         raise ValueError(f"num_leads is {num_leads}; give 1 to {len(LEADS)}")
     leads = tuple(LEADS)[:num_leads]
     for idx in range(num_samples):
-        yield _build_sample(f"ecg-{seed}-{idx}", np.random.default_rng((seed, idx)), leads)
+        yield _build_sample(f"ecg-{seed}-{idx}", np.random.default_rng(hash_seed(seed, idx)), leads)
 
 
 def _build_sample(sample_id: str, rng: np.random.Generator, leads: tuple[str, ...]) -> CorpusSample:

@@ -15,6 +15,7 @@ from tslm.data.prepared.corpora import CorpusSample
 from tslm.evidence import series_words as words
 from tslm.evidence.measure import BANDS_HZ, measure_evidence
 from tslm.evidence.series import SeriesFacts, measure_series
+from tslm.seeds import hash_seed
 
 _TRIES = 12
 _PERIOD_FACTORS = (0.3, 0.55, 1.6, 2.6)  # none is a multiple or a whole fraction of the true period
@@ -54,7 +55,7 @@ def build_samples(num_samples: int, seed: int, real_share: float = 0.2) -> Itera
         ImportError: statsmodels is missing.
     """
     for idx in range(num_samples):
-        rng = np.random.default_rng((seed, idx))
+        rng = np.random.default_rng(hash_seed(seed, idx))
         yield _build_sample(f"mcq-{seed}-{idx}", rng, real_share)
 
 

@@ -14,12 +14,12 @@ from data_prep.published.rows import (
     draw_split,
     find_raw_dir,
     read_csv_rows,
-    seed_of,
     write_published,
 )
 from tslm.data.prepared.corpora import CorpusSample
 from tslm.data.splits.rules import parse_shares
 from tslm.evidence.series import MIN_SAMPLES
+from tslm.seeds import hash_seed
 
 FREQUENCIES = ("Daily", "Hourly", "Monthly", "Quarterly", "Weekly", "Yearly")
 _INFO_FILE = "M4-info.csv"
@@ -82,7 +82,7 @@ def build_sample(
     if captions is None:
         if len(values_L) < MIN_SAMPLES:
             raise row.unusable("series", f"has fewer than {MIN_SAMPLES} values, too few to measure")
-        caption = write_caption(NamedSeries(values_L, kind, ""), np.random.default_rng(seed_of(seed, series_id)))
+        caption = write_caption(NamedSeries(values_L, kind, ""), np.random.default_rng(hash_seed(seed, series_id)))
     else:
         caption = captions.get(series_id, "")
     if not caption:

@@ -23,6 +23,7 @@ from tqdm import tqdm
 from tslm.data.prepared.corpora import CORPUS_FILE, CorpusSample, write_splits
 from tslm.data.splits.rules import parse_shares
 from tslm.files import write_beside
+from tslm.seeds import hash_seed
 
 ROW_SPLIT = "80/10/10"  # the share of rows that OpenTSLM's loaders give to each split
 _LARGEST_CELL = 1 << 27  # characters; the csv module's own limit is 131,072
@@ -166,18 +167,13 @@ def draw_split(unit: str, split: str, seed: int) -> str:
         split: "80/10/10" (train/val/test in percent) or one split's name for all.
         seed: another seed draws other splits.
     """
-    position = seed_of(seed, unit) / 2**64
+    position = hash_seed(seed, unit) / 2**64
     shares = parse_shares(split)
     for name, share in shares.items():
         if position < share:
             return name
         position -= share
     return max(shares, key=lambda name: shares[name])
-
-
-def seed_of(seed: int, name: str) -> int:
-    """A seed of its own for each name, below 2**64."""
-    return int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:8])
 
 
 def parse_series(value: Any) -> np.ndarray:

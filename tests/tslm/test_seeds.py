@@ -1,8 +1,9 @@
+import hashlib
 from itertools import product
 
 import torch
 
-from tslm.seeds import Draw, derive_seed
+from tslm.seeds import Draw, derive_seed, hash_seed
 
 
 def test_every_place_has_a_seed_of_its_own_that_torch_takes() -> None:
@@ -14,6 +15,7 @@ def test_every_place_has_a_seed_of_its_own_that_torch_takes() -> None:
 
 def test_a_seed_is_the_same_on_any_machine() -> None:
     assert derive_seed(0, Draw.STEP, 0, 1) == 7894669286316023435
+    assert hash_seed("by_epoch", 0, "SC4001E0") == int(hashlib.sha256(b"by_epoch/0/SC4001E0").hexdigest()[:16], 16)
 
 
 def test_neighbouring_seeds_draw_numbers_that_have_nothing_in_common() -> None:

@@ -13,7 +13,6 @@
 | `by_epoch` | the epochs of every recording, stratified 80/10/10: LEAKS, for comparison with the literature only |
 """
 
-import hashlib
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,6 +25,7 @@ from tslm.data.prepared.recordings import BY_EPOCH, EPOCH_SPLIT_COLUMN, SPLITS, 
 from tslm.data.splits.strata import expand_strata
 from tslm.data.splits.time import is_time_rule, parse_time_rule
 from tslm.labels import SleepStage
+from tslm.seeds import hash_seed
 
 DEFAULT_SPLIT = "70/15/15"
 MIN_TEST_SUBJECTS = 5  # in test, where there are ENOUGH_SUBJECTS
@@ -200,8 +200,7 @@ def draw_epoch_splits(sleep_stages: Sequence[SleepStage], recording: str, seed: 
         recording: its name; each recording draws its own.
         seed: of the draw.
     """
-    digest = hashlib.sha256(f"{BY_EPOCH}/{seed}/{recording}".encode()).digest()
-    rng = np.random.default_rng(int.from_bytes(digest[:8]))
+    rng = np.random.default_rng(hash_seed(BY_EPOCH, seed, recording))
     codes = np.array([stage.value for stage in sleep_stages])
     borders = np.cumsum(EPOCH_SHARES)[:-1]
     split_idx = np.zeros(len(codes), dtype=int)
