@@ -13,7 +13,7 @@ from curriculum.plan import checkpoint_dir, metrics_path, predictions_path
 from curriculum.processes import gather_rows, share_indices
 from tslm.config.schema import RunConfig
 from tslm.data.samples.collate import Collator
-from tslm.data.samples.dataset import SleepDataset, StageDataset, build_dataset
+from tslm.data.samples.dataset import SleepDataset, StageDataset, build_dataset, find_task
 from tslm.data.samples.night_windows import load_recordings
 from tslm.data.samples.sampling import ShareBatches, spread_subset
 from tslm.data.splits.provenance import describe_split
@@ -43,10 +43,11 @@ def evaluate_stage(config: RunConfig, accelerator: Accelerator, leaky: bool = Fa
     model, saved = load_checkpoint(checkpoint_dir(config, BEST))
     config = replace(config, model=saved.model, llm=saved.llm)
     model.to(accelerator.device)
-    rows, metrics = EVALUATIONS[config.stage.metric](model, config, accelerator)
+    metric = find_task(config.stage).metric
+    rows, metrics = EVALUATIONS[metric](model, config, accelerator)
     leaky |= metrics.get("leaky", False)
     rows = [row | {"leaky": True} for row in rows] if leaky else rows
-    metrics |= {"stage": config.stage.name, "metric": config.stage.metric, "seed": saved.seed, "leaky": leaky}
+    metrics |= {"stage": config.stage.name, "metric": metric, "seed": saved.seed, "leaky": leaky}
     if config.stage.fold >= 0:
         metrics["fold"] = config.stage.fold
     if accelerator.is_main_process:

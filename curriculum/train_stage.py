@@ -23,7 +23,7 @@ from curriculum.validate_stage import build_validation
 from tslm.config.files import CONFIG_FILE, save_config
 from tslm.config.schema import RunConfig
 from tslm.data.samples.collate import Collator
-from tslm.data.samples.dataset import NightDataset, SleepDataset, StageDataset, build_dataset, state_timing
+from tslm.data.samples.dataset import NightDataset, SleepDataset, StageDataset, build_dataset, find_task, state_timing
 from tslm.data.samples.sampling import TrainBatches
 from tslm.data.splits.checksums import checksum_data, compare_checksums
 from tslm.data.splits.provenance import describe_split
@@ -207,9 +207,10 @@ def _train(
 
 def _complete_best(config: RunConfig, device: torch.device, log: Callable[[dict[str, Any]], None]) -> None:
     """Add to the best checkpoint what is fitted on data once its weights stand: temperatures and transitions."""
-    if config.stage.metric == "sleep" and config.stage.num_calibration_samples:
+    task = find_task(config.stage)
+    if task.stages_sleep and config.stage.num_calibration_samples:
         log({"event": "calibration", **_calibrate(config, device)})
-    if config.stage.reader in ("sleep", "night") and config.has_classifier:
+    if task.reads_recordings and task.stages_sleep and config.has_classifier:
         prior_K = _measure_prior(config, device)
         save_transitions(fit_run_transitions(config, prior_K), checkpoint_dir(config, BEST))
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from curriculum.processes import gather_rows, share_indices
 from tslm.config.schema import RunConfig
-from tslm.data.samples.dataset import NightDataset, StageDataset
+from tslm.data.samples.dataset import NightDataset, StageDataset, find_task
 from tslm.data.samples.sampling import spread_subset
 from tslm.models import build_tokenizer
 from tslm.models.classifier import Classifier
@@ -30,7 +30,7 @@ def build_validation(
     models (FSDP) are not asked: their processes would wait for one another where shares are uneven.
     """
     is_sharded = accelerator.distributed_type is DistributedType.FSDP
-    if config.tracking == "none" or config.stage.metric != "sleep" or is_sharded:
+    if config.tracking == "none" or not find_task(config.stage).stages_sleep or is_sharded:
         return None
     if config.writes_text and not config.stage.num_calibration_samples:
         return None

@@ -22,6 +22,7 @@ from evaluation.score import render_table
 from tslm.command import run_to_code
 from tslm.config.compose import compose_config
 from tslm.data.prepared.recordings import read_participants
+from tslm.data.samples.dataset import find_task
 from tslm.data.splits.leak_labels import render_leak
 from tslm.data.splits.rules import list_folds
 from tslm.predictions.rows import write_predictions
@@ -127,7 +128,7 @@ def pool_runs(
     rows = pool_folds([_smooth(read_fold(run), run, smoothings) for run in runs])
     metrics = score_systems(parse_scorings(rows), num_resamples=num_resamples, seed=runs[0].seed)
     config = runs[0].configs[-1]
-    metrics |= {"stage": config.stage.name, "metric": config.stage.metric, "seed": config.seed}
+    metrics |= {"stage": config.stage.name, "metric": find_task(config.stage).metric, "seed": config.seed}
     metrics["folds"] = {}
     for run in runs:
         of_fold = json.loads(run.metrics_path.read_text(encoding="utf-8")) if run.metrics_path else {}

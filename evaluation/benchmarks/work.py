@@ -126,7 +126,7 @@ class ClassifierBench:
 
     def score(self, num_epochs: int) -> Callable[[], None]:
         """A call that scores `num_epochs` epochs of one night."""
-        night = torch.randn(1, num_epochs, self.config.model.num_channels, NUM_SAMPLES, device=self.device)
+        night = torch.randn(1, num_epochs, len(self.config.stage.channels), NUM_SAMPLES, device=self.device)
         mask = torch.ones(1, num_epochs, dtype=torch.bool, device=self.device)
         use_bf16 = self.config.train.precision == "bf16"
 

@@ -4,7 +4,7 @@ import argparse
 from dataclasses import replace
 
 from tslm.baselines.material import Material, Nights, TextSettings
-from tslm.config.schema import RunConfig, StageConfig
+from tslm.config.schema import CurriculumStageConfig, RunConfig
 from tslm.data.prepared.recordings import read_participants, read_recording
 from tslm.data.splits.leakage import check_leakage
 from tslm.evidence.muscle import find_emg_channel
@@ -20,9 +20,9 @@ def find_material(arguments: argparse.Namespace) -> tuple[Material, bool]:
         FileNotFoundError: there is no cohort.
         ValueError: a leak; cohorts of several species; no such channel, label set or fold.
     """
-    stage = StageConfig(
+    stage = CurriculumStageConfig(
         name="the baselines",
-        reader="night",
+        task="night",
         train_dir=str(arguments.train),
         test_dir=str(arguments.data),
         fold=arguments.fold,

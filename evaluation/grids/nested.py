@@ -20,8 +20,8 @@ from evaluation.grids.table import (
     write_table,
 )
 from tslm.data.prepared.recordings import read_participants
+from tslm.data.samples.dataset import find_task
 from tslm.data.splits.inner_folds import write_inner_cohort
-from tslm.data.splits.leakage import NIGHT_READERS
 from tslm.data.splits.rules import choose_fold
 from tslm.files import write_beside
 from tslm.training.runs.manifest import read_manifest
@@ -171,7 +171,7 @@ def _find_cohort(grid: GridConfig) -> Path:
     folders: set[Path] = set()
     for stage in grid.stages:
         config = compose_cell(grid, first, stage)
-        if config.stage.reader not in NIGHT_READERS:
+        if not find_task(config.stage).reads_recordings:
             raise ValueError(f"{stage} reads no nights; nested folds tune stages that do, such as stage0_encoder")
         folders |= {config.stage.data_dir(split) for split in ("train", "val", "test")}
     if len(folders) > 1:

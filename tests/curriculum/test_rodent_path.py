@@ -32,8 +32,9 @@ ENCODER = {
 
 
 def test_the_presets_bands_take_in_the_tone_of_the_muscle() -> None:
-    model = compose_config("stage0_encoder", "rodent").model
-    assert model.num_channels == 2
+    config = compose_config("stage0_encoder", "rodent")
+    model = config.model
+    assert config.stage.channels == ("EEG", "EMG")
     loudness_E1 = np.geomspace(1, 100, 20)[:, None]
     epochs_EL = (loudness_E1 * np.random.default_rng(0).standard_normal((20, 5000))).astype(np.float32)
     reference = Reference(tone=measure_tone_scale(epochs_EL, 500))

@@ -15,11 +15,11 @@ from tslm.config.compose import compose_config
 from tslm.config.schema import RunConfig
 from tslm.data.prepared.corpora import CorpusSample
 from tslm.data.samples.corpus_dataset import CorpusDataset
-from tslm.data.samples.dataset import READERS, StageDataset
+from tslm.data.samples.dataset import TASKS, StageDataset, Task, find_task
 from tslm.prompts import render_choice_prompt
 from tslm.training.checkpoints.checkpoint import load_checkpoint
 
-# Stage: reader, metric, predecessor, passes, whether LoRA is trained. Where the publication has another data set for
+# Stage: task, metric, predecessor, passes, whether LoRA is trained. Where the publication has another data set for
 # stage 3 (human activity), the guide of stage 4 has ECG.
 PUBLISHED = {
     "stage1_mcq": ("choice", "accuracy", "", 30, False),
@@ -31,8 +31,7 @@ PUBLISHED = {
 OWN_STAGE = """
 stage:
   name: stage6_pulse
-  reader: pulse
-  metric: accuracy
+  task: pulse
   trained: [encoder, projector]
   train_dir: prepared/pulses
   max_new_tokens: 4
@@ -46,7 +45,7 @@ optim:
 def test_a_stage_is_trained_as_published(stage: str, preset: str) -> None:
     config = compose_config(stage, preset)
     row = config.stage
-    found = (row.reader, row.metric, row.predecessor, config.train.train_epochs, "lora" in row.trained)
+    found = (row.task, find_task(row).metric, row.predecessor, config.train.train_epochs, "lora" in row.trained)
     assert found == PUBLISHED[stage]
     assert {"encoder", "projector"} <= set(row.trained)
     rates = {"lr_encoder": 2e-4, "lr_projector": 1e-4, "lr_lora": 2e-4, "weight_decay": 1e-2, "warmup_fraction": 0.03}
@@ -66,7 +65,7 @@ def own_dir(tmp_path: Path) -> Path:
     for group in ("stage", "model"):
         (folder / group).mkdir(parents=True)
     (folder / "stage" / "stage6_pulse.yaml").write_text(OWN_STAGE)
-    (folder / "model" / "merging.yaml").write_text("name: soft_prompt\nprojector: {merge: 3}\n")
+    (folder / "model" / "merging.yaml").write_text("model: {name: soft_prompt, projector: {merge: 3}}\n")
     return folder
 
 
@@ -86,16 +85,16 @@ def read_pulses(_config: RunConfig, folder: Path, split: str) -> StageDataset:
 
 @pytest.fixture
 def pulses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[RunConfig, Path, str], StageDataset]:
-    """The reader in its table, and its data."""
+    """The row of the table of tasks, and its data."""
     (tmp_path / "pulses").mkdir()
     for split, number in (("train", 8), ("val", 2), ("test", 4)):
         (tmp_path / "pulses" / f"{split}.txt").write_text(str(number))
-    monkeypatch.setitem(READERS, "pulse", read_pulses)
+    monkeypatch.setitem(TASKS, "pulse", Task(read_pulses, "accuracy"))
     return read_pulses
 
 
 @pytest.mark.usefixtures("pulses")
-def test_a_stage_is_added_by_one_yaml_and_one_reader(data_dir: Path, own_dir: Path, tmp_path: Path) -> None:
+def test_a_stage_is_added_by_one_yaml_and_one_task(data_dir: Path, own_dir: Path, tmp_path: Path) -> None:
     more = ["--config_dir", str(own_dir), "--model", "merging"]
     settings = [f"results_dir={tmp_path}", f"stage.train_dir={tmp_path / 'pulses'}"]  # the preset has others
     assert command(data_dir, ["stage6_pulse"], *more, *settings) == 0
@@ -104,7 +103,7 @@ def test_a_stage_is_added_by_one_yaml_and_one_reader(data_dir: Path, own_dir: Pa
     assert (metrics["stage"], metrics["num_samples"]) == ("stage6_pulse", 4)
     _, saved = load_checkpoint(folder / "checkpoints" / "best")
     assert "samples of the corpus `pulses`" in (folder / "checkpoints" / "best" / "README.md").read_text()
-    assert (saved.stage.reader, saved.optim.lr_projector, saved.model.projector.merge) == ("pulse", 1e-3, 3)
+    assert (saved.stage.task, saved.optim.lr_projector, saved.model.projector.merge) == ("pulse", 1e-3, 3)
 
 
 @pytest.mark.usefixtures("pulses")
@@ -119,7 +118,9 @@ def test_a_stage_that_starts_from_one_of_the_users_own_says_where_to_find_it(
 
 
 def test_a_users_own_stage_model_and_preset_go_before_the_packages(own_dir: Path) -> None:
-    (own_dir / "stage" / "stage1_mcq.yaml").write_text("name: stage1_mcq\nreader: choice\nnum_train_samples: 5\n")
+    (own_dir / "stage" / "stage1_mcq.yaml").write_text(
+        "stage: {name: stage1_mcq, task: choice, num_train_samples: 5}\n"
+    )
     (own_dir / "guide.yaml").write_text("defaults: [config]\nseed: 9\n")
     config = compose_config("stage1_mcq", "guide", config_dir=own_dir)
     assert (config.stage.num_train_samples, config.seed) == (5, 9)

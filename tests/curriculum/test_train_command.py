@@ -192,7 +192,7 @@ def test_a_missing_predecessor_is_the_command_to_run(
         (["stage0_encoder"], ["stage.channel=EEG C4"], "EEG Fpz-Cz"),
         (["stage1_mcq"], ["--from_scratch", "stage.trained=[encodr]"], "encoder, projector"),
         (["stage1_mcq"], ["--from_scratch", "model.encoder.max_patches=1"], "model.encoder.max_patches"),
-        (["stage1_mcq"], ["--model", "classifier", "--from_scratch"], "stage.reader=night"),
+        (["stage1_mcq"], ["--model", "classifier", "--from_scratch"], "stage.task=night"),
         (["stage2_captioning"], ["--eval_only", "results_dir=nowhere"], "nowhere"),
     ],
 )
@@ -245,7 +245,7 @@ def write_split(cohort_dir: Path, split: str) -> Path:
 
 
 def test_class_weights_of_the_auxiliary_loss_are_those_of_the_training_nights(data_dir: Path, tmp_path: Path) -> None:
-    wide = ["model.num_channels=2", "stage.extra_channels=[EMG]", "loss.classifier_weight=5", f"results_dir={tmp_path}"]
+    wide = ["stage.extra_channels=[EMG]", "loss.classifier_weight=5", f"results_dir={tmp_path}"]
     cohort = tmp_path / "uneven"
     rows = []
     for seed, split in enumerate(SPLITS):

@@ -15,7 +15,7 @@ from tslm.scoring.systems import score_system
 from tslm.training.checkpoints.checkpoint import save_checkpoint
 from tslm.training.runs.folder import BEST
 
-CLASSIFIER = {"model__name": "classifier", "stage__name": "stage0_encoder", "stage__reader": "night"}
+CLASSIFIER = {"model__name": "classifier", "stage__name": "stage0_encoder", "stage__task": "night"}
 
 
 def test_the_kappa_of_a_classifier_is_that_of_its_validation_nights(tmp_path: Path) -> None:
@@ -45,7 +45,7 @@ def test_a_language_model_is_asked_for_stages_of_as_many_epochs_as_calibrate_it(
 
 
 @pytest.mark.parametrize(
-    "changes", [{"tracking": "none"}, {"stage__metric": "perplexity"}, {"stage__num_calibration_samples": 0}]
+    "changes", [{"tracking": "none"}, {"stage__task": "caption"}, {"stage__num_calibration_samples": 0}]
 )
 def test_nothing_is_asked_where_nobody_looks_or_nights_are_not_staged(changes: dict, tiny_llm: Path) -> None:
     config = small_config(tiny_llm, **{"tracking": "mlflow", **changes})

@@ -215,7 +215,7 @@ def test_an_interrupt_loses_no_answers_and_resume_asks_for_the_rest(
 
 
 def test_a_checkpoint_answers_on_the_spot(cohort_dir: Path, tmp_path: Path, tiny_llm: Path) -> None:
-    for name, changes in (("classifier", {"stage__reader": "night"}), ("text_only", {"model__context__kind": "none"})):
+    for name, changes in (("classifier", {"stage__task": "night"}), ("text_only", {"model__context__kind": "none"})):
         changes |= {"stage__train_dir": str(cohort_dir), "model__encoder__max_patches": 32}
         config = small_config(tiny_llm, model__name=name, **changes)
         save_checkpoint(build_small_model(config), config, {}, tmp_path / name)

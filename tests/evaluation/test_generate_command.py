@@ -23,7 +23,7 @@ def checkpoint(tmp_path: Path) -> Path:
     cohort = str(write_small_cohort(tmp_path / "trained"))
     config = small_config(
         model__name="classifier",
-        stage__reader="night",
+        stage__task="night",
         stage__trained=("encoder", "classifier"),
         stage__train_dir=cohort,
     )
@@ -50,8 +50,7 @@ def test_channels_beside_the_first_are_the_ones_trained_on_or_those_asked_for(
     cohort = write_small_cohort(tmp_path / "trained")
     config = small_config(
         model__name="classifier",
-        model__num_channels=2,
-        stage__reader="night",
+        stage__task="night",
         stage__extra_channels=("EMG",),
         stage__trained=("encoder", "classifier"),
         stage__train_dir=str(cohort),
@@ -73,7 +72,7 @@ def test_an_encoder_that_only_fills_in_is_refused_with_what_to_do(
     cohort = write_small_cohort(tmp_path / "trained")
     config = small_config(
         model__name="masked_encoder",
-        stage__reader="unlabelled",
+        stage__task="unlabelled",
         stage__trained=("encoder",),
         stage__train_dir=str(cohort),
     )

@@ -11,6 +11,7 @@ import torch
 from tslm.batch import Example
 from tslm.config.schema import (
     ContextConfig,
+    CurriculumStageConfig,
     EncoderConfig,
     FlamingoConfig,
     LLMConfig,
@@ -18,7 +19,6 @@ from tslm.config.schema import (
     ModelConfig,
     OptimConfig,
     RunConfig,
-    StageConfig,
     TrainConfig,
 )
 from tslm.data.prepared.corpora import CorpusSample, write_corpus
@@ -154,7 +154,7 @@ def small_config(tiny_dir: Path | str = "tiny", **changes: Any) -> RunConfig:
             flamingo=FlamingoConfig(num_latents=4, resampler_layers=1, num_heads=2, head_size=8, ff_factor=2),
             lora=LoRAConfig(rank=2, alpha=4),
         ),
-        stage=StageConfig(max_new_tokens=6, prompt_style="brief"),
+        stage=CurriculumStageConfig(max_new_tokens=6, prompt_style="brief"),
         optim=OptimConfig(),
         train=TrainConfig(train_epochs=1, batch_size=2, eval_batch_size=4, precision="fp32", log_every_steps=1),
     )

@@ -113,7 +113,7 @@ def _configure(material: Material) -> RunConfig:
     return replace(
         config,
         seed=material.seed,
-        model=replace(config.model, label_set=material.label_set.name, num_channels=1, digits=digits),
+        model=replace(config.model, label_set=material.label_set.name, digits=digits),
         stage=replace(
             config.stage,
             channel=material.test.channels[0],

@@ -47,7 +47,7 @@ def score(arguments: argparse.Namespace) -> str:
     if not arguments.night.is_file():
         raise FileNotFoundError(f"there is no file {arguments.night}")
     checkpoint_dir = arguments.checkpoint or find_checkpoint(Path())
-    config = load_classifier_config(checkpoint_dir, arguments.fs_hz, arguments.epoch_s)
+    config = load_classifier_config(checkpoint_dir)
     channels = choose_channels(config, arguments.channel, arguments.extra_channels)
     night = _read_night(arguments, channels, config)
     smooth = _build_smoother(arguments.smoothing, checkpoint_dir)
@@ -106,29 +106,22 @@ def find_checkpoint(folder: Path) -> Path:
     return max(found, key=lambda path: path.stat().st_mtime).parent
 
 
-def load_classifier_config(checkpoint_dir: Path, fs_hz: float = 0.0, epoch_s: float = 0.0) -> "RunConfig":
-    """Config of a classifier's checkpoint, with the rate and epoch length that it reads.
-
-    Args:
-        checkpoint_dir: the checkpoint.
-        fs_hz: rate of a checkpoint that does not tell; 0: unknown.
-        epoch_s: its epochs' length, likewise.
+def load_classifier_config(checkpoint_dir: Path) -> "RunConfig":
+    """Config of a classifier's checkpoint.
 
     Raises:
         FileNotFoundError: no checkpoint there.
-        ValueError: no classifier, from a newer version, or of another or unknown rate.
+        ValueError: no classifier, from a newer version, or of an unknown rate.
     """
-    from dataclasses import replace
-
     from tslm.config.checkpoint import load_checkpoint_config
     from tslm.config.schema import SCORERS
 
     config = load_checkpoint_config(checkpoint_dir)
     if config.model.name not in SCORERS:
         raise ValueError(f"{checkpoint_dir} holds the model {config.model.name!r}, no classifier; {_HOW_TO_TRAIN}")
-    fs_hz = _agree("fs_hz", config.model.fs_hz, fs_hz, checkpoint_dir)
-    epoch_s = _agree("epoch_s", config.model.epoch_s, epoch_s, checkpoint_dir)
-    return replace(config, model=replace(config.model, fs_hz=fs_hz, epoch_s=epoch_s))
+    if not config.model.fs_hz or not config.model.epoch_s:
+        raise ValueError(f"{checkpoint_dir} does not say at which rate it reads; train it again with this version")
+    return config
 
 
 def choose_channels(config: "RunConfig", channel: str, extra_channels: Sequence[str] | None) -> dict[str, str]:
@@ -225,18 +218,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="none",
         help="of the stages over time: median of 5 epochs, or how stages follow one another in the training nights",
     )
-    parser.add_argument("--fs_hz", type=float, default=0.0, help="rate of a checkpoint that does not tell its own")
-    parser.add_argument("--epoch_s", type=float, default=0.0, help="epoch length of a checkpoint that does not tell it")
     parser.add_argument("--device", default="cpu", help="cpu (the default) is fast enough for one night; or cuda")
-
-
-def _agree(name: str, known: float, said: float, checkpoint_dir: Path) -> float:
-    """What a checkpoint knows of its nights or else the call says; ValueError for neither or a contradiction."""
-    if not (known or said):
-        raise ValueError(f"{checkpoint_dir} does not say its {name}, it is of an earlier version; give --{name}")
-    if known and said and known != said:
-        raise ValueError(f"{checkpoint_dir} was trained with {name}={known:g}; leave --{name} {said:g} out")
-    return known or said
 
 
 def _read_night(arguments: argparse.Namespace, channels: dict[str, str], config: "RunConfig") -> "SingleNight":

@@ -125,7 +125,6 @@ class ModelConfig:
 
     name: str = "soft_prompt"
     label_set: str = "aasm"
-    num_channels: int = 1  # of a night window: stage.channel and stage.extra_channels
     normalization: str = "whitened"  # whitened or recording (by the night's typical spectrum or amplitude), zscore
     fs_hz: float = 0.0  # of the nights it reads; 0: that of those it is trained on, which the checkpoint then says
     epoch_s: float = 0.0  # likewise
@@ -149,14 +148,11 @@ class ModelConfig:
 
 
 @dataclass(frozen=True)
-class StageConfig:
+class CurriculumStageConfig:
     """One row of the curriculum."""
 
     name: str = "stage4_sleep_cot"
-    reader: str = (
-        "sleep"  # sleep, night or unlabelled (prepared recordings), choice, caption, ecg or sleep_cot (corpora)
-    )
-    metric: str = "sleep"  # sleep, accuracy, perplexity or reconstruction
+    task: str = "sleep"  # sleep, night or unlabelled (prepared recordings), choice, caption, ecg or sleep_cot (corpora)
     predecessor: str = ""  # the stage whose best checkpoint this one starts from
     own_model: str = ""  # what it trains where the chosen model is of another kind; empty: whatever is chosen
     trained: tuple[str, ...] = ("encoder", "projector", "context", "lora")
@@ -192,11 +188,6 @@ class StageConfig:
     def channels(self) -> tuple[str, ...]:
         """All channels of a night window, the EEG first."""
         return (self.channel, *self.extra_channels)
-
-    @property
-    def answers_for_nights(self) -> bool:
-        """Whether what the stage trains can be asked about an epoch of a night."""
-        return self.reader in ("sleep", "night", "sleep_cot")
 
     def data_dir(self, split: str) -> Path:
         """Where the samples of a split lie: train, val or test."""
@@ -300,7 +291,7 @@ class RunConfig:
     mlflow: MLflowConfig = field(default_factory=MLflowConfig)
     llm: LLMConfig = field(default_factory=LLMConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
-    stage: StageConfig = field(default_factory=StageConfig)
+    stage: CurriculumStageConfig = field(default_factory=CurriculumStageConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     masking: MaskingConfig = field(default_factory=MaskingConfig)

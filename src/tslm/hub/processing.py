@@ -19,7 +19,7 @@ from tslm.data.prepared.recordings import Recording
 from tslm.data.readers.raw import RawRecording, RawSignal
 from tslm.data.readers.units import parse_voltage_unit
 from tslm.data.samples.collate import Collator
-from tslm.data.samples.dataset import SleepDataset
+from tslm.data.samples.dataset import SleepDataset, find_task
 from tslm.data.samples.night_windows import cut_window, measure_references
 from tslm.hub.repository import fetch_checkpoint
 from tslm.hypnogram import split_at_gaps
@@ -132,7 +132,7 @@ class TSLMProcessor:
         Arguments and errors as the call's.
         """
         model, channels = self.config.model, self.config.stage.channels
-        if not self.config.stage.answers_for_nights:
+        if not find_task(self.config.stage).stages_sleep:
             raise ValueError(f"the checkpoint is of {self.config.stage.name}, which reads no nights; give a later one")
         if not model.fs_hz or not model.epoch_s:
             raise ValueError("the checkpoint does not say at which rate it reads; train it again with this version")

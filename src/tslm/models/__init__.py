@@ -38,7 +38,8 @@ def build_tokenizer(config: RunConfig) -> PreTrainedTokenizerBase | None:
 
 def build_text_model(config: RunConfig, llm: LanguageModel) -> TextModel:
     """The configured fusion around a language model that is at hand."""
-    return TextModel(config.model, config.loss, llm, FUSIONS[config.model.name](config.model, llm))
+    fusion = FUSIONS[config.model.name](config.model, llm)
+    return TextModel(config.model, config.loss, len(config.stage.channels), llm, fusion)
 
 
 def _load_text_model(config: RunConfig) -> nn.Module:
@@ -47,11 +48,11 @@ def _load_text_model(config: RunConfig) -> nn.Module:
 
 
 def _build_classifier(config: RunConfig) -> nn.Module:
-    return Classifier(config.model, config.loss)
+    return Classifier(config.model, config.loss, len(config.stage.channels))
 
 
 def _build_masked_encoder(config: RunConfig) -> nn.Module:
-    return MaskedEncoder(config.model, config.masking)
+    return MaskedEncoder(config.model, config.masking, len(config.stage.channels))
 
 
 FUSIONS: dict[str, Callable[[ModelConfig, LanguageModel], nn.Module]] = {

@@ -32,10 +32,10 @@ class Classifier(nn.Module):
 
     class_weight_K: Tensor
 
-    def __init__(self, config: ModelConfig, loss: LossConfig) -> None:
+    def __init__(self, config: ModelConfig, loss: LossConfig, num_channels: int) -> None:
         super().__init__()
         num_classes = len(LABEL_SETS[config.label_set].answers)
-        self.reader = EpochReader(config)
+        self.reader = EpochReader(config, num_channels)
         self.epoch_head = nn.Linear(config.encoder.d_model, num_classes)
         self.head = nn.Linear(self.reader.state_width, num_classes)
         self.loss = loss

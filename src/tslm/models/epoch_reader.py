@@ -20,9 +20,9 @@ class SeriesReader(nn.Module):
     an EOG from an EEG.
     """
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, num_channels: int) -> None:
         super().__init__()
-        d_model, num_channels = config.encoder.d_model, config.num_channels
+        d_model = config.encoder.d_model
         self.num_channels = num_channels
         self.encoder = PatchEncoder(config.encoder)
         self.channel_offset_CD = nn.Parameter(torch.zeros(num_channels - 1, d_model)) if num_channels > 1 else None
@@ -51,9 +51,9 @@ class EpochReader(SeriesReader):
     dict fits every model, so an encoder trained as a classifier moves into a language model unchanged.
     """
 
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__(config)
-        d_model, num_channels = config.encoder.d_model, config.num_channels
+    def __init__(self, config: ModelConfig, num_channels: int) -> None:
+        super().__init__(config, num_channels)
+        d_model = config.encoder.d_model
         self.pools = nn.ModuleList([AttentionPool(d_model) for _ in range(num_channels)])
         self.mix = nn.Linear(num_channels * d_model, d_model) if num_channels > 1 else None
         self.context = build_context(config.context, d_model)

@@ -21,9 +21,9 @@ class MaskedEncoder(nn.Module):
     moves on into classifiers and language models, the rest stays behind.
     """
 
-    def __init__(self, config: ModelConfig, masking: MaskingConfig) -> None:
+    def __init__(self, config: ModelConfig, masking: MaskingConfig, num_channels: int) -> None:
         super().__init__()
-        self.reader = SeriesReader(config)
+        self.reader = SeriesReader(config, num_channels)
         self.masking = masking
         self.hidden_D = nn.Parameter(torch.randn(config.encoder.d_model) * 0.02)  # stands in a hidden patch's place
         front_end: FrontEnd = self.reader.encoder.front_end  # type: ignore[assignment]  # torch types parts loosely

@@ -29,10 +29,12 @@ class TextModel(nn.Module):
     `llm` may be a plain causal language model or one with adapters.
     """
 
-    def __init__(self, config: ModelConfig, loss: LossConfig, llm: LanguageModel, fusion: nn.Module) -> None:
+    def __init__(
+        self, config: ModelConfig, loss: LossConfig, num_channels: int, llm: LanguageModel, fusion: nn.Module
+    ) -> None:
         super().__init__()
         self.llm = llm
-        self.classifier = Classifier(config, loss)
+        self.classifier = Classifier(config, loss, num_channels)
         self.fusion = fusion
         self.has_context = config.context.kind != "none"
         self.classifier_weight = loss.classifier_weight

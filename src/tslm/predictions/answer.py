@@ -147,7 +147,7 @@ def score_night(
     Raises:
         ValueError: other channels than the model reads, or epochs longer than its position table.
     """
-    check_num_channels(channels, config)
+    check_num_channels(channels, model.reader.num_channels)
     references = measure_references(recording, channels)
     values_ECL = np.stack([recording.channels[name] for name in channels], axis=1)
     normalized_ECL = normalize_channels(values_ECL, config.normalization, references)

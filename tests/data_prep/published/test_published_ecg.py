@@ -13,7 +13,7 @@ import pytest
 from data_prep.prepare import main
 from data_prep.published.ptbxl import LEADS, EcgPatient, EcgRecords, read_patients
 from tslm.data.prepared.corpora import read_corpus
-from tslm.data.samples.dataset import READERS
+from tslm.data.samples.dataset import TASKS
 
 wfdb = pytest.importorskip("wfdb", reason="the extra `ecg` is not installed")
 FINDINGS = "['none', 'sinus rhythm', \"patient's own rhythm\", 'bigeminal pattern (ventricular, or other)']"
@@ -286,7 +286,7 @@ def test_questions_without_rationales_are_not_asked_for_one(ptbxl: Path, ecg_qa:
     from tests.factories.small import small_config
 
     prepare(ptbxl, ecg_qa, "leads=II")
-    example = READERS["ecg"](small_config(), ptbxl.parent / "out", "val")[0]
+    example = TASKS["ecg"].read(small_config(), ptbxl.parent / "out", "val")[0]
     assert "Rationale" not in example.post_prompt
     assert example.response == "Answer: not sure"
 

@@ -145,7 +145,7 @@ def test_a_stage_trains_on_it_and_answers(tiny_cache: Path, tmp_path: Path, monk
     sizes = ["model.encoder.d_model=16", "model.encoder.num_layers=1", "model.encoder.d_ff=32", "model.lora.rank=2"]
     steps = ["train.train_epochs=1", "train.batch_size=4", "stage.num_train_samples=8", "stage.sampling=balanced"]
     short = ["stage.max_new_tokens=4", "stage.prompt_style=brief", f"results_dir={tmp_path / 'results'}"]
-    data = ["stage.reader=sleep_cot", f"stage.train_dir={tmp_path / 'out'}", "stage.test_dir="]
+    data = ["stage.task=sleep_cot", f"stage.train_dir={tmp_path / 'out'}", "stage.test_dir="]
     words = ["--stages", "stage4_sleep_cot", "--llm", "tiny", "--from_scratch", *sizes, *steps, *short, *data]
     assert train(words) == 0
     run_dir = tmp_path / "results" / "tiny" / "soft_prompt" / "stage4_sleep_cot"

@@ -24,7 +24,7 @@ from tslm.predictions.transitions import TRANSITIONS_FILE, Transitions, save_tra
 from tslm.training.checkpoints.checkpoint import WEIGHTS_FILE, load_checkpoint, load_weights, save_checkpoint
 
 TIMING = {"model__fs_hz": 20.0, "model__epoch_s": 30.0}
-CLASSIFIER = {"model__name": "classifier", "stage__reader": "night", **TIMING}
+CLASSIFIER = {"model__name": "classifier", "stage__task": "night", **TIMING}
 NIGHT = round_to_stored(small_recording(num_epochs=12))
 SIGNAL = NIGHT.channels[CHANNEL].ravel()
 
@@ -304,7 +304,7 @@ def test_signals_that_cannot_be_read_are_one_clear_line(processor: Any, argument
     ("changes", "message"),
     [
         ({"model__fs_hz": 0.0}, "does not say at which rate"),
-        ({"stage__reader": "choice", "stage__name": "stage1_mcq"}, "stage1_mcq, which reads no nights"),
+        ({"stage__task": "choice", "stage__name": "stage1_mcq"}, "stage1_mcq, which reads no nights"),
     ],
 )
 def test_checkpoints_that_read_no_night_say_so(config: Any, changes: Any, message: str, processor: Any) -> None:

@@ -9,7 +9,7 @@ from tests.factories.small import CHANNEL, build_small_model, collate, sleep_dat
 from tslm.config.schema import ModelConfig
 from tslm.models.epoch_reader import EpochReader
 
-THREE = {"model__num_channels": 3}
+THREE = {"stage__extra_channels": ("EOG", "EMG")}
 
 
 def model_config(**changes: Any) -> ModelConfig:
@@ -18,7 +18,8 @@ def model_config(**changes: Any) -> ModelConfig:
 
 def build(**changes: Any) -> EpochReader:
     torch.manual_seed(0)
-    reader = EpochReader(model_config(**changes)).eval()
+    config = small_config(**changes)
+    reader = EpochReader(config.model, len(config.stage.channels)).eval()
     if reader.channel_offset_CD is not None:
         nn.init.normal_(reader.channel_offset_CD)
     return reader
@@ -80,7 +81,7 @@ def test_the_order_of_channels_matters_and_each_of_them_is_read() -> None:
 @pytest.mark.parametrize("num_channels", [1, 3])
 @torch.no_grad()
 def test_an_epoch_does_not_depend_on_its_batch_mates(num_channels: int) -> None:
-    reader = build(model__num_channels=num_channels)
+    reader = build(stage__extra_channels=("EOG", "EMG")[: num_channels - 1])
     window_BWCL, mask_BW = windows(num_channels, 3)
     together = reader(window_BWCL, mask_BW)
     for night in range(3):
@@ -99,7 +100,7 @@ def test_a_series_of_a_channel_is_encoded_as_that_channel_of_a_window_is() -> No
 
 @torch.no_grad()
 def test_the_language_model_reads_every_channel_as_what_it_is(tiny_llm: Path) -> None:
-    config = small_config(tiny_llm, model__num_channels=2, stage__extra_channels=("EMG",))
+    config = small_config(tiny_llm, stage__extra_channels=("EMG",))
     model = build_small_model(config)
     batch = collate(config, [sleep_dataset(config)[3]])
     before = model.fuse(batch).embeds_BTE
@@ -111,9 +112,9 @@ def test_the_language_model_reads_every_channel_as_what_it_is(tiny_llm: Path) ->
 
 
 @pytest.mark.parametrize("channels", [(), ("EMG", "EOG")])
-def test_other_channels_than_the_model_reads_are_one_line_that_names_both_settings(channels: tuple[str, ...]) -> None:
+def test_other_channels_than_the_model_reads_are_one_line_that_names_them(channels: tuple[str, ...]) -> None:
     from tslm.data.samples.night_windows import check_num_channels
 
-    with pytest.raises(ValueError, match=r"model\.num_channels and stage\.extra_channels") as caught:
-        check_num_channels((CHANNEL, *channels), model_config(model__num_channels=2))
+    with pytest.raises(ValueError, match=r"channels \(.*\) for a model that reads 2") as caught:
+        check_num_channels((CHANNEL, *channels), 2)
     assert "\n" not in str(caught.value)

@@ -93,7 +93,7 @@ def test_what_is_hidden_is_not_seen(front_end: dict) -> None:
 @pytest.mark.parametrize("num_channels", [1, 2])
 @torch.no_grad()
 def test_a_batch_of_windows_is_its_singles(num_channels: int) -> None:
-    config = masked_config(model__num_channels=num_channels, stage__extra_channels=("EMG",) * (num_channels - 1))
+    config = masked_config(stage__extra_channels=("EMG",) * (num_channels - 1))
     model = build_small_model(config)
     dataset = NightDataset([small_recording()], config, unlabelled=True)
     collator = Collator(config.model, None)
@@ -104,7 +104,7 @@ def test_a_batch_of_windows_is_its_singles(num_channels: int) -> None:
 
 
 def test_nights_without_any_label_are_read_and_all_weights_learn() -> None:
-    config = masked_config(model__num_channels=2, stage__extra_channels=("EMG",))
+    config = masked_config(stage__extra_channels=("EMG",))
     unscored = [SleepStage.UNSCORED] * 12
     assert len(NightDataset([small_recording(sleep_stages=unscored)], config)) == 0
     model = build_small_model(config).train()
@@ -119,14 +119,14 @@ def test_nights_without_any_label_are_read_and_all_weights_learn() -> None:
 
 @pytest.mark.parametrize("context", ["bigru", "transformer", "none"])
 def test_its_encoder_moves_into_a_classifier_and_nothing_else_does(context: str, tmp_path: Path) -> None:
-    config = masked_config(model__num_channels=2, stage__extra_channels=("EMG",))
+    config = masked_config(stage__extra_channels=("EMG",))
     masked = build_small_model(config, seed=5)
     torch.nn.init.normal_(masked.reader.channel_offset_CD)
     save_checkpoint(masked, config, {}, tmp_path / "best")
     loaded, _ = load_checkpoint(tmp_path / "best")
     assert isinstance(loaded, MaskedEncoder)
     changes = {"model__name": "classifier", "masking": MaskingConfig(), "model__context__kind": context}
-    classifier_config = masked_config(**changes, model__num_channels=2, stage__extra_channels=("EMG",))
+    classifier_config = masked_config(**changes, stage__extra_channels=("EMG",))
     classifier = build_small_model(classifier_config)
     before = {name: param.clone() for name, param in classifier.state_dict().items()}
     load_weights(classifier, classifier_config, tmp_path / "best")

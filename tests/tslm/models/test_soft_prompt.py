@@ -109,7 +109,7 @@ def test_series_tokens_start_at_the_scale_of_embeddings_that_a_model_scales_itse
 
 @torch.no_grad()
 def test_the_epoch_token_is_the_scored_epoch_alone_in_all_its_channels(tiny_llm: Path) -> None:
-    channels = {"model__num_channels": 2, "stage__extra_channels": ("EMG",), "stage__extra_in_text": False}
+    channels = {"stage__extra_channels": ("EMG",), "stage__extra_in_text": False}
     config = small_config(tiny_llm, model__context__kind="epoch", **channels)
     model = build_small_model(config)
     recording = small_recording()

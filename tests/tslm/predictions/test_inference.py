@@ -57,7 +57,6 @@ def test_a_night_scored_whole_is_the_night_seen_through_one_wide_window() -> Non
 def test_several_channels_scored_whole_are_the_night_through_one_wide_window(kind: str) -> None:
     channels = (CHANNEL, "EMG")
     config = classifier_config(
-        model__num_channels=2,
         stage__extra_channels=("EMG",),
         model__context__kind=kind,
         model__context__window_epochs=25,

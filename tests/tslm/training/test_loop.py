@@ -300,7 +300,6 @@ def test_validation_counts_each_sample_once_whatever_the_batch_size(tiny_llm: Pa
 TASKS: dict[str, dict[str, Any]] = {
     "questions": {},
     "nights": {
-        "model__num_channels": 2,
         "stage__extra_channels": ("EMG",),
         "stage__trained": ("encoder", "projector", "context", "classifier", "lora"),
         "loss__classifier_weight": 20.0,
@@ -311,7 +310,7 @@ TASKS: dict[str, dict[str, Any]] = {
     "weighted": {"stage__sampling": "sqrt"},
     "classifier": {
         "model__name": "classifier",
-        "stage__reader": "night",
+        "stage__task": "night",
         "stage__trained": ("encoder", "context", "classifier"),
     },
 }

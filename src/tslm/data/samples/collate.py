@@ -157,7 +157,7 @@ class Collator:
     def _add_windows(self, batch: Batch, examples: Sequence[Example]) -> None:
         windows = [example.window for example in examples if example.window is not None]
         if not windows and self.tokenizer is None:
-            raise ValueError("a model that writes no text reads night windows: it needs stage.reader=night")
+            raise ValueError("a model that writes no text reads night windows: it needs stage.task=night")
         if not windows:
             return
         if len(windows) != len(examples):
@@ -174,7 +174,7 @@ class Collator:
         batch.scored_idx_B = torch.tensor([window.scored_idx for window in windows])
 
     def _normalize_window(self, example: Example, window: NightWindow) -> np.ndarray:
-        assert window.values_WCL.shape[1] == self.config.num_channels == len(window.references)
+        assert window.values_WCL.shape[1] == len(window.references)
         with _name_sample(example):
             normalized_WCL = normalize_channels(window.values_WCL, self.config.normalization, window.references)
         return normalized_WCL * window.epoch_mask_W[:, None, None].astype(np.float32)

@@ -1,13 +1,13 @@
-"""Prepared data to Examples, one reader per kind of curriculum stage.
+"""Prepared data to Examples: the table of tasks that a curriculum stage may name.
 
-1. `build_dataset` finds the folder and the split of a stage and calls its reader.
+1. `build_dataset` finds the folder of a split and lets the row of `stage.task` read it.
 2. A dataset holds the samples in file order; `dataset[i]` is an Example, `describe(i)` what is
    known of it for the predictions file.
 3. Sampling (data/sampling.py) decides which samples a training pass sees, in which order.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,13 +15,13 @@ import numpy as np
 
 from tslm.answers.grammar import render_response
 from tslm.batch import IGNORE_INDEX, Example, Reference, Series
-from tslm.config.schema import ModelConfig, RunConfig
+from tslm.config.overrides import suggest
+from tslm.config.schema import CurriculumStageConfig, ModelConfig, RunConfig
 from tslm.data.prepared.corpora import CorpusSample, read_corpus
 from tslm.data.prepared.recordings import Recording
-from tslm.data.samples.augmentation import augment_window
 from tslm.data.samples.corpus_dataset import CorpusDataset, SleepCotDataset, one_hot
 from tslm.data.samples.night_windows import (
-    check_num_channels,
+    augment_window,
     check_timing,
     count_classes,
     cut_stage_indices,
@@ -229,12 +229,10 @@ def build_dataset(config: RunConfig, split: str) -> StageDataset:
 
     Raises:
         FileNotFoundError: the prepared data is missing; the message names the command that makes it.
-        ValueError: an unknown reader, an empty split, a missing channel, or a subject in two splits.
+        ValueError: an unknown task, an empty split, a missing channel, or a subject in two splits.
     """
-    if config.stage.reader not in READERS:
-        raise ValueError(f"unknown stage.reader {config.stage.reader!r}; one of: {', '.join(READERS)}")
     folder = config.stage.data_dir(split)
-    dataset = READERS[config.stage.reader](config, folder, split)
+    dataset = find_task(config.stage).read(config, folder, split)
     if not len(dataset):
         raise ValueError(f"{folder} holds no sample of split {split!r} that {config.stage.name} can use")
     return dataset
@@ -267,24 +265,49 @@ def _read_unlabelled(config: RunConfig, folder: Path, split: str) -> StageDatase
 
 
 def _load_channels(config: RunConfig, folder: Path, split: str) -> list[Recording]:
-    stage = config.stage
-    check_num_channels(stage.channels, config.model)
-    return load_recordings(folder, split, stage.channels, stage.fold)
+    return load_recordings(folder, split, config.stage.channels, config.stage.fold)
 
 
 def _corpus_reader(render_prompt: Callable[[CorpusSample], Prompt]) -> Callable[[RunConfig, Path, str], StageDataset]:
     return lambda _config, folder, split: CorpusDataset(read_corpus(folder, split), render_prompt)
 
 
-READERS: dict[str, Callable[[RunConfig, Path, str], StageDataset]] = {
-    "sleep": _read_sleep,
-    "night": _read_nights,
-    "unlabelled": _read_unlabelled,
-    "choice": _corpus_reader(lambda sample: render_choice_prompt(sample.question, sample.options)),
-    "caption": _corpus_reader(lambda _sample: render_caption_prompt()),
-    "ecg": _corpus_reader(lambda sample: render_ecg_prompt(sample.question, sample.options, bool(sample.rationale))),
-    "sleep_cot": lambda config, folder, split: SleepCotDataset(read_corpus(folder, split), config),
+@dataclass(frozen=True)
+class Task:
+    """One row of the table of tasks: what a curriculum stage teaches, and how its answers are scored."""
+
+    read: Callable[[RunConfig, Path, str], StageDataset]  # (config, folder, split): samples with their prompts
+    metric: str  # sleep, accuracy, perplexity or reconstruction
+    reads_recordings: bool = False  # prepared recordings; others read a corpus
+    source: str = ""  # of the recordings whose unnamed subjects the corpus holds; empty: none
+
+    @property
+    def stages_sleep(self) -> bool:
+        """Whether the answers are sleep stages of epochs."""
+        return self.metric == "sleep"
+
+
+TASKS: dict[str, Task] = {
+    "sleep": Task(_read_sleep, "sleep", reads_recordings=True),
+    "night": Task(_read_nights, "sleep", reads_recordings=True),
+    "unlabelled": Task(_read_unlabelled, "reconstruction", reads_recordings=True),
+    "choice": Task(_corpus_reader(lambda sample: render_choice_prompt(sample.question, sample.options)), "accuracy"),
+    "caption": Task(_corpus_reader(lambda _sample: render_caption_prompt()), "perplexity"),
+    "ecg": Task(
+        _corpus_reader(lambda sample: render_ecg_prompt(sample.question, sample.options, bool(sample.rationale))),
+        "accuracy",
+    ),
+    "sleep_cot": Task(
+        lambda config, folder, split: SleepCotDataset(read_corpus(folder, split), config), "sleep", source="sleep_edf"
+    ),
 }
+
+
+def find_task(stage: CurriculumStageConfig) -> Task:
+    """The row of a curriculum stage's task; ValueError where there is none of that name."""
+    if stage.task not in TASKS:
+        raise ValueError(f"unknown stage.task {stage.task!r}; {suggest(stage.task, list(TASKS))}")
+    return TASKS[stage.task]
 
 
 def _rationale(recording: Recording, epoch: int) -> str:

@@ -4,17 +4,19 @@ What a model asks of a night (channels, rate, length of an epoch) is checked her
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from tslm.batch import IGNORE_INDEX, NightWindow, Reference
-from tslm.config.schema import ModelConfig
+from tslm.config.schema import AugmentConfig, ModelConfig
 from tslm.data.prepared.recordings import Recording, check_subject_splits, read_participants, read_recording
 from tslm.data.splits.rules import choose_fold, keep_epochs
 from tslm.data.splits.time import draw_recording_splits, keep_time
 from tslm.evidence.muscle import find_emg_channel
 from tslm.labels import LabelSet
+from tslm.signals.augment import NUM_DRAWS, add_noise, cut_notch, drop_electrode, jitter_spectrum, shift_time
 from tslm.signals.muscle_tone import measure_tone_scale
 from tslm.signals.normalize import measure_reference
 
@@ -96,13 +98,10 @@ def cut_window(
     )
 
 
-def check_num_channels(channels: Sequence[str], model: ModelConfig) -> None:
+def check_num_channels(channels: Sequence[str], num_channels: int) -> None:
     """Raise ValueError where more or fewer channels are named than the model reads."""
-    if len(channels) != model.num_channels:
-        raise ValueError(
-            f"{len(channels)} channels ({', '.join(channels)}) for a model that reads {model.num_channels}; "
-            "let model.num_channels and stage.extra_channels agree"
-        )
+    if len(channels) != num_channels:
+        raise ValueError(f"{len(channels)} channels ({', '.join(channels)}) for a model that reads {num_channels}")
 
 
 def _window_indices(recording: Recording, centre: int, window_epochs: int) -> tuple[np.ndarray, np.ndarray]:
@@ -131,3 +130,33 @@ def count_classes(stage_idx: Sequence[np.ndarray], label_set: LabelSet) -> np.nd
     """(num_classes,) scored epochs per class, over the indices of several recordings."""
     scored = np.concatenate(stage_idx)
     return np.bincount(scored[scored != IGNORE_INDEX], minlength=len(label_set.answers))
+
+
+def augment_window(window: NightWindow, fs_hz: float, config: AugmentConfig) -> NightWindow:
+    """The window with its signals changed, each channel by draws of its own; all are shifted in time alike.
+
+    Numbers come from torch's generator. What is switched off draws none; rows outside the night stay zero.
+    """
+    import torch
+
+    shift = float(torch.rand(())) if config.max_shift_s else 0.0
+    channels = [_augment(values_WL, fs_hz, config, shift) for values_WL in np.moveaxis(window.values_WCL, 1, 0)]
+    inside_W = window.epoch_mask_W[:, None, None]
+    return replace(window, values_WCL=np.where(inside_W, np.stack(channels, axis=1), np.float32(0)))
+
+
+def _augment(values_WL: np.ndarray, fs_hz: float, config: AugmentConfig, shift: float) -> np.ndarray:
+    import torch
+
+    if config.gain_jitter or config.band_jitter:
+        values_WL = jitter_spectrum(values_WL, config.gain_jitter, config.band_jitter, torch.randn(NUM_DRAWS).numpy())
+    if config.max_shift_s:
+        values_WL = shift_time(values_WL, round(config.max_shift_s * fs_hz), shift)
+    if config.max_notch_hz:
+        values_WL = cut_notch(values_WL, config.max_notch_hz / fs_hz, torch.rand(2).numpy())
+    if config.max_noise:
+        normal_WL = torch.randn(values_WL.shape).numpy()
+        values_WL = add_noise(values_WL, config.max_noise, float(torch.rand(())), normal_WL)
+    if config.electrode_loss:
+        values_WL = drop_electrode(values_WL, config.electrode_loss, torch.rand(3).numpy())
+    return values_WL

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tslm.config.schema import SAMPLINGS, StageConfig
+from tslm.config.schema import SAMPLINGS, CurriculumStageConfig
 from tslm.data.samples.dataset import StageDataset
 from tslm.labels import SleepStage, parse_sleep_stage
 
 _LEAST_FACTOR, _LARGEST_FACTOR = 0.25, 4.0  # of a sample's chance, by its loss
 
 
-def weigh_samples(dataset: StageDataset, stage: StageConfig) -> np.ndarray | None:
+def weigh_samples(dataset: StageDataset, stage: CurriculumStageConfig) -> np.ndarray | None:
     """Chances of the samples, (N,) float64 with mean about 1; None: all alike, each to be drawn once a pass.
 
     A class weighs frequency^-power of `stage.sampling`, times its factor in `stage.oversample`; a sample of
@@ -28,7 +28,7 @@ def weigh_samples(dataset: StageDataset, stage: StageConfig) -> np.ndarray | Non
     counts_NK = dataset.count_sample_classes()
     if not counts_NK.any():
         raise ValueError(
-            f"the samples of {stage.name} (reader {stage.reader}) have no classes to draw by; "
+            f"the samples of {stage.name} (task {stage.task}) have no classes to draw by; "
             "it needs stage.sampling=natural and no stage.oversample"
         )
     weight_K = _weigh_classes(counts_NK.sum(axis=0), stage, dataset.sleep_stages)
@@ -54,7 +54,9 @@ def weigh_hardness(losses_N: np.ndarray, strength: float) -> np.ndarray:
     return np.clip(ratio_N**strength, _LEAST_FACTOR, _LARGEST_FACTOR)
 
 
-def _weigh_classes(num_epochs_K: np.ndarray, stage: StageConfig, sleep_stages: Sequence[SleepStage]) -> np.ndarray:
+def _weigh_classes(
+    num_epochs_K: np.ndarray, stage: CurriculumStageConfig, sleep_stages: Sequence[SleepStage]
+) -> np.ndarray:
     """Weights with mean 1 over the epochs."""
     frequency_K = num_epochs_K / num_epochs_K.sum()
     weight_K = np.where(frequency_K > 0, np.maximum(frequency_K, 1e-12) ** -SAMPLINGS[stage.sampling], 0.0)

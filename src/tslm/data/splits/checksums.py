@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from tslm.config.schema import StageConfig
+from tslm.config.schema import CurriculumStageConfig
 from tslm.data.prepared.corpora import list_corpus_files
 from tslm.data.prepared.recordings import PARTICIPANTS_FILE, read_participants
 from tslm.data.splits.rules import choose_fold
@@ -16,7 +16,7 @@ from tslm.files import hash_file
 _SHOW_BAR_AFTER_S = 3
 
 
-def checksum_data(stage: StageConfig, splits: Sequence[str] = ("train", "val")) -> dict[str, str]:
+def checksum_data(stage: CurriculumStageConfig, splits: Sequence[str] = ("train", "val")) -> dict[str, str]:
     """SHA-256 of every file that samples of these splits come from, by the file's path as the stage's folders name it.
 
     Of nights: participants.tsv and the recordings of the splits. Of corpora: the samples of the splits, and their
@@ -54,7 +54,7 @@ def compare_checksums(before: Mapping[str, str], now: Mapping[str, str]) -> list
     return lines
 
 
-def _list_files(stage: StageConfig, split: str) -> list[Path]:
+def _list_files(stage: CurriculumStageConfig, split: str) -> list[Path]:
     folder = stage.data_dir(split)
     if not (folder / PARTICIPANTS_FILE).is_file():
         corpus = [*list_corpus_files(folder, split)]

@@ -21,12 +21,9 @@ from tslm.data.prepared.recordings import (
     read_participants,
     read_signal_hashes,
 )
+from tslm.data.samples.dataset import find_task
 from tslm.data.splits.rules import choose_fold, list_folds
 
-NIGHT_READERS = ("sleep", "night", "unlabelled")  # readers of stages that read prepared recordings
-_NAMELESS = {
-    "sleep_cot": "sleep_edf"
-}  # readers of corpora of real people: the recordings' source that may hold them too
 _PURPOSES = {"train": "training", "val": "validation", "test": "test"}
 
 logger = logging.getLogger(__name__)
@@ -78,7 +75,7 @@ def check_leakage(configs: Sequence[RunConfig], may_lack_data: bool = False) -> 
     history = _History()
     leaky: set[str] = set()
     for config in configs:
-        if config.stage.reader in NIGHT_READERS:
+        if find_task(config.stage).reads_recordings:
             reasons = history.look_at_nights(_collect_uses(config, may_lack_data))
         else:
             reasons = history.look_at_corpus(config)
@@ -115,8 +112,8 @@ class _History:
 
     def look_at_corpus(self, config: RunConfig) -> list[str]:
         self.corpora |= {config.stage.data_dir("train"), config.stage.data_dir("val")}
-        if config.stage.reader in _NAMELESS:
-            self.nameless.setdefault(_NAMELESS[config.stage.reader], config.stage.name)
+        if source := find_task(config.stage).source:
+            self.nameless.setdefault(source, config.stage.name)
         tested = config.stage.data_dir("test")
         if tested in self.corpora and is_leaky_corpus(tested):
             return [f"tests on {tested}, whose splits share people or series"]

@@ -4,14 +4,14 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from tslm.config.schema import StageConfig
+from tslm.config.schema import CurriculumStageConfig
 from tslm.data.prepared.recordings import PARTICIPANTS_FILE, read_participants
 from tslm.data.splits.rules import choose_fold
 
 _SIMULATED = "sim_"  # how the source of every simulated recording begins
 
 
-def describe_split(stage: StageConfig, split: str) -> dict[str, Any]:
+def describe_split(stage: CurriculumStageConfig, split: str) -> dict[str, Any]:
     """Facts of one split of a stage's data, as JSON: folder, and how many recordings or samples of what.
 
     Of nights: sources, whether all are simulated, subjects, recordings, epochs (of all splits where a recording is

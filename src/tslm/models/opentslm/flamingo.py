@@ -100,7 +100,7 @@ def adapt_flamingo_config(config: RunConfig, checkpoint: FlamingoCheckpoint) -> 
         front_end="conv", patch_size=patch_size, d_model=d_model, num_layers=0, max_patches=max_patches
     )
     model = replace(config.model, encoder=encoder, flamingo=flamingo)
-    if config.stage.reader.startswith("sleep"):
+    if config.stage.task.startswith("sleep"):
         model = replace(model, fs_hz=SLEEP_FS_HZ, epoch_s=SLEEP_EPOCH_S)
     return replace(config, model=model, stage=replace(config.stage, trained=("encoder", "projector")))
 

@@ -99,7 +99,7 @@ def adapt_config(
         max_patches=read_shape(state, "pos_embed", 3, path)[1],
     )
     model = replace(config.model, encoder=encoder)
-    if config.stage.reader.startswith("sleep"):
+    if config.stage.task.startswith("sleep"):
         model = replace(model, fs_hz=SLEEP_FS_HZ, epoch_s=SLEEP_EPOCH_S)
     trained: tuple[str, ...] = ("encoder", "projector")
     if checkpoint.lora:

@@ -236,7 +236,8 @@ def _choose_shared(
     tensors = _classifier_tensors(tensors, saved)
     if not (saved.has_classifier and config.has_classifier):
         tensors = _strip_prefix(tensors, _READER_PREFIX)
-        shared = {name: tensors[name] for name in SeriesReader(config.model).state_dict() if name in tensors}
+        shared = SeriesReader(config.model, len(config.stage.channels)).state_dict()
+        shared = {name: tensors[name] for name in shared if name in tensors}
         return classifier.reader, {**classifier.reader.state_dict(), **shared}
     if not config.model.context.sees_neighbours:
         tensors = _epochs_alone(tensors)
@@ -298,7 +299,7 @@ def _check_shapes(tensors: Mapping[str, Tensor], module: nn.Module, checkpoint_d
 def _check_settings(
     saved: RunConfig, wanted: RunConfig, checkpoint_dir: Path, same_kind: bool, has_adapter: bool
 ) -> None:
-    names = ["normalization", "num_channels", *_TIMING, "encoder", "context"]
+    names = ["normalization", *_TIMING, "encoder", "context"]
     if same_kind:
         names = [item.name for item in fields(ModelConfig) if item.name not in ("lora", "gradient_checkpointing")]
         names += ["lora"] * has_adapter
@@ -309,6 +310,9 @@ def _check_settings(
         if was != now and not (name in _TIMING and 0 in (was, now)):
             was_text, now_text = _differences(was, now)
             raise ValueError(f"{checkpoint_dir} was made with model.{name} {was_text}, this run has {now_text}")
+    if len(saved.stage.channels) != len(wanted.stage.channels):
+        was_text, now_text = (", ".join(config.stage.channels) for config in (saved, wanted))
+        raise ValueError(f"{checkpoint_dir} was made for the channels {was_text}, this run has {now_text}")
     if same_kind and saved.writes_text and holds_llm(checkpoint_dir):
         if Path(wanted.llm.source) != checkpoint_dir / LLM_DIR:
             raise ValueError(f"{checkpoint_dir} is an export with a merged adapter; train on from what it was made of")

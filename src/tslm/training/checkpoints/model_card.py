@@ -11,6 +11,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from tslm import __version__
 from tslm.config.schema import RunConfig
+from tslm.data.samples.dataset import find_task
 from tslm.data.splits.leak_labels import render_leak
 from tslm.models.llm.store import EMBEDDED_LLMS, TINY_LLM, find_licence, get_hub_id
 
@@ -200,7 +201,7 @@ def _tell_scores(evaluation: Mapping[str, Any]) -> str:
 
 def _tell_use(config: RunConfig) -> str:
     model = config.model
-    if not config.stage.answers_for_nights:
+    if not find_task(config.stage).stages_sleep:
         return "A step on the way: it answers questions about series, for training what comes after it."
     channels = ", ".join(config.stage.channels)
     rate = f" at {model.fs_hz:g} Hz in epochs of {model.epoch_s:g} s" if model.fs_hz else ""
@@ -209,7 +210,7 @@ def _tell_use(config: RunConfig) -> str:
 
 def _tell_loading(config: RunConfig, name: str) -> str:
     template = _LOAD_TEXT if config.writes_text else _LOAD_CLASSIFIER
-    if not config.stage.answers_for_nights:
+    if not find_task(config.stage).stages_sleep:
         template = _LOAD_OTHER
     channels = (f'"{channel}": np.random.default_rng(0).normal(0, 20, 180_000)' for channel in config.stage.channels)
     return template.format(name=name, signals=", ".join(channels))

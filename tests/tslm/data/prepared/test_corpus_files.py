@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.factories.small import small_config, small_sample
 from tslm.data.prepared.corpora import is_leaky_corpus, read_corpus, write_corpus, write_splits
-from tslm.data.samples.dataset import READERS
+from tslm.data.samples.dataset import TASKS
 from tslm.data.splits.leakage import check_leakage
 
 
@@ -98,23 +98,21 @@ def test_published_sleep_rationales_keep_only_what_the_label_set_can_answer(tmp_
         replace(small_sample(3 * idx), sample_id=str(idx), options=options, answer=options[idx % 3]) for idx in range(6)
     ]
     write_corpus(samples, tmp_path, "train")
-    dataset = READERS["sleep_cot"](small_config(), tmp_path, "train")
+    dataset = TASKS["sleep_cot"].read(small_config(), tmp_path, "train")
     assert [dataset[idx].answer for idx in range(len(dataset))] == ["Wake", "Non-REM stage 2"] * 2
     assert dataset.class_idx.tolist() == [0, 2, 0, 2]
     assert dataset[0].options == ("Wake", "Non-REM stage 1", "Non-REM stage 2", "Non-REM stage 3", "REM sleep")
-    with_movement = READERS["sleep_cot"](small_config(model__label_set="aasm_movement"), tmp_path, "train")
+    with_movement = TASKS["sleep_cot"].read(small_config(model__label_set="aasm_movement"), tmp_path, "train")
     assert len(with_movement) == 6
 
 
 @pytest.mark.parametrize(("note", "leaky"), [('{"leaky": true}', True), ('{"leaky": false}', False), ("", False)])
 def test_a_corpus_that_leaks_says_so_itself(note: str, leaky: bool, tmp_path: Path) -> None:
-    config = small_config(stage__reader="choice", stage__train_dir=str(tmp_path), stage__test_dir="")
+    config = small_config(stage__task="choice", stage__train_dir=str(tmp_path), stage__test_dir="")
     if note:
         (tmp_path / "corpus.json").write_text(note)
     assert check_leakage([config]) == ({config.stage.name} if leaky else set())
-    elsewhere = small_config(
-        stage__reader="choice", stage__train_dir=str(tmp_path), stage__test_dir=str(tmp_path / "b")
-    )
+    elsewhere = small_config(stage__task="choice", stage__train_dir=str(tmp_path), stage__test_dir=str(tmp_path / "b"))
     assert check_leakage([elsewhere]) == set()
 
 

@@ -28,7 +28,7 @@ from tslm.nn.patch_encoder import count_series_tokens
 from tslm.prompts import render_ecg_prompt
 from tslm.signals.normalize import normalize_series
 
-BOTH = {"model__num_channels": 2, "stage__extra_channels": ("EMG",)}
+BOTH = {"stage__extra_channels": ("EMG",)}
 
 
 @pytest.fixture(scope="module")
@@ -79,22 +79,9 @@ def test_extra_channels_may_be_left_to_the_context(tiny_llm: Path) -> None:
     assert batch.window_BWCL.shape[2] == 2
 
 
-@pytest.mark.parametrize("reader", ["sleep", "night"])
-@pytest.mark.parametrize("extra", [(), ("EMG", "ECG")])
-def test_a_stage_that_names_other_channels_than_the_model_reads_is_one_line(
-    reader: str, extra: tuple[str, ...], tmp_path: Path
-) -> None:
-    changes = {"stage__reader": reader, "stage__train_dir": str(tmp_path), "stage__extra_channels": extra}
-    with pytest.raises(ValueError, match=r"model\.num_channels and stage\.extra_channels agree") as caught:
-        build_dataset(small_config(model__num_channels=2, **changes), "train")
-    assert "\n" not in str(caught.value)
-
-
 def test_a_recording_that_lacks_a_channel_names_it(tmp_path: Path) -> None:
     write_small_cohort(tmp_path)
-    config = small_config(
-        model__num_channels=2, stage__extra_channels=("EOG",), stage__reader="night", stage__train_dir=str(tmp_path)
-    )
+    config = small_config(stage__extra_channels=("EOG",), stage__task="night", stage__train_dir=str(tmp_path))
     with pytest.raises(ValueError, match=r"night1.parquet has no channel 'EOG'; it has: EEG Fpz-Cz, EMG"):
         build_dataset(config, "train")
 

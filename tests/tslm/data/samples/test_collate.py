@@ -10,7 +10,7 @@ from tests.factories.small import collate, sleep_dataset, small_config, small_re
 from tslm.batch import CONTEXT_SLOT, IGNORE_INDEX, SERIES_SLOT, TEXT_SLOT, Example, Series
 from tslm.data.samples.collate import Collator
 from tslm.data.samples.corpus_dataset import CorpusDataset
-from tslm.data.samples.dataset import READERS, NightDataset
+from tslm.data.samples.dataset import TASKS, NightDataset
 from tslm.nn.patch_encoder import count_series_tokens
 from tslm.prompts import render_choice_prompt
 
@@ -147,5 +147,5 @@ def test_a_tokenizer_without_pad_token_pads_with_the_end_token(config, tiny_llm:
     assert bool((batch.labels_BT[~batch.attention_mask_BT] == IGNORE_INDEX).all())
 
 
-def test_every_reader_has_a_prompt_or_a_window() -> None:
-    assert set(READERS) == {"sleep", "night", "unlabelled", "choice", "caption", "ecg", "sleep_cot"}
+def test_every_task_has_a_prompt_or_a_window() -> None:
+    assert set(TASKS) == {"sleep", "night", "unlabelled", "choice", "caption", "ecg", "sleep_cot"}

@@ -149,12 +149,12 @@ def test_a_leak_in_the_participants_is_found_on_reading(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("reader", ["sleep", "night", "unlabelled", "choice", "caption", "ecg"])
-def test_every_reader_gives_samples_of_every_split(reader: str, tmp_path: Path) -> None:
+def test_every_task_gives_samples_of_every_split(reader: str, tmp_path: Path) -> None:
     if reader in ("sleep", "night", "unlabelled"):
         write_small_cohort(tmp_path)
     else:
         write_small_corpus(tmp_path, reader)
-    config = small_config(stage__reader=reader, stage__train_dir=str(tmp_path))
+    config = small_config(stage__task=reader, stage__train_dir=str(tmp_path))
     ids: list[str] = []
     for split in ("train", "val", "test"):
         dataset = build_dataset(config, split)
@@ -165,9 +165,9 @@ def test_every_reader_gives_samples_of_every_split(reader: str, tmp_path: Path) 
     assert len(set(ids)) == len(ids)
 
 
-def test_a_wrong_reader_or_an_empty_split_is_a_value_error(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="one of: sleep, night, unlabelled, choice"):
-        build_dataset(small_config(stage__reader="dream"), "train")
+def test_a_wrong_task_or_an_empty_split_is_a_value_error(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="choose one of: sleep, night, unlabelled, choice"):
+        build_dataset(small_config(stage__task="dream"), "train")
     row: Participant = write_recording(small_recording(), tmp_path, "train")
     (tmp_path / "participants.tsv").write_text(
         "\t".join(vars(row)) + "\n" + "\t".join(str(value) for value in vars(row).values()) + "\n"
@@ -218,7 +218,7 @@ def test_the_models_rate_is_that_of_its_training_nights_and_one_only(tmp_path: P
     model = state_timing(CONFIG.model, sleep_dataset(CONFIG))
     assert (model.fs_hz, model.epoch_s) == (20.0, 30.0)
     corpus = build_dataset(
-        small_config(stage__reader="choice", stage__train_dir=str(write_small_corpus(tmp_path, "choice"))), "train"
+        small_config(stage__task="choice", stage__train_dir=str(write_small_corpus(tmp_path, "choice"))), "train"
     )
     assert state_timing(CONFIG.model, corpus) == CONFIG.model
     faster = replace(small_recording("fast"), fs_hz=40.0)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.factories.small import AASM, small_config, small_recording, small_sample
 from tslm.config.compose import compose_config
-from tslm.config.schema import StageConfig
+from tslm.config.schema import CurriculumStageConfig as Stage
 from tslm.data.samples.corpus_dataset import CorpusDataset
 from tslm.data.samples.dataset import NightDataset, SleepDataset
 from tslm.data.samples.sample_weights import weigh_hardness, weigh_samples
@@ -36,18 +36,18 @@ def class_shares(dataset: Any, weights_N: np.ndarray | None) -> np.ndarray:
 
 
 def test_natural_sampling_has_no_weights() -> None:
-    assert weigh_samples(sleep_night(), StageConfig()) is None
+    assert weigh_samples(sleep_night(), Stage()) is None
 
 
 def test_balanced_sampling_draws_each_class_that_occurs_as_often() -> None:
     dataset = sleep_night()
-    shares = class_shares(dataset, weigh_samples(dataset, StageConfig(sampling="balanced")))
+    shares = class_shares(dataset, weigh_samples(dataset, Stage(sampling="balanced")))
     assert np.allclose(shares, [0.25, 0.25, 0.25, 0, 0.25])
 
 
 def test_sqrt_sampling_draws_a_class_by_the_root_of_its_frequency() -> None:
     dataset = sleep_night()
-    weights = weigh_samples(dataset, StageConfig(sampling="sqrt"))
+    weights = weigh_samples(dataset, Stage(sampling="sqrt"))
     assert weights is not None
     roots = np.sqrt([16, 1, 36, 0, 4])
     assert np.allclose(class_shares(dataset, weights), roots / roots.sum())
@@ -58,22 +58,27 @@ def test_sqrt_sampling_draws_a_class_by_the_root_of_its_frequency() -> None:
 @pytest.mark.parametrize("name", ["REM", "R", "rem sleep"])
 def test_oversampling_multiplies_the_chances_of_one_class(sampling: str, name: str) -> None:
     dataset = sleep_night()
-    before = class_shares(dataset, weigh_samples(dataset, StageConfig(sampling=sampling)))
-    weights = weigh_samples(dataset, StageConfig(sampling=sampling, oversample={name: 3.0}))
+    before = class_shares(dataset, weigh_samples(dataset, Stage(sampling=sampling)))
+    weights = weigh_samples(dataset, Stage(sampling=sampling, oversample={name: 3.0}))
     expected = before * [1, 1, 1, 1, 3]
     assert np.allclose(class_shares(dataset, weights), expected / expected.sum())
 
 
 def test_a_class_may_be_drawn_less_often_too() -> None:
     dataset = sleep_night()
-    weights = weigh_samples(dataset, StageConfig(oversample={"N2": 0.5, "REM": 2.0}))
+    weights = weigh_samples(dataset, Stage(oversample={"N2": 0.5, "REM": 2.0}))
     assert np.allclose(class_shares(dataset, weights), np.array([16, 1, 18, 0, 8]) / 43)
 
 
 @pytest.mark.parametrize(
-    "stage", [StageConfig(sampling="sqrt"), StageConfig(sampling="balanced"), StageConfig(oversample={"REM": 3.0})]
+    "stage",
+    [
+        Stage(sampling="sqrt"),
+        Stage(sampling="balanced"),
+        Stage(oversample={"REM": 3.0}),
+    ],
 )
-def test_windows_with_rare_stages_are_drawn_more(stage: StageConfig) -> None:
+def test_windows_with_rare_stages_are_drawn_more(stage: Stage) -> None:
     dataset = night_windows()
     weights = weigh_samples(dataset, stage)
     assert weights is not None and weights.shape == (len(dataset),)
@@ -84,7 +89,7 @@ def test_windows_with_rare_stages_are_drawn_more(stage: StageConfig) -> None:
 
 def test_a_windows_weight_is_the_mean_over_its_scored_epochs() -> None:
     dataset = night_windows()
-    weights = weigh_samples(dataset, StageConfig(oversample={"REM": 3.0}))
+    weights = weigh_samples(dataset, Stage(oversample={"REM": 3.0}))
     assert weights is not None
     stages = [dataset[idx].window.stage_idx_W for idx in range(len(dataset))]  # type: ignore[union-attr]
     expected = np.array([np.where(idx_W[idx_W >= 0] == 4, 3, 1).mean() for idx_W in stages])
@@ -94,7 +99,7 @@ def test_a_windows_weight_is_the_mean_over_its_scored_epochs() -> None:
 def test_one_epoch_windows_are_weighed_as_epochs_are() -> None:
     config = small_config(model__context__kind="none")
     recording = [small_recording(sleep_stages=NIGHT)]
-    stage = StageConfig(sampling="sqrt", oversample={"REM": 2.0})
+    stage = Stage(sampling="sqrt", oversample={"REM": 2.0})
     ours, theirs = weigh_samples(NightDataset(recording, config), stage), weigh_samples(sleep_night(), stage)
     assert ours is not None and theirs is not None
     assert np.allclose(ours, theirs)
@@ -102,15 +107,15 @@ def test_one_epoch_windows_are_weighed_as_epochs_are() -> None:
 
 def test_windows_without_a_scored_epoch_weigh_as_the_mean() -> None:
     dataset = night_windows(unlabelled=True)
-    weights = weigh_samples(dataset, StageConfig(sampling="sqrt"))
+    weights = weigh_samples(dataset, Stage(sampling="sqrt"))
     assert weights is not None
     unscored = dataset.count_sample_classes().sum(axis=1) == 0
     assert unscored.any()
     assert (weights[unscored] == 1).all()
 
 
-@pytest.mark.parametrize("stage", [StageConfig(sampling="balanced"), StageConfig(oversample={"REM": 2.0})])
-def test_samples_without_classes_cannot_be_drawn_by_class(stage: StageConfig) -> None:
+@pytest.mark.parametrize("stage", [Stage(sampling="balanced"), Stage(oversample={"REM": 2.0})])
+def test_samples_without_classes_cannot_be_drawn_by_class(stage: Stage) -> None:
     dataset = CorpusDataset([small_sample(idx) for idx in range(3)], lambda one: render_choice_prompt("?", one.options))
     with pytest.raises(ValueError, match="have no classes to draw by; it needs stage.sampling=natural"):
         weigh_samples(dataset, stage)
@@ -118,7 +123,7 @@ def test_samples_without_classes_cannot_be_drawn_by_class(stage: StageConfig) ->
 
 def test_an_unknown_class_lists_those_of_the_label_set() -> None:
     with pytest.raises(ValueError, match="'NREM', which is none of: W, N1, N2, N3, R"):
-        weigh_samples(sleep_night(), StageConfig(oversample={"NREM": 2.0}))
+        weigh_samples(sleep_night(), Stage(oversample={"NREM": 2.0}))
 
 
 @pytest.mark.parametrize(
@@ -132,7 +137,7 @@ def test_an_unknown_class_lists_those_of_the_label_set() -> None:
 )
 def test_a_setting_out_of_range_is_named(key: str, value: Any) -> None:
     with pytest.raises(ValueError, match=f"stage.{key}="):
-        replace(StageConfig(), **{key: value})
+        replace(Stage(), **{key: value})
 
 
 def test_factors_are_given_on_the_command_line() -> None:

@@ -51,7 +51,7 @@ def test_a_test_subject_in_the_training_folder_of_the_same_stage_is_named(tmp_pa
 
 def test_a_test_subject_in_the_training_data_of_an_earlier_stage_is_named(tmp_path: Path) -> None:
     first, second = write_cohort(tmp_path / "1", ONE_EACH), write_cohort(tmp_path / "2", {**ONE_EACH, "b": "test"}, 10)
-    configs = [stage("s0", first), stage("s1", "nowhere", reader="choice"), stage("s4", second)]
+    configs = [stage("s0", first), stage("s1", "nowhere", task="choice"), stage("s4", second)]
     with pytest.raises(ValueError, match="subject b is in the training data of s0 .* in the test data of s4"):
         check_leakage(configs)
     assert check_leakage(configs[2:]) == set()
@@ -149,7 +149,7 @@ def test_a_missing_cohort_is_an_error_unless_the_run_is_only_scored(
 
 def test_corpora_know_no_subjects(tmp_path: Path) -> None:
     corpus = str(write_small_corpus(tmp_path, "choice"))
-    assert check_leakage([stage("s1", corpus, reader="choice")]) == set()
+    assert check_leakage([stage("s1", corpus, task="choice")]) == set()
 
 
 def mark_corpus(corpus_dir: Path, content: str) -> str:
@@ -162,15 +162,15 @@ def test_a_corpus_that_says_its_splits_leak_marks_the_stage(tmp_path: Path, capl
     leaky = mark_corpus(tmp_path / "1", '{"leaky": true}')
     sound = mark_corpus(tmp_path / "2", '{"leaky": false}')
     configs = [
-        stage("own", leaky, reader="choice"),
-        stage("sound", sound, reader="choice"),
-        stage("later", sound, leaky, reader="choice"),
+        stage("own", leaky, task="choice"),
+        stage("sound", sound, task="choice"),
+        stage("later", sound, leaky, task="choice"),
     ]
     assert check_leakage(configs) == {"own", "later"}
     assert caplog.text.count("whose splits share people or series") == 2
     assert check_leakage(configs[1:]) == set()
     with pytest.raises(ValueError, match=r"corpus\.json is damaged"):
-        check_leakage([stage("s", mark_corpus(tmp_path / "3", "{"), reader="choice")])
+        check_leakage([stage("s", mark_corpus(tmp_path / "3", "{"), task="choice")])
 
 
 def test_nameless_people_of_a_data_set_mark_tests_on_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -179,5 +179,5 @@ def test_nameless_people_of_a_data_set_mark_tests_on_it(tmp_path: Path, caplog: 
     cohort, corpus = write_cohort(tmp_path / "1", ONE_EACH), str(write_small_corpus(tmp_path / "2", "choice"))
     nights = stage("nights", cohort, str(tmp_path / "edf"))
     assert check_leakage([nights]) == set()
-    assert check_leakage([stage("text", corpus, reader="sleep_cot"), nights]) == {"nights"}
+    assert check_leakage([stage("text", corpus, task="sleep_cot"), nights]) == {"nights"}
     assert "LEAKY: nights tests on sleep_edf, and text was trained on epochs of that data set" in caplog.text

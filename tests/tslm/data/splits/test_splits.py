@@ -196,7 +196,7 @@ def write_leaky_cohort(cohort_dir: Path) -> Path:
 
 @pytest.mark.parametrize("reader", ["sleep", "night"])
 def test_a_split_by_epoch_shows_each_label_to_one_split_only(reader: str, tmp_path: Path) -> None:
-    config = small_config(stage__reader=reader, stage__train_dir=str(write_leaky_cohort(tmp_path)))
+    config = small_config(stage__task=reader, stage__train_dir=str(write_leaky_cohort(tmp_path)))
     seen: Counter[tuple[str, int]] = Counter()
     for split in SPLITS:
         dataset = build_dataset(config, split)

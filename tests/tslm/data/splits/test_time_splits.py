@@ -97,7 +97,7 @@ def test_a_label_is_shown_to_one_split_and_no_later_signal_to_any(split: str, tm
 
 @pytest.mark.parametrize("split", RULES)
 def test_every_output_says_within_subject(split: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    config = small_config(stage__train_dir=str(write_cohort(tmp_path, split)), stage__fold=1, stage__reader="sleep")
+    config = small_config(stage__train_dir=str(write_cohort(tmp_path, split)), stage__fold=1, stage__task="sleep")
     assert check_leakage([config]) == {config.stage.name}
     assert f"split={split}" in caplog.text
     dataset = build_dataset(config, "test")
@@ -117,7 +117,7 @@ def test_every_output_says_within_subject(split: str, tmp_path: Path, caplog: py
 def test_a_stage_may_not_know_the_time_that_another_tests(tmp_path: Path) -> None:
     first, second = write_cohort(tmp_path / "1", "temporal:3"), write_cohort(tmp_path / "2", "rolling:3", first_seed=50)
     stages = [
-        small_config(stage__name=f"s{fold}", stage__train_dir=str(folder), stage__fold=fold, stage__reader="night")
+        small_config(stage__name=f"s{fold}", stage__train_dir=str(folder), stage__fold=fold, stage__task="night")
         for folder, fold in ((first, 2), (first, 0), (second, 2))
     ]
     for later in stages[1:]:

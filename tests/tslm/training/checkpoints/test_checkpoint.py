@@ -271,7 +271,7 @@ def test_a_classifiers_checkpoint_with_another_encoder_is_refused(config: Any, t
         load_weights(build_model(config), config, tmp_path / "best")
 
 
-TWO_CHANNELS = {"model__num_channels": 2, "stage__extra_channels": ("EMG",)}
+TWO_CHANNELS = {"stage__extra_channels": ("EMG",)}
 
 
 def test_a_model_of_two_channels_is_saved_and_goes_on_in_the_next_stage(config: Any, tmp_path: Path) -> None:
@@ -293,7 +293,7 @@ def test_a_checkpoint_of_other_channels_is_refused_by_name(config: Any, tmp_path
     classifier_config = small_config(**CLASSIFIER, **TWO_CHANNELS)
     save_checkpoint(build_small_model(classifier_config), classifier_config, {}, tmp_path / "best")
     for wanted in (config, small_config(**CLASSIFIER)):
-        with pytest.raises(ValueError, match=r"model.num_channels 2, this run has 1"):
+        with pytest.raises(ValueError, match=r"made for the channels EEG Fpz-Cz, EMG, this run has EEG Fpz-Cz"):
             load_weights(build_model(wanted), wanted, tmp_path / "best")
 
 
@@ -316,7 +316,7 @@ def test_a_model_without_neighbours_starts_from_an_encoder_trained_with_them(
     assert classifier_config.model.context.sees_neighbours
     model = build_small_model(config, seed=6).eval()
     load_weights(model, config, tmp_path / "best")
-    num_channels, num_samples = classifier_config.model.num_channels, 3 * classifier_config.model.encoder.patch_size
+    num_channels, num_samples = len(classifier_config.stage.channels), 3 * classifier_config.model.encoder.patch_size
     window_BWCL, mask_BW = torch.randn(2, 3, num_channels, num_samples), torch.ones(2, 3, dtype=torch.bool)
     alone, only = model.classifier.logits(window_BWCL, mask_BW)
     assert torch.equal(alone, trained.logits(window_BWCL, mask_BW)[0])
