@@ -17,7 +17,7 @@ from curriculum.reuse import check_reuse, clear_run
 from tslm.config.checkpoint import load_checkpoint_config
 from tslm.config.compose import compose_config, list_group
 from tslm.config.schema import RunConfig
-from tslm.data.splits.leak_labels import render_leak
+from tslm.data.splits.split import render_leak
 from tslm.training.runs.folder import BEST, pick_main_metrics, run_dir
 from tslm.training.stop_signals import end_with_launcher
 

@@ -25,8 +25,7 @@ from tslm.config.schema import RunConfig
 from tslm.data.samples.collate import Collator
 from tslm.data.samples.dataset import NightDataset, SleepDataset, StageDataset, build_dataset, find_task, state_timing
 from tslm.data.samples.sampling import TrainBatches
-from tslm.data.splits.checksums import checksum_data, compare_checksums
-from tslm.data.splits.provenance import describe_split
+from tslm.data.splits.provenance import checksum_data, compare_checksums, describe_split
 from tslm.files import restore_swapped
 from tslm.models import build_model, build_tokenizer
 from tslm.models.classifier import Classifier

@@ -27,7 +27,7 @@ from tslm.config.overrides import suggest
 from tslm.data.cohorts.cohort import COHORT_GROUP, load_cohort
 from tslm.data.prepared.corpora import read_corpus
 from tslm.data.prepared.recordings import Participant
-from tslm.data.splits.rules import render_counts
+from tslm.data.splits.folds import render_counts
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,6 @@ from data_prep.verify import find_damaged
 from tslm.command import run_command
 from tslm.config.files import parse_options
 from tslm.data.prepared.recordings import (
-    BY_EPOCH,
     EPOCH_SPLIT_COLUMN,
     PARTICIPANTS_FILE,
     Participant,
@@ -27,16 +26,10 @@ from tslm.data.prepared.recordings import (
     write_participants,
     write_recording,
 )
-from tslm.data.splits.rules import (
-    DEFAULT_SPLIT,
-    Place,
-    assign_splits,
-    check_split,
-    draw_epoch_splits,
-    needs_strata,
-    render_counts,
-)
-from tslm.data.splits.strata import count_strata
+from tslm.data.splits.folds import render_counts
+from tslm.data.splits.rules import DEFAULT_SPLIT, assign_splits, check_split, count_strata, needs_strata
+from tslm.data.splits.split import BY_EPOCH, Split
+from tslm.data.splits.within_subject import draw_epoch_splits
 from tslm.files import write_beside
 
 logger = logging.getLogger(__name__)
@@ -80,17 +73,17 @@ def split_cohort(cohort_dir: Path, out_dir: Path, options: SplitOptions) -> list
     for path, what in find_damaged(cohort_dir).items():
         raise ValueError(f"{path} {what}; prepare the cohort again")
     strata = count_strata(rows, cohort_dir) if needs_strata(options.split) else None
-    place_of = assign_splits((row.subject for row in rows), options.split, options.seed, strata)
-    left_out = sorted({row.subject for row in rows} - set(place_of))
+    split_of = assign_splits((row.subject for row in rows), options.split, options.seed, strata)
+    left_out = sorted({row.subject for row in rows} - set(split_of))
     if left_out:
         logger.warning("split=%s does not know these subjects, left out: %s", options.split, ", ".join(left_out))
-    rows = [row for row in rows if row.subject in place_of]
+    rows = [row for row in rows if row.subject in split_of]
     kept = {f"{row.recording}.parquet" for row in rows}
     (out_dir / PARTICIPANTS_FILE).unlink(missing_ok=True)  # an interrupted run must not look like a whole cohort
     if others := sorted(path.name for path in out_dir.glob("*.parquet") if path.name not in kept):
         raise ValueError(f"{out_dir} holds {others[0]}, which is not of this cohort; remove it or give another folder")
     done = [
-        _copy(row, place_of[row.subject], cohort_dir, out_dir, options.seed)
+        _copy(row, split_of[row.subject], cohort_dir, out_dir, options.seed)
         for row in tqdm(rows, desc="split", unit="recording")
     ]
     write_participants(done, out_dir)
@@ -110,17 +103,17 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _copy(row: Participant, place: Place, cohort_dir: Path, out_dir: Path, seed: int) -> Participant:
+def _copy(row: Participant, split: Split, cohort_dir: Path, out_dir: Path, seed: int) -> Participant:
     name = f"{row.recording}.parquet"
-    if place.split != BY_EPOCH and row.split != BY_EPOCH:
+    if BY_EPOCH not in (split.rule, row.split.rule):
         with write_beside(out_dir / name) as partial:
             shutil.copyfile(cohort_dir / name, partial)
-        return replace(row, split=place.split, fold=place.fold)
+        return replace(row, split=split)
     recording = read_recording(cohort_dir / name)
     columns = {key: values for key, values in recording.columns.items() if key != EPOCH_SPLIT_COLUMN}
-    if place.split == BY_EPOCH:
+    if split.rule == BY_EPOCH:
         columns[EPOCH_SPLIT_COLUMN] = draw_epoch_splits(recording.sleep_stages, recording.recording, seed)
-    return write_recording(replace(recording, columns=columns), out_dir, place.split, place.fold)
+    return write_recording(replace(recording, columns=columns), out_dir, split)
 
 
 if __name__ == "__main__":

@@ -23,8 +23,8 @@ from tslm.command import run_to_code
 from tslm.config.compose import compose_config
 from tslm.data.prepared.recordings import read_participants
 from tslm.data.samples.dataset import find_task
-from tslm.data.splits.leak_labels import render_leak
-from tslm.data.splits.rules import list_folds
+from tslm.data.splits.folds import list_folds
+from tslm.data.splits.split import render_leak
 from tslm.predictions.rows import write_predictions
 from tslm.predictions.scorings import parse_scorings
 from tslm.predictions.smoothing import METHODS, Smoothing, smooth_predictions

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.comparison.structure import describe_structure, list_structure_rows
-from tslm.data.prepared.recordings import SPLITS
-from tslm.data.splits.leak_labels import render_leak
+from tslm.data.splits.split import SPLITS, render_leak
 from tslm.explain.faithfulness import score_texts
 from tslm.predictions.rows import read_intact_predictions, read_predictions
 from tslm.predictions.scorings import parse_scorings

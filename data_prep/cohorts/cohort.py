@@ -17,7 +17,6 @@ from data_prep.simulators.human.night import NightExtras, name_subject, simulate
 from tslm.data.cohorts.cohort import CohortConfig, RecordingFiles, find_recordings, parse_cohort
 from tslm.data.cohorts.scored_night import Survey, read_scored_night, survey_recording
 from tslm.data.prepared.recordings import (
-    BY_EPOCH,
     EPOCH_SPLIT_COLUMN,
     PARTICIPANTS_FILE,
     Participant,
@@ -28,8 +27,9 @@ from tslm.data.prepared.recordings import (
 )
 from tslm.data.readers.edf.writer import write_edf
 from tslm.data.readers.raw import RawRecording
-from tslm.data.splits.rules import DEFAULT_SPLIT, Place, assign_splits, check_split, draw_epoch_splits, needs_strata
-from tslm.data.splits.strata import count_strata
+from tslm.data.splits.rules import DEFAULT_SPLIT, assign_splits, check_split, count_strata, needs_strata
+from tslm.data.splits.split import BY_EPOCH, Split
+from tslm.data.splits.within_subject import draw_epoch_splits
 from tslm.prompts import STYLES, check_style
 
 logger = logging.getLogger(__name__)
@@ -171,9 +171,7 @@ def prepare_nights(nights: Sequence[Night], out_dir: Path, options: NightOptions
         strata = count_strata(participants, out_dir)
         place_of = assign_splits(strata, split, options.seed, strata)
         places = [place_of[row.subject] for row in participants]
-        participants = [
-            replace(row, split=place.split, fold=place.fold) for row, place in zip(participants, places, strict=True)
-        ]
+        participants = [replace(row, split=place) for row, place in zip(participants, places, strict=True)]
     check_subject_splits(participants)
     write_participants(participants, out_dir)
     for stale in {row.recording for row in before} - {row.recording for row in participants}:
@@ -181,15 +179,15 @@ def prepare_nights(nights: Sequence[Night], out_dir: Path, options: NightOptions
     return participants
 
 
-def _prepare_one(night: Night, out_dir: Path, place: Place, options: NightOptions) -> Participant:
+def _prepare_one(night: Night, out_dir: Path, place: Split, options: NightOptions) -> Participant:
     with threadpool_limits(1):  # sums in another order would change the last bit
         raw = night.read()
         recording = prepare_night(raw, options.wake_margin_min, night.fs_hz)
         recording = add_rationales(recording, options.seed, options.rationale)
-        if place.split == BY_EPOCH:
+        if place.rule == BY_EPOCH:
             splits = draw_epoch_splits(recording.sleep_stages, recording.recording, options.seed)
             recording = replace(recording, columns={**recording.columns, EPOCH_SPLIT_COLUMN: splits})
-        return write_recording(recording, out_dir, place.split, place.fold)
+        return write_recording(recording, out_dir, place)
 
 
 def _read_night(config: CohortConfig, files: RecordingFiles, table: Mapping[str, SubjectNight]) -> RawRecording:

@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from tslm.data.prepared.corpora import CorpusSample, write_corpus
-from tslm.data.prepared.recordings import SPLITS
+from tslm.data.splits.split import SPLITS
 from tslm.seeds import hash_seed
 
 _CHUNK_SAMPLES = 200  # each chunk has its own seed, so the number of workers changes nothing

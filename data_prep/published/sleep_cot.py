@@ -12,7 +12,7 @@ from data_prep.published.rows import Row, UnusableRowError, find_raw_dir, read_c
 from tslm.answers.grammar import parse_answer, split_response
 from tslm.data.prepared.corpora import CorpusSample
 from tslm.data.readers.units import convert_to_uv
-from tslm.data.splits.rules import draw_epoch_splits
+from tslm.data.splits.within_subject import draw_epoch_splits
 from tslm.labels import ANSWER_NAMES, LABEL_SETS, SleepStage, parse_sleep_stage
 from tslm.signals.resample import resample_polyphase
 

@@ -145,7 +145,7 @@ def teach_cohort(
     for row, num_asked in zip(participants, shares, strict=True):
         recording = read_recording(cohort_dir / f"{row.recording}.parquet")
         taught = _teach_recording(client, recording, int(num_asked) if limit else recording.num_epochs, workers, counts)
-        copy = write_recording(taught, out_dir, row.split, row.fold)
+        copy = write_recording(taught, out_dir, row.split)
         written.append(replace(row, sha256=copy.sha256))
     write_participants(written, out_dir)
     return written, counts

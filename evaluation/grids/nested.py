@@ -21,8 +21,7 @@ from evaluation.grids.table import (
 )
 from tslm.data.prepared.recordings import read_participants
 from tslm.data.samples.dataset import find_task
-from tslm.data.splits.inner_folds import write_inner_cohort
-from tslm.data.splits.rules import choose_fold
+from tslm.data.splits.folds import choose_fold, write_inner_cohort
 from tslm.files import write_beside
 from tslm.training.runs.manifest import read_manifest
 
@@ -118,7 +117,7 @@ def choose_cell(outer: OuterFold) -> dict[str, Any]:
 def check_inner_runs(outer: OuterFold) -> None:
     """ValueError where an inner run has read a recording of a subject that the outer fold tests."""
     rows = choose_fold(read_participants(outer.cohort_dir), outer.fold)
-    tested = {row.recording: row.subject for row in rows if row.split == "test"}
+    tested = {row.recording: row.subject for row in rows if row.split.part == "test"}
     for run in outer.inner_runs:
         for path in run.folder.rglob("run.json"):
             manifest = read_manifest(path.parent)

@@ -12,7 +12,7 @@ import numpy as np
 from scipy import stats
 
 from evaluation.grids.grid import GridConfig, Run
-from tslm.data.splits.leak_labels import render_leak
+from tslm.data.splits.split import render_leak
 from tslm.files import write_beside
 from tslm.labels import LABEL_SETS
 from tslm.predictions.rows import read_predictions, write_predictions

@@ -7,7 +7,8 @@ import torch
 
 from curriculum.pretrain_encoder import main
 from tests.factories.small import small_recording, write_small_cohort
-from tslm.data.prepared.recordings import SPLITS, write_participants, write_recording
+from tslm.data.prepared.recordings import write_participants, write_recording
+from tslm.data.splits.split import SPLITS
 from tslm.labels import SleepStage
 from tslm.training.checkpoints.checkpoint import load_checkpoint
 

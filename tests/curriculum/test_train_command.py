@@ -13,15 +13,9 @@ from tests.factories.small import small_recording, split_by_epoch
 from tests.factories.tiny_run import command
 from tslm.config.checkpoint import load_checkpoint_config
 from tslm.config.compose import list_group
-from tslm.data.prepared.recordings import (
-    BY_EPOCH,
-    SPLITS,
-    read_participants,
-    read_recording,
-    write_participants,
-    write_recording,
-)
+from tslm.data.prepared.recordings import read_participants, read_recording, write_participants, write_recording
 from tslm.data.splits.rules import assign_splits
+from tslm.data.splits.split import BY_EPOCH, SPLITS
 from tslm.labels import SleepStage
 from tslm.predictions.rows import read_predictions
 from tslm.predictions.transitions import TRANSITIONS_FILE, load_transitions
@@ -239,7 +233,7 @@ def write_split(cohort_dir: Path, split: str) -> Path:
     for recording in recordings:
         place = places[recording.subject]
         recording = split_by_epoch(recording) if place.split == BY_EPOCH else recording
-        rows.append(write_recording(recording, cohort_dir, place.split, place.fold))
+        rows.append(write_recording(recording, cohort_dir, place))
     write_participants(rows, cohort_dir)
     return cohort_dir
 
@@ -323,7 +317,7 @@ def test_a_leak_through_the_run_that_a_stage_starts_from_is_found(
     cohort = write_split(tmp_path / "shares", "50/25/25")
     more = [f"results_dir={tmp_path}", "stage.predecessor=stage0_encoder"]
     assert command(data_dir, ["stage0_encoder"], f"stage.train_dir={cohort}", more[0]) == 0
-    trained = next(row for row in read_participants(cohort) if row.split == "train")
+    trained = next(row for row in read_participants(cohort) if row.split.part == "train")
     path = cohort / f"{trained.recording}.parquet"
     others = [small_recording(name, 10, seed, subject=name) for seed, name in ((50, "x"), (51, "y"))]
     rows = [write_recording(other, tmp_path / "later", split) for other, split in zip(others, SPLITS, strict=False)]

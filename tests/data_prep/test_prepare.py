@@ -26,7 +26,6 @@ from data_prep.simulators.human.night import NightExtras
 from tslm.data.cohorts.cohort import load_cohort
 from tslm.data.prepared.corpora import CorpusSample, read_corpus
 from tslm.data.prepared.recordings import (
-    BY_EPOCH,
     PARTICIPANTS_FILE,
     PARTICIPANTS_NOTES_FILE,
     read_participants,
@@ -35,6 +34,7 @@ from tslm.data.prepared.recordings import (
 )
 from tslm.data.readers.edf.writer import write_edf
 from tslm.data.readers.raw import RawRecording, RawSignal
+from tslm.data.splits.split import BY_EPOCH, Split
 from tslm.evidence.measure import EVIDENCE_COLUMNS
 from tslm.evidence.muscle import EMG_COLUMNS
 from tslm.files import hash_file
@@ -256,22 +256,22 @@ def test_folds_and_the_split_by_epoch_are_written_and_said(tmp_path: Path, capsy
     command = ["sim_human", "--out", str(tmp_path), "num_subjects=4", f"wake_margin_min={MARGIN_MIN}"]
     assert main([*command, "split=kfold:3"]) == 0
     rows = read_participants(tmp_path)
-    assert sorted(row.fold for row in rows) == ["0", "0", "1", "2"]
+    assert sorted(row.split.fold for row in rows) == [0, 0, 1, 2]
     assert "3 folds; train with stage.fold=N" in capsys.readouterr().out
     assert not (tmp_path / PARTICIPANTS_NOTES_FILE).exists()
     assert main([*command, "split=skfold:3"]) == 0
-    assert sorted(row.fold for row in read_participants(tmp_path)) == ["0", "0", "1", "2"]
+    assert sorted(row.split.fold for row in read_participants(tmp_path)) == [0, 0, 1, 2]
     assert main([*command, "split=skfold:5"]) == 2
     assert len(read_participants(tmp_path)) == 4  # nothing was begun
     assert "needs 5 subjects or more, there are 4" in capsys.readouterr().err
     assert main([*command, "split=by_epoch"]) == 0
-    assert {(row.split, row.fold) for row in read_participants(tmp_path)} == {(BY_EPOCH, "")}
+    assert {row.split for row in read_participants(tmp_path)} == {Split(rule=BY_EPOCH)}
     assert json.loads((tmp_path / PARTICIPANTS_NOTES_FILE).read_text()) == {"split": "by_epoch", "leaky": True}
     assert "LEAKS" in capsys.readouterr().out
-    assert read_recording(tmp_path / "SIM0000.parquet").is_leaky
+    assert "split" in read_recording(tmp_path / "SIM0000.parquet").columns
     assert main(command) == 0
     assert not (tmp_path / PARTICIPANTS_NOTES_FILE).exists()
-    assert not read_recording(tmp_path / "SIM0000.parquet").is_leaky
+    assert "split" not in read_recording(tmp_path / "SIM0000.parquet").columns
 
 
 def test_subjects_that_a_published_split_does_not_know_are_left_out_by_name(
@@ -282,7 +282,7 @@ def test_subjects_that_a_published_split_does_not_know_are_left_out_by_name(
         write_edf(make_night(1, idx), folder / f"{name}0-PSG.edf", folder / f"{name}C-Hypnogram.edf")
     options = CohortOptions(raw_dir=raw_dir, wake_margin_min=MARGIN_MIN, split="sleep_edf_20")
     rows = prepare_cohort(SLEEP_EDF, options, tmp_path / "out")
-    assert [(row.subject, row.fold) for row in rows] == [("SC400", "0"), ("SC402", "2"), ("SC419", "19")]
+    assert [(row.subject, row.split.fold) for row in rows] == [("SC400", 0), ("SC402", 2), ("SC419", 19)]
     assert "2 subjects, left out: SC490, SC491" in caplog.text
 
 

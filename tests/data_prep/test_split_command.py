@@ -7,6 +7,7 @@ import pytest
 from data_prep import split, verify
 from tests.factories.small import write_small_cohort
 from tslm.data.prepared.recordings import PARTICIPANTS_FILE, read_participants, read_recording
+from tslm.data.splits.split import Split
 
 FILES = [f"night{number}.parquet" for number in range(1, 5)]
 
@@ -26,8 +27,8 @@ def test_a_cohort_is_split_anew_with_the_same_recordings(tmp_path: Path, capsys:
     assert names_in(tmp_path / "b") == [*FILES, PARTICIPANTS_FILE]
     assert all((tmp_path / "b" / name).read_bytes() == (cohort / name).read_bytes() for name in FILES)
     before, after = read_participants(cohort), read_participants(tmp_path / "b")
-    assert [row.fold for row in after] == ["0", "1", "2", "3"]
-    assert [replace(row, split="", fold="") for row in after] == [replace(row, split="") for row in before]
+    assert [row.split.fold for row in after] == [0, 1, 2, 3]
+    assert [replace(row, split=Split()) for row in after] == [replace(row, split=Split()) for row in before]
     assert verify.main([str(cohort), str(tmp_path / "b")]) == 0
     assert "8 recordings are whole" in capsys.readouterr().out
 
@@ -35,16 +36,15 @@ def test_a_cohort_is_split_anew_with_the_same_recordings(tmp_path: Path, capsys:
 def test_to_a_split_by_epoch_and_back_gives_the_same_recordings(tmp_path: Path) -> None:
     cohort = write_small_cohort(tmp_path / "a")
     assert resplit(cohort, tmp_path / "b", "split=by_epoch") == 0
-    assert all(row.is_leaky for row in read_participants(tmp_path / "b"))
+    assert all(row.split.leaks for row in read_participants(tmp_path / "b"))
     assert resplit(tmp_path / "b", tmp_path / "c", "split=test") == 0
     for name in FILES:
         there, back = read_recording(cohort / name), read_recording(tmp_path / "c" / name)
-        assert read_recording(tmp_path / "b" / name).is_leaky
-        assert not back.is_leaky
+        assert "split" in read_recording(tmp_path / "b" / name).columns
         assert replace(there, channels={}, onset_s=0, columns={}) == replace(back, channels={}, onset_s=0, columns={})
         assert all(np.array_equal(there.channels[key], back.channels[key]) for key in there.channels)
         assert list(there.columns) == list(back.columns)
-    assert {row.split for row in read_participants(tmp_path / "c")} == {"test"}
+    assert {row.split.part for row in read_participants(tmp_path / "c")} == {"test"}
     assert verify.main([str(tmp_path / "b"), str(tmp_path / "c")]) == 0
 
 
@@ -56,10 +56,10 @@ def test_folds_in_time_and_stratified_ones_copy_the_recordings_as_they_are(
         assert resplit(cohort, tmp_path / rule, f"split={rule}") == 0
         assert said in capsys.readouterr().out
         assert all((tmp_path / rule / name).read_bytes() == (cohort / name).read_bytes() for name in FILES)
-    assert {row.fold for row in read_participants(tmp_path / "skfold:3")} == {"0", "1", "2"}
-    assert all(row.is_within_subject for row in read_participants(tmp_path / "temporal:2"))
+    assert {row.split.fold for row in read_participants(tmp_path / "skfold:3")} == {0, 1, 2}
+    assert all(row.split.is_within_subject for row in read_participants(tmp_path / "temporal:2"))
     assert resplit(tmp_path / "temporal:2", tmp_path / "c", "split=test") == 0
-    assert not any(row.is_leaky for row in read_participants(tmp_path / "c"))
+    assert not any(row.split.leaks for row in read_participants(tmp_path / "c"))
     assert not (tmp_path / "c" / "participants.json").exists()
 
 

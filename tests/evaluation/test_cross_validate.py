@@ -9,7 +9,7 @@ import pytest
 from evaluation.cross_validate import main
 from tests.factories.small import small_recording, write_fold_cohort
 from tslm.data.prepared.recordings import read_participants, write_participants
-from tslm.data.splits.rules import list_folds
+from tslm.data.splits.folds import list_folds
 from tslm.predictions.rows import read_predictions
 
 # Stands in for train.py, in a moment: it leaves what a run leaves. PLANT names a recording that every fold trains on.

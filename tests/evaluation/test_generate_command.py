@@ -12,7 +12,8 @@ from tests.factories.small import (
     split_by_epoch,
     write_small_cohort,
 )
-from tslm.data.prepared.recordings import BY_EPOCH, read_participants, write_participants, write_recording
+from tslm.data.prepared.recordings import read_participants, write_participants, write_recording
+from tslm.data.splits.split import BY_EPOCH
 from tslm.predictions.rows import read_predictions
 from tslm.training.checkpoints.checkpoint import save_checkpoint
 

@@ -26,7 +26,8 @@ from tslm.data.prepared.recordings import Recording, write_participants, write_r
 from tslm.data.samples.collate import Collator
 from tslm.data.samples.corpus_dataset import CorpusDataset
 from tslm.data.samples.dataset import SleepDataset
-from tslm.data.splits.rules import assign_splits, draw_epoch_splits
+from tslm.data.splits.rules import assign_splits
+from tslm.data.splits.within_subject import draw_epoch_splits
 from tslm.labels import SleepStage
 from tslm.models import build_model, build_tokenizer
 from tslm.prompts import render_ecg_prompt
@@ -103,10 +104,7 @@ def write_small_cohort(cohort_dir: Path, num_epochs: int = 10) -> Path:
 def write_fold_cohort(cohort_dir: Path, recordings: Sequence[Recording]) -> Path:
     """A prepared cohort with a fold for each subject."""
     places = assign_splits([recording.subject for recording in recordings], "loso", 0)
-    rows = [
-        write_recording(recording, cohort_dir, places[recording.subject].split, places[recording.subject].fold)
-        for recording in recordings
-    ]
+    rows = [write_recording(recording, cohort_dir, places[recording.subject]) for recording in recordings]
     write_participants(rows, cohort_dir)
     return cohort_dir
 

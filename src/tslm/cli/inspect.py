@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tslm.cli.commands import Command
-from tslm.data.splits.leak_labels import render_leak
+from tslm.data.splits.split import render_leak
 
 _SCORES = ("accuracy", "macro_f1", "cohen_kappa", "perplexity", "explained_variance", "loss", "num_samples")
 

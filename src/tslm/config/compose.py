@@ -124,10 +124,10 @@ def _read_preset(
 def _find_preset(preset: str, folders: Sequence[Path]) -> tuple[Path, Sequence[Path]]:
     """The file of a preset, and the folders where those that it names are looked for."""
     places = [*(folder for folder in folders[:-1]), folders[-1] / "preset"]
-    if path := next((path for folder in places if (path := folder / f"{preset}.yaml").is_file()), None):
-        return path, folders
-    path = Path(preset)
-    if path.is_file():
+    for path in [folder / f"{preset}.yaml" for folder in places]:
+        if path.is_file():
+            return path, folders
+    if (path := Path(preset)).is_file():
         return path, [path.parent, *folders]
     names = sorted({path.stem for folder in places for path in folder.glob("*.yaml")})
     raise ValueError(f"no preset {preset!r}; give a YAML file or one of: {', '.join(names)}")

@@ -166,7 +166,7 @@ def test_words_of_the_command_change_the_yaml(mine: list[str], tmp_path: Path) -
     recording = read_recording(tmp_path / "out" / "m0_a.parquet")
     assert (list(recording.channels), recording.fs_hz) == (["right", "left"], 64)
     assert N1 in recording.sleep_stages
-    assert {row.split for row in read_participants(tmp_path / "out")} == {"train"}
+    assert {row.split.part for row in read_participants(tmp_path / "out")} == {"train"}
 
 
 def test_all_unknown_labels_are_listed_before_anything_is_prepared(

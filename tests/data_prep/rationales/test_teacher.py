@@ -146,7 +146,7 @@ def test_a_true_teacher_writes_every_rationale(
     np.testing.assert_allclose(after.channels["EEG"], before.channels["EEG"], rtol=1e-6)
     for name in set(before.columns) - {"rationale"}:
         np.testing.assert_array_equal(after.columns[name], before.columns[name])
-    rows = {row.recording: (row.split, row.sex) for row in read_participants(tmp_path / "out")}
+    rows = {row.recording: (row.split.part, row.sex) for row in read_participants(tmp_path / "out")}
     assert rows == {"night0": ("train", "F"), "night1": ("test", "F")}
     written = [path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()]
     assert not any(KEY.encode() in content for content in [*written, output.out.encode(), output.err.encode()])

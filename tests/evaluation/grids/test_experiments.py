@@ -278,10 +278,7 @@ def write_folds(cohort_dir: Path) -> None:
     """Three animals, a fold each."""
     recordings = [small_recording(f"night{seed}", 20, seed, subject=f"s{seed}") for seed in range(3)]
     places = assign_splits([recording.subject for recording in recordings], "loso", 0)
-    rows = [
-        write_recording(recording, cohort_dir, places[recording.subject].split, places[recording.subject].fold)
-        for recording in recordings
-    ]
+    rows = [write_recording(recording, cohort_dir, places[recording.subject]) for recording in recordings]
     write_participants(rows, cohort_dir)
 
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from evaluation.grids.folds import Fold, pool_folds
 from tests.factories.rows import make_row as make_epoch_row
 from tslm.data.prepared.recordings import Participant
-from tslm.data.splits.rules import assign_splits, choose_fold, list_folds
+from tslm.data.splits.folds import choose_fold, list_folds
+from tslm.data.splits.rules import assign_splits
 from tslm.labels import LABEL_SETS
 from tslm.predictions.rows import PredictionRow
 
@@ -23,7 +24,7 @@ def make_folds(num_subjects: int, split: str, seed: int = 0) -> list[Fold]:
     """Folds as the library draws them: two nights a subject."""
     places = assign_splits([f"s{idx}" for idx in range(num_subjects)], split, seed)
     rows = [
-        Participant(f"{subject}n{night}", subject, "mouse", place.split, "0", 100.0, "", "", "", fold=place.fold)
+        Participant(f"{subject}n{night}", subject, "mouse", place, "0", 100.0, "", "", "")
         for subject, place in places.items()
         for night in (1, 2)
     ]
@@ -31,9 +32,12 @@ def make_folds(num_subjects: int, split: str, seed: int = 0) -> list[Fold]:
     for number in list_folds(rows):
         chosen = choose_fold(rows, number)
         tested = [
-            make_row(row.recording, row.subject, epoch) for row in chosen if row.split == "test" for epoch in (0, 1)
+            make_row(row.recording, row.subject, epoch)
+            for row in chosen
+            if row.split.part == "test"
+            for epoch in (0, 1)
         ]
-        folds.append(Fold(number, tested, {row.recording: row.subject for row in chosen if row.split != "test"}))
+        folds.append(Fold(number, tested, {row.recording: row.subject for row in chosen if row.split.part != "test"}))
     return folds
 
 

@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tslm.answers.grammar import split_answers
-from tslm.data.prepared.recordings import SPLITS
+from tslm.data.splits.split import SPLITS
 from tslm.files import write_beside
 
 

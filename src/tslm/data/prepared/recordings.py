@@ -11,23 +11,19 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tslm.data.splits.split import BY_EPOCH, Split, parse_split
 from tslm.files import hash_file, write_beside
 from tslm.labels import SleepStage
 
 PARTICIPANTS_FILE = "participants.tsv"
-PARTICIPANTS_NOTES_FILE = (
-    "participants.json"  # beside it where test and training share subjects: the split rule and its marks
-)
-SPLITS = ("train", "val", "test")
-BY_EPOCH = "by_epoch"  # in the place of a split: every epoch has its own, which leaks
-EPOCH_SPLIT_COLUMN = "split"  # of a recording that is split by epoch
-TIME_RULES = ("temporal", "rolling")  # in the place of a split, with a number: tslm.data.splits.time
-TIME_SPLIT_COLUMN = "time_split"  # of a recording in memory that is divided by time; never on disk
+PARTICIPANTS_NOTES_FILE = "participants.json"  # beside it where test and training share subjects: the rule, and marks
+EPOCH_SPLIT_COLUMN = "split"  # of a recording that is split by epoch: the part of each epoch
 # Fields that a recording, its parquet file and its row of participants.tsv share.
 IDENTITY = ("recording", "subject", "species", "start", "age", "sex", "strain", "lights_on", "lights_off", "source")
 _METADATA_KEY = b"tslm"
@@ -58,21 +54,12 @@ class Recording:
         default_factory=dict
     )  # units of channels that are no voltage; the others are in uV
     notes: tuple[str, ...] = ()  # what was changed on the way from the raw files
+    split: Split = Split()  # as participants.tsv has it; no part where it was read without
 
     @property
     def num_epochs(self) -> int:
         """Number of scoring epochs."""
         return len(self.sleep_stages)
-
-    @property
-    def is_leaky(self) -> bool:
-        """Whether the recording is split by epoch or by time, so that training and test share its subject."""
-        return EPOCH_SPLIT_COLUMN in self.columns or self.is_within_subject
-
-    @property
-    def is_within_subject(self) -> bool:
-        """Whether it is divided by time: earlier epochs train, later ones of the same subject test."""
-        return TIME_SPLIT_COLUMN in self.columns
 
     def name_epoch(self, epoch_idx: int) -> str:
         """The sample_id of an epoch."""
@@ -86,7 +73,7 @@ class Participant:
     recording: str
     subject: str
     species: str
-    split: str
+    split: Split
     sha256: str
     fs_hz: float
     start: str
@@ -96,42 +83,34 @@ class Participant:
     lights_on: str = ""
     lights_off: str = ""
     source: str = ""
-    fold: str = ""  # number of the fold that tests the subject; empty where the cohort has no folds
     notes: str = ""  # what was changed on the way from the raw files, divided by "; "
 
-    @property
-    def is_leaky(self) -> bool:
-        """Whether the recording is split by epoch or by time, so that training and test share its subject."""
-        return self.split == BY_EPOCH or self.is_within_subject
 
-    @property
-    def is_within_subject(self) -> bool:
-        """Whether it is divided by time: earlier epochs train, later ones of the same subject test."""
-        return self.split.partition(":")[0] in TIME_RULES
+_COLUMNS = [item.name for item in fields(Participant)]  # of participants.tsv
+_COLUMNS.insert(_COLUMNS.index("notes"), "fold")
 
 
-def write_recording(recording: Recording, cohort_dir: Path, split: str, fold: str = "") -> Participant:
+def write_recording(recording: Recording, cohort_dir: Path, split: Split | str) -> Participant:
     """Write one recording's parquet file (beside, then renamed) and return its participants row.
 
     Args:
         recording: what to write.
         cohort_dir: folder of the cohort.
-        split: train, val or test, or a rule of tslm.data.splits.time; `by_epoch` for a recording with a column `split`.
-        fold: number of the fold that tests the subject; empty without folds.
+        split: how it is split, or the text of that; `by_epoch` needs a column `split`.
 
     Raises:
-        ValueError: an unknown split, or values that are not finite.
+        ValueError: an unknown split, one that does not fit the recording, or values that are not finite.
     """
-    is_by_time = split.partition(":")[0] in TIME_RULES and not recording.is_leaky
-    if not is_by_time and split not in ((BY_EPOCH,) if recording.is_leaky else SPLITS):
-        raise ValueError(f"unknown split {split!r} of {recording.recording}; one of: {', '.join(SPLITS)}")
+    split = parse_split(split) if isinstance(split, str) else split
+    if (split.rule == BY_EPOCH) != (EPOCH_SPLIT_COLUMN in recording.columns):
+        raise ValueError(f"{recording.recording} has split {split.text!r}; by_epoch goes with a column `split` alone")
     path = cohort_dir / f"{recording.recording}.parquet"
     cohort_dir.mkdir(parents=True, exist_ok=True)
     with write_beside(path) as partial:
         pq.write_table(_to_table(recording), partial, compression="zstd", row_group_size=1 << 20)
     identity = {name: getattr(recording, name) for name in IDENTITY}
     notes = "; ".join(" ".join(note.split()) for note in recording.notes)
-    return Participant(**identity, fs_hz=recording.fs_hz, split=split, sha256=hash_file(path), fold=fold, notes=notes)
+    return Participant(**identity, fs_hz=recording.fs_hz, split=split, sha256=hash_file(path), notes=notes)
 
 
 def read_recording(path: Path, channels: Iterable[str] | None = None) -> Recording:
@@ -178,18 +157,18 @@ def write_participants(participants: Iterable[Participant], cohort_dir: Path) ->
     """
     rows = sorted(participants, key=lambda row: row.recording)
     check_subject_splits(rows)
-    names = [f.name for f in fields(Participant)]
     with (
         write_beside(cohort_dir / PARTICIPANTS_FILE) as partial,
         partial.open("w", newline="", encoding="utf-8") as file,
     ):
         writer = csv.writer(file, delimiter="\t", lineterminator="\n")
-        writer.writerow(names)
-        writer.writerows([getattr(row, name) for name in names] for row in rows)
+        writer.writerow(_COLUMNS)
+        writer.writerows(_render_participant(row) for row in rows)
     notes_path = cohort_dir / PARTICIPANTS_NOTES_FILE
     notes_path.unlink(missing_ok=True)
-    if shared := next((row for row in rows if row.is_leaky), None):
-        notes = {"split": shared.split, "leaky": True} | ({"within_subject": True} if shared.is_within_subject else {})
+    if shared := next((row for row in rows if row.split.leaks), None):
+        notes = {"split": shared.split.text, "leaky": True}
+        notes |= {"within_subject": True} if shared.split.is_within_subject else {}
         with write_beside(notes_path) as partial:
             partial.write_text(json.dumps(notes) + "\n", encoding="utf-8")
 
@@ -213,7 +192,7 @@ def read_participants(cohort_dir: Path) -> list[Participant]:
     missing = {item.name for item in known if item.default is MISSING} - set(reader.fieldnames or ())
     if missing:
         raise ValueError(f"{path} lacks the column(s) {', '.join(sorted(missing))}; prepare the cohort again")
-    return [_parse_participant({item.name: row.get(item.name) or "" for item in known}, path) for row in rows]
+    return [_parse_participant({name: row.get(name) or "" for name in _COLUMNS}, path) for row in rows]
 
 
 def read_signal_hashes(path: Path) -> dict[str, str]:
@@ -225,20 +204,25 @@ def check_subject_splits(participants: Iterable[Participant]) -> None:
     """Raise ValueError when the recordings of one subject stand in different splits."""
     split_of: dict[str, str] = {}
     for row in participants:
-        if split_of.setdefault(row.subject, row.split) != row.split:
-            raise ValueError(f"subject {row.subject} is in {split_of[row.subject]} and in {row.split}: a leak")
+        if split_of.setdefault(row.subject, row.split.text) != row.split.text:
+            raise ValueError(f"subject {row.subject} is in {split_of[row.subject]} and in {row.split.text}: a leak")
+
+
+def _render_participant(row: Participant) -> list[Any]:
+    fold = "" if row.split.fold is None else row.split.fold
+    return [row.split.text if name == "split" else fold if name == "fold" else getattr(row, name) for name in _COLUMNS]
 
 
 def _parse_participant(row: dict[str, str], path: Path) -> Participant:
-    if row["split"] not in (*SPLITS, BY_EPOCH) and row["split"].partition(":")[0] not in TIME_RULES:
-        raise ValueError(f"{path}: {row['recording']} has split {row['split']!r}; wanted one of: {', '.join(SPLITS)}")
-    if row["fold"] and not (row["fold"].isascii() and row["fold"].isdigit()):
-        raise ValueError(f"{path}: {row['recording']} has fold {row['fold']!r}; wanted a whole number or nothing")
+    try:
+        split = parse_split(row["split"], row.pop("fold"))
+    except ValueError as error:
+        raise ValueError(f"{path}: {row['recording']}: {error}") from error
     try:
         fs_hz = float(row["fs_hz"])
     except ValueError as error:
         raise ValueError(f"{path}: {row['recording']} has fs_hz {row['fs_hz']!r}; wanted a number") from error
-    return Participant(**{**row, "fs_hz": fs_hz})  # type: ignore[arg-type]
+    return Participant(**{**row, "split": split, "fs_hz": fs_hz})  # type: ignore[arg-type]
 
 
 def _to_table(recording: Recording) -> pa.Table:

@@ -137,8 +137,8 @@ class SleepDataset:
             "epoch_idx": int(epoch),
             "onset_s": float(recording.onset_s[epoch]),
             "evidence": evidence,
-            "leaky": recording.is_leaky,
-            **({"within_subject": True} if recording.is_within_subject else {}),
+            "leaky": recording.split.leaks,
+            **({"within_subject": True} if recording.split.is_within_subject else {}),
         }
 
     def count_classes(self) -> np.ndarray:

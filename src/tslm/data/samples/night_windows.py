@@ -12,8 +12,8 @@ import numpy as np
 from tslm.batch import IGNORE_INDEX, NightWindow, Reference
 from tslm.config.schema import AugmentConfig, ModelConfig
 from tslm.data.prepared.recordings import Recording, check_subject_splits, read_participants, read_recording
-from tslm.data.splits.rules import choose_fold, keep_epochs
-from tslm.data.splits.time import draw_recording_splits, keep_time
+from tslm.data.splits.folds import choose_fold
+from tslm.data.splits.within_subject import draw_recording_splits, keep_epochs, keep_time
 from tslm.evidence.muscle import find_emg_channel
 from tslm.labels import LabelSet
 from tslm.signals.augment import NUM_DRAWS, add_noise, cut_notch, drop_electrode, jitter_spectrum, shift_time
@@ -41,14 +41,12 @@ def read_nights(cohort_dir: Path, split: str, channels: Sequence[str], fold: int
     """As `load_recordings`, one recording at a time: for cohorts that memory does not hold."""
     participants = choose_fold(read_participants(cohort_dir), fold)
     check_subject_splits(participants)
-    by_time = draw_recording_splits([row for row in participants if row.is_within_subject], cohort_dir, fold)
+    by_time = draw_recording_splits([row for row in participants if row.split.is_within_subject], cohort_dir, fold)
     for row in participants:
-        path = cohort_dir / f"{row.recording}.parquet"
-        if row.is_within_subject:
-            if split in by_time[row.recording]:
-                yield keep_time(read_recording(path, list(channels)), by_time[row.recording], split)
-        elif row.split == split or row.is_leaky:
-            yield keep_epochs(read_recording(path, list(channels)), split)
+        if not row.split.serves(split) or (row.split.is_within_subject and split not in by_time[row.recording]):
+            continue
+        night = replace(read_recording(cohort_dir / f"{row.recording}.parquet", list(channels)), split=row.split)
+        yield keep_time(night, by_time[row.recording], split) if row.recording in by_time else keep_epochs(night, split)
 
 
 def measure_references(recording: Recording, channels: Sequence[str]) -> tuple[Reference, ...]:

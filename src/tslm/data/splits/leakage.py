@@ -13,16 +13,10 @@ from pathlib import Path
 
 from tslm.config.schema import RunConfig
 from tslm.data.prepared.corpora import is_leaky_corpus
-from tslm.data.prepared.recordings import (
-    BY_EPOCH,
-    SPLITS,
-    Participant,
-    check_subject_splits,
-    read_participants,
-    read_signal_hashes,
-)
+from tslm.data.prepared.recordings import Participant, check_subject_splits, read_participants, read_signal_hashes
 from tslm.data.samples.dataset import find_task
-from tslm.data.splits.rules import choose_fold, list_folds
+from tslm.data.splits.folds import choose_fold, list_folds
+from tslm.data.splits.split import BY_EPOCH, SPLITS
 
 _PURPOSES = {"train": "training", "val": "validation", "test": "test"}
 
@@ -99,7 +93,7 @@ class _History:
         self.val.add(uses["val"])
         reasons = []
         if _compare(self.train, uses["test"]) | _compare(self.val, uses["test"]):
-            rules = sorted({use.row.split for use in uses["test"] if use.row.is_leaky})
+            rules = sorted({use.row.split.text for use in uses["test"] if use.row.split.leaks})
             reasons.append(
                 f"tests on people it was trained on (split={' and '.join(rules) or BY_EPOCH}): it says nothing about "
                 "other people"
@@ -139,9 +133,7 @@ def _collect_uses(config: RunConfig, may_lack_data: bool) -> dict[str, list[_Use
             check_subject_splits(rows)
         except ValueError as error:
             raise ValueError(f"{cohort_dir}: {error}") from error
-        uses[split] = [
-            _Use(row, cohort_dir, stage.name, split, stage.fold) for row in rows if row.split == split or row.is_leaky
-        ]
+        uses[split] = [_Use(row, cohort_dir, stage.name, split, stage.fold) for row in rows if row.split.serves(split)]
     if stage.fold >= 0 and is_complete and not has_folds:
         raise ValueError(
             f"stage.fold={stage.fold}, but {' and '.join(map(str, dict.fromkeys(folders.values())))} of {stage.name} "
@@ -154,11 +146,11 @@ def _check_time(earlier: _Seen, uses: Sequence[_Use]) -> None:
     """ValueError where an earlier stage may know of a subject that is divided by time what comes later."""
     for use in uses:
         other = earlier.by_subject.get(use.row.subject)
-        if other and use.row.is_within_subject and (other.row.split, other.fold) != (use.row.split, use.fold):
+        if other and use.row.split.is_within_subject and (other.row.split, other.fold) != (use.row.split, use.fold):
             raise ValueError(
-                f"subject {use.row.subject} is divided by time in {use} (split={use.row.split}, fold {use.fold}), and "
-                f"is in {other} (split={other.row.split}, fold {other.fold}): training may know the time that is "
-                "tested; give all stages one cohort and one stage.fold"
+                f"subject {use.row.subject} is divided by time in {use} (split={use.row.split.text}, fold {use.fold}), "
+                f"and is in {other} (split={other.row.split.text}, fold {other.fold}): training may know what "
+                "is tested; give all stages one cohort and one stage.fold"
             )
 
 
@@ -168,7 +160,7 @@ def _compare(seen: _Seen, uses: Sequence[_Use]) -> bool:
     for use in uses:
         other = seen.by_subject.get(use.row.subject)
         if other is not None:
-            if not (other.row.is_leaky or use.row.is_leaky):
+            if not (other.row.split.leaks or use.row.split.leaks):
                 raise ValueError(
                     f"subject {use.row.subject} is in {other} and in {use}: a leak; prepare both with one split "
                     "(or, if these are two people, give them different names)"
@@ -179,7 +171,7 @@ def _compare(seen: _Seen, uses: Sequence[_Use]) -> bool:
             twin = seen.by_content.get(content)
             if twin is None:
                 continue
-            if not (twin.row.is_leaky or use.row.is_leaky):
+            if not (twin.row.split.leaks or use.row.split.leaks):
                 raise ValueError(
                     f"recording {twin.row.recording} of subject {twin.row.subject} in {twin} and recording "
                     f"{use.row.recording} of subject {use.row.subject} in {use} hold the same signal: a leak; "
@@ -197,5 +189,5 @@ def _list_contents(use: _Use) -> set[str]:
 
 def _put(known: dict[str, _Use], key: str, use: _Use) -> None:
     """Keep one use a key, one that is split by subject before one that is split by epoch."""
-    if key not in known or known[key].row.is_leaky:
+    if key not in known or known[key].row.split.leaks:
         known[key] = use

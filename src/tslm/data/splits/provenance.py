@@ -1,14 +1,60 @@
-"""What data a run has seen, in numbers and names: for the card that goes with its checkpoint."""
+"""Which data a run has seen: checksums of the files, and facts for the card that goes with its checkpoint."""
 
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+from tqdm import tqdm
 
 from tslm.config.schema import CurriculumStageConfig
+from tslm.data.prepared.corpora import list_corpus_files
 from tslm.data.prepared.recordings import PARTICIPANTS_FILE, read_participants
-from tslm.data.splits.rules import choose_fold
+from tslm.data.splits.folds import choose_fold
+from tslm.files import hash_file
 
+_SHOW_BAR_AFTER_S = 3
 _SIMULATED = "sim_"  # how the source of every simulated recording begins
+
+
+def checksum_data(stage: CurriculumStageConfig, splits: Sequence[str] = ("train", "val")) -> dict[str, str]:
+    """SHA-256 of every file that samples of these splits come from, by the file's path as the stage's folders name it.
+
+    Of nights: participants.tsv and the recordings of the splits. Of corpora: the samples of the splits, and their
+    series. Of folders that hold neither, for a reader of one's own: every file.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: participants.tsv is damaged, or the stage names no fold of a cohort with folds.
+    """
+    files = sorted({path for split in splits for path in _list_files(stage, split)})
+    missing = next((path for path in files if not path.is_file()), None)
+    if missing is not None:
+        raise FileNotFoundError(f"{missing} is missing; prepare it with: python -m data_prep.prepare NAME --out DIR")
+    with (
+        ThreadPoolExecutor(min(len(files), os.cpu_count() or 1)) as pool,  # hashing large blocks frees the interpreter
+        tqdm(desc="checksums", total=len(files), unit="file", delay=_SHOW_BAR_AFTER_S, leave=False) as bar,
+    ):
+        hashes = []
+        for digest in pool.map(hash_file, files):
+            hashes.append(digest)
+            bar.update()
+    return dict(zip([path.as_posix() for path in files], hashes, strict=True))
+
+
+def compare_checksums(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """One line a file that is not what it was, in the order of their names; empty where all are the same."""
+    lines = []
+    for name in sorted({*before, *now}):
+        if name not in now:
+            lines.append(f"{name}: missing")
+        elif name not in before:
+            lines.append(f"{name}: new")
+        elif before[name] != now[name]:
+            lines.append(f"{name}: changed (SHA-256 was {before[name][:12]}, is {now[name][:12]})")
+    return lines
 
 
 def describe_split(stage: CurriculumStageConfig, split: str) -> dict[str, Any]:
@@ -32,11 +78,11 @@ def describe_split(stage: CurriculumStageConfig, split: str) -> dict[str, Any]:
         samples = {"samples": pq.read_metadata(corpus).num_rows} if corpus.is_file() else {}
         return {"folder": folder.name, **samples}
     everyone = read_participants(folder)
-    rows = [row for row in choose_fold(everyone, stage.fold) if row.split == split or row.is_leaky]
+    rows = [row for row in choose_fold(everyone, stage.fold) if row.split.serves(split)]
     sources = sorted({row.source or folder.name for row in rows})
     how = f"fold {stage.fold} of a cohort split by subject" if stage.fold >= 0 else "by subject"
-    if any(row.is_leaky for row in rows):
-        how = f"within subjects, fold {stage.fold} in time" if rows[0].is_within_subject else "by epoch"
+    if any(row.split.leaks for row in rows):
+        how = f"within subjects, fold {stage.fold} in time" if rows[0].split.is_within_subject else "by epoch"
     return {
         "folder": folder.name,
         "sources": sources,
@@ -47,3 +93,17 @@ def describe_split(stage: CurriculumStageConfig, split: str) -> dict[str, Any]:
         "epochs": sum(pq.read_metadata(folder / f"{row.recording}.parquet").num_rows for row in rows),
         "split": how,
     }
+
+
+def _list_files(stage: CurriculumStageConfig, split: str) -> list[Path]:
+    folder = stage.data_dir(split)
+    if not (folder / PARTICIPANTS_FILE).is_file():
+        corpus = [*list_corpus_files(folder, split)]
+        if any(folder.glob("*.parquet")):
+            return corpus
+        return [path for path in folder.rglob("*") if path.is_file()] or corpus  # of a reader of one's own: all
+    rows = choose_fold(read_participants(folder), stage.fold)
+    return [
+        folder / PARTICIPANTS_FILE,
+        *(folder / f"{row.recording}.parquet" for row in rows if row.split.serves(split)),
+    ]

@@ -9,28 +9,25 @@
 | `loso` | leave one subject out: a fold a subject (LeaveOneGroupOut) |
 | `sleep_edf_20` | SC400 to SC419, a fold a subject (Supratak et al. 2017, Eldele et al. 2021) |
 | `sleep_edf_78` | the 78 of the cassette study in 10 folds of neighbours (Supratak & Guo 2020) |
-| `temporal:K`, `rolling:K` | K folds in time within each subject (tslm.data.splits.time): WITHIN-SUBJECT |
+| `temporal:K`, `rolling:K` | K folds in time within each subject (tslm.data.splits.within_subject): WITHIN-SUBJECT |
 | `by_epoch` | the epochs of every recording, stratified 80/10/10: LEAKS, for comparison with the literature only |
 """
 
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 
-from tslm.data.prepared.recordings import BY_EPOCH, EPOCH_SPLIT_COLUMN, SPLITS, Participant, Recording
-from tslm.data.splits.strata import expand_strata
-from tslm.data.splits.time import is_time_rule, parse_time_rule
-from tslm.labels import SleepStage
-from tslm.seeds import hash_seed
+from tslm.data.prepared.recordings import Participant
+from tslm.data.splits.split import BY_EPOCH, SPLITS, TIME_RULES, Split, parse_split
 
 DEFAULT_SPLIT = "70/15/15"
 MIN_TEST_SUBJECTS = 5  # in test, where there are ENOUGH_SUBJECTS
 ENOUGH_SUBJECTS = 20
-EPOCH_SHARES = (0.8, 0.1, 0.1)  # by_epoch: train, val, test
 _KFOLD, _SKFOLD, _LOSO = "kfold:", "skfold:", "loso"
 _MIN_FOLDS = 3  # one to test, one to validate, one to train
 # Subjects of the cassette study: no recording was ever published of 39, 68, 69, 78 and 79.
@@ -47,22 +44,14 @@ PUBLISHED_FOLDS: dict[str, dict[str, int]] = {
 }
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where a subject stands: `split` is that of the first fold where there are folds."""
-
-    split: str
-    fold: str = ""  # number of the fold that tests the subject; empty without folds
-
-
 def check_split(split: str) -> None:
     """Raise ValueError when `split` is no rule of this module."""
     if split in (BY_EPOCH, _LOSO, *PUBLISHED_FOLDS):
         return
     if split.startswith((_KFOLD, _SKFOLD)):
         parse_num_folds(split)
-    elif is_time_rule(split):
-        parse_time_rule(split)
+    elif split.partition(":")[0] in TIME_RULES:
+        parse_split(split)
     else:
         parse_shares(split)
 
@@ -100,138 +89,77 @@ def parse_shares(split: str) -> dict[str, float]:
 
 def assign_splits(
     subjects: Iterable[str], split: str, seed: int, strata: Mapping[str, Mapping[str, int]] | None = None
-) -> dict[str, Place]:
-    """Place of each subject by a rule of this module, drawn by `seed` where the rule draws.
+) -> dict[str, Split]:
+    """Split of each subject by a rule of this module, drawn by `seed` where the rule draws.
 
-    Published folds know their subjects; others have no place there and stay out of the cohort.
+    Published folds know their subjects; others have none there and stay out of the cohort.
 
     Args:
         subjects: names; one that stands there twice counts once.
         split: the rule.
         seed: of the draw.
-        strata: epochs of each subject in each stratum (`tslm.data.splits.strata.count_strata`), for `skfold:K`.
+        strata: epochs of each subject in each stratum (`count_strata`), for `skfold:K`.
 
     Raises:
         ValueError: `split` is no rule, or there are too few subjects (or none that it knows).
     """
     check_split(split)
     ordered = sorted(set(subjects))
-    if split == BY_EPOCH or is_time_rule(split):
-        return {subject: Place(split) for subject in ordered}
+    if split == BY_EPOCH or split.partition(":")[0] in TIME_RULES:
+        return dict.fromkeys(ordered, parse_split(split))
     if split in PUBLISHED_FOLDS:
         known = PUBLISHED_FOLDS[split]
-        return _place_by_fold({subject: known[subject] for subject in ordered if subject in known}, split)
+        return _split_by_fold({subject: known[subject] for subject in ordered if subject in known}, split)
     if split == _LOSO or split.startswith((_KFOLD, _SKFOLD)):
-        return _place_by_fold(_draw_folds(ordered, split, seed, strata), split)
-    return {subject: Place(name) for subject, name in _draw_shares(ordered, parse_shares(split), seed).items()}
+        return _split_by_fold(_draw_folds(ordered, split, seed, strata), split)
+    return {subject: Split(name) for subject, name in _draw_shares(ordered, parse_shares(split), seed).items()}
 
 
-def choose_fold(participants: Sequence[Participant], fold: int) -> list[Participant]:
-    """Participants with the splits that one fold gives them: it tests, the next one validates, the others train.
+def count_strata(participants: Sequence[Participant], cohort_dir: Path) -> dict[str, dict[str, int]]:
+    """Epochs of each subject in each stratum: species, younger or older than the cohort's median age, sleep stage.
 
-    The next fold is the one with the next higher number, after the last the first. Without folds the
-    participants stay as they are.
-
-    Args:
-        participants: rows of one cohort; those divided by time stay as they are, as each has all splits.
-        fold: number of the fold to test on; -1 for cohorts without folds.
+    An age that is no number is a band of its own, as is one of another species.
 
     Raises:
-        ValueError: the cohort has folds and `fold` is none of them, or a subject stands in two folds.
+        FileNotFoundError: a recording is missing.
     """
-    folds = list_folds(participants)
-    if not folds:
-        return list(participants)
-    if fold not in folds:
-        chosen = "chooses none" if fold < 0 else f"is {fold}"
-        raise ValueError(
-            f"the cohort has folds ({_render_range(folds)}) and stage.fold {chosen}; give stage.fold=N or --fold N"
+    ages = {row.subject: _parse_age(row.age) for row in participants}
+    medians = {
+        species: float(np.median(of_species))
+        for species in {row.species for row in participants}
+        if (
+            of_species := [
+                age for row in participants if row.species == species and (age := ages[row.subject]) is not None
+            ]
         )
-    if participants[0].is_within_subject:
-        return list(participants)
-    validation = folds[(folds.index(fold) + 1) % len(folds)]
-    split_of = {str(fold): "test", str(validation): "val"}
-    return [replace(row, split=split_of.get(row.fold, "train")) for row in participants]
-
-
-def list_folds(participants: Sequence[Participant]) -> list[int]:
-    """Numbers of the cohort's folds in ascending order; empty without folds.
-
-    Raises:
-        ValueError: some recordings have a fold and some have none, or a subject stands in two; or some are divided by
-            time and some are not.
-    """
-    rules = {row.split for row in participants if row.is_within_subject}
-    if rules:
-        if len(rules) > 1 or not all(row.is_within_subject for row in participants):
-            raise ValueError(f"only some recordings have split={sorted(rules)[0]}; split the whole cohort again")
-        return list(range(parse_time_rule(rules.pop())[1]))
-    fold_of: dict[str, str] = {}
+    }
+    counts: dict[str, Counter[str]] = {row.subject: Counter() for row in participants}
     for row in participants:
-        if fold_of.setdefault(row.subject, row.fold) != row.fold:
-            raise ValueError(f"subject {row.subject} is in fold {fold_of[row.subject]!r} and in {row.fold!r}: a leak")
-    without = [subject for subject, fold in fold_of.items() if not fold]
-    if without and len(without) < len(fold_of):
-        raise ValueError(f"subject {without[0]} has no fold and others have one; prepare the cohort again")
-    return sorted({int(fold) for fold in fold_of.values() if fold})
+        path = cohort_dir / f"{row.recording}.parquet"
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} is missing; prepare the cohort again")
+        age = ages[row.subject]
+        band = "" if age is None else "older" if age > medians[row.species] else "younger"
+        codes = pq.read_table(path, columns=["sleep_stage"])["sleep_stage"].to_pylist()
+        counts[row.subject].update(f"{row.species}/{band}/{code}" for code in codes)
+    return {subject: dict(counted) for subject, counted in counts.items()}
 
 
-def render_counts(participants: Sequence[Participant]) -> str:
-    """One line for people: recordings, subjects, and how they are split."""
-    num_of = Counter(row.split for row in participants)
-    how = ", ".join(f"{num_of[split]} {split}" for split in SPLITS)
-    if folds := list_folds(participants):
-        how = f"{len(folds)} folds; train with stage.fold=N"
-    if participants and participants[0].is_within_subject:
-        how = f"{len(list_folds(participants))} folds in time within each subject: results are marked within-subject"
-    elif any(row.is_leaky for row in participants):
-        how = "split by epoch, which LEAKS: results are marked leaky"
-    return f"{len(participants)} recordings of {len({row.subject for row in participants})} subjects ({how})"
+def expand_strata(strata: Mapping[str, Mapping[str, int]]) -> tuple[np.ndarray, np.ndarray]:
+    """(num_epochs,) stratum and (num_epochs,) subject of every epoch, as a splitter wants them."""
+    pairs = [(name, subject, count) for subject, counts in strata.items() for name, count in counts.items()]
+    repeats = [count for _, _, count in pairs]
+    return np.repeat([name for name, _, _ in pairs], repeats), np.repeat([subject for _, subject, _ in pairs], repeats)
 
 
-def draw_epoch_splits(sleep_stages: Sequence[SleepStage], recording: str, seed: int) -> list[str]:
-    """One split an epoch, stratified by stage: the column `split` of a cohort split by epoch, which LEAKS.
-
-    Epochs of one stage are shuffled and laid along 0 to 1 with a random shift, so that each split
-    gets its share of every stage within one epoch, without favour to any split where epochs are few.
-
-    Args:
-        sleep_stages: of the recording's epochs.
-        recording: its name; each recording draws its own.
-        seed: of the draw.
-    """
-    rng = np.random.default_rng(hash_seed(BY_EPOCH, seed, recording))
-    codes = np.array([stage.value for stage in sleep_stages])
-    borders = np.cumsum(EPOCH_SHARES)[:-1]
-    split_idx = np.zeros(len(codes), dtype=int)
-    for code in sorted(set(codes.tolist())):
-        epochs = rng.permutation(np.flatnonzero(codes == code))
-        split_idx[epochs] = np.searchsorted(borders, (np.arange(len(epochs)) + rng.random()) / len(epochs), "right")
-    return [SPLITS[idx] for idx in split_idx]
-
-
-def keep_epochs(recording: Recording, split: str) -> Recording:
-    """A recording split by epoch with the labels of the other splits hidden: they become unscored.
-
-    The signal stays whole, so windows over neighbouring epochs see other splits' signal but never
-    their labels. Recordings split by subject come back as they are.
-    """
-    if not recording.is_leaky:
-        return recording
-    splits = recording.columns[EPOCH_SPLIT_COLUMN]
-    stages = zip(recording.sleep_stages, splits, strict=True)
-    kept = tuple(stage if name == split else SleepStage.UNSCORED for stage, name in stages)
-    return replace(recording, sleep_stages=kept)
-
-
-def _place_by_fold(fold_of: dict[str, int], split: str) -> dict[str, Place]:
+def _split_by_fold(fold_of: dict[str, int], split: str) -> dict[str, Split]:
     folds = sorted(set(fold_of.values()))
     if len(folds) < _MIN_FOLDS:
         raise ValueError(
             f"split={split} needs subjects in {_MIN_FOLDS} folds or more (train, val, test), here are {len(folds)}"
         )
     split_of = {folds[0]: "test", folds[1]: "val"}
-    return {subject: Place(split_of.get(fold, "train"), str(fold)) for subject, fold in fold_of.items()}
+    return {subject: Split(split_of.get(fold, "train"), fold) for subject, fold in fold_of.items()}
 
 
 def _draw_folds(
@@ -278,7 +206,8 @@ def _draw_shares(ordered: Sequence[str], shares: dict[str, float], seed: int) ->
     return {ordered[idx]: name for idx, name in zip(shuffled, names, strict=True)}
 
 
-def _render_range(numbers: Sequence[int]) -> str:
-    if list(numbers) == list(range(numbers[0], numbers[-1] + 1)) and len(numbers) > 1:
-        return f"{numbers[0]} to {numbers[-1]}"
-    return ", ".join(map(str, numbers))
+def _parse_age(age: str) -> float | None:
+    try:
+        return float(age)
+    except ValueError:
+        return None

@@ -12,7 +12,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from tslm import __version__
 from tslm.config.schema import RunConfig
 from tslm.data.samples.dataset import find_task
-from tslm.data.splits.leak_labels import render_leak
+from tslm.data.splits.split import render_leak
 from tslm.models.llm.store import EMBEDDED_LLMS, TINY_LLM, find_licence, get_hub_id
 
 CARD_FILE = "README.md"

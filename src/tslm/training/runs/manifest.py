@@ -58,7 +58,7 @@ class RunManifest:
 
     seed: int
     launches: tuple[Launch, ...]  # in the order of time, at least one
-    data_sha256: Mapping[str, str]  # by file, see tslm.data.splits.checksums
+    data_sha256: Mapping[str, str]  # by file, see tslm.data.splits.provenance
     ended_at: str | None = None  # None while it runs, or where it was killed
     tracker_runs: Mapping[str, str] = field(default_factory=dict)  # name of a tracker -> its id of this run
 

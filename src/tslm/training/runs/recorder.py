@@ -30,7 +30,7 @@ class RunRecorder:
         run_dir: its folder.
         log: that of the run, where it goes on.
         launch: this start of it.
-        data_sha256: checksums of its data (`tslm.data.splits.checksums`).
+        data_sha256: checksums of its data (`tslm.data.splits.provenance`).
         leaky: whether its test data leak into its training data.
         is_resumed: go on with the manifest and the tracker's run that are there.
 

@@ -88,7 +88,7 @@ def test_participants_read_back_in_order(tmp_path: Path) -> None:
     write_small_cohort(tmp_path)
     rows = read_participants(tmp_path)
     assert [row.recording for row in rows] == ["night1", "night2", "night3", "night4"]
-    assert [row.split for row in rows] == ["train", "train", "val", "test"]
+    assert [row.split.part for row in rows] == ["train", "train", "val", "test"]
 
 
 def test_a_subject_in_two_splits_is_a_leak(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ import pytest
 from tests.factories.small import small_config, small_recording, split_by_epoch, write_small_cohort, write_small_corpus
 from tslm.config.schema import RunConfig
 from tslm.data.prepared.recordings import (
-    BY_EPOCH,
     Recording,
     read_participants,
     read_signal_hashes,
@@ -16,6 +15,7 @@ from tslm.data.prepared.recordings import (
 )
 from tslm.data.splits.leakage import check_leakage
 from tslm.data.splits.rules import assign_splits
+from tslm.data.splits.split import BY_EPOCH
 
 
 def write_cohort(cohort_dir: Path, split_of: dict[str, str], first_seed: int = 0) -> str:
@@ -115,7 +115,9 @@ def write_folds(cohort_dir: Path) -> str:
     write_small_cohort(cohort_dir)
     rows = read_participants(cohort_dir)
     places = assign_splits([row.subject for row in rows], "loso", 0)
-    write_participants([replace(row, fold=places[row.subject].fold) for row in rows], cohort_dir)
+    write_participants(
+        [replace(row, split=replace(row.split, fold=places[row.subject].fold)) for row in rows], cohort_dir
+    )
     return str(cohort_dir)
 
 

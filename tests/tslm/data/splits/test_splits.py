@@ -9,29 +9,21 @@ from hypothesis import strategies as st
 
 from tests.factories.small import AASM, CHANNEL, small_config, small_recording, split_by_epoch
 from tslm.batch import IGNORE_INDEX
-from tslm.data.prepared.recordings import BY_EPOCH, SPLITS, Participant, write_participants, write_recording
+from tslm.data.prepared.recordings import Participant, write_participants, write_recording
 from tslm.data.samples.dataset import build_dataset
 from tslm.data.samples.night_windows import load_recordings
-from tslm.data.splits.rules import (
-    DEFAULT_SPLIT,
-    EPOCH_SHARES,
-    PUBLISHED_FOLDS,
-    Place,
-    assign_splits,
-    check_split,
-    choose_fold,
-    draw_epoch_splits,
-    keep_epochs,
-    list_folds,
-)
+from tslm.data.splits.folds import choose_fold, list_folds
+from tslm.data.splits.rules import DEFAULT_SPLIT, PUBLISHED_FOLDS, assign_splits, check_split
+from tslm.data.splits.split import BY_EPOCH, SPLITS, Split
+from tslm.data.splits.within_subject import EPOCH_SHARES, draw_epoch_splits, keep_epochs
 from tslm.labels import SleepStage
 
 SUBJECTS = st.sets(st.text("abcdefgh0123456789", min_size=1, max_size=4), min_size=3, max_size=60)
 
 
-def make_rows(places: dict[str, Place], nights: int = 2) -> list[Participant]:
+def make_rows(places: dict[str, Split], nights: int = 2) -> list[Participant]:
     return [
-        Participant(f"{subject}n{night}", subject, "human", place.split, "0", 100.0, "", "", "", fold=place.fold)
+        Participant(f"{subject}n{night}", subject, "human", place, "0", 100.0, "", "", "")
         for subject, place in places.items()
         for night in range(nights)
     ]
@@ -59,7 +51,7 @@ def test_splits_have_their_shares_and_five_test_subjects_where_there_are_twenty(
 ) -> None:
     subjects = [f"S{idx}" for idx in range(num_subjects)]
     assigned = assign_splits(subjects, split, 0)
-    assert Counter(place.split for place in assigned.values()) == counts
+    assert Counter(place.part for place in assigned.values()) == counts
     assert assigned == assign_splits(list(reversed(subjects)), split, 0)
     if num_subjects == 20:
         assert assigned != assign_splits(subjects, split, 1)
@@ -77,7 +69,7 @@ def test_every_subject_has_one_place_whatever_the_rule(subjects: set[str], split
     for fold in folds or [-1]:
         split_of: dict[str, set[str]] = {}
         for row in choose_fold(rows, fold):
-            split_of.setdefault(row.subject, set()).add(row.split)
+            split_of.setdefault(row.subject, set()).add(row.split.part)
         assert all(len(splits) == 1 for splits in split_of.values())
         assert {"train", "val", "test"} == set.union(*split_of.values())
         tested.update(subject for subject, splits in split_of.items() if splits == {"test"})
@@ -90,15 +82,15 @@ def test_every_subject_has_one_place_whatever_the_rule(subjects: set[str], split
 def test_folds_differ_by_one_subject_at_most(num_subjects: int) -> None:
     places = assign_splits([f"S{idx}" for idx in range(num_subjects)], "kfold:10", 0)
     sizes = Counter(place.fold for place in places.values())
-    assert set(sizes) == {str(fold) for fold in range(10)}
+    assert set(sizes) == set(range(10))
     assert max(sizes.values()) - min(sizes.values()) <= 1
 
 
 def test_the_first_fold_is_the_split_column_and_the_next_fold_validates() -> None:
     rows = make_rows(assign_splits([f"S{idx}" for idx in range(6)], "loso", 0), nights=1)
-    assert [row.split for row in rows] == [row.split for row in choose_fold(rows, 0)]
-    assert [row.split for row in choose_fold(rows, 0)] == ["test", "val", *["train"] * 4]
-    assert [row.split for row in choose_fold(rows, 5)] == ["val", *["train"] * 4, "test"]
+    assert [row.split.part for row in rows] == [row.split.part for row in choose_fold(rows, 0)]
+    assert [row.split.part for row in choose_fold(rows, 0)] == ["test", "val", *["train"] * 4]
+    assert [row.split.part for row in choose_fold(rows, 5)] == ["val", *["train"] * 4, "test"]
 
 
 def test_published_folds_are_those_of_the_papers() -> None:
@@ -115,9 +107,9 @@ def test_published_folds_are_those_of_the_papers() -> None:
 
 def test_an_incomplete_download_keeps_the_published_numbers() -> None:
     places = assign_splits(["SC482", "SC400", "SC410", "ST701"], "sleep_edf_78", 0)
-    assert {subject: place.fold for subject, place in places.items()} == {"SC400": "0", "SC410": "1", "SC482": "9"}
+    assert {subject: place.fold for subject, place in places.items()} == {"SC400": 0, "SC410": 1, "SC482": 9}
     rows = make_rows(places)
-    assert {row.subject: row.split for row in choose_fold(rows, 9)} == {
+    assert {row.subject: row.split.part for row in choose_fold(rows, 9)} == {
         "SC400": "val",
         "SC410": "train",
         "SC482": "test",
@@ -162,10 +154,10 @@ def test_folds_that_contradict_one_another_name_the_subject() -> None:
         choose_fold(rows, -1)
     with pytest.raises(ValueError, match="stage.fold is 7"):
         choose_fold(rows, 7)
-    with pytest.raises(ValueError, match="subject c is in fold '2' and in '1': a leak"):
-        choose_fold([*rows[:-1], replace(rows[-1], fold="1")], 0)
+    with pytest.raises(ValueError, match="subject c is in fold 2 and in 1: a leak"):
+        choose_fold([*rows[:-1], replace(rows[-1], split=Split("train", 1))], 0)
     with pytest.raises(ValueError, match="subject c has no fold"):
-        choose_fold([*rows[:-2], *(replace(row, fold="") for row in rows[-2:])], 0)
+        choose_fold([*rows[:-2], *(replace(row, split=Split("train")) for row in rows[-2:])], 0)
 
 
 @given(st.lists(st.sampled_from(list(SleepStage)), min_size=1, max_size=300), st.integers(0, 9))
@@ -219,14 +211,14 @@ def test_hiding_labels_leaves_the_signal_and_recordings_split_by_subject_alone(t
     plain = small_recording()
     assert keep_epochs(plain, "train") is plain
     for recording in load_recordings(write_leaky_cohort(tmp_path), "test", [CHANNEL]):
-        assert recording.is_leaky
+        assert recording.split.leaks
         assert recording.num_epochs == 60
         assert Counter(stage in AASM for stage in recording.sleep_stages)[True] < 20
         assert recording.channels[CHANNEL].any(axis=1).all()
 
 
 def test_a_recording_says_by_epoch_if_and_only_if_it_is(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="unknown split 'by_epoch'"):
+    with pytest.raises(ValueError, match="has split 'by_epoch'"):
         write_recording(small_recording(), tmp_path, BY_EPOCH)
-    with pytest.raises(ValueError, match="unknown split 'train'"):
+    with pytest.raises(ValueError, match="has split 'train'"):
         write_recording(split_by_epoch(small_recording()), tmp_path, "train")

@@ -8,8 +8,7 @@ from sklearn.model_selection import LeaveOneGroupOut
 
 from tests.factories.small import AASM, small_recording
 from tslm.data.prepared.recordings import Participant, write_recording
-from tslm.data.splits.rules import assign_splits
-from tslm.data.splits.strata import count_strata, expand_strata
+from tslm.data.splits.rules import assign_splits, count_strata, expand_strata
 
 SUBJECTS = [f"s{idx:02d}" for idx in range(24)]
 
@@ -50,13 +49,13 @@ def measure_imbalance(fold_of: dict[str, int], strata: dict[str, dict[str, int]]
 def test_stratified_folds_are_more_alike_than_drawn_ones_and_hold_each_subject_once(seed: int) -> None:
     strata = make_strata(seed)
     places = {
-        rule: {subject: int(place.fold) for subject, place in assign_splits(SUBJECTS, rule, seed, strata).items()}
+        rule: {subject: place.fold for subject, place in assign_splits(SUBJECTS, rule, seed, strata).items()}
         for rule in ("skfold:4", "kfold:4")
     }
     assert all(set(of_rule) == set(SUBJECTS) and set(of_rule.values()) == {0, 1, 2, 3} for of_rule in places.values())
     assert measure_imbalance(places["skfold:4"], strata) < 0.8 * measure_imbalance(places["kfold:4"], strata)
     assert places["skfold:4"] == {
-        subject: int(place.fold)
+        subject: place.fold
         for subject, place in assign_splits(SUBJECTS[::-1], "skfold:4", seed, dict(reversed(strata.items()))).items()
     }
 
@@ -65,7 +64,7 @@ def test_leaving_one_subject_out_is_that_of_scikit_learn() -> None:
     groups = np.array(SUBJECTS[::-1])
     folds = [groups[test].tolist() for _, test in LeaveOneGroupOut().split(groups, groups, groups)]
     places = assign_splits(groups, "loso", 0)
-    assert [[subject for subject in SUBJECTS if places[subject].fold == str(fold)] for fold in range(24)] == folds
+    assert [[subject for subject in SUBJECTS if places[subject].fold == fold] for fold in range(24)] == folds
 
 
 def test_strata_are_species_age_and_stage_of_the_epochs(tmp_path: Path) -> None:

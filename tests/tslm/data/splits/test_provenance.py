@@ -6,7 +6,8 @@ import pytest
 from tests.factories.small import small_recording, write_small_cohort, write_small_corpus
 from tslm.config.schema import CurriculumStageConfig
 from tslm.data.prepared.recordings import write_participants, write_recording
-from tslm.data.splits.checksums import checksum_data, compare_checksums
+from tslm.data.splits.provenance import checksum_data, compare_checksums
+from tslm.data.splits.split import Split
 
 
 def hash_bytes(path: Path) -> str:
@@ -34,7 +35,7 @@ def test_each_split_is_looked_for_in_its_own_folder(tmp_path: Path) -> None:
 
 
 def test_a_fold_chooses_its_recordings(tmp_path: Path) -> None:
-    rows = [write_recording(small_recording(f"night{n}", 5, n), tmp_path, "train", fold=str(n)) for n in range(4)]
+    rows = [write_recording(small_recording(f"night{n}", 5, n), tmp_path, Split("train", n)) for n in range(4)]
     write_participants(rows, tmp_path)
     found = checksum_data(CurriculumStageConfig(train_dir=str(tmp_path), fold=1), ["val"])
     assert [Path(name).name for name in found] == ["night2.parquet", "participants.tsv"]

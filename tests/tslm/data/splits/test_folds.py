@@ -5,8 +5,8 @@ import pytest
 from tests.factories.small import small_recording
 from tslm.data.prepared.recordings import read_participants, write_participants, write_recording
 from tslm.data.samples.night_windows import load_recordings
-from tslm.data.splits.inner_folds import write_inner_cohort
-from tslm.data.splits.rules import assign_splits, list_folds
+from tslm.data.splits.folds import list_folds, write_inner_cohort
+from tslm.data.splits.rules import assign_splits
 
 
 def write_cohort(cohort_dir: Path, split: str, num_subjects: int = 5) -> Path:
@@ -14,7 +14,7 @@ def write_cohort(cohort_dir: Path, split: str, num_subjects: int = 5) -> Path:
     rows = []
     for idx in range(2 * num_subjects):
         night = small_recording(f"night{idx}", 10, idx, subject=f"s{idx % num_subjects}")
-        rows.append(write_recording(night, cohort_dir, places[night.subject].split, places[night.subject].fold))
+        rows.append(write_recording(night, cohort_dir, places[night.subject]))
     write_participants(rows, cohort_dir)
     return cohort_dir
 
@@ -37,7 +37,7 @@ def test_the_subjects_that_a_fold_tests_are_not_in_its_inner_cohort(fold: int, t
         assert len(set.union(*of_split.values())) == sum(map(len, of_split.values())) == 4
         tested += sorted(of_split["test"])
     assert sorted(tested) == [f"s{idx}" for idx in range(5) if idx != fold]
-    assert all(row.fold for row in read_participants(cohort))
+    assert all(row.split.fold is not None for row in read_participants(cohort))
 
 
 def test_folds_of_another_outer_fold_leave_no_recording_behind(tmp_path: Path) -> None:

@@ -8,14 +8,15 @@ from hypothesis import strategies as st
 
 from tests.factories.rows import make_row
 from tests.factories.small import CHANNEL, small_config, small_recording
-from tslm.data.prepared.recordings import SPLITS, read_participants, write_participants, write_recording
+from tslm.data.prepared.recordings import read_participants, write_participants, write_recording
 from tslm.data.samples.dataset import build_dataset
 from tslm.data.samples.night_windows import load_recordings
-from tslm.data.splits.leak_labels import render_leak
+from tslm.data.splits.folds import list_folds, render_counts
 from tslm.data.splits.leakage import check_leakage
 from tslm.data.splits.provenance import describe_split
-from tslm.data.splits.rules import assign_splits, check_split, list_folds, render_counts
-from tslm.data.splits.time import GAP_EPOCHS, draw_time_splits
+from tslm.data.splits.rules import assign_splits, check_split
+from tslm.data.splits.split import SPLITS, Split, parse_split, render_leak
+from tslm.data.splits.within_subject import GAP_EPOCHS, draw_time_splits
 from tslm.labels import SleepStage
 from tslm.predictions.scorings import parse_scorings
 from tslm.scoring.systems import score_systems
@@ -42,7 +43,7 @@ def test_training_is_before_validation_before_test_with_gaps_between(
     tested = np.zeros(num_epochs, dtype=int)
     lengths = []
     for fold in range(num_folds):
-        split_E = draw_time_splits(num_epochs, f"{rule}:{num_folds}", fold)
+        split_E = draw_time_splits(num_epochs, Split(rule=rule, num_folds=num_folds), fold)
         idx = {split: np.flatnonzero(split_E == split) for split in SPLITS}
         assert all(len(found) and (np.diff(found) == 1).all() for found in idx.values())
         assert idx["val"][0] - idx["train"][-1] == idx["test"][0] - idx["val"][-1] == GAP_EPOCHS + 1
@@ -66,7 +67,7 @@ def test_training_is_before_validation_before_test_with_gaps_between(
 )
 def test_what_cannot_be_divided_is_an_error(num_epochs: int, split: str, fold: int, said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        draw_time_splits(num_epochs, split, fold)
+        draw_time_splits(num_epochs, parse_split(split), fold)
 
 
 @pytest.mark.parametrize("split", RULES)
@@ -81,7 +82,7 @@ def test_a_label_is_shown_to_one_split_and_no_later_signal_to_any(split: str, tm
         last: dict[tuple[str, str], int] = {}
         for name in SPLITS:
             for night in load_recordings(cohort, name, [CHANNEL], fold):
-                assert night.is_leaky and night.is_within_subject
+                assert night.split.leaks and night.split.is_within_subject
                 shown = [idx for idx, stage in enumerate(night.sleep_stages) if stage is not SleepStage.UNSCORED]
                 assert shown[-1] == night.num_epochs - 1 == len(night.channels[CHANNEL]) - 1 == len(night.onset_s) - 1
                 assert not set(seen) & {(night.recording, idx) for idx in shown}
@@ -121,7 +122,7 @@ def test_a_stage_may_not_know_the_time_that_another_tests(tmp_path: Path) -> Non
         for folder, fold in ((first, 2), (first, 0), (second, 2))
     ]
     for later in stages[1:]:
-        with pytest.raises(ValueError, match="training may know the time that is tested"):
+        with pytest.raises(ValueError, match="training may know what is tested"):
             check_leakage([stages[0], later])
     assert check_leakage([stages[0], replace(stages[0], stage=replace(stages[0].stage, name="later"))])
 
@@ -129,7 +130,7 @@ def test_a_stage_may_not_know_the_time_that_another_tests(tmp_path: Path) -> Non
 def test_a_cohort_is_divided_by_time_whole(tmp_path: Path) -> None:
     rows = read_participants(write_cohort(tmp_path, "temporal:3"))
     with pytest.raises(ValueError, match="only some recordings have split=temporal:3"):
-        list_folds([*rows[:-1], replace(rows[-1], split="train")])
+        list_folds([*rows[:-1], replace(rows[-1], split=Split("train"))])
     with pytest.raises(ValueError, match="temporal:K or rolling:K"):
         check_split("temporal:x")
     assert {place.split for place in assign_splits(["a"], "rolling:4", 0).values()} == {"rolling:4"}
