@@ -1,42 +1,49 @@
-"""Every setting of a run and its default.
+"""Every setting of a run: name, type, default and meaning.
 
-The resolved config is saved with every run and in every checkpoint. tslm.config.compose says what changes a default,
-tslm.config.files how settings are put together, read and written.
+The meaning of a setting is the comment on its line; the docstring of a dataclass is the meaning of the group. Pages of
+the documentation are made from both. The resolved settings are saved with every run and in every checkpoint.
+tslm.config.compose says what changes a default, tslm.config.files how settings are merged, read and written.
 """
 
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
-TEXT_MODELS = ("soft_prompt", "flamingo", "text_only")  # models that hold a language model
-SCORERS = ("classifier", "cnn_bilstm", "cnn_transformer", "ssm", "cnn")  # only score; each an encoder and a context
-HEADLESS_MODELS = (
-    "masked_encoder",
-)  # models without a classifier: nothing but the reader of series is shared with them
+TEXT_MODELS = ("soft_prompt", "flamingo", "text_only")  # models with a language model
+SCORERS = ("classifier", "cnn_bilstm", "cnn_transformer", "ssm", "cnn")  # encoder, context and classes alone
+HEADLESS_MODELS = ("masked_encoder",)  # models without a classifier
 MODEL_KINDS = (TEXT_MODELS, SCORERS, HEADLESS_MODELS)
-SAMPLINGS = {"natural": 0.0, "sqrt": 0.5, "balanced": 1.0}  # chance of a sample ~ its class' frequency^-power
+SAMPLINGS = {"natural": 0.0, "sqrt": 0.5, "balanced": 1.0}  # probability of a sample ~ class frequency^-power
 TRACKERS = ("none", "mlflow", "tensorboard")
-SLOT_MODELS = ("soft_prompt",)  # of these, those whose series take positions in the sequence of words
-DIGIT_MODELS = ("text_only",)  # and those that read series as digits in the text, and nothing else of them
+SLOT_MODELS = ("soft_prompt",)  # text models whose series take positions in the token sequence
+DIGIT_MODELS = ("text_only",)  # text models that read series as digits, without an encoder
 
 
 @dataclass(frozen=True)
 class LLMConfig:
-    """Which causal language model writes the rationale."""
+    """The causal language model that writes the rationale."""
 
-    name: str = "smollm2-135m"  # names the results folder
+    name: str = "smollm2-135m"  # short name; names the results folder
     source: str = "smollm2-135m"  # embedded name, Hugging Face hub id or local folder
-    attention: str = "sdpa"
+    attention: str = "sdpa"  # attention kernel of transformers: sdpa or eager
 
 
 @dataclass(frozen=True)
 class LoRAConfig:
     """Low-rank adapters on the frozen language model (Hu et al. 2021)."""
 
-    rank: int = 16
-    alpha: int = 32
-    dropout: float = 0.0
-    target_modules: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    rank: int = 16  # rank of the update
+    alpha: int = 32  # scale of the update, divided by the rank
+    dropout: float = 0.0  # dropout before the adapter
+    target_modules: tuple[str, ...] = (
+        "q_proj",
+        "k_proj",
+        "v_proj",
+        "o_proj",
+        "gate_proj",
+        "up_proj",
+        "down_proj",
+    )  # linear layers that get an adapter
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "target_modules", tuple(self.target_modules))
@@ -44,40 +51,38 @@ class LoRAConfig:
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """Patch encoder. The guide's values are in configs/preset/guide.yaml."""
+    """The patch encoder. configs/preset/guide.yaml holds the values of the guide."""
 
-    front_end: str = "filterbank"  # filterbank (log band energy beside the raw patch), conv (the guide's) or cnn
-    patch_size: int = 100  # signal samples a token
-    d_model: int = 128
-    num_layers: int = 2  # of the Transformer over the tokens; 0: they are the front end's
-    num_heads: int = 8
-    d_ff: int = 512
-    dropout: float = 0.0
-    max_patches: int = 128  # length of the table of learned positions
-    raw_patch: bool = True  # filterbank only: add a linear view of the raw patch
-    num_bands: int = 40  # filterbank only
-    band_window_samples: int = 200  # filterbank only: analysis window, centred on the patch
-    band_low: float = 0.003  # filterbank only: edges in cycles a sample (0.3 and 45 Hz at 100 Hz)
-    band_high: float = 0.45
-    mask_patches: int = 0  # filterbank only, while training: most neighbouring patches hidden (SpecAugment)
-    mask_bands: int = 0  # filterbank only, while training: most neighbouring bands hidden
-    band_break: float = 0.15  # filterbank only: bands are evenly spaced below, widen above; cycles a sample
+    front_end: str = "filterbank"  # filterbank (log band energies and the raw patch), conv (the guide) or cnn
+    patch_size: int = 100  # samples per patch, that is per token
+    d_model: int = 128  # width of a token
+    num_layers: int = 2  # Transformer layers; 0: the tokens of the front end
+    num_heads: int = 8  # attention heads
+    d_ff: int = 512  # width of the feed-forward layers
+    dropout: float = 0.0  # dropout in the Transformer layers
+    max_patches: int = 128  # learned positions, the most patches of a series
+    raw_patch: bool = True  # filterbank: add a linear projection of the raw patch
+    num_bands: int = 40  # filterbank: number of bands
+    band_window_samples: int = 200  # filterbank: analysis window, centred on the patch
+    band_low: float = 0.003  # filterbank: lowest frequency, cycles per sample (0.3 Hz at 100 Hz)
+    band_high: float = 0.45  # filterbank: highest frequency, cycles per sample (45 Hz at 100 Hz)
+    mask_patches: int = 0  # filterbank, training: most neighbouring patches masked (SpecAugment); 0: off
+    mask_bands: int = 0  # filterbank, training: most neighbouring bands masked; 0: off
+    band_break: float = 0.15  # filterbank: bands are evenly spaced below, widen above; cycles per sample
 
 
 @dataclass(frozen=True)
 class ContextConfig:
-    """The night in view: a sequence network over pooled epochs around the scored one."""
+    """The context of the night: a sequence network over the pooled epochs around the scored one."""
 
-    kind: str = (
-        "bigru"  # none; epoch (the scored one alone, all channels in one); bigru, bilstm, conv, ssm, transformer
-    )
-    hidden_size: int = 64  # of each direction of GRU and LSTM; half the width of the others
-    num_layers: int = 1
-    num_heads: int = 4  # transformer only
-    state_size: int = 32  # ssm only: numbers that each channel remembers the night in
-    window_epochs: int = 25  # epochs in view, the scored one included
-    dropout: float = 0.3
-    num_tokens: int = 1  # that the language model reads of the state at the scored epoch
+    kind: str = "bigru"  # none, epoch (no neighbours, all channels), bigru, bilstm, conv, ssm, transformer
+    hidden_size: int = 64  # width of a direction of GRU and LSTM; half the width of the others
+    num_layers: int = 1  # layers of the network
+    num_heads: int = 4  # transformer: attention heads
+    state_size: int = 32  # ssm: numbers in the state of a channel
+    window_epochs: int = 25  # epochs in view, including the scored one
+    dropout: float = 0.3  # dropout in the network
+    num_tokens: int = 1  # tokens of the context in the language model
 
     @property
     def sees_neighbours(self) -> bool:
@@ -89,30 +94,30 @@ class ContextConfig:
 class ProjectorConfig:
     """From encoder tokens to the language model's embedding space."""
 
-    kind: str = "mlp"  # mlp (two layers, scaled to the embeddings) or linear (the guide's)
+    kind: str = "mlp"  # mlp (two layers, scaled to the embeddings) or linear (the guide)
     merge: int = 1  # neighbouring patches joined into one token
-    dropout: float = 0.0
-    embedding_scale: float = 3.0  # mlp only: spread of a token at start, in spreads of the word embeddings
+    dropout: float = 0.0  # dropout behind the projection
+    embedding_scale: float = 3.0  # mlp: initial spread of a token, relative to that of the word embeddings
 
 
 @dataclass(frozen=True)
 class FlamingoConfig:
     """Perceiver resampler and gated cross-attention (Alayrac et al. 2022)."""
 
-    num_latents: int = 64  # tokens that a series becomes, however long
-    resampler_layers: int = 6
-    num_heads: int = 8
-    head_size: int = 64
-    ff_factor: int = 4  # width of the feed-forward parts, in widths of their input
+    num_latents: int = 64  # tokens per series, whatever its length
+    resampler_layers: int = 6  # layers of the resampler
+    num_heads: int = 8  # attention heads
+    head_size: int = 64  # width of a head
+    ff_factor: int = 4  # width of the feed-forward layers, relative to their input
     every_n_layers: int = 1  # cross-attention before each n-th layer of the language model
-    relative_gates: bool = True  # a gate lets in so many times the size of the hidden state; false: as in the paper
+    relative_gates: bool = True  # scale a gate by the size of the hidden state; false: as published
 
 
 @dataclass(frozen=True)
 class DigitsConfig:
-    """A series as text, for a language model without an encoder."""
+    """A series as digits in the text, for a language model without an encoder."""
 
-    num_values: int = 300  # numbers a series, 10 a second of an epoch; with a comma, some 2.4 tokens each
+    num_values: int = 300  # numbers per series; at 300, 10 per second of an epoch
 
     def __post_init__(self) -> None:
         if self.num_values < 1:
@@ -121,20 +126,20 @@ class DigitsConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """One row of the model table and its parts."""
+    """The model and its parts."""
 
-    name: str = "soft_prompt"
-    label_set: str = "aasm"
-    normalization: str = "whitened"  # whitened or recording (by the night's typical spectrum or amplitude), zscore
-    fs_hz: float = 0.0  # of the nights it reads; 0: that of those it is trained on, which the checkpoint then says
-    epoch_s: float = 0.0  # likewise
+    name: str = "soft_prompt"  # row of the model table: soft_prompt, flamingo, text_only, classifier, cnn_bilstm ...
+    label_set: str = "aasm"  # sleep stages that can be answered: aasm, aasm_movement or rodent
+    normalization: str = "whitened"  # by the night's spectrum (whitened) or amplitude (recording), or zscore per epoch
+    fs_hz: float = 0.0  # sampling rate of the nights; 0: that of the training data
+    epoch_s: float = 0.0  # epoch length of the nights; 0: that of the training data
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     context: ContextConfig = field(default_factory=ContextConfig)
     projector: ProjectorConfig = field(default_factory=ProjectorConfig)
     flamingo: FlamingoConfig = field(default_factory=FlamingoConfig)
     digits: DigitsConfig = field(default_factory=DigitsConfig)
     lora: LoRAConfig = field(default_factory=LoRAConfig)
-    gradient_checkpointing: bool = False
+    gradient_checkpointing: bool = False  # recompute activations of the language model to save memory
 
     @property
     def has_slots(self) -> bool:
@@ -149,30 +154,30 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class CurriculumStageConfig:
-    """One row of the curriculum."""
+    """One stage of the curriculum."""
 
-    name: str = "stage4_sleep_cot"
-    task: str = "sleep"  # sleep, night or unlabelled (prepared recordings), choice, caption, ecg or sleep_cot (corpora)
-    predecessor: str = ""  # the stage whose best checkpoint this one starts from
-    own_model: str = ""  # what it trains where the chosen model is of another kind; empty: whatever is chosen
-    trained: tuple[str, ...] = ("encoder", "projector", "context", "lora")
-    train_dir: str = "prepared/sim_human"
-    val_dir: str = ""  # empty: the train folder
-    test_dir: str = ""  # empty: the train folder
-    fold: int = -1  # of a cohort with folds: the one to test on; the next one validates. -1: the cohort has none
-    channel: str = "EEG Fpz-Cz"  # sleep only: the EEG that is staged and spoken of
-    extra_channels: tuple[str, ...] = ()  # sleep only: read beside it (EOG, EMG)
-    extra_in_text: bool = True  # sleep only: the language model reads them as series too, not in the context alone
-    prompt_style: str = "full"  # sleep only: full or brief
-    sampling: str = "natural"  # while training: natural (as frequent as they are), balanced (evenly), sqrt (between)
-    oversample: dict[str, float] = field(default_factory=dict)  # on top, by class: {REM: 2.0} doubles its chance
-    hard_examples: float = 0.0  # chance of a sample ~ (its last loss / the mean)^this, within 1/4 and 4; 0: all alike
-    num_train_samples: int = 0  # 0: all
-    num_val_samples: int = 0
-    num_test_samples: int = 0
-    max_new_tokens: int = 400
-    constrained: bool = True  # after `Answer:` only the sample's options can be written, and one of them is
-    num_calibration_samples: int = 128  # validation samples a language model's temperatures are fitted on; 0: none
+    name: str = "stage4_sleep_cot"  # name of its YAML in configs/stage; names the results folder
+    task: str = "sleep"  # row of the table of tasks (data/samples/dataset.py): reader, prompt and metric
+    predecessor: str = ""  # curriculum stage whose best checkpoint this one starts from; empty: none
+    own_model: str = ""  # model trained where the chosen one is of another kind; empty: the chosen one
+    trained: tuple[str, ...] = ("encoder", "projector", "context", "lora")  # parts that are trained
+    train_dir: str = "prepared/sim_human"  # folder of the training data
+    val_dir: str = ""  # folder of the validation data; empty: train_dir
+    test_dir: str = ""  # folder of the test data; empty: train_dir
+    fold: int = -1  # fold that is tested, the next one validates; -1: the cohort has no folds
+    channel: str = "EEG Fpz-Cz"  # nights: EEG channel that is staged and described
+    extra_channels: tuple[str, ...] = ()  # nights: channels read beside it (EOG, EMG)
+    extra_in_text: bool = True  # sleep: the language model reads them as series too, not in the context alone
+    prompt_style: str = "full"  # sleep: full or brief
+    sampling: str = "natural"  # training samples by class: natural (as they are), balanced (evenly), sqrt (between)
+    oversample: dict[str, float] = field(default_factory=dict)  # further factors by class, such as {REM: 2}
+    hard_examples: float = 0.0  # probability ~ (last loss / mean loss)^this, between 1/4 and 4; 0: off
+    num_train_samples: int = 0  # training samples per pass; 0: all
+    num_val_samples: int = 0  # validation samples; 0: all
+    num_test_samples: int = 0  # test samples; 0: all
+    max_new_tokens: int = 400  # longest generated response
+    constrained: bool = True  # allow only the options of the sample after `Answer:`
+    num_calibration_samples: int = 128  # validation samples for the temperatures of a language model; 0: none
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "trained", tuple(self.trained))
@@ -196,27 +201,27 @@ class CurriculumStageConfig:
 
 @dataclass(frozen=True)
 class OptimConfig:
-    """AdamW with one rate a part; warm-up, then linear decay."""
+    """AdamW with a learning rate per part; linear warm-up, then linear decay."""
 
     lr_encoder: float = 2e-4  # encoder, context network and classifier head
-    lr_projector: float = 1e-4
-    lr_gates: float = 1e-2  # flamingo's gates: numbers that start at zero and have to come near one
-    lr_lora: float = 2e-4
-    weight_decay: float = 1e-2
-    warmup_fraction: float = 0.03
-    max_grad_norm: float = 1.0
+    lr_projector: float = 1e-4  # projector or resampler and cross-attention
+    lr_gates: float = 1e-2  # gates of flamingo, single numbers that start at zero
+    lr_lora: float = 2e-4  # adapters
+    weight_decay: float = 1e-2  # weight decay of matrices
+    warmup_fraction: float = 0.03  # share of the steps in the warm-up
+    max_grad_norm: float = 1.0  # gradients are clipped to this norm
 
 
 @dataclass(frozen=True)
 class LossConfig:
-    """The classifier's loss, and its share where a language model is trained."""
+    """The classifier's loss."""
 
     class_weight_power: float = 0.5  # weight of a class ~ frequency^-power
-    focal_gamma: float = 0.0  # how much less an epoch counts that is told well already; 2 is usual, 0: off
-    label_smoothing: float = 0.0  # share of an epoch's target that all classes have alike
-    boundary_smoothing: float = 0.0  # share that the stages of the two epochs beside it have, half each
-    scorer_votes: bool = True  # the target is the share of votes where a recording counts them (data/soft_targets.py)
-    classifier_weight: float = 0.0  # language models: so many tokens is one epoch's class worth; 0: not trained
+    focal_gamma: float = 0.0  # focal loss (Lin et al. 2017): 2 is usual; 0: off
+    label_smoothing: float = 0.0  # share of the target spread over all classes
+    boundary_smoothing: float = 0.0  # share of the target given to the stages of the two neighbouring epochs
+    scorer_votes: bool = True  # use the scorers' votes as soft targets where a recording has them
+    classifier_weight: float = 0.0  # language models: weight of an epoch in the joint loss, in tokens; 0: not trained
 
     def __post_init__(self) -> None:
         for name in ("label_smoothing", "boundary_smoothing"):
@@ -228,10 +233,10 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class MaskingConfig:
-    """What a masked encoder has to fill in."""
+    """Masked reconstruction, for pretraining the encoder."""
 
-    share: float = 0.5  # of the patches that are hidden
-    block_patches: int = 5  # hidden together; a patch alone could be read off its neighbours
+    share: float = 0.5  # share of masked patches
+    block_patches: int = 5  # patches masked together
 
     def __post_init__(self) -> None:
         if not 0 < self.share < 1 or self.block_patches < 1:
@@ -243,51 +248,51 @@ class MaskingConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """The loop."""
+    """The training loop."""
 
-    train_epochs: int = 60
-    batch_size: int = 4  # samples a step and process
-    bucket_batches: int = 16  # so many batches are drawn at a time and sorted by length; 0: as drawn
-    grad_accum: int = 1
-    eval_batch_size: int = 16
-    patience: int = 5  # passes without improvement before stopping
-    min_delta: float = 1e-4
+    train_epochs: int = 60  # passes over the training data
+    batch_size: int = 4  # samples per step and process
+    bucket_batches: int = 16  # batches drawn together and sorted by length; 0: no sorting
+    grad_accum: int = 1  # batches per optimizer step
+    eval_batch_size: int = 16  # samples per batch in evaluation
+    patience: int = 5  # passes without improvement before training stops
+    min_delta: float = 1e-4  # smallest improvement of the validation loss that counts
     precision: str = "bf16"  # bf16 (autocast) or fp32
-    num_workers: int = 0
-    compile: bool = False  # the language model's layers, by torch.compile: half a minute once, then faster steps
-    log_every_steps: int = 10
-    timeout_min: float = 30.0  # several processes: how long one waits for the others before it ends with an error
-    checkpoint_every_steps: int = 1000  # what `--resume` goes on from; 0: at the end of a pass only
-    checkpoint_every_min: float = 10.0  # and after so many minutes, whichever comes first; 0: never by the clock
+    num_workers: int = 0  # processes that load data; 0: the main process
+    compile: bool = False  # torch.compile the language model's layers
+    log_every_steps: int = 10  # optimizer steps between lines of the log
+    timeout_min: float = 30.0  # several processes: longest wait for another process, in minutes
+    checkpoint_every_steps: int = 1000  # steps between checkpoints for --resume; 0: at the end of a pass only
+    checkpoint_every_min: float = 10.0  # minutes between checkpoints for --resume; 0: not by time
 
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """Changes of a training window's raw signal, drawn anew each time (classifier only; 0: off)."""
+    """Augmentation of training windows of the classifier, drawn anew each time; 0: off."""
 
-    gain_jitter: float = 0.2  # sd of a window's ln gain
-    band_jitter: float = 0.2  # sd of its ln gain at each of seven frequencies
-    max_shift_s: float = 0.0  # epochs begin up to this much earlier or later; 0.1 is usual
-    max_noise: float = 0.0  # largest RMS of noise over that of the epoch; 0.1 is a signal-to-noise ratio of 20 dB
-    max_notch_hz: float = 0.0  # widest band taken out at a random frequency
-    electrode_loss: float = 0.0  # probability that the signal is lost for a stretch of the window
+    gain_jitter: float = 0.2  # standard deviation of the log gain of a window
+    band_jitter: float = 0.2  # standard deviation of the log gain at each of seven frequencies
+    max_shift_s: float = 0.0  # largest shift of the epochs in time; 0.1 is usual
+    max_noise: float = 0.0  # largest RMS of added noise, relative to the epoch; 0.1 is usual
+    max_notch_hz: float = 0.0  # widest band removed at a random frequency
+    electrode_loss: float = 0.0  # probability of a stretch without signal in a window
 
 
 @dataclass(frozen=True)
 class MLflowConfig:
-    """Where runs are kept with `tracking=mlflow`."""
+    """MLflow, with `tracking=mlflow`."""
 
-    uri: str = ""  # e.g. http://host:5000; empty: $MLFLOW_TRACKING_URI, or else a database mlflow.db in results_dir
-    experiment: str = "tslm"
+    uri: str = ""  # tracking server; empty: $MLFLOW_TRACKING_URI, else mlflow.db in results_dir
+    experiment: str = "tslm"  # name of the experiment
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """One curriculum stage of one model."""
+    """A run: one curriculum stage of one model."""
 
-    seed: int = 0
-    results_dir: str = "results"
-    tracking: str = "none"  # none, mlflow or tensorboard; beside the run's log, which is always written
+    seed: int = 0  # seed of every draw
+    results_dir: str = "results"  # folder of all results
+    tracking: str = "none"  # none, mlflow or tensorboard, beside the log of the run
     mlflow: MLflowConfig = field(default_factory=MLflowConfig)
     llm: LLMConfig = field(default_factory=LLMConfig)
     model: ModelConfig = field(default_factory=ModelConfig)

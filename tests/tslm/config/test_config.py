@@ -1,8 +1,11 @@
+import ast
+import inspect
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
+from tslm.config import schema
 from tslm.config.compose import compose_config, configs_dir, list_group
 from tslm.config.files import load_config, merge_config, save_config, valid_keys
 from tslm.config.schema import RunConfig
@@ -223,3 +226,12 @@ def test_guide_preset_holds_the_numbers_of_the_guide() -> None:
 def test_yaml_files_state_no_default_twice() -> None:
     assert merge_config({}) == RunConfig()
     assert (configs_dir() / "preset" / "config.yaml").is_file()
+
+
+def test_every_setting_says_on_its_line_what_it_means() -> None:
+    source = inspect.getsource(schema)
+    for group in [node for node in ast.parse(source).body if isinstance(node, ast.ClassDef)]:
+        for node in [node for node in group.body if isinstance(node, ast.AnnAssign)]:
+            is_group = "default_factory=" in ast.unparse(node) and "dict" not in ast.unparse(node)
+            last_line = source.splitlines()[(node.end_lineno or 0) - 1]
+            assert is_group or "  # " in last_line, f"{group.name}: {ast.unparse(node)}"
