@@ -160,7 +160,7 @@ EVALUATIONS: dict[str, Callable[[nn.Module, RunConfig, Accelerator], tuple[list[
 
 
 def build_share_loader(
-    dataset: StageDataset, num_samples: int, collator: Collator, config: RunConfig, accelerator: Accelerator
+    dataset: TaskDataset, num_samples: int, collator: Collator, config: RunConfig, accelerator: Accelerator
 ) -> DataLoader:
     """This process' part of `num_samples` samples (0: all) spread over a set, in batches for evaluation."""
     indices = list(spread_subset(dataset, num_samples).indices)

@@ -1,6 +1,6 @@
-"""The curriculum as a table: where a stage's run lives and which run it starts from.
+"""The curriculum as a table: where the run of a curriculum stage lies and which run it starts from.
 
-Stages themselves are rows in configs/stage/*.yaml.
+Curriculum stages themselves are rows in configs/stage/*.yaml.
 """
 
 from pathlib import Path

@@ -23,7 +23,7 @@ from curriculum.validate_stage import build_validation
 from tslm.config.files import CONFIG_FILE, save_config
 from tslm.config.schema import RunConfig
 from tslm.data.samples.collate import Collator
-from tslm.data.samples.dataset import NightDataset, SleepDataset, StageDataset, build_dataset, find_task, state_timing
+from tslm.data.samples.dataset import NightDataset, SleepDataset, TaskDataset, build_dataset, find_task, state_timing
 from tslm.data.samples.sampling import TrainBatches
 from tslm.data.splits.provenance import checksum_data, compare_checksums, describe_split
 from tslm.files import restore_swapped
@@ -103,8 +103,8 @@ class _Parts:
     """What one training works with, standing where it is to go on."""
 
     config: RunConfig  # with the timing of the nights that are read
-    train_set: StageDataset
-    val_set: StageDataset
+    train_set: TaskDataset
+    val_set: TaskDataset
     data: TrainBatches
     val_loader: DataLoader
     model: nn.Module  # as accelerate prepared it
@@ -224,7 +224,7 @@ def _check_processes(point: ResumePoint, accelerator: Accelerator) -> None:
         )
 
 
-def _build_start(config: RunConfig, train_set: StageDataset, start_from: Path | None, is_resumed: bool) -> nn.Module:
+def _build_start(config: RunConfig, train_set: TaskDataset, start_from: Path | None, is_resumed: bool) -> nn.Module:
     """The model with the weights it begins with and the stage's parts trainable."""
     model = build_model(config)
     if start_from is not None:
@@ -237,7 +237,7 @@ def _build_start(config: RunConfig, train_set: StageDataset, start_from: Path | 
     return model
 
 
-def _weigh_classes(model: nn.Module, train_set: StageDataset) -> None:
+def _weigh_classes(model: nn.Module, train_set: TaskDataset) -> None:
     """Class weights of the classifier, or of that in a text model, from the nights that the stage trains on."""
     classifier = model.classifier if isinstance(model, TextModel) else model
     if isinstance(classifier, Classifier) and isinstance(train_set, NightDataset | SleepDataset):

@@ -8,7 +8,7 @@ from torch import nn
 
 from curriculum.processes import gather_rows, share_indices
 from tslm.config.schema import RunConfig
-from tslm.data.samples.dataset import NightDataset, StageDataset, find_task
+from tslm.data.samples.dataset import NightDataset, TaskDataset, find_task
 from tslm.data.samples.sampling import spread_subset
 from tslm.models import build_tokenizer
 from tslm.models.classifier import Classifier
@@ -21,7 +21,7 @@ from tslm.training.runs.folder import pick_main_metrics
 
 
 def build_validation(
-    config: RunConfig, model: nn.Module, val_set: StageDataset, accelerator: Accelerator
+    config: RunConfig, model: nn.Module, val_set: TaskDataset, accelerator: Accelerator
 ) -> Callable[[], dict[str, float]] | None:
     """A function that gives `val_kappa` and `val_macro_f1`; None where nobody asks, or the stage stages no nights.
 
@@ -44,9 +44,7 @@ def build_validation(
     return validate
 
 
-def _answer(
-    config: RunConfig, model: nn.Module, val_set: StageDataset, accelerator: Accelerator
-) -> list[PredictionRow]:
+def _answer(config: RunConfig, model: nn.Module, val_set: TaskDataset, accelerator: Accelerator) -> list[PredictionRow]:
     """Prediction rows of this process' share."""
     if isinstance(model, Classifier) and isinstance(val_set, NightDataset):
         nights = val_set.recordings[accelerator.process_index :: accelerator.num_processes]

@@ -56,7 +56,7 @@ class Run:
     fold: int
     seed: int
     folder: Path
-    stage: str  # the one that is compared
+    curriculum_stage: str  # the one that is compared
     arguments: tuple[str, ...]  # of train.py
 
     @property
@@ -67,7 +67,7 @@ class Run:
     @property
     def metrics_path(self) -> Path | None:
         """Scores of the finished run; None as long as it is not."""
-        return next(self.folder.rglob(f"{self.stage}/**/{RESULTS_DIR}/{METRICS_FILE}"), None)
+        return next(self.folder.rglob(f"{self.curriculum_stage}/**/{RESULTS_DIR}/{METRICS_FILE}"), None)
 
 
 def load_grid(path: Path) -> GridConfig:
@@ -129,18 +129,20 @@ def check_settings(grid: GridConfig) -> None:
     """
     for number in range(max((len(values) for values in grid.axes.values()), default=1)):
         cell = {axis: list(values)[min(number, len(values) - 1)] for axis, values in grid.axes.items()}
-        for stage in grid.stages:
+        for curriculum_stage in grid.stages:
             try:
-                compose_cell(grid, cell, stage)
+                compose_cell(grid, cell, curriculum_stage)
             except ValueError as error:
                 raise ValueError(f"{', '.join(f'{axis}={value}' for axis, value in cell.items())}: {error}") from error
 
 
-def compose_cell(grid: GridConfig, cell: Mapping[str, str], stage: str) -> RunConfig:
-    """What train.py would do for a stage of a cell, but for fold and seed; ValueError for an unknown setting."""
+def compose_cell(grid: GridConfig, cell: Mapping[str, str], curriculum_stage: str) -> RunConfig:
+    """Settings of a curriculum stage of a cell without fold and seed; ValueError for an unknown one."""
     choices, settings = _split_choices(list_settings(grid, cell))
     config_dir = Path(grid.config_dir) if grid.config_dir else None
-    return compose_config(stage, grid.preset, choices.get("llm", ""), choices.get("model", ""), settings, config_dir)
+    return compose_config(
+        curriculum_stage, grid.preset, choices.get("llm", ""), choices.get("model", ""), settings, config_dir
+    )
 
 
 def list_settings(grid: GridConfig, cell: Mapping[str, str]) -> list[str]:

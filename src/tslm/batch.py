@@ -53,10 +53,10 @@ class NightWindow:
 
     values_WCL: np.ndarray  # float32, microvolt; rows outside the recording are zero
     epoch_mask_W: np.ndarray  # bool, True = inside the recording
-    stage_idx_W: np.ndarray  # int64 class index, IGNORE_INDEX where unscored
+    sleep_stage_idx_W: np.ndarray  # int64 class index, IGNORE_INDEX where unscored
     scored_idx: int  # position of the scored epoch in the window
     references: tuple[Reference, ...]  # one a channel
-    target_WK: np.ndarray | None = None  # float32, shares of the classes that the loss aims at; None: stage_idx_W alone
+    target_WK: np.ndarray | None = None  # float32, soft targets; None: sleep_stage_idx_W alone
 
 
 @dataclass(frozen=True)
@@ -89,8 +89,8 @@ class Batch:
     series_channel_S: "torch.Tensor | None" = None  # int64, channel of a night window, 0 for what is none
     window_BWCL: "torch.Tensor | None" = None  # float32, normalised
     epoch_mask_BW: "torch.Tensor | None" = None  # bool
-    stage_idx_BW: "torch.Tensor | None" = None  # int64, IGNORE_INDEX where unscored or outside
-    target_BWK: "torch.Tensor | None" = None  # float32, shares of the classes that the loss aims at; None: all of one
+    sleep_stage_idx_BW: "torch.Tensor | None" = None  # int64, IGNORE_INDEX where unscored or outside
+    target_BWK: "torch.Tensor | None" = None  # float32, soft targets; None: one class each
     scored_idx_B: "torch.Tensor | None" = None  # int64
     class_counts: dict[str, int] = field(default_factory=dict)  # how often each answer is taught; empty: no classes
     sample_idx: list[int] = field(default_factory=list)  # places of the samples in the training set; else empty

@@ -36,18 +36,18 @@ ANSWER_NAMES: dict[SleepStage, str] = {
 
 @dataclass(frozen=True)
 class LabelSet:
-    """An ordered, closed set of stages that a scorer may answer with."""
+    """An ordered, closed set of sleep stages that a scorer may answer with."""
 
     name: str
     sleep_stages: tuple[SleepStage, ...]
 
     @property
     def answers(self) -> tuple[str, ...]:
-        """Answer names in the order of the stages."""
-        return tuple(ANSWER_NAMES[stage] for stage in self.sleep_stages)
+        """Answer names in the order of the sleep stages."""
+        return tuple(ANSWER_NAMES[sleep_stage] for sleep_stage in self.sleep_stages)
 
     def index(self, sleep_stage: SleepStage) -> int:
-        """Class index of a stage, or -1 when the set does not hold it (not scorable)."""
+        """Class index of a sleep stage, or -1 when the set does not hold it (not scorable)."""
         return self.sleep_stages.index(sleep_stage) if sleep_stage in self.sleep_stages else -1
 
     def from_answer(self, answer: str) -> SleepStage:
@@ -96,7 +96,7 @@ _SPOKEN: dict[SleepStage, str] = {
     SleepStage.NREM: rf"{_NREM}(?: sleep)?",
     SleepStage.MOVEMENT: r"movement(?: time)?|artifact|artefact",
 }
-_SPOKEN_PATTERNS = {stage: re.compile(pattern) for stage, pattern in _SPOKEN.items()}
+_SPOKEN_PATTERNS = {sleep_stage: re.compile(pattern) for sleep_stage, pattern in _SPOKEN.items()}
 _BARE_NUMBER = re.compile(r"(?:\d+|one|two|three|four|i{1,3}|iv)(?: sleep)?(?: (?:stage|phase))?")
 _DASHES = re.compile("[\u2010-\u2015\u2212]")  # language models write "Non\u2011REM" with a non-breaking hyphen
 _EDGE = " .,;:!?*_`'\"[]"
@@ -127,5 +127,5 @@ def parse_sleep_stage(name: str) -> SleepStage | None:
     words = words.strip(_EDGE + "()")
     if _BARE_NUMBER.fullmatch(words):
         return None
-    found = [stage for stage, pattern in _SPOKEN_PATTERNS.items() if pattern.fullmatch(words)]
+    found = [sleep_stage for sleep_stage, pattern in _SPOKEN_PATTERNS.items() if pattern.fullmatch(words)]
     return found[0] if len(found) == 1 else None

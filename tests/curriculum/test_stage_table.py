@@ -15,7 +15,7 @@ from tslm.config.compose import compose_config
 from tslm.config.schema import RunConfig
 from tslm.data.prepared.corpora import CorpusSample
 from tslm.data.samples.corpus_dataset import CorpusDataset
-from tslm.data.samples.dataset import TASKS, StageDataset, Task, find_task
+from tslm.data.samples.dataset import TASKS, Task, TaskDataset, find_task
 from tslm.prompts import render_choice_prompt
 from tslm.training.checkpoints.checkpoint import load_checkpoint
 
@@ -69,7 +69,7 @@ def own_dir(tmp_path: Path) -> Path:
     return folder
 
 
-def read_pulses(_config: RunConfig, folder: Path, split: str) -> StageDataset:
+def read_pulses(_config: RunConfig, folder: Path, split: str) -> TaskDataset:
     """A data set of nothing but a number in a text file: how many pulses each series has."""
     series = []
     for idx in range(int((folder / f"{split}.txt").read_text())):
@@ -84,7 +84,7 @@ def read_pulses(_config: RunConfig, folder: Path, split: str) -> StageDataset:
 
 
 @pytest.fixture
-def pulses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[RunConfig, Path, str], StageDataset]:
+def pulses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[RunConfig, Path, str], TaskDataset]:
     """The row of the table of tasks, and its data."""
     (tmp_path / "pulses").mkdir()
     for split, number in (("train", 8), ("val", 2), ("test", 4)):

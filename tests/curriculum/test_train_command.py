@@ -232,7 +232,7 @@ def write_split(cohort_dir: Path, split: str) -> Path:
     rows = []
     for recording in recordings:
         place = places[recording.subject]
-        recording = split_by_epoch(recording) if place.split == BY_EPOCH else recording
+        recording = split_by_epoch(recording) if place.rule == BY_EPOCH else recording
         rows.append(write_recording(recording, cohort_dir, place))
     write_participants(rows, cohort_dir)
     return cohort_dir

@@ -155,7 +155,7 @@ def test_a_mistake_in_the_call_is_one_line(
 
 
 def test_a_cohort_without_folds_says_how_to_make_some(cohort: Path, capsys: pytest.CaptureFixture) -> None:
-    write_participants([replace(row, fold="") for row in read_participants(cohort)], cohort)
+    write_participants([replace(row, split=replace(row.split, fold=None)) for row in read_participants(cohort)], cohort)
     assert list_folds(read_participants(cohort)) == []
     assert main(command(cohort)) == 2
     assert f"python -m data_prep.split {cohort} --out" in capsys.readouterr().err

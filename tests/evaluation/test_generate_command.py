@@ -13,7 +13,7 @@ from tests.factories.small import (
     write_small_cohort,
 )
 from tslm.data.prepared.recordings import read_participants, write_participants, write_recording
-from tslm.data.splits.split import BY_EPOCH
+from tslm.data.splits.split import BY_EPOCH, Split
 from tslm.predictions.rows import read_predictions
 from tslm.training.checkpoints.checkpoint import save_checkpoint
 
@@ -86,7 +86,7 @@ def test_people_the_checkpoint_was_trained_on_are_no_test(
     checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cohort = write_small_cohort(tmp_path / "other")
-    write_participants([replace(row, split="test") for row in read_participants(cohort)], cohort)
+    write_participants([replace(row, split=Split("test")) for row in read_participants(cohort)], cohort)
     assert generate(checkpoint, cohort) == 2
     assert "error: subject subject of night1 is in the training data" in capsys.readouterr().err
     assert not (tmp_path / "p.jsonl").exists()

@@ -19,7 +19,7 @@ from tslm.config.compose import compose_config
 from tslm.config.schema import DigitsConfig, RunConfig
 from tslm.data.prepared.recordings import Recording
 from tslm.data.samples.collate import Collator
-from tslm.data.samples.dataset import SleepDataset, StageDataset
+from tslm.data.samples.dataset import SleepDataset, TaskDataset
 from tslm.data.samples.sampling import spread_subset
 from tslm.evidence.measure import EVIDENCE_COLUMNS
 from tslm.evidence.words import describe_evidence, round_facts
@@ -78,7 +78,7 @@ def _fit(material: Material, in_words: bool) -> Scorer:
     device = torch.device(text.device)
     model.requires_grad_(False).eval().to(device)
 
-    def ask(dataset: StageDataset, indices: Sequence[int]) -> list[PredictionRow]:
+    def ask(dataset: TaskDataset, indices: Sequence[int]) -> list[PredictionRow]:
         return generate_predictions(
             model, tokenizer, dataset, indices, config, device, False, with_rationale=text.free_answers
         )

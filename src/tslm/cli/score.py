@@ -158,7 +158,7 @@ def build_rows(
     entropy_E = -(probabilities_EK * np.log2(np.maximum(probabilities_EK, 1e-12))).sum(axis=1)
     kinds = {name.removesuffix("_flag"): recording.columns[name] for name in recording.columns}
     likely_idx = probabilities_EK.argmax(axis=1)
-    stage_idx = likely_idx if smoothed_idx is None else smoothed_idx
+    sleep_stage_idx = likely_idx if smoothed_idx is None else smoothed_idx
     rows = []
     for epoch in night.span:
         row: dict[str, Any] = {
@@ -175,7 +175,7 @@ def build_rows(
                 "artifacts": "missing",
             }
         else:
-            row |= {"stage": label_set.sleep_stages[stage_idx[idx]].value}
+            row |= {"stage": label_set.sleep_stages[sleep_stage_idx[idx]].value}
             if smoothed_idx is not None:
                 row["stage_unsmoothed"] = label_set.sleep_stages[likely_idx[idx]].value
             for stage, probability in zip(label_set.sleep_stages, probabilities_EK[idx], strict=True):

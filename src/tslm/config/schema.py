@@ -207,7 +207,7 @@ class OptimConfig:
     lr_projector: float = 1e-4  # projector or resampler and cross-attention
     lr_gates: float = 1e-2  # gates of flamingo, single numbers that start at zero
     lr_lora: float = 2e-4  # adapters
-    weight_decay: float = 1e-2  # weight decay of matrices
+    weight_decay: float = 1e-2  # weight decay of AdamW
     warmup_fraction: float = 0.03  # share of the steps in the warm-up
     max_grad_norm: float = 1.0  # gradients are clipped to this norm
 

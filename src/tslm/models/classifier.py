@@ -52,10 +52,10 @@ class Classifier(nn.Module):
 
     def measure_loss(self, states: NightStates, batch: Batch) -> ModelOutput:
         """The classes' loss over the scored epochs, with the epoch-only head beside."""
-        assert batch.stage_idx_BW is not None
+        assert batch.sleep_stage_idx_BW is not None
         epoch_logits_BWK, logits_BWK = self._apply_heads(states)
-        scored_BW = batch.stage_idx_BW != IGNORE_INDEX
-        truth_N = batch.stage_idx_BW[scored_BW]
+        scored_BW = batch.sleep_stage_idx_BW != IGNORE_INDEX
+        truth_N = batch.sleep_stage_idx_BW[scored_BW]
         if batch.target_BWK is None:
             target_NK = nn.functional.one_hot(truth_N, logits_BWK.shape[-1]).to(logits_BWK.dtype)
         else:

@@ -32,7 +32,7 @@ _DIGITS = 6
 def generate_predictions(
     model: TextModel,
     tokenizer: PreTrainedTokenizerBase,
-    dataset: StageDataset,
+    dataset: TaskDataset,
     indices: Sequence[int],
     config: RunConfig,
     device: torch.device,

@@ -53,6 +53,6 @@ def evaluate_loss(model: torch.nn.Module, loader: DataLoader, accelerator: Accel
 
 
 def _count_supervised(batch: Batch) -> float:
-    labels = batch.labels_BT if batch.labels_BT is not None else batch.stage_idx_BW
+    labels = batch.labels_BT if batch.labels_BT is not None else batch.sleep_stage_idx_BW
     assert labels is not None
     return float((labels >= 0).sum())

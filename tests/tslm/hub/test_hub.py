@@ -92,7 +92,7 @@ def test_the_processor_gives_the_batch_of_the_prepared_night_bit_for_bit(process
         assert torch.equal(inputs[f"{name}_BT"], getattr(batch, f"{name}_BT"))
     for name in ("series_SL", "series_lengths_S", "series_channel_S", "window_BWCL", "epoch_mask_BW", "scored_idx_B"):
         assert torch.equal(inputs[name], getattr(batch, name)), name
-    assert bool((inputs["stage_idx_BW"] == -100).all())
+    assert bool((inputs["sleep_stage_idx_BW"] == -100).all())
 
 
 def test_unit_and_rate_are_brought_to_the_models(processor: Any) -> None:

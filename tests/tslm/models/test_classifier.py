@@ -49,8 +49,8 @@ def test_loss_is_the_cross_entropy_of_both_heads_over_scored_epochs() -> None:
     epoch_logits, logits = model.logits(batch.window_BWCL, batch.epoch_mask_BW)
     log_p, epoch_log_p = logits.log_softmax(-1), epoch_logits.log_softmax(-1)
     expected, num_scored = 0.0, 0
-    for row, col in (batch.stage_idx_BW != IGNORE_INDEX).nonzero().tolist():
-        truth = int(batch.stage_idx_BW[row, col])
+    for row, col in (batch.sleep_stage_idx_BW != IGNORE_INDEX).nonzero().tolist():
+        truth = int(batch.sleep_stage_idx_BW[row, col])
         expected -= float(log_p[row, col, truth]) + 0.5 * float(epoch_log_p[row, col, truth])
         num_scored += 1
     output = model(batch)
@@ -63,8 +63,8 @@ def test_unscored_epochs_are_seen_but_never_graded() -> None:
     config = classifier_config()
     model = build_small_model(config)
     batch = night_batch(config)
-    hidden = replace(batch, stage_idx_BW=batch.stage_idx_BW.clone())
-    hidden.stage_idx_BW[:, 2] = IGNORE_INDEX
+    hidden = replace(batch, sleep_stage_idx_BW=batch.sleep_stage_idx_BW.clone())
+    hidden.sleep_stage_idx_BW[:, 2] = IGNORE_INDEX
     assert float(model(hidden).weight_sum) < float(model(batch).weight_sum)
     assert torch.equal(*(model.logits(one.window_BWCL, one.epoch_mask_BW)[1] for one in (batch, hidden)))
 
@@ -173,7 +173,7 @@ def test_losses_of_single_windows_are_their_means_alone() -> None:
         [float(one.loss_sum / one.weight_sum) for one in alone], rel=1e-5
     )
     batch = collator(examples)
-    batch.stage_idx_BW[0] = IGNORE_INDEX
+    batch.sleep_stage_idx_BW[0] = IGNORE_INDEX
     assert model(batch).loss_B.isnan().tolist() == [True] + [False] * (len(examples) - 1)
 
 

@@ -84,8 +84,8 @@ class Collator:
             return dict(
                 Counter(example.answer for example in examples if example.options == answers and example.answer)
             )
-        assert batch.stage_idx_BW is not None
-        scored = batch.stage_idx_BW[batch.stage_idx_BW != IGNORE_INDEX].tolist()
+        assert batch.sleep_stage_idx_BW is not None
+        scored = batch.sleep_stage_idx_BW[batch.sleep_stage_idx_BW != IGNORE_INDEX].tolist()
         return dict(Counter(answers[idx] for idx in scored))
 
     def _add_text(self, batch: Batch, examples: Sequence[Example]) -> None:
@@ -167,7 +167,7 @@ class Collator:
         ]
         batch.window_BWCL = torch.from_numpy(np.stack(normalized))
         batch.epoch_mask_BW = torch.from_numpy(np.stack([window.epoch_mask_W for window in windows]))
-        batch.stage_idx_BW = torch.from_numpy(np.stack([window.stage_idx_W for window in windows]))
+        batch.sleep_stage_idx_BW = torch.from_numpy(np.stack([window.sleep_stage_idx_W for window in windows]))
         targets = [window.target_WK for window in windows if window.target_WK is not None]
         if targets:
             batch.target_BWK = torch.from_numpy(np.stack(targets))

@@ -24,9 +24,9 @@ from tslm.data.samples.night_windows import (
     augment_window,
     check_timing,
     count_classes,
-    cut_stage_indices,
+    cut_sleep_stage_indices,
     cut_window,
-    index_stages,
+    index_sleep_stages,
     load_recordings,
     measure_references,
 )
@@ -46,7 +46,7 @@ from tslm.prompts import (
 _MEASURED = (*EVIDENCE_COLUMNS, *EMG_COLUMNS)  # what a prediction's row tells of its epoch; flags are no evidence
 
 
-class StageDataset(Protocol):
+class TaskDataset(Protocol):
     """Samples of one split of one curriculum stage."""
 
     sleep_stages: tuple[SleepStage, ...]  # the classes of its samples; empty where these have none
@@ -81,14 +81,14 @@ class SleepDataset:
         alone = 1 if config.loss.classifier_weight or context.kind == "epoch" else 0
         self.window_epochs = context.window_epochs if context.sees_neighbours else alone
         self.references = [measure_references(recording, self.channels) for recording in recordings]
-        self.stage_idx = [index_stages(recording, self.label_set) for recording in recordings]
-        self.targets = build_targets(recordings, self.stage_idx, self.label_set, config.loss)
+        self.sleep_stage_idx = [index_sleep_stages(recording, self.label_set) for recording in recordings]
+        self.targets = build_targets(recordings, self.sleep_stage_idx, self.label_set, config.loss)
         self.samples = [
             (night, int(epoch))
-            for night, idx in enumerate(self.stage_idx)
+            for night, idx in enumerate(self.sleep_stage_idx)
             for epoch in np.flatnonzero(idx != IGNORE_INDEX)
         ]
-        self.class_idx = np.array([self.stage_idx[night][epoch] for night, epoch in self.samples], dtype=np.int64)
+        self.class_idx = np.array([self.sleep_stage_idx[night][epoch] for night, epoch in self.samples], dtype=np.int64)
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -116,7 +116,7 @@ class SleepDataset:
             window=cut_window(
                 recording,
                 self.channels,
-                self.stage_idx[night],
+                self.sleep_stage_idx[night],
                 epoch,
                 self.window_epochs,
                 references,
@@ -143,7 +143,7 @@ class SleepDataset:
 
     def count_classes(self) -> np.ndarray:
         """(num_classes,) scored epochs per class."""
-        return count_classes(self.stage_idx, self.label_set)
+        return count_classes(self.sleep_stage_idx, self.label_set)
 
     def count_sample_classes(self) -> np.ndarray:
         """(num_samples, num_classes): the one epoch that is asked about."""
@@ -176,15 +176,15 @@ class NightDataset:
         self.channels = config.stage.channels
         self.window_epochs = config.model.context.window_epochs if config.model.context.sees_neighbours else 1
         self.references = [measure_references(recording, self.channels) for recording in recordings]
-        self.stage_idx = [index_stages(recording, self.label_set) for recording in recordings]
-        self.targets = build_targets(recordings, self.stage_idx, self.label_set, config.loss)
+        self.sleep_stage_idx = [index_sleep_stages(recording, self.label_set) for recording in recordings]
+        self.targets = build_targets(recordings, self.sleep_stage_idx, self.label_set, config.loss)
         step = max(1, self.window_epochs // 2)
         self.samples = [
             (night, centre)
             for night, recording in enumerate(recordings)
             for centre in range(min(step // 2, recording.num_epochs // 2), recording.num_epochs, step)
             if unlabelled
-            or (cut_stage_indices(recording, self.stage_idx[night], centre, self.window_epochs) >= 0).any()
+            or (cut_sleep_stage_indices(recording, self.sleep_stage_idx[night], centre, self.window_epochs) >= 0).any()
         ]
 
     def __len__(self) -> int:
@@ -196,7 +196,7 @@ class NightDataset:
         window = cut_window(
             recording,
             self.channels,
-            self.stage_idx[night],
+            self.sleep_stage_idx[night],
             centre,
             self.window_epochs,
             self.references[night],
@@ -213,19 +213,21 @@ class NightDataset:
 
     def count_classes(self) -> np.ndarray:
         """(num_classes,) scored epochs per class."""
-        return count_classes(self.stage_idx, self.label_set)
+        return count_classes(self.sleep_stage_idx, self.label_set)
 
     def count_sample_classes(self) -> np.ndarray:
         """(num_samples, num_classes) scored epochs of each window."""
         counts_NK = np.zeros((len(self.samples), len(self.sleep_stages)), dtype=np.int64)
         for counts_K, (night, centre) in zip(counts_NK, self.samples, strict=True):
-            idx_W = cut_stage_indices(self.recordings[night], self.stage_idx[night], centre, self.window_epochs)
+            idx_W = cut_sleep_stage_indices(
+                self.recordings[night], self.sleep_stage_idx[night], centre, self.window_epochs
+            )
             counts_K += np.bincount(idx_W[idx_W != IGNORE_INDEX], minlength=len(counts_K))
         return counts_NK
 
 
-def build_dataset(config: RunConfig, split: str) -> StageDataset:
-    """The stage's samples of one split.
+def build_dataset(config: RunConfig, split: str) -> TaskDataset:
+    """The samples of one split of a curriculum stage.
 
     Raises:
         FileNotFoundError: the prepared data is missing; the message names the command that makes it.
@@ -238,7 +240,7 @@ def build_dataset(config: RunConfig, split: str) -> StageDataset:
     return dataset
 
 
-def state_timing(model: ModelConfig, dataset: StageDataset) -> ModelConfig:
+def state_timing(model: ModelConfig, dataset: TaskDataset) -> ModelConfig:
     """The model's config with rate and epoch length of the nights it is trained on; unchanged for other samples.
 
     Raises:
@@ -252,15 +254,15 @@ def state_timing(model: ModelConfig, dataset: StageDataset) -> ModelConfig:
     return model
 
 
-def _read_sleep(config: RunConfig, folder: Path, split: str) -> StageDataset:
+def _read_sleep(config: RunConfig, folder: Path, split: str) -> TaskDataset:
     return SleepDataset(_load_channels(config, folder, split), config)
 
 
-def _read_nights(config: RunConfig, folder: Path, split: str) -> StageDataset:
+def _read_nights(config: RunConfig, folder: Path, split: str) -> TaskDataset:
     return NightDataset(_load_channels(config, folder, split), config, augmented=split == "train")
 
 
-def _read_unlabelled(config: RunConfig, folder: Path, split: str) -> StageDataset:
+def _read_unlabelled(config: RunConfig, folder: Path, split: str) -> TaskDataset:
     return NightDataset(_load_channels(config, folder, split), config, augmented=split == "train", unlabelled=True)
 
 
@@ -268,7 +270,7 @@ def _load_channels(config: RunConfig, folder: Path, split: str) -> list[Recordin
     return load_recordings(folder, split, config.stage.channels, config.stage.fold)
 
 
-def _corpus_reader(render_prompt: Callable[[CorpusSample], Prompt]) -> Callable[[RunConfig, Path, str], StageDataset]:
+def _corpus_reader(render_prompt: Callable[[CorpusSample], Prompt]) -> Callable[[RunConfig, Path, str], TaskDataset]:
     return lambda _config, folder, split: CorpusDataset(read_corpus(folder, split), render_prompt)
 
 
@@ -276,7 +278,7 @@ def _corpus_reader(render_prompt: Callable[[CorpusSample], Prompt]) -> Callable[
 class Task:
     """One row of the table of tasks: what a curriculum stage teaches, and how its answers are scored."""
 
-    read: Callable[[RunConfig, Path, str], StageDataset]  # (config, folder, split): samples with their prompts
+    read: Callable[[RunConfig, Path, str], TaskDataset]  # (config, folder, split): samples with their prompts
     metric: str  # sleep, accuracy, perplexity or reconstruction
     reads_recordings: bool = False  # prepared recordings; others read a corpus
     source: str = ""  # of the recordings whose unnamed subjects the corpus holds; empty: none
@@ -303,11 +305,11 @@ TASKS: dict[str, Task] = {
 }
 
 
-def find_task(stage: CurriculumStageConfig) -> Task:
+def find_task(curriculum_stage: CurriculumStageConfig) -> Task:
     """The row of a curriculum stage's task; ValueError where there is none of that name."""
-    if stage.task not in TASKS:
-        raise ValueError(f"unknown stage.task {stage.task!r}; {suggest(stage.task, list(TASKS))}")
-    return TASKS[stage.task]
+    if curriculum_stage.task not in TASKS:
+        raise ValueError(f"unknown stage.task {curriculum_stage.task!r}; {suggest(curriculum_stage.task, list(TASKS))}")
+    return TASKS[curriculum_stage.task]
 
 
 def _rationale(recording: Recording, epoch: int) -> str:

@@ -74,7 +74,7 @@ def check_timing(recordings: Sequence[Recording], model: ModelConfig) -> None:
 def cut_window(
     recording: Recording,
     channels: Sequence[str],
-    stage_idx: np.ndarray,
+    sleep_stage_idx: np.ndarray,
     centre: int,
     window_epochs: int,
     references: tuple[Reference, ...],
@@ -89,7 +89,7 @@ def cut_window(
     return NightWindow(
         values_WCL=np.where(mask_W[:, None, None], values_WCL, np.float32(0)),
         epoch_mask_W=mask_W,
-        stage_idx_W=cut_stage_indices(recording, stage_idx, centre, window_epochs),
+        sleep_stage_idx_W=cut_sleep_stage_indices(recording, sleep_stage_idx, centre, window_epochs),
         scored_idx=window_epochs // 2,
         references=references,
         target_WK=None if target_EK is None else target_EK[inside_W],
@@ -112,21 +112,23 @@ def _window_indices(recording: Recording, centre: int, window_epochs: int) -> tu
     return inside_W, (idx_W == inside_W) & on_time_W
 
 
-def cut_stage_indices(recording: Recording, stage_idx: np.ndarray, centre: int, window_epochs: int) -> np.ndarray:
+def cut_sleep_stage_indices(
+    recording: Recording, sleep_stage_idx: np.ndarray, centre: int, window_epochs: int
+) -> np.ndarray:
     """(W,) class indices around `centre`, IGNORE_INDEX where unscored or outside the recording."""
     inside_W, mask_W = _window_indices(recording, centre, window_epochs)
-    return np.where(mask_W, stage_idx[inside_W], IGNORE_INDEX)
+    return np.where(mask_W, sleep_stage_idx[inside_W], IGNORE_INDEX)
 
 
-def index_stages(recording: Recording, label_set: LabelSet) -> np.ndarray:
+def index_sleep_stages(recording: Recording, label_set: LabelSet) -> np.ndarray:
     """(num_epochs,) int64 class index of each epoch, IGNORE_INDEX where the label set has none for it."""
-    idx = np.array([label_set.index(stage) for stage in recording.sleep_stages], dtype=np.int64)
+    idx = np.array([label_set.index(sleep_stage) for sleep_stage in recording.sleep_stages], dtype=np.int64)
     return np.where(idx < 0, IGNORE_INDEX, idx)
 
 
-def count_classes(stage_idx: Sequence[np.ndarray], label_set: LabelSet) -> np.ndarray:
+def count_classes(sleep_stage_idx: Sequence[np.ndarray], label_set: LabelSet) -> np.ndarray:
     """(num_classes,) scored epochs per class, over the indices of several recordings."""
-    scored = np.concatenate(stage_idx)
+    scored = np.concatenate(sleep_stage_idx)
     return np.bincount(scored[scored != IGNORE_INDEX], minlength=len(label_set.answers))
 
 

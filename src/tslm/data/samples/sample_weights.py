@@ -8,13 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from tslm.config.schema import SAMPLINGS, CurriculumStageConfig
-from tslm.data.samples.dataset import StageDataset
+from tslm.data.samples.dataset import TaskDataset
 from tslm.labels import SleepStage, parse_sleep_stage
 
 _LEAST_FACTOR, _LARGEST_FACTOR = 0.25, 4.0  # of a sample's chance, by its loss
 
 
-def weigh_samples(dataset: StageDataset, stage: CurriculumStageConfig) -> np.ndarray | None:
+def weigh_samples(dataset: TaskDataset, curriculum_stage: CurriculumStageConfig) -> np.ndarray | None:
     """Chances of the samples, (N,) float64 with mean about 1; None: all alike, each to be drawn once a pass.
 
     A class weighs frequency^-power of `stage.sampling`, times its factor in `stage.oversample`; a sample of
@@ -23,15 +23,15 @@ def weigh_samples(dataset: StageDataset, stage: CurriculumStageConfig) -> np.nda
     Raises:
         ValueError: the samples have no classes, or a class of `stage.oversample` is none of theirs.
     """
-    if stage.sampling == "natural" and not stage.oversample:
+    if curriculum_stage.sampling == "natural" and not curriculum_stage.oversample:
         return None
     counts_NK = dataset.count_sample_classes()
     if not counts_NK.any():
         raise ValueError(
-            f"the samples of {stage.name} (task {stage.task}) have no classes to draw by; "
+            f"the samples of {curriculum_stage.name} (task {curriculum_stage.task}) have no classes to draw by; "
             "it needs stage.sampling=natural and no stage.oversample"
         )
-    weight_K = _weigh_classes(counts_NK.sum(axis=0), stage, dataset.sleep_stages)
+    weight_K = _weigh_classes(counts_NK.sum(axis=0), curriculum_stage, dataset.sleep_stages)
     num_epochs_N = counts_NK.sum(axis=1)
     return np.where(num_epochs_N > 0, counts_NK @ weight_K / np.maximum(num_epochs_N, 1), 1.0)
 
@@ -55,12 +55,12 @@ def weigh_hardness(losses_N: np.ndarray, strength: float) -> np.ndarray:
 
 
 def _weigh_classes(
-    num_epochs_K: np.ndarray, stage: CurriculumStageConfig, sleep_stages: Sequence[SleepStage]
+    num_epochs_K: np.ndarray, curriculum_stage: CurriculumStageConfig, sleep_stages: Sequence[SleepStage]
 ) -> np.ndarray:
     """Weights with mean 1 over the epochs."""
     frequency_K = num_epochs_K / num_epochs_K.sum()
-    weight_K = np.where(frequency_K > 0, np.maximum(frequency_K, 1e-12) ** -SAMPLINGS[stage.sampling], 0.0)
-    for name, factor in stage.oversample.items():
+    weight_K = np.where(frequency_K > 0, np.maximum(frequency_K, 1e-12) ** -SAMPLINGS[curriculum_stage.sampling], 0.0)
+    for name, factor in curriculum_stage.oversample.items():
         weight_K[_find_class(name, sleep_stages)] *= factor
     return weight_K / (frequency_K * weight_K).sum()
 

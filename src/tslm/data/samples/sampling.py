@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from tslm.batch import Batch, Example
 from tslm.config.schema import ModelConfig, RunConfig
 from tslm.data.samples.collate import Collator
-from tslm.data.samples.dataset import StageDataset
+from tslm.data.samples.dataset import TaskDataset
 from tslm.data.samples.sample_weights import weigh_hardness, weigh_samples
 from tslm.nn.patch_encoder import count_series_tokens
 from tslm.seeds import Draw, derive_seed
@@ -29,7 +29,7 @@ class TrainBatches:
 
     def __init__(
         self,
-        dataset: StageDataset,
+        dataset: TaskDataset,
         collator: Collator,
         config: RunConfig,
         process_index: int = 0,
@@ -129,7 +129,7 @@ class ShareBatches(Dataset[Batch]):
 
     def __init__(
         self,
-        dataset: StageDataset,
+        dataset: TaskDataset,
         indices: Sequence[int],
         collator: Collator,
         batch_size: int,
@@ -196,7 +196,7 @@ def estimate_length(example: Example, model: ModelConfig) -> float:
     return num_positions
 
 
-def sort_by_prompt(dataset: StageDataset, indices: Sequence[int], model: ModelConfig) -> list[int]:
+def sort_by_prompt(dataset: TaskDataset, indices: Sequence[int], model: ModelConfig) -> list[int]:
     """The samples, longest prompt first: batches of like length, and what needs most memory fails at once.
 
     Samples of equal length keep their order. The response, which a model has yet to write, does not count.
@@ -208,7 +208,7 @@ def sort_by_prompt(dataset: StageDataset, indices: Sequence[int], model: ModelCo
     return sorted(indices, key=measure, reverse=True)
 
 
-def spread_subset(dataset: StageDataset, num_samples: int) -> Subset:
+def spread_subset(dataset: TaskDataset, num_samples: int) -> Subset:
     """`num_samples` (0: all) samples at even distances in file order; the same ones every time."""
     total = len(dataset)
     count = min(num_samples, total) if num_samples else total

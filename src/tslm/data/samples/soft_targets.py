@@ -1,4 +1,4 @@
-"""What the loss aims at where it is more than one class: votes of several scorers, and stages that end beside an epoch.
+"""Soft targets: scorer votes and boundary smoothing.
 
 Shape letters: E epochs of a recording, K classes.
 """
@@ -16,24 +16,24 @@ VOTES_PREFIX = "votes_"  # of a recording's columns: votes_W, votes_N1, ...: how
 
 
 def build_targets(
-    recordings: Sequence[Recording], stage_idx: Sequence[np.ndarray], label_set: LabelSet, loss: LossConfig
+    recordings: Sequence[Recording], sleep_stage_idx: Sequence[np.ndarray], label_set: LabelSet, loss: LossConfig
 ) -> Sequence[np.ndarray | None]:
     """For each recording what the loss aims at, (E, K) float32 with rows that sum to 1; None where classes say it all.
 
     Args:
         recordings: of one split.
-        stage_idx: for each the classes of its epochs, IGNORE_INDEX where not scored (such rows mean nothing).
+        sleep_stage_idx: for each the classes of its epochs, IGNORE_INDEX where not scored (such rows mean nothing).
         label_set: of these classes.
         loss: `scorer_votes` and `boundary_smoothing`.
 
     Raises:
-        ValueError: a column of votes is of no known stage, or holds what cannot be counted.
+        ValueError: a column of votes is of no known sleep stage, or holds what cannot be counted.
     """
     voted = loss.scorer_votes and any(_vote_columns(recording) for recording in recordings)
     if not (voted or loss.boundary_smoothing):
         return [None] * len(recordings)
     targets = []
-    for recording, idx_E in zip(recordings, stage_idx, strict=True):
+    for recording, idx_E in zip(recordings, sleep_stage_idx, strict=True):
         target_EK = np.eye(len(label_set.answers))[np.where(idx_E == IGNORE_INDEX, 0, idx_E)]
         if loss.scorer_votes:
             target_EK = _count_votes(recording, target_EK, label_set)
@@ -48,7 +48,7 @@ def smooth_boundaries(
 ) -> np.ndarray:
     """Targets of which each neighbour in time has half of `share`; an absent or unscored neighbour leaves its half.
 
-    Scorers agree least where one stage ends and another begins; within a bout nothing changes.
+    Scorers agree least where one sleep stage ends and another begins; within a bout nothing changes.
 
     Args:
         target_EK: rows that sum to 1.
@@ -77,10 +77,10 @@ def _vote_columns(recording: Recording) -> dict[SleepStage, np.ndarray]:
 
 
 def _count_votes(recording: Recording, target_EK: np.ndarray, label_set: LabelSet) -> np.ndarray:
-    """Shares of the votes for the label set's stages; an epoch without any keeps its class."""
+    """Shares of the votes for the label set's sleep stages; an epoch without any keeps its class."""
     columns = _vote_columns(recording)
     none_E = np.zeros(len(target_EK))
-    votes_EK = np.stack([columns.get(stage, none_E) for stage in label_set.sleep_stages], axis=1)
+    votes_EK = np.stack([columns.get(sleep_stage, none_E) for sleep_stage in label_set.sleep_stages], axis=1)
     if not (np.isfinite(votes_EK).all() and (votes_EK >= 0).all()):
         raise ValueError(f"{recording.recording}: votes must be 0 or more, and none may be missing")
     total_E1 = votes_EK.sum(axis=1, keepdims=True)

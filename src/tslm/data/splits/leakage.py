@@ -1,7 +1,7 @@
 """Leaks between the training, validation and test data of a run, found before anything heavy is loaded.
 
-Stages are looked at in the order they run: what a stage validates on must be unknown to its own training and to that
-of the stages before it, and what it tests on to their validation as well. People are known by the name of
+Curriculum stages are checked in the order they run: what one validates on must be unknown to its own training and
+to that of those before it, and what it tests on to their validation as well. People are known by the name of
 their subject in whatever folder, recordings by their samples under whatever name. Corpora know no subjects; whether
 the splits of one leak was found when it was prepared.
 """
@@ -25,16 +25,16 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Use:
-    """One recording in one split of one stage."""
+    """One recording in one split of one curriculum stage."""
 
     row: Participant
     cohort_dir: Path
-    stage: str
+    curriculum_stage: str
     split: str
     fold: int
 
     def __str__(self) -> str:
-        return f"the {_PURPOSES[self.split]} data of {self.stage} ({self.cohort_dir})"
+        return f"the {_PURPOSES[self.split]} data of {self.curriculum_stage} ({self.cohort_dir})"
 
 
 @dataclass
@@ -52,15 +52,15 @@ class _Seen:
 
 
 def check_leakage(configs: Sequence[RunConfig], may_lack_data: bool = False) -> set[str]:
-    """Look for subjects and recordings on two sides of a split, over all stages of a run.
+    """Look for subjects and recordings on two sides of a split, over all curriculum stages of a run.
 
     Args:
-        configs: of the stages, in the order they run; those that only inherit from an earlier run may stand before.
+        configs: of the curriculum stages, in the order they run; those of earlier runs may stand before.
         may_lack_data: leave out, with a warning, cohorts that are not on this machine.
 
     Returns:
-        Names of the stages whose test data leak because a cohort is split by epoch, because a corpus says that its
-        splits leak, or because a corpus does not tell whose epochs it holds; each is warned of.
+        Names of the curriculum stages whose test data leak because a cohort is split by epoch, because a corpus says
+        that its splits leak, or because a corpus does not tell whose epochs it holds; each is warned of.
 
     Raises:
         FileNotFoundError: a cohort is missing; the message is the command that makes it.
@@ -80,12 +80,12 @@ def check_leakage(configs: Sequence[RunConfig], may_lack_data: bool = False) -> 
 
 
 class _History:
-    """What the stages looked at so far have been trained and validated on; each look gives reasons why tests leak."""
+    """Training and validation data of the curriculum stages checked so far; each look gives reasons why tests leak."""
 
     def __init__(self) -> None:
         self.train, self.val = _Seen(), _Seen()
         self.corpora: set[Path] = set()
-        self.nameless: dict[str, str] = {}  # source of recordings -> stage that was trained on unnamed people of it
+        self.nameless: dict[str, str] = {}  # source of recordings -> curriculum stage that has seen people of it
 
     def look_at_nights(self, uses: Mapping[str, Sequence[_Use]]) -> list[str]:
         _check_time(self.train, uses["test"])
@@ -115,7 +115,7 @@ class _History:
 
 
 def _collect_uses(config: RunConfig, may_lack_data: bool) -> dict[str, list[_Use]]:
-    stage = config.stage
+    curriculum_stage = config.stage
     uses: dict[str, list[_Use]] = {}
     has_folds, is_complete = False, True
     folders = {split: config.stage.data_dir(split) for split in SPLITS}
@@ -125,25 +125,30 @@ def _collect_uses(config: RunConfig, may_lack_data: bool) -> dict[str, list[_Use
         except FileNotFoundError as error:
             if not may_lack_data:
                 raise
-            logger.warning("%s cannot be checked for leaks against %s: %s", stage.name, cohort_dir, error)
+            logger.warning("%s cannot be checked for leaks against %s: %s", curriculum_stage.name, cohort_dir, error)
             rows, is_complete = [], False
         has_folds |= bool(list_folds(rows))
         try:
-            rows = choose_fold(rows, stage.fold)
+            rows = choose_fold(rows, curriculum_stage.fold)
             check_subject_splits(rows)
         except ValueError as error:
             raise ValueError(f"{cohort_dir}: {error}") from error
-        uses[split] = [_Use(row, cohort_dir, stage.name, split, stage.fold) for row in rows if row.split.serves(split)]
-    if stage.fold >= 0 and is_complete and not has_folds:
+        uses[split] = [
+            _Use(row, cohort_dir, curriculum_stage.name, split, curriculum_stage.fold)
+            for row in rows
+            if row.split.serves(split)
+        ]
+    if curriculum_stage.fold >= 0 and is_complete and not has_folds:
+        names = " and ".join(map(str, dict.fromkeys(folders.values())))
         raise ValueError(
-            f"stage.fold={stage.fold}, but {' and '.join(map(str, dict.fromkeys(folders.values())))} of {stage.name} "
-            "has no folds; leave stage.fold out, or prepare the cohort with split=kfold:10 or split=loso"
+            f"stage.fold={curriculum_stage.fold}, but {names} of {curriculum_stage.name} has no folds; "
+            "leave stage.fold out, or prepare the cohort with split=kfold:10 or split=loso"
         )
     return uses
 
 
 def _check_time(earlier: _Seen, uses: Sequence[_Use]) -> None:
-    """ValueError where an earlier stage may know of a subject that is divided by time what comes later."""
+    """ValueError where an earlier curriculum stage may know of a subject that is divided by time what comes later."""
     for use in uses:
         other = earlier.by_subject.get(use.row.subject)
         if other and use.row.split.is_within_subject and (other.row.split, other.fold) != (use.row.split, use.fold):

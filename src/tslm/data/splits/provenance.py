@@ -19,17 +19,17 @@ _SHOW_BAR_AFTER_S = 3
 _SIMULATED = "sim_"  # how the source of every simulated recording begins
 
 
-def checksum_data(stage: CurriculumStageConfig, splits: Sequence[str] = ("train", "val")) -> dict[str, str]:
-    """SHA-256 of every file that samples of these splits come from, by the file's path as the stage's folders name it.
+def checksum_data(curriculum_stage: CurriculumStageConfig, splits: Sequence[str] = ("train", "val")) -> dict[str, str]:
+    """SHA-256 of every file that samples of these splits come from, by its path.
 
     Of nights: participants.tsv and the recordings of the splits. Of corpora: the samples of the splits, and their
     series. Of folders that hold neither, for a reader of one's own: every file.
 
     Raises:
         FileNotFoundError: a file is missing.
-        ValueError: participants.tsv is damaged, or the stage names no fold of a cohort with folds.
+        ValueError: participants.tsv is damaged, or the curriculum stage names no fold of a cohort with folds.
     """
-    files = sorted({path for split in splits for path in _list_files(stage, split)})
+    files = sorted({path for split in splits for path in _list_files(curriculum_stage, split)})
     missing = next((path for path in files if not path.is_file()), None)
     if missing is not None:
         raise FileNotFoundError(f"{missing} is missing; prepare it with: python -m data_prep.prepare NAME --out DIR")
@@ -57,32 +57,34 @@ def compare_checksums(before: Mapping[str, str], now: Mapping[str, str]) -> list
     return lines
 
 
-def describe_split(stage: CurriculumStageConfig, split: str) -> dict[str, Any]:
-    """Facts of one split of a stage's data, as JSON: folder, and how many recordings or samples of what.
+def describe_split(curriculum_stage: CurriculumStageConfig, split: str) -> dict[str, Any]:
+    """Facts of one split of the data of a curriculum stage, as JSON: folder, and counts.
 
     Of nights: sources, whether all are simulated, subjects, recordings, epochs (of all splits where a recording is
     split by epoch or by time) and how the split was made. Of corpora: samples. Of what a reader of one's own reads: the
     folder.
 
     Args:
-        stage: where the data lie.
+        curriculum_stage: where the data lie.
         split: train, val or test.
 
     Raises:
         FileNotFoundError: a recording is missing.
-        ValueError: participants.tsv is damaged, or the stage names no fold of a cohort with folds.
+        ValueError: participants.tsv is damaged, or the curriculum stage names no fold of a cohort with folds.
     """
-    folder = stage.data_dir(split)
+    folder = curriculum_stage.data_dir(split)
     if not (folder / PARTICIPANTS_FILE).is_file():
         corpus = folder / f"{split}.parquet"
         samples = {"samples": pq.read_metadata(corpus).num_rows} if corpus.is_file() else {}
         return {"folder": folder.name, **samples}
     everyone = read_participants(folder)
-    rows = [row for row in choose_fold(everyone, stage.fold) if row.split.serves(split)]
+    rows = [row for row in choose_fold(everyone, curriculum_stage.fold) if row.split.serves(split)]
     sources = sorted({row.source or folder.name for row in rows})
-    how = f"fold {stage.fold} of a cohort split by subject" if stage.fold >= 0 else "by subject"
+    how = f"fold {curriculum_stage.fold} of a cohort split by subject" if curriculum_stage.fold >= 0 else "by subject"
     if any(row.split.leaks for row in rows):
-        how = f"within subjects, fold {stage.fold} in time" if rows[0].split.is_within_subject else "by epoch"
+        how = (
+            f"within subjects, fold {curriculum_stage.fold} in time" if rows[0].split.is_within_subject else "by epoch"
+        )
     return {
         "folder": folder.name,
         "sources": sources,
@@ -95,14 +97,14 @@ def describe_split(stage: CurriculumStageConfig, split: str) -> dict[str, Any]:
     }
 
 
-def _list_files(stage: CurriculumStageConfig, split: str) -> list[Path]:
-    folder = stage.data_dir(split)
+def _list_files(curriculum_stage: CurriculumStageConfig, split: str) -> list[Path]:
+    folder = curriculum_stage.data_dir(split)
     if not (folder / PARTICIPANTS_FILE).is_file():
         corpus = [*list_corpus_files(folder, split)]
         if any(folder.glob("*.parquet")):
             return corpus
         return [path for path in folder.rglob("*") if path.is_file()] or corpus  # of a reader of one's own: all
-    rows = choose_fold(read_participants(folder), stage.fold)
+    rows = choose_fold(read_participants(folder), curriculum_stage.fold)
     return [
         folder / PARTICIPANTS_FILE,
         *(folder / f"{row.recording}.parquet" for row in rows if row.split.serves(split)),

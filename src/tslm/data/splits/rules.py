@@ -5,7 +5,7 @@
 | `70/15/15` | percent of subjects in train/val/test; with 20 subjects or more, at least 5 in test |
 | `train`, `val`, `test` | all subjects there |
 | `kfold:K` | K folds of subjects, drawn by seed, sizes within one of each other (scikit-learn's KFold over subjects) |
-| `skfold:K` | K folds of subjects with like shares of stages, species and age (StratifiedGroupKFold over epochs) |
+| `skfold:K` | K folds of subjects alike in sleep stages, species and age (StratifiedGroupKFold over epochs) |
 | `loso` | leave one subject out: a fold a subject (LeaveOneGroupOut) |
 | `sleep_edf_20` | SC400 to SC419, a fold a subject (Supratak et al. 2017, Eldele et al. 2021) |
 | `sleep_edf_78` | the 78 of the cassette study in 10 folds of neighbours (Supratak & Guo 2020) |

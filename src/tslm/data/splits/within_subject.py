@@ -96,22 +96,22 @@ def keep_time(recording: Recording, split_E: np.ndarray, part: str) -> Recording
     What comes later is cut off, so that no signal of a later time is seen by what is trained or tested before it.
     """
     stop = int(np.flatnonzero(split_E == part)[-1]) + 1
-    stages = zip(recording.sleep_stages[:stop], split_E[:stop], strict=True)
+    pairs = zip(recording.sleep_stages[:stop], split_E[:stop], strict=True)
     columns = {name: values[:stop] for name, values in recording.columns.items()}
     return replace(
         recording,
         channels={name: epochs_EL[:stop] for name, epochs_EL in recording.channels.items()},
-        sleep_stages=tuple(stage if name == part else SleepStage.UNSCORED for stage, name in stages),
+        sleep_stages=tuple(sleep_stage if name == part else SleepStage.UNSCORED for sleep_stage, name in pairs),
         onset_s=recording.onset_s[:stop],
         columns=columns,
     )
 
 
 def draw_epoch_splits(sleep_stages: Sequence[SleepStage], recording: str, seed: int) -> list[str]:
-    """One split an epoch, stratified by stage: the column `split` of a cohort split by epoch, which LEAKS.
+    """One split an epoch, stratified by sleep stage: the column `split` of a cohort split by epoch, which LEAKS.
 
-    Epochs of one stage are shuffled and laid along 0 to 1 with a random shift, so that each split
-    gets its share of every stage within one epoch, without favour to any split where epochs are few.
+    Epochs of one sleep stage are shuffled and laid along 0 to 1 with a random shift, so that each split
+    gets its share of every sleep stage within one epoch, without favour to any split where epochs are few.
 
     Args:
         sleep_stages: of the recording's epochs.
@@ -137,8 +137,8 @@ def keep_epochs(recording: Recording, part: str) -> Recording:
     if recording.split.rule != BY_EPOCH:
         return recording
     splits = recording.columns[EPOCH_SPLIT_COLUMN]
-    stages = zip(recording.sleep_stages, splits, strict=True)
-    kept = tuple(stage if name == part else SleepStage.UNSCORED for stage, name in stages)
+    pairs = zip(recording.sleep_stages, splits, strict=True)
+    kept = tuple(sleep_stage if name == part else SleepStage.UNSCORED for sleep_stage, name in pairs)
     return replace(recording, sleep_stages=kept)
 
 

@@ -51,11 +51,13 @@ def test_a_sleep_sample_holds_rationale_answer_and_measured_text() -> None:
 
 def test_a_window_stops_at_the_ends_and_at_gaps() -> None:
     recording = small_recording(onset_s=WITH_GAP_S)
-    stage_idx = np.arange(10) % 5
+    sleep_stage_idx = np.arange(10) % 5
 
     def epochs_in_view(centre: int) -> list[int]:
-        window = cut_window(recording, [CHANNEL], stage_idx, centre, 5, (Reference(),))
-        assert window.stage_idx_W[~window.epoch_mask_W].tolist() == [IGNORE_INDEX] * int((~window.epoch_mask_W).sum())
+        window = cut_window(recording, [CHANNEL], sleep_stage_idx, centre, 5, (Reference(),))
+        assert window.sleep_stage_idx_W[~window.epoch_mask_W].tolist() == [IGNORE_INDEX] * int(
+            (~window.epoch_mask_W).sum()
+        )
         assert bool((window.values_WCL[~window.epoch_mask_W] == 0).all())
         for row in np.flatnonzero(window.epoch_mask_W):
             assert np.array_equal(window.values_WCL[row, 0], recording.channels[CHANNEL][centre - 2 + row])
@@ -85,7 +87,7 @@ def test_a_window_without_a_scored_epoch_is_no_sample() -> None:
     dataset = NightDataset([small_recording(sleep_stages=stages)], CONFIG)
     windows = [dataset[idx].window for idx in range(len(dataset))]
     assert windows
-    assert all((window.stage_idx_W >= 0).any() for window in windows)
+    assert all((window.sleep_stage_idx_W >= 0).any() for window in windows)
     assert dataset.count_classes().tolist() == [3, 0, 0, 0, 0]
 
 

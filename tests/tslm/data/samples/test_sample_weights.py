@@ -91,7 +91,7 @@ def test_a_windows_weight_is_the_mean_over_its_scored_epochs() -> None:
     dataset = night_windows()
     weights = weigh_samples(dataset, Stage(oversample={"REM": 3.0}))
     assert weights is not None
-    stages = [dataset[idx].window.stage_idx_W for idx in range(len(dataset))]  # type: ignore[union-attr]
+    stages = [dataset[idx].window.sleep_stage_idx_W for idx in range(len(dataset))]  # type: ignore[union-attr]
     expected = np.array([np.where(idx_W[idx_W >= 0] == 4, 3, 1).mean() for idx_W in stages])
     assert np.allclose(weights / expected, weights[0] / expected[0])
 

@@ -137,7 +137,7 @@ def test_batches_count_the_classes_that_they_teach(tiny_llm: Path) -> None:
     nights = small_config(model__name="classifier")
     dataset = NightDataset([small_recording(num_epochs=5)], nights)
     (batch,) = train_batches(nights, dataset).read_pass(1)
-    assert sum(batch.class_counts.values()) == int((batch.stage_idx_BW >= 0).sum())  # type: ignore[operator, union-attr]
+    assert sum(batch.class_counts.values()) == int((batch.sleep_stage_idx_BW >= 0).sum())  # type: ignore[operator, union-attr]
 
 
 @pytest.mark.parametrize("model", ["soft_prompt", "classifier"])

@@ -13,7 +13,7 @@ from tslm.config.schema import LossConfig
 from tslm.data.prepared.recordings import Recording, read_recording, write_recording
 from tslm.data.samples.collate import Collator
 from tslm.data.samples.dataset import NightDataset, SleepDataset
-from tslm.data.samples.night_windows import index_stages
+from tslm.data.samples.night_windows import index_sleep_stages
 from tslm.data.samples.soft_targets import build_targets, smooth_boundaries
 from tslm.labels import LABEL_SETS, SleepStage
 
@@ -23,7 +23,7 @@ VOTES = {"votes_W": [3, 0, 0, 0], "votes_N1": [2, 1, 0, 0], "votes_N2": [0, 4, 0
 
 
 def build(recording: Recording, **loss: float) -> np.ndarray | None:
-    (target,) = build_targets([recording], [index_stages(recording, LABELS)], LABELS, LossConfig(**loss))  # type: ignore[arg-type]
+    (target,) = build_targets([recording], [index_sleep_stages(recording, LABELS)], LABELS, LossConfig(**loss))  # type: ignore[arg-type]
     return target
 
 
@@ -90,9 +90,9 @@ def test_windows_carry_the_targets_of_their_epochs(kind: type) -> None:
     config = small_config(loss__boundary_smoothing=0.2)
     dataset = kind([small_recording(num_epochs=8)], config)
     window = dataset[1].window
-    scored = window.stage_idx_W != IGNORE_INDEX
+    scored = window.sleep_stage_idx_W != IGNORE_INDEX
     assert window.target_WK.dtype == np.float32
-    assert (window.target_WK[scored].argmax(axis=1) == window.stage_idx_W[scored]).all()
+    assert (window.target_WK[scored].argmax(axis=1) == window.sleep_stage_idx_W[scored]).all()
     whole = build(small_recording(num_epochs=8), boundary_smoothing=0.2)
     assert whole is not None
     centre = dataset.describe(1)["epoch_idx"]

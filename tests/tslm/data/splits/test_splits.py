@@ -197,10 +197,10 @@ def test_a_split_by_epoch_shows_each_label_to_one_split_only(reader: str, tmp_pa
             window = dataset[idx].window
             assert window is not None
             where = dataset.describe(idx)
-            first = where["epoch_idx"] - len(window.stage_idx_W) // 2
+            first = where["epoch_idx"] - len(window.sleep_stage_idx_W) // 2
             labelled |= {
                 (where["recording"], first + int(offset))
-                for offset in np.flatnonzero(window.stage_idx_W != IGNORE_INDEX)
+                for offset in np.flatnonzero(window.sleep_stage_idx_W != IGNORE_INDEX)
             }
         seen.update(labelled)
     assert len(seen) == 2 * 60
