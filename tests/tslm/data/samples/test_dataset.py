@@ -16,7 +16,7 @@ from tests.factories.small import (
 )
 from tslm.batch import IGNORE_INDEX, Reference
 from tslm.config.schema import AugmentConfig
-from tslm.data.prepared.recordings import Participant, read_participants, write_recording
+from tslm.data.prepared.recordings import read_participants, write_participants, write_recording
 from tslm.data.samples.dataset import NightDataset, SleepDataset, build_dataset, state_timing
 from tslm.data.samples.night_windows import cut_window, load_recordings
 from tslm.data.samples.sample_weights import weigh_samples
@@ -170,10 +170,7 @@ def test_every_task_gives_samples_of_every_split(reader: str, tmp_path: Path) ->
 def test_a_wrong_task_or_an_empty_split_is_a_value_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="choose one of: sleep, night, unlabelled, choice"):
         build_dataset(small_config(stage__task="dream"), "train")
-    row: Participant = write_recording(small_recording(), tmp_path, "train")
-    (tmp_path / "participants.tsv").write_text(
-        "\t".join(vars(row)) + "\n" + "\t".join(str(value) for value in vars(row).values()) + "\n"
-    )
+    write_participants([write_recording(small_recording(), tmp_path, "train")], tmp_path)
     assert len(read_participants(tmp_path)) == 1
     with pytest.raises(ValueError, match="no sample of split 'val'"):
         build_dataset(small_config(stage__train_dir=str(tmp_path)), "val")
