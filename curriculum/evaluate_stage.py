@@ -13,7 +13,7 @@ from curriculum.plan import checkpoint_dir, metrics_path, predictions_path
 from curriculum.processes import gather_rows, share_indices
 from tslm.config.schema import RunConfig
 from tslm.data.samples.collate import Collator
-from tslm.data.samples.dataset import SleepDataset, StageDataset, build_dataset, find_task
+from tslm.data.samples.dataset import SleepDataset, TaskDataset, build_dataset, find_task
 from tslm.data.samples.night_windows import load_recordings
 from tslm.data.samples.sampling import ShareBatches, spread_subset
 from tslm.data.splits.provenance import describe_split

@@ -13,7 +13,7 @@ from tslm.batch import Batch
 from tslm.config.schema import ModelConfig, RunConfig
 from tslm.data.prepared.recordings import Recording
 from tslm.data.samples.collate import Collator
-from tslm.data.samples.dataset import StageDataset, build_dataset
+from tslm.data.samples.dataset import TaskDataset, build_dataset
 from tslm.data.samples.label_tokens import tokenize_labels
 from tslm.data.samples.night_windows import check_num_channels, check_timing, load_recordings, measure_references
 from tslm.data.samples.sampling import sort_by_prompt, spread_subset

@@ -160,9 +160,9 @@ def build_night_rows(
             "answer": label_set.answers[int(probability_K.argmax())],
             "probabilities": [round(float(value), _DIGITS) for value in probability_K],
             "temperature": temperature,
-            "leaky": recording.is_leaky,
+            "leaky": recording.split.leaks,
         }
-        if recording.is_within_subject:
+        if recording.split.is_within_subject:
             row["within_subject"] = True
         yield row
 

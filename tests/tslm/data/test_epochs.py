@@ -55,7 +55,6 @@ def build_config(tiny_llm: Path, **changes: Any) -> Any:
         tiny_llm,
         model__fs_hz=FS_HZ,
         model__epoch_s=EPOCH_S,
-        model__num_channels=2,
         model__normalization="whitened",
         model__encoder__max_patches=1024,
         stage__channel=EEG,
@@ -114,7 +113,7 @@ def test_a_model_gets_equal_inputs_by_every_door(write: Any, tmp_path: Path, tin
 
 def test_a_classifier_reads_each_stretch_without_a_gap_as_one_row(tmp_path: Path, tiny_llm: Path) -> None:
     path = write_table_with_gaps(tmp_path)
-    config = build_config(tiny_llm, model__name="classifier", stage__reader="night")
+    config = build_config(tiny_llm, model__name="classifier", stage__task="night")
     inputs = TSLMProcessor(config, None)(**read_arrays(path))
     assert inputs["epoch_mask_BW"].sum(dim=1).tolist() == [LEFT_OUT, NUM_EPOCHS - LEFT_OUT - 1]
     night = prepare_and_read(path)
