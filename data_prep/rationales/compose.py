@@ -9,7 +9,6 @@ sleep stage; `tslm.answers.grammar.render_response` adds it. How each thing may 
 for a sleep stage in `tslm.evidence.criteria`.
 """
 
-import hashlib
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -34,6 +33,7 @@ from tslm.evidence import words
 from tslm.evidence.criteria import Criterion, Facts, find_criteria
 from tslm.labels import ANSWER_NAMES, SleepStage
 from tslm.prompts import STYLES, check_style
+from tslm.seeds import hash_seed
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def add_rationales(recording: Recording, seed: int, style: str = STYLES[0]) -> R
         style: one of `tslm.prompts.STYLES`.
     """
     evidence = {name: values for name, values in recording.columns.items() if isinstance(values, np.ndarray)}
-    own_seed = int.from_bytes(hashlib.sha256(f"{seed}/{recording.recording}".encode()).digest()[:4])
+    own_seed = hash_seed(seed, recording.recording)
     texts = write_rationales(evidence, recording.sleep_stages, own_seed, recording.species, style)
     return replace(recording, columns={**recording.columns, "rationale": texts})
 
