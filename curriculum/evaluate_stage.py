@@ -52,7 +52,6 @@ def evaluate_stage(config: RunConfig, accelerator: Accelerator, leaky: bool = Fa
     if accelerator.is_main_process:
         if rows:
             write_predictions(rows, predictions_path(config))
-        write_metrics(metrics, metrics_path(config))
         facts = {"data": describe_split(config.stage, "test")}
         main = pick_main_metrics(metrics)
         shown = {name: main[name] for name in CARD_METRICS if name in main}
@@ -64,6 +63,7 @@ def evaluate_stage(config: RunConfig, accelerator: Accelerator, leaky: bool = Fa
             metrics,
             int(read_state(checkpoint_dir(config, BEST)).get("step", 0)),
         )
+        write_metrics(metrics, metrics_path(config))  # last: a run with this file is complete, `--resume` skips it
     return metrics
 
 

@@ -12,6 +12,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from tslm import __version__
 from tslm.config.schema import RunConfig
 from tslm.data.splits.leak_labels import render_leak
+from tslm.files import write_beside
 from tslm.models.llm.store import EMBEDDED_LLMS, TINY_LLM, find_licence, get_hub_id
 
 CARD_FILE = "README.md"
@@ -66,7 +67,8 @@ def write_model_card(config: RunConfig, state: Mapping[str, Any], checkpoint_dir
         checkpoint_dir: the folder.
         name: what to load it by.
     """
-    render_model_card(config, state, name).save(checkpoint_dir / CARD_FILE)
+    with write_beside(checkpoint_dir / CARD_FILE) as partial:
+        render_model_card(config, state, name).save(partial)
 
 
 def render_model_card(config: RunConfig, state: Mapping[str, Any], name: str = HERE) -> ModelCard:
