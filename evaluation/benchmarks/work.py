@@ -25,8 +25,7 @@ from tslm.models import build_model, build_text_model, build_tokenizer
 from tslm.models.classifier import Classifier
 from tslm.models.llm.backbone import LanguageModel, compile_layers, merge_lora
 from tslm.models.text_model import TextModel
-from tslm.training.checkpoints.checkpoint import set_trained_parts
-from tslm.training.optim import build_optimizer
+from tslm.training.optim import build_optimizer, set_trained_parts
 
 NUM_SAMPLES = 3000
 PROMPT_TOKENS, RESPONSE_TOKENS = 188, 129

@@ -15,7 +15,7 @@ HEADLESS_MODELS = (
 )  # models without a classifier: nothing but the reader of series is shared with them
 MODEL_KINDS = (TEXT_MODELS, SCORERS, HEADLESS_MODELS)
 SAMPLINGS = {"natural": 0.0, "sqrt": 0.5, "balanced": 1.0}  # chance of a sample ~ its class' frequency^-power
-TRACKERS = ("none", "mlflow", "tensorboard")
+TRACKERS = ("none", "mlflow")
 SLOT_MODELS = ("soft_prompt",)  # of these, those whose series take positions in the sequence of words
 DIGIT_MODELS = ("text_only",)  # and those that read series as digits in the text, and nothing else of them
 
@@ -296,7 +296,7 @@ class RunConfig:
 
     seed: int = 0
     results_dir: str = "results"
-    tracking: str = "none"  # none, mlflow or tensorboard; beside the run's log, which is always written
+    tracking: str = "none"  # none or mlflow; beside the run's log, which is always written
     mlflow: MLflowConfig = field(default_factory=MLflowConfig)
     llm: LLMConfig = field(default_factory=LLMConfig)
     model: ModelConfig = field(default_factory=ModelConfig)

@@ -24,7 +24,7 @@ from tslm.config.schema import ModelConfig, RunConfig
 from tslm.files import read_json, swap_in, write_beside
 from tslm.models import build_model
 from tslm.models.epoch_reader import SeriesReader
-from tslm.models.llm.backbone import ADAPTER_DIR, attach_lora, has_lora, load_lora, merge_lora, save_lora, unwrap_lora
+from tslm.models.llm.backbone import ADAPTER_DIR, has_lora, load_lora, merge_lora, save_lora, unwrap_lora
 from tslm.models.llm.store import copy_small_files, get_hub_id, is_small_file
 from tslm.predictions.calibration import CALIBRATION_FILE
 from tslm.predictions.transitions import TRANSITIONS_FILE
@@ -179,36 +179,6 @@ def load_weights(model: nn.Module, config: RunConfig, checkpoint_dir: Path, trai
     llm: Any = getattr(model, "llm", None)
     if llm is not None and has_adapter:
         model.llm = load_lora(llm, checkpoint_dir, train_lora)
-
-
-def set_trained_parts(model: nn.Module, config: RunConfig) -> None:
-    """Freeze everything but the stage's trained parts; attaches LoRA where the stage trains it first."""
-    known = ("encoder", "projector", "context", "classifier", "lora")
-    unknown = [part for part in config.stage.trained if part not in known]
-    if unknown:
-        raise ValueError(f"unknown part {unknown[0]!r} in stage.trained; choose from: {', '.join(known)}")
-    trained = set(config.stage.trained)
-    llm: Any = getattr(model, "llm", None)
-    if llm is not None:
-        if "lora" in trained and not has_lora(llm):
-            llm = model.llm = attach_lora(llm, config.model.lora)
-        for name, param in llm.named_parameters():
-            param.requires_grad_("lora" in trained and "lora_" in name)
-    classifier: Any = model.classifier if config.writes_text else model
-    reader: Any = classifier.reader
-    if config.model.reads_digits:
-        trained -= {"encoder", "classifier", "context"}  # nothing reads with them
-    classifier.requires_grad_(("classifier" if config.has_classifier else "encoder") in trained)
-    reader.requires_grad_("encoder" in trained)
-    if getattr(reader, "context", None) is not None:
-        reader.context.requires_grad_("context" in trained)
-    if config.writes_text:
-        model.fusion.requires_grad_("projector" in trained)
-        if not config.loss.classifier_weight:
-            classifier.head.requires_grad_(False)  # nothing looks at them
-            classifier.epoch_head.requires_grad_(False)
-            if config.model.context.kind == "none":
-                reader.pools.requires_grad_(False)
 
 
 def find_foreign_file(folder: Path) -> Path | None:
