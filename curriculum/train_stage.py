@@ -35,7 +35,7 @@ from tslm.predictions.calibration import load_calibration, save_calibration
 from tslm.predictions.transitions import fit_run_transitions, save_transitions
 from tslm.training.checkpoints.checkpoint import load_checkpoint, load_weights
 from tslm.training.checkpoints.resume import ResumePoint, find_resume_point, set_aside_damaged
-from tslm.training.loop import StageData, Trainer
+from tslm.training.loop import RunData, Trainer
 from tslm.training.optim import set_trained_parts
 from tslm.training.runs.folder import BEST, RunLog, run_dir
 from tslm.training.runs.manifest import describe_launch, read_manifest
@@ -125,11 +125,11 @@ def _train(run: RunContext, start_from: Path | None, leaky: bool, point: ResumeP
     run.log({"event": "end", **asdict(progress)})
 
 
-def _build_data(run: RunContext, model: nn.Module, train_set: StageDataset, val_set: StageDataset) -> StageData:
+def _build_data(run: RunContext, model: nn.Module, train_set: StageDataset, val_set: StageDataset) -> RunData:
     config, accelerator = run.config, run.accelerator
     collator = Collator(config.model, build_tokenizer(config))
     place, use_pins = (accelerator.process_index, accelerator.num_processes), accelerator.device.type == "cuda"
-    return StageData(
+    return RunData(
         TrainBatches(train_set, collator, config, *place, pin_memory=use_pins),
         build_share_loader(val_set, config.stage.num_val_samples, collator, config, accelerator),
         build_validation(config, model, val_set, accelerator),

@@ -17,7 +17,7 @@ from tslm.config.schema import OptimConfig, RunConfig, TrainConfig
 from tslm.data.samples.sampling import TrainData
 from tslm.models.interface import ModelOutput
 from tslm.training.checkpoints.resume import CheckpointSaver
-from tslm.training.loop import StageData, Trainer
+from tslm.training.loop import RunData, Trainer
 from tslm.training.optim import build_optimizer
 from tslm.training.progress import Progress
 from tslm.training.runs.folder import LAST
@@ -76,7 +76,7 @@ def measure_engine(bench: TextBench, batch: Batch, repeats: int) -> Iterator[Row
 def _time_loop(model: _Idle, batch: Batch, accelerator: Accelerator) -> float:
     """Measure seconds per step in the training loop."""
     config = RunConfig(train=TrainConfig(train_epochs=1))
-    trainer = Trainer(RunContext(config, accelerator), model, StageData(_Repeat(batch), [replace(batch)]))
+    trainer = Trainer(RunContext(config, accelerator), model, RunData(_Repeat(batch), [replace(batch)]))
     trainer.save = _Nothing()  # type: ignore[assignment]
     started = time.monotonic()
     trainer.fit()

@@ -41,8 +41,8 @@ class TrainingStoppedError(KeyboardInterrupt):
 
 
 @dataclass(frozen=True)
-class StageData:
-    """What one curriculum stage is trained and validated on."""
+class RunData:
+    """Training and validation data of one run."""
 
     train: TrainData
     val_batches: Iterable[Batch]  # this process' part of the validation samples
@@ -65,7 +65,7 @@ class Trainer:
     """
 
     def __init__(
-        self, run: RunContext, model: torch.nn.Module, data: StageData, point: ResumePoint | None = None
+        self, run: RunContext, model: torch.nn.Module, data: RunData, point: ResumePoint | None = None
     ) -> None:
         self.run, self.data = run, data
         self.accelerator, self.train, optim = run.accelerator, run.config.train, run.config.optim
@@ -96,22 +96,18 @@ class Trainer:
         if not self.accelerator.is_main_process:
             progress.class_counts = {}  # a checkpoint holds the sum over processes
         meter = Meter(self.accelerator, progress)
-        bar = tqdm(
-            total=self.num_steps,
-            initial=progress.step,
-            unit="step",
-            disable=not self.accelerator.is_main_process,
-        )
-        try:
-            with StopSignals() as signals, bar:
+        is_main = self.accelerator.is_main_process
+        bar = tqdm(total=self.num_steps, initial=progress.step, unit="step", disable=not is_main)
+        with StopSignals() as signals, bar:
+            try:
                 while not progress.is_finished:
                     self._run_pass(progress, meter, bar, signals)
                     self._close_pass(progress, meter)
-        except TrainingStoppedError:
-            self.run.log({"event": "stopped", "step": progress.step})
-            raise
-        finally:
-            self.save.finish()
+            except TrainingStoppedError:
+                self.run.log({"event": "stopped", "step": progress.step})
+                raise
+            finally:
+                self.save.finish()  # repeated signals must not end the process before
         return progress
 
     def _run_pass(self, progress: Progress, meter: Meter, bar: tqdm, signals: StopSignals) -> None:

@@ -26,7 +26,7 @@ from tslm.models.interface import ModelOutput
 from tslm.prompts import render_choice_prompt
 from tslm.training import loop
 from tslm.training.checkpoints.resume import ResumePoint
-from tslm.training.loop import StageData, Trainer, TrainingStoppedError
+from tslm.training.loop import RunData, Trainer, TrainingStoppedError
 from tslm.training.optim import build_optimizer, build_scheduler
 from tslm.training.process import StopSignals
 from tslm.training.progress import Meter, Progress
@@ -56,7 +56,7 @@ class Passes(TrainData):
 
 
 def build_trainer(
-    config: Any, model: Any, accelerator: Accelerator, data: StageData, records: list[dict], progress: Progress | None
+    config: Any, model: Any, accelerator: Accelerator, data: RunData, records: list[dict], progress: Progress | None
 ) -> Trainer:
     """A loop whose steps are the gradient itself, at a rate that stays; nothing is saved."""
     recorder: Any = SimpleNamespace(add=records.append)
@@ -78,7 +78,7 @@ def train(
     model = model if model is not None else build_small_model(config, lora_noise=0.1)
     records: list[dict] = []
     saved: list[tuple[str, Progress, dict]] = changes.pop("saved", [])
-    data = StageData(Passes(list(batches)), changes.pop("val_batches", list(batches)))
+    data = RunData(Passes(list(batches)), changes.pop("val_batches", list(batches)))
     trainer = build_trainer(config, model, accelerator, data, records, progress)
     trainer.save = Saver(saved)  # type: ignore[assignment]
     return trainer.fit(), records, saved
@@ -352,8 +352,8 @@ def train_on(task: str, world_size: int, tiny_llm: Path) -> tuple[Tensors, Tenso
     data = TrainBatches(dataset, collator, config, accelerator.process_index, world_size)
     share = share_indices(list(range(9)), accelerator)
     records: list[dict] = []
-    stage_data = StageData(data, [collator([dataset[idx]]) for idx in share])
-    trainer = build_trainer(config, model, accelerator, stage_data, records, None)
+    run_data = RunData(data, [collator([dataset[idx]]) for idx in share])
+    trainer = build_trainer(config, model, accelerator, run_data, records, None)
     grads: list[Tensors] = []
     named = {name: param for name, param in model.named_parameters() if param.requires_grad}
     trainer.optimizer.optimizer.register_step_pre_hook(  # type: ignore[attr-defined]

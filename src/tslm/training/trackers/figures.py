@@ -73,10 +73,10 @@ def draw_confusion(metrics: Mapping[str, Any], title: str = "") -> "Figure":
 
 def _draw_track(axes: "Axes", hypnogram: Hypnogram, hours: np.ndarray, levels: Sequence[SleepStage]) -> None:
     """Draw a step line; epochs without a level leave a gap."""
-    position = {stage: float(idx) for idx, stage in enumerate(levels)}
-    heights = [position.get(stage, np.nan) for stage in hypnogram.sleep_stages]
+    position = {sleep_stage: float(idx) for idx, sleep_stage in enumerate(levels)}
+    heights = [position.get(sleep_stage, np.nan) for sleep_stage in hypnogram.sleep_stages]
     axes.step(hours, [*heights, heights[-1] if heights else np.nan], where="post", color="black", linewidth=0.8)
-    axes.set_yticks(range(len(levels)), [SHORT_NAMES[stage] for stage in levels], fontsize=8)
+    axes.set_yticks(range(len(levels)), [SHORT_NAMES[sleep_stage] for sleep_stage in levels], fontsize=8)
     axes.set_ylim(len(levels), -0.5)
     axes.grid(axis="y", alpha=0.25)
     axes.margins(x=0.005)
