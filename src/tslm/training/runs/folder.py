@@ -3,7 +3,7 @@
 config.yaml           settings as resolved
 run.json              how it was started, by which code and packages, from which data
 log.jsonl             one record a logged step, pass or event
-checkpoints/best|last weights, config, state.json; last also training.json, from which training goes on
+checkpoints/best|last weights, config, state.json; last also training.json, from which a run is resumed
 results/              metrics.json and test_predictions.jsonl of the best checkpoint, each with all its systems
 """
 
