@@ -236,10 +236,10 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         tensors = load_file(path)
     except SafetensorError as error:
-        raise ValueError(f"{path} is damaged: {error}; restore it or train again") from error
+        raise ValueError(f"{path} is damaged: {error}; restore it or train the stage again") from error
     bad = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
     if bad:
-        raise ValueError(f"{path} is damaged: {bad[0]} holds NaN or infinite values; train again")
+        raise ValueError(f"{path} is damaged: {bad[0]} holds NaN or infinite values; train the stage again")
     return tensors
 
 
@@ -282,7 +282,7 @@ def _check_settings(
     if same_kind and saved.writes_text and saved.llm.source != wanted.llm.source:
         raise ValueError(f"{checkpoint_dir} was made for {saved.llm.source}, this run has {wanted.llm.source}")
     if "lora" in saved.stage.trained and same_kind and saved.writes_text and not has_adapter:
-        raise ValueError(f"{checkpoint_dir} is damaged: its {ADAPTER_DIR} folder is missing; train again")
+        raise ValueError(f"{checkpoint_dir} is damaged: its {ADAPTER_DIR} folder is missing; train the stage again")
 
 
 def _differences(was: Any, now: Any) -> tuple[str, str]:
