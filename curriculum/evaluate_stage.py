@@ -28,7 +28,7 @@ from tslm.predictions.scorings import parse_scorings
 from tslm.scoring.systems import score_systems, write_metrics
 from tslm.training.checkpoints.checkpoint import load_checkpoint, read_state, record_evaluation
 from tslm.training.checkpoints.model_card import CARD_METRICS
-from tslm.training.runs.folder import BEST, pick_main_metrics, run_dir
+from tslm.training.runs.folder import BEST, pick_main_metrics
 from tslm.training.runs.recorder import record_test
 from tslm.training.validation import evaluate_loss
 
@@ -53,18 +53,13 @@ def evaluate_stage(config: RunConfig, accelerator: Accelerator, leaky: bool = Fa
     if accelerator.is_main_process:
         if rows:
             write_predictions(rows, predictions_path(config))
-        write_metrics(metrics, metrics_path(config))
         facts = {"data": describe_split(config.stage, "test")}
         main = pick_main_metrics(metrics)
         shown = {name: main[name] for name in CARD_METRICS if name in main}
         record_evaluation(checkpoint_dir(config, BEST), facts | shown)
-        record_test(
-            config,
-            run_dir(config),
-            parse_scorings(rows),
-            metrics,
-            int(read_state(checkpoint_dir(config, BEST)).get("step", 0)),
-        )
+        step = int(read_state(checkpoint_dir(config, BEST)).get("step", 0))
+        record_test(config, parse_scorings(rows), metrics, step)
+        write_metrics(metrics, metrics_path(config))  # last: a run with this file is complete, `--resume` skips it
     return metrics
 
 

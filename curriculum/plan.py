@@ -1,16 +1,22 @@
-"""The curriculum as a table: where the run of a curriculum stage lies and which run it starts from.
+"""The curriculum: its default stages, the folders of their runs, and whether a folder may be used again.
 
-Curriculum stages themselves are rows in configs/stage/*.yaml.
+The curriculum stages themselves are rows in configs/stage/*.yaml.
 """
 
+import shutil
 from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
 
 from tslm.config.compose import list_group
+from tslm.config.files import CONFIG_FILE, flatten_settings, load_config, to_plain
 from tslm.config.schema import RunConfig
 from tslm.training.runs.folder import (
     BEST,
     CHECKPOINTS_DIR,
     LOG_FILE,
+    MANIFEST_FILE,
     METRICS_FILE,
     PREDICTIONS_FILE,
     RESULTS_DIR,
@@ -18,33 +24,90 @@ from tslm.training.runs.folder import (
 )
 
 DEFAULT_STAGES = ("stage1_mcq", "stage2_captioning", "stage3_cot", "stage4_sleep_cot")
+# Settings that do not change the result of a run; they may differ when it is resumed.
+FREE_SETTINGS = (
+    "results_dir",
+    "tracking",
+    "mlflow.uri",
+    "mlflow.experiment",
+    "model.gradient_checkpointing",
+    "train.num_workers",
+    "train.timeout_min",
+    "train.log_every_steps",
+    "train.checkpoint_every_steps",
+    "train.checkpoint_every_min",
+)
+_INFERRED = ("model.fs_hz", "model.epoch_s")  # 0 in the command: inferred from the data, then saved
+_MAX_NAMED = 6
 
 
 def list_stages() -> list[str]:
-    """Names that `--stages` accepts."""
+    """List the curriculum stages that `--stages` accepts."""
     return list_group("stage")
 
 
 def checkpoints_dir(config: RunConfig) -> Path:
-    """Where all checkpoints of a run lie."""
+    """Return the folder of all checkpoints of a run."""
     return run_dir(config) / CHECKPOINTS_DIR
 
 
 def checkpoint_dir(config: RunConfig, which: str = BEST) -> Path:
-    """Folder of a run's best or last checkpoint."""
+    """Return the folder of a run's best or last checkpoint."""
     return checkpoints_dir(config) / which
 
 
-def log_path(config: RunConfig) -> Path:
-    """JSON lines, one a logged step or pass."""
-    return run_dir(config) / LOG_FILE
-
-
 def metrics_path(config: RunConfig) -> Path:
-    """Scores of the best checkpoint on the test split."""
+    """Return the path of the test scores of the best checkpoint."""
     return run_dir(config) / RESULTS_DIR / METRICS_FILE
 
 
 def predictions_path(config: RunConfig) -> Path:
-    """Raw predictions behind the scores."""
+    """Return the path of the test predictions."""
     return run_dir(config) / RESULTS_DIR / PREDICTIONS_FILE
+
+
+def check_reuse(config: RunConfig, resume: bool, overwrite: bool) -> None:
+    """Refuse a folder that holds a run, unless --resume or --overwrite is given.
+
+    Raises:
+        ValueError: neither flag is given, or the settings differ from those of the run to resume.
+    """
+    saved = run_dir(config) / CONFIG_FILE
+    if not saved.is_file() or overwrite:
+        return
+    differing = compare_settings(load_config(saved), config)
+    named = "; ".join(differing[:_MAX_NAMED]) + (
+        f"; and {len(differing) - _MAX_NAMED} more" * (len(differing) > _MAX_NAMED)
+    )
+    if not resume:
+        others = f" with other settings ({named})" if differing else ""
+        ways = "--overwrite begins anew" if differing else "--resume goes on with it, --overwrite begins anew"
+        raise ValueError(f"{run_dir(config)} holds a run{others}: {ways}")
+    if differing:
+        raise ValueError(
+            f"{run_dir(config)} holds a run with other settings ({named}): --resume wants the same ones; give those, "
+            "another results_dir=DIR, or --overwrite to begin anew"
+        )
+
+
+def compare_settings(saved: RunConfig, wanted: RunConfig) -> list[str]:
+    """List the differences in settings that change the result, as `key: saved -> wanted`."""
+    before, now = _flatten(saved), _flatten(wanted)
+    return [
+        f"{key}: {before[key]} -> {now[key]}"
+        for key in now
+        if before[key] != now[key] and key not in FREE_SETTINGS and not (key in _INFERRED and not now[key])
+    ]
+
+
+def clear_run(config: RunConfig) -> None:
+    """Delete a run, but nothing else in its folder, such as folders of folds."""
+    folder = run_dir(config)
+    for name in (CHECKPOINTS_DIR, RESULTS_DIR):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    for name in (LOG_FILE, MANIFEST_FILE, CONFIG_FILE):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _flatten(config: RunConfig) -> dict[str, Any]:
+    return flatten_settings(OmegaConf.to_container(to_plain(config)))  # type: ignore[arg-type]

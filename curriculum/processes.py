@@ -1,4 +1,4 @@
-"""Devices and processes of a run; `accelerate launch` chooses them."""
+"""Devices and processes of a run, as chosen by `accelerate launch`."""
 
 import os
 from collections.abc import Iterator
@@ -23,30 +23,32 @@ from tslm.predictions.rows import PredictionRow
 from tslm.training.checkpoints.checkpoint import read_state
 from tslm.training.runs.folder import LAST
 
+_GLOO_ERRORS = ("/gloo/", "pair closure")  # texts of its messages; gloo raises a bare RuntimeError
+
 
 class LostProcessError(ConnectionError):
-    """Another process of the run has ended, or has not answered for `train.timeout_min`."""
+    """Another process of the run ended, or did not answer within `train.timeout_min`."""
 
 
 def build_accelerator(config: RunConfig) -> Accelerator:
-    """Accelerate set up for the run's precision; devices and processes come from `accelerate launch`.
+    """Build the accelerator with the run's precision; devices and processes come from `accelerate launch`.
 
-    Processes on a machine without GPUs talk over gloo; accelerate alone would let each train by itself.
+    Processes on a machine without GPUs communicate by gloo; with accelerate's defaults each would train alone.
 
     Raises:
-        ValueError: shares of a model (FSDP) on CPUs, or by the first version of FSDP.
+        ValueError: FSDP on CPUs, or another version of FSDP than the second.
     """
-    AcceleratorState._reset_state(reset_partial_state=False)  # the stage before may have had another precision
+    AcceleratorState._reset_state(reset_partial_state=False)  # the previous stage may have used another precision
     is_sharded = _is_sharded()
     is_on_cpus = int(os.environ.get("WORLD_SIZE", "1")) > 1 and not torch.accelerator.is_available()
     if is_sharded and is_on_cpus:
-        raise ValueError("a model is shared out over GPUs only; for processes on CPUs use configs/accelerate/cpu.yaml")
+        raise ValueError("FSDP needs GPUs; for processes on CPUs use configs/accelerate/cpu.yaml")
     return Accelerator(
         cpu=is_on_cpus,
         mixed_precision="bf16" if config.train.precision == "bf16" else "no",
         fsdp_plugin=build_fsdp_plugin() if is_sharded else None,
         kwargs_handlers=[
-            # Stages without night windows leave the context network and its projector unread.
+            # Curriculum stages without night windows do not use the context network and its projector.
             DistributedDataParallelKwargs(find_unused_parameters=True),
             InitProcessGroupKwargs(timeout=timedelta(minutes=config.train.timeout_min)),
         ],
@@ -54,10 +56,10 @@ def build_accelerator(config: RunConfig) -> Accelerator:
 
 
 def build_fsdp_plugin() -> FullyShardedDataParallelPlugin:
-    """What `accelerate launch` was told of FSDP, but for two things.
+    """Build the FSDP options of `accelerate launch`, with two exceptions.
 
-    Weights are gathered in their own type, as autocast gives the precision. And it is the model that recomputes its
-    layers (`follow_launch`): accelerate's way renames their parameters and draws dropout anew.
+    Weights are gathered in their own type, as autocast sets the precision. The model recomputes its layers by itself
+    (`apply_launch_options`): accelerate's wrapper would rename parameters and draw dropout again.
 
     Raises:
         ValueError: another version of FSDP than the second.
@@ -67,32 +69,28 @@ def build_fsdp_plugin() -> FullyShardedDataParallelPlugin:
     return FullyShardedDataParallelPlugin(mixed_precision_policy=MixedPrecisionPolicy(), activation_checkpointing=False)
 
 
-def follow_launch(config: RunConfig) -> RunConfig:
-    """The settings with what `accelerate launch` was told: fsdp_activation_checkpointing."""
-    told = os.environ if _is_sharded() else {}
-    recomputes = told.get("FSDP_ACTIVATION_CHECKPOINTING", "false").lower() == "true"
+def apply_launch_options(config: RunConfig) -> RunConfig:
+    """Apply an option of `accelerate launch` to the settings: fsdp_activation_checkpointing."""
+    options = os.environ if _is_sharded() else {}
+    recomputes = options.get("FSDP_ACTIVATION_CHECKPOINTING", "false").lower() == "true"
     recomputes |= config.model.gradient_checkpointing
     return replace(config, model=replace(config.model, gradient_checkpointing=recomputes))
 
 
 @contextmanager
-def naming_lost_processes(config: RunConfig) -> Iterator[None]:
-    """What a process says that waited for another in vain.
-
-    Raises:
-        LostProcessError: in place of what the connection's library says.
-    """
+def report_lost_processes(config: RunConfig) -> Iterator[None]:
+    """Translate errors of the communication library into `LostProcessError`, which says how to continue."""
     try:
         yield
     except RuntimeError as error:
-        is_of_gloo = any(sign in str(error) for sign in ("/gloo/", "pair closure"))  # it has no class of its own
-        if not is_of_gloo and not isinstance(error, torch.distributed.DistError):
+        is_gloo_error = any(text in str(error) for text in _GLOO_ERRORS)
+        if not is_gloo_error and not isinstance(error, torch.distributed.DistError):
             raise
         step = read_state(checkpoint_dir(config, LAST)).get("step")
-        stands = "no checkpoint was written yet" if step is None else f"the checkpoint of step {step} stands"
+        saved = "no checkpoint was written yet" if step is None else f"the checkpoint of step {step} stands"
         raise LostProcessError(
             f"another process of this run ended, or did not answer for train.timeout_min={config.train.timeout_min:g} "
-            f"({_shorten(str(error))}); its own message says why. {stands}: the same command with --resume goes on"
+            f"({_shorten(str(error))}); its own message says why. {saved}: the same command with --resume goes on"
         ) from error
 
 
@@ -105,21 +103,21 @@ def _shorten(text: str) -> str:
 
 
 def check_same_on_all(step: int | None, accelerator: Accelerator) -> None:
-    """ValueError on all processes unless each has found the same step to go on from, or none."""
+    """Raise ValueError on all processes unless each found the same step to resume from, or none."""
     steps = gather_object([step]) if accelerator.num_processes > 1 else [step]
     if len(set(steps)) > 1:
         raise ValueError(
-            f"processes go on from different steps ({', '.join(str(found) for found in steps)}): results_dir must be "
-            "one folder that all machines see"
+            f"processes resume from different steps ({', '.join(str(found) for found in steps)}): results_dir must be "
+            "one folder that all machines share"
         )
 
 
 def share_indices(indices: list[int], accelerator: Accelerator) -> list[int]:
-    """This process' part of some samples; all parts together hold each once."""
+    """Return this process' part of the samples; every sample is in exactly one part."""
     return indices[accelerator.process_index :: accelerator.num_processes]
 
 
 def gather_rows(rows: list[PredictionRow], accelerator: Accelerator) -> list[PredictionRow]:
-    """The rows of all processes, by recording and epoch, on every process."""
+    """Gather the rows of all processes on every process, sorted by recording and epoch."""
     gathered = gather_object(rows) if accelerator.num_processes > 1 else rows
     return sorted(gathered, key=lambda row: (row.get("recording", ""), row.get("epoch_idx", 0), row["sample_id"]))

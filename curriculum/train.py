@@ -1,8 +1,6 @@
 """Train the curriculum: `accelerate launch curriculum/train.py --stages stage1_mcq ...`."""
 
 import argparse
-import ctypes
-import gc
 import json
 import logging
 import os
@@ -12,14 +10,14 @@ from pathlib import Path
 
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from curriculum.plan import DEFAULT_STAGES, checkpoint_dir, list_stages, metrics_path
-from curriculum.reuse import check_reuse, clear_run
+from curriculum.plan import DEFAULT_STAGES, check_reuse, checkpoint_dir, clear_run, list_stages, metrics_path
+from tslm.command import run_to_code
 from tslm.config.checkpoint import load_checkpoint_config
 from tslm.config.compose import compose_config, list_group
 from tslm.config.schema import RunConfig
 from tslm.data.splits.split import render_leak
+from tslm.training.process import end_with_launcher, release_memory
 from tslm.training.runs.folder import BEST, pick_main_metrics, run_dir
-from tslm.training.stop_signals import end_with_launcher
 
 logger = logging.getLogger(__name__)
 
@@ -30,55 +28,45 @@ _EXAMPLE = """example:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the stages in the order given.
-
-    Exit code 0, 1 when a signal stopped it with a checkpoint or another process was lost, or 2 for what the user
-    can mend.
-    """
+    """Run the curriculum stages in the given order; the exit code is that of `tslm.command.run_to_code`."""
     args = parse_args(argv)
+    return run_to_code(lambda: _run_stages(args), "the same command with --resume goes on")
+
+
+def _run_stages(args: argparse.Namespace) -> int:
     is_main_process = os.environ.get("RANK", "0") == "0"
     logging.basicConfig(level=logging.INFO if is_main_process else logging.WARNING, format="%(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    logging.getLogger("urllib3").setLevel(logging.ERROR)  # a tracker says itself when it cannot be reached
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # the tracker reports an unreachable server itself
     end_with_launcher()
-    try:
-        configs = [compose(stage, args) for stage in args.stages]
-        from tslm.data.splits.leakage import check_leakage  # pyarrow loads here, not for --help
+    configs = [compose(curriculum_stage, args) for curriculum_stage in args.stages]
+    from tslm.data.splits.leakage import check_leakage  # pyarrow loads here, not for --help
 
-        leaky = check_leakage([*trace_lineage(configs, args), *configs], args.eval_only or args.resume)
-        with logging_redirect_tqdm():  # log lines above the progress bar, not in it
-            for config in configs:
-                run(config, args, config.stage.name in leaky)
-    except ConnectionError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 1
-    except (ValueError, OSError, FloatingPointError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt as stop:
-        print(f"stopped{f': {stop}' if str(stop) else ''}; the same command with --resume goes on", file=sys.stderr)
-        return 1
+    leaky = check_leakage([*trace_lineage(configs, args), *configs], args.eval_only or args.resume)
+    with logging_redirect_tqdm():  # log lines above the progress bar, not in it
+        for config in configs:
+            run(config, args, config.stage.name in leaky)
     return 0
 
 
-def compose(stage: str, args: argparse.Namespace) -> RunConfig:
-    """Settings of one stage under the command's options."""
-    return compose_config(stage, args.config, args.llm, args.model, args.overrides, args.config_dir)
+def compose(curriculum_stage: str, args: argparse.Namespace) -> RunConfig:
+    """Compose the settings of one curriculum stage under the options of the command."""
+    return compose_config(curriculum_stage, args.config, args.llm, args.model, args.overrides, args.config_dir)
 
 
 def trace_lineage(configs: list[RunConfig], args: argparse.Namespace) -> list[RunConfig]:
-    """Saved configs of the earlier runs that the stages start from, oldest first, without those about to run."""
+    """Load the configs of the earlier runs that these start from, oldest first, without those about to run."""
     if args.from_scratch:
         return []
     lineage: list[RunConfig] = []
     known = {config.stage.name for config in configs}
     pending = [config.stage.predecessor for config in configs]
     while pending:
-        stage = pending.pop(0)
-        if not stage or stage in known:
+        curriculum_stage = pending.pop(0)
+        if not curriculum_stage or curriculum_stage in known:
             continue
-        known.add(stage)
-        saved = checkpoint_dir(compose(stage, args), BEST)
+        known.add(curriculum_stage)
+        saved = checkpoint_dir(compose(curriculum_stage, args), BEST)
         if saved.is_dir():
             lineage.insert(0, load_checkpoint_config(saved))
             pending.append(lineage[0].stage.predecessor)
@@ -86,7 +74,7 @@ def trace_lineage(configs: list[RunConfig], args: argparse.Namespace) -> list[Ru
 
 
 def run(config: RunConfig, args: argparse.Namespace, leaky: bool = False) -> None:
-    """Train (unless --eval_only) and evaluate one stage; `leaky` marks its outputs."""
+    """Train (unless --eval_only) and evaluate one curriculum stage; `leaky` marks its outputs."""
     if not args.eval_only:
         check_reuse(config, args.resume, args.overwrite)
     if args.resume and metrics_path(config).is_file():
@@ -94,11 +82,11 @@ def run(config: RunConfig, args: argparse.Namespace, leaky: bool = False) -> Non
         return
     start_from = None if args.eval_only else find_start(config, args)
     from curriculum.evaluate_stage import evaluate_stage  # torch loads here, not for --help
-    from curriculum.processes import build_accelerator, follow_launch, naming_lost_processes
+    from curriculum.processes import apply_launch_options, build_accelerator, report_lost_processes
     from curriculum.train_stage import train_stage
 
-    config = follow_launch(config)
-    with naming_lost_processes(config):
+    config = apply_launch_options(config)
+    with report_lost_processes(config):
         accelerator = build_accelerator(config)
         if not args.eval_only:
             accelerator.wait_for_everyone()  # all have looked before the first writes
@@ -109,14 +97,14 @@ def run(config: RunConfig, args: argparse.Namespace, leaky: bool = False) -> Non
         metrics = evaluate_stage(config, accelerator, leaky)
         release_memory()
     if accelerator.is_main_process:
-        print(render_summary(metrics))
+        sys.stdout.write(f"{render_summary(metrics)}\n")
 
 
 def find_start(config: RunConfig, args: argparse.Namespace) -> Path | None:
-    """The best checkpoint of the stage's predecessor, or None where it has none.
+    """Find the best checkpoint of the predecessor; None if the curriculum stage has no predecessor.
 
     Raises:
-        FileNotFoundError: the predecessor was not trained; the message is the command that does it.
+        FileNotFoundError: the predecessor is not trained; the message has the command that trains it.
     """
     predecessor = config.stage.predecessor
     if not predecessor or args.from_scratch:
@@ -138,20 +126,8 @@ def find_start(config: RunConfig, args: argparse.Namespace) -> Path | None:
     return found
 
 
-def release_memory() -> None:
-    """Give back what a finished part of a run held, before the next one asks for as much again.
-
-    Wrapped modules refer to themselves, so they wait for the collector; and the C library keeps the
-    pages of many tensors of changing size, about 1 GB a stage, until it is told to trim.
-    """
-    gc.collect()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
-    if trim is not None:
-        trim(0)
-
-
 def render_summary(metrics: dict) -> str:
-    """One line of the figures a person looks for."""
+    """Render the main scores in one line."""
     metrics = pick_main_metrics(metrics)
     shown = (
         "accuracy",
@@ -177,7 +153,7 @@ def render_summary(metrics: dict) -> str:
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    """Command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         prog="train.py", description=__doc__, epilog=_EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -191,24 +167,22 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         "--config_dir",
         type=Path,
         metavar="DIR",
-        help="your own stage/NAME.yaml, model/, llm/ and presets: looked into first",
+        help="folder with your own stage/NAME.yaml, model/, llm/ and presets, searched first",
     )
     parser.add_argument("--eval_only", action="store_true", help="score the best checkpoints, train nothing")
+    parser.add_argument("--resume", action="store_true", help="skip complete stages and continue a stopped one")
+    parser.add_argument("--overwrite", action="store_true", help="delete existing results and start again")
     parser.add_argument(
-        "--resume", action="store_true", help="skip stages that are complete, go on with one that was stopped"
-    )
-    parser.add_argument("--overwrite", action="store_true", help="begin anew where results are there already")
-    parser.add_argument(
-        "--accept_changed_data", action="store_true", help="with --resume: go on although the data have changed"
+        "--accept_changed_data", action="store_true", help="with --resume: continue although the data have changed"
     )
     parser.add_argument("--from_scratch", action="store_true", help="start without the predecessor's checkpoint")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="any setting, e.g. optim.lr_lora=1e-4")
     args = parser.parse_intermixed_args(argv)
-    # `--stages a b key=value` reads the override as a stage: sort them out by the equals sign.
+    # argparse reads the override in `--stages a b key=value` as a stage; the equals sign tells them apart.
     args.overrides += [item for item in args.stages if "=" in item]
     args.stages = [item for item in args.stages if "=" not in item]
     if args.resume and args.overwrite:
-        parser.error("--resume goes on, --overwrite begins anew: give one of them")
+        parser.error("--resume continues a run, --overwrite starts again: give only one of them")
     return args
 
 

@@ -1,4 +1,4 @@
-"""Measure what users wait for, beside the original where it can run: training, answers, classified epochs.
+"""Benchmark of training, answers and classification, compared with the original OpenTSLM if it can run.
 
 Example:
     python -m evaluation.bench --llm smollm2-135m --original build/original
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from evaluation.benchmarks.original import Original, Work, why_not
 from tslm.bench_row import Row
+from tslm.command import run_to_code
 
 if TYPE_CHECKING:
     from evaluation.benchmarks.work import TextBench, Timing
@@ -31,7 +32,7 @@ _EXAMPLE = "example: python -m evaluation.bench --llm smollm2-135m --original bu
 
 @dataclass(frozen=True)
 class BenchOptions:
-    """What is measured, and how often."""
+    """Options of the benchmark."""
 
     llm: str
     original: Path | None
@@ -40,40 +41,38 @@ class BenchOptions:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the table row by row; 0 done, whether targets are met or not, 2 a mistake in the call."""
+    """Print the table row by row; the exit code is that of `tslm.command.run_to_code`."""
     parser = argparse.ArgumentParser(
         prog="python -m evaluation.bench", description="Measure speed and memory on this machine.", epilog=_EXAMPLE
     )
     parser.add_argument("--llm", default="smollm2-135m", help="short name, hub id or folder")
-    parser.add_argument("--original", type=Path, metavar="DIR", help="folder that pip put opentslm==0.1.0 in")
+    parser.add_argument("--original", type=Path, metavar="DIR", help="folder in which pip installed opentslm==0.1.0")
     parser.add_argument("--repeats", type=int, default=3, help="timed repetitions; the median counts (default 3)")
-    parser.add_argument("--compile", action="store_true", help="training alone, ours with train.compile=true")
+    parser.add_argument("--compile", action="store_true", help="measure training only, ours with train.compile=true")
     options = BenchOptions(**vars(parser.parse_args(argv)))
+    return run_to_code(lambda: _print_rows(options), "run the same command again")
+
+
+def _print_rows(options: BenchOptions) -> int:
     if options.repeats < 1:
-        print("error: --repeats must be 1 or more", file=sys.stderr)
-        return 2
-    try:
-        for row in run_bench(options):
-            print(row, flush=True)
-    except (ValueError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+        raise ValueError("--repeats must be 1 or more")
+    for row in run_bench(options):
+        sys.stdout.write(f"{row}\n")
+        sys.stdout.flush()
     return 0
 
 
 def run_bench(options: BenchOptions) -> Iterator[Row | str]:
-    """The lines of the table; classifier first, as it needs no language model."""
+    """Yield the lines of the table; the classifier comes first, as it needs no language model."""
     import torch
 
     from evaluation.benchmarks.gpu import LLAMA_1B, GpuWork, measure_gpu
-    from evaluation.benchmarks.metrics import measure_metrics
     from evaluation.benchmarks.work import TextBench, choose_device, count_trained
     from tslm.config.compose import resolve_source
     from tslm.models.llm.store import fetch_llm
 
     llm_dir = fetch_llm(resolve_source(options.llm))
     yield f"{options.llm} on {choose_device()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
-    yield from measure_metrics(options.repeats)
     yield from measure_classifiers(options)
     if choose_device().type == "cuda":
         yield from measure_gpu(GpuWork(LLAMA_1B), options.llm, options.repeats)
@@ -101,7 +100,7 @@ def _measure_text(options: BenchOptions, benches: dict[str, "TextBench"], origin
 
 
 def measure_classifiers(options: BenchOptions) -> Iterator[Row]:
-    """Milliseconds of the classifier alone an epoch."""
+    """Measure milliseconds per epoch of the classifier."""
     from evaluation.benchmarks.work import ClassifierBench, measure
 
     for name, (preset, most) in _CLASSIFIERS.items():
@@ -117,7 +116,7 @@ def measure_classifiers(options: BenchOptions) -> Iterator[Row]:
 def measure_training(
     options: BenchOptions, benches: dict[str, "TextBench"], original: Original | None
 ) -> Iterator[Row]:
-    """Seconds of a training step a sample; ours and theirs in turn, the ratio pair by pair."""
+    """Measure seconds per sample of a training step, ours and the original's in turn; ratios are taken by pair."""
     from evaluation.benchmarks.work import count_tokens, measure
 
     batches = {name: bench.batch(_TRAIN_BATCH, with_response=True) for name, bench in benches.items()}
@@ -139,14 +138,14 @@ def measure_training(
 
 
 def measure_engine(options: BenchOptions, bench: "TextBench") -> Iterator[Row]:
-    """What the training loop and its checkpoints add to the model's own work."""
+    """Measure the overhead of the training loop and its checkpoints."""
     from evaluation.benchmarks import training as bench_training
 
     yield from bench_training.measure_engine(bench, bench.batch(_TRAIN_BATCH, with_response=True), options.repeats)
 
 
 def measure_answers(options: BenchOptions, benches: dict[str, "TextBench"], original: Original | None) -> Iterator[Row]:
-    """Seconds of an answer; the adapters are merged first, as in a loaded checkpoint."""
+    """Measure seconds per answer; the adapters are merged first, as in a loaded checkpoint."""
     from evaluation.benchmarks.work import measure
 
     batches = {name: bench.batch(_ANSWER_BATCH, with_response=False) for name, bench in benches.items()}
@@ -168,7 +167,7 @@ def measure_answers(options: BenchOptions, benches: dict[str, "TextBench"], orig
 
 
 def measure_labels(options: BenchOptions, bench: "TextBench") -> Iterator[Row]:
-    """Seconds of the probabilities of all stages an epoch, without a rationale; after `measure_answers`."""
+    """Measure seconds per epoch of stage probabilities without a rationale; call after `measure_answers`."""
     from evaluation.benchmarks.work import measure
 
     score = bench.score_labels(_ANSWER_BATCH)

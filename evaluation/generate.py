@@ -50,7 +50,7 @@ def generate(config: RunConfig, arguments: argparse.Namespace, leaky: bool = Fal
     if not config.has_classifier:
         raise ValueError(
             f"{arguments.checkpoint} holds an encoder that answers nothing yet; train stage0_encoder from it: "
-            "accelerate launch curriculum/pretrain_encoder.py --objective both"
+            "accelerate launch curriculum/train.py --stages stage0_encoder stage.predecessor=stage0_masked"
         )
     device = torch.device(arguments.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     model, saved = load_checkpoint(arguments.checkpoint)

@@ -1,7 +1,7 @@
-"""What is wanted of one H200: throughput of training, memory of a 12-lead ECG, milliseconds of the classifier.
+"""Benchmark on one H200 GPU: training throughput, memory of a 12-lead ECG, and speed of the classifier.
 
-The language model has the shape of Llama-3.2-1B and random weights: speed and memory do not depend on
-what they are, and nothing needs to be downloaded but a small tokenizer.
+The language model has the shape of Llama-3.2-1B and random weights, which do not change speed and memory; only a
+small tokenizer is downloaded.
 """
 
 import statistics
@@ -23,7 +23,7 @@ _CLASSIFIER_EPOCHS = 960
 
 @dataclass(frozen=True)
 class GpuWork:
-    """How much is done at once."""
+    """Shape of the language model and batch sizes."""
 
     llm: LlamaConfig
     train_batch: int = 32
@@ -44,11 +44,11 @@ LLAMA_1B = LlamaConfig(
 
 
 def measure_gpu(work: GpuWork, tokenizer_of: str, repeats: int) -> Iterator[Row]:
-    """Rows for the device at hand.
+    """Measure the rows of the current device.
 
     Args:
         work: shape and batch sizes.
-        tokenizer_of: short name of a language model whose tokenizer cuts the texts.
+        tokenizer_of: short name of a language model whose tokenizer is used.
         repeats: timed repetitions; the median counts.
     """
     bench = _build(work, tokenizer_of, num_series=1)
@@ -78,10 +78,11 @@ def measure_gpu(work: GpuWork, tokenizer_of: str, repeats: int) -> Iterator[Row]
 
 
 def count_flops(llm: PreTrainedModel, num_tokens: int, mean_length: float) -> float:
-    """Floating-point operations of a training step through a frozen language model.
+    """Count the floating-point operations of a training step through a frozen language model.
 
-    Two a weight and token forward and two backward, as frozen weights have no gradient; and causal attention's
-    two products, forward and twice backward. Word embeddings, head, adapters and encoder are not counted.
+    Each weight and token needs two operations forward and two backward, as frozen weights have no gradient. The two
+    products of causal attention are computed once forward and twice backward. Word embeddings, head, adapters and
+    encoder are not counted.
 
     Args:
         llm: the causal language model.

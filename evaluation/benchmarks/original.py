@@ -1,9 +1,8 @@
-"""The original's side of the bench: opentslm's soft-prompt model at the same work, in a process of its own.
+"""Benchmark of the original OpenTSLM soft-prompt model, in a process of its own.
 
-Nothing of it is part of this project. Its wheel asks for Python 3.12 and open_flamingo, which its
-soft-prompt class does not use; names that it imports and does not call are stood in for, so any
-interpreter with torch, transformers and peft runs it. A request is one line of JSON on the worker's
-standard input, its answer one line on its standard output.
+The package is not part of this project. Its wheel requires Python 3.12 and open_flamingo, which the soft-prompt class
+does not use; stubs replace the names that it imports but does not call, so any interpreter with torch, transformers
+and peft runs it. A request to the worker is one line of JSON on stdin, the reply one line on stdout.
 """
 
 import contextlib
@@ -21,7 +20,7 @@ from typing import Any, Self
 import psutil
 
 PEAK_GIB = 18.0  # measured at batch 4: its logits exist at every position, its attention weights in float32
-_STAND_INS = {
+_STUBS = {
     "open_flamingo": ("Flamingo",),
     "open_flamingo.src": (),
     "open_flamingo.src.flamingo_lm": ("FlamingoLMMixin", "FlamingoLayer"),
@@ -43,7 +42,7 @@ class Work:
 
 
 class Original:
-    """The running worker. `seconds` of a request are taken inside it, around the call alone."""
+    """Client of the worker, which measures the seconds of each call by itself."""
 
     def __init__(self, packages_dir: Path, llm_dir: Path, work: Work) -> None:
         command = [sys.executable, "-m", "evaluation.benchmarks.original", str(packages_dir), str(llm_dir)]
@@ -63,11 +62,11 @@ class Original:
         self._errors.close()
 
     def train_step(self, batch_size: int) -> float:
-        """Seconds of one step: loss, gradient, clipping and AdamW."""
+        """Return the seconds of one step: loss, gradient, clipping and AdamW."""
         return self._ask({"train": batch_size})
 
     def generate(self, batch_size: int, num_tokens: int) -> float:
-        """Seconds of a greedy answer of exactly `num_tokens` tokens to every sample."""
+        """Return the seconds of greedy answers of exactly `num_tokens` tokens to every sample."""
         return self._ask({"generate": batch_size, "num_tokens": num_tokens})
 
     def _ask(self, request: dict[str, Any]) -> float:
@@ -86,7 +85,7 @@ class Original:
 
 
 def why_not(packages_dir: Path | None) -> str:
-    """The reason why the original cannot run here, in one line; empty when it can."""
+    """Return the reason why the original cannot run here, in one line; empty if it can."""
     wanted = "pip install --no-deps --ignore-requires-python --target DIR opentslm==0.1.0, then --original DIR"
     if packages_dir is None or not (packages_dir / "opentslm").is_dir():
         return f"opentslm is not there ({wanted})"
@@ -98,7 +97,7 @@ def why_not(packages_dir: Path | None) -> str:
 
 def _serve(packages_dir: str, llm_dir: str) -> None:
     answers = sys.stdout
-    with contextlib.redirect_stdout(sys.stderr):  # it prints
+    with contextlib.redirect_stdout(sys.stderr):  # the package prints
         work = Work(**json.loads(sys.stdin.readline()))
         bench = _Bench(packages_dir, llm_dir, work)
         print(json.dumps({"seconds": 0.0}), file=answers, flush=True)
@@ -121,8 +120,8 @@ class _Bench:
         torch.set_num_threads(work.num_threads)
         torch.manual_seed(0)
         sys.path.append(packages_dir)
-        for name, attributes in _STAND_INS.items():
-            _stand_in(name, attributes)
+        for name, attributes in _STUBS.items():
+            _add_stub(name, attributes)
         from opentslm.model.llm.OpenTSLMSP import OpenTSLMSP
 
         self.model = OpenTSLMSP(llm_dir, device="cuda" if torch.cuda.is_available() else "cpu")
@@ -158,7 +157,7 @@ class _Bench:
             )
 
 
-def _stand_in(name: str, attributes: tuple[str, ...]) -> None:
+def _add_stub(name: str, attributes: tuple[str, ...]) -> None:
     try:
         __import__(name)
     except ImportError:

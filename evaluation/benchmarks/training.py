@@ -1,66 +1,63 @@
-"""What the training engine adds to the model's own work: its loop, and the checkpoints it writes beside."""
+"""Cost of the training engine beside the model's own work: the loop, and the checkpoints."""
 
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from accelerate import Accelerator
-from torch import Tensor, nn
+from torch import nn
 
 from evaluation.benchmarks.work import TextBench
 from tslm.batch import Batch
 from tslm.bench_row import Row
-from tslm.config.schema import OptimConfig, TrainConfig
+from tslm.config.schema import OptimConfig, RunConfig, TrainConfig
+from tslm.data.samples.sampling import TrainData
 from tslm.models.interface import ModelOutput
-from tslm.training.checkpoints.saver import CheckpointSaver
-from tslm.training.loop import Trainer
-from tslm.training.optim import build_scheduler
+from tslm.training.checkpoints.resume import CheckpointSaver
+from tslm.training.loop import RunData, Trainer
+from tslm.training.optim import build_optimizer
 from tslm.training.progress import Progress
 from tslm.training.runs.folder import LAST
+from tslm.training.runs.recorder import RunContext
 
 _NUM_STEPS = 200  # of the loop around an idle model
-_MOST_OVERHEAD = 3.0  # percent of a step
-_MOST_WRITE_S, _MOST_STALL_S = 0.5, 0.1
+_MAX_OVERHEAD = 3.0  # percent of a step
+_MAX_WRITE_S, _MAX_STALL_S = 0.5, 0.1
 
 
 class _Idle(nn.Module):
-    """A model that computes nothing, with as many trained parameters to look after as a real one has."""
+    """A model that computes nothing, with as many trained parameters as a real one."""
 
     def __init__(self, num_params: int) -> None:
         super().__init__()
         self.parts = nn.ParameterList(torch.zeros(1) for _ in range(num_params))
 
     def forward(self, batch: Batch) -> ModelOutput:
-        return ModelOutput(_Idle._sum(list(self.parts)), torch.tensor(float(len(batch.sample_ids))))
+        return ModelOutput(torch.cat(list(self.parts)).sum(), torch.tensor(float(len(batch.sample_ids))))
 
-    @staticmethod
-    def _sum(parts: Sequence[Tensor]) -> Tensor:
-        return torch.cat(list(parts)).sum()
+    def param_groups(self, _optim: OptimConfig) -> list[dict]:
+        return [{"name": "all", "params": list(self.parts), "lr": 0.0, "weight_decay": 0.0}]
 
 
-class _Repeat:
-    """One batch again and again."""
+@dataclass
+class _Repeat(TrainData):
+    """One pass that repeats one batch."""
 
-    def __init__(self, batch: Batch, num_batches: int) -> None:
-        self.batch, self.num_batches = batch, num_batches
+    batch: Batch
 
     def __len__(self) -> int:
-        return self.num_batches
+        return _NUM_STEPS
 
-    def read_pass(self, train_epoch: int, first_batch: int = 0, losses_N: np.ndarray | None = None) -> list[Batch]:
-        """What is left of the only pass; the batch is the same however hard it was."""
-        assert train_epoch == 1 and losses_N is None
-        return [self.batch] * (self.num_batches - first_batch)
+    def read_pass(self, train_epoch: int, first_batch: int = 0) -> list[Batch]:  # noqa: ARG002
+        """Return the batches of the only pass."""
+        return [self.batch] * (_NUM_STEPS - first_batch)
 
 
 def measure_engine(bench: TextBench, batch: Batch, repeats: int) -> Iterator[Row]:
-    """The loop's own time a step as a share of the model's, and what a checkpoint takes and holds up."""
+    """Measure the overhead of the loop, the time to write a checkpoint, and how long training waits for it."""
     accelerator = Accelerator(mixed_precision="no")
     num_params = sum(len(group["params"]) for group in bench.optimizer.param_groups)
     in_loop = [_time_loop(_Idle(num_params), batch, accelerator) for _ in range(repeats)]
@@ -72,33 +69,31 @@ def measure_engine(bench: TextBench, batch: Batch, repeats: int) -> Iterator[Row
     step_s = time.monotonic() - started
     yield Row(f"loop around {num_params} idle parameters, a step", 1e3 * own_s, "ms")
     note = f"of a step of {step_s:.2f} s"
-    yield Row("loop over bare forward, backward, step", 100 * own_s / step_s, "%", most=_MOST_OVERHEAD, note=note)
+    yield Row("loop over bare forward, backward, step", 100 * own_s / step_s, "%", most=_MAX_OVERHEAD, note=note)
     yield from _measure_checkpoint(bench, accelerator, repeats)
 
 
-def _time_loop(model: nn.Module, batch: Batch, accelerator: Accelerator) -> float:
-    """Seconds a step in the training loop."""
-    model.to(accelerator.device)
-    optimizer = _build_sgd(model)
-    trainer = Trainer(
-        model,
-        optimizer,
-        build_scheduler(optimizer, OptimConfig(), _NUM_STEPS),
-        accelerator,
-        TrainConfig(train_epochs=1),
-        OptimConfig(),
-        0,
-        lambda *_: None,
-        lambda _: None,
-    )
+def _time_loop(model: _Idle, batch: Batch, accelerator: Accelerator) -> float:
+    """Measure seconds per step in the training loop."""
+    config = RunConfig(train=TrainConfig(train_epochs=1))
+    trainer = Trainer(RunContext(config, accelerator), model, RunData(_Repeat(batch), [replace(batch)]))
+    trainer.save = _Nothing()  # type: ignore[assignment]
     started = time.monotonic()
-    trainer.fit(_Repeat(batch, _NUM_STEPS), [replace(batch)])  # type: ignore[arg-type]
+    trainer.fit()
     return (time.monotonic() - started) / _NUM_STEPS
 
 
-def _time_bare(model: nn.Module, batch: Batch) -> float:
-    """Seconds a step of what any training does: forward, backward, clipping, optimizer."""
-    optimizer, params = _build_sgd(model), list(model.parameters())
+class _Nothing:
+    def __call__(self, *_: object) -> None:
+        pass
+
+    def finish(self) -> None:
+        pass
+
+
+def _time_bare(model: _Idle, batch: Batch) -> float:
+    """Measure seconds per step of forward, backward, clipping and optimizer alone."""
+    optimizer, params = build_optimizer(model.param_groups(OptimConfig()), OptimConfig()), list(model.parameters())
     started = time.monotonic()
     for _ in range(_NUM_STEPS):
         output = model(batch)
@@ -109,23 +104,19 @@ def _time_bare(model: nn.Module, batch: Batch) -> float:
     return (time.monotonic() - started) / _NUM_STEPS
 
 
-def _build_sgd(model: nn.Module) -> torch.optim.SGD:
-    return torch.optim.SGD([{"name": "all", "params": list(model.parameters())}], lr=0.0)
-
-
 def _measure_checkpoint(bench: TextBench, accelerator: Accelerator, repeats: int) -> Iterator[Row]:
-    """Seconds until a checkpoint with optimizer state is on disk, and how long the loop stands still for it."""
+    """Measure the time to write a checkpoint with optimizer state, and how long training waits for it."""
     stalls, writes = [], []
     with tempfile.TemporaryDirectory() as folder:
-        arguments: tuple[Any, ...] = (bench.config, bench.model, bench.optimizer, accelerator, lambda: 0, {})
-        save = CheckpointSaver(Path(folder), *arguments)
+        run = RunContext(replace(bench.config, results_dir=folder), accelerator)
+        save = CheckpointSaver(run, bench.model, bench.optimizer)
         for _ in range(repeats + 1):
             started = time.monotonic()
             save(LAST, Progress(), {})
             stalls.append(time.monotonic() - started)
             save.finish()
             writes.append(time.monotonic() - started)
-        size = sum(path.stat().st_size for path in (Path(folder) / LAST).rglob("*") if path.is_file())
+        size = sum(path.stat().st_size for path in (run.checkpoints_dir / LAST).rglob("*") if path.is_file())
     note = f"{size / 1e6:.0f} MB, optimizer state included"
-    yield Row("checkpoint, until it is on disk", statistics.median(writes[1:]), "s", most=_MOST_WRITE_S, note=note)
-    yield Row("checkpoint, training stands still", statistics.median(stalls[1:]), "s", most=_MOST_STALL_S)
+    yield Row("checkpoint, until it is on disk", statistics.median(writes[1:]), "s", most=_MAX_WRITE_S, note=note)
+    yield Row("checkpoint, training stands still", statistics.median(stalls[1:]), "s", most=_MAX_STALL_S)

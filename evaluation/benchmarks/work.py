@@ -1,6 +1,6 @@
-"""The work that is measured: one sample's texts and series, and our models at it.
+"""Measured work: one sample with texts and series, and our models.
 
-The sample is the one the original was first measured with: 188 tokens of prompt, 3,000 signal
+The original was first measured with the same sample: 188 tokens of prompt, 3,000 signal
 samples (750 patches of 4), 129 tokens of answer with its end token.
 """
 
@@ -25,26 +25,25 @@ from tslm.models import build_model, build_text_model, build_tokenizer
 from tslm.models.classifier import Classifier
 from tslm.models.llm.backbone import LanguageModel, compile_layers, merge_lora
 from tslm.models.text_model import TextModel
-from tslm.training.checkpoints.checkpoint import set_trained_parts
-from tslm.training.optim import build_optimizer
+from tslm.training.optim import build_optimizer, set_trained_parts
 
 NUM_SAMPLES = 3000
 PROMPT_TOKENS, RESPONSE_TOKENS = 188, 129
 _SERIES_TEXT_TOKENS, _POST_PROMPT_TOKENS = 20, 68  # of the prompt's
-_AS_ORIGINAL = "model.encoder.max_patches=1024"  # the guide's table of positions is longer than the original's
+_AS_ORIGINAL = "model.encoder.max_patches=1024"  # the guide's position table is longer than the original's
 _WORD = " wave"  # begins with a space; one token of smollm2 and of most vocabularies
 
 
 @dataclass(frozen=True)
 class Timing:
-    """What one measured piece of work took."""
+    """Time and memory of one measured call."""
 
     seconds: float
     peak_gib: float  # of this process on a CPU, of what torch allocated on a GPU
 
 
 class TextBench:
-    """A language model with adapters under the guide's settings and its optimizer, at the common sample."""
+    """A language model with adapters, its optimizer and the common sample, under the guide's settings."""
 
     def __init__(
         self,
@@ -70,11 +69,11 @@ class TextBench:
         self.example = build_example(self.tokenizer, lead_tokens, num_series, num_samples)
 
     def batch(self, size: int, with_response: bool) -> Batch:
-        """The sample `size` times."""
+        """Build a batch that repeats the sample `size` times."""
         return Collator(self.config.model, self.tokenizer, with_response)([self.example] * size).to(self.device)
 
     def train_step(self, batch: Batch) -> None:
-        """Loss, gradient, clipping and AdamW, as the training loop does them."""
+        """Run loss, gradient, clipping and AdamW, as in the training loop."""
         self.model.train()
         with self._autocast():
             output = self.model(batch)
@@ -85,16 +84,16 @@ class TextBench:
         self.optimizer.zero_grad()
 
     def compile_layers(self) -> None:
-        """As `train.compile` does; the first step then takes long."""
+        """Compile the layers, as `train.compile` does; the first step is then slow."""
         compile_layers(self.model.llm)
 
     def merge_adapters(self) -> None:
-        """Make the model what a loaded checkpoint is; it cannot be trained any more."""
+        """Merge the adapters, as in a loaded checkpoint; the model cannot be trained afterwards."""
         self.model.llm = merge_lora(self.model.llm)
         self.model.requires_grad_(False).eval()
 
     def generate(self, batch: Batch, num_tokens: int) -> None:
-        """Greedy answers of exactly `num_tokens` tokens: no token ends them."""
+        """Generate greedy answers of exactly `num_tokens` tokens."""
         with torch.inference_mode(), self._autocast():
             self.model.generate(batch, num_tokens, -1, 0)
 
@@ -114,7 +113,7 @@ class TextBench:
 
 
 class ClassifierBench:
-    """A classifier that stages epochs, without or with the night around them."""
+    """A classifier that stages epochs, with or without night context."""
 
     def __init__(self, preset: str) -> None:
         torch.manual_seed(0)
@@ -125,7 +124,7 @@ class ClassifierBench:
         self.model = model.to(self.device).eval()
 
     def score(self, num_epochs: int) -> Callable[[], None]:
-        """A call that scores `num_epochs` epochs of one night."""
+        """Build a call that scores `num_epochs` epochs of one night."""
         night = torch.randn(1, num_epochs, len(self.config.stage.channels), NUM_SAMPLES, device=self.device)
         mask = torch.ones(1, num_epochs, dtype=torch.bool, device=self.device)
         use_bf16 = self.config.train.precision == "bf16"
@@ -138,7 +137,7 @@ class ClassifierBench:
 
 
 class PeakMemory:
-    """Largest memory while a block runs, in GiB: torch's own count on a GPU, resident memory else."""
+    """Peak memory of a block in GiB: as counted by torch on a GPU, resident memory on a CPU."""
 
     _EVERY_S = 0.005
 
@@ -172,12 +171,12 @@ class PeakMemory:
 
 
 def choose_device() -> torch.device:
-    """The first GPU where there is one."""
+    """Return the first GPU, or the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def measure(run: Callable[[], object], device: torch.device) -> Timing:
-    """Time and memory of one call."""
+    """Measure time and memory of one call."""
     with PeakMemory(device) as memory:
         _wait_for(device)
         started = time.perf_counter()
@@ -188,10 +187,10 @@ def measure(run: Callable[[], object], device: torch.device) -> Timing:
 
 
 def build_example(tokenizer: PreTrainedTokenizerBase, lead_tokens: int, num_series: int, num_samples: int) -> Example:
-    """The common sample; `lead_tokens` of prompt with the texts of all series, and random series.
+    """Build the common sample: a prompt of `lead_tokens` tokens, including the texts of all series, and random series.
 
     Raises:
-        ValueError: the vocabulary has no single token for the word that the texts are made of.
+        ValueError: the repeated word of the texts is not a single token in this vocabulary.
     """
     if len(tokenizer(_WORD * 8, add_special_tokens=False)["input_ids"]) != 8:
         raise ValueError(f"{_WORD!r} is not one token of this language model, so texts of a set length cannot be made")
@@ -207,13 +206,13 @@ def build_example(tokenizer: PreTrainedTokenizerBase, lead_tokens: int, num_seri
 
 
 def count_tokens(batch: Batch) -> int:
-    """Real positions of all samples together."""
+    """Count the positions of all samples without padding."""
     assert isinstance(batch.attention_mask_BT, Tensor)
     return int(batch.attention_mask_BT.sum())
 
 
 def count_trained(model: TextModel) -> dict[str, int]:
-    """Trained parameters by part."""
+    """Count the trained parameters of each part."""
     parts: dict[str, Any] = {"encoder": model.reader.encoder, "projector": model.fusion, "lora": model.llm}
     return {
         name: sum(param.numel() for param in part.parameters() if param.requires_grad) for name, part in parts.items()

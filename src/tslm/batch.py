@@ -93,7 +93,6 @@ class Batch:
     target_BWK: "torch.Tensor | None" = None  # float32, soft targets; None: one class each
     scored_idx_B: "torch.Tensor | None" = None  # int64
     class_counts: dict[str, int] = field(default_factory=dict)  # how often each answer is taught; empty: no classes
-    sample_idx: list[int] = field(default_factory=list)  # places of the samples in the training set; else empty
     is_filler: bool = False  # read only to keep step with the other processes: its loss counts nothing
 
     def to(self, device: "torch.device | str", non_blocking: bool = False) -> "Batch":

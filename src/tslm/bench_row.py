@@ -1,4 +1,4 @@
-"""One line of a bench's table: a figure, what is wanted of it and whether it is met."""
+"""Row of a benchmark table: a figure, its target, and whether the target is met."""
 
 import math
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Row:
-    """Without a value it says why there is none; without limits nothing is wanted."""
+    """A row without value shows the reason in its note; a row without limits has no target."""
 
     name: str
     value: float | None

@@ -1,11 +1,11 @@
-"""How a command ends: its result on stdout, or one line on stderr, and an exit code."""
+"""End of a command: its result on stdout, or one line on stderr, and an exit code."""
 
 import sys
 from collections.abc import Callable
 
 
 def run_command(action: Callable[[], str], after_interrupt: str = "run the same command again") -> int:
-    """Run what a command does and print the text it returns; the exit code is that of `run_to_code`."""
+    """Run the action of a command and print its text; return the exit code as `run_to_code` does."""
 
     def print_result() -> int:
         sys.stdout.write(f"{action()}\n")
@@ -15,23 +15,23 @@ def run_command(action: Callable[[], str], after_interrupt: str = "run the same 
 
 
 def run_to_code(action: Callable[[], int], after_interrupt: str) -> int:
-    """Run what a command does, for the exit code it returns; what stops it is said in one line.
+    """Run the action of a command and report an error in one line.
 
     Returns:
-        The action's own code; 1 a file, a connection or an optional package failed, or Ctrl-C; 2 a mistake in the call
-        or the data.
+        The exit code of the action; 1 if a file, a connection or an optional package failed, or after an interrupt;
+        2 for a mistake in the command or the data.
     """
     try:
         return action()
-    except KeyboardInterrupt:
-        return fail(f"interrupted; {after_interrupt}", 1)
-    except (ValueError, FileNotFoundError) as error:
+    except KeyboardInterrupt as error:
+        return fail(f"{str(error) or 'interrupted'}; {after_interrupt}", 1)
+    except (ValueError, FloatingPointError, FileNotFoundError, NotADirectoryError) as error:
         return fail(str(error), 2)
     except (OSError, ImportError) as error:
         return fail(str(error), 1)
 
 
 def fail(message: str, exit_code: int) -> int:
-    """Say in one line what went wrong; gives the exit code back."""
+    """Print an error in one line and return the exit code."""
     sys.stderr.write(f"error: {' '.join(message.split())}\n")
     return exit_code

@@ -1,4 +1,4 @@
-"""Files on disk: written beside and renamed, so nobody finds half of one, and known by their checksum."""
+"""Atomic writes, checksums and JSON files."""
 
 import hashlib
 import json
@@ -15,10 +15,9 @@ import numpy as np
 
 @contextmanager
 def write_beside(path: Path) -> Iterator[Path]:
-    """A path to write to in place of `path`.
+    """Yield a temporary path beside `path`, which replaces `path` if the block succeeds.
 
-    Renamed to `path` when the block ends well; removed when it does not, and what stood at `path`
-    stays as it was. The folder is made where it is missing.
+    If the block fails, the temporary file is removed and `path` stays as it was. A missing folder is created.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.partial")
@@ -30,15 +29,15 @@ def write_beside(path: Path) -> Iterator[Path]:
 
 
 def hash_file(path: Path) -> str:
-    """SHA-256 of a file as hex."""
+    """Return the SHA-256 of a file as hex digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def swap_in(new: Path, path: Path) -> None:
-    """Put a folder where another may stand; that one is gone when the new one is in place.
+    """Replace a folder, if there is one, by a new folder.
 
-    A process that ends in between leaves the old one as `<name>.old`: `restore_swapped` brings it back.
+    A process killed in between leaves the old folder as `<name>.old`; `restore_swapped` restores it.
     """
     old = path.with_name(f"{path.name}.old")
     shutil.rmtree(old, ignore_errors=True)
@@ -49,14 +48,14 @@ def swap_in(new: Path, path: Path) -> None:
 
 
 def restore_swapped(path: Path) -> None:
-    """Bring back the folder that an interrupted `swap_in` left aside."""
+    """Restore the old folder after an interrupted `swap_in`."""
     old = path.with_name(f"{path.name}.old")
     if old.exists() and not path.exists():
         os.replace(old, path)
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object that a JSON file holds; empty where there is no file. ValueError when it is damaged."""
+    """Read the object in a JSON file; empty if there is no file. ValueError if it is damaged."""
     if not path.is_file():
         return {}
     try:
@@ -66,7 +65,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def to_plain(value: Any) -> Any:
-    """What JSON can hold of a value: numpy becomes plain Python, a number that is not finite None."""
+    """Convert a value for JSON: numpy values become plain Python, numbers that are not finite None."""
     if isinstance(value, Mapping):
         return {str(name): to_plain(item) for name, item in value.items()}
     if isinstance(value, np.ndarray | np.generic):

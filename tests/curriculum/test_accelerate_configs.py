@@ -10,7 +10,7 @@ from accelerate.utils import FullyShardedDataParallelPlugin
 from accelerate.utils.launch import prepare_multi_gpu_env
 from torch.distributed.fsdp.wrap import transformer_auto_wrap_policy
 
-from curriculum.processes import build_accelerator, build_fsdp_plugin, check_same_on_all, follow_launch
+from curriculum.processes import apply_launch_options, build_accelerator, build_fsdp_plugin, check_same_on_all
 from tests.factories.launching import ACCELERATE_CONFIGS, patched, read_launch_options
 from tests.factories.small import small_config
 
@@ -61,14 +61,14 @@ def test_two_nodes_share_the_processes_and_meet_at_machine_0() -> None:
 def test_fsdp2_shards_by_layers_recomputes_them_and_saves_whole_weights() -> None:
     with patched(prepare_multi_gpu_env(read_launch_options("fsdp2.yaml", "--num_processes", "2"))):
         told, plugin = FullyShardedDataParallelPlugin(), build_fsdp_plugin()
-        config = follow_launch(small_config())
+        config = apply_launch_options(small_config())
     assert (plugin.fsdp_version, plugin.state_dict_type.name) == (2, "FULL_STATE_DICT")
     assert plugin.auto_wrap_policy is transformer_auto_wrap_policy
     assert plugin.transformer_cls_names_to_wrap is None  # the model's own `_no_split_modules`
     assert (plugin.cpu_ram_efficient_loading, plugin.reshard_after_forward) == (False, True)
     assert (told.activation_checkpointing, plugin.activation_checkpointing) == (True, False)  # the model does it itself
     assert config.model.gradient_checkpointing
-    assert follow_launch(small_config()) == small_config()
+    assert apply_launch_options(small_config()) == small_config()
     assert plugin.mixed_precision_policy.param_dtype is None
 
 

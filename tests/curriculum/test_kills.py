@@ -70,6 +70,8 @@ def read_end(results: Path, stage: str) -> dict[str, Any]:
             end[name] = path.read_bytes()
         elif path.name in ("metrics.json", "calibration.json", "state.json"):
             end[name] = json.loads(path.read_text())
+        elif path.name == "README.md":
+            end[name] = path.read_text()
     training = json.loads((folder / "checkpoints" / "last" / "training.json").read_text())["progress"]
     end["progress"] = without_times(training)
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
@@ -126,6 +128,32 @@ def test_a_run_killed_at_any_moment_ends_as_if_it_had_not_been(
         assert_equal_ends(read_end(results, stage), read_end(whole, stage))
         shutil.rmtree(results)
     assert num_resumed >= num_kills // 10, "nearly all were killed before their first checkpoint"
+
+
+class Killed(BaseException):
+    """Ends a run where it stands; nothing catches it."""
+
+
+@pytest.mark.parametrize(
+    "write", ["test_predictions.jsonl", "best/state.json", "best/README.md", "results/metrics.json"]
+)
+def test_a_run_killed_before_any_write_of_its_evaluation_completes_it_when_resumed(
+    write: str, data_dir: Path, tmp_path: Path, whole_runs: dict
+) -> None:
+    stage, replace = "stage0_encoder", os.replace
+
+    def die_before(partial: Path, path: Path) -> None:
+        if str(path).endswith(write):
+            raise Killed
+        replace(partial, path)
+
+    arguments = ["--from_scratch", f"results_dir={tmp_path}", *SETTINGS]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "replace", die_before)
+        with pytest.raises(Killed):
+            command(data_dir, [stage], *arguments)
+    assert command(data_dir, [stage], *arguments, "--resume") == 0
+    assert_equal_ends(read_end(tmp_path, stage), read_end(whole_runs[stage][0], stage))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

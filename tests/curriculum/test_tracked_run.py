@@ -8,8 +8,7 @@ import pytest
 from tests.factories.small import small_recording, write_small_cohort
 from tests.factories.tiny_run import command
 from tslm.data.prepared.recordings import write_recording
-from tslm.training.runs.folder import pick_main_metrics
-from tslm.training.runs.log import read_log
+from tslm.training.runs.folder import pick_main_metrics, read_log
 from tslm.training.runs.manifest import read_manifest
 
 RUN = "no_llm/classifier/stage0_encoder"
@@ -55,20 +54,6 @@ def test_data_that_changed_since_the_checkpoint_are_refused_unless_told(
     assert manifest is not None
     assert len(manifest.launches) == 2
     assert train(data_dir, tmp_path, *more, "--resume") == 0
-
-
-def test_tensorboard_gets_the_figures_of_the_log_and_drawings_of_the_test_night(data_dir: Path, tmp_path: Path) -> None:
-    event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    assert train(data_dir, tmp_path, "tracking=tensorboard") == 0
-    found = event_accumulator.EventAccumulator(str(tmp_path / RUN / "tensorboard")).Reload()
-    records = read_log(tmp_path / RUN / "log.jsonl")
-    for name in ("loss", "val_loss", "val_kappa"):
-        logged = [(record["step"], pytest.approx(record[name])) for record in records if name in record]
-        assert [(event.step, event.value) for event in found.Scalars(name)] == logged
-        assert logged
-    metrics = pick_main_metrics(json.loads((tmp_path / RUN / "results" / "metrics.json").read_text()))
-    assert found.Scalars("test/accuracy")[0].value == pytest.approx(metrics["accuracy"])
-    assert set(found.Tags()["images"]) == {"confusion_matrices/classifier", "hypnograms/night4"}
 
 
 @pytest.fixture

@@ -21,8 +21,8 @@ from tslm.config.schema import RunConfig
 from tslm.data.samples.dataset import NightDataset
 from tslm.predictions.rows import read_predictions
 from tslm.training.loop import TrainingStoppedError
+from tslm.training.process import StopSignals
 from tslm.training.runs.folder import pick_main_metrics
-from tslm.training.stop_signals import StopSignals
 
 MODELS = (("stage0_encoder", ""), ("stage4_sleep_cot", "soft_prompt"), ("stage4_sleep_cot", "flamingo"))
 TWO_STEPS = (
@@ -50,7 +50,7 @@ def train(configs: Sequence[RunConfig], stops: bool) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.optim, "AdamW", functools.partial(torch.optim.AdamW, eps=1e-3))
         for config in configs:
-            config = processes.follow_launch(config)
+            config = processes.apply_launch_options(config)
             if stops:
                 accelerator = processes.build_accelerator(config)
                 with patch.context() as stop:
@@ -73,7 +73,7 @@ def test_a_model_in_shares_is_trained_saved_and_resumed_as_one_in_one_piece(data
     train(compose_runs(data_dir, "train.batch_size=2", f"results_dir={tmp_path / 'one'}"), stops=False)
     assert end_ranks(ranks) == [0, 0], (tmp_path / "rank1.txt").read_text()[-3000:]
     files = [path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("last/**/*.safetensors")]
-    assert len(files) == 3 + 3 + 3  # weights, moments, and an adapter or (classifier) the losses of its samples
+    assert len(files) == 3 + 3 + 3  # weights, moments, and an adapter or (classifier) the state of its sampler
     for path in files:
         one, two = load_file(tmp_path / "one" / path), load_file(tmp_path / "two" / path)
         assert set(one) == set(two)
@@ -111,7 +111,7 @@ def test_who_loses_the_other_process_says_so_and_ends(how: str, data_dir: Path, 
         os.kill(ranks[1].pid, {"killed": signal.SIGKILL, "stopped": signal.SIGSTOP}[how])
     ranks[0].join(120)
     codes = end_ranks(ranks, timeout_s=60 if how == "broken" else 0)
-    assert codes == {"killed": [1, -signal.SIGKILL], "stopped": [1, None], "broken": [1, 2]}[how]  # None: still there
+    assert codes == {"killed": [1, -signal.SIGKILL], "stopped": [1, None], "broken": [1, 1]}[how]  # None: still there
     said, others = ((tmp_path / f"rank{rank}.txt").read_text().splitlines() for rank in range(2))
     assert said[-1].startswith("error: another process of this run ended, or did not answer for train.timeout_min=0.1")
     assert "the checkpoint of step " in said[-1]

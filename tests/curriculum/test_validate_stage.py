@@ -19,7 +19,7 @@ CLASSIFIER = {"model__name": "classifier", "stage__name": "stage0_encoder", "sta
 
 
 def test_the_kappa_of_a_classifier_is_that_of_its_validation_nights(tmp_path: Path) -> None:
-    config = small_config(tracking="tensorboard", stage__train_dir=str(write_small_cohort(tmp_path)), **CLASSIFIER)
+    config = small_config(tracking="mlflow", stage__train_dir=str(write_small_cohort(tmp_path)), **CLASSIFIER)
     model, accelerator = build_small_model(config, seed=3), Accelerator(cpu=True)
     val_set = build_dataset(config, "val")
     assert isinstance(val_set, NightDataset)

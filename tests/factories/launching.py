@@ -64,7 +64,7 @@ def shard_on_cpus() -> None:
 
     accelerate shards on GPUs only. torch does on CPUs as well, so accelerate's state is told that it is such a run.
     """
-    build, follow = processes.build_accelerator, processes.follow_launch
+    build, follow = processes.build_accelerator, processes.apply_launch_options
     settings = prepare_multi_gpu_env(read_launch_options("fsdp2.yaml", "--num_processes", "2"))
 
     def build_sharded(config: Any) -> Accelerator:
@@ -82,7 +82,7 @@ def shard_on_cpus() -> None:
         with patched(settings):
             return follow(config)
 
-    processes.build_accelerator, processes.follow_launch = build_sharded, follow_sharded
+    processes.build_accelerator, processes.apply_launch_options = build_sharded, follow_sharded
 
 
 @contextmanager

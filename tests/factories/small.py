@@ -31,7 +31,7 @@ from tslm.data.splits.within_subject import draw_epoch_splits
 from tslm.labels import SleepStage
 from tslm.models import build_model, build_tokenizer
 from tslm.prompts import render_ecg_prompt
-from tslm.training.checkpoints.checkpoint import set_trained_parts
+from tslm.training.optim import set_trained_parts
 from tslm.training.runs.manifest import Launch
 
 CHANNEL = "EEG Fpz-Cz"

@@ -14,7 +14,7 @@ SCORERS = ("classifier", "cnn_bilstm", "cnn_transformer", "ssm", "cnn")  # encod
 HEADLESS_MODELS = ("masked_encoder",)  # models without a classifier
 MODEL_KINDS = (TEXT_MODELS, SCORERS, HEADLESS_MODELS)
 SAMPLINGS = {"natural": 0.0, "sqrt": 0.5, "balanced": 1.0}  # probability of a sample ~ class frequency^-power
-TRACKERS = ("none", "mlflow", "tensorboard")
+TRACKERS = ("none", "mlflow")
 SLOT_MODELS = ("soft_prompt",)  # text models whose series take positions in the token sequence
 DIGIT_MODELS = ("text_only",)  # text models that read series as digits, without an encoder
 
@@ -292,7 +292,7 @@ class RunConfig:
 
     seed: int = 0  # seed of every draw
     results_dir: str = "results"  # folder of all results
-    tracking: str = "none"  # none, mlflow or tensorboard, beside the log of the run
+    tracking: str = "none"  # none or mlflow, beside the log of the run
     mlflow: MLflowConfig = field(default_factory=MLflowConfig)
     llm: LLMConfig = field(default_factory=LLMConfig)
     model: ModelConfig = field(default_factory=ModelConfig)

@@ -1,11 +1,11 @@
-"""The loss of a model over a set that is shared by the processes."""
+"""Loss of a model over a validation set that is divided among the processes."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 from accelerate import Accelerator
-from torch.utils.data import DataLoader
 
 from tslm.batch import Batch
 from tslm.models.interface import ModelOutput
@@ -13,7 +13,7 @@ from tslm.models.interface import ModelOutput
 
 @dataclass(frozen=True)
 class EvalResult:
-    """Mean loss over supervised weight, and the share predicted right."""
+    """Mean loss per supervised weight, and accuracy."""
 
     loss: float
     accuracy: float
@@ -26,22 +26,22 @@ class EvalResult:
 
 
 @torch.no_grad()
-def evaluate_loss(model: torch.nn.Module, loader: DataLoader, accelerator: Accelerator) -> EvalResult:
-    """Mean loss over this process' samples and those of the others; each sample counts once.
+def evaluate_loss(model: torch.nn.Module, batches: Iterable[Batch], accelerator: Accelerator) -> EvalResult:
+    """Compute the mean loss over the samples of all processes; each sample counts once.
 
-    NaN where nothing is supervised.
+    The result is NaN if nothing is supervised.
     """
     unwrapped = accelerator.unwrap_model(model)
     was_training = unwrapped.training
     unwrapped.eval()
     totals = torch.zeros(4, dtype=torch.float64, device=accelerator.device)
-    for batch in loader:
+    for batch in batches:
         with accelerator.autocast():
             output: ModelOutput = unwrapped(batch.to(accelerator.device))
         if batch.is_filler:
             continue
         correct, count = output.num_correct, _count_supervised(batch)
-        if correct is None:  # this model has no right and wrong
+        if correct is None:  # no accuracy is defined for this model
             correct, count = torch.zeros(()), 0.0
         totals += torch.tensor([float(output.loss_sum), float(output.weight_sum), float(correct), count]).to(totals)
     totals = accelerator.reduce(totals, "sum")

@@ -24,7 +24,7 @@ from tests.factories.small import small_recording
 from tslm.config.compose import configs_dir
 from tslm.data.prepared.recordings import write_participants, write_recording
 from tslm.data.splits.rules import assign_splits
-from tslm.training.stop_signals import StopSignals
+from tslm.training.process import StopSignals
 
 PRESET = """
 defaults: [config]

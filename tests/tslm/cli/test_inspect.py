@@ -11,7 +11,7 @@ from tslm.cli import main
 from tslm.config.files import save_config
 from tslm.config.schema import RunConfig
 from tslm.training.checkpoints.checkpoint import save_checkpoint
-from tslm.training.runs.log import RunLog
+from tslm.training.runs.folder import RunLog
 from tslm.training.runs.manifest import RunManifest, write_manifest
 
 DATA = {"prepared/a/n1.parquet": "1" * 64, "prepared/a/participants.tsv": "2" * 64, "prepared/b/n3.parquet": "3" * 64}

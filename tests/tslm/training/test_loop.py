@@ -3,9 +3,9 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
@@ -20,15 +20,17 @@ from tslm.config.schema import OptimConfig, TrainConfig
 from tslm.data.samples.collate import Collator
 from tslm.data.samples.corpus_dataset import CorpusDataset
 from tslm.data.samples.dataset import NightDataset
-from tslm.data.samples.sampling import TrainBatches
+from tslm.data.samples.sampling import TrainBatches, TrainData
 from tslm.models import build_tokenizer
 from tslm.models.interface import ModelOutput
 from tslm.prompts import render_choice_prompt
-from tslm.training.loop import Trainer, TrainingStoppedError
-from tslm.training.meter import Meter
+from tslm.training import loop
+from tslm.training.checkpoints.resume import ResumePoint
+from tslm.training.loop import RunData, Trainer, TrainingStoppedError
 from tslm.training.optim import build_optimizer, build_scheduler
-from tslm.training.progress import Progress
-from tslm.training.sample_losses import SampleLosses
+from tslm.training.process import StopSignals
+from tslm.training.progress import Meter, Progress
+from tslm.training.runs.recorder import RunContext
 from tslm.training.validation import EvalResult, evaluate_loss
 
 NO_DROPOUT = {"model__encoder__dropout": 0.0, "model__context__dropout": 0.0}
@@ -41,23 +43,31 @@ def build_sgd(model: Any, optim: OptimConfig) -> torch.optim.SGD:
 
 
 @dataclass
-class Passes:
-    """The same batches in every pass, as a loop asks for them."""
+class Passes(TrainData):
+    """The same batches in every pass."""
 
     batches: Sequence[Batch]
 
     def __len__(self) -> int:
         return len(self.batches)
 
-    def read_pass(self, train_epoch: int, first_batch: int = 0, losses_N: np.ndarray | None = None) -> Sequence[Batch]:
+    def read_pass(self, train_epoch: int, first_batch: int = 0) -> Sequence[Batch]:
         return self.batches[first_batch:]
 
 
-def build_trainer(config: Any, model: Any, accelerator: Accelerator, **arguments: Any) -> Trainer:
-    """A loop whose steps are the gradient itself, at a rate that stays."""
-    prepared, optimizer = accelerator.prepare(model, build_sgd(model, config.optim))
-    scheduler = LambdaLR(optimizer.optimizer, lambda _: 1.0)
-    return Trainer(prepared, optimizer, scheduler, accelerator, config.train, config.optim, config.seed, **arguments)
+def build_trainer(
+    config: Any, model: Any, accelerator: Accelerator, data: RunData, records: list[dict], progress: Progress | None
+) -> Trainer:
+    """A loop whose steps are the gradient itself, at a rate that stays; nothing is saved."""
+    recorder: Any = SimpleNamespace(add=records.append)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "build_optimizer", lambda *_: build_sgd(model, config.optim))
+        patch.setattr(loop, "build_scheduler", lambda optimizer, *_: LambdaLR(optimizer, lambda _: 1.0))
+        patch.setattr(loop, "restore_optimizer", lambda *_: None)
+        point = ResumePoint(Path("nowhere"), progress, 0) if progress else None
+        trainer = Trainer(RunContext(config, accelerator, recorder), model, data, point)
+    trainer.save = Saver([])  # type: ignore[assignment]
+    return trainer
 
 
 def train(
@@ -67,11 +77,24 @@ def train(
     accelerator = Accelerator(cpu=True)
     model = model if model is not None else build_small_model(config, lora_noise=0.1)
     records: list[dict] = []
-    saved: list[tuple[str, Progress, dict]] = []
-    val_loader = changes.pop("val_loader", list(batches))
-    arguments = {"save": lambda *what: saved.append(what)} | changes
-    trainer = build_trainer(config, model, accelerator, log=records.append, **arguments)
-    return trainer.fit(Passes(list(batches)), val_loader, progress), records, saved
+    saved: list[tuple[str, Progress, dict]] = changes.pop("saved", [])
+    data = RunData(Passes(list(batches)), changes.pop("val_batches", list(batches)))
+    trainer = build_trainer(config, model, accelerator, data, records, progress)
+    trainer.save = Saver(saved)  # type: ignore[assignment]
+    return trainer.fit(), records, saved
+
+
+@dataclass
+class Saver:
+    """Notes what was to be saved."""
+
+    saved: list[tuple[str, Progress, dict]]
+
+    def __call__(self, *what: Any) -> None:
+        self.saved.append(what)  # type: ignore[arg-type]
+
+    def finish(self) -> None:
+        pass
 
 
 def trained_state(model: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -206,17 +229,12 @@ def test_checkpoints_come_by_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     assert saved_steps(saved) == [3, 5, 5]
 
 
-def test_a_signal_ends_training_after_its_step_with_a_checkpoint() -> None:
+def test_a_signal_ends_training_after_its_step_with_a_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
     saved: list[tuple[str, Progress, dict]] = []
     asked = iter([False, False, True])
+    monkeypatch.setattr(StopSignals, "is_set", lambda _: next(asked))
     with pytest.raises(TrainingStoppedError, match="stopped after step 3"):
-        train(
-            toy_config(checkpoint_every_steps=0),
-            toy_loader([2.0] * 5),
-            Toy(),
-            save=lambda *what: saved.append(what),
-            is_interrupted=lambda: next(asked),
-        )
+        train(toy_config(checkpoint_every_steps=0), toy_loader([2.0] * 5), Toy(), saved=saved)
     assert saved_steps(saved) == [3]
 
 
@@ -231,9 +249,9 @@ def test_a_loop_that_goes_on_does_what_is_left(stopped_at: int) -> None:
 
 
 def test_a_validation_loss_that_is_not_finite_saves_nothing() -> None:
-    saved: list[str] = []
+    saved: list[tuple[str, Progress, dict]] = []
     with pytest.raises(FloatingPointError, match="validation loss nan"):
-        train(toy_config(), toy_loader([2.0]), Toy(), val_loader=[], save=lambda which, *_: saved.append(which))
+        train(toy_config(), toy_loader([2.0]), Toy(), val_batches=[], saved=saved)
     assert saved == []
 
 
@@ -331,22 +349,17 @@ def train_on(task: str, world_size: int, tiny_llm: Path) -> tuple[Tensors, Tenso
     assert len(dataset) == 9
     collator = Collator(config.model, build_tokenizer(config))
     data = TrainBatches(dataset, collator, config, accelerator.process_index, world_size)
-    losses: list[float] = []
-    trainer = build_trainer(
-        config,
-        model,
-        accelerator,
-        save=lambda *_: None,
-        log=lambda record: losses.extend(record[key] for key in ("loss", "val_loss") if key in record),
-        losses=SampleLosses(len(dataset), accelerator) if config.stage.hard_examples else None,
-    )
+    share = share_indices(list(range(9)), accelerator)
+    records: list[dict] = []
+    run_data = RunData(data, [collator([dataset[idx]]) for idx in share])
+    trainer = build_trainer(config, model, accelerator, run_data, records, None)
     grads: list[Tensors] = []
     named = {name: param for name, param in model.named_parameters() if param.requires_grad}
     trainer.optimizer.optimizer.register_step_pre_hook(  # type: ignore[attr-defined]
         lambda *_: grads.append({name: param.grad.clone() for name, param in named.items() if param.grad is not None})
     )
-    share = share_indices(list(range(9)), accelerator)
-    trainer.fit(data, [collator([dataset[idx]]) for idx in share])  # type: ignore[arg-type]
+    trainer.fit()
+    losses = [record[key] for record in records for key in ("loss", "val_loss") if key in record]
     assert_moved(start, trained_state(model))
     return grads[0], trained_state(model), losses
 

@@ -1,17 +1,18 @@
 """Which samples a pass sees: drawn in training, spread evenly over the set in evaluation."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from tslm.batch import Batch, Example
 from tslm.config.schema import ModelConfig, RunConfig
 from tslm.data.samples.collate import Collator
 from tslm.data.samples.dataset import TaskDataset
-from tslm.data.samples.sample_weights import weigh_hardness, weigh_samples
+from tslm.data.samples.sample_weights import Gather, SampleLosses, weigh_hardness, weigh_samples
 from tslm.nn.patch_encoder import count_series_tokens
 from tslm.seeds import Draw, derive_seed
 
@@ -19,7 +20,32 @@ _CHARACTERS_A_TOKEN = 4  # of English, about
 _TOKENS_A_VALUE = 2.4  # of a series as digits, about
 
 
-class TrainBatches:
+class TrainData:
+    """What the training loop reads; a sampler that looks at losses overrides the last four methods."""
+
+    def __len__(self) -> int:
+        """Return the number of batches per pass, the same on every process."""
+        raise NotImplementedError
+
+    def read_pass(self, train_epoch: int, first_batch: int = 0) -> Iterable[Batch]:
+        """Yield this process' part of the batches of a pass, starting at `first_batch`."""
+        raise NotImplementedError
+
+    def record_losses(self, step: int, batch_idx: int, loss_B: Tensor | None) -> None:
+        """Receive the losses of the samples of one batch of the current pass."""
+
+    def close_pass(self, gather: Gather) -> None:
+        """End the current pass; called on every process."""
+
+    def copy_state(self, gather: Gather) -> dict[str, Tensor]:  # noqa: ARG002
+        """Return what resuming needs beside the position in the pass; called on every process."""
+        return {}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Continue from the result of `copy_state`."""
+
+
+class TrainBatches(TrainData):
     """The batches of a run's training passes, as one of its processes reads them.
 
     A pass is drawn anew for every `train_epoch`, as a whole and alike on all processes; they then share each
@@ -42,26 +68,26 @@ class TrainBatches:
         wanted = config.stage.num_train_samples or len(dataset)
         self.num_drawn = wanted if self.weights_N is not None else min(wanted, len(dataset))
         self._lengths_N = np.full(len(dataset), np.nan)
+        self._losses = SampleLosses(len(dataset)) if config.stage.hard_examples else None
+        self._shared_batches: list[list[int]] = []  # of the current pass
 
     def __len__(self) -> int:
         """Batches a pass, the same number on every process."""
         return -(-self.num_drawn // self._num_shared)
 
-    def draw_pass(self, train_epoch: int, losses_N: np.ndarray | None = None) -> list[list[int]]:
-        """Sample indices of one pass in batches of all processes together.
-
-        `losses_N` are what the samples' losses were before the pass, NaN where unknown (`stage.hard_examples`).
-        """
+    def draw_pass(self, train_epoch: int) -> list[list[int]]:
+        """Draw the sample indices of one pass, in batches of all processes together."""
         rng = np.random.default_rng(derive_seed(self.config.seed, Draw.ORDER, train_epoch))
-        drawn = draw_samples(len(self.dataset), self.num_drawn, self._weigh(losses_N), rng)
+        drawn = draw_samples(len(self.dataset), self.num_drawn, self._weigh(), rng)
         pool_batches = self.config.train.bucket_batches if self.config.writes_text else 0  # windows are all as long
         if not pool_batches:
             return _cut(drawn, self._num_shared)
         return bucket_by_length(drawn, [self._measure(idx) for idx in drawn], self._num_shared, pool_batches, rng)
 
-    def read_pass(self, train_epoch: int, first_batch: int = 0, losses_N: np.ndarray | None = None) -> Iterable[Batch]:
-        """This process' part of each batch of a pass, from `first_batch` on; what stands before is not read."""
-        batches = _PassBatches(self, train_epoch, losses_N)
+    def read_pass(self, train_epoch: int, first_batch: int = 0) -> Iterable[Batch]:
+        """Yield this process' part of the batches of a pass; those before `first_batch` are not read."""
+        self._shared_batches = self.draw_pass(train_epoch)
+        batches = _PassBatches(self, train_epoch, self._shared_batches)
         return DataLoader(
             batches,
             batch_size=None,  # one item is one batch
@@ -70,14 +96,34 @@ class TrainBatches:
             pin_memory=self.pin_memory,
         )
 
+    def record_losses(self, step: int, batch_idx: int, loss_B: Tensor | None) -> None:
+        """Receive the losses of the samples of one batch of the current pass."""
+        if self._losses is not None:
+            own = self._shared_batches[batch_idx][self.process_index :: self.num_processes]
+            self._losses.record(step, own, loss_B)
+
+    def close_pass(self, gather: Gather) -> None:
+        """Draw the next pass by the losses of this one, with `stage.hard_examples`."""
+        if self._losses is not None:
+            self._losses.close_pass(gather)
+
+    def copy_state(self, gather: Gather) -> dict[str, Tensor]:
+        """Return the losses of the samples; empty without `stage.hard_examples`."""
+        return self._losses.copy_state(gather) if self._losses is not None else {}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Continue from the result of `copy_state`."""
+        if self._losses is not None:
+            self._losses.load_state(state)
+
     @property
     def _num_shared(self) -> int:
         return self.config.train.batch_size * self.num_processes
 
-    def _weigh(self, losses_N: np.ndarray | None) -> np.ndarray | None:
-        if losses_N is None or np.isnan(losses_N).all():
+    def _weigh(self) -> np.ndarray | None:
+        if self._losses is None or np.isnan(self._losses.known_N).all():
             return self.weights_N
-        hardness_N = weigh_hardness(losses_N, self.config.stage.hard_examples)
+        hardness_N = weigh_hardness(self._losses.known_N, self.config.stage.hard_examples)
         return hardness_N if self.weights_N is None else self.weights_N * hardness_N
 
     def _measure(self, idx: int) -> float:
@@ -87,11 +133,10 @@ class TrainBatches:
 
 
 class _PassBatches(Dataset[Batch]):
-    """One pass; item n is what this process has of the n-th batch."""
+    """One pass; item n is this process' part of the n-th batch."""
 
-    def __init__(self, source: TrainBatches, train_epoch: int, losses_N: np.ndarray | None) -> None:
-        self.source, self.train_epoch = source, train_epoch
-        self.shared_batches = source.draw_pass(train_epoch, losses_N)
+    def __init__(self, source: TrainBatches, train_epoch: int, shared_batches: Sequence[Sequence[int]]) -> None:
+        self.source, self.train_epoch, self.shared_batches = source, train_epoch, shared_batches
 
     def __len__(self) -> int:
         return len(self.shared_batches)
@@ -104,8 +149,7 @@ class _PassBatches(Dataset[Batch]):
         # does not count.
         is_filler = source.process_index >= len(shared)
         examples = [self._read(shared[place], first + place) for place in own]
-        sample_idx = [shared[place] for place in own]
-        return replace(source.collator(examples), sample_idx=sample_idx, is_filler=is_filler)
+        return replace(source.collator(examples), is_filler=is_filler)
 
     def _read(self, idx: int, position: int) -> Example:
         with torch.random.fork_rng(devices=[]):

@@ -1,8 +1,8 @@
-"""Checkpoints: a folder of config, safetensors of what is ours, and the PEFT adapter.
+"""Checkpoints: a folder with config, weights as safetensors, and the PEFT adapter.
 
-The frozen language model is not in it; the config names it, and its small files (tokenizer, licence) are copied.
-Folders are written beside and renamed, so nobody finds half of one. A run that dies between the two renames leaves
-the old checkpoint under `<name>.old`. Nothing in it is a pickle, and a folder with one is not read.
+The frozen language model is not part of it: the config names it, and its small files (tokenizer, licence) are copied.
+A folder is written beside and renamed, so it is never incomplete; a run killed between the two renames leaves the old
+checkpoint as `<name>.old`. A checkpoint contains no pickle, and a folder with one is refused.
 """
 
 import json
@@ -24,7 +24,7 @@ from tslm.config.schema import ModelConfig, RunConfig
 from tslm.files import read_json, swap_in, write_beside
 from tslm.models import build_model
 from tslm.models.epoch_reader import SeriesReader
-from tslm.models.llm.backbone import ADAPTER_DIR, attach_lora, has_lora, load_lora, merge_lora, save_lora, unwrap_lora
+from tslm.models.llm.backbone import ADAPTER_DIR, has_lora, load_lora, merge_lora, save_lora, unwrap_lora
 from tslm.models.llm.store import copy_small_files, get_hub_id, is_small_file
 from tslm.predictions.calibration import CALIBRATION_FILE
 from tslm.predictions.transitions import TRANSITIONS_FILE
@@ -32,24 +32,24 @@ from tslm.training.checkpoints.model_card import CARD_FILE, write_model_card
 
 WEIGHTS_FILE = "model.safetensors"
 STATE_FILE = "state.json"
-LLM_DIR = "llm"  # of an exported checkpoint: the language model with its adapter merged in
+LLM_DIR = "llm"  # of an exported checkpoint: the language model with the merged adapter
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
 _LLM_PREFIX = "llm."
 _CLASSIFIER_PREFIX = "classifier."
 _READER_PREFIX = "reader."
-_TIMING = ("fs_hz", "epoch_s")  # 0 in either of two configs: nothing is known, any fits
+_TIMING = ("fs_hz", "epoch_s")  # 0 means unknown and matches any value
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What a checkpoint keeps of a model, copied to the CPU: it stays as it was while training goes on."""
+    """Weights of a checkpoint, copied to the CPU, so that training can continue while they are written."""
 
-    weights: dict[str, Tensor]  # everything but the language model
-    adapter: dict[str, Tensor]  # of the language model, by the names of its parameters; empty where it has none
+    weights: dict[str, Tensor]  # all but the language model
+    adapter: dict[str, Tensor]  # LoRA parameters of the language model; may be empty
 
 
 def take_snapshot(model: nn.Module) -> Snapshot:
-    """Copy what is trained; called on every process, as parts of sharded tensors are gathered."""
+    """Copy the weights of a model; called on every process, as sharded tensors are gathered."""
     weights = {name: copy_to_cpu(tensor) for name, tensor in model.state_dict().items() if not _is_llm(name)}
     llm = getattr(model, "llm", None)
     if llm is None or not has_lora(llm):
@@ -59,7 +59,7 @@ def take_snapshot(model: nn.Module) -> Snapshot:
 
 
 def copy_to_cpu(tensor: Tensor) -> Tensor:
-    """A copy in the CPU's memory that later steps do not change; a sharded tensor whole."""
+    """Copy a tensor to the CPU; a sharded tensor is gathered."""
     whole = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
     return whole.detach().to("cpu", copy=True).contiguous()
 
@@ -67,9 +67,9 @@ def copy_to_cpu(tensor: Tensor) -> Tensor:
 def save_checkpoint(
     model: nn.Module, config: RunConfig, state: Mapping[str, Any], checkpoint_dir: Path, with_llm: bool = False
 ) -> None:
-    """Write a checkpoint folder; what stood there before stays whole until the new one is complete.
+    """Write a checkpoint folder; an existing one is replaced when the new one is complete.
 
-    `with_llm` writes the language model as well, as an ordinary folder `llm`: for one with its adapter merged in.
+    With `with_llm`, the language model with its merged adapter is written into the folder `llm`.
     """
     with fill_beside(take_snapshot(model), model, config, state, checkpoint_dir) as partial:
         if with_llm:
@@ -84,9 +84,9 @@ def save_checkpoint(
 def fill_beside(
     snapshot: Snapshot, model: nn.Module, config: RunConfig, state: Mapping[str, Any], checkpoint_dir: Path
 ) -> Iterator[Path]:
-    """A folder beside `checkpoint_dir` with everything a checkpoint holds, for the block to add to and put in place.
+    """Yield a complete checkpoint folder beside `checkpoint_dir`; the block adds to it and renames it.
 
-    It is removed where that does not come about. Of `model` only what does not change in training is read.
+    The folder is removed if the block does not rename it. The weights come from `snapshot`, not from `model`.
     """
     partial = checkpoint_dir.with_name(f"{checkpoint_dir.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -105,19 +105,19 @@ def fill_beside(
 
 
 def write_state(state: Mapping[str, Any], config: RunConfig, checkpoint_dir: Path) -> None:
-    """Write what is known of a checkpoint beside its weights: state.json, and the card that tells it to people."""
+    """Write state.json and the model card of a checkpoint."""
     with write_beside(checkpoint_dir / STATE_FILE) as partial:
         partial.write_text(json.dumps(dict(state), indent=1) + "\n", encoding="utf-8")
     write_model_card(config, state, checkpoint_dir)
 
 
 def read_state(checkpoint_dir: Path) -> dict[str, Any]:
-    """What state.json says; empty where there is none. ValueError when it is damaged."""
+    """Read state.json; empty if there is none. ValueError if it is damaged."""
     return read_json(checkpoint_dir / STATE_FILE)
 
 
 def record_evaluation(checkpoint_dir: Path, evaluation: Mapping[str, Any]) -> None:
-    """Write scores into a checkpoint's state and its card."""
+    """Write test scores into the state and the card of a checkpoint."""
     write_state(
         read_state(checkpoint_dir) | {"evaluation": dict(evaluation)},
         load_checkpoint_config(checkpoint_dir),
@@ -126,15 +126,12 @@ def record_evaluation(checkpoint_dir: Path, evaluation: Mapping[str, Any]) -> No
 
 
 def load_checkpoint(checkpoint_dir: Path) -> tuple[nn.Module, RunConfig]:
-    """Rebuild a trained model for inference from its folder alone (and the language model it names).
-
-    Adapters are merged into the language model's weights, which is faster than computing them beside.
-    """
+    """Load a trained model for inference, with its adapters merged into the language model for speed."""
     return load_trained_model(checkpoint_dir, merge_adapter=True)
 
 
 def load_trained_model(checkpoint_dir: Path, merge_adapter: bool) -> tuple[nn.Module, RunConfig]:
-    """As `load_checkpoint`; without `merge_adapter` the adapter stays beside the weights, so it can be saved again."""
+    """Load a trained model; without `merge_adapter` the adapter stays separate, so it can be saved again."""
     config = load_checkpoint_config(checkpoint_dir)
     if holds_llm(checkpoint_dir):
         config = replace(config, llm=replace(config.llm, source=str(checkpoint_dir / LLM_DIR)))
@@ -146,21 +143,20 @@ def load_trained_model(checkpoint_dir: Path, merge_adapter: bool) -> tuple[nn.Mo
 
 
 def holds_llm(checkpoint_dir: Path) -> bool:
-    """Whether a checkpoint's folder holds the language model itself, with its adapter merged in."""
+    """Return whether a checkpoint contains the language model itself, with the merged adapter."""
     return (checkpoint_dir / LLM_DIR).is_dir()
 
 
 def load_weights(model: nn.Module, config: RunConfig, checkpoint_dir: Path, train_lora: bool = False) -> None:
-    """Put a checkpoint's weights into a freshly built model.
+    """Load the weights of a checkpoint into a newly built model.
 
-    A checkpoint of the same kind of model fills it whole, with its adapter. Of another kind it fills what both
-    have: the classifier (the epoch reader, and the heads where the label set is the same), or the encoder alone
-    where one of the two has no classifier.
-    A model without the night's context takes no more than what reads single epochs.
+    A checkpoint of the same kind of model is loaded completely, with its adapter. From another kind, the shared parts
+    are loaded: the classifier (the epoch reader, and the heads if the label set is the same), or the encoder alone if
+    one of the two models has no classifier. A model without night context skips the context network.
 
     Raises:
-        FileNotFoundError: no checkpoint there.
-        ValueError: it was made with other model settings (named), or its weights are damaged.
+        FileNotFoundError: there is no checkpoint.
+        ValueError: the model settings differ (they are named), or the weights are damaged.
     """
     saved = load_checkpoint_config(checkpoint_dir)
     _refuse_pickles(checkpoint_dir)
@@ -181,38 +177,8 @@ def load_weights(model: nn.Module, config: RunConfig, checkpoint_dir: Path, trai
         model.llm = load_lora(llm, checkpoint_dir, train_lora)
 
 
-def set_trained_parts(model: nn.Module, config: RunConfig) -> None:
-    """Freeze everything but the stage's trained parts; attaches LoRA where the stage trains it first."""
-    known = ("encoder", "projector", "context", "classifier", "lora")
-    unknown = [part for part in config.stage.trained if part not in known]
-    if unknown:
-        raise ValueError(f"unknown part {unknown[0]!r} in stage.trained; choose from: {', '.join(known)}")
-    trained = set(config.stage.trained)
-    llm: Any = getattr(model, "llm", None)
-    if llm is not None:
-        if "lora" in trained and not has_lora(llm):
-            llm = model.llm = attach_lora(llm, config.model.lora)
-        for name, param in llm.named_parameters():
-            param.requires_grad_("lora" in trained and "lora_" in name)
-    classifier: Any = model.classifier if config.writes_text else model
-    reader: Any = classifier.reader
-    if config.model.reads_digits:
-        trained -= {"encoder", "classifier", "context"}  # nothing reads with them
-    classifier.requires_grad_(("classifier" if config.has_classifier else "encoder") in trained)
-    reader.requires_grad_("encoder" in trained)
-    if getattr(reader, "context", None) is not None:
-        reader.context.requires_grad_("context" in trained)
-    if config.writes_text:
-        model.fusion.requires_grad_("projector" in trained)
-        if not config.loss.classifier_weight:
-            classifier.head.requires_grad_(False)  # nothing looks at them
-            classifier.epoch_head.requires_grad_(False)
-            if config.model.context.kind == "none":
-                reader.pools.requires_grad_(False)
-
-
 def find_foreign_file(folder: Path) -> Path | None:
-    """Something in a folder that is no part of a checkpoint and would be lost if one took its place."""
+    """Find a file that does not belong to a checkpoint and would be lost if a checkpoint replaced the folder."""
     own = {
         CHECKPOINT_CONFIG_FILE,
         CONFIG_FILE,
@@ -231,28 +197,28 @@ def find_foreign_file(folder: Path) -> Path | None:
 def _choose_shared(
     model: Any, config: RunConfig, saved: RunConfig, tensors: dict[str, Tensor]
 ) -> tuple[nn.Module, dict[str, Tensor]]:
-    """What a model shares with a checkpoint of another kind: a part of the model, and that part's tensors."""
+    """Find the part that a model shares with a checkpoint of another kind, and the tensors of that part."""
     classifier = model.classifier if config.writes_text else model
-    tensors = _classifier_tensors(tensors, saved)
+    tensors = _select_classifier(tensors, saved)
     if not (saved.has_classifier and config.has_classifier):
         tensors = _strip_prefix(tensors, _READER_PREFIX)
         shared = SeriesReader(config.model, len(config.stage.channels)).state_dict()
         shared = {name: tensors[name] for name in shared if name in tensors}
         return classifier.reader, {**classifier.reader.state_dict(), **shared}
     if not config.model.context.sees_neighbours:
-        tensors = _epochs_alone(tensors)
+        tensors = _drop_context(tensors)
     if saved.model.label_set != config.model.label_set:
         return classifier.reader, _strip_prefix(tensors, _READER_PREFIX)
     return classifier, tensors
 
 
-def _classifier_tensors(tensors: Mapping[str, Tensor], saved: RunConfig) -> dict[str, Tensor]:
-    """Of a checkpoint's tensors those of its classifier, by the names they have in a classifier alone."""
+def _select_classifier(tensors: Mapping[str, Tensor], saved: RunConfig) -> dict[str, Tensor]:
+    """Select the tensors of a checkpoint's classifier, named as in a stand-alone classifier."""
     return _strip_prefix(tensors, _CLASSIFIER_PREFIX) if saved.writes_text else dict(tensors)
 
 
-def _epochs_alone(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A classifier's tensors without its context network; the head of the epoch alone is then the only one."""
+def _drop_context(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Drop the context network of a classifier; the head for single epochs becomes its only head."""
     kept = {name: tensor for name, tensor in tensors.items() if not name.startswith(f"{_READER_PREFIX}context.")}
     return kept | {name.removeprefix("epoch_"): kept[name] for name in kept if name.startswith("epoch_head.")}
 
@@ -282,8 +248,8 @@ def _refuse_pickles(checkpoint_dir: Path) -> None:
     for pattern in _PICKLES:
         for path in sorted(checkpoint_dir.rglob(pattern)):
             raise ValueError(
-                f"{path} is a pickle, which can run any code when it is read; only safetensors are read here: "
-                "take the file away if you trust the rest of the folder"
+                f"{path} is a pickle, which can run any code when it is loaded; only safetensors are loaded: "
+                "delete the file if you trust the rest of the folder"
             )
 
 

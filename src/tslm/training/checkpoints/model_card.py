@@ -1,7 +1,4 @@
-"""The card of a checkpoint: README.md with what the hub reads at its head and what people should know below.
-
-It is written from the checkpoint's own config and state, so it is never older than they are.
-"""
+"""Model card of a checkpoint: README.md with metadata for the hub, rendered from the checkpoint's config and state."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,10 +10,11 @@ from tslm import __version__
 from tslm.config.schema import RunConfig
 from tslm.data.samples.dataset import find_task
 from tslm.data.splits.split import render_leak
+from tslm.files import write_beside
 from tslm.models.llm.store import EMBEDDED_LLMS, TINY_LLM, find_licence, get_hub_id
 
 CARD_FILE = "README.md"
-HERE = "path/to/this/folder"  # until the checkpoint has a name on the hub
+HERE = "path/to/this/folder"  # for a checkpoint without a name on the hub
 _SHOWN = {"accuracy": "accuracy", "macro_f1": "macro-F1", "cohen_kappa": "Cohen's kappa", "perplexity": "perplexity"}
 CARD_METRICS = (
     *_SHOWN,
@@ -25,7 +23,7 @@ CARD_METRICS = (
     "num_parse_failures",
     "leaky",
     "within_subject",
-)  # what it tells of an evaluation
+)  # of an evaluation, shown in the card
 _LOAD_TEXT = """import numpy as np
 import tslm.hub  # of the package tslm-sleep; makes the classes below known
 from transformers import AutoModel, AutoProcessor
@@ -63,25 +61,26 @@ def write_model_card(config: RunConfig, state: Mapping[str, Any], checkpoint_dir
 
     Args:
         config: of the checkpoint.
-        state: of the checkpoint; `trained_on` and `evaluation` are told where they are in it.
+        state: of the checkpoint; `trained_on` and `evaluation` are shown if present.
         checkpoint_dir: the folder.
-        name: what to load it by.
+        name: by which users load the checkpoint.
     """
-    render_model_card(config, state, name).save(checkpoint_dir / CARD_FILE)
+    with write_beside(checkpoint_dir / CARD_FILE) as partial:
+        render_model_card(config, state, name).save(partial)
 
 
 def render_model_card(config: RunConfig, state: Mapping[str, Any], name: str = HERE) -> ModelCard:
-    """The card as the hub's own library knows it; arguments as `write_model_card`."""
+    """Render the card; arguments as `write_model_card`."""
     citation = f"@software{{tslm_sleep, title = {{tslm-sleep}}, version = {{{__version__}}}, year = {{2026}}}}"
     sections = {
-        "Data": _tell_data(config, state.get("trained_on", {})),
-        "Scores": _tell_scores(state.get("evaluation", {})),
-        "Use": _tell_use(config),
-        "How to load": f"```python\n{_tell_loading(config, name)}```",
+        "Data": _render_data(config, state.get("trained_on", {})),
+        "Scores": _render_scores(state.get("evaluation", {})),
+        "Use": _render_use(config),
+        "How to load": f"```python\n{_render_loading(config, name)}```",
         "Limits": _LIMITS if config.writes_text else _LIMITS.rsplit("\n- ", 1)[0],
         "Citation": f"```\n{citation}\n```",
     }
-    title = f"# {_title(config)}\n\n{_tell_model(config, bool(state.get('merged')))}"
+    title = f"# {_title(config)}\n\n{_render_model(config, bool(state.get('merged')))}"
     text = "\n\n".join([title, *(f"## {heading}\n{body}" for heading, body in sections.items())])
     return ModelCard(f"---\n{_card_data(config, state).to_yaml()}\n---\n\n{text}\n")
 
@@ -128,7 +127,7 @@ def _title(config: RunConfig) -> str:
     )
 
 
-def _tell_model(config: RunConfig, is_merged: bool) -> str:
+def _render_model(config: RunConfig, is_merged: bool) -> str:
     if not config.has_classifier:
         return (
             "An encoder of series that learnt to fill in what is hidden; a classifier or language model starts from it."
@@ -156,9 +155,9 @@ def _tell_model(config: RunConfig, is_merged: bool) -> str:
     )
 
 
-def _tell_data(config: RunConfig, trained_on: Mapping[str, Any]) -> str:
+def _render_data(config: RunConfig, trained_on: Mapping[str, Any]) -> str:
     lines = [
-        f"- {use}: {_tell_split(trained_on[split])}"
+        f"- {use}: {_render_split(trained_on[split])}"
         for split, use in (("train", "trained on"), ("val", "chosen by its loss on"))
         if split in trained_on
     ]
@@ -171,7 +170,7 @@ def _tell_data(config: RunConfig, trained_on: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _tell_split(facts: Mapping[str, Any]) -> str:
+def _render_split(facts: Mapping[str, Any]) -> str:
     if "recordings" not in facts:
         number = f"{facts['samples']:,} " if "samples" in facts else ""
         return f"{number}samples of the corpus `{facts['folder']}`"
@@ -182,14 +181,14 @@ def _tell_split(facts: Mapping[str, Any]) -> str:
     )
 
 
-def _tell_scores(evaluation: Mapping[str, Any]) -> str:
+def _render_scores(evaluation: Mapping[str, Any]) -> str:
     if not evaluation:
         return "Not evaluated yet."
     rows = [f"| {shown} | {evaluation[key]:.3f} |" for key, shown in _SHOWN.items() if evaluation.get(key) is not None]
     rows += [
         f"| F1 {label} | {f1:.3f} |" for label, f1 in (evaluation.get("per_class_f1") or {}).items() if f1 is not None
     ]
-    about = f"On {_tell_split(evaluation['data'])}." if "data" in evaluation else ""
+    about = f"On {_render_split(evaluation['data'])}." if "data" in evaluation else ""
     if evaluation.get("within_subject"):
         about += f" **{render_leak(evaluation)}.**"
     elif evaluation.get("leaky"):
@@ -199,7 +198,7 @@ def _tell_scores(evaluation: Mapping[str, Any]) -> str:
     return "\n".join([about, "", "| metric | value |", "|---|---|", *rows])
 
 
-def _tell_use(config: RunConfig) -> str:
+def _render_use(config: RunConfig) -> str:
     model = config.model
     if not find_task(config.stage).stages_sleep:
         return "A step on the way: it answers questions about series, for training what comes after it."
@@ -208,7 +207,7 @@ def _tell_use(config: RunConfig) -> str:
     return f"Research on sleep staging from {channels}{rate}; labels: {model.label_set}."
 
 
-def _tell_loading(config: RunConfig, name: str) -> str:
+def _render_loading(config: RunConfig, name: str) -> str:
     template = _LOAD_TEXT if config.writes_text else _LOAD_CLASSIFIER
     if not find_task(config.stage).stages_sleep:
         template = _LOAD_OTHER

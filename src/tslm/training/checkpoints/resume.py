@@ -1,17 +1,21 @@
-"""What a stopped run goes on from: the last checkpoint with optimizer state and progress, or the one before.
+"""Checkpoints of a run in progress: written while training continues, and resumed from.
 
+    checkpoints/best/      the checkpoint with the lowest validation loss
     checkpoints/last/      a checkpoint as any other, and beside its weights
-        optimizer.safetensors   moments of AdamW by parameter name
-        training.json           Progress, how long the log was, and the SHA-256 of every other file of the folder
-    checkpoints/previous/  the one before
+        optimizer.safetensors      moments of AdamW by parameter name
+        sample_losses.safetensors  state of the sampler, with `stage.hard_examples`
+        training.json              Progress, length of the log, and the SHA-256 of every other file of the folder
+    checkpoints/previous/  the last checkpoint before that
 
-A folder is complete when its training.json fits its files: it is written last, and the folder renamed after.
+A folder is complete if its files match its training.json, which is written last; the folder is renamed afterwards.
 Only safetensors and JSON are read, never a pickle.
 """
 
 import json
 import logging
 import shutil
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,9 +26,10 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from tslm.files import hash_file, swap_in
-from tslm.training.checkpoints.checkpoint import copy_to_cpu
+from tslm.training.checkpoints.checkpoint import copy_to_cpu, fill_beside, take_snapshot
 from tslm.training.progress import Progress
-from tslm.training.runs.folder import LAST, OPTIMIZER_FILE, PROGRESS_KEY, TRAINING_FILE
+from tslm.training.runs.folder import LAST, OPTIMIZER_FILE, PROGRESS_KEY, SAMPLER_FILE, TRAINING_FILE
+from tslm.training.runs.recorder import RunContext
 
 logger = logging.getLogger(__name__)
 
@@ -34,17 +39,80 @@ _FILES_KEY, _LOG_KEY = "sha256", "num_log_records"
 
 @dataclass(frozen=True)
 class ResumePoint:
-    """A complete checkpoint to go on from."""
+    """A complete checkpoint to resume from."""
 
     folder: Path
     progress: Progress
-    num_log_records: int  # that the run's log had then
+    num_log_records: int  # length of the run's log at the checkpoint
+
+    def read_sampler_state(self) -> dict[str, Tensor]:
+        """Read the state of the sampler; empty if it has none."""
+        path = self.folder / SAMPLER_FILE
+        return load_file(path) if path.is_file() else {}
+
+
+class CheckpointSaver:
+    """Saves the best and the last checkpoint of a run: copied at once, written by a thread.
+
+    At most one checkpoint is being written; the next one waits for it. An error of the thread is raised by the next
+    call or by `finish`; earlier checkpoints stay complete.
+
+    Args:
+        run: the run, whose folder and config the checkpoints belong to.
+        model: as prepared by accelerate.
+        optimizer: the inner optimizer; its state is part of the last checkpoint.
+        copy_sampler: returns the state of the sampler; called on every process.
+    """
+
+    def __init__(
+        self,
+        run: RunContext,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        copy_sampler: Callable[[], dict[str, Tensor]] = dict,
+    ) -> None:
+        self.run, self.model, self.optimizer, self.copy_sampler = run, model, optimizer, copy_sampler
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._running: Future[None] | None = None
+
+    def __call__(self, which: str, progress: Progress, figures: Mapping[str, Any]) -> None:
+        """Copy the content of a checkpoint ("best" or "last") and start writing it; called on every process."""
+        self.finish()
+        run, model = self.run, self.run.accelerator.unwrap_model(self.model)
+        snapshot = take_snapshot(model)
+        optimizer_state = copy_optimizer(self.optimizer, model) if which == LAST else {}
+        sampler_state = self.copy_sampler() if which == LAST else {}
+        if not run.accelerator.is_main_process:
+            return
+        folder, recorder = run.checkpoints_dir / which, run.recorder
+        num_log_records = recorder.log.count() if recorder is not None else 0
+        state = {"train_epoch": progress.train_epoch, "step": progress.step, **figures, **run.facts}
+
+        def write() -> None:
+            with fill_beside(snapshot, model, run.config, state, folder) as partial:
+                if which == LAST:
+                    if sampler_state:
+                        save_file(sampler_state, partial / SAMPLER_FILE)
+                    write_training_state(optimizer_state, progress, num_log_records, partial)
+                    rotate_in(partial, folder)
+                else:
+                    swap_in(partial, folder)
+            if which == LAST and recorder is not None:
+                recorder.send_checkpoint(folder, state)
+
+        self._running = self._pool.submit(write)
+
+    def finish(self) -> None:
+        """Wait until everything is on disk; raise the error of the thread, if any."""
+        running, self._running = self._running, None
+        if running is not None:
+            running.result()
 
 
 def copy_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
-    """The optimizer's state by parameter name, copied to the CPU; parts of sharded tensors are gathered.
+    """Copy the optimizer's state to the CPU by parameter name; shards of a tensor are gathered.
 
-    Called on every process; the copy counts on the main one.
+    Called on every process; the main process uses the result.
     """
     names = {param: name for name, param in model.named_parameters()}
     return {
@@ -56,7 +124,7 @@ def copy_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[s
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module, folder: Path) -> None:
-    """Put a checkpoint's optimizer state into a fresh optimizer over the same parameters."""
+    """Load a checkpoint's optimizer state into a new optimizer over the same parameters."""
     saved = load_file(folder / OPTIMIZER_FILE)
     names = {param: name for name, param in model.named_parameters()}
     params = [param for group in optimizer.param_groups for param in group["params"]]
@@ -65,14 +133,14 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module, folder
         prefix = f"{names[param]}."
         own = {key.removeprefix(prefix): saved[key] for key in saved if key.rpartition(".")[0] == prefix[:-1]}
         if own:
-            state[number] = {key: _spread(value, param) for key, value in own.items()}
+            state[number] = {key: _shard(value, param) for key, value in own.items()}
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
 def write_training_state(
     optimizer_state: dict[str, Tensor], progress: Progress, num_log_records: int, folder: Path
 ) -> None:
-    """Complete a checkpoint's folder for resuming; it holds all its other files already."""
+    """Write the last two files of a checkpoint that can be resumed; all its other files must exist already."""
     save_file(optimizer_state, folder / OPTIMIZER_FILE)
     files = {path.relative_to(folder).as_posix(): hash_file(path) for path in _list_files(folder)}
     text = json.dumps({PROGRESS_KEY: asdict(progress), _LOG_KEY: num_log_records, _FILES_KEY: files}, indent=1)
@@ -80,7 +148,7 @@ def write_training_state(
 
 
 def rotate_in(partial: Path, last: Path) -> None:
-    """Make a complete folder the last checkpoint, and what was the last one the previous."""
+    """Rename a complete folder to the last checkpoint, and the former last checkpoint to the previous."""
     previous = last.with_name(PREVIOUS)
     if last.exists():
         shutil.rmtree(previous, ignore_errors=True)
@@ -89,12 +157,10 @@ def rotate_in(partial: Path, last: Path) -> None:
 
 
 def find_resume_point(checkpoints_dir: Path) -> ResumePoint | None:
-    """The newest complete checkpoint of a run; None where none was written yet.
-
-    A damaged last one is put aside as `damaged`, and the log says so.
+    """Find the newest complete checkpoint of a run; None if none was written yet.
 
     Raises:
-        ValueError: there are checkpoints, but none is whole.
+        ValueError: there are checkpoints, but none is complete.
     """
     problems = []
     for which in (LAST, PREVIOUS):
@@ -106,21 +172,21 @@ def find_resume_point(checkpoints_dir: Path) -> ResumePoint | None:
         except ValueError as error:
             problems.append(str(error))
     if problems:
-        raise ValueError(f"no checkpoint of this run is whole: {'; '.join(problems)}; --overwrite begins anew")
+        raise ValueError(f"no checkpoint of this run is complete: {'; '.join(problems)}; --overwrite begins anew")
     return None
 
 
 def set_aside_damaged(checkpoints_dir: Path, point: ResumePoint | None) -> None:
-    """Where the run goes on from the previous checkpoint although there is a last one: say so, and move that away."""
+    """Rename a damaged last checkpoint to `damaged`, with a warning, if the run resumes from the previous one."""
     last = checkpoints_dir / LAST
     if point is None or point.folder == last or not last.is_dir():
         return
-    logger.warning("%s is damaged; going on from %s, step %d", last, point.folder, point.progress.step)
+    logger.warning("%s is damaged; resuming from %s, step %d", last, point.folder, point.progress.step)
     swap_in(last, checkpoints_dir / "damaged")
 
 
 def read_resume_point(folder: Path) -> ResumePoint:
-    """A checkpoint after a check of all its files; ValueError names the first that is damaged."""
+    """Read a resume point and check all files of its checkpoint; ValueError names the first damaged one."""
     path = folder / TRAINING_FILE
     if not path.is_file():
         raise ValueError(f"{folder} is damaged: it has no {TRAINING_FILE}")
@@ -143,8 +209,8 @@ def _list_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-def _spread(value: Tensor, param: Tensor) -> Tensor:
-    """A whole tensor cut as its parameter is."""
+def _shard(value: Tensor, param: Tensor) -> Tensor:
+    """Shard a tensor in the same way as its parameter."""
     if isinstance(param, DTensor) and value.shape == param.shape:
         return distribute_tensor(value.to(param.device), param.device_mesh, param.placements)
     return value

@@ -1,4 +1,4 @@
-"""What the folder of a run tells: settings, code, packages, data, progress, checkpoints, scores. Needs no torch."""
+"""Facts about a run, read from its folder: settings, code, packages, data, progress, scores. Needs no torch."""
 
 import hashlib
 import json
@@ -25,16 +25,16 @@ from tslm.training.runs.folder import (
     STATE_FILE,
     TRAINING_FILE,
     pick_main_metrics,
+    read_log,
 )
-from tslm.training.runs.log import read_log
 from tslm.training.runs.manifest import read_manifest
 
 
 def describe_run(folder: Path) -> dict[str, Any]:
-    """Facts of a run, as JSON; of a checkpoint's folder those of the checkpoint and of the run that it stands in.
+    """Return the facts of a run as JSON values; for a checkpoint, its own facts and those of its run.
 
     Raises:
-        FileNotFoundError: the folder is neither.
+        FileNotFoundError: the folder is neither a run nor a checkpoint.
         ValueError: a file in it is damaged, or was made by a newer version.
     """
     checkpoint = folder if _is_checkpoint(folder) else None
@@ -71,7 +71,7 @@ def describe_run(folder: Path) -> dict[str, Any]:
 
 
 def _read_settings(folder: Path) -> dict[str, Any]:
-    """Settings as they were written, by whatever version: those of a checkpoint, or of a run."""
+    """Read the settings of a checkpoint or a run as they were written, by any version."""
     path = next(path for name in (CHECKPOINT_CONFIG_FILE, CONFIG_FILE) if (path := folder / name).is_file())
     if path.name == CHECKPOINT_CONFIG_FILE:
         found = read_json(path).get(SETTINGS_KEY)
@@ -81,12 +81,12 @@ def _read_settings(folder: Path) -> dict[str, Any]:
         except yaml.YAMLError as error:
             raise ValueError(f"{path} is damaged: {one_line(error)}") from error
     if not isinstance(found, dict):
-        raise ValueError(f"{path} holds no settings of a run; give the folder of a run or checkpoint of this library")
+        raise ValueError(f"{path} holds no settings; give the folder of a run or checkpoint of this library")
     return found
 
 
 def _compare_with_defaults(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings that are not at this version's default, and names of those that it does not know, by dotted key."""
+    """Find the settings that differ from this version's defaults, and those that this version does not know."""
     defaults: Any = OmegaConf.to_container(to_plain(RunConfig()))
     known, given = flatten_settings(defaults), flatten_settings(settings)
     return {
@@ -96,7 +96,7 @@ def _compare_with_defaults(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _find_run(folder: Path) -> Path | None:
-    """The run's folder that `folder` is, or that a checkpoint's folder stands in."""
+    """Find the folder of the run that `folder` belongs to."""
     folder = folder.resolve()
     candidates = [folder, folder.parent.parent] if folder.parent.name == CHECKPOINTS_DIR else [folder]
     is_run = ((path / CONFIG_FILE).is_file() and (path / LOG_FILE).is_file() for path in candidates)
@@ -126,7 +126,7 @@ def _describe_manifest(run_dir: Path) -> dict[str, Any]:
 
 
 def _sum_up_data(data_sha256: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """Of each data folder the number of its files, and one checksum of their names and checksums."""
+    """Return the number of files per data folder, and one checksum of their names and checksums."""
     folders: dict[str, dict[str, str]] = {}
     for name, digest in sorted(data_sha256.items()):
         path = PurePosixPath(name)
@@ -138,7 +138,7 @@ def _sum_up_data(data_sha256: Mapping[str, str]) -> dict[str, dict[str, Any]]:
 
 
 def _describe_training(run_dir: Path) -> dict[str, Any]:
-    """How far training has come, as the last checkpoint says, or where that says nothing, the log."""
+    """Return the progress of training from the last checkpoint, or else from the log."""
     records = read_log(run_dir / LOG_FILE)
     start = next((record for record in records if record.get("event") == "start"), {})
     end = next((record for record in reversed(records) if record.get("event") == "end"), None)

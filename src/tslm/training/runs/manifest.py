@@ -1,6 +1,6 @@
-"""run.json: how a run was started, by which code and packages, on which machine, from which data.
+"""run.json, the manifest of a run: launches with command, code, packages and machine, and checksums of the data.
 
-It says what the settings cannot. Every start is kept, so a run that was resumed with other packages says so.
+Every launch is kept, so the manifest shows if a run was resumed with other packages.
 """
 
 import json
@@ -33,7 +33,7 @@ PACKAGES = (
 
 @dataclass(frozen=True)
 class Launch:
-    """One start of a run, or one that resumed it."""
+    """One start of a run, or one resumption."""
 
     started_at: str  # UTC, ISO 8601
     command: tuple[str, ...]
@@ -54,28 +54,28 @@ class Launch:
 
 @dataclass(frozen=True)
 class RunManifest:
-    """What run.json holds."""
+    """Content of run.json."""
 
     seed: int
-    launches: tuple[Launch, ...]  # in the order of time, at least one
+    launches: tuple[Launch, ...]  # oldest first, at least one
     data_sha256: Mapping[str, str]  # by file, see tslm.data.splits.provenance
-    ended_at: str | None = None  # None while it runs, or where it was killed
+    ended_at: str | None = None  # None while it runs, or if it was killed
     tracker_runs: Mapping[str, str] = field(default_factory=dict)  # name of a tracker -> its id of this run
 
     def resume(self, launch: Launch) -> "RunManifest":
-        """The same run, started once more."""
+        """Return the manifest of the resumed run."""
         return replace(self, launches=(*self.launches, launch), ended_at=None)
 
 
 def describe_launch(command: Sequence[str], num_processes: int, now: datetime) -> Launch:
-    """What is known of this process, its machine and its code.
+    """Describe this process, its machine and its code.
 
     Args:
-        command: as it was given, e.g. `sys.argv`.
+        command: e.g. `sys.argv`.
         num_processes: of all machines together.
         now: with a time zone.
     """
-    import torch  # not needed to read a manifest
+    import torch  # reading a manifest needs no torch
 
     git_commit, git_dirty = _describe_checkout(Path(__file__).parents[4])
     return Launch(
@@ -86,7 +86,7 @@ def describe_launch(command: Sequence[str], num_processes: int, now: datetime) -
         git_dirty=git_dirty,
         python=platform.python_version(),
         os=platform.platform(),
-        cpu=_name_cpu(),
+        cpu=_read_cpu_name(),
         num_cpus=os.cpu_count() or 1,
         gpus=tuple(torch.cuda.get_device_name(idx) for idx in range(torch.cuda.device_count())),
         packages=_list_versions(),
@@ -94,29 +94,29 @@ def describe_launch(command: Sequence[str], num_processes: int, now: datetime) -
 
 
 def write_manifest(manifest: RunManifest, run_dir: Path) -> None:
-    """Write run.json, beside and renamed."""
+    """Write run.json atomically."""
     with write_beside(run_dir / MANIFEST_FILE) as partial:
         partial.write_text(render_manifest(manifest), encoding="utf-8")
 
 
 def read_manifest(run_dir: Path) -> RunManifest | None:
-    """The manifest of a run; None for a run of before there were any. ValueError when it is damaged."""
+    """Read the manifest of a run; None if there is none. ValueError if it is damaged."""
     path = run_dir / MANIFEST_FILE
     return parse_manifest(path.read_text(encoding="utf-8"), str(path)) if path.is_file() else None
 
 
 def render_manifest(manifest: RunManifest) -> str:
-    """Text of run.json."""
+    """Render the text of run.json."""
     return json.dumps(asdict(manifest), indent=1, ensure_ascii=False) + "\n"
 
 
 def parse_manifest(text: str, where: str) -> RunManifest:
-    """Inverse of `render_manifest`; keys of a newer version are left alone. ValueError, which names `where`."""
+    """Inverse of `render_manifest`; unknown keys are ignored. ValueError names `where`."""
     try:
         found = json.loads(text)
         launches = tuple(Launch(**_known(launch, Launch)) for launch in found["launches"])
         if not launches:
-            raise ValueError("it names no start")
+            raise ValueError("it has no launches")
         return RunManifest(**_known(found, RunManifest) | {"launches": launches})
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{where} is damaged: {error}") from error
@@ -132,21 +132,21 @@ def _list_versions() -> dict[str, str]:
     for name in PACKAGES:
         try:
             versions[name] = version(name)
-        except PackageNotFoundError:  # tslm from a folder on the path, without installation
+        except PackageNotFoundError:  # tslm is used from a folder, not installed
             continue
     return versions
 
 
 def _describe_checkout(folder: Path) -> tuple[str | None, bool | None]:
-    """Commit of a checkout, and whether its files differ from it; None where it is no checkout or git is missing."""
+    """Return the commit of a checkout and whether its files differ from it; None without checkout or git."""
     if not (folder / ".git").exists():
         return None, None
-    commit = _ask_git(folder, "rev-parse", "HEAD")
-    status = _ask_git(folder, "status", "--porcelain")
+    commit = _run_git(folder, "rev-parse", "HEAD")
+    status = _run_git(folder, "status", "--porcelain")
     return commit or None, None if status is None else bool(status)
 
 
-def _ask_git(folder: Path, *words: str) -> str | None:
+def _run_git(folder: Path, *words: str) -> str | None:
     try:
         answer = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=False)
     except FileNotFoundError:
@@ -154,7 +154,7 @@ def _ask_git(folder: Path, *words: str) -> str | None:
     return answer.stdout.strip() if answer.returncode == 0 else None
 
 
-def _name_cpu() -> str:
+def _read_cpu_name() -> str:
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

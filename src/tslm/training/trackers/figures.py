@@ -1,4 +1,4 @@
-"""Drawings of a test split's predictions for trackers: hypnograms of each night, confusion matrix (extra `mlflow`)."""
+"""Drawings of test predictions for MLflow: hypnograms of each night, confusion matrix (extra `mlflow`)."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ _MAX_NAME = 24  # characters of a label in full
 
 
 def draw_night(night: Night, levels: Sequence[SleepStage]) -> "Figure":
-    """Hypnograms one above the other on the clock of the recording, with a mark where a scorer differs.
+    """Draw the hypnograms of one night in rows on a common time axis, with marks where a scorer differs.
 
     Args:
         night: as scored by the expert and by each system.
@@ -45,7 +45,7 @@ def draw_night(night: Night, levels: Sequence[SleepStage]) -> "Figure":
 
 
 def draw_confusion(metrics: Mapping[str, Any], title: str = "") -> "Figure":
-    """Confusion matrix: counts, shaded by their share of the row.
+    """Draw a confusion matrix: counts, shaded by their share of the row.
 
     Args:
         metrics: with `labels`, `confusion_columns` (these, and that of answers that could not be read) and
@@ -72,11 +72,11 @@ def draw_confusion(metrics: Mapping[str, Any], title: str = "") -> "Figure":
 
 
 def _draw_track(axes: "Axes", hypnogram: Hypnogram, hours: np.ndarray, levels: Sequence[SleepStage]) -> None:
-    """A step line over the levels; epochs without one of them leave a gap."""
-    position = {stage: float(idx) for idx, stage in enumerate(levels)}
-    heights = [position.get(stage, np.nan) for stage in hypnogram.sleep_stages]
+    """Draw a step line; epochs without a level leave a gap."""
+    position = {sleep_stage: float(idx) for idx, sleep_stage in enumerate(levels)}
+    heights = [position.get(sleep_stage, np.nan) for sleep_stage in hypnogram.sleep_stages]
     axes.step(hours, [*heights, heights[-1] if heights else np.nan], where="post", color="black", linewidth=0.8)
-    axes.set_yticks(range(len(levels)), [SHORT_NAMES[stage] for stage in levels], fontsize=8)
+    axes.set_yticks(range(len(levels)), [SHORT_NAMES[sleep_stage] for sleep_stage in levels], fontsize=8)
     axes.set_ylim(len(levels), -0.5)
     axes.grid(axis="y", alpha=0.25)
     axes.margins(x=0.005)
@@ -84,7 +84,7 @@ def _draw_track(axes: "Axes", hypnogram: Hypnogram, hours: np.ndarray, levels: S
 
 def _build_figure(width: float, height: float) -> "Figure":
     try:
-        from matplotlib.figure import Figure  # without pyplot, which keeps state and may want a screen
+        from matplotlib.figure import Figure  # not pyplot, which keeps state and may need a display
     except ImportError as error:
         raise ImportError("drawings need matplotlib: pip install 'tslm-sleep[mlflow]'") from error
     return Figure(figsize=(width, height), layout="constrained", dpi=110)

@@ -160,11 +160,13 @@ def test_hard_samples_are_drawn_more_by_all_processes_alike(tiny_llm: Path) -> N
     config = small_config(tiny_llm, stage__hard_examples=1.0, stage__num_train_samples=1000)
     dataset = sleep_dataset(config, num_epochs=10)
     one, two = (train_batches(config, dataset, process, 2) for process in range(2))
-    losses_N = np.array([1.0] * 8 + [2.0, np.nan])  # the mean is 10 / 9
-    assert one.draw_pass(2, losses_N) == two.draw_pass(2, losses_N) != one.draw_pass(2)
-    drawn = np.concatenate(
-        [np.bincount(sum(one.draw_pass(number, losses_N), []), minlength=10) for number in range(2, 400)]
-    )
+    before = one.draw_pass(2)
+    unseen_N, never_N = torch.full((10,), torch.nan, dtype=torch.float64), torch.full((10,), -1)
+    known_N = torch.tensor([1.0] * 8 + [2.0, torch.nan], dtype=torch.float64)  # the mean is 10 / 9
+    for data in (one, two):
+        data.load_state({"known": known_N, "seen": unseen_N, "step": never_N})
+    assert one.draw_pass(2) == two.draw_pass(2) != before
+    drawn = np.concatenate([np.bincount(sum(one.draw_pass(number), []), minlength=10) for number in range(2, 400)])
     counts_N = drawn.reshape(-1, 10).sum(axis=0)
     assert counts_N[8] / counts_N[:8].mean() == pytest.approx(2, rel=0.15)
     assert counts_N[9] / counts_N[:8].mean() == pytest.approx(10 / 9, rel=0.15)
@@ -172,18 +174,24 @@ def test_hard_samples_are_drawn_more_by_all_processes_alike(tiny_llm: Path) -> N
 
 def test_before_any_loss_is_known_each_sample_is_drawn_once(tiny_llm: Path) -> None:
     plain, mining = (small_config(tiny_llm, stage__hard_examples=strength) for strength in (0.0, 1.0))
-    passes = [
-        train_batches(config, sleep_dataset(config)).draw_pass(1, np.full(10, np.nan)) for config in (plain, mining)
-    ]
+    passes = [train_batches(config, sleep_dataset(config)).draw_pass(1) for config in (plain, mining)]
     assert passes[0] == passes[1]
     assert sorted(sum(passes[0], [])) == list(range(10))
 
 
-def test_batches_know_the_places_of_their_samples(tiny_llm: Path) -> None:
-    config = small_config(tiny_llm)
+def test_the_losses_of_a_batch_are_those_of_its_samples(tiny_llm: Path) -> None:
+    config = small_config(tiny_llm, stage__hard_examples=1.0)
     dataset = sleep_dataset(config)
-    for batch in train_batches(config, dataset, 1, 2).read_pass(1):
-        assert [dataset[idx].sample_id for idx in batch.sample_idx] == batch.sample_ids
+    data = train_batches(config, dataset, 1, 2)
+    expected_N = np.full(len(dataset), np.nan)
+    places = {dataset[idx].sample_id: idx for idx in range(len(dataset))}
+    for number, batch in enumerate(data.read_pass(1)):
+        loss_B = torch.arange(len(batch.sample_ids)) + 10.0 * number
+        if not batch.is_filler:
+            data.record_losses(number, number, loss_B)
+            expected_N[[places[sample_id] for sample_id in batch.sample_ids]] = loss_B
+    seen_N = data.copy_state(lambda own: own)["seen"]
+    assert np.array_equal(seen_N, expected_N, equal_nan=True)
 
 
 def test_prompts_are_ranked_as_their_tokens_are(tiny_llm: Path) -> None:

@@ -23,8 +23,8 @@ from tslm.training.checkpoints.checkpoint import (
     read_state,
     record_evaluation,
     save_checkpoint,
-    set_trained_parts,
 )
+from tslm.training.optim import set_trained_parts
 
 CLASSIFIER = {"model__name": "classifier", "stage__trained": ("encoder", "context", "classifier")}
 

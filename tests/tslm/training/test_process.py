@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tslm.training.stop_signals import StopSignals
+from tslm.training.process import StopSignals
 
 
 @pytest.fixture(autouse=True)
@@ -30,9 +30,9 @@ def test_a_signal_is_noted_and_passed_on_ones_do_no_harm(number: signal.Signals)
 def test_a_later_signal_ends_the_process() -> None:
     code = (
         "import signal\n"
-        "from tslm.training import stop_signals\n"
-        "stop_signals._PATIENCE_S = -1.0\n"
-        "with stop_signals.StopSignals():\n"
+        "from tslm.training import process\n"
+        "process._PATIENCE_S = -1.0\n"
+        "with process.StopSignals():\n"
         "    signal.raise_signal(signal.SIGTERM)\n"
         "    signal.raise_signal(signal.SIGTERM)\n"
         "    print('still here')\n"
@@ -62,7 +62,7 @@ def test_a_process_ends_with_its_launcher_and_with_no_other_parent(
     launcher: str, follows: bool, tmp_path: Path
 ) -> None:
     child = (
-        "import signal, sys; from tslm.training.stop_signals import end_with_launcher\n"
+        "import signal, sys; from tslm.training.process import end_with_launcher\n"
         "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])\n"
         "print(end_with_launcher(), flush=True)\n"
         "sys.stdin.read()  # until the parent, which holds the other end, is no more\n"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tslm.training.runs.log import RunLog, read_log
+from tslm.training.runs.folder import RunLog, read_log
 
 
 def write_log(path: Path, num_steps: int) -> RunLog:

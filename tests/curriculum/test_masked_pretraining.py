@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from curriculum.pretrain_encoder import main
+from curriculum.train import main
 from tests.factories.small import small_recording, write_small_cohort
 from tslm.data.prepared.recordings import write_participants, write_recording
 from tslm.data.splits.split import SPLITS
@@ -31,19 +31,20 @@ def data_dir(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def pretrain(data_dir: Path, *more: str) -> int:
-    return main(["--config", str(data_dir / "small.yaml"), *more])
+def train(data_dir: Path, stage: str, *more: str) -> int:
+    return main(["--config", str(data_dir / "small.yaml"), "--stages", stage, *more])
 
 
 def read_metrics(data_dir: Path, model: str, stage: str) -> dict:
     return json.loads((data_dir / "results" / "no_llm" / model / stage / "results" / "metrics.json").read_text())
 
 
-def test_both_objectives_run_one_after_the_other_and_resume(
+def test_a_classifier_starts_from_the_masked_encoder(
     data_dir: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    assert pretrain(data_dir, "--objective", "both", "optim.lr_encoder=0") == 0
+    assert train(data_dir, "stage0_masked", "optim.lr_encoder=0") == 0
+    assert train(data_dir, "stage0_encoder", "stage.predecessor=stage0_masked", "optim.lr_encoder=0") == 0
     masked, classifier = (
         load_checkpoint(data_dir / "results" / "no_llm" / model / stage / "checkpoints" / "best")[0]
         for model, stage in (("masked_encoder", "stage0_masked"), ("classifier", "stage0_encoder"))
@@ -52,9 +53,6 @@ def test_both_objectives_run_one_after_the_other_and_resume(
     assert "stage0_encoder starts from" in caplog.text
     assert read_metrics(data_dir, "classifier", "stage0_encoder")["num_samples"] == 20
     assert "stage0_masked: loss" in capsys.readouterr().out
-    caplog.clear()
-    assert pretrain(data_dir, "--objective", "both", "--resume", "optim.lr_encoder=0") == 0
-    assert caplog.text.count("is complete") == 2
 
 
 def test_nights_without_labels_teach_the_encoder_more_than_the_mean_of_what_is_hidden(tmp_path: Path) -> None:
@@ -66,7 +64,7 @@ def test_nights_without_labels_teach_the_encoder_more_than_the_mean_of_what_is_h
         rows.append(write_recording(unlabelled, tmp_path / "cohort", split))
     write_participants(rows, tmp_path / "cohort")
     more = ["train.train_epochs=8", "optim.lr_encoder=0.01", "train.batch_size=2"]
-    assert pretrain(tmp_path, "--objective", "masked", *more) == 0
+    assert train(tmp_path, "stage0_masked", *more) == 0
     metrics = read_metrics(tmp_path, "masked_encoder", "stage0_masked")
     assert metrics["explained_variance"] > 0.2
     assert metrics["num_patches"] > 100
@@ -74,16 +72,8 @@ def test_nights_without_labels_teach_the_encoder_more_than_the_mean_of_what_is_h
     assert "NaN" not in log
 
 
-def test_staging_alone_starts_from_new_weights(data_dir: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO")
-    assert pretrain(data_dir, "--objective", "stages") == 0
-    assert "stage0_encoder" in caplog.text
-    assert "starts from" not in caplog.text
-    assert not (data_dir / "results" / "no_llm" / "masked_encoder").exists()
-
-
 def test_what_the_user_can_mend_is_exit_2_and_one_line(data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert pretrain(data_dir, "masking.shares=0.3") == 2
+    assert train(data_dir, "stage0_masked", "masking.shares=0.3") == 2
     assert "masking.share" in capsys.readouterr().err
-    assert pretrain(data_dir, "masking.share=1.5") == 2
+    assert train(data_dir, "stage0_masked", "masking.share=1.5") == 2
     assert capsys.readouterr().err.count("\n") == 1

@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from tslm.batch import Batch
-from tslm.training.meter import Meter
-from tslm.training.progress import Progress
+from tslm.training.progress import Meter, Progress
 
 
 @pytest.fixture
