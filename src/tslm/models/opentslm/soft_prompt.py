@@ -2,7 +2,7 @@
 
 The architecture is the guide's, so every weight has its place: the names differ, the numbers do not. Sizes are read
 from the shapes. What shapes do not tell (attention heads, the adapters' alpha) is that of OpenTSLM's constructors
-unless said otherwise. Its text differs from ours: see docs/decisions/026-opentslm-checkpoints.md.
+unless said otherwise. Its text differs from ours: see docs/decisions/022-opentslm-checkpoints.md.
 """
 
 import re
