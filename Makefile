@@ -7,7 +7,7 @@ export PYTHONUNBUFFERED := 1
 # Idle threads sleep instead of spinning: several times faster when cores are shared.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: install demo test test-full check format bench bench-data clean
+.PHONY: install demo test test-full check docs format bench bench-data clean
 
 install: $(STAMP)
 
@@ -34,6 +34,12 @@ check: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/codespell
 	$(BIN)/hadolint Dockerfile
+	$(DOCS) --quiet
+
+docs: $(STAMP)
+	$(DOCS)
+
+DOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 format: $(STAMP)
 	$(BIN)/ruff format .
@@ -85,4 +91,4 @@ $(PREPARED)/%/test.parquet: | $(STAMP)
 	$(BIN)/python -m data_prep.prepare $* --out $(@D) num_train=400 num_val=64 num_test=128
 
 clean:
-	rm -rf $(PREPARED) $(RUNS) build dist
+	rm -rf $(PREPARED) $(RUNS) build dist site

@@ -1,6 +1,7 @@
 """Eye movements as a single frontal EEG channel shows them: saccades and blinks, away from slow waves.
 
-Thresholds and ratios without a source were chosen on simulated nights, whose eye movements are known (docs/experiments/evidence.md).
+Thresholds and ratios without a source were chosen on simulated nights, whose eye movements are known
+(docs/experiments).
 Shape letters: E epochs, L samples.
 """
 
@@ -19,8 +20,8 @@ def count_eye_movements(eyes_EL: np.ndarray, waves: SlowWaves, fs_hz: float) -> 
 
     Few do: of those placed in simulated nights about a quarter is found in wake and a tenth in REM, and
     most that are counted are true there. On the one real night it was held against an EOG, counts in
-    sleep did not follow the eyes (docs/experiments/evidence.md), so take none of them for proof. Where slow waves whose trough is as
-    deep as their crest cover a tenth of the epoch, the count is 0, and within a second of such a wave
+    sleep did not follow the eyes (docs/experiments), so take none of them for proof. Where slow waves whose trough is
+    as deep as their crest cover a tenth of the epoch, the count is 0, and within a second of such a wave
     nothing counts, since its flanks look like eye movements. So 0 means "none seen", not "none".
     What begins within half a second of the one before counts with it.
     """

@@ -229,9 +229,9 @@ def test_a_night_with_gaps_inside_is_prepared_around_them(tmp_path: Path) -> Non
     assert "3 epochs left out: more than 10% of their samples are missing" in recording.notes
 
 
-def test_the_example_of_the_readme_is_a_cohort(tmp_path: Path) -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    example = re.search(r"## Your own recordings\n.*?```yaml\n(.*?)```", text, re.DOTALL)
+def test_the_example_of_the_guide_is_a_cohort(tmp_path: Path) -> None:
+    text = (ROOT / "docs/guides/recordings.md").read_text(encoding="utf-8")
+    example = re.search(r"# Your own recordings\n.*?```yaml\n(.*?)```", text, re.DOTALL)
     assert example is not None
     (tmp_path / "my_lab.yaml").write_text(example.group(1))
     write_signals(tmp_path / "raw" / "P07" / "P07_night1.edf", 0, ("C4", "M1", "chin"), unit="mV")

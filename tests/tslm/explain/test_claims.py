@@ -55,7 +55,7 @@ def test_claims_are_read_as_a_person_labelled_them(sentences):
 
 
 def test_claims_are_read_where_the_reader_was_not_mended():
-    """The share that is reported, of sentences that only ever measured it; docs/experiments/claims.md says what it misses."""
+    """The share that is reported, of sentences that only ever measured it; see docs/experiments/claims.md."""
     assert len(RESERVED) >= 40
     assert share_read_right(RESERVED) >= 0.85
 

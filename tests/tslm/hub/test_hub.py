@@ -350,7 +350,7 @@ def test_the_code_of_a_card_runs_as_printed(
 def test_the_code_of_the_readme_runs_as_printed(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     write_recording(NIGHT, tmp_path, "test")
     readme = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
-    code = re.search(r"## With transformers.*?```python\n(.*?)```", readme, re.DOTALL)
+    code = re.search(r"## From Python.*?```python\n(.*?)```", readme, re.DOTALL)
     assert code is not None
     places = {"results/demo/smollm2-135m/soft_prompt/stage4_sleep_cot/checkpoints/best": str(folder)}
     places |= {"prepared/sleep_edf/SC4001E0.parquet": str(tmp_path / "night1.parquet"), "[100, 400]": "[1, 4]"}
