@@ -129,6 +129,12 @@ def test_every_place_in_where_is_what_is_there() -> None:
         assert not name or re.search(rf"\b{name}\b", read(ROOT / path)), f"{name} in {path}"
 
 
+def test_the_guide_shows_the_code_of_the_readme() -> None:
+    code = re.search(r"```python\n(.*?)```", read(README), re.DOTALL)
+    assert code is not None
+    assert code.group(1) in read(ROOT / "docs" / "guides" / "transformers.md")
+
+
 def test_citation_names_version_and_licence_of_the_package() -> None:
     citation = yaml.safe_load(read(ROOT / "CITATION.cff"))
     project = read(ROOT / "pyproject.toml")
