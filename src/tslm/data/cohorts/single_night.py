@@ -81,7 +81,7 @@ def find_night(epochs_EL: np.ndarray, fs_hz: float, epoch_s: float) -> range:
     By day muscles are at work, and what they add at 30 to 45 Hz does not go away for long until a person lies down to
     sleep. The night is the run of epochs whose muscle activity, in log power below a border half-way between quiet and
     busy epochs, adds up to the most; `MARGIN_S` are kept before and after it. On 18 recordings of 10 to 24 h of
-    Sleep-EDF this alone told the hours from first to last sleep from the rest of the day (docs/log.md).
+    Sleep-EDF this alone told the hours from first to last sleep from the rest of the day (docs/experiments).
 
     Args:
         epochs_EL: (num_epochs, samples), finite.
