@@ -9,7 +9,7 @@ import numpy as np
 
 from data_prep.published.ptbxl import LEADS, SOURCE, EcgPatient, EcgRecords, read_patients
 from data_prep.published.rows import Row, find_raw_dir, read_csv_rows, read_json_rows, write_published
-from tslm.answers.grammar import parse_answer, render_answers, split_response
+from tslm.answers.grammar import parse_answer, split_response
 from tslm.data.prepared.corpora import CorpusSample
 
 ANSWERS_FILE = "answers_for_each_template.csv"
@@ -120,14 +120,17 @@ def prepare_ecg_qa_cot(options: EcgQaCotOptions, out_dir: Path, _workers: int = 
 
 
 def build_question(row: Row, options_of: Mapping[int, tuple[str, ...]], records: EcgRecords) -> CorpusSample:
-    """One question of ECG-QA with its one or two ECGs. UnusableRowError where a part is missing."""
+    """One question of ECG-QA with its one or two ECGs.
+
+    Raises:
+        UnusableRowError: a part is missing, or the question has several answers.
+    """
     answers = row.cells.get("answer")
     if not isinstance(answers, list) or not answers:
         raise row.unusable("answer", "is empty")
-    question, kind = row.text("question"), row.text("question_type")
-    if not kind.endswith("verify"):
-        question += " Name all that apply, separated by semicolons."
-    return _join(row, "ecg_qa", question, [str(answer) for answer in answers], "", options_of, records)
+    if len(answers) > 1:
+        raise row.unusable("answer", "names several answers", "; ".join(map(str, answers))[:60])
+    return _join(row, "ecg_qa", row.text("question"), str(answers[0]), "", options_of, records)
 
 
 def build_reasoning(
@@ -141,7 +144,7 @@ def build_reasoning(
     if not rationale:
         raise row.unusable("rationale", "gives no reason")
     question = " ".join(part for part in (context, row.text("question")) if part)
-    return _join(row, "ecg_qa_cot", question, [answer], rationale, options_of, records)
+    return _join(row, "ecg_qa_cot", question, answer, rationale, options_of, records)
 
 
 def read_template_answers(path: Path) -> dict[int, tuple[str, ...]]:
@@ -159,16 +162,14 @@ def _join(
     row: Row,
     corpus: str,
     question: str,
-    answers: list[str],
+    answer: str,
     rationale: str,
     options_of: Mapping[int, tuple[str, ...]],
     records: EcgRecords,
 ) -> CorpusSample:
     options, ecg_ids = _template_options(row, options_of), _ecg_ids(row)
-    try:
-        answer = render_answers(answers, options)
-    except ValueError as error:
-        raise row.unusable("answer", "is not of the template's answers", "; ".join(answers)[:60]) from error
+    if answer not in options:
+        raise row.unusable("answer", "is not of the template's answers", answer[:60])
     if len(ecg_ids) > len(_ORDINALS):
         raise row.unusable("ecg_id", f"names more than {len(_ORDINALS)} records")
     series: list[np.ndarray] = []

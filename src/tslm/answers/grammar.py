@@ -1,16 +1,14 @@
 """The answer grammar: the one place that writes and reads `Answer: <label>`.
 
-A text that does not end in one clear label parses to None. None is counted as a parse failure
-and as a wrong answer; it is never replaced by a default stage.
+A text that does not end in one clear label parses to None, which counts as a parse failure and as a wrong answer.
 """
 
 import re
 from collections.abc import Sequence
 
-from tslm.answers.lines import find_answers, is_answer_alone
+from tslm.answers.lines import find_answer, is_answer_alone
 
 ANSWER_PREFIX = "Answer:"
-SEVERAL_SEPARATOR = "; "  # between the answers of a question that has several; no comma, options may hold one
 _SPECIAL_TOKEN = re.compile(r"<\|[^|<>]*\|>|</?s>|<bos>|<eos>|<pad>|<(?:start|end)_of_turn>")
 _EDGE = " \t\r\n.,;:!?*_`'\""
 
@@ -18,22 +16,6 @@ _EDGE = " \t\r\n.,;:!?*_`'\""
 def render_answer(answer: str) -> str:
     """The closing words of a response."""
     return f"{ANSWER_PREFIX} {answer}"
-
-
-def render_answers(answers: Sequence[str], options: Sequence[str]) -> str:
-    """Several answers as one, in the order of the options. ValueError when one is none of them or stands twice."""
-    unknown = [answer for answer in answers if answer not in options]
-    if unknown or not answers or len(set(answers)) != len(answers):
-        raise ValueError(f"{list(answers)} are not different answers out of {list(options)}")
-    return SEVERAL_SEPARATOR.join(sorted(answers, key=list(options).index))
-
-
-def split_answers(answer: str, options: Sequence[str]) -> tuple[str, ...] | None:
-    """Inverse of `render_answers`: the options that an answer consists of, or None where it is none of that form."""
-    if answer in options:
-        return (answer,)
-    parts = tuple(answer.split(SEVERAL_SEPARATOR))
-    return parts if len(set(parts)) == len(parts) and all(part in options for part in parts) else None
 
 
 def render_response(rationale: str, answer: str) -> str:
@@ -54,11 +36,8 @@ def remove_special_tokens(text: str) -> str:
     return _SPECIAL_TOKEN.sub(" ", text)
 
 
-def parse_answer(response: str, options: Sequence[str], several: bool = False) -> str | None:
+def parse_answer(response: str, options: Sequence[str]) -> str | None:
     """The one of `options` that the response answers with, or None.
-
-    With `several` an answer may also consist of different options, in any order; it is given as
-    `render_answers` writes it.
 
     An answer stands behind "Answer:", "The answer is" or "Final answer -", on the rest of that line or
     the next, or is all that the response says. What the line names is read by `tslm.answers.lines`: an
@@ -70,7 +49,7 @@ def parse_answer(response: str, options: Sequence[str], several: bool = False) -
     text = remove_special_tokens(response).strip()
     cues = [*_CUE.finditer(text)]
     if not cues:
-        return _parse_line(text, options, several) if is_answer_alone(text, options) else None
+        return _parse_line(text, options) if is_answer_alone(text, options) else None
     if split_response(text)[1] in options:
         cues = [cue for cue in cues if cue.start() <= text.rindex(ANSWER_PREFIX)]
     stops = [*(cue.start() for cue in cues[1:]), len(text)]
@@ -78,7 +57,7 @@ def parse_answer(response: str, options: Sequence[str], several: bool = False) -
     begin = 0
     for cue, stop in zip(cues, stops, strict=True):
         line, is_exact = _first_line(text[cue.end() : stop]), cue.group().endswith(ANSWER_PREFIX)
-        answer = _parse_line(line, options, several)
+        answer = _parse_line(line, options)
         if answer is None and not (cue["mark"] and any(letter.isalnum() for letter in line)):
             continue  # cut off, or "the answer is" in the middle of an explanation
         if cue["final"] or _TAKEN_BACK.search(text, begin, cue.start()):
@@ -106,17 +85,15 @@ def _first_line(text: str) -> str:
     return next((line for line in lines if any(letter.isalnum() for letter in line)), lines[0] if lines else "")
 
 
-def _parse_line(line: str, options: Sequence[str], several: bool) -> str | None:
+def _parse_line(line: str, options: Sequence[str]) -> str | None:
     if line in options:
         return line
     wanted = _fold(line)
     exact = [option for option in options if _fold(option) == wanted] if wanted else []
     if len(exact) == 1:
         return exact[0]
-    found = [] if exact else find_answers(line, options) or []
-    if not found or any(name not in options for name in found):
-        return None
-    return found[0] if len(found) == 1 else render_answers(found, options) if several else None
+    found = None if exact else find_answer(line, options)
+    return found if found in options else None
 
 
 def _fold(text: str) -> str:

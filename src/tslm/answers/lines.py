@@ -19,7 +19,7 @@ from tslm.labels import ANSWER_NAMES, SleepStage, fold_dashes, parse_sleep_stage
 _WORD = re.compile(r"(?:(?<![^\W_])[-+])?\d+(?:[.,]\d+)*%?(?![^\W_])|[^\W_]+(?:'[^\W_]+)?|[^\w\s]")
 _LETTERED = re.compile(r"\(?([a-z])\)\s*|([a-z])$")
 _ENDS = frozenset(".!?")
-_ASIDES = frozenset(",:([-")  # no semicolon: behind it stands one more answer
+_ASIDES = frozenset(",:([-")  # no semicolon: another answer may follow it
 _CLOSINGS = frozenset(")]")
 _FILLERS = {
     *("a", "an", "the", "this", "that", "these", "it", "its", "our", "my", "i", "think", "is", "be", "was", "would"),
@@ -74,16 +74,15 @@ class _Vocabulary(NamedTuple):
     longest: int
 
 
-def find_answers(line: str, options: Sequence[str]) -> list[str] | None:
-    """The names that a line gives as its answer, each once, in their order; None where it is not to be read.
+def find_answer(line: str, options: Sequence[str]) -> str | None:
+    """The one name that a line gives as its answer; None for a line that names none or several, or is unreadable.
 
-    Several names are an answer only where several are asked for. A sleep stage that is none of the
-    options stands in the list by its answer name. Lines that offer a choice ("N2 or N3") are not read.
+    A sleep stage that is none of the options is given by its answer name.
     """
     vocabulary = _build_vocabulary(tuple(options))
     text, words = _find_words(line)
     found: list[str] = []
-    denied = aside = choice = False
+    denied = aside = False
     position = 0
     while position < len(words):
         name, length = _match(vocabulary, text, words, position)
@@ -103,19 +102,17 @@ def find_answers(line: str, options: Sequence[str]) -> list[str] | None:
             opens = word in _ASIDES and found != [] and (word != "-" or _is_dash(words, position - 1))
             aside = (aside or opens) and word not in _CLOSINGS
             denied = denied and word not in _CLOSINGS and word not in _ENDS
-        elif word in _ALTERNATIVES:
-            choice = choice or not denied
         elif word == "and" and found and not aside:  # another name, or something that is none
             is_denied = [item.text for item in words[position : position + 1] if item.text in _DENIALS]
             if not is_denied and not _match(vocabulary, text, words, position)[1]:
                 return None
         elif word in _TURNS:
             denied = False
-        elif word not in _FILLERS and not aside:
+        elif word not in _FILLERS | _ALTERNATIVES and not aside:
             return None
     if ANSWER_NAMES[SleepStage.NREM] not in options and _NREM_STAGES & {*found}:
         found = [name for name in found if name != ANSWER_NAMES[SleepStage.NREM]]  # "NREM sleep, stage 2"
-    return None if "" in found or (choice and len(found) > 1) else found
+    return found[0] if len(found) == 1 and found[0] else None
 
 
 def is_answer_alone(line: str, options: Sequence[str]) -> bool:

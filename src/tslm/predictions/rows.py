@@ -12,7 +12,6 @@ from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
-from tslm.answers.grammar import split_answers
 from tslm.data.prepared.recordings import Recording
 from tslm.files import to_plain, write_beside
 from tslm.labels import ANSWER_NAMES, LabelSet
@@ -46,7 +45,7 @@ class PredictionRow(TypedDict):
 
     system: str  # language_model, classifier, yasa, ...; classifier+hmm: its answers smoothed over time
     sample_id: str
-    truth: str  # answer name, one of `options` or several of them in one; empty for captions
+    truth: str  # answer name, one of `options`; empty for captions
     options: list[str]  # answer names the task allows; empty for captions
     generated: NotRequired[str]  # raw text of a language model; the answer is parsed from it, whatever `answer` says
     answer: NotRequired[str | None]  # of a system that writes no text; None: it has none, which counts as wrong
@@ -122,7 +121,7 @@ def check_row(row: object, where: str) -> PredictionRow:
         raise ValueError(f"{where}: 'generated' and 'answer' must be texts")
     options = row["options"]
     for name in ("truth", "answer"):
-        if options and row.get(name) is not None and split_answers(row[name], options) is None:
+        if options and row.get(name) is not None and row[name] not in options:
             raise ValueError(f"{where}: {name} {row[name]!r} is none of its options: {', '.join(map(str, options))}")
     if row.get("probabilities") is not None:
         _check_probabilities(row["probabilities"], len(options), f"{where}: probabilities")
@@ -135,8 +134,9 @@ def build_night_rows(
     label_set: LabelSet,
     temperature: float | None = None,
     system: str = CLASSIFIER,
+    epochs: Iterable[int] | None = None,
 ) -> Iterator[PredictionRow]:
-    """A row for each epoch that the label set can answer; the most probable sleep stage is the answer.
+    """A row an epoch; the most probable sleep stage is the answer.
 
     Args:
         recording: the night, with the expert's sleep stages.
@@ -144,10 +144,13 @@ def build_night_rows(
         label_set: the sleep stages.
         temperature: that they were calibrated with; None: not calibrated.
         system: name of the scorer.
+        epochs: the epochs to give; None: those whose sleep stage is one of the label set's.
     """
-    for epoch, (sleep_stage, probability_K) in enumerate(zip(recording.sleep_stages, probabilities_EK, strict=True)):
-        if label_set.index(sleep_stage) < 0:
-            continue
+    assert len(probabilities_EK) == recording.num_epochs
+    if epochs is None:
+        epochs = [idx for idx, sleep_stage in enumerate(recording.sleep_stages) if label_set.index(sleep_stage) >= 0]
+    for epoch in epochs:
+        probability_K = probabilities_EK[epoch]
         row: PredictionRow = {
             "system": system,
             "sample_id": recording.name_epoch(epoch),
@@ -155,7 +158,7 @@ def build_night_rows(
             "subject": recording.subject,
             "epoch_idx": epoch,
             "onset_s": float(recording.onset_s[epoch]),
-            "truth": ANSWER_NAMES[sleep_stage],
+            "truth": ANSWER_NAMES.get(recording.sleep_stages[epoch], ""),
             "options": list(label_set.answers),
             "answer": label_set.answers[int(probability_K.argmax())],
             "probabilities": [round(float(value), _DIGITS) for value in probability_K],

@@ -35,11 +35,6 @@ class Scoring:
         return list(self.rows[0]["options"])
 
     @property
-    def has_several_answers(self) -> bool:
-        """Whether any row's truth consists of several of its options."""
-        return has_several_answers(self.rows)
-
-    @property
     def writes_text(self) -> bool:
         """Whether the system wrote texts."""
         return any("generated" in row for row in self.rows)
@@ -94,8 +89,6 @@ def read_scorings(path: Path) -> dict[str, Scoring]:
 def parse_scorings(rows: Iterable[PredictionRow]) -> dict[str, Scoring]:
     """The systems of some rows in the order in which they first occur.
 
-    Where any truth of a system's rows consists of several options, each of its rows may be answered with several.
-
     Raises:
         ValueError: a sample_id that repeats within one system.
     """
@@ -107,21 +100,15 @@ def parse_scorings(rows: Iterable[PredictionRow]) -> dict[str, Scoring]:
         repeated = [sample_id for sample_id, count in Counter(row["sample_id"] for row in own).items() if count > 1]
         if repeated:
             raise ValueError(f"sample_id {repeated[0]!r} stands in several rows of {system}; keep one row a sample")
-        several = has_several_answers(own)
-        scorings[system] = Scoring(system, tuple(own), tuple(parse_row_answer(row, several) for row in own))
+        scorings[system] = Scoring(system, tuple(own), tuple(map(parse_row_answer, own)))
     return scorings
 
 
-def parse_row_answer(row: PredictionRow, several: bool = False) -> str | None:
+def parse_row_answer(row: PredictionRow) -> str | None:
     """The answer of a row: parsed from its text where it has one; None for captions."""
     if not row["options"]:
         return None
-    return parse_answer(row["generated"], row["options"], several) if "generated" in row else row.get("answer")
-
-
-def has_several_answers(rows: Sequence[PredictionRow]) -> bool:
-    """Whether any row's truth consists of several of its options."""
-    return any(row["options"] and row["truth"] not in row["options"] for row in rows)
+    return parse_answer(row["generated"], row["options"]) if "generated" in row else row.get("answer")
 
 
 def collect_samples(scorings: Mapping[str, Scoring]) -> list[dict[str, Any]]:

@@ -64,10 +64,9 @@ def score_system(scoring: Scoring, *, num_resamples: int = Resampling.num_resamp
         For rows that share one set of options: everything `compute_metrics` gives, `intervals` (`bootstrap_intervals`),
         `probabilities` (`score_own_probabilities`, where rows carry some), `per_recording` where there are several
         recordings, and `structure` (tslm.scoring.structure) where rows are epochs of nights. For questions with options
-        of their own, or with several answers at once (right when all are named and no other): num_samples, num_correct,
-        num_parse_failures, accuracy and its interval (over people where rows name them, else over questions). For
-        captions: num_samples. In any case `num_unscored`, the rows without options, and `smoothing` where answers
-        were smoothed over time.
+        of their own: num_samples, num_correct, num_parse_failures, accuracy and its interval (over people where rows
+        name them, else over questions). For captions: num_samples. In any case `num_unscored`, the rows without
+        options, and `smoothing` where answers were smoothed over time.
     """
     scored = scoring.select(idx for idx, row in enumerate(scoring.rows) if row["options"]).sort_by_time()
     about: dict[str, Any] = {"num_unscored": len(scoring.rows) - len(scored.rows)}
@@ -75,7 +74,7 @@ def score_system(scoring: Scoring, *, num_resamples: int = Resampling.num_resamp
         about["smoothing"] = scoring.smoothing
     if not scored.rows:
         return {"num_samples": len(scoring.rows), **about}
-    if len({frozenset(row["options"]) for row in scored.rows}) > 1 or scored.has_several_answers:
+    if len({frozenset(row["options"]) for row in scored.rows}) > 1:
         return _score_questions(scored, num_resamples, seed) | about
     return _score_labels(scored, num_resamples, seed) | about
 

@@ -10,7 +10,7 @@ from sklearn.metrics import log_loss
 
 from tests.factories.rows import OPTIONS, classify, make_row, of_system
 from tslm.predictions.calibration import scale_scores
-from tslm.predictions.rows import CLASSIFIER, LANGUAGE_MODEL, read_predictions, write_predictions
+from tslm.predictions.rows import CLASSIFIER, LANGUAGE_MODEL
 from tslm.predictions.scorings import parse_scorings
 from tslm.scoring.systems import score_systems, write_metrics
 
@@ -193,25 +193,3 @@ def test_metrics_are_written_whole_and_readable(tmp_path):
     assert json.loads(path.read_text()) == metrics
     assert '"count": [0, ' in path.read_text()
     assert [entry.name for entry in tmp_path.iterdir()] == ["metrics.json"]
-
-
-def test_questions_with_several_answers_are_right_only_when_all_are_named(tmp_path):
-    options = ["none", "lead I", "lead II"]
-    truths = ["lead I; lead II", "lead I", "lead I; lead II"]
-    generated = ["Answer: lead II; lead I", "Answer: lead I; lead II", "Answer: lead I and more"]
-    rows = [
-        make_row(idx, truth, text, options=options)
-        for idx, (truth, text) in enumerate(zip(truths, generated, strict=True))
-    ]
-    write_predictions(rows, tmp_path / "p.jsonl")
-    rows = read_predictions(tmp_path / "p.jsonl")
-    assert parse_scorings(rows)[LANGUAGE_MODEL].answers == ("lead I; lead II", "lead I; lead II", None)
-    assert score_one(rows, num_resamples=0) == {
-        "num_samples": 3,
-        "num_correct": 1,
-        "num_parse_failures": 1,
-        "accuracy": 1 / 3,
-        "num_unscored": 0,
-    }
-    with pytest.raises(ValueError, match="none of its options"):
-        write_predictions([make_row(0, "lead I; lead III", options=options)], tmp_path / "p.jsonl")

@@ -20,7 +20,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tslm.answers.grammar import split_answers
 from tslm.data.splits.split import SPLITS
 from tslm.files import write_beside
 
@@ -36,7 +35,7 @@ class CorpusSample:
     series_names: tuple[str, ...]  # one a series, e.g. "Lead II, 100 Hz"
     unit: str
     rationale: str  # reasoning, or the caption itself; may be empty for multiple choice
-    answer: str  # one of `options`, or several joined by `tslm.answers.grammar.render_answers`; empty for captions
+    answer: str  # one of `options`; empty for captions
 
 
 CORPUS_FILE = "corpus.json"  # beside the splits of a published corpus: what came of it, and whether its splits leak
@@ -113,23 +112,9 @@ class Corpus(Sequence[CorpusSample]):
         """The answer of every sample, without reading any series."""
         return self._rows["answer"].to_pylist()
 
-    @property
-    def options(self) -> list[list[str]]:
-        """The options of every sample, without reading any series."""
-        return self._rows["options"].to_pylist()
-
     def take(self, indices: Sequence[int]) -> "Corpus":
         """Only the samples at these indices, in this order."""
         return Corpus(self._rows.take(pa.array(indices, pa.int64())), self._series)
-
-
-def have_several_answers(samples: Sequence[CorpusSample]) -> bool:
-    """Whether the answer of any sample consists of several of its options."""
-    if isinstance(samples, Corpus):
-        return any(
-            answer and answer not in options for answer, options in zip(samples.answers, samples.options, strict=True)
-        )
-    return any(sample.answer and sample.answer not in sample.options for sample in samples)
 
 
 def write_corpus(samples: Iterable[CorpusSample], corpus_dir: Path, split: str) -> Path:
@@ -197,7 +182,7 @@ class _SplitWriter:
         self._num_values = 0
 
     def add(self, sample: CorpusSample) -> None:
-        if sample.answer and split_answers(sample.answer, sample.options) is None:
+        if sample.answer and sample.answer not in sample.options:
             raise ValueError(f"{sample.sample_id}: answer {sample.answer!r} is none of its options {sample.options}")
         if len(sample.series) != len(sample.series_names):
             raise ValueError(f"{sample.sample_id}: {len(sample.series)} series but {len(sample.series_names)} names")

@@ -9,7 +9,7 @@ import numpy as np
 from tslm.answers.grammar import render_response
 from tslm.batch import Example, Reference, Series
 from tslm.config.schema import RunConfig
-from tslm.data.prepared.corpora import Corpus, CorpusSample, have_several_answers
+from tslm.data.prepared.corpora import Corpus, CorpusSample
 from tslm.labels import LABEL_SETS, SleepStage
 from tslm.prompts import Prompt, render_series_text, render_sleep_prompt
 from tslm.signals.normalize import measure_reference
@@ -25,7 +25,6 @@ class CorpusDataset:
 
     def __init__(self, samples: Sequence[CorpusSample], render_prompt: Callable[[CorpusSample], Prompt]) -> None:
         self.samples, self.render_prompt = samples, render_prompt
-        self.has_several_answers = have_several_answers(samples)
 
     def __len__(self) -> int:
         return len(self.samples)

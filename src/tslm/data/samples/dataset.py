@@ -50,7 +50,6 @@ class TaskDataset(Protocol):
     """Samples of one split of one curriculum stage."""
 
     sleep_stages: tuple[SleepStage, ...]  # the classes of its samples; empty where these have none
-    has_several_answers: bool  # whether an answer may consist of several options
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -66,11 +65,12 @@ class TaskDataset(Protocol):
 
 
 class SleepDataset:
-    """One sample an epoch that the label set can answer, with its neighbours in view."""
+    """One sample an epoch that the label set can answer, with its neighbours in view.
 
-    has_several_answers = False
+    With `unscored`, every epoch is a sample; one without an expert's sleep stage has no answer.
+    """
 
-    def __init__(self, recordings: list[Recording], config: RunConfig) -> None:
+    def __init__(self, recordings: list[Recording], config: RunConfig, unscored: bool = False) -> None:
         check_timing(recordings, config.model)
         self.recordings = recordings
         self.label_set = LABEL_SETS[config.model.label_set]
@@ -86,7 +86,7 @@ class SleepDataset:
         self.samples = [
             (night, int(epoch))
             for night, idx in enumerate(self.sleep_stage_idx)
-            for epoch in np.flatnonzero(idx != IGNORE_INDEX)
+            for epoch in np.flatnonzero((idx != IGNORE_INDEX) | unscored)
         ]
         self.class_idx = np.array([self.sleep_stage_idx[night][epoch] for night, epoch in self.samples], dtype=np.int64)
 
@@ -162,8 +162,6 @@ class NightDataset:
     With `augmented`, the signal of every window drawn is changed as `config.augment` says. With
     `unlabelled`, windows without any scored epoch count too.
     """
-
-    has_several_answers = False
 
     def __init__(
         self, recordings: list[Recording], config: RunConfig, augmented: bool = False, unlabelled: bool = False

@@ -5,8 +5,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tests.factories.small import small_config, small_sample
 from tslm.data.prepared.corpora import is_leaky_corpus, read_corpus, write_corpus, write_splits
@@ -74,22 +72,6 @@ def test_a_corpus_of_the_older_layout_says_to_prepare_it_again(tmp_path: Path) -
     pq.write_table(pa.table({"sample_id": ["a"], "series": [[[1.0]]]}), tmp_path / "train.parquet")
     with pytest.raises(ValueError, match="prepare it again"):
         read_corpus(tmp_path, "train")
-
-
-@given(st.data())
-def test_several_answers_are_accepted_and_only_out_of_the_options(data: st.DataObject) -> None:
-    import tempfile
-
-    from tslm.answers.grammar import render_answers
-
-    options = ("(a) slow", "(b) fast", "(c) odd")
-    chosen = data.draw(st.lists(st.sampled_from(options), min_size=1, unique=True))
-    sample = replace(small_sample(0), options=options, answer=render_answers(chosen, options))
-    with tempfile.TemporaryDirectory() as folder:
-        write_corpus([sample], Path(folder), "train")
-        assert read_corpus(Path(folder), "train")[0].answer == sample.answer
-        with pytest.raises(ValueError, match="none of its options"):
-            write_corpus([replace(sample, answer=f"{sample.answer}; other")], Path(folder), "train")
 
 
 def test_published_sleep_rationales_keep_only_what_the_label_set_can_answer(tmp_path: Path) -> None:
