@@ -1,4 +1,4 @@
-"""The light scorer: epoch reader and linear heads. It stages whole nights and is the yardstick.
+"""The classifier: epoch reader and linear heads. It stages whole nights in a second.
 
 Shape letters: B nights, W epochs, C channels, L signal samples, H state width, D encoder width, K classes,
 N scored epochs.
@@ -21,7 +21,7 @@ _EPOCH_HEAD_WEIGHT = 0.5  # the epoch-only head keeps the encoder useful without
 
 @dataclass
 class NightStates:
-    """What the reader makes of a batch of windows."""
+    """States of the reader for a batch of windows."""
 
     pooled_BWD: Tensor  # each epoch by itself
     state_BWH: Tensor  # with its neighbours in view
@@ -46,12 +46,12 @@ class Classifier(nn.Module):
         return self.measure_loss(self.read(batch), batch)
 
     def read(self, batch: Batch) -> NightStates:
-        """The windows of a batch, encoded and seen with their neighbours."""
+        """States of a batch's windows."""
         assert batch.window_BWCL is not None and batch.epoch_mask_BW is not None
         return NightStates(*self.reader(batch.window_BWCL, batch.epoch_mask_BW))
 
     def measure_loss(self, states: NightStates, batch: Batch) -> ModelOutput:
-        """The classes' loss over the scored epochs, with the epoch-only head beside."""
+        """Classification loss over the scored epochs, that of the epoch-only head added."""
         assert batch.sleep_stage_idx_BW is not None
         epoch_logits_BWK, logits_BWK = self._apply_heads(states)
         scored_BW = batch.sleep_stage_idx_BW != IGNORE_INDEX
@@ -76,7 +76,7 @@ class Classifier(nn.Module):
     def set_class_weights(self, num_epochs_K: Tensor) -> None:
         """Weights proportional to frequency^-`loss.class_weight_power` with mean 1 over the epochs.
 
-        A class without epochs weighs nothing, or label smoothing would pull towards it.
+        A class without epochs has weight 0; otherwise label smoothing would favour it.
         """
         frequency_K = num_epochs_K.double() / num_epochs_K.sum()
         weight_K = torch.where(frequency_K > 0, frequency_K.pow(-self.loss.class_weight_power), 0.0)

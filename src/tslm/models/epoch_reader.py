@@ -1,4 +1,4 @@
-"""The parts that models share: the encoder of series, and with pooling and night context the reader of epochs.
+"""The parts that models share: the encoder of series, and the reader of epochs with pooling and night context.
 
 Shape letters: B nights, W epochs, C channels, L signal samples, D encoder width, H context width.
 """
@@ -16,8 +16,8 @@ _TOKENS_AT_ONCE = 1 << 14  # without a graph
 class SeriesReader(nn.Module):
     """Encodes series of all channels.
 
-    All channels go through one encoder. Those beside the first carry a learned offset, so that it knows
-    an EOG from an EEG.
+    All channels go through one encoder. Channels beside the first carry a learned offset, which distinguishes an EOG
+    from an EEG.
     """
 
     def __init__(self, config: ModelConfig, num_channels: int) -> None:
@@ -33,12 +33,12 @@ class SeriesReader(nn.Module):
         Args:
             series_SL: (S, L) normalised signal, zero-padded on the right.
             lengths_S: (S,) samples that are real; None when all are.
-            channel_S: (S,) which channel of a night window each one is; 0 also for what is none; None: all 0.
+            channel_S: (S,) channel of the night window, 0 also for other series; None: all 0.
         """
         return self.encoder(series_SL, lengths_S, self.channel_offsets(channel_S))
 
     def channel_offsets(self, channel_S: Tensor | None) -> Tensor | None:
-        """(S, D) what tells each series' channel, zero for the first; None where nothing does."""
+        """(S, D) learned offset of each series' channel, zero for the first; None without channels."""
         if self.channel_offset_CD is None or channel_S is None:
             return None
         return nn.functional.pad(self.channel_offset_CD, (0, 0, 1, 0))[channel_S]
@@ -66,7 +66,7 @@ class EpochReader(SeriesReader):
         """
         num_nights, num_epochs = window_BWCL.shape[:2]
         epochs_ECL = window_BWCL.flatten(0, 1)
-        # A whole night at 750 tokens an epoch would take gigabytes; a graph would keep them all the same.
+        # A whole night at 750 tokens an epoch takes gigabytes; chunks do not help where a graph keeps them.
         num_tokens = epochs_ECL.shape[1] * count_patches(epochs_ECL.shape[2], self.encoder.patch_size)
         num_at_once = len(epochs_ECL) if torch.is_grad_enabled() else max(1, _TOKENS_AT_ONCE // num_tokens)
         pooled_BWD = torch.cat([self._pool(chunk) for chunk in epochs_ECL.split(num_at_once)]).unflatten(

@@ -28,12 +28,12 @@ from tslm.models.fusion import MEMORY_ARGUMENT, DecoderInputs
 from tslm.models.interface import frozen
 from tslm.models.llm.backbone import LanguageModel, unwrap_lora, word_embeddings
 from tslm.nn.context import context_width
-from tslm.nn.cross_attention import GatedCrossAttention, Sight
+from tslm.nn.cross_attention import GatedCrossAttention, VisibleLatents
 from tslm.nn.patch_encoder import count_patches
 from tslm.nn.projector import ContextProjector
 from tslm.nn.resampler import Resampler, number_series
 
-_SIGHTS_ARGUMENT = "series_sights"  # keyword argument by which the decoder's layers get the Sight of each block
+_LATENTS_ARGUMENT = "visible_latents"  # keyword argument by which layers get the VisibleLatents of each block
 _NEVER = torch.iinfo(torch.int64).max
 
 
@@ -75,7 +75,7 @@ class Flamingo(nn.Module):
         self.blocks = nn.ModuleList(
             [GatedCrossAttention(config.flamingo, d_llm, d_model) for _ in range(len(layers) // every)]
         )
-        decoder.register_forward_pre_hook(self._hand_down, with_kwargs=True)
+        decoder.register_forward_pre_hook(self._pass_to_layers, with_kwargs=True)
         for number, layer in enumerate(layers, start=1):
             block_idx = number // every - 1 if number % every == 0 else None
             layer.register_forward_pre_hook(partial(self._before_layer, block_idx), with_kwargs=True)
@@ -113,37 +113,37 @@ class Flamingo(nn.Module):
         latents_BJMD = pad_sequence(list(latents_SMD.split(counts)), batch_first=True)
         return latents_BJMD + number_series(latents_BJMD.shape[1], self.resampler.width).to(latents_BJMD)[:, None]
 
-    def _hand_down(self, _decoder: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict]:
+    def _pass_to_layers(self, _decoder: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict]:
         memory: Memory | None = kwargs.pop(MEMORY_ARGUMENT, None)
         if memory is None:
-            return args, {**kwargs, _SIGHTS_ARGUMENT: None}
+            return args, {**kwargs, _LATENTS_ARGUMENT: None}
         assert kwargs.get("position_ids") is not None, "what a position sees depends on its number"
         visible_BTM = kwargs["position_ids"][..., None] >= memory.start_BM[:, None]
-        sights = [Sight(key_BHMd, value_BHMd, visible_BTM) for key_BHMd, value_BHMd in memory.keys_values]
-        return args, {**kwargs, _SIGHTS_ARGUMENT: sights}
+        latents = [VisibleLatents(key_BHMd, value_BHMd, visible_BTM) for key_BHMd, value_BHMd in memory.keys_values]
+        return args, {**kwargs, _LATENTS_ARGUMENT: latents}
 
     def _before_layer(
         self, block_idx: int | None, layer: nn.Module, args: tuple, kwargs: dict[str, Any]
     ) -> tuple[tuple, dict]:
-        if _SIGHTS_ARGUMENT not in kwargs:
+        if _LATENTS_ARGUMENT not in kwargs:
             raise ValueError(
                 f"model.name=flamingo cannot read by {type(layer).__name__}: its decoder hands no keyword arguments "
                 "to its layers; use model.name=soft_prompt"
             )
-        sights: list[Sight] | None = kwargs[_SIGHTS_ARGUMENT]
-        kwargs = {name: value for name, value in kwargs.items() if name != _SIGHTS_ARGUMENT}
+        latents: list[VisibleLatents] | None = kwargs[_LATENTS_ARGUMENT]
+        kwargs = {name: value for name, value in kwargs.items() if name != _LATENTS_ARGUMENT}
         if block_idx is None:
             return args, kwargs
-        block, sight = self.blocks[block_idx], None if sights is None else sights[block_idx]
+        block, visible = self.blocks[block_idx], None if latents is None else latents[block_idx]
         if self.recomputes and self.training and torch.is_grad_enabled():
-            hidden_BTE = checkpoint(block, args[0], sight, use_reentrant=False)
+            hidden_BTE = checkpoint(block, args[0], visible, use_reentrant=False)
         else:
-            hidden_BTE = block(args[0], sight)
+            hidden_BTE = block(args[0], visible)
         return (hidden_BTE, *args[1:]), kwargs
 
 
 def _find_starts(batch: Batch, num_series_B: Tensor) -> Tensor:
-    """Position of the first word after each series, (B, J) int64; _NEVER where a sample has fewer."""
+    """Position of the first word after each series, (B, J) int64; _NEVER where a sample has fewer series."""
     assert batch.attention_mask_BT is not None and batch.series_seen_BT is not None
     number_J = torch.arange(int(num_series_B.max()), device=num_series_B.device)
     before_BJT = (batch.series_seen_BT[:, None] <= number_J[:, None]) & batch.attention_mask_BT[:, None]

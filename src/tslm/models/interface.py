@@ -19,7 +19,7 @@ class ModelOutput:
     loss_sum: Tensor  # scalar, float32
     weight_sum: Tensor  # scalar, float32, no gradient
     num_correct: Tensor | None = None  # scalar; tokens or epochs predicted right
-    loss_B: Tensor | None = None  # float32, no gradient: mean loss of each sample, NaN where nothing is supervised
+    loss_B: Tensor | None = None  # float32, no gradient: mean loss of each sample, NaN without supervision
 
 
 def build_param_groups(parts: dict[str, tuple[Iterable[nn.Parameter], float]], weight_decay: float) -> list[dict]:
@@ -36,8 +36,8 @@ def mean_by_sample(loss_N: Tensor, weight_N: Tensor, counted_BP: Tensor) -> Tens
     """Weighted mean loss of each sample, (B,) without gradient; NaN for one without weight.
 
     Args:
-        loss_N: of the N places where `counted_BP` is True, in its order, each times its weight already.
-        weight_N: of these places.
+        loss_N: weighted loss at the N places where `counted_BP` is True, in its order.
+        weight_N: weight of each of these places.
         counted_BP: bool, places (tokens, epochs) of each sample.
     """
     zeros_BP = loss_N.new_zeros(counted_BP.shape)

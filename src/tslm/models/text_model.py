@@ -1,4 +1,4 @@
-"""A language model that reads series: what every way of fusing both has in common.
+"""A language model that reads series, whatever the fusion: loss, generation and label scores.
 
 Shape letters: B samples, T sequence positions, W epochs, H context width, E LLM width, V vocabulary,
 P supervised positions.
@@ -48,7 +48,7 @@ class TextModel(nn.Module):
 
     @property
     def _no_split_modules(self) -> list[str]:
-        """Classes of the language model's layers; accelerate asks for this name what FSDP is to shard one by one."""
+        """Classes of the layers that FSDP shards one by one; accelerate reads this attribute."""
         named = set(self.causal_lm._no_split_modules or ())
         return sorted(named & {type(module).__name__ for module in self.causal_lm.modules()})
 
@@ -58,7 +58,7 @@ class TextModel(nn.Module):
         return self.classifier.reader
 
     def train(self, mode: bool = True) -> Self:
-        """As usual, but a frozen reader stays in evaluation mode (no dropout on what cannot adapt)."""
+        """As `nn.Module.train`, but a frozen reader stays in evaluation mode: no dropout on what cannot adapt."""
         super().train(mode)
         if not is_trained(self.reader):
             self.reader.eval()
@@ -67,8 +67,8 @@ class TextModel(nn.Module):
     def forward(self, batch: Batch) -> ModelOutput:
         """Cross-entropy over the supervised tokens; logits exist at those positions only.
 
-        While training, the classifier's loss counts beside it where `loss.classifier_weight` asks for
-        it: an epoch's class as so many tokens, so that one mean is taken over both.
+        In training the classifier's loss is added, each scored epoch with the weight of `loss.classifier_weight`
+        tokens, so that one mean is taken over both.
         """
         assert batch.labels_BT is not None and batch.attention_mask_BT is not None
         states = self._read_night(batch)

@@ -1,4 +1,4 @@
-"""The night in view: pooling an epoch to one vector, and a sequence network over epochs.
+"""Night context: attention pooling of an epoch, and a sequence network over pooled epochs.
 
 Shape letters: B nights, W epochs, N patches, D encoder width, H context width.
 """
@@ -46,7 +46,7 @@ class RecurrentContext(nn.Module):
         self.add_module(self.part, recurrence)
 
     def forward(self, epochs_BWD: Tensor, epoch_mask_BW: Tensor) -> Tensor:
-        """(B, W, D) -> (B, W, H); epochs outside the recording touch no state and have zeros."""
+        """(B, W, D) -> (B, W, H); epochs outside the recording change no state, their own states are zero."""
         inputs_BWD = self.dropout(self.norm(epochs_BWD))
         with torch.autocast(inputs_BWD.device.type, enabled=False):
             return self.dropout(self._run(inputs_BWD.float(), epoch_mask_BW))
@@ -64,11 +64,10 @@ class RecurrentContext(nn.Module):
 
 
 class LayeredContext(nn.Module):
-    """Layers over pooled epochs, each of which gives a state an epoch (the table LAYERS).
+    """A stack of sequence layers over pooled epochs (the table LAYERS).
 
-    Attention and convolution see as far to both sides as the middle of a training window does, layer by layer; a
-    state space remembers about as long. So it is the same network on windows and on whole nights, in memory that
-    grows with the night's length.
+    Each layer of attention or convolution reaches half a training window to both sides; a state space remembers about
+    as long. So the network is the same on windows and on whole nights, and its memory is linear in the night's length.
     """
 
     def __init__(self, build_layer: "BuildLayer", config: ContextConfig, d_model: int) -> None:
@@ -80,7 +79,7 @@ class LayeredContext(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, epochs_BWD: Tensor, epoch_mask_BW: Tensor) -> Tensor:
-        """(B, W, D) -> (B, W, H); epochs outside the recording touch no state and have zeros."""
+        """(B, W, D) -> (B, W, H); epochs outside the recording change no state, their own states are zero."""
         with torch.autocast(epochs_BWD.device.type, enabled=False):
             states_BWH = self.input(epochs_BWD.float())
             for layer in self.layers:
@@ -93,7 +92,7 @@ def _reorder(values_BWX: Tensor, order_BW: Tensor) -> Tensor:
 
 
 def context_width(config: ContextConfig, d_model: int) -> int:
-    """Width of the states that a reader gives, whatever its context."""
+    """Width of the states of a reader with this context."""
     return 2 * config.hidden_size if config.sees_neighbours else d_model
 
 
@@ -113,7 +112,7 @@ CONTEXTS: dict[str, Callable[[ContextConfig, int], RecurrentContext | LayeredCon
 
 
 def build_context(config: ContextConfig, d_model: int) -> RecurrentContext | LayeredContext | None:
-    """The configured context network, or None where epochs stand alone.
+    """The configured context network; None for kinds that do not see neighbours.
 
     Raises:
         ValueError: an unknown kind, or sizes that do not fit.

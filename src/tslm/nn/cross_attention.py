@@ -14,8 +14,8 @@ from tslm.nn.resampler import build_feed_forward, join_heads, split_heads
 
 
 @dataclass(frozen=True)
-class Sight:
-    """What a block's positions may look at."""
+class VisibleLatents:
+    """Keys and values of a block, and which of them each position sees."""
 
     key_BHMd: Tensor  # of `read_latents`
     value_BHMd: Tensor
@@ -23,11 +23,10 @@ class Sight:
 
 
 class GatedCrossAttention(nn.Module):
-    """Cross-attention and a feed-forward part, each let in by a gate that starts shut.
+    """Cross-attention and a feed-forward part, each added to the residual stream through a gate that starts at zero.
 
-    What is let in is measured in the size of the hidden state it is added to: residual streams differ a
-    hundredfold between language models and between the layers of one, gates then need not. Without
-    `relative_gates` it is added as it is, as in the paper.
+    With `relative_gates` what is added is scaled by the RMS of the hidden state: residual streams differ a
+    hundredfold between language models and between the layers of one. Without, it is added as in the paper.
     """
 
     def __init__(self, config: FlamingoConfig, d_llm: int, d_latent: int) -> None:
@@ -47,28 +46,28 @@ class GatedCrossAttention(nn.Module):
         key_BMA, value_BMA = self.to_key_value(latents_BMD).chunk(2, dim=-1)
         return split_heads(key_BMA, self.num_heads), split_heads(value_BMA, self.num_heads)
 
-    def forward(self, hidden_BTE: Tensor, sight: Sight | None) -> Tensor:
-        """The residual stream, (B, T, E) in any floating type, with what it sees of the latents added.
+    def forward(self, hidden_BTE: Tensor, visible: VisibleLatents | None) -> Tensor:
+        """The residual stream, (B, T, E) in any floating type, with attention to the latents added.
 
-        Without sight, as without anything visible, the attention adds nothing.
+        Without latents, and where a position sees none, the attention adds nothing.
         """
         own_type = self.norm.weight.dtype  # the language model's may be another, bfloat16 beside float32
-        if sight is not None:
-            attended_BTE = self._attend(self.norm(hidden_BTE.to(own_type)), sight)
-            hidden_BTE = self._let_in(hidden_BTE, attended_BTE, self.attention_gate)
-        return self._let_in(hidden_BTE, self.feed_forward(hidden_BTE.to(own_type)), self.feed_forward_gate)
+        if visible is not None:
+            attended_BTE = self._attend(self.norm(hidden_BTE.to(own_type)), visible)
+            hidden_BTE = self._add_gated(hidden_BTE, attended_BTE, self.attention_gate)
+        return self._add_gated(hidden_BTE, self.feed_forward(hidden_BTE.to(own_type)), self.feed_forward_gate)
 
-    def _attend(self, normed_BTE: Tensor, sight: Sight) -> Tensor:
-        sees_any_BT1 = sight.visible_BTM.any(dim=-1, keepdim=True)
+    def _attend(self, normed_BTE: Tensor, visible: VisibleLatents) -> Tensor:
+        sees_any_BT1 = visible.visible_BTM.any(dim=-1, keepdim=True)
         attended_BHTd = nn.functional.scaled_dot_product_attention(
             split_heads(self.to_query(normed_BTE), self.num_heads),
-            sight.key_BHMd,
-            sight.value_BHMd,
-            attn_mask=(sight.visible_BTM | ~sees_any_BT1)[:, None],  # a softmax over nothing would be NaN
+            visible.key_BHMd,
+            visible.value_BHMd,
+            attn_mask=(visible.visible_BTM | ~sees_any_BT1)[:, None],  # a softmax over nothing would be NaN
         )
         return self.out(join_heads(attended_BHTd).masked_fill(~sees_any_BT1, 0))
 
-    def _let_in(self, hidden_BTE: Tensor, added_BTE: Tensor, gate: Tensor) -> Tensor:
+    def _add_gated(self, hidden_BTE: Tensor, added_BTE: Tensor, gate: Tensor) -> Tensor:
         scale_BT1 = gate.tanh()
         if self.relative_gates:
             scale_BT1 = scale_BT1 * hidden_BTE.detach().float().pow(2).mean(dim=-1, keepdim=True).sqrt()

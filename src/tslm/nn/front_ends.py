@@ -1,4 +1,4 @@
-"""What turns a series into patch embeddings: a table of front ends.
+"""Front ends: from a series to patch embeddings.
 
 Shape letters: S series, L signal samples, N patches, D model width, F frequency bands.
 """
@@ -15,15 +15,15 @@ _LOG_FLOOR = 1e-4  # in units of the mean power of white noise of unit variance
 
 
 class FrontEnd(Protocol):
-    """What a row of the table offers; the series it gets have a length that is a multiple of the patch size."""
+    """A row of the table FRONT_ENDS. The length of its series is a multiple of the patch size."""
 
     target_width: int
 
     def __call__(self, series_SL: Tensor, real_patches_S: Tensor | None = None) -> Tensor:
-        """Patch embeddings, (S, L) -> (S, N, D); so many of each series are real (None: all)."""
+        """Patch embeddings, (S, L) -> (S, N, D); `real_patches_S`: number of real patches (None: all)."""
 
     def targets(self, series_SL: Tensor) -> Tensor:
-        """What a masked encoder is to tell of each patch, (S, L) -> (S, N, target_width)."""
+        """Reconstruction targets of a masked encoder, (S, L) -> (S, N, target_width)."""
 
 
 class ConvFrontEnd(nn.Module):
@@ -39,16 +39,16 @@ class ConvFrontEnd(nn.Module):
         return self.patch(series_SL[:, None]).transpose(1, 2)
 
     def targets(self, series_SL: Tensor) -> Tensor:
-        """What is to be told of a hidden patch, its signal: (S, L) -> (S, N, patch_size)."""
+        """The signal of each patch: (S, L) -> (S, N, patch_size)."""
         return series_SL.float().unflatten(1, (-1, self.patch_size))
 
 
 class FilterbankFrontEnd(nn.Module):
     """Log energy in mel-like bands around each patch, beside the raw patch (`raw_patch`).
 
-    Log power is what carries over from simulated to real recordings, where a plain convolution on
-    the raw signal confuses Wake with REM. The raw patch adds polarity and trend. While training, some
-    neighbouring patches and bands can be hidden (`mask_patches`, `mask_bands`).
+    Log power transfers from simulated to real recordings, where a plain convolution on the raw signal confuses Wake
+    with REM. The raw patch adds polarity and trend. Training may hide some neighbouring patches and bands
+    (`mask_patches`, `mask_bands`).
     """
 
     basis: Tensor
@@ -78,7 +78,7 @@ class FilterbankFrontEnd(nn.Module):
             return (torch.log(energy_SNF + _LOG_FLOOR) + 2.0) / 3.0
 
     def targets(self, series_SL: Tensor) -> Tensor:
-        """What is to be told of a hidden patch, its log band energies: (S, L) -> (S, N, F)."""
+        """The log band energies of each patch: (S, L) -> (S, N, F)."""
         return self.band_log_energy(series_SL)
 
     def forward(self, series_SL: Tensor, _real_patches_S: Tensor | None = None) -> Tensor:
@@ -94,10 +94,9 @@ class FilterbankFrontEnd(nn.Module):
 class CnnFrontEnd(nn.Module):
     """Strided convolutions over the raw signal, in the manner of DeepSleepNet and TinySleepNet.
 
-    As there (Supratak et al. 2017; Supratak and Guo 2020) the first kernel takes in half a second where a patch is a
-    second. The strides of the first three layers multiply to the patch size, and a fourth layer mixes neighbouring
-    patches. Their batch norm would let an epoch's result depend on the others in its batch; here places are
-    normalised one by one.
+    As in these papers (Supratak et al. 2017; Supratak and Guo 2020) the first kernel spans half a second where a patch
+    is a second. The strides of the first three layers multiply to the patch size; a fourth layer mixes neighbouring
+    patches. LayerNorm takes the place of batch norm, which would let an epoch's result depend on its batch.
     """
 
     def __init__(self, config: EncoderConfig) -> None:
@@ -125,7 +124,7 @@ class CnnFrontEnd(nn.Module):
         for idx, conv in enumerate(self.convs):
             if idx:
                 places_STD = self.norms[idx - 1](nn.functional.gelu(places_STD))
-                if real_patches_S is not None:  # past its end a series is silent in every layer, whatever the batch
+                if real_patches_S is not None:  # padding is zero in every layer, whatever the batch
                     num_real_S = real_patches_S * (places_STD.shape[1] // num_patches)
                     place_T = torch.arange(places_STD.shape[1], device=series_SL.device)
                     places_STD = places_STD * (place_T < num_real_S[:, None])[..., None]
@@ -133,7 +132,7 @@ class CnnFrontEnd(nn.Module):
         return places_STD
 
     def targets(self, series_SL: Tensor) -> Tensor:
-        """What is to be told of a hidden patch, its signal: (S, L) -> (S, N, patch_size)."""
+        """The signal of each patch: (S, L) -> (S, N, patch_size)."""
         return series_SL.float().unflatten(1, (-1, self.patch_size))
 
 

@@ -1,4 +1,4 @@
-"""The loss of classes: cross-entropy with class weights, soft targets, label smoothing and the focal factor.
+"""Classification loss: cross-entropy with class weights, soft targets, label smoothing and the focal factor.
 
 Shape letters: N samples, K classes.
 """
@@ -17,9 +17,9 @@ def measure_class_loss(logits_NK: Tensor, target_NK: Tensor, class_weight_K: Ten
 
     Args:
         logits_NK: finite numbers, whose softmax is p.
-        target_NK: what the scorers make of each sample, rows that sum to 1; `loss.label_smoothing` mixes it with
-            equal shares of all classes (Szegedy et al. 2016, section 7).
-        class_weight_K: w, at least 0; a class without weight draws nothing to it.
+        target_NK: target distribution of each sample, rows that sum to 1; `loss.label_smoothing` mixes it with the
+            uniform distribution (Szegedy et al. 2016, section 7).
+        class_weight_K: w, at least 0.
         loss: gamma and the smoothing.
     """
     log_p_NK = logits_NK.log_softmax(-1)

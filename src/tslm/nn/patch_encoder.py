@@ -33,7 +33,7 @@ class PatchEncoder(nn.Module):
         Args:
             series_SL: (S, L) normalised signal, zero-padded on the right.
             lengths_S: (S,) samples that are real; None when all are.
-            offset_SD: (S, D) added to every patch of a series, to tell what kind it is; None: nothing.
+            offset_SD: (S, D) added to every patch of a series: the embedding of its channel; None: nothing.
 
         Returns:
             (S, N, D) with N = ceil(L / patch_size); tokens past a series' own end are zero.
@@ -45,13 +45,13 @@ class PatchEncoder(nn.Module):
         return self.attend(self.front_end(self.pad(series_SL), real_S), real_S, offset_SD)
 
     def pad(self, series_SL: Tensor) -> Tensor:
-        """Series filled up with zeros to whole patches; ValueError when they exceed the position table."""
+        """Series zero-padded to whole patches; ValueError when they exceed the position table."""
         num_patches = count_patches(series_SL.shape[1], self.patch_size)
         check_num_patches(num_patches, self.max_patches)
         return nn.functional.pad(series_SL, (0, num_patches * self.patch_size - series_SL.shape[1]))
 
     def attend(self, patches_SND: Tensor, real_S: Tensor | None = None, offset_SD: Tensor | None = None) -> Tensor:
-        """Tokens of patches that the front end (or who hides some of them) has embedded, (S, N, D).
+        """Tokens of embedded patches, (S, N, D): positions, LayerNorm and Transformer layers.
 
         Args:
             patches_SND: (S, N, D).

@@ -66,7 +66,7 @@ class _ResamplerLayer(nn.Module):
 
 
 def number_series(num_series: int, width: int) -> Tensor:
-    """What tells the first series of a sample from the second: (J, D) sinusoids (Vaswani et al. 2017, section 3.5)."""
+    """Embedding of a series' number within its sample: (J, D) sinusoids (Vaswani et al. 2017, section 3.5)."""
     half = (width + 1) // 2
     rate_F = torch.exp(-math.log(10_000) / half * torch.arange(half))
     angle_JF = torch.arange(num_series)[:, None] * rate_F

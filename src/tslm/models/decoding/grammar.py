@@ -26,18 +26,18 @@ class AnswerVocabulary:
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self.tokenizer = tokenizer
         self.end_id = end_token_id(tokenizer)
-        special = set(tokenizer.all_special_ids)  # left out of the text that is parsed
+        special = set(tokenizer.all_special_ids)  # not part of the text that is parsed
         tokens = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
         self._pieces = ["" if idx in special else _spell(token) for idx, token in enumerate(tokens)]
 
     def follow(self, matched: int, token: int) -> int:
-        """How many letters of `Answer:` the text ends with, after it ended with `matched` and a token was added."""
+        """Number of letters of `Answer:` that the text ends with once a token follows `matched` of them."""
         text = ANSWER_PREFIX[:matched] + self._piece(token)
         return next(count for count in range(len(ANSWER_PREFIX), -1, -1) if text.endswith(ANSWER_PREFIX[:count]))
 
     @cached_property
     def banned(self) -> list[frozenset[int]]:
-        """For each number of letters that stand already: the end, and tokens that run on past `Answer:`."""
+        """By the number of matched letters: the end token, and tokens that run on past `Answer:`."""
         with_colon = [(idx, piece) for idx, piece in enumerate(self._pieces) if ANSWER_PREFIX[-1] in piece]
         return [
             frozenset(idx for idx, piece in with_colon if ANSWER_PREFIX in (ANSWER_PREFIX[:matched] + piece)[:-1])

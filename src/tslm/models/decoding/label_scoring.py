@@ -19,7 +19,7 @@ from transformers.cache_utils import DynamicSlidingWindowLayer
 from tslm.models.fusion import SeriesMemory, memory_argument, run_decoder
 from tslm.models.llm.backbone import cap_logits
 
-_ROOT = -1  # what stands before the first token of every label
+_ROOT = -1  # parent of every label's first token
 _MASKED_ATTENTION = ("eager", "sdpa")  # those that take a mask of any shape
 
 
@@ -42,7 +42,7 @@ class LabelScores:
 
 
 def build_label_tree(labels: Sequence[Sequence[int]], unread: int | None = None) -> LabelTree:
-    """The tree of one sample's labels, each a list of token ids; the last token of a label is never read.
+    """The tree of one sample's labels, each a list of token ids; the last token of a label is scored and never read.
 
     `unread` is the last token before the labels where the cache lacks it; it is read with them and not scored.
     """
@@ -83,7 +83,7 @@ def score_label_trees(
 
     Args:
         causal_lm: the language model, without adapters around it.
-        cache: keys and values of what stands before the labels; it is left as it is.
+        cache: keys and values of the text before the labels; it is not changed.
         mask_RT: which cached positions are real.
         trees: the labels of each row.
         logits_RV: logits of the first token; None where all trees begin with an unread one.
@@ -160,7 +160,7 @@ def _related(trees: Sequence[LabelTree], width: int, device: torch.device) -> Te
 def _build_masks(
     causal_lm: PreTrainedModel, cache: DynamicCache, mask_RT: Tensor, related_RNN: Tensor, position_RN: Tensor
 ) -> Tensor | dict[str, Tensor]:
-    """What every node sees of cache and tree, for each kind of layer as transformers' decoders take it."""
+    """Attention masks of the nodes over cache and tree, for each kind of layer, as transformers' decoders take them."""
     mask_RT = mask_RT.bool()
     seen_RNT = mask_RT[:, None].expand(-1, position_RN.shape[1], -1)
     full = _shape_mask(causal_lm, torch.cat([seen_RNT, related_RNN], dim=2))
@@ -178,7 +178,7 @@ def _build_masks(
 
 
 def _shape_mask(causal_lm: PreTrainedModel, seen_RNT: Tensor) -> Tensor:
-    """A mask as the attention takes it: bool for the fused kernel, else what is added to the scores."""
+    """A mask as the attention takes it: bool for the fused kernel, else a bias added to the scores."""
     if causal_lm.config._attn_implementation != "eager":
         return seen_RNT[:, None]
     added_RNT = torch.zeros(seen_RNT.shape, dtype=causal_lm.dtype, device=seen_RNT.device)

@@ -55,12 +55,12 @@ class WordScale:
     """Size of a language model's word embeddings."""
 
     width: int
-    std: float  # of what the layer gives, which Gemma scales up from its weights
+    std: float  # of the layer's output, which Gemma scales up from its weights
 
 
 @torch.no_grad()
 def measure_words(llm: LanguageModel) -> WordScale:
-    """Width and spread of the word embeddings, which what stands beside them is scaled to."""
+    """Width and spread of the word embeddings, for scaling other tokens of the sequence."""
     words = word_embeddings(llm)
     some_ids = torch.arange(min(words.num_embeddings, 1 << 12), device=words.weight.device)
     return WordScale(words.embedding_dim, float(words(some_ids).float().std()))
@@ -91,16 +91,16 @@ def unwrap_lora(llm: LanguageModel) -> PreTrainedModel:
 
 
 def cap_logits(logits_PV: torch.Tensor, causal_lm: PreTrainedModel) -> torch.Tensor:
-    """What the model makes of its head's output before the softmax (Gemma 2 bounds it by a tanh).
+    """Logits from the output of the head (Gemma 2 bounds them by a tanh).
 
-    It keeps the order of the tokens, so greedy decoding may go without.
+    The order of the tokens stays, so greedy decoding does not need it.
     """
     cap = getattr(causal_lm.config, "final_logit_softcapping", None)
     return logits_PV if cap is None else cap * torch.tanh(logits_PV / cap)
 
 
 def compile_layers(llm: LanguageModel, backend: str = "inductor") -> None:
-    """Have each decoder layer compiled at its first use; alike layers share one compilation."""
+    """Compile each decoder layer at its first use; equal layers share one compilation."""
     for layer in cast(nn.ModuleList, unwrap_lora(llm).base_model.layers):
         layer.compile(backend=backend)
 

@@ -1,7 +1,7 @@
-"""Where a language model's weights come from: embedded models, local folders and the hub.
+"""Sources of a language model's weights: embedded models, local folders and the hub.
 
 Embedded models travel as GGUF files inside packages of the Python Package Index. They are converted
-once into an ordinary Hugging Face folder in the cache, so nothing else ever sees a GGUF file.
+once into an ordinary Hugging Face folder in the cache, so no other code reads GGUF.
 """
 
 import os
@@ -141,7 +141,7 @@ def get_cache_dir() -> Path:
 
 
 def resolve_llm(source: str, cache_dir: Path | None = None) -> Path | str:
-    """What `from_pretrained` loads for a short name, a local folder or a hub id.
+    """Argument of `from_pretrained` for a short name, a local folder or a hub id.
 
     Args:
         source: `tiny`, a name of EMBEDDED_LLMS, a local folder, or a hub id `owner/name`.
@@ -200,10 +200,7 @@ def fetch_llm(source: str, cache_dir: Path | None = None) -> Path:
 
 
 def explain_load_error(source: str, error: OSError) -> OSError:
-    """What to raise in place of the hub's long error: one line with the cause and the ways out.
-
-    The line says how to log in and which embedded model works offline.
-    """
+    """The hub's long error as one line: the cause, how to log in, and the embedded model that works offline."""
     return OSError(
         f"language model {source} could not be loaded: {explain_hub_error(source, error)}; smollm2-135m works without "
         "the hub: python -m data_prep.download llm smollm2-135m"
@@ -211,17 +208,17 @@ def explain_load_error(source: str, error: OSError) -> OSError:
 
 
 def explain_hub_error(source: str, error: OSError) -> str:
-    """Why the hub did not give something, and what to do, in one phrase."""
+    """Cause of an error of the hub and what to do, in one phrase."""
     chain: list[str] = []
     link: BaseException | None = error
     while link is not None:
         chain.append(f"{type(link).__name__} {link}".lower())
         link = link.__cause__ or link.__context__
-    story = " ".join(chain)
-    if any(word in story for word in ("gated", "401", "403", "unauthorized")):
+    text = " ".join(chain)
+    if any(word in text for word in ("gated", "401", "403", "unauthorized")):
         return f"no access: accept its terms on https://huggingface.co/{source} and run `hf auth login`"
-    if any(word in story for word in ("404", "not found on", "not a valid model identifier")):
+    if any(word in text for word in ("404", "not found on", "not a valid model identifier")):
         return "the hub has no such model, or it is private and needs `hf auth login`"
-    if any(word in story for word in ("connect", "offline", "name or service", "resolve", "timed out")):
+    if any(word in text for word in ("connect", "offline", "name or service", "resolve", "timed out")):
         return "the Hugging Face hub cannot be reached (log in with `hf auth login` once it can)"
     return f"{str(error).splitlines()[0] if str(error) else type(error).__name__} (log in: `hf auth login`)"

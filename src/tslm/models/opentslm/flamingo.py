@@ -1,4 +1,4 @@
-"""Flamingo checkpoints of the published OpenTSLM: what of them has its place in our flamingo, and what has not.
+"""Flamingo checkpoints of the published OpenTSLM as models of ours, as far as they fit.
 
 They hold the whole language model (opentslm 0.1.0 on open_flamingo 2.0.1: `OpenTSLMFlamingo.store_to_file` and the
 curriculum script), most of it twice, by the names of its wrappers. Patches, perceiver and gated cross-attention are
@@ -38,7 +38,7 @@ _REASONS = (
 
 @dataclass(frozen=True)
 class FlamingoCheckpoint:
-    """What is wanted of a file, under its own names without the wrappers'."""
+    """The parts of a file that are read, under their own names without those of wrappers."""
 
     path: Path
     state: dict[str, Tensor]  # patches, perceiver and gated cross-attention
@@ -48,7 +48,7 @@ class FlamingoCheckpoint:
 
 
 def read_flamingo(content: Mapping[str, Any], path: Path) -> FlamingoCheckpoint:
-    """What is wanted of the content of an OpenTSLM-Flamingo file (tslm.models.opentslm.file).
+    """The parts of an OpenTSLM-Flamingo file's content that are read (tslm.models.opentslm.file).
 
     Raises:
         ValueError: it holds no state, or weights that are not finite.

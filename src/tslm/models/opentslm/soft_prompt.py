@@ -31,7 +31,7 @@ _LORA_NAME = re.compile(r"base_model\.model\.(.+)\.lora_([AB])\.default\.weight"
 
 @dataclass(frozen=True)
 class OpenTslmCheckpoint:
-    """What is wanted of a file, under its own names."""
+    """The parts of a file that are read, under their own names."""
 
     path: Path
     encoder: dict[str, Tensor]
@@ -44,7 +44,7 @@ class OpenTslmCheckpoint:
 
 
 def read_soft_prompt(content: Mapping[str, Any], path: Path) -> OpenTslmCheckpoint:
-    """What is wanted of the content of an OpenTSLM-SP file (tslm.models.opentslm.file).
+    """The parts of an OpenTSLM-SP file's content that are read (tslm.models.opentslm.file).
 
     Raises:
         ValueError: it is of another model, or its adapters are missing or of several ranks.

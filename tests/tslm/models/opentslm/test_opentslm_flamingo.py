@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM
 
 from tslm.cli import main
 from tslm.config.checkpoint import load_checkpoint_config
-from tslm.nn.cross_attention import Sight
+from tslm.nn.cross_attention import VisibleLatents
 from tslm.nn.resampler import number_series
 from tslm.training.checkpoints.checkpoint import load_checkpoint
 
@@ -134,7 +134,7 @@ def test_latents_and_blocks_give_what_the_published_design_gives(
         wanted = hidden + state[f"{at}.attn_gate"].tanh() * added
         wanted = wanted + state[f"{at}.ff_gate"].tanh() * feed_forward(state, f"{at}.ff", wanted)
         visible = (torch.arange(6) >= 2)[None, :, None].expand(1, 6, LATENTS)
-        given = block(hidden[None], Sight(*block.read_latents(expected[None]), visible))
+        given = block(hidden[None], VisibleLatents(*block.read_latents(expected[None]), visible))
         torch.testing.assert_close(given[0], wanted, atol=1e-4, rtol=1e-4)
 
 
