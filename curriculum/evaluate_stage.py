@@ -11,20 +11,17 @@ from torch.utils.data import DataLoader
 
 from curriculum.plan import checkpoint_dir, metrics_path, predictions_path
 from curriculum.processes import gather_rows, share_indices
+from tslm.config.checkpoint import load_checkpoint_config
 from tslm.config.schema import RunConfig
 from tslm.data.samples.collate import Collator
 from tslm.data.samples.dataset import SleepDataset, TaskDataset, build_dataset, find_task
-from tslm.data.samples.night_windows import load_recordings
 from tslm.data.samples.sampling import ShareBatches, spread_subset
 from tslm.data.splits.provenance import describe_split
 from tslm.models import build_tokenizer
-from tslm.models.classifier import Classifier
-from tslm.models.masked_encoder import MaskedEncoder
-from tslm.models.text_model import TextModel
-from tslm.predictions.answer import classify_nights, generate_predictions
-from tslm.predictions.calibration import Calibration, load_calibration
+from tslm.predictions.night_scorer import Source
 from tslm.predictions.rows import PredictionRow, write_predictions
 from tslm.predictions.scorings import parse_scorings
+from tslm.predictions.stager import Stager, open_stager
 from tslm.scoring.systems import score_systems, write_metrics
 from tslm.training.checkpoints.checkpoint import load_checkpoint, read_state, record_evaluation
 from tslm.training.checkpoints.model_card import CARD_METRICS
@@ -40,11 +37,10 @@ def evaluate_stage(config: RunConfig, accelerator: Accelerator, leaky: bool = Fa
     every prediction and the metrics say so, beside those whose own recording is split by epoch.
     """
     accelerator.wait_for_everyone()
-    model, saved = load_checkpoint(checkpoint_dir(config, BEST))
+    saved = load_checkpoint_config(checkpoint_dir(config, BEST))
     config = replace(config, model=saved.model, llm=saved.llm)
-    model.to(accelerator.device)
     metric = find_task(config.stage).metric
-    rows, metrics = EVALUATIONS[metric](model, config, accelerator)
+    rows, metrics = EVALUATIONS[metric](config, accelerator)
     leaky |= metrics.get("leaky", False)
     rows = [row | {"leaky": True} for row in rows] if leaky else rows
     metrics |= {"stage": config.stage.name, "metric": metric, "seed": saved.seed, "leaky": leaky}
@@ -63,51 +59,30 @@ def evaluate_stage(config: RunConfig, accelerator: Accelerator, leaky: bool = Fa
     return metrics
 
 
-def _evaluate_answers(
-    model: nn.Module, config: RunConfig, accelerator: Accelerator
-) -> tuple[list[PredictionRow], dict[str, Any]]:
-    calibration = load_calibration(checkpoint_dir(config, BEST))
-    if isinstance(model, Classifier):
-        rows = _classify(model, config, accelerator, calibration)
-        return rows, score_systems(parse_scorings(rows))
-    assert isinstance(model, TextModel)
-    dataset = build_dataset(config, "test")
-    tokenizer = build_tokenizer(config)
-    assert tokenizer is not None
-    share = share_indices(list(spread_subset(dataset, config.stage.num_test_samples).indices), accelerator)
-    rows = gather_rows(
-        generate_predictions(
-            model,
-            tokenizer,
-            dataset,
-            share,
-            config,
-            accelerator.device,
-            accelerator.is_main_process,
-            calibration,
-        ),
-        accelerator,
-    )
-    if model.classifier_weight > 0 and isinstance(dataset, SleepDataset):  # its classifier is a system of its own
+def _evaluate_answers(config: RunConfig, accelerator: Accelerator) -> tuple[list[PredictionRow], dict[str, Any]]:
+    stager = open_stager(checkpoint_dir(config, BEST), accelerator.device, config)
+    source = stager.read_split("test")
+    units = stager.list_units(source, config.stage.num_test_samples)
+    rows = answer_shared(stager, source, units, accelerator)
+    inner = stager.inner_scorer
+    if inner is not None and isinstance(source, SleepDataset):  # a system of its own
         answered = {row["sample_id"] for row in rows}
-        of_classifier = _classify(model.classifier, config, accelerator, calibration)
-        rows = [*rows, *(row for row in of_classifier if row["sample_id"] in answered)]
+        of_inner = answer_shared(inner, source, inner.list_units(source), accelerator)
+        rows += [row for row in of_inner if row["sample_id"] in answered]
     return rows, score_systems(parse_scorings(rows))
 
 
-def _classify(
-    model: Classifier, config: RunConfig, accelerator: Accelerator, calibration: Calibration
+def answer_shared(
+    stager: Stager, source: Source, units: list[int], accelerator: Accelerator, explain: bool = True
 ) -> list[PredictionRow]:
-    """The classifier's rows for the test nights; every process takes its share of them."""
-    recordings = load_recordings(config.stage.data_dir("test"), "test", config.stage.channels, config.stage.fold)
-    nights = recordings[accelerator.process_index :: accelerator.num_processes]
-    rows = classify_nights(model, nights, config, accelerator.device, calibration=calibration)
+    """The rows of all processes, on each of them; every process answers its share of the units."""
+    share = share_indices(units, accelerator)
+    rows = stager.answer(source, share, explain, show_progress=explain and accelerator.is_main_process)
     return gather_rows(list(rows), accelerator)
 
 
-def _evaluate_perplexity(
-    model: nn.Module, config: RunConfig, accelerator: Accelerator
-) -> tuple[list[PredictionRow], dict[str, Any]]:
+def _evaluate_perplexity(config: RunConfig, accelerator: Accelerator) -> tuple[list[PredictionRow], dict[str, Any]]:
+    model = _load_best(config, accelerator)
     collator = Collator(config.model, build_tokenizer(config))
     loader = build_share_loader(
         build_dataset(config, "test"), config.stage.num_test_samples, collator, config, accelerator
@@ -121,11 +96,9 @@ def _evaluate_perplexity(
     }
 
 
-def _evaluate_reconstruction(
-    model: nn.Module, config: RunConfig, accelerator: Accelerator
-) -> tuple[list[PredictionRow], dict[str, Any]]:
+def _evaluate_reconstruction(config: RunConfig, accelerator: Accelerator) -> tuple[list[PredictionRow], dict[str, Any]]:
     """How much better hidden patches are filled in than by the mean of all of them."""
-    assert isinstance(model, MaskedEncoder)
+    model: Any = _load_best(config, accelerator)
     loader = build_share_loader(
         build_dataset(config, "test"), config.stage.num_test_samples, Collator(config.model, None), config, accelerator
     )
@@ -146,7 +119,12 @@ def _evaluate_reconstruction(
     }
 
 
-EVALUATIONS: dict[str, Callable[[nn.Module, RunConfig, Accelerator], tuple[list[PredictionRow], dict[str, Any]]]] = {
+def _load_best(config: RunConfig, accelerator: Accelerator) -> nn.Module:
+    model, _ = load_checkpoint(checkpoint_dir(config, BEST))
+    return model.to(accelerator.device)
+
+
+EVALUATIONS: dict[str, Callable[[RunConfig, Accelerator], tuple[list[PredictionRow], dict[str, Any]]]] = {
     "sleep": _evaluate_answers,
     "accuracy": _evaluate_answers,
     "perplexity": _evaluate_perplexity,

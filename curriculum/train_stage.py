@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
@@ -25,14 +24,12 @@ from tslm.data.samples.dataset import NightDataset, SleepDataset, TaskDataset, b
 from tslm.data.samples.sampling import TrainBatches
 from tslm.data.splits.provenance import checksum_data, compare_checksums, describe_split
 from tslm.files import restore_swapped
-from tslm.models import build_model, build_tokenizer
-from tslm.models.classifier import Classifier
+from tslm.models import build_model, build_tokenizer, get_classifier
 from tslm.models.llm.backbone import compile_layers
-from tslm.models.text_model import TextModel
-from tslm.predictions.answer import average_probabilities, fit_calibration
-from tslm.predictions.calibration import load_calibration, save_calibration
+from tslm.predictions.calibration import save_calibration
+from tslm.predictions.stager import open_stager
 from tslm.predictions.transitions import fit_run_transitions, save_transitions
-from tslm.training.checkpoints.checkpoint import load_checkpoint, load_weights
+from tslm.training.checkpoints.checkpoint import load_weights
 from tslm.training.checkpoints.resume import ResumePoint, find_resume_point, set_aside_damaged
 from tslm.training.loop import RunData, Trainer
 from tslm.training.optim import set_trained_parts
@@ -141,8 +138,9 @@ def _complete_best(config: RunConfig, device: torch.device, log: Callable[[dict[
     if task.stages_sleep and config.stage.num_calibration_samples:
         log({"event": "calibration", **_calibrate(config, device)})
     if task.reads_recordings and task.stages_sleep and config.has_classifier:
-        prior_K = _measure_prior(config, device)
-        save_transitions(fit_run_transitions(config, prior_K), checkpoint_dir(config, BEST))
+        folder = checkpoint_dir(config, BEST)
+        prior_K = None if config.writes_text else open_stager(folder, device, config).average_probabilities()
+        save_transitions(fit_run_transitions(config, prior_K), folder)
 
 
 def _check_processes(point: ResumePoint, accelerator: Accelerator) -> None:
@@ -163,34 +161,24 @@ def _build_start(config: RunConfig, train_set: TaskDataset, start_from: Path | N
         logger.info("%s %s %s", config.stage.name, "goes on from" if is_resumed else "starts from", start_from)
     set_trained_parts(model, config)
     _weigh_classes(model, train_set)
-    if config.train.compile and isinstance(model, TextModel):
-        compile_layers(model.llm)
+    if config.train.compile and config.writes_text:
+        compile_layers(model.llm)  # type: ignore[arg-type]
     return model
 
 
 def _weigh_classes(model: nn.Module, train_set: TaskDataset) -> None:
     """Set the class weights of the classifier, alone or inside a text model, from the training nights."""
-    classifier = model.classifier if isinstance(model, TextModel) else model
-    if isinstance(classifier, Classifier) and isinstance(train_set, NightDataset | SleepDataset):
+    classifier = get_classifier(model)
+    if classifier is not None and isinstance(train_set, NightDataset | SleepDataset):
         classifier.set_class_weights(torch.from_numpy(train_set.count_classes()))
 
 
 def _calibrate(config: RunConfig, device: torch.device) -> dict[str, float | None]:
     """Fit the temperatures of the best checkpoint on validation data and save them in its folder."""
     folder = checkpoint_dir(config, BEST)
-    model, _ = load_checkpoint(folder)
-    calibration = fit_calibration(model.to(device), build_tokenizer(config), config, device)
+    calibration = open_stager(folder, device, config).fit_calibration()
     save_calibration(calibration, folder)
     return asdict(calibration)
-
-
-def _measure_prior(config: RunConfig, device: torch.device) -> np.ndarray | None:
-    """Average the best checkpoint's probability of each sleep stage over validation data; classifiers only."""
-    folder = checkpoint_dir(config, BEST)
-    model, _ = (None, None) if config.writes_text else load_checkpoint(folder)
-    if not isinstance(model, Classifier):
-        return None
-    return average_probabilities(model.to(device), config, device, load_calibration(folder))
 
 
 def _begin_log(log: RunLog, config: RunConfig, point: ResumePoint | None) -> None:

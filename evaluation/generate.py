@@ -36,46 +36,20 @@ def generate(config: RunConfig, arguments: argparse.Namespace, leaky: bool = Fal
     """Write one prediction row a sample and return their number; `leaky` marks them all."""
     import torch  # here, so that --help and a mistyped path answer at once
 
-    from tslm.data.samples.dataset import build_dataset
-    from tslm.data.samples.night_windows import load_recordings
-    from tslm.data.samples.sampling import spread_subset
-    from tslm.models import build_tokenizer
-    from tslm.models.classifier import Classifier
-    from tslm.models.text_model import TextModel
-    from tslm.predictions.answer import classify_nights, generate_predictions
-    from tslm.predictions.calibration import load_calibration
     from tslm.predictions.rows import write_predictions
-    from tslm.training.checkpoints.checkpoint import load_checkpoint
+    from tslm.predictions.stager import check_answers, open_stager
 
-    if not config.has_classifier:
-        raise ValueError(
-            f"{arguments.checkpoint} holds an encoder that answers nothing yet; train stage0_encoder from it: "
-            "accelerate launch curriculum/train.py --stages stage0_encoder stage.predecessor=stage0_masked"
-        )
-    device = torch.device(arguments.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    model, saved = load_checkpoint(arguments.checkpoint)
-    config = replace(config, llm=saved.llm)  # of an export: its own language model
-    model.to(device)
-    calibration = load_calibration(arguments.checkpoint)
-    if isinstance(model, Classifier) and (arguments.no_rationale or arguments.free_answers):
+    check_answers(config, arguments.checkpoint)
+    is_scorer = config.model.kind.role == "scorer"
+    if is_scorer and (arguments.no_rationale or arguments.free_answers):
         raise ValueError("--no_rationale and --free_answers are for language models; a classifier writes no text")
-    if isinstance(model, Classifier):
-        recordings = load_recordings(
-            Path(config.stage.test_dir), arguments.split, config.stage.channels, config.stage.fold
-        )
-        rows = list(classify_nights(model, recordings, config, device, arguments.each_alone, calibration))
-    elif arguments.each_alone:
+    if arguments.each_alone and not is_scorer:
         raise ValueError("--each_alone is for the classifier; a language model sees what it was trained with")
-    else:
-        assert isinstance(model, TextModel)
-        tokenizer = build_tokenizer(config)
-        assert tokenizer is not None
-        dataset = build_dataset(config, arguments.split)
-        indices = list(spread_subset(dataset, config.stage.num_test_samples).indices)
-        with_rationale = not arguments.no_rationale
-        rows = generate_predictions(
-            model, tokenizer, dataset, indices, config, device, True, calibration, with_rationale
-        )
+    device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    stager = open_stager(arguments.checkpoint, device, config, each_alone=arguments.each_alone)
+    source = stager.read_split(arguments.split)
+    units = stager.list_units(source, config.stage.num_test_samples)
+    rows = list(stager.answer(source, units, not arguments.no_rationale, show_progress=True))
     if not rows:
         raise ValueError(
             f"{config.stage.test_dir} holds nothing in split {arguments.split!r} that this checkpoint can answer"

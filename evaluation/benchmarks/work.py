@@ -21,8 +21,7 @@ from tslm.config.compose import compose_config
 from tslm.data.samples.collate import Collator
 from tslm.data.samples.label_tokens import tokenize_labels
 from tslm.labels import LABEL_SETS
-from tslm.models import build_model, build_text_model, build_tokenizer
-from tslm.models.classifier import Classifier
+from tslm.models import build_classifier, build_text_model, build_tokenizer
 from tslm.models.llm.backbone import LanguageModel, compile_layers, merge_lora
 from tslm.models.text_model import TextModel
 from tslm.training.optim import build_optimizer, set_trained_parts
@@ -57,9 +56,7 @@ class TextBench:
         torch.manual_seed(0)
         self.config = compose_config("stage4_sleep_cot", "guide", llm, overrides=[_AS_ORIGINAL, *overrides])
         self.device = choose_device()
-        model = build_model(self.config) if language_model is None else build_text_model(self.config, language_model)
-        assert isinstance(model, TextModel)
-        self.model = model
+        self.model = build_text_model(self.config, language_model)
         tokenizer = build_tokenizer(self.config)
         assert tokenizer is not None
         self.tokenizer = tokenizer
@@ -119,9 +116,7 @@ class ClassifierBench:
         torch.manual_seed(0)
         self.device = choose_device()
         self.config = compose_config("stage0_encoder", preset, model="classifier")
-        model = build_model(self.config)
-        assert isinstance(model, Classifier)
-        self.model = model.to(self.device).eval()
+        self.model = build_classifier(self.config).to(self.device).eval()
 
     def score(self, num_epochs: int) -> Callable[[], None]:
         """Build a call that scores `num_epochs` epochs of one night."""

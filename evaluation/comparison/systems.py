@@ -196,9 +196,10 @@ def build_checkpoint_system(name: str, checkpoint_dir: Path, with_rationale: boo
     Raises:
         FileNotFoundError, ValueError: there is no whole checkpoint.
     """
+    from tslm.predictions.stager import check_answers
+
     trained = load_checkpoint_config(checkpoint_dir)
-    if not trained.has_classifier:
-        raise ValueError(f"{checkpoint_dir} holds an encoder that answers nothing yet; train stage0_encoder from it")
+    check_answers(trained, checkpoint_dir)
     weights = {path.name: hash_file(path) for path in sorted(checkpoint_dir.rglob("*.safetensors"))}
     how = "" if not trained.writes_text else ", with rationales" if with_rationale else ", answers at once"
     about = f"{trained.model.name} checkpoint{how}"
@@ -212,17 +213,9 @@ def build_checkpoint_system(name: str, checkpoint_dir: Path, with_rationale: boo
 
 
 def _load_scorer(
-    checkpoint_dir: Path, trained: RunConfig, material: Material, with_rationale: bool, device_name: str
+    checkpoint_dir: Path, trained: RunConfig, material: Material, with_rationale: bool, device: str
 ) -> Scorer:
-    import torch
-
-    from tslm.data.samples.dataset import SleepDataset
-    from tslm.models import build_tokenizer
-    from tslm.models.classifier import Classifier
-    from tslm.models.text_model import TextModel
-    from tslm.predictions.answer import classify_nights, generate_predictions
-    from tslm.predictions.calibration import load_calibration
-    from tslm.training.checkpoints.checkpoint import load_checkpoint
+    from tslm.predictions.stager import open_stager
 
     if trained.model.label_set != material.label_set.name:
         raise UnfitNightsError(
@@ -231,31 +224,12 @@ def _load_scorer(
     test = material.test
     stage = replace(trained.stage, test_dir=str(test.cohort_dir), fold=test.fold)
     is_leaky = bool(check_leakage([replace(trained, stage=stage)], may_lack_data=True))
-    model, saved = load_checkpoint(checkpoint_dir)
-    config = replace(trained, llm=saved.llm, stage=stage)
-    device, calibration = torch.device(device_name), load_calibration(checkpoint_dir)
-    model.to(device)
+    stager = open_stager(checkpoint_dir, device, replace(trained, stage=stage))
 
     def answer_rows() -> Iterator[PredictionRow]:
-        nights = replace(test, channels=config.stage.channels).read()
-        if isinstance(model, Classifier):
-            for night in nights:
-                for row in classify_nights(model, [night], config, device, calibration=calibration):
-                    if row["sample_id"] in material.wanted:
-                        yield row
-            return
-        tokenizer = build_tokenizer(config)
-        assert isinstance(model, TextModel) and tokenizer is not None
-        for night in nights:
-            dataset = SleepDataset([night], config)
-            indices = [
-                idx for idx, (_, epoch) in enumerate(dataset.samples) if night.name_epoch(epoch) in material.wanted
-            ]
-            for first in range(0, len(indices), ROWS_AT_ONCE):
-                chunk = indices[first : first + ROWS_AT_ONCE]
-                yield from generate_predictions(
-                    model, tokenizer, dataset, chunk, config, device, False, calibration, with_rationale
-                )
+        for night in replace(test, channels=trained.stage.channels).read():
+            epochs = [epoch for epoch in range(night.num_epochs) if night.name_epoch(epoch) in material.wanted]
+            yield from stager.answer(night, epochs, with_rationale, ROWS_AT_ONCE)
 
     def answer_marked() -> Iterator[PredictionRow]:
         for row in answer_rows():

@@ -1,3 +1,18 @@
 """Time-series language models that stage sleep and explain themselves."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tslm.predictions.stager import open_stager
+
+__all__ = ["open_stager"]
 __version__ = "0.1.0"
+
+_MODULES = {"open_stager": "tslm.predictions.stager"}  # imported at first use: `import tslm` stays quick
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_MODULES[name]), name)

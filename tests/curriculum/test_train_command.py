@@ -262,7 +262,7 @@ def test_a_language_model_without_encoder_is_trained_by_its_adapters_alone(data_
     assert command(data_dir, ["stage4_sleep_cot"], *more) == 0
     folder = tmp_path / "tiny" / "text_only" / "stage4_sleep_cot"
     model, config = load_checkpoint(folder / "checkpoints" / "best")
-    assert config.model.reads_digits and config.model.digits.num_values == 12
+    assert config.model.kind.series_as == "digits" and config.model.digits.num_values == 12
     rows = read_predictions(folder / "results" / "test_predictions.jsonl")
     assert rows and all(len(row["probabilities"]) == 5 for row in rows)
 

@@ -8,7 +8,7 @@ from curriculum.plan import checkpoint_dir, predictions_path
 from curriculum.validate_stage import build_validation
 from tests.factories.small import build_small_model, small_config, small_recording, write_small_cohort
 from tslm.data.samples.dataset import NightDataset, SleepDataset, build_dataset
-from tslm.predictions.answer import classify_nights
+from tslm.predictions.night_scorer import NightScorer
 from tslm.predictions.rows import read_predictions
 from tslm.predictions.scorings import parse_scorings
 from tslm.scoring.systems import score_system
@@ -25,7 +25,7 @@ def test_the_kappa_of_a_classifier_is_that_of_its_validation_nights(tmp_path: Pa
     assert isinstance(val_set, NightDataset)
     validate = build_validation(config, model, val_set, accelerator)
     assert validate is not None
-    (scoring,) = parse_scorings(classify_nights(model, val_set.recordings, config, accelerator.device)).values()
+    (scoring,) = parse_scorings(NightScorer(model, config).answer(val_set)).values()
     metrics = score_system(scoring)
     assert validate() == {"val_kappa": metrics["cohen_kappa"], "val_macro_f1": metrics["macro_f1"]}
 

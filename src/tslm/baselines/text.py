@@ -6,12 +6,11 @@ usual a label's words are decides nearly every answer (Zhao et al. 2021, "Calibr
 mean over inputs: Zhou et al. 2024, "Batch calibration", arXiv 2309.17249, there over the tested ones).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
 
 import numpy as np
-import torch
 
 from tslm.baselines.material import Material, Scorer
 from tslm.batch import Example
@@ -19,16 +18,15 @@ from tslm.config.compose import compose_config
 from tslm.config.schema import DigitsConfig, RunConfig
 from tslm.data.prepared.recordings import Recording
 from tslm.data.samples.collate import Collator
-from tslm.data.samples.dataset import SleepDataset, TaskDataset
-from tslm.data.samples.sampling import spread_subset
+from tslm.data.samples.dataset import SleepDataset
 from tslm.evidence.measure import EVIDENCE_COLUMNS
 from tslm.evidence.words import describe_evidence, round_facts
 from tslm.labels import species_group
-from tslm.models import build_model, build_tokenizer
+from tslm.models import build_text_model, build_tokenizer
 from tslm.models.text_model import TextModel
-from tslm.predictions.answer import generate_predictions
 from tslm.predictions.calibration import scale_scores
 from tslm.predictions.rows import PredictionRow
+from tslm.predictions.stager import build_stager
 from tslm.prompts import render_staging_question
 
 NUM_PRIOR_NIGHTS, NUM_PRIOR_EPOCHS = 4, 16  # whose prompts say how likely a label is whatever the epoch
@@ -72,25 +70,16 @@ def fit_text_evidence(material: Material) -> Scorer:
 
 def _fit(material: Material, in_words: bool) -> Scorer:
     config, text = _configure(material), material.text
-    model = build_model(config)
-    tokenizer = build_tokenizer(config)
-    assert isinstance(model, TextModel) and tokenizer is not None
-    device = torch.device(text.device)
-    model.requires_grad_(False).eval().to(device)
-
-    def ask(dataset: TaskDataset, indices: Sequence[int]) -> list[PredictionRow]:
-        return generate_predictions(
-            model, tokenizer, dataset, indices, config, device, False, with_rationale=text.free_answers
-        )
-
+    model = build_text_model(config).requires_grad_(False).eval().to(text.device)
+    stager = build_stager(model, config)
     nights = list(islice(material.train.read(), NUM_PRIOR_NIGHTS))
     known = _AskedDataset(nights, config, in_words, text.free_answers)
     if not len(known):
         raise ValueError(f"{material.train.cohort_dir} has no scored epoch in split {material.train.split!r}")
-    _check_length(model, Collator(config.model, tokenizer, with_response=False), known[0], text.free_answers, config)
+    _check_length(model, known[0], text.free_answers, config)
     prior_K = None
     if not text.free_answers:
-        rows = ask(known, spread_subset(known, NUM_PRIOR_EPOCHS).indices)
+        rows = list(stager.answer(known, stager.list_units(known, NUM_PRIOR_EPOCHS), explain=False))
         prior_K = np.mean([row["log_likelihoods"] for row in rows], axis=0)
 
     def answer() -> Iterator[PredictionRow]:
@@ -99,9 +88,8 @@ def _fit(material: Material, in_words: bool) -> Scorer:
             indices = [
                 idx for idx, (_, epoch) in enumerate(asked.samples) if recording.name_epoch(epoch) in material.wanted
             ]
-            for first in range(0, len(indices), ROWS_AT_ONCE):
-                for row in ask(asked, indices[first : first + ROWS_AT_ONCE]):
-                    yield row if prior_K is None else _correct(row, prior_K)
+            for row in stager.answer(asked, indices, text.free_answers, ROWS_AT_ONCE):
+                yield row if prior_K is None else _correct(row, prior_K)
 
     return answer
 
@@ -133,12 +121,11 @@ def _correct(row: PredictionRow, prior_K: np.ndarray) -> PredictionRow:
     return {**row, "answer": answer, "probabilities": probabilities}
 
 
-def _check_length(
-    model: TextModel, collator: Collator, example: Example, with_rationale: bool, config: RunConfig
-) -> None:
+def _check_length(model: TextModel, example: Example, with_rationale: bool, config: RunConfig) -> None:
     """ValueError where a prompt is longer than the language model can read."""
     longest = getattr(model.causal_lm.config, "max_position_embeddings", None)
-    length = collator([example]).num_positions + (config.stage.max_new_tokens if with_rationale else 0)
+    collate = Collator(config.model, build_tokenizer(config), with_response=False)
+    length = collate([example]).num_positions + (config.stage.max_new_tokens if with_rationale else 0)
     if longest is not None and length > longest:
         raise ValueError(
             f"a prompt takes {length} positions and {config.llm.name} reads {longest}; "

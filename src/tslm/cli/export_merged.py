@@ -7,7 +7,7 @@ from tslm.cli.commands import Command
 
 
 def export_merged(arguments: argparse.Namespace) -> str:
-    """Write the export and say what is where; errors as TSLMTextModel's `from_pretrained` and `save_pretrained`."""
+    """Write the export and name its files; errors as TSLMTextModel's `from_pretrained` and `save_pretrained`."""
     from tslm.hub import TSLMTextModel
 
     model = TSLMTextModel.from_pretrained(arguments.checkpoint, merge_adapter=True)

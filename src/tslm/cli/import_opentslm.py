@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def import_opentslm(arguments: argparse.Namespace) -> str:
-    """Write the checkpoint folder and say what was read.
+    """Write the checkpoint folder and describe what was read.
 
     Raises:
         ValueError, OSError: what is wrong with the file, the language model or the call.
@@ -93,20 +93,17 @@ def _import_flamingo(content: dict[str, Any], arguments: argparse.Namespace) -> 
 
 
 def _count_left_out(left_out: dict[str, str]) -> Counter[tuple[str, str]]:
-    """Names without the layers' numbers, and reasons, with how many tensors they stand for."""
+    """Number of tensors by name (without the layer's number) and reason."""
     return Counter((re.sub(r"\.\d+\.", ".*.", name), why) for name, why in left_out.items())
 
 
 def _build_text_model(config: "RunConfig") -> "TextModel":
     import torch
 
-    from tslm.models import build_model
-    from tslm.models.text_model import TextModel
+    from tslm.models import build_text_model
 
-    torch.manual_seed(config.seed)  # for the parts that the file does not have, which nothing reads
-    model = build_model(config)
-    assert isinstance(model, TextModel)
-    return model
+    torch.manual_seed(config.seed)  # of the parts that the file lacks, which nothing reads
+    return build_text_model(config)
 
 
 def _save(

@@ -52,24 +52,10 @@ def score(arguments: argparse.Namespace) -> str:
     night = _read_night(arguments, channels, config)
     smooth = _build_smoother(arguments.smoothing, checkpoint_dir)
 
-    import torch  # what can be wrong with the call has been said by now
+    from tslm.predictions.stager import open_stager  # imports torch, after the checks of the call
 
-    from tslm.predictions.answer import score_night
-    from tslm.predictions.calibration import load_calibration
-    from tslm.training.checkpoints.checkpoint import load_checkpoint
-
-    model, _ = load_checkpoint(checkpoint_dir)
-    device = torch.device(arguments.device)
-    temperature = None if arguments.each_alone else load_calibration(checkpoint_dir).classifier
-    probabilities_EK = score_night(
-        model.to(device),  # type: ignore[arg-type]
-        night.recording,
-        config.stage.channels,
-        config.model,
-        device,
-        arguments.each_alone,
-        temperature,
-    )
+    stager = open_stager(checkpoint_dir, arguments.device, config, each_alone=arguments.each_alone)
+    probabilities_EK = stager.score(night.recording)
     label_set = LABEL_SETS[config.model.label_set]
     rows = build_rows(night, probabilities_EK, label_set, smooth(night, probabilities_EK) if smooth else None)
     table_path = _choose_path(arguments.out, arguments.night)
@@ -82,7 +68,7 @@ def score(arguments: argparse.Namespace) -> str:
         "start": night.recording.start,
         "checkpoint": str(checkpoint_dir),
         "neighbours_seen": not arguments.each_alone,
-        "temperature": temperature,
+        "temperature": None if arguments.each_alone else stager.calibration.classifier,
         "smoothing": arguments.smoothing,
         "num_smoothed_epochs": sum(row["stage"] != row.get("stage_unsmoothed", row["stage"]) for row in rows),
         "notes": list(night.recording.notes),
@@ -98,9 +84,10 @@ def score(arguments: argparse.Namespace) -> str:
 
 def find_checkpoint(folder: Path) -> Path:
     """The newest classifier checkpoint below `folder`/results; FileNotFoundError says how to get one."""
-    from tslm.config.schema import SCORERS
+    from tslm.config.schema import MODEL_KINDS
 
-    found = [path for path in folder.glob(f"{_BEST}/model.safetensors") if {*path.parts} & {*SCORERS}]
+    scorers = {name for name, kind in MODEL_KINDS.items() if kind.role == "scorer"}
+    found = [path for path in folder.glob(f"{_BEST}/model.safetensors") if scorers.intersection(path.parts)]
     if not found:
         raise FileNotFoundError(f"there is no checkpoint of a classifier below results/; {_HOW_TO_TRAIN}")
     return max(found, key=lambda path: path.stat().st_mtime).parent
@@ -114,10 +101,9 @@ def load_classifier_config(checkpoint_dir: Path) -> "RunConfig":
         ValueError: no classifier, from a newer version, or of an unknown rate.
     """
     from tslm.config.checkpoint import load_checkpoint_config
-    from tslm.config.schema import SCORERS
 
     config = load_checkpoint_config(checkpoint_dir)
-    if config.model.name not in SCORERS:
+    if config.model.kind.role != "scorer":
         raise ValueError(f"{checkpoint_dir} holds the model {config.model.name!r}, no classifier; {_HOW_TO_TRAIN}")
     if not config.model.fs_hz or not config.model.epoch_s:
         raise ValueError(f"{checkpoint_dir} does not say at which rate it reads; train it again with this version")

@@ -17,6 +17,7 @@ from tslm.labels import LABEL_SETS
 CHECKPOINT_CONFIG_FILE = "config.json"
 SETTINGS_KEY, VERSION_KEY = "settings", "tslm_version"
 TEXT_MODEL_TYPE, CLASSIFIER_TYPE, ENCODER_TYPE = "tslm_text", "tslm_classifier", "tslm_encoder"
+_MODEL_TYPES = {"writer": TEXT_MODEL_TYPE, "scorer": CLASSIFIER_TYPE, "encoder": ENCODER_TYPE}  # by role
 _ARCHITECTURES = {
     TEXT_MODEL_TYPE: "TSLMTextModel",
     CLASSIFIER_TYPE: "TSLMClassifier",
@@ -51,7 +52,7 @@ def load_checkpoint_config(checkpoint_dir: Path) -> RunConfig:
 
 def render_checkpoint_config(config: RunConfig) -> dict[str, Any]:
     """What config.json holds."""
-    model_type = TEXT_MODEL_TYPE if config.writes_text else CLASSIFIER_TYPE if config.has_classifier else ENCODER_TYPE
+    model_type = _MODEL_TYPES[config.model.kind.role]
     answers = LABEL_SETS[config.model.label_set].answers
     return {
         "model_type": model_type,

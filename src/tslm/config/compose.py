@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 
 from tslm.config.files import merge_config, read_yaml, valid_keys
 from tslm.config.overrides import apply_overrides, parse_overrides
-from tslm.config.schema import MODEL_KINDS, RunConfig
+from tslm.config.schema import RunConfig
 
 GROUPS = ("llm", "model", "stage")
 
@@ -142,9 +142,10 @@ def _read_group(group: str, name: str, config_dir: Path | None) -> dict[str, Any
 
 def _choose_own_model(config: RunConfig) -> RunConfig:
     """The curriculum stage's own model in place of one that is of another kind than it trains."""
-    own = config.stage.own_model
-    of_other_kind = any(config.model.name in kind and own not in kind for kind in MODEL_KINDS)
-    return replace(config, model=replace(config.model, name=own)) if own and of_other_kind else config
+    if not config.stage.own_model:
+        return config
+    own = replace(config.model, name=config.stage.own_model)
+    return config if config.model.kind.role == own.kind.role else replace(config, model=own)
 
 
 def _name_custom_llm(config: RunConfig) -> RunConfig:

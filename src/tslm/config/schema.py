@@ -9,14 +9,25 @@ import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
-TEXT_MODELS = ("soft_prompt", "flamingo", "text_only")  # models with a language model
-SCORERS = ("classifier", "cnn_bilstm", "cnn_transformer", "ssm", "cnn")  # encoder, context and classes alone
-HEADLESS_MODELS = ("masked_encoder",)  # models without a classifier
-MODEL_KINDS = (TEXT_MODELS, SCORERS, HEADLESS_MODELS)
 SAMPLINGS = {"natural": 0.0, "sqrt": 0.5, "balanced": 1.0}  # probability of a sample ~ class frequency^-power
 TRACKERS = ("none", "mlflow")
-SLOT_MODELS = ("soft_prompt",)  # text models whose series take positions in the token sequence
-DIGIT_MODELS = ("text_only",)  # text models that read series as digits, without an encoder
+
+
+@dataclass(frozen=True)
+class ModelKind:
+    """Traits of a model that settings, data and checkpoints depend on; tslm.models.table builds it."""
+
+    role: str  # writer: a language model with a classifier inside; scorer: a classifier alone; encoder: neither
+    series_as: str = "windows"  # windows of a night, slots in the text, memory beside the text, digits in the text
+
+
+MODEL_KINDS = {
+    "soft_prompt": ModelKind("writer", "slots"),
+    "flamingo": ModelKind("writer", "memory"),
+    "text_only": ModelKind("writer", "digits"),
+    **dict.fromkeys(("classifier", "cnn_bilstm", "cnn_transformer", "ssm", "cnn"), ModelKind("scorer")),
+    "masked_encoder": ModelKind("encoder"),
+}
 
 
 @dataclass(frozen=True)
@@ -141,15 +152,14 @@ class ModelConfig:
     lora: LoRAConfig = field(default_factory=LoRAConfig)
     gradient_checkpointing: bool = False  # recompute activations of the language model to save memory
 
-    @property
-    def has_slots(self) -> bool:
-        """Whether series and context stand in the language model's sequence."""
-        return self.name in SLOT_MODELS
+    def __post_init__(self) -> None:
+        if self.name not in MODEL_KINDS:
+            raise ValueError(f"unknown model.name {self.name!r}; one of: {', '.join(MODEL_KINDS)}")
 
     @property
-    def reads_digits(self) -> bool:
-        """Whether series reach the language model as digits, and no encoder reads them."""
-        return self.name in DIGIT_MODELS
+    def kind(self) -> ModelKind:
+        """The model's traits."""
+        return MODEL_KINDS[self.name]
 
 
 @dataclass(frozen=True)
@@ -310,9 +320,9 @@ class RunConfig:
     @property
     def writes_text(self) -> bool:
         """Whether the configured model holds a language model."""
-        return self.model.name in TEXT_MODELS
+        return self.model.kind.role == "writer"
 
     @property
     def has_classifier(self) -> bool:
         """Whether the configured model is a classifier or holds one."""
-        return self.model.name not in HEADLESS_MODELS
+        return self.model.kind.role != "encoder"

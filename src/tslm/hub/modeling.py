@@ -1,4 +1,4 @@
-"""Trained models as transformers' PreTrainedModel: loaded from a checkpoint's folder or the hub, saved and pushed.
+"""Trained models as PreTrainedModel of transformers: loaded from a checkpoint's folder or the hub, saved and pushed.
 
 They wrap the library's own models and add no weights of their own. Inputs come from TSLMProcessor.
 """
@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutput, TokenClassifierOutput
 
 from tslm.batch import Batch
@@ -24,15 +24,15 @@ from tslm.config.checkpoint import (
     render_checkpoint_config,
 )
 from tslm.config.schema import RunConfig
-from tslm.data.samples.collate import Collator
-from tslm.data.samples.label_tokens import tokenize_labels
 from tslm.hub.repository import fetch_checkpoint, push_folder
 from tslm.labels import LABEL_SETS
-from tslm.models.decoding.grammar import AnswerGrammars
 from tslm.models.llm.backbone import merge_lora
-from tslm.predictions.calibration import Calibration, load_calibration, save_calibration
+from tslm.predictions.calibration import Calibration, save_calibration
+from tslm.predictions.epoch_writer import EpochWriter
+from tslm.predictions.night_scorer import open_autocast
+from tslm.predictions.stager import Stager, open_stager
 from tslm.predictions.transitions import TRANSITIONS_FILE, Transitions, load_transitions, save_transitions
-from tslm.training.checkpoints.checkpoint import find_foreign_file, load_trained_model, read_state, save_checkpoint
+from tslm.training.checkpoints.checkpoint import find_foreign_file, read_state, save_checkpoint
 from tslm.training.checkpoints.model_card import write_model_card
 
 
@@ -49,19 +49,19 @@ class _CheckpointConfig(PreTrainedConfig):
 
 
 class TSLMTextConfig(_CheckpointConfig):
-    """Of a language model that reads time series."""
+    """Config of a language model that reads time series."""
 
     model_type = TEXT_MODEL_TYPE
 
 
 class TSLMClassifierConfig(_CheckpointConfig):
-    """Of a classifier of sleep stages."""
+    """Config of a classifier of sleep stages."""
 
     model_type = CLASSIFIER_TYPE
 
 
 class _TrainedModel(PreTrainedModel):
-    """What both kinds share: loading, saving and pushing a checkpoint's folder."""
+    """A trained model of either kind: loading, saving and pushing a checkpoint's folder."""
 
     config_class: type[_CheckpointConfig]
     _supports_sdpa = _supports_flash_attn = _supports_flex_attn = True  # the language model inside decides
@@ -69,16 +69,20 @@ class _TrainedModel(PreTrainedModel):
     def __init__(
         self,
         config: PreTrainedConfig,
-        model: nn.Module,
+        stager: Stager,
         state: Mapping[str, Any],
-        calibration: Calibration,
-        tokenizer: Any = None,
         transitions: Transitions | None = None,
     ) -> None:
         super().__init__(config)
-        self.model, self.state, self.calibration, self.tokenizer = model, state, calibration, tokenizer
-        self.transitions = transitions  # of stages in the nights it was trained on; None: it was trained on none
+        self.model: Any = stager.model
+        self.stager, self.state = stager, state
+        self.transitions = transitions  # of sleep stages in the nights it was trained on; None: of no nights
         self.run_config: RunConfig = config.run
+
+    @property
+    def calibration(self) -> Calibration:
+        """The checkpoint's temperatures."""
+        return self.stager.calibration
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, *_: Any, **options: Any) -> Self:  # type: ignore[override]
@@ -103,16 +107,15 @@ class _TrainedModel(PreTrainedModel):
         config = cls.config_class(**rendered)
         config.name_or_path = name
         merge_adapter = bool(options.get("merge_adapter"))
-        model, run_config = load_trained_model(folder, merge_adapter)
+        stager = open_stager(folder, merge_adapter=merge_adapter)
         state = read_state(folder) | ({"merged": True} if merge_adapter else {})
-        tokenizer = AutoTokenizer.from_pretrained(folder) if run_config.writes_text else None
         transitions = load_transitions(folder) if (folder / TRANSITIONS_FILE).is_file() else None
-        return cls(config, model, state, load_calibration(folder), tokenizer, transitions).eval()
+        return cls(config, stager, state, transitions).eval()
 
     def save_pretrained(self, save_directory: str | os.PathLike, *, push_to_hub: bool = False, **options: Any) -> None:  # type: ignore[override]
-        """Write the checkpoint's folder anew, with its card; `push_to_hub=True` uploads it as `repo_id` as well.
+        """Write the checkpoint's folder with its card; `push_to_hub=True` also uploads it as `repo_id`.
 
-        Other options of transformers, about pickles and shards, have nothing to act on here.
+        Other options of transformers, about pickles and shards, have no effect.
 
         Raises:
             FileExistsError: the folder holds something that is no part of a checkpoint, which would be lost.
@@ -124,14 +127,14 @@ class _TrainedModel(PreTrainedModel):
             self.push_to_hub(options.get("repo_id") or folder.name)
 
     def _save_fitted(self, folder: Path) -> None:
-        """What was fitted beside the weights: temperatures, and how stages follow one another."""
+        """Write what was fitted beside the weights: temperatures and transitions of sleep stages."""
         if self.calibration != Calibration():
             save_calibration(self.calibration, folder)
         if self.transitions is not None:
             save_transitions(self.transitions, folder)
 
     def push_to_hub(self, repo_id: str, **options: Any) -> str:  # type: ignore[override]
-        """Upload the checkpoint's folder; its card names the repository. Gives the address of the commit.
+        """Upload the checkpoint's folder; its card names the repository. Returns the address of the commit.
 
         Options as `tslm.hub.repository.push_folder`: private, token, revision, commit_message, create_pr.
         """
@@ -146,17 +149,18 @@ class _TrainedModel(PreTrainedModel):
         return push_folder(write, repo_id, **options)
 
     def _init_weights(self, module: nn.Module) -> None:
-        """Nothing to do: weights are made by the library or read."""
+        """Nothing: the library builds or reads the weights."""
 
 
 class TSLMTextModel(_TrainedModel):
-    """A language model that reads series and says what it saw."""
+    """A language model that reads series and answers with a rationale."""
 
     config_class = TSLMTextConfig
+    stager: EpochWriter
 
     def forward(self, **inputs: Any) -> CausalLMOutput:
         """Mean loss over the supervised tokens of a batch with responses."""
-        with self._autocast():
+        with open_autocast(self.device, self.run_config):
             output = self.model(Batch(**inputs))
         return CausalLMOutput(loss=output.loss_sum / output.weight_sum)
 
@@ -169,14 +173,9 @@ class TSLMTextModel(_TrainedModel):
             constrained: whether each ends in one of the label set's answers; None: as the checkpoint's settings say.
             inputs: of the processor.
         """
-        run, batch = self.run_config, Batch(**inputs)
-        special, limit = Collator(run.model, self.tokenizer), max_new_tokens or run.stage.max_new_tokens
-        answers = None
-        if run.stage.constrained if constrained is None else constrained:
-            options = [LABEL_SETS[run.model.label_set].answers] * len(batch.sample_ids)
-            answers = AnswerGrammars(self.tokenizer).begin(options, limit)
-        with self._autocast():
-            return self.model.generate(batch, limit, special.end_token_id, special.pad_token_id, answers)
+        batch = Batch(**inputs)
+        options = [LABEL_SETS[self.run_config.model.label_set].answers] * len(batch.sample_ids)
+        return self.stager.write(batch, options, max_new_tokens, constrained)[0]
 
     @torch.no_grad()
     def score_labels(self, *, labels: Sequence[str] | None = None, **inputs: Any) -> Tensor:
@@ -193,22 +192,20 @@ class TSLMTextModel(_TrainedModel):
         answers = label_set.answers if labels is None else tuple(labels)
         for answer in answers:
             label_set.from_answer(answer)
-        tokens = tokenize_labels(self.tokenizer, answers).labels
         batch = Batch(**inputs)
-        with self._autocast():
-            return self.model.score_labels(batch, [tokens] * len(batch.sample_ids))
+        return self.stager.score_options(batch, [answers] * len(batch.sample_ids))
 
     def label_probabilities(self, *, labels: Sequence[str] | None = None, **inputs: Any) -> Tensor:
         """Calibrated probability of each answer directly after the prompt, (B, K); arguments as `score_labels`.
 
-        A checkpoint without a temperature (`calibration.answer` is None) gives them as they come.
+        Without a temperature (`calibration.answer` is None) they are not calibrated.
         """
         return (self.score_labels(labels=labels, **inputs) / (self.calibration.answer or 1.0)).softmax(dim=-1)
 
     def save_merged(self, save_directory: str | os.PathLike) -> None:
-        """Write a folder that needs no other: the language model with its adapter added, in `llm/`, and our parts.
+        """Write a self-contained folder: the language model with its adapter merged, in `llm/`, and the other parts.
 
-        AutoModelForCausalLM loads the language model alone from there. Errors as `save_pretrained`.
+        AutoModelForCausalLM loads the language model alone from `llm/`. Errors as `save_pretrained`.
         """
         folder = _check_free(save_directory)
         whole = copy.copy(self.model)
@@ -217,12 +214,9 @@ class TSLMTextModel(_TrainedModel):
         save_checkpoint(whole, self.run_config, {**self.state, "merged": True}, folder, with_llm=True)
         self._save_fitted(folder)
 
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.run_config.train.precision == "bf16")
-
 
 class TSLMClassifier(_TrainedModel):
-    """Stages of all epochs of a night."""
+    """A classifier of the sleep stages of a night."""
 
     config_class = TSLMClassifierConfig
 

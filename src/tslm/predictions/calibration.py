@@ -1,4 +1,4 @@
-"""Temperatures: how much a checkpoint's probabilities are to be flattened, fitted on validation data.
+"""Temperature scaling of a checkpoint's probabilities, fitted on validation data.
 
 One number divides the scores of all classes (Guo et al. 2017, "On Calibration of Modern Neural Networks"), so
 no answer changes. It is kept beside the weights it was fitted for.
@@ -14,6 +14,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
 from tslm.files import write_beside
+from tslm.predictions.rows import PredictionRow
 
 CALIBRATION_FILE = "calibration.json"
 _RANGE = (0.05, 20.0)  # temperatures outside mean that the scores say nothing
@@ -21,7 +22,7 @@ _RANGE = (0.05, 20.0)  # temperatures outside mean that the scores say nothing
 
 @dataclass(frozen=True)
 class Calibration:
-    """Temperatures of a checkpoint by what gives the scores; None: not fitted, probabilities are as they come."""
+    """Temperatures of a checkpoint by the source of the scores; None: not fitted, probabilities are not calibrated."""
 
     classifier: float | None = None
     answer: float | None = None  # language model, label directly after the prompt
@@ -72,6 +73,12 @@ def fit_temperature(scores_NK: np.ndarray, truth_N: np.ndarray) -> float | None:
 
     found = minimize_scalar(measure_nll, bounds=tuple(np.log(_RANGE)), method="bounded")
     return float(np.exp(found.x))
+
+
+def fit_row_temperature(rows: Sequence[PredictionRow], scores: Sequence[Sequence[float] | np.ndarray]) -> float | None:
+    """`fit_temperature` of rows that share their options, from the scores of these."""
+    truth = np.array([row["options"].index(row["truth"]) for row in rows], dtype=np.int64)
+    return fit_temperature(np.array(scores), truth)
 
 
 def scale_scores(scores_K: Sequence[float] | np.ndarray, temperature: float | None) -> np.ndarray:

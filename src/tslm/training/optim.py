@@ -25,7 +25,7 @@ def set_trained_parts(model: nn.Module, config: RunConfig) -> None:
             param.requires_grad_("lora" in trained and "lora_" in name)
     classifier: Any = model.classifier if config.writes_text else model
     reader: Any = classifier.reader
-    if config.model.reads_digits:
+    if config.model.kind.series_as == "digits":
         trained -= {"encoder", "classifier", "context"}  # unused by a text-only model
     classifier.requires_grad_(("classifier" if config.has_classifier else "encoder") in trained)
     reader.requires_grad_("encoder" in trained)

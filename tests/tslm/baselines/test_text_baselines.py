@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from tests.factories.recordings import AASM, EEG, build_material, write_rhythm_cohort
-from tslm.baselines import text as text_baselines
 from tslm.baselines.table import BASELINES
 from tslm.baselines.text import NUM_PRIOR_EPOCHS
 from tslm.models.text_model import TextModel
+from tslm.predictions.epoch_writer import EpochWriter
 
 
 @pytest.fixture(scope="module")
@@ -46,13 +46,13 @@ def test_the_prior_needs_no_stage_of_the_training_nights(
     cohort_dir: Path, tiny_llm: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
-    real = text_baselines.generate_predictions
+    real = EpochWriter.answer
 
-    def spy(model, tokenizer, dataset, indices, *rest, **more):
+    def spy(writer, dataset, indices, *rest, **more):
         asked.append([(dataset.recordings[0].recording, idx) for idx in indices])
-        return real(model, tokenizer, dataset, indices, *rest, **more)
+        return real(writer, dataset, indices, *rest, **more)
 
-    monkeypatch.setattr(text_baselines, "generate_predictions", spy)
+    monkeypatch.setattr(EpochWriter, "answer", spy)
     material = build_material(cohort_dir, num_epochs=3, llm=str(tiny_llm), num_digit_values=20)
     list(BASELINES["text_evidence"].fit(material)())
     assert len(asked[0]) == NUM_PRIOR_EPOCHS and {name for name, _ in asked[0]} == {"n0"}

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from tests.factories.recordings import write_night
 from tests.factories.small import build_small_model, small_config
@@ -20,7 +19,7 @@ from tslm.data.prepared.recordings import Recording
 from tslm.data.readers.hypnograms import HypnogramConfig, read_hypnogram_file
 from tslm.data.readers.raw import RawSignal
 from tslm.labels import LABEL_SETS, SleepStage
-from tslm.predictions.answer import score_night
+from tslm.predictions.night_scorer import NightScorer
 from tslm.predictions.transitions import Transitions, save_transitions
 from tslm.training.checkpoints.checkpoint import save_checkpoint
 
@@ -92,7 +91,7 @@ def test_a_night_becomes_a_hypnogram_with_the_models_probabilities(
     stages = (SleepStage.UNSCORED,) * NUM_EPOCHS
     recording = Recording("n", "s", FS_HZ, 30.0, {CHANNEL: signal}, stages, 30.0 * np.arange(NUM_EPOCHS))
     config = classifier_config()
-    expected = score_night(build_small_model(config), recording, (CHANNEL,), config.model, torch.device("cpu"))
+    expected = NightScorer(build_small_model(config), config).score(recording)
     np.testing.assert_allclose(probabilities_of(rows), expected, atol=2e-3)
     assert [row["stage"] for row in rows] == [STAGES[idx] for idx in expected.argmax(axis=1)]
     entropy = -(expected * np.log2(expected)).sum(axis=1)

@@ -18,8 +18,8 @@ from tslm.data.prepared.recordings import round_to_stored, write_recording
 from tslm.data.samples.dataset import SleepDataset
 from tslm.hub import TSLMClassifier, TSLMProcessor, TSLMTextModel, repository
 from tslm.labels import SleepStage
-from tslm.predictions.answer import score_night
 from tslm.predictions.calibration import Calibration, save_calibration
+from tslm.predictions.night_scorer import NightScorer
 from tslm.predictions.transitions import TRANSITIONS_FILE, Transitions, save_transitions
 from tslm.training.checkpoints.checkpoint import WEIGHTS_FILE, load_checkpoint, load_weights, save_checkpoint
 
@@ -125,7 +125,7 @@ def test_the_classifier_gives_the_probabilities_of_the_whole_night(classifier_di
     with torch.no_grad():
         probabilities = model(**processor(SIGNAL, fs_hz=20)).logits[0].softmax(-1).numpy()
     plain, config = load_checkpoint(classifier_dir)
-    expected = score_night(plain, NIGHT, (CHANNEL,), config.model, torch.device("cpu"))
+    expected = NightScorer(plain, config).score(NIGHT)
     assert np.array_equal(probabilities, expected)
     assert model.config.id2label[0] == "Wake"
 

@@ -12,12 +12,12 @@ from torch import nn
 from transformers import AutoModel
 
 import tslm.hub  # noqa: F401  makes the Auto classes know ours
-from tests.factories.small import CHANNEL, build_small_model, small_recording
+from tests.factories.small import build_small_model, small_recording
 from tslm.config.compose import compose_config, list_group
-from tslm.config.schema import SCORERS, RunConfig
+from tslm.config.schema import MODEL_KINDS, RunConfig
 from tslm.data.samples.collate import Collator
 from tslm.data.samples.dataset import NightDataset
-from tslm.predictions.answer import score_night
+from tslm.predictions.night_scorer import NightScorer
 from tslm.training.checkpoints.checkpoint import load_checkpoint, load_weights, save_checkpoint
 from tslm.training.runs.folder import run_dir
 
@@ -32,6 +32,7 @@ SMALL = [
     "model.epoch_s=30",
     "train.precision=fp32",
 ]
+SCORERS = [name for name, kind in MODEL_KINDS.items() if kind.role == "scorer"]
 EACH = pytest.mark.parametrize("name", SCORERS)
 CPU = torch.device("cpu")
 
@@ -99,12 +100,12 @@ def test_a_checkpoint_scores_a_night_as_the_trained_model_did(name: str, tmp_pat
         nn.init.normal_(param, std=0.2)
     save_checkpoint(model, config, {}, tmp_path / "best")
     night = small_recording(num_epochs=12)
-    expected = score_night(model, night, [CHANNEL], config.model, CPU)
+    expected = NightScorer(model, config).score(night)
     loaded, saved = load_checkpoint(tmp_path / "best")
     assert saved.model == config.model
-    assert np.array_equal(score_night(loaded, night, [CHANNEL], saved.model, CPU), expected)
+    assert np.array_equal(NightScorer(loaded, saved).score(night), expected)
     by_auto_class = AutoModel.from_pretrained(tmp_path / "best")
-    assert np.array_equal(score_night(by_auto_class.model, night, [CHANNEL], saved.model, CPU), expected)
+    assert np.array_equal(by_auto_class.stager.score(night), expected)
 
 
 @torch.no_grad()

@@ -58,4 +58,4 @@ def test_a_saved_model_answers_alike(tiny_llm: Path, tmp_path: Path) -> None:
 
 def test_the_named_model_has_no_context_and_trains_lora() -> None:
     config = compose_config("stage4_sleep_cot", model="text_only")
-    assert config.model.reads_digits and config.model.context.kind == "none" and config.writes_text
+    assert config.model.kind.series_as == "digits" and config.model.context.kind == "none" and config.writes_text

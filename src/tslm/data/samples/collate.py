@@ -71,7 +71,7 @@ class Collator:
         batch = Batch(sample_ids=[example.sample_id for example in examples])
         if self.tokenizer is not None:
             self._add_text(batch, examples)
-            if not self.config.reads_digits:
+            if self.config.kind.series_as != "digits":
                 self._add_series(batch, examples)
         self._add_windows(batch, examples)
         batch.class_counts = self._count_classes(batch, examples)
@@ -113,16 +113,16 @@ class Collator:
         if self.tokenizer.bos_token_id is not None:
             sequence.add_text([self.tokenizer.bos_token_id])
         sequence.add_text(self._tokenize(example.pre_prompt))
-        encoder, merge = self.config.encoder, self.config.projector.merge
+        series_as, encoder, merge = self.config.kind.series_as, self.config.encoder, self.config.projector.merge
         for series in example.series:
             sequence.add_text(self._tokenize(series.text))
-            if self.config.reads_digits:
+            if series_as == "digits":
                 sequence.add_text(self._tokenize(render_digits(series.values_L, self.config.digits.num_values)))
-            if self.config.has_slots:
+            if series_as == "slots":
                 num_tokens = count_series_tokens(len(series.values_L), encoder.patch_size, merge)
                 sequence.add_slots(SERIES_SLOT, num_tokens, self.pad_token_id)
             sequence.num_series += 1
-        if self.config.has_slots and self.has_context and example.window is not None:
+        if series_as == "slots" and self.has_context and example.window is not None:
             sequence.add_slots(CONTEXT_SLOT, self.config.context.num_tokens, self.pad_token_id)
         sequence.add_text(self._tokenize(example.post_prompt))
         if self.with_response:

@@ -231,10 +231,10 @@ def estimate_length(example: Example, model: ModelConfig) -> float:
     """About how many positions a sample takes in the language model, without its tokenizer."""
     texts = [example.pre_prompt, example.post_prompt, example.response, *(series.text for series in example.series)]
     num_positions = sum(len(text) for text in texts) / _CHARACTERS_A_TOKEN
-    if model.has_slots:
+    if model.kind.series_as == "slots":
         patch_size, merge = model.encoder.patch_size, model.projector.merge
         num_positions += sum(count_series_tokens(len(series.values_L), patch_size, merge) for series in example.series)
-    if model.reads_digits:
+    if model.kind.series_as == "digits":
         num_values = sum(min(len(series.values_L), model.digits.num_values) for series in example.series)
         num_positions += _TOKENS_A_VALUE * num_values
     return num_positions

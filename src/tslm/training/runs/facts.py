@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 from tslm.config.checkpoint import CHECKPOINT_CONFIG_FILE, SETTINGS_KEY
 from tslm.config.files import CONFIG_FILE, flatten_settings, one_line, to_plain
-from tslm.config.schema import TEXT_MODELS, RunConfig
+from tslm.config.schema import MODEL_KINDS, RunConfig
 from tslm.files import read_json
 from tslm.training.runs.folder import (
     BEST,
@@ -51,7 +51,9 @@ def describe_run(folder: Path) -> dict[str, Any]:
         "kind": "checkpoint" if checkpoint else "run",
         "stage": settings.get("stage", {}).get("name"),
         "model": model,
-        "llm": settings.get("llm", {}).get("name") if model in TEXT_MODELS else None,
+        "llm": settings.get("llm", {}).get("name")
+        if model in MODEL_KINDS and MODEL_KINDS[model].role == "writer"
+        else None,
         "seed": settings.get("seed"),
         "config": settings,
         **_compare_with_defaults(settings),

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +9,7 @@ import torch
 from scipy.special import softmax
 from transformers import AutoTokenizer
 
+import tslm
 from tests.factories.small import (
     CHANNEL,
     build_small_model,
@@ -21,14 +24,15 @@ from tslm.data.samples.collate import Collator
 from tslm.data.samples.corpus_dataset import CorpusDataset
 from tslm.data.samples.dataset import NightDataset
 from tslm.labels import SleepStage
-from tslm.predictions.answer import classify_nights, fit_calibration, generate_predictions, score_night
-from tslm.predictions.calibration import Calibration
+from tslm.predictions.calibration import Calibration, save_calibration
+from tslm.predictions.epoch_writer import EpochWriter
+from tslm.predictions.night_scorer import NightScorer
 from tslm.predictions.rows import write_predictions
 from tslm.predictions.scorings import parse_row_answer, read_scorings
+from tslm.predictions.stager import build_stager
 from tslm.prompts import render_caption_prompt, render_ecg_prompt
 from tslm.scoring.systems import score_systems
-
-CPU = torch.device("cpu")
+from tslm.training.checkpoints.checkpoint import save_checkpoint
 
 
 def classifier_config(**changes: Any) -> Any:
@@ -46,7 +50,7 @@ def test_a_night_scored_whole_is_the_night_seen_through_one_wide_window() -> Non
     logits = model.logits(batch.window_BWCL, batch.epoch_mask_BW)[1][0]
     first = config.model.context.window_epochs // 2 - centre
     expected = logits[first : first + recording.num_epochs].softmax(-1).numpy()
-    probabilities = score_night(model, recording, [CHANNEL], config.model, CPU)
+    probabilities = NightScorer(model, config).score(recording)
     assert probabilities.shape == (10, 5)
     assert np.allclose(probabilities.sum(axis=1), 1, atol=1e-6)
     assert np.allclose(probabilities, expected, atol=1e-5)
@@ -55,7 +59,7 @@ def test_a_night_scored_whole_is_the_night_seen_through_one_wide_window() -> Non
 @pytest.mark.parametrize("kind", ["bigru", "transformer"])
 @torch.no_grad()
 def test_several_channels_scored_whole_are_the_night_through_one_wide_window(kind: str) -> None:
-    channels = (CHANNEL, "EMG")
+
     config = classifier_config(
         stage__extra_channels=("EMG",),
         model__context__kind=kind,
@@ -70,22 +74,22 @@ def test_several_channels_scored_whole_are_the_night_through_one_wide_window(kin
     for each_alone in (True, False):
         logits = model.logits(batch.window_BWCL, batch.epoch_mask_BW)[0 if each_alone else 1][0]
         expected = logits[first : first + recording.num_epochs].softmax(-1).numpy()
-        scored = score_night(model, recording, channels, config.model, CPU, each_alone)
+        scored = NightScorer(model, config, each_alone=each_alone).score(recording)
         assert np.allclose(scored, expected, atol=1e-5)
     recording.channels["EMG"][:] = recording.channels["EMG"][::-1]
-    assert not np.allclose(score_night(model, recording, channels, config.model, CPU), expected, atol=1e-3)
+    assert not np.allclose(NightScorer(model, config).score(recording), expected, atol=1e-3)
 
 
 def test_scoring_with_other_channels_than_the_model_reads_says_which_settings_differ() -> None:
-    config = classifier_config()
+    model, config = build_small_model(classifier_config()), classifier_config(stage__extra_channels=("EMG",))
     with pytest.raises(ValueError, match=r"2 channels \(EEG Fpz-Cz, EMG\) for a model that reads 1"):
-        score_night(build_small_model(config), small_recording(), [CHANNEL, "EMG"], config.model, CPU)
+        NightScorer(model, config).score(small_recording())
 
 
 def test_a_night_whose_epochs_are_too_long_names_the_setting() -> None:
     config = classifier_config(model__encoder__max_patches=5)
     with pytest.raises(ValueError, match=r"6 patches exceeds .* 5 positions; raise model.encoder.max_patches"):
-        score_night(build_small_model(config), small_recording(), [CHANNEL], config.model, CPU)
+        NightScorer(build_small_model(config), config).score(small_recording())
 
 
 @pytest.mark.parametrize("kind", ["bigru", "transformer"])
@@ -95,10 +99,10 @@ def test_a_night_is_scored_as_its_pieces_between_gaps(kind: str) -> None:
     )
     model = build_small_model(config)
     whole = small_recording(onset_s=30.0 * np.array([0, 1, 2, 3, 20, 21, 22, 23, 24, 25]))
-    probabilities = score_night(model, whole, [CHANNEL], config.model, CPU)
+    probabilities = NightScorer(model, config).score(whole)
     changed = small_recording(onset_s=whole.onset_s)
     changed.channels[CHANNEL][4] = np.random.default_rng(5).normal(0, changed.channels[CHANNEL][4].std(), 600)
-    moved = np.abs(score_night(model, changed, [CHANNEL], config.model, CPU) - probabilities).max(axis=1) > 1e-4
+    moved = np.abs(NightScorer(model, config).score(changed) - probabilities).max(axis=1) > 1e-4
     assert not moved[:4].any()
     assert moved[4:].any()
 
@@ -108,8 +112,8 @@ def test_an_epoch_read_alone_does_not_depend_on_its_neighbours() -> None:
     model = build_small_model(config)
     night, backwards = small_recording(), small_recording()
     backwards.channels[CHANNEL][:] = night.channels[CHANNEL][::-1]
-    alone = [score_night(model, one, [CHANNEL], config.model, CPU, each_alone=True) for one in (night, backwards)]
-    in_context = [score_night(model, one, [CHANNEL], config.model, CPU) for one in (night, backwards)]
+    alone = [NightScorer(model, config, each_alone=True).score(one) for one in (night, backwards)]
+    in_context = [NightScorer(model, config).score(one) for one in (night, backwards)]
     assert np.allclose(alone[0], alone[1][::-1], atol=1e-5)
     assert not np.allclose(in_context[0], in_context[1][::-1], atol=1e-5)
 
@@ -117,7 +121,7 @@ def test_an_epoch_read_alone_does_not_depend_on_its_neighbours() -> None:
 def test_classifier_rows_are_predictions_that_score(tmp_path: Path) -> None:
     config = classifier_config()
     stages = [SleepStage.WAKE, SleepStage.UNSCORED, *([SleepStage.N2] * 4), SleepStage.REM, SleepStage.MOVEMENT]
-    rows = list(classify_nights(build_small_model(config), [small_recording(sleep_stages=stages)], config, CPU))
+    rows = list(NightScorer(build_small_model(config), config).answer([small_recording(sleep_stages=stages)]))
     assert [row["epoch_idx"] for row in rows] == [0, 2, 3, 4, 5, 6]
     assert {row["subject"] for row in rows} == {"subject of night1"}
     write_predictions(rows, tmp_path / "rows.jsonl")
@@ -131,20 +135,17 @@ def test_classifier_rows_are_predictions_that_score(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def text_model(tiny_llm: Path) -> Any:
     config = small_config(tiny_llm, train__eval_batch_size=3)
-    return config, build_small_model(config, lora_noise=0.1), AutoTokenizer.from_pretrained(tiny_llm)
+    return config, build_small_model(config, lora_noise=0.1)
 
 
 def test_generated_rows_follow_the_indices_and_do_not_depend_on_the_batch(text_model: Any) -> None:
-    config, model, tokenizer = text_model
+    config, model = text_model
     dataset = sleep_dataset(config)
     indices = [8, 1, 4, 5]
-    rows = list(generate_predictions(model, tokenizer, dataset, indices, config, CPU, show_progress=False))
+    rows = list(EpochWriter(model, config).answer(dataset, indices))
     assert [row["sample_id"] for row in rows] == [f"night1:{idx}" for idx in indices]
     assert [row["truth"] for row in rows] == [dataset[idx].answer for idx in indices]
-    alone = [
-        next(iter(generate_predictions(model, tokenizer, dataset, [idx], config, CPU, show_progress=False)))
-        for idx in indices
-    ]
+    alone = [next(iter(EpochWriter(model, config).answer(dataset, [idx]))) for idx in indices]
     for row, single in zip(rows, alone, strict=True):
         scores = [pytest.approx(value, abs=1e-3) for value in single.pop("log_likelihoods")]
         assert row.pop("log_likelihoods") == scores
@@ -155,12 +156,10 @@ def test_generated_rows_follow_the_indices_and_do_not_depend_on_the_batch(text_m
 
 
 def test_answers_held_to_their_options_always_parse_and_come_with_probabilities(text_model: Any) -> None:
-    config, model, tokenizer = text_model
+    config, model = text_model
     dataset, calibration = sleep_dataset(config), Calibration(answer=4.0, rationale=2.0)
     for with_rationale, temperature in ((True, 2.0), (False, 4.0)):
-        for row in generate_predictions(
-            model, tokenizer, dataset, range(5), config, CPU, False, calibration, with_rationale
-        ):
+        for row in EpochWriter(model, config, calibration).answer(dataset, range(5), with_rationale):
             probabilities = row["probabilities"]
             assert parse_row_answer(row) == row["options"][int(np.argmax(probabilities))]
             assert np.allclose(probabilities, softmax(np.array(row["log_likelihoods"]) / temperature), atol=1e-5)
@@ -169,19 +168,19 @@ def test_answers_held_to_their_options_always_parse_and_come_with_probabilities(
 
 
 def test_free_answers_are_neither_scored_nor_held_to_anything(text_model: Any) -> None:
-    config, model, tokenizer = text_model
+    config, model = text_model
     free = small_config(config.llm.source, stage__constrained=False)
-    (row,) = generate_predictions(model, tokenizer, sleep_dataset(free), [0], free, CPU, False)
+    (row,) = EpochWriter(model, free).answer(sleep_dataset(free), [0])
     assert parse_answer(row["generated"], row["options"]) is None
     assert "probabilities" not in row
 
 
 def test_captions_have_no_answer_to_choose(text_model: Any) -> None:
-    config, model, tokenizer = text_model
+    config, model = text_model
     dataset = CorpusDataset([small_sample(0, "caption")], lambda _sample: render_caption_prompt())
     with pytest.raises(ValueError, match="captions have none"):
-        list(generate_predictions(model, tokenizer, dataset, [0], config, CPU, False, None, False))
-    (row,) = generate_predictions(model, tokenizer, dataset, [0], config, CPU, False)
+        list(EpochWriter(model, config).answer(dataset, explain=False))
+    (row,) = EpochWriter(model, config).answer(dataset)
     assert row["options"] == []
     assert "forced" not in row
 
@@ -189,35 +188,35 @@ def test_captions_have_no_answer_to_choose(text_model: Any) -> None:
 def test_a_temperature_flattens_the_classifier_and_changes_no_answer() -> None:
     config = classifier_config()
     model, recording = build_small_model(config), small_recording()
-    plain = score_night(model, recording, [CHANNEL], config.model, CPU)
-    flat = score_night(model, recording, [CHANNEL], config.model, CPU, temperature=5.0)
+    plain = NightScorer(model, config).score(recording)
+    flat = NightScorer(model, config, Calibration(classifier=5.0)).score(recording)
     assert np.array_equal(plain.argmax(1), flat.argmax(1))
     assert np.allclose(flat, softmax(np.log(plain) / 5.0, axis=1), atol=1e-5)
-    row, *_ = classify_nights(model, [recording], config, CPU, calibration=Calibration(classifier=5.0))
+    row, *_ = NightScorer(model, config, Calibration(classifier=5.0)).answer(recording)
     assert row["temperature"] == 5.0
-    alone, *_ = classify_nights(model, [recording], config, CPU, True, Calibration(classifier=5.0))
+    alone, *_ = NightScorer(model, config, Calibration(classifier=5.0), each_alone=True).answer(recording)
     assert alone["temperature"] is None
 
 
 def test_temperatures_are_fitted_on_the_validation_subjects_alone(text_model: Any, tmp_path: Path) -> None:
-    config, model, tokenizer = text_model
+    config, model = text_model
     cohort = str(write_small_cohort(tmp_path))
     for name in ("night1", "night2", "night4"):  # train and test
         (tmp_path / f"{name}.parquet").unlink()
     stage = {"stage__train_dir": cohort, "stage__num_calibration_samples": 6, "stage__max_new_tokens": 6}
-    calibration = fit_calibration(model, tokenizer, small_config(config.llm.source, **stage), CPU, False)
+    calibration = EpochWriter(model, small_config(config.llm.source, **stage)).fit_calibration(show_progress=False)
     assert calibration.classifier is None
     assert calibration.answer is not None and calibration.rationale is not None
     scorer = classifier_config(**stage)
-    calibration = fit_calibration(build_small_model(scorer), None, scorer, CPU, False)
+    calibration = NightScorer(build_small_model(scorer), scorer).fit_calibration()
     assert calibration.classifier is not None
 
 
 def test_generated_rows_of_a_corpus_can_be_written_and_scored(text_model: Any, tmp_path: Path) -> None:
-    config, model, tokenizer = text_model
+    config, model = text_model
     samples = [small_sample(idx, "ecg", 2) for idx in range(4)]
     dataset = CorpusDataset(samples, lambda sample: render_ecg_prompt(sample.question, sample.options))
-    rows = list(generate_predictions(model, tokenizer, dataset, range(4), config, CPU, show_progress=False))
+    rows = list(EpochWriter(model, config).answer(dataset))
     write_predictions(rows, tmp_path / "rows.jsonl")
     metrics = score_systems(read_scorings(tmp_path / "rows.jsonl"), num_resamples=0)
     assert metrics["num_samples"] == 4
@@ -225,9 +224,72 @@ def test_generated_rows_of_a_corpus_can_be_written_and_scored(text_model: Any, t
 
 
 def test_generation_stops_at_the_end_token(text_model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    config, model, tokenizer = text_model
+    config, model = text_model
+    tokenizer = AutoTokenizer.from_pretrained(config.llm.source)
     end = tokenizer.eos_token_id
     ids = [*tokenizer("Answer: Wake", add_special_tokens=False).input_ids, end, *tokenizer("more").input_ids]
     monkeypatch.setattr(model, "generate", lambda *_, **__: torch.tensor([ids]))
-    (row,) = generate_predictions(model, tokenizer, sleep_dataset(config), [0], config, CPU, show_progress=False)
+    (row,) = EpochWriter(model, config).answer(sleep_dataset(config), [0])
     assert row["generated"] == "Answer: Wake"
+
+
+@pytest.mark.parametrize("kind", ["scorer", "writer"])
+def test_a_recording_is_answered_as_in_its_data_set(kind: str, text_model: Any) -> None:
+    config, model = text_model
+    if kind == "scorer":
+        config = classifier_config()
+        model = build_small_model(config)
+    stager, recording = build_stager(model, config), small_recording()
+    source = [recording] if kind == "scorer" else sleep_dataset(config)
+    whole = list(stager.answer(source, explain=False))
+    assert [row["epoch_idx"] for row in whole] == list(range(10))
+    some = [(row["sample_id"], row["answer"]) for row in stager.answer(recording, [7, 2], explain=False)]
+    assert some == [(whole[idx]["sample_id"], whole[idx]["answer"]) for idx in (7, 2)]
+    assert list(stager.answer(recording, [], explain=False)) == []
+    probabilities = [row["probabilities"] for row in whole]
+    np.testing.assert_allclose(stager.score(recording), probabilities, atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["scorer", "writer"])
+def test_an_epoch_without_an_experts_stage_is_answered_where_it_is_asked_for(kind: str, text_model: Any) -> None:
+    config, model = text_model
+    if kind == "scorer":
+        config = classifier_config()
+        model = build_small_model(config)
+    recording = small_recording(sleep_stages=[SleepStage.UNSCORED, SleepStage.N2])
+    stager = build_stager(model, config)
+    assert [row["epoch_idx"] for row in stager.answer(recording, explain=False)] == [1]
+    row, _ = stager.answer(recording, [0, 1], explain=False)
+    assert (row["epoch_idx"], row["truth"]) == (0, "")
+    assert row["answer"] in row["options"]
+
+
+def test_rows_come_in_portions_that_change_no_answer(text_model: Any) -> None:
+    config, model = text_model
+    stager, recording = EpochWriter(model, config), small_recording()
+    portions = list(stager.answer(recording, explain=False, rows_at_once=4))
+    assert [row["answer"] for row in portions] == [row["answer"] for row in stager.answer(recording, explain=False)]
+
+
+def test_a_checkpoint_is_opened_with_its_temperatures_and_an_encoder_alone_is_refused(tmp_path: Path) -> None:
+    config = classifier_config()
+    save_checkpoint(build_small_model(config), config, {}, tmp_path / "best")
+    save_calibration(Calibration(classifier=5.0), tmp_path / "best")
+    stager = tslm.open_stager(tmp_path / "best")
+    row, *_ = stager.answer(small_recording())
+    assert row["temperature"] == 5.0
+    encoder = small_config(model__name="masked_encoder", stage__trained=("encoder",))
+    save_checkpoint(build_small_model(encoder), encoder, {}, tmp_path / "encoder")
+    with pytest.raises(ValueError, match="holds an encoder that answers nothing yet; train stage0_encoder from it"):
+        tslm.open_stager(tmp_path / "encoder")
+
+
+def test_a_language_model_cannot_leave_neighbours_out(text_model: Any) -> None:
+    config, model = text_model
+    with pytest.raises(ValueError, match="each_alone is for classifiers"):
+        build_stager(model, config, each_alone=True)
+
+
+def test_the_package_is_imported_without_torch() -> None:
+    code = "import sys, tslm; assert 'torch' not in sys.modules; assert callable(tslm.open_stager)"
+    subprocess.run([sys.executable, "-c", code], check=True)

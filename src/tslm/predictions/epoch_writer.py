@@ -1,0 +1,217 @@
+"""Epochs, or samples of a corpus, answered by a language model: chosen among the options, or after a rationale."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+from transformers import PreTrainedTokenizerBase
+
+from tslm.batch import IGNORE_INDEX, Batch
+from tslm.config.schema import RunConfig
+from tslm.data.prepared.recordings import Recording
+from tslm.data.samples.collate import Collator
+from tslm.data.samples.dataset import SleepDataset, TaskDataset, build_dataset
+from tslm.data.samples.label_tokens import tokenize_labels
+from tslm.data.samples.sampling import sort_by_prompt, spread_subset
+from tslm.models import build_tokenizer
+from tslm.models.decoding.grammar import AnswerGrammars, AnswerState
+from tslm.models.text_model import TextModel
+from tslm.predictions.calibration import Calibration, fit_row_temperature, scale_scores
+from tslm.predictions.night_scorer import NightScorer, Source, open_autocast
+from tslm.predictions.rows import LANGUAGE_MODEL, PredictionRow
+
+_DIGITS = 6
+
+
+@dataclass
+class EpochWriter:
+    """A language model: it reads a prompt for each epoch (or sample) and chooses an answer or writes a response."""
+
+    model: TextModel
+    config: RunConfig
+    calibration: Calibration = Calibration()
+    each_alone: bool = False
+
+    def __post_init__(self) -> None:
+        if self.each_alone:
+            raise ValueError("each_alone is for classifiers; a language model reads what it was trained with")
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the model."""
+        return next(self.model.parameters()).device
+
+    @property
+    def inner_scorer(self) -> NightScorer | None:
+        """The classifier inside as a stager of its own; None where training left it alone."""
+        is_trained = self.model.classifier_weight > 0
+        return NightScorer(self.model.classifier, self.config, self.calibration) if is_trained else None
+
+    def read_split(self, split: str) -> TaskDataset:
+        """The samples of a split."""
+        return build_dataset(self.config, split)
+
+    def list_units(self, source: Source, num_samples: int = 0) -> list[int]:
+        """Indices of `num_samples` samples (0: all), spread evenly over the set."""
+        return list(spread_subset(self._open(source), num_samples).indices)
+
+    def answer(
+        self,
+        source: Source,
+        units: Sequence[int] | None = None,
+        explain: bool = True,
+        rows_at_once: int = 0,
+        show_progress: bool = False,
+    ) -> Iterator[PredictionRow]:
+        """Rows of a recording's epochs, or of some samples; see `Stager.answer`.
+
+        Samples are answered in batches of similar length, longest prompts first.
+        """
+        dataset = self._open(source)
+        if units is None:
+            answerable = getattr(dataset, "class_idx", np.zeros(len(dataset))) != IGNORE_INDEX
+            units = np.flatnonzero(answerable).tolist()
+        self.model.eval()
+        with tqdm(total=len(units), desc="generate", unit="sample", disable=not show_progress) as bar:
+            size = rows_at_once or max(1, len(units))
+            for first in range(0, len(units), size):
+                yield from self._answer(dataset, units[first : first + size], explain, bar)
+
+    def score(self, recording: Recording) -> np.ndarray:
+        """Probabilities of every epoch, (num_epochs, num_classes), chosen without a rationale."""
+        rows = self.answer(recording, range(recording.num_epochs), explain=False)
+        return np.array([row["probabilities"] for row in rows], dtype=np.float32)
+
+    def write(
+        self,
+        batch: Batch,
+        options: Sequence[Sequence[str]],
+        max_new_tokens: int | None = None,
+        constrained: bool | None = None,
+    ) -> tuple[Tensor, list[AnswerState | None]]:
+        """Greedy responses to a batch of prompts: token ids (B, <= max_new_tokens), and where each grammar ended.
+
+        Args:
+            batch: on the model's device.
+            options: of each sample; empty: its text is free.
+            max_new_tokens: None: the checkpoint's setting.
+            constrained: whether each response ends in one of its options; None: the checkpoint's setting.
+        """
+        stage = self.config.stage
+        limit = max_new_tokens or stage.max_new_tokens
+        states: list[AnswerState | None] = [None] * len(options)
+        if stage.constrained if constrained is None else constrained:
+            states = self._grammars.begin(options, limit)
+        collator = self._collator
+        with open_autocast(self.device, self.config):
+            return self.model.generate(batch, limit, collator.end_token_id, collator.pad_token_id, states), states
+
+    def score_options(self, batch: Batch, options: Sequence[Sequence[str]]) -> Tensor:
+        """Log-likelihood of each option directly after the prompt, (B, K) float32; -inf beyond a sample's options."""
+        with open_autocast(self.device, self.config):
+            return self.model.score_labels(batch, [self._tokenize_options(tuple(one)) for one in options])
+
+    def fit_calibration(self, show_progress: bool = True) -> Calibration:
+        """Temperatures directly after the prompt, and after a rationale that the model writes itself."""
+        plain, dataset = replace(self, calibration=Calibration()), self.read_split("val")
+        units = self.list_units(dataset, self.config.stage.num_calibration_samples)
+        temperatures = []
+        for explain in (False, True):
+            rows = list(plain.answer(dataset, units, explain, show_progress=show_progress))
+            scored = [row for row in rows if row.get("log_likelihoods")]
+            temperatures.append(fit_row_temperature(scored, [row["log_likelihoods"] for row in scored]))
+        return Calibration(answer=temperatures[0], rationale=temperatures[1])
+
+    def average_probabilities(self) -> None:
+        """None: a writer answers some of the epochs only."""
+
+    def _answer(self, dataset: TaskDataset, units: Sequence[int], explain: bool, bar: tqdm) -> list[PredictionRow]:
+        order, rows = sort_by_prompt(dataset, units, self.config.model), dict[int, PredictionRow]()
+        batch_size = self.config.train.eval_batch_size
+        for first in range(0, len(order), batch_size):
+            chunk = order[first : first + batch_size]
+            examples = [dataset[idx] for idx in chunk]
+            batch = self._collator(examples).to(self.device)
+            options = [example.options for example in examples]
+            responses = self._explain(batch, options) if explain else self._choose(batch, options)
+            for idx, example, response in zip(chunk, examples, responses, strict=True):
+                rows[idx] = {
+                    "system": LANGUAGE_MODEL,
+                    "sample_id": example.sample_id,
+                    **dataset.describe(idx),  # type: ignore[typeddict-item]
+                    "truth": example.answer,
+                    "options": list(example.options),
+                    **response,
+                    "target": example.response,
+                }
+            bar.update(len(chunk))
+        return [rows[idx] for idx in units]
+
+    def _explain(self, batch: Batch, options: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
+        """Of each sample the row's keys about the response: its text and, where constrained, the options' scores."""
+        ids_BT, states = self.write(batch, options)
+        end_id, responses = self._collator.end_token_id, []
+        for ids_T, state in zip(ids_BT.tolist(), states, strict=True):
+            ended = ids_T.index(end_id) if end_id in ids_T else len(ids_T)
+            text = str(self._tokenizer.decode(ids_T[:ended], skip_special_tokens=True)).strip()
+            response: dict[str, Any] = {"generated": text}
+            if state is not None:
+                response |= {"forced": state.forced, "corrected": state.corrected}
+                if state.label_scores is not None:
+                    response |= _describe_scores(state.label_scores, self.calibration.rationale)
+            responses.append(response)
+        return responses
+
+    def _choose(self, batch: Batch, options: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
+        """Of each sample the row's keys about the most likely option directly after the prompt."""
+        if not all(options):
+            raise ValueError("answers without rationale need samples with options; captions have none")
+        responses = []
+        for scores_K, one in zip(self.score_options(batch, options).tolist(), options, strict=True):
+            scores = scores_K[: len(one)]
+            best = max(range(len(one)), key=scores.__getitem__)
+            responses.append({"answer": one[best], **_describe_scores(scores, self.calibration.answer)})
+        return responses
+
+    def _open(self, source: Source) -> TaskDataset:
+        """The samples of a source; of recordings, every epoch, scored or not."""
+        if isinstance(source, Recording):
+            return SleepDataset([source], self.config, unscored=True)
+        return cast(TaskDataset, source)
+
+    @cached_property
+    def _tokenizer(self) -> PreTrainedTokenizerBase:
+        tokenizer = build_tokenizer(self.config)
+        assert tokenizer is not None
+        return tokenizer
+
+    @cached_property
+    def _collator(self) -> Collator:
+        return Collator(self.config.model, self._tokenizer, with_response=False)
+
+    @cached_property
+    def _grammars(self) -> AnswerGrammars:
+        return AnswerGrammars(self._tokenizer)
+
+    def _tokenize_options(self, options: tuple[str, ...]) -> list[list[int]]:
+        if options not in self._option_ids:
+            self._option_ids[options] = tokenize_labels(self._tokenizer, options).labels
+        return self._option_ids[options]
+
+    @cached_property
+    def _option_ids(self) -> dict[tuple[str, ...], list[list[int]]]:
+        return {}
+
+
+def _describe_scores(scores: Sequence[float], temperature: float | None) -> dict[str, Any]:
+    """The row's keys about its options, in their order."""
+    return {
+        "log_likelihoods": [round(score, _DIGITS) for score in scores],
+        "probabilities": [round(float(value), _DIGITS) for value in scale_scores(scores, temperature)],
+        "temperature": temperature,
+    }

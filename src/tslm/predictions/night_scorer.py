@@ -1,0 +1,122 @@
+"""Whole nights answered by a classifier.
+
+Shape letters: E epochs of a night, C channels, L signal samples, B nights (one), W epochs of a run without gaps,
+K classes.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from tslm.config.schema import RunConfig
+from tslm.data.prepared.recordings import Recording
+from tslm.data.samples.dataset import TaskDataset
+from tslm.data.samples.night_windows import check_num_channels, check_timing, load_recordings, measure_references
+from tslm.hypnogram import split_at_gaps
+from tslm.labels import LABEL_SETS
+from tslm.models.classifier import Classifier
+from tslm.predictions.calibration import Calibration, fit_row_temperature
+from tslm.predictions.rows import PredictionRow, build_night_rows
+from tslm.signals.normalize import normalize_channels
+
+Source = Recording | Sequence[Recording] | TaskDataset  # what a stager answers for
+
+
+@dataclass
+class NightScorer:
+    """A classifier: it reads a whole night and answers for all its epochs."""
+
+    model: Classifier
+    config: RunConfig
+    calibration: Calibration = Calibration()
+    each_alone: bool = False  # answer by the epoch-only head, without an epoch's neighbours
+
+    @property
+    def temperature(self) -> float | None:
+        """That the probabilities are calibrated with; it holds for the head in context."""
+        return None if self.each_alone else self.calibration.classifier
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the model."""
+        return next(self.model.parameters()).device
+
+    @property
+    def inner_scorer(self) -> None:
+        """None: it holds no other."""
+
+    def read_split(self, split: str) -> list[Recording]:
+        """The recordings of a split."""
+        stage = self.config.stage
+        return load_recordings(stage.data_dir(split), split, stage.channels, stage.fold)
+
+    def list_units(self, source: Source, num_samples: int = 0) -> list[int]:  # noqa: ARG002 - it takes all epochs
+        """Indices of the nights."""
+        return list(range(len(_list_nights(source))))
+
+    def answer(
+        self,
+        source: Source,
+        units: Sequence[int] | None = None,
+        explain: bool = True,  # noqa: ARG002 - it writes no text
+        rows_at_once: int = 0,  # noqa: ARG002
+        show_progress: bool = False,  # noqa: ARG002
+    ) -> Iterator[PredictionRow]:
+        """Rows of a recording's epochs, or of some nights; see `Stager.answer`."""
+        label_set, nights = LABEL_SETS[self.config.model.label_set], _list_nights(source)
+        if isinstance(source, Recording):
+            chosen, epochs = [0], units
+        else:
+            chosen, epochs = list(range(len(nights)) if units is None else units), None
+        check_timing([nights[idx] for idx in chosen], self.config.model)
+        for idx in chosen:
+            with open_autocast(self.device, self.config):
+                probabilities_EK = self.score(nights[idx])
+            yield from build_night_rows(nights[idx], probabilities_EK, label_set, self.temperature, epochs=epochs)
+
+    def score(self, recording: Recording) -> np.ndarray:
+        """Calibrated probabilities of every epoch, (num_epochs, num_classes) float32, in the label set's order.
+
+        The whole night is read at once; the context never crosses a gap in the recording.
+
+        Raises:
+            ValueError: other channels than the model reads, or epochs longer than its position table.
+        """
+        channels, config = self.config.stage.channels, self.config.model
+        check_num_channels(channels, self.model.reader.num_channels)
+        references = measure_references(recording, channels)
+        values_ECL = np.stack([recording.channels[name] for name in channels], axis=1)
+        normalized_ECL = normalize_channels(values_ECL, config.normalization, references)
+        self.model.eval()
+        probabilities = []
+        for run in split_at_gaps(recording.onset_s, recording.epoch_s):
+            window_BWCL = torch.from_numpy(normalized_ECL[run]).to(self.device)[None]
+            mask_BW = torch.ones(window_BWCL.shape[:2], dtype=torch.bool, device=self.device)
+            with torch.inference_mode():
+                alone, in_context = self.model.logits(window_BWCL, mask_BW)
+                logits_BEK = alone if self.each_alone else in_context
+            probabilities.append((logits_BEK[0] / (self.temperature or 1.0)).softmax(-1).cpu().numpy())
+        return np.concatenate(probabilities)
+
+    def fit_calibration(self, show_progress: bool = True) -> Calibration:  # noqa: ARG002 - it takes seconds
+        """The temperature of all validation epochs."""
+        plain = replace(self, calibration=Calibration())
+        rows = list(plain.answer(self.read_split("val")))
+        scores = [np.log(np.clip(row["probabilities"] or [], 1e-6, 1.0)) for row in rows]
+        return Calibration(classifier=fit_row_temperature(rows, scores))
+
+    def average_probabilities(self) -> np.ndarray | None:
+        """Mean over all validation epochs; None where none is scored."""
+        rows = list(self.answer(self.read_split("val")))
+        return np.mean([row["probabilities"] or [] for row in rows], axis=0) if rows else None
+
+
+def open_autocast(device: torch.device, config: RunConfig) -> torch.autocast:
+    """The precision of a run, for inference."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=config.train.precision == "bf16")
+
+
+def _list_nights(source: Source) -> Sequence[Recording]:
+    return [source] if isinstance(source, Recording) else getattr(source, "recordings", source)  # type: ignore[arg-type]

@@ -1,0 +1,124 @@
+"""How a trained model answers: the one way from a checkpoint, or a model in memory, to prediction rows.
+
+A scorer (a classifier) answers whole nights at once; a writer (a language model) answers epoch by epoch, with
+calibrated probabilities and, if asked, a rationale. The table STAGERS has a row for each.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import nn
+
+from tslm.config.checkpoint import load_checkpoint_config
+from tslm.config.schema import RunConfig
+from tslm.data.prepared.recordings import Recording
+from tslm.predictions.calibration import Calibration, load_calibration
+from tslm.predictions.epoch_writer import EpochWriter
+from tslm.predictions.night_scorer import NightScorer, Source
+from tslm.predictions.rows import PredictionRow
+from tslm.training.checkpoints.checkpoint import load_trained_model
+
+
+def open_stager(
+    folder: Path | str,
+    device: torch.device | str = "cpu",
+    config: RunConfig | None = None,
+    merge_adapter: bool = True,
+    each_alone: bool = False,
+) -> "Stager":
+    """The stager of a checkpoint's folder.
+
+    Args:
+        folder: the checkpoint.
+        device: where the model runs.
+        config: settings of data and decoding in place of the checkpoint's; the model's own stay.
+        merge_adapter: add the adapters into the language model's weights, which answers faster.
+        each_alone: let a classifier answer for each epoch without its neighbours.
+
+    Raises:
+        FileNotFoundError: no checkpoint there.
+        ValueError: it is damaged or of a newer version, or holds an encoder alone, which gives no answers.
+        OSError: its language model cannot be loaded.
+    """
+    check_answers(load_checkpoint_config(Path(folder)), folder)
+    model, saved = load_trained_model(Path(folder), merge_adapter)
+    config = saved if config is None else replace(config, model=saved.model, llm=saved.llm)
+    return build_stager(model.to(device), config, load_calibration(Path(folder)), each_alone)
+
+
+def build_stager(
+    model: nn.Module, config: RunConfig, calibration: Calibration | None = None, each_alone: bool = False
+) -> "Stager":
+    """The stager of a model in memory, as `config` built it; arguments as `open_stager`."""
+    return STAGERS[config.model.kind.role](model, config, calibration or Calibration(), each_alone)
+
+
+def check_answers(config: RunConfig, folder: Path | str) -> None:
+    """Raise ValueError for a checkpoint that gives no answers."""
+    if config.model.kind.role not in STAGERS:
+        raise ValueError(
+            f"{folder} holds an encoder that answers nothing yet; train stage0_encoder from it: "
+            "accelerate launch curriculum/train.py --stages stage0_encoder stage.predecessor=stage0_masked"
+        )
+
+
+class Stager(Protocol):
+    """A trained model that answers for epochs of nights, or for samples of a corpus."""
+
+    model: Any
+    config: RunConfig
+    calibration: Calibration
+    each_alone: bool  # of a scorer: it answers for each epoch without its neighbours
+
+    @property
+    def inner_scorer(self) -> NightScorer | None:
+        """A trained classifier inside, which is a system of its own; None without one."""
+
+    def read_split(self, split: str) -> Source:
+        """What the run's data hold for a split; errors as `build_dataset`."""
+
+    def list_units(self, source: Source, num_samples: int = 0) -> list[int]:
+        """Units of a split that `answer` takes: nights of a scorer; of a writer `num_samples` spread samples."""
+
+    def answer(
+        self,
+        source: Source,
+        units: Sequence[int] | None = None,
+        explain: bool = True,
+        rows_at_once: int = 0,
+        show_progress: bool = False,
+    ) -> Iterator[PredictionRow]:
+        """Prediction rows, in the order of `units`.
+
+        Args:
+            source: a recording, or what `read_split` gives.
+            units: epochs of a recording, or some of `list_units`; None: all that have a reference answer.
+            explain: whether a writer gives its reasons; otherwise it chooses among the options directly.
+            rows_at_once: rows that a writer answers before it yields them; 0: all.
+            show_progress: whether a writer shows a progress bar.
+
+        Raises:
+            ValueError: samples that do not fit the model, or without options where `explain` is False.
+        """
+
+    def score(self, recording: Recording) -> np.ndarray:
+        """Calibrated probabilities of every epoch, (num_epochs, num_classes) float32, in the label set's order."""
+
+    def fit_calibration(self, show_progress: bool = True) -> Calibration:
+        """Temperatures fitted on the validation data (`stage.num_calibration_samples`)."""
+
+    def average_probabilities(self) -> np.ndarray | None:
+        """Mean probability of each sleep stage over the validation nights, (num_classes,); None: not known.
+
+        It is how frequent a scorer takes a sleep stage to be; its probabilities are divided by it before smoothing.
+        """
+
+
+STAGERS: dict[str, Callable[[Any, RunConfig, Calibration, bool], Stager]] = {
+    "scorer": NightScorer,
+    "writer": EpochWriter,
+}
