@@ -7,6 +7,8 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 ENV VIRTUAL_ENV=/opt/venv PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1
 WORKDIR /app
+# The applications run from this checkout; the wheel holds the library alone.
+ENV PYTHONPATH=/app
 COPY . .
 RUN python3 -m venv "$VIRTUAL_ENV" \
     && pip install --no-cache-dir -c constraints.txt '.[ecg]'
