@@ -16,6 +16,7 @@ from tslm.config.checkpoint import load_checkpoint_config
 from tslm.config.compose import compose_config, list_group
 from tslm.config.schema import RunConfig
 from tslm.data.splits.split import render_leak
+from tslm.metric_names import describe_metrics
 from tslm.training.process import end_with_launcher, release_memory
 from tslm.training.runs.folder import BEST, pick_main_metrics, run_dir
 
@@ -139,17 +140,12 @@ def render_summary(metrics: dict) -> str:
         "num_samples",
         "num_parse_failures",
     )
-    figures = [
-        f"{name} {metrics[name]:.3f}" if isinstance(metrics[name], float) else f"{name} {metrics[name]}"
-        for name in shown
-        if metrics.get(name) is not None
-    ]
     per_class = metrics.get("per_class_f1")
     fold = f" fold {metrics['fold']}" if "fold" in metrics else ""
     leak = render_leak(metrics).partition(":")[0]
     leaky = f"{leak}, flatters: " if leak else ""
     f1 = f"; F1 {json.dumps(per_class)}" if per_class else ""
-    return f"{metrics['stage']}{fold}: {leaky}{', '.join(figures)}{f1}"
+    return f"{metrics['stage']}{fold}: {leaky}{describe_metrics(metrics, shown)}{f1}"
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:

@@ -40,8 +40,9 @@ def compare(arguments: argparse.Namespace) -> str:
         ValueError, OSError: what is wrong with the data, a system or a file.
     """
     from evaluation.comparison.material import find_material  # here, so that --help answers at once
+    from evaluation.comparison.page import render_markdown, write_table
     from evaluation.comparison.systems import answer, check_rows, read_file, smooth_answers
-    from evaluation.comparison.table import build_table, render_markdown, write_table
+    from evaluation.comparison.table import build_table
     from tslm.baselines.material import spread_epochs
     from tslm.predictions.truth import read_truth
     from tslm.scoring.intervals import Resampling

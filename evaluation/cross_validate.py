@@ -25,11 +25,13 @@ from tslm.data.prepared.recordings import read_participants
 from tslm.data.samples.dataset import find_task
 from tslm.data.splits.folds import list_folds
 from tslm.data.splits.split import render_leak
+from tslm.metric_names import AGREEMENT, METRICS, build_cell
 from tslm.predictions.rows import write_predictions
 from tslm.predictions.scorings import parse_scorings
 from tslm.predictions.smoothing import METHODS, Smoothing, smooth_predictions
 from tslm.predictions.transitions import load_transitions
 from tslm.scoring.systems import score_systems, write_metrics
+from tslm.table import Cell, Table
 from tslm.training.runs.folder import (
     ALL_FOLDS_DIR,
     BEST,
@@ -41,7 +43,7 @@ from tslm.training.runs.folder import (
 )
 
 _MOST_NAMED = 3  # subjects in a line
-_OF_A_FOLD = ("num_samples", "accuracy", "macro_f1", "cohen_kappa")
+_OF_A_FOLD = ("num_samples", *AGREEMENT)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -153,22 +155,19 @@ def _smooth(fold: Fold, run: FoldRun, smoothings: Sequence[Smoothing]) -> Fold:
 
 
 def render_folds(metrics: Mapping[str, Any]) -> str:
-    """One line a fold, and which are missing."""
-    lines = [leak] if (leak := render_leak(metrics)) else []
+    """A row a fold, and which folds are missing."""
+    rows: list[list[Cell]] = []
     for fold, found in metrics["folds"].items():
-        figures = [
-            f"{name} {found[name]:.3f}" if isinstance(found[name], float) else f"{name} {found[name]}"
-            for name in _OF_A_FOLD
-            if name in found
-        ]
         subjects = found["subjects"]
         who = ", ".join(subjects) if len(subjects) <= _MOST_NAMED else f"{len(subjects)} subjects"
-        lines.append(f"fold {fold} ({who or 'no subjects named'}): {', '.join(figures)}")
+        rows.append([Cell(f"fold {fold}"), Cell(who or "-"), *(build_cell(key, found) for key in _OF_A_FOLD)])
+    notes = []
     if metrics["missing_folds"]:
-        lines.append(
+        notes.append(
             f"NOT ALL FOLDS: {', '.join(map(str, metrics['missing_folds']))} missing, scores are of the others"
         )
-    return "\n".join(lines)
+    columns = ["fold", "subjects", *(METRICS[key].name for key in _OF_A_FOLD)]
+    return Table(columns, rows, render_leak(metrics), notes).text()
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -10,21 +10,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from evaluation.comparison.structure import describe_structure, list_structure_rows
 from tslm.data.splits.split import SPLITS, render_leak
 from tslm.explain.faithfulness import score_texts
+from tslm.metric_names import percent
 from tslm.predictions.rows import read_intact_predictions, read_predictions
 from tslm.predictions.scorings import parse_scorings
 from tslm.predictions.truth import apply_truth, read_truth
+from tslm.scoring.display import describe_structure, list_score_rows, list_structure_rows
 from tslm.scoring.intervals import Resampling, render_unit
 from tslm.scoring.systems import score_systems, write_metrics
-
-_PROBABILITY_SCORES = {
-    "macro_auroc": "AUROC (mean of classes)",
-    "log_loss": "log-loss",
-    "brier": "Brier score",
-    "ece": "calibration error",
-}
+from tslm.table import Cell, Table
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -98,25 +93,7 @@ def render_table(metrics: Mapping[str, Any]) -> str:
     systems = {name.replace("_", " "): part for name, part in metrics["systems"].items() if "accuracy" in part}
     if not systems:
         return f"{metrics['num_samples']} samples without options (captions): nothing to score"
-    main = next(iter(systems.values()))
-    rows = [["", *systems]]
-    for name, text in (("accuracy", "accuracy"), ("macro_f1", "macro-F1"), ("cohen_kappa", "Cohen's kappa")):
-        if name in main:
-            rows.append(
-                [text, *(_format(part.get(name), part.get("intervals", {}).get(name)) for part in systems.values())]
-            )
-    rows += _list_probability_scores(list(systems.values()))
-    rows.append(["parse failures", *(_count(part, "num_parse_failures") for part in systems.values())])
-    for label in main.get("labels", []):
-        rows.append([f"F1 {label} (n={main['support'][label]})"])
-        rows[-1] += [
-            _format(
-                part.get("per_class_f1", {}).get(label), part.get("intervals", {}).get("per_class_f1", {}).get(label)
-            )
-            for part in systems.values()
-        ]
-    rows += list_structure_rows(systems)
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    main, parts = next(iter(systems.values())), list(systems.values())
     lines = [f"{metrics['num_samples']} samples"]
     if leak := render_leak(metrics):
         lines.append(leak)
@@ -125,30 +102,18 @@ def render_table(metrics: Mapping[str, Any]) -> str:
             lines.append(
                 f"{name}: smoothed over time, {', '.join(f'{key} {value}' for key, value in smoothing.items())}"
             )
-    lines += ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    notes = []
     if intervals := main.get("intervals"):
-        lines.append(f"[ ]: {render_unit(intervals)}")
-    lines += describe_structure(main)
+        notes.append(f"[ ]: {render_unit(intervals)}")
+    notes += describe_structure(main)
     for name, part in systems.items():
         if num_without := part.get("probabilities", {}).get("num_without"):
-            lines.append(f"{name}: {num_without} samples have no probabilities, so no part in their scores")
-    for part in systems.values():
-        if "faithfulness" in part:
-            lines.append(_describe_faithfulness(part["faithfulness"]))
+            notes.append(f"{name}: {num_without} samples have no probabilities, so no part in their scores")
+    notes += [_describe_faithfulness(part["faithfulness"]) for part in parts if "faithfulness" in part]
     if main.get("absent_labels"):
-        lines.append(f"not in the truth, so not in macro-F1: {', '.join(main['absent_labels'])}")
-    return "\n".join(lines)
-
-
-def _list_probability_scores(systems: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """Rows of the table about probabilities, where a system has some."""
-    scored: list[Mapping[str, Any]] = [part.get("probabilities", {}) for part in systems]
-    if not any(scored):
-        return []
-    return [
-        [text, *(_format(part.get(name), part.get("intervals", {}).get(name)) for part in scored)]
-        for name, text in _PROBABILITY_SCORES.items()
-    ]
+        notes.append(f"not in the truth, so not in macro-F1: {', '.join(main['absent_labels'])}")
+    rows = [*list_score_rows(parts), *list_structure_rows(parts)]
+    return "\n".join([*lines, Table(["", *systems], rows, notes=notes).text()])
 
 
 def _describe_faithfulness(scores: Mapping[str, Any]) -> str:
@@ -167,24 +132,12 @@ def _describe_faithfulness(scores: Mapping[str, Any]) -> str:
     verdict = {True: "they follow the signal", False: "NOT GROUNDED in the signal", None: "too few to tell"}
     return (
         f"{line}\nbeyond what the prompt states truer by {difference} than beside epochs of like answer and amplitude, "
-        f"{_percent(alike['gain'])} of what was to gain: {verdict[scores['grounded']]}"
+        f"{Cell(percent(alike['gain']), 0, '%').text()} of what was to gain: {verdict[scores['grounded']]}"
     )
 
 
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.0f} %"
-
-
 def _format(value: float | None, interval: Sequence[float | None] | None = None) -> str:
-    if value is None:
-        return "-"
-    if interval is None or interval[0] is None or interval[1] is None:
-        return f"{value:.3f}"
-    return f"{value:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]"
-
-
-def _count(metrics: Mapping[str, Any], name: str) -> str:
-    return f"{metrics[name]} ({100 * metrics[name] / metrics['num_samples']:.1f} %)"
+    return Cell(value, interval=interval).text()
 
 
 if __name__ == "__main__":

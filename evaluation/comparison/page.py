@@ -1,9 +1,21 @@
-"""The table of a comparison as one HTML page that needs no network: a table on a desk, a card a system on a phone."""
+"""The files of a comparison: JSON, CSV, Markdown, and an HTML page that needs no network."""
 
 import html
+import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+from tslm.files import write_beside
+from tslm.labels import ANSWER_NAMES
+from tslm.metric_names import AGREEMENT, METRICS, build_cell
+from tslm.table import Cell, Table, Value
+
+_TITLE = "Systems on the same epochs"
+_KAPPA = "cohen_kappa"
+_PROBABILITIES = ("log_loss", "ece", "macro_auroc")
+_CODES = {name: sleep_stage.value for sleep_stage, name in ANSWER_NAMES.items()}  # for narrow columns
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --soft: #8881; --bar: #4477aa; --text: inherit }
 body { font: 14px/1.45 system-ui, sans-serif; margin: 1.5rem auto; padding: 0 .7rem; max-width: 110rem }
@@ -15,13 +27,11 @@ caption { text-align: left; padding-bottom: .4rem; font-weight: 600 }
 th, td { padding: .4rem .25rem; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top }
 thead th { font-size: .78rem; font-weight: 600; vertical-align: bottom }
 th[scope=row] { position: sticky; left: 0; background: Canvas; font-weight: 600; overflow-wrap: break-word }
-tr.reference th, tr.reference td { background: var(--soft) }
-.bounds { display: block; font-size: .69rem; opacity: .75; white-space: nowrap }
-td.note { opacity: .8 }
-.strip { display: block; position: relative; height: .5rem; min-width: 4rem; margin-top: .25rem }
-.strip { background: var(--soft) }
-.strip i { position: absolute; top: 0; bottom: 0; background: var(--bar); opacity: .45 }
-.strip b { position: absolute; top: -1px; bottom: -1px; width: 3px; margin-left: -1px; background: var(--bar) }
+tr.bold th, tr.bold td { background: var(--soft) }
+small { display: block; font-size: .69rem; opacity: .75; white-space: nowrap }
+td[colspan] { opacity: .8 }
+.meter { display: block; height: .5rem; min-width: 4rem; margin-bottom: .25rem }
+.meter { background: linear-gradient(90deg, var(--bar) var(--share), var(--soft) var(--share)) }
 dt { font-weight: 600; margin-top: .5rem } dd { margin: 0 0 0 1rem }
 @media (max-width: 760px) {
   thead { display: none }
@@ -30,63 +40,132 @@ dt { font-weight: 600; margin-top: .5rem } dd { margin: 0 0 0 1rem }
   th[scope=row] { position: static; background: var(--soft); font-size: 1.05rem; white-space: normal }
   td { display: grid; grid-template-columns: 9.5rem 1fr; gap: .5rem; padding: .3rem .55rem }
   td::before { content: attr(data-label); font-size: .82rem; opacity: .8 }
-  td.empty { display: none }
-  .bounds { display: inline; font-size: .82rem; margin-left: .3rem }
-  tr.reference td { background: none }
+  small { display: inline; font-size: .82rem; margin-left: .3rem }
+  tr.bold td { background: none }
 }
 """
 
 
-def render_page(
-    columns: Sequence[str], rows: Sequence[Sequence[str]], lines: Sequence[str], table: Mapping[str, Any]
-) -> str:
-    """The whole page.
+def write_table(table: Mapping[str, Any], folder: Path) -> list[Path]:
+    """Write comparison.json, .csv, .md and .html, each beside and then renamed; gives their paths."""
+    texts = {
+        "json": json.dumps(table, indent=1, ensure_ascii=False) + "\n",
+        "csv": render_csv(table),
+        "md": render_markdown(table),
+        "html": render_page(table),
+    }
+    paths = []
+    for suffix, text in texts.items():
+        paths.append(folder / f"comparison.{suffix}")
+        with write_beside(paths[-1]) as partial:
+            partial.write_text(text, encoding="utf-8")
+    return paths
 
-    Args:
-        columns: heads; the first is that of the systems' names.
-        rows: cells as text, a number with its interval in brackets behind it.
-        lines: what is said above the table.
-        table: the comparison, for what text alone does not tell: notes, the reference, kappa's interval.
-    """
-    title = "Systems on the same epochs"
-    head = "".join(f'<th scope="col">{html.escape(column)}</th>' for column in columns)
-    body = "".join(_render_row(columns, cells, row) for cells, row in zip(rows, table["rows"], strict=True))
+
+def render_markdown(table: Mapping[str, Any]) -> str:
+    """The comparison as Markdown."""
+    lines = [f"# {_TITLE}", "", *(f"- {line}" for line in describe_comparison(table)), ""]
+    systems = [f"- **{row['name']}**: {row['about']}" for row in table["rows"]]
+    return "\n".join([*lines, layout_table(table).markdown(), *systems]) + "\n"
+
+
+def render_page(table: Mapping[str, Any]) -> str:
+    """The comparison as a page: a table on a desk, a card a system on a phone."""
+    lines = "".join(f"<li>{html.escape(line)}</li>" for line in describe_comparison(table))
+    reference = [idx for idx, row in enumerate(table["rows"]) if row["is_reference"]]
+    scores = replace(layout_table(table), bold_rows=reference)
     about = "".join(f"<dt>{html.escape(row['name'])}</dt><dd>{html.escape(row['about'])}</dd>" for row in table["rows"])
-    said = "".join(f"<li>{html.escape(line)}</li>" for line in lines)
     return (
         '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{title}</title><style>{_STYLE}</style></head><body><h1>{title}</h1><ul>{said}</ul>"
-        f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-        f"<h2>What they are</h2><dl>{about}</dl></body></html>\n"
+        f"<title>{_TITLE}</title><style>{_STYLE}</style></head><body><h1>{_TITLE}</h1><ul>{lines}</ul>"
+        f"{scores.html('comparison')}<h2>What they are</h2><dl>{about}</dl></body></html>\n"
     )
 
 
-def _render_row(columns: Sequence[str], cells: Sequence[str], row: Mapping[str, Any]) -> str:
-    name, *others = cells
-    classes = ' class="reference"' if row["is_reference"] else ""
-    shown = html.escape(name).replace("_", "_<wbr>").replace("+", "<wbr>+")
-    parts = [f'<tr{classes}><th scope="row">{shown}</th>']
+def layout_table(table: Mapping[str, Any]) -> Table:
+    """A row a system; one without answers has its note in place of scores."""
+    f1 = [f"F1 {_CODES.get(label, label)} (n={table['support'][label]})" for label in table["labels"]]
+    names = [METRICS[key].name for key in AGREEMENT]
+    compared = [f"{METRICS[_KAPPA].name} less {table['reference']}", "McNemar p"]
+    probabilities = [METRICS[key].name for key in _PROBABILITIES]
+    unread = METRICS["num_parse_failures"].name
+    columns = ["system", *names, *compared, *f1, *probabilities, unread, "seconds an epoch"]
+    rows = [_build_row(table["labels"], row) for row in table["rows"]]
+    return Table(columns, rows)
+
+
+def describe_comparison(table: Mapping[str, Any]) -> list[str]:
+    """What stands above the table: which epochs, which intervals, what leaks."""
+    counts = (
+        f"{table['num_epochs']} epochs of {table['num_recordings']} recording(s), {table['num_subjects']} subject(s)"
+    )
+    lines = [f"Tested on {table['data']} ({counts}); baselines trained on {table['train']}"]
+    if table["num_test_epochs"] != table["num_epochs"]:
+        lines.append(
+            f"Part: {table['num_epochs']} of {table['num_test_epochs']} epochs, spread evenly (seed {table['seed']}), "
+            "the same for all"
+        )
+    lines.append(f"Channels of the baselines: {', '.join(table['channels'])}")
+    lines.append(f"Brackets: {table['intervals_are']}")
+    lines.append(
+        f"Differences are paired, the row less {table['reference']}; McNemar's test takes epochs as independent, which "
+        "they are not: believe the brackets"
+    )
+    if table["leaky"]:
+        lines.append("LEAKY: some rows were trained on people they are tested on; they say nothing about others")
+    return lines
+
+
+def render_csv(table: Mapping[str, Any]) -> str:
+    """One line a system, bounds in columns of their own."""
+    labels = table["labels"]
+    scores = [*AGREEMENT, *(f"F1 {label}" for label in labels)]
+    head = ["system", "kind", "note", "is_reference", "leaky", "num_epochs", "num_subjects"]
+    head += [f"{name}{suffix}" for name in scores for suffix in ("", "_low", "_high")]
+    head += [*_PROBABILITIES, "num_parse_failures", "fit_s", "seconds_per_epoch"]
+    head += [f"{name}_difference{suffix}" for name in AGREEMENT for suffix in ("", "_low", "_high", "_p")]
+    rows = []
+    for row in table["rows"]:
+        metrics, intervals = row["metrics"] or {}, row["intervals"] or {}
+        values: list[Value] = [row["name"], row["kind"], row["note"], row["is_reference"], row["leaky"]]
+        values += [table["num_epochs"], table["num_subjects"]]
+        for name in AGREEMENT:
+            values += [metrics.get(name), *intervals.get(name, (None, None))]
+        for label in labels:
+            f1, bounds = metrics.get("per_class_f1", {}), intervals.get("per_class_f1", {})
+            values += [f1.get(label), *bounds.get(label, (None, None))]
+        probabilities, difference = row["probabilities"] or {}, row["difference"] or {}
+        values += [probabilities.get(name) for name in _PROBABILITIES]
+        values += [metrics.get("num_parse_failures"), row["fit_s"], row["seconds_per_epoch"]]
+        for name in AGREEMENT:
+            of_metric = difference.get("differences", {}).get(name, {})
+            values += [of_metric.get("difference"), *of_metric.get("interval", (None, None)), of_metric.get("p_value")]
+        rows.append([*values, difference.get("mcnemar", {}).get("p_value")])
+    return Table([*head, "mcnemar_p"], rows).csv()
+
+
+def _build_row(labels: Sequence[str], row: Mapping[str, Any]) -> list[Cell]:
+    head = Cell(row["name"] + (" (leaky)" if row["leaky"] else ""))
     if row["metrics"] is None:
-        parts.append(f'<td class="note" data-label="" colspan="{len(others)}">{html.escape(row["note"])}</td>')
-        return "".join([*parts, "</tr>"])
-    for column, cell in zip(columns[1:], others, strict=True):
-        value, bracket, bounds = cell.partition(" [")
-        shown = html.escape(value) + (f'<span class="bounds">[{html.escape(bounds)}</span>' if bracket else "")
-        if column == "kappa":
-            shown += _draw_strip(row["metrics"]["cohen_kappa"], row["intervals"]["cohen_kappa"])
-        empty = ' class="empty"' if cell == "-" else ""
-        parts.append(f'<td{empty} data-label="{html.escape(column)}"><span>{shown}</span></td>')
-    return "".join([*parts, "</tr>"])
+        return [head, Cell(row["note"])]
+    scores = {**row["metrics"], "intervals": row["intervals"]}
+    agreement = {key: build_cell(key, scores) for key in AGREEMENT}
+    kappa = agreement[_KAPPA]
+    if isinstance(kappa.value, float):
+        agreement[_KAPPA] = replace(kappa, share=min(1.0, max(0.0, kappa.value)))
+    f1 = [build_cell("per_class_f1", scores, label) for label in labels]
+    probabilities = [build_cell(key, row["probabilities"] or {}) for key in _PROBABILITIES]
+    seconds = row["seconds_per_epoch"]
+    speed = Cell(None if seconds is None else f"{seconds:.2g}")
+    unread = Cell(row["metrics"]["num_parse_failures"])
+    return [head, *agreement.values(), *_build_difference(row), *f1, *probabilities, unread, speed]
 
 
-def _draw_strip(kappa: float | None, interval: Sequence[float | None]) -> str:
-    """Kappa from 0 to 1 as a mark in its interval."""
-    low, high = interval
-    if kappa is None or low is None or high is None:
-        return ""
-    left, right, place = (100 * min(1.0, max(0.0, value)) for value in (low, high, kappa))
-    return (
-        '<span class="strip" aria-hidden="true">'
-        f'<i style="left:{left:.1f}%;width:{right - left:.1f}%"></i><b style="left:{place:.1f}%"></b></span>'
-    )
+def _build_difference(row: Mapping[str, Any]) -> list[Cell]:
+    if row["is_reference"]:
+        return [Cell("reference"), Cell()]
+    difference = row["difference"]["differences"][_KAPPA]
+    p_value = row["difference"]["mcnemar"]["p_value"]
+    shown = Cell(difference["difference"], interval=difference["interval"], is_signed=True)
+    return [shown, Cell("< .001") if p_value < 0.001 else Cell(p_value)]

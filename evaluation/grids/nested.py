@@ -11,18 +11,18 @@ from evaluation.grids.grid import GridConfig, Run, compose_cell, expand_grid
 from evaluation.grids.launcher import report_failures, train_with_progress
 from evaluation.grids.table import (
     KAPPA,
-    METRIC_NAMES,
+    build_estimate_cell,
     build_table,
     estimate,
     read_scores,
-    render_estimate,
-    render_row,
     write_table,
 )
 from tslm.data.prepared.recordings import read_participants
 from tslm.data.samples.dataset import find_task
 from tslm.data.splits.folds import choose_fold, write_inner_cohort
 from tslm.files import write_beside
+from tslm.metric_names import AGREEMENT, METRICS, build_cell
+from tslm.table import Table
 from tslm.training.runs.manifest import read_manifest
 
 NESTED_DIR = "nested"
@@ -92,7 +92,7 @@ def run_nested(grid: GridConfig, outer_folds: Sequence[OuterFold], num_inner: in
             continue
         name = chosen["smoothing"]
         found = read_scores(runs, name, grid.smoothings[name])["by_fold"]
-        scores = {key: found[key][outer.fold] for key in METRIC_NAMES if outer.fold in found.get(key, {})}
+        scores = {key: found[key][outer.fold] for key in AGREEMENT if outer.fold in found.get(key, {})}
         rows.append(
             {"fold": outer.fold, "chosen": {**cell, "smoothing": name}, "inner_kappa": chosen["kappa"], **scores}
         )
@@ -133,7 +133,7 @@ def build_nested_table(
     grid: GridConfig, rows: Sequence[Mapping[str, Any]], num_planned: int, num_inner: int
 ) -> dict[str, Any]:
     """The outer folds and their means, as plain values."""
-    means = {key: asdict(estimate([row[key] for row in rows if key in row])) for key in METRIC_NAMES}
+    means = {key: asdict(estimate([row[key] for row in rows if key in row])) for key in AGREEMENT}
     about = {"name": grid.name, "stage": grid.stages[-1], "num_inner_folds": num_inner, "num_planned": num_planned}
     return {**about, "folds": list(rows), "metrics": means}
 
@@ -142,15 +142,15 @@ def render_nested(table: Mapping[str, Any]) -> str:
     """The table as Markdown."""
     axes = list(table["folds"][0]["chosen"])
     what = f"{len(table['folds'])} of {table['num_planned']} folds, {table['num_inner_folds']} inner folds each"
-    head = ["fold", *axes, "inner kappa", *METRIC_NAMES.values()]
-    lines = [f"# {table['name']}, nested: {table['stage']}, {what}", "", _NOTE, "", render_row(head)]
-    lines.append(render_row(["---"] * len(head)))
-    for row in table["folds"]:
-        scores = [f"{row[key]:.3f}" if key in row else "-" for key in METRIC_NAMES]
-        lines.append(render_row([str(row["fold"]), *row["chosen"].values(), f"{row['inner_kappa']:.3f}", *scores]))
-    means = [render_estimate(table["metrics"][key]) for key in METRIC_NAMES]
-    lines.append(render_row(["mean", *[""] * (len(axes) + 1), *means]))
-    return "\n".join(lines) + "\n"
+    columns = ["fold", *axes, f"inner {METRICS[KAPPA].name}", *(METRICS[key].name for key in AGREEMENT)]
+    rows = [
+        [row["fold"], *row["chosen"].values(), row["inner_kappa"], *(build_cell(key, row) for key in AGREEMENT)]
+        for row in table["folds"]
+    ]
+    means = [build_estimate_cell(table["metrics"][key]) for key in AGREEMENT]
+    rows.append(["mean", *[""] * (len(axes) + 1), *means])
+    title = f"# {table['name']}, nested: {table['stage']}, {what}"
+    return "\n\n".join([title, _NOTE, Table(columns, rows).markdown()])
 
 
 def _write(table: Mapping[str, Any], folder: Path) -> Path:

@@ -1,7 +1,5 @@
 """The table of a grid: means and confidence intervals over folds, differences to a baseline on the same folds."""
 
-import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -15,15 +13,17 @@ from evaluation.grids.grid import GridConfig, Run
 from tslm.data.splits.split import render_leak
 from tslm.files import write_beside
 from tslm.labels import LABEL_SETS
+from tslm.metric_names import AGREEMENT, METRICS
 from tslm.predictions.rows import read_predictions, write_predictions
 from tslm.predictions.scorings import parse_scorings
 from tslm.predictions.smoothing import Smoothing, smooth_predictions
 from tslm.predictions.transitions import load_transitions
 from tslm.scoring.systems import score_systems, write_metrics
+from tslm.table import Cell, Table
 from tslm.training.runs.folder import BEST, CHECKPOINTS_DIR, PREDICTIONS_FILE, pick_main_metrics
 
 KAPPA, MACRO_F1 = "cohen_kappa", "macro_f1"
-METRIC_NAMES = {KAPPA: "kappa", MACRO_F1: "macro-F1", "accuracy": "accuracy"}
+_COMPARED = (KAPPA, MACRO_F1)
 _LEVEL = 0.95
 _NOTE = (
     "Mean over folds [95 % interval: Student's t over folds, each the mean of its seeds]; a difference is paired, the "
@@ -79,7 +79,7 @@ def build_table(grid: GridConfig, runs: Sequence[Run]) -> dict[str, Any]:
         row["is_baseline"] = key == baseline
         row["differences"] = {
             name: asdict(_compare(scores["by_fold"].get(name, {}), scored[baseline]["by_fold"].get(name, {})))
-            for name in (KAPPA, MACRO_F1)
+            for name in _COMPARED
         }
         rows.append(row)
     _mark_best(rows)
@@ -113,23 +113,28 @@ def write_table(table: Mapping[str, Any], folder: Path) -> Path:
 def render_markdown(table: Mapping[str, Any]) -> str:
     """The table as Markdown."""
     metrics = _list_metrics(table)
-    head = [*table["axes"], "runs", *(METRIC_NAMES.get(name, name) for name in metrics), "kappa less baseline"]
-    head.append("macro-F1 less baseline")
-    lines = [f"# {table['name']}: {table['stage']}, {table['num_runs']} of {table['num_planned']} runs", ""]
+    columns = [
+        *table["axes"],
+        "runs",
+        *(_name(key) for key in metrics),
+        *(f"{_name(key)} less baseline" for key in _COMPARED),
+    ]
+    rows = []
+    for row in table["rows"]:
+        cells = [*(Cell(row[axis]) for axis in table["axes"]), Cell(f"{row['num_runs']}/{row['num_planned']}")]
+        cells += [build_estimate_cell(row["metrics"].get(name)) for name in metrics]
+        cells += [
+            Cell("baseline") if row["is_baseline"] else build_estimate_cell(row["differences"][name], is_signed=True)
+            for name in _COMPARED
+        ]
+        rows.append(cells)
     leaks = {
         render_leak({"leaky": row["is_leaky"], "within_subject": row["is_within_subject"]}) for row in table["rows"]
     }
-    lines += [line for leak in sorted(leaks - {""}) for line in (f"{leak}.", "")]
-    lines += [_NOTE, "", render_row(head), render_row(["---"] * len(head))]
-    for row in table["rows"]:
-        cells = [row[axis] for axis in table["axes"]] + [f"{row['num_runs']}/{row['num_planned']}"]
-        cells += [render_estimate(row["metrics"].get(name)) for name in metrics]
-        cells += [
-            "baseline" if row["is_baseline"] else render_estimate(row["differences"][name], "+")
-            for name in (KAPPA, MACRO_F1)
-        ]
-        lines.append(render_row([f"**{cell}**" for cell in cells] if row["is_best"] else cells))
-    return "\n".join(lines) + "\n"
+    title = f"# {table['name']}: {table['stage']}, {table['num_runs']} of {table['num_planned']} runs"
+    lines = [title, *(f"{leak}." for leak in sorted(leaks - {""})), _NOTE]
+    best = [idx for idx, row in enumerate(table["rows"]) if row["is_best"]]
+    return "\n\n".join([*lines, Table(columns, rows, bold_rows=best).markdown()])
 
 
 def read_scores(runs: Sequence[Run], name: str, smoothing: Smoothing) -> dict[str, Any]:
@@ -148,7 +153,7 @@ def read_scores(runs: Sequence[Run], name: str, smoothing: Smoothing) -> dict[st
         metrics = pick_main_metrics(metrics)
         is_leaky |= bool(metrics.get("leaky"))
         is_within_subject |= bool(metrics.get("within_subject"))
-        found = {key: metrics.get(key) for key in METRIC_NAMES}
+        found = {key: metrics.get(key) for key in AGREEMENT}
         found |= {f"F1 {label}": value for label, value in metrics.get("per_class_f1", {}).items()}
         for key, value in found.items():
             if value is not None:  # kappa of a constant, F1 of a stage that the fold does not hold
@@ -204,34 +209,27 @@ def _list_metrics(table: Mapping[str, Any]) -> list[str]:
     return [KAPPA, MACRO_F1, *(f"F1 {label}" for label in ordered if label in labels)]
 
 
-def render_estimate(value: Mapping[str, Any] | None, sign: str = "") -> str:
-    """A mean with its interval, or "-"."""
-    if value is None or value["mean"] is None:
-        return "-"
-    if value["low"] is None:
-        return f"{value['mean']:{sign}.3f}"
-    return f"{value['mean']:{sign}.3f} [{value['low']:{sign}.3f}, {value['high']:{sign}.3f}]"
-
-
-def render_row(cells: Sequence[str]) -> str:
-    """A row of a Markdown table."""
-    return f"| {' | '.join(cells)} |"
+def build_estimate_cell(estimate: Mapping[str, Any] | None, is_signed: bool = False) -> Cell:
+    """A mean with its interval."""
+    known = estimate or {"mean": None, "low": None, "high": None}
+    return Cell(known["mean"], interval=(known["low"], known["high"]), is_signed=is_signed)
 
 
 def _render_csv(table: Mapping[str, Any]) -> str:
     """One line a row of the table, bounds in columns of their own."""
-    text = io.StringIO()
     names = [*_list_metrics(table), "accuracy"]
     columns = [*table["axes"], "num_runs", "num_planned", "is_baseline", "is_best", "is_leaky", "is_within_subject"]
-    head = [f"{name}{suffix}" for name in names for suffix in ("", "_low", "_high", "_num_folds")]
-    head += [
-        f"{name}_difference{suffix}" for name in (KAPPA, MACRO_F1) for suffix in ("", "_low", "_high", "_num_folds")
-    ]
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*columns, *head])
+    suffixes = ("", "_low", "_high", "_num_folds")
+    head = [f"{name}{suffix}" for name in names for suffix in suffixes]
+    head += [f"{name}_difference{suffix}" for name in _COMPARED for suffix in suffixes]
     empty = asdict(estimate([]))
+    rows = []
     for row in table["rows"]:
         estimates = [row["metrics"].get(name, empty) for name in names]
-        estimates += [row["differences"][name] for name in (KAPPA, MACRO_F1)]
-        writer.writerow([*(row[name] for name in columns), *(value for each in estimates for value in each.values())])
-    return text.getvalue()
+        estimates += [row["differences"][name] for name in _COMPARED]
+        rows.append([*(row[name] for name in columns), *(value for each in estimates for value in each.values())])
+    return Table([*columns, *head], rows).csv()
+
+
+def _name(key: str) -> str:
+    return METRICS[key].name if key in METRICS else key

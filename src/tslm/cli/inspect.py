@@ -9,8 +9,10 @@ from typing import Any
 
 from tslm.cli.commands import Command
 from tslm.data.splits.split import render_leak
+from tslm.metric_names import AGREEMENT, METRICS, build_cell
+from tslm.table import Cell, render_pairs
 
-_SCORES = ("accuracy", "macro_f1", "cohen_kappa", "perplexity", "explained_variance", "loss", "num_samples")
+_SCORES = (*AGREEMENT, "perplexity", "explained_variance", "loss", "num_samples")
 
 
 def inspect(arguments: argparse.Namespace) -> str:
@@ -43,8 +45,8 @@ def render_facts(facts: Mapping[str, Any], whole_config: bool = False) -> str:
     title = "config" if whole_config else "config, where it differs from the defaults"
     unknown = dict.fromkeys(facts["unknown"], " (unknown to this version)")
     values = {key: f"{json.dumps(value)}{unknown.get(key, '')}" for key, value in settings.items()}
-    sections.append(_render_table(title, values))
-    sections.append(_render_table("files", {name: _render_size(size) for name, size in facts["files"].items()}))
+    sections.append(render_pairs(title, values))
+    sections.append(render_pairs("files", {name: _render_size(size) for name, size in facts["files"].items()}))
     return "\n\n".join(sections)
 
 
@@ -63,16 +65,15 @@ def _render_checkpoints(checkpoints: Mapping[str, Mapping[str, Any]]) -> str:
         words = [f"{key} {state[key]}" for key in ("step", "train_epoch") if key in state]
         words += [f"{key} {state[key]:.4f}" for key in ("val_loss", "val_kappa") if state.get(key) is not None]
         rows[name] = ", ".join([*words, _render_size(state["size_bytes"])])
-    return _render_table("checkpoints", rows)
+    return render_pairs("checkpoints", rows)
 
 
 def _render_scores(title: str, metrics: Mapping[str, Any]) -> str:
     leak = render_leak(metrics).partition(":")[0]
     leaky = f", {leak}: the scores flatter" if leak else ""
-    rows = {name: _render_figure(metrics[name]) for name in _SCORES if metrics.get(name) is not None}
-    per_class = metrics.get("per_class_f1") or {}
-    rows |= {f"F1 {label}": "none" if value is None else f"{value:.3f}" for label, value in per_class.items()}
-    return _render_table(f"{title}{leaky}", rows)
+    rows = {METRICS[key].name: build_cell(key, metrics) for key in _SCORES if metrics.get(key) is not None}
+    rows |= {f"F1 {label}": Cell(value) for label, value in (metrics.get("per_class_f1") or {}).items()}
+    return render_pairs(f"{title}{leaky}", rows)
 
 
 def _render_origin(facts: Mapping[str, Any]) -> str:
@@ -92,24 +93,15 @@ def _render_origin(facts: Mapping[str, Any]) -> str:
         "packages": ", ".join([f"Python {last['python']}", *(f"{k} {v}" for k, v in last["packages"].items())]),
         **{f"{name} run": run_id for name, run_id in facts["tracker_runs"].items()},
     }
-    return _render_table("origin", rows)
+    return render_pairs("origin", rows)
 
 
 def _render_data(data: Mapping[str, Mapping[str, Any]]) -> str:
     if not data:
         return "data  no checksums recorded"
-    return _render_table(
+    return render_pairs(
         "data", {folder: f"{about['num_files']} files, {about['sha256'][:12]}" for folder, about in data.items()}
     )
-
-
-def _render_table(title: str, rows: Mapping[str, str]) -> str:
-    width = max((len(name) for name in rows), default=0)
-    return "\n".join([title, *(f"  {name:<{width}}  {text}" for name, text in rows.items())])
-
-
-def _render_figure(value: Any) -> str:
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
 def _render_size(num_bytes: int) -> str:

@@ -13,6 +13,8 @@ from tslm.cli.commands import Command
 from tslm.files import write_beside
 from tslm.hypnogram import Hypnogram
 from tslm.labels import ANSWER_NAMES, LABEL_SETS, LabelSet, SleepStage
+from tslm.metric_names import METRICS
+from tslm.table import Cell, Row, Table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,15 +28,15 @@ _HOW_TO_TRAIN = (
     "and run this where its results folder is, or give --checkpoint DIR"
 )
 _UNSURE_BELOW = 0.5  # probability of the chosen stage
-_STATISTICS = {
-    "time_in_bed_min": "time in bed",
-    "total_sleep_min": "total sleep time",
-    "sleep_efficiency_percent": "sleep efficiency",
-    "sleep_onset_latency_min": "sleep onset latency",
-    "rem_latency_min": "REM latency",
-    "waso_min": "wake after sleep onset",
-    "num_transitions": "stage transitions",
-}
+_STATISTICS = (
+    "time_in_bed_min",
+    "total_sleep_min",
+    "sleep_efficiency_percent",
+    "sleep_onset_latency_min",
+    "rem_latency_min",
+    "waso_min",
+    "num_transitions",
+)
 
 
 def score(arguments: argparse.Namespace) -> str:
@@ -256,18 +258,18 @@ def _describe(report: dict[str, Any], hypnogram: Hypnogram, label_set: LabelSet,
         "",
     ]
     statistics = report["statistics"]
-    for key, name in _STATISTICS.items():
-        unit = {"min": " min", "percent": " %"}.get(key.rsplit("_", 1)[-1], "")
-        value = statistics[key]
-        lines.append(f"{name:<24}" + ("-" if value is None else f"{value:.1f}{unit}" if unit else f"{value}"))
-    for stage in label_set.sleep_stages:
-        percent = statistics[f"{stage.value}_percent"]
-        of_what = "of the night" if stage in (SleepStage.WAKE, SleepStage.MOVEMENT) else "of sleep"
-        share = "" if percent is None else f"  {percent:.1f} % {of_what}"
-        lines.append(f"{ANSWER_NAMES[stage]:<24}{statistics[f'{stage.value}_min']:.1f} min{share}")
-    lines.append(f"{'unsure':<24}{report['num_unsure_epochs']} epochs (most likely stage under {_UNSURE_BELOW:.0%})")
+    metrics = {key: METRICS[key] for key in _STATISTICS}
+    rows: list[Row] = [[each.name, Cell(statistics[key], each.decimals, each.unit)] for key, each in metrics.items()]
+    for sleep_stage in label_set.sleep_stages:
+        percent = statistics[f"{sleep_stage.value}_percent"]
+        whole = "of the night" if sleep_stage in (SleepStage.WAKE, SleepStage.MOVEMENT) else "of sleep"
+        share = "" if percent is None else f"{percent:.1f} % {whole}"
+        minutes = Cell(statistics[f"{sleep_stage.value}_min"], 1, "min", detail=share)
+        rows.append([ANSWER_NAMES[sleep_stage], minutes])
+    rows.append(["unsure", f"{report['num_unsure_epochs']} epochs (most likely stage under {_UNSURE_BELOW:.0%})"])
     flagged = ", ".join(f"{kind} {number}" for kind, number in report["artifact_epochs"].items())
-    return [*lines, f"{'epochs with artefacts':<24}{flagged or 'none'}", ""]
+    rows.append(["epochs with artefacts", flagged or "none"])
+    return [*lines, Table(["", ""], rows).text(), ""]
 
 
 SCORE = Command(

@@ -1,12 +1,13 @@
 """What the model wrote, judged: how many of its claims are true of their epoch, and of other epochs, the controls."""
 
 from collections.abc import Mapping
-from html import escape
 from typing import Any
 
 from tslm.explain.faithfulness import score_texts
+from tslm.metric_names import METRICS, build_cell
 from tslm.predictions.scorings import Scoring
 from tslm.report.format import format_number, format_percent
+from tslm.table import Cell, Table
 
 _UNCHECKED = (
     "<b>Not checked against the signal.</b> The model’s texts are shown as written. Waveforms and numbers that "
@@ -17,11 +18,7 @@ _BESIDE = (
     ("shuffled", "any other epoch", "texts that ignore the signal do as well here"),
     ("shuffled_alike", "another of like answer and amplitude", "texts that only fit the answer do as well here"),
 )
-_SHARES = (
-    ("precision", "True claims"),
-    ("precision_beyond_prompt", "beyond what the prompt states"),
-    ("coverage", "Deciding findings named"),
-)
+_SHARES = ("precision", "precision_beyond_prompt", "coverage")
 _GROUNDED = {
     True: "<b>the texts follow the signal of their epoch.</b>",
     False: "<b>the texts fit the answer rather than the epoch</b>, as those of a model would that ignores the signal.",
@@ -56,38 +53,23 @@ def _judge(scores: Mapping[str, Any]) -> str:
 
 
 def _render_controls(scores: Mapping[str, Any]) -> str:
-    heads = "".join(f'<th scope="col">{words}</th>' for _, words in _SHARES)
-    body = []
-    for key, words, meaning in _BESIDE:
-        part = scores if key == "own" else scores.get(key)
-        if part is None:
-            continue
-        cells = "".join(f"<td>{format_percent(part[name])}{_interval(part, name)}</td>" for name, _ in _SHARES)
-        body.append(f'<tr><th scope="row">Beside {words}<small>{meaning}</small></th>{cells}</tr>')
-    return (
-        '<div class="scroll"><table class="controls"><caption>The same texts held against their own and against other '
-        f'epochs.</caption><thead><tr><th scope="col">Texts</th>{heads}</tr></thead><tbody>{"".join(body)}</tbody>'
-        "</table></div>"
-    )
+    parts = [(words, meaning, scores if key == "own" else scores.get(key)) for key, words, meaning in _BESIDE]
+    rows = [
+        [Cell(f"Beside {words}", hint=meaning), *(build_cell(key, part) for key in _SHARES)]
+        for words, meaning, part in parts
+        if part is not None
+    ]
+    note = "The same texts held against their own and against other epochs."
+    return Table(["Texts", *(METRICS[key].name for key in _SHARES)], rows, notes=[note]).html("controls")
 
 
-def _render_kinds(by_feature: Mapping[str, Mapping[str, float]]) -> str:
-    body = "".join(
-        f'<tr><th scope="row">{escape(name.replace("_", " "))}</th><td>{format_percent(kind["precision"])}</td>'
-        f"<td>{kind['num_checkable']:,}</td></tr>"
+def _render_kinds(by_feature: Mapping[str, Mapping[str, Any]]) -> str:
+    rows = [
+        [Cell(name.replace("_", " ")), build_cell("precision", kind), Cell(kind["num_checkable"])]
         for name, kind in by_feature.items()
-    )
-    return (
-        "<details><summary>What kinds of claims are true</summary>"
-        '<div class="scroll"><table class="kinds"><caption>Of those that could be checked.</caption><thead><tr>'
-        '<th scope="col">Claims on</th><th scope="col">true</th><th scope="col">number</th></tr></thead>'
-        f"<tbody>{body}</tbody></table></div></details>"
-    )
-
-
-def _interval(part: Mapping[str, Any], name: str) -> str:
-    low, high = part.get("intervals", {}).get(name, (None, None))
-    return "" if low is None else f" <small>{format_percent(low)} to {format_percent(high)}</small>"
+    ]
+    table = Table(["Claims on", "true", "number"], rows, notes=["Of those that could be checked."]).html("kinds")
+    return f"<details><summary>What kinds of claims are true</summary>{table}</details>"
 
 
 def _points(share: float) -> str:

@@ -3,20 +3,18 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tslm.metric_names import build_cell
+from tslm.table import Cell
+
 _UNITS = {"uv": "µV", "hz": "Hz", "s": "s", "percent": "%"}
 _PERCENT_SUFFIXES = ("share", "fraction")
 _WORDS = {"rms": "RMS", "eeg": "EEG", "emg": "EMG", "eog": "EOG", "k": "K", "std": "SD"}
 
 
-def format_value(value: float | None) -> str:
-    """Two decimals; a dash where there is no value."""
-    return "–" if value is None else f"{value:.2f}".replace("-", "−")
-
-
 def format_interval(metrics: Mapping[str, Any], key: str) -> str:
-    """The small figures behind a value; empty where the metrics have no interval of it."""
-    low, high = metrics.get("intervals", {}).get(key, (None, None))
-    return "" if low is None or high is None else f" <small>{format_value(low)} to {format_value(high)}</small>"
+    """The interval of a metric; empty where there is none."""
+    bounds = build_cell(key, metrics).bounds
+    return " to ".join(Cell(bound).html() for bound in bounds or ())
 
 
 def format_percent(share: float | None) -> str:

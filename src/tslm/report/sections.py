@@ -6,14 +6,15 @@ from typing import Any
 
 import numpy as np
 
+from tslm.metric_names import AGREEMENT, METRICS
 from tslm.predictions.nights import build_nights, find_epoch_s, shown_levels
 from tslm.predictions.scorings import Scoring, collect_samples, render_system
 from tslm.report.charts import render_confusion
 from tslm.report.examples import choose_examples, is_right, render_examples
 from tslm.report.faithfulness_section import render_faithfulness
-from tslm.report.format import format_interval, format_number, format_value
+from tslm.report.format import format_interval, format_number
 from tslm.report.night.hypnograms import render_hypnograms, render_statistics
-from tslm.report.score_tables import SUMMARY_METRICS
+from tslm.table import Cell, capitalise
 
 # Names of Landis & Koch 1977 up to each kappa.
 _KAPPA_WORDS = (
@@ -48,9 +49,9 @@ def render_header(title: str, samples: Sequence[Mapping[str, Any]], metrics: Map
         f" of {format_number(len(recordings), 'recording')} ({escape(listed)})" if recordings else ""
     )
     tiles = [
-        f'<div class="tile"><dt>{words}</dt><dd>{format_value(main_metrics[key])}</dd>'
-        f"{format_interval(main_metrics, key)}</div>"
-        for key, words in SUMMARY_METRICS
+        f'<div class="tile"><dt>{capitalise(METRICS[key].name)}</dt><dd>{Cell(main_metrics[key]).html()}</dd>'
+        f"<small>{format_interval(main_metrics, key)}</small></div>"
+        for key in AGREEMENT
         if key in main_metrics
     ]
     if "num_parse_failures" in main_metrics:
@@ -83,7 +84,7 @@ def _summarise(metrics: Mapping[str, Mapping[str, Any]]) -> str:
         right = f"{values['num_correct']:,} of {values['num_samples']:,}"
         share = f"{100 * values['accuracy']:.1f}&#8239;%"
         kappa = values.get("cohen_kappa")
-        word = f", {_kappa_word(kappa)} agreement by Cohen’s kappa ({format_value(kappa)})" if kappa is not None else ""
+        word = f", {_kappa_word(kappa)} agreement by Cohen’s kappa ({Cell(kappa).html()})" if kappa is not None else ""
         is_sleep = "Wake" in values.get("labels", ())
         same = f"agreed with the expert on {right} epochs" if is_sleep else f"gave the reference answer {right} times"
         first = f"The {escape(name.lower())} {same} ({share}){word}."

@@ -1,7 +1,5 @@
 """Reviews as a CSV file, one row each, safe to open in a spreadsheet."""
 
-import csv
-import io
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -9,8 +7,8 @@ from typing import Any
 from tslm.files import write_beside
 from tslm.review.records import RATINGS, SavedReview
 from tslm.review.run_epochs import ReviewRun
+from tslm.table import Table
 
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")  # what spreadsheets may run as a formula (OWASP)
 _COLUMNS = (
     "run",
     "predictions_sha256",
@@ -42,13 +40,8 @@ def render_reviews(reviews: Iterable[SavedReview], run: ReviewRun, with_expert: 
         with_expert: whether the expert's label has a column.
     """
     columns = [*_COLUMNS, *[_EXPERT_COLUMN] * with_expert]
-    file = io.StringIO()
-    writer = csv.DictWriter(file, columns, lineterminator="\n")
-    writer.writeheader()
-    for saved in reviews:
-        row = _build_row(saved, run)
-        writer.writerow({name: _defuse(row[name]) for name in columns})
-    return file.getvalue()
+    rows = [_build_row(saved, run) for saved in reviews]
+    return Table(columns, [[row[name] for name in columns] for row in rows]).csv()
 
 
 def write_reviews(text: str, path: Path) -> None:
@@ -79,8 +72,3 @@ def _build_row(saved: SavedReview, run: ReviewRun) -> dict[str, Any]:
         "saved_at": saved.saved_at,
         _EXPERT_COLUMN: row["truth"],
     }
-
-
-def _defuse(value: Any) -> Any:
-    """Text that a spreadsheet would take for a formula, with an apostrophe before it."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA_STARTS) else value

@@ -68,7 +68,7 @@ def test_a_run_tells_config_code_packages_data_and_progress(run_dir: Path, capsy
         "train.batch_size          3",
         "LEAKY",
         "F1 Wake      0.900",
-        "F1 REM sleep  none",
+        "F1 REM sleep  -",
         "checkpoints/best/model.safetensors",
     ):
         assert " ".join(said.split()) in " ".join(text.split()), said
@@ -112,7 +112,7 @@ def test_a_checkpoint_tells_of_itself_and_of_the_run_it_stands_in(
 def test_a_checkpoint_tells_its_own_scores(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = run_dir / "checkpoints" / "best" / "state.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"evaluation": {"cohen_kappa": 0.777}}))
-    assert "cohen_kappa  0.777" in inspect(capsys, path.parent)
+    assert "Cohen's kappa  0.777" in inspect(capsys, path.parent)
 
 
 def test_a_checkpoint_alone_is_described_without_a_run(

@@ -4,19 +4,21 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from tslm.labels import ANSWER_NAMES, SleepStage
+from tslm.metric_names import METRICS
 from tslm.predictions.nights import EXPERT, Night
 from tslm.report.charts import draw_differences, draw_hypnogram, draw_time_axis
+from tslm.table import Cell, Table
 
 MIN_COVERAGE = 0.95  # share of a stretch that must have predictions before sleep statistics mean anything
 _STATISTICS = (
-    ("time_in_bed_min", "Time in bed (TIB), min", "the whole stretch shown above"),
-    ("sleep_period_min", "Sleep period (SPT), min", "first to last epoch of sleep"),
-    ("total_sleep_min", "Total sleep time (TST), min", "all epochs of sleep"),
-    ("sleep_efficiency_percent", "Sleep efficiency, %", "TST / TIB"),
-    ("sleep_onset_latency_min", "Sleep-onset latency, min", "start to first epoch of sleep"),
-    ("rem_latency_min", "REM latency, min", "sleep onset to first epoch of REM"),
-    ("waso_min", "Wake after sleep onset (WASO), min", "wake inside the sleep period"),
-    ("num_transitions", "Stage transitions", "changes between neighbouring epochs"),
+    "time_in_bed_min",
+    "sleep_period_min",
+    "total_sleep_min",
+    "sleep_efficiency_percent",
+    "sleep_onset_latency_min",
+    "rem_latency_min",
+    "waso_min",
+    "num_transitions",
 )
 
 
@@ -57,41 +59,33 @@ def _render_track(night: Night, scorer: str, levels: Sequence[SleepStage]) -> st
 
 def _render_table(night: Night, levels: Sequence[SleepStage]) -> str:
     statistics = {scorer: hypnogram.statistics(levels) for scorer, hypnogram in night.hypnograms.items()}
-    rows = [
-        f'<th scope="row">{name}<small>{meaning}</small></th>'
-        + _render_cells(statistics, key, 0 if key.startswith("num_") else 1)
-        for key, name, meaning in _STATISTICS
-    ]
-    for stage in levels:
-        whole = "TIB" if stage in (SleepStage.WAKE, SleepStage.MOVEMENT) else "TST"
-        head = f'<th scope="row">{ANSWER_NAMES[stage]}, min<small>and percent of {whole}</small></th>'
-        rows.append(head + _render_cells(statistics, f"{stage.value}_min", 1, f"{stage.value}_percent"))
-    heads = "".join(f'<th scope="col">{escape(scorer)}</th>' for scorer in statistics)
-    return (
-        '<div class="scroll"><table class="statistics"><caption>Sleep statistics; in brackets the difference from the '
-        "expert. Unread epochs count as neither sleep nor wake.</caption>"
-        f'<thead><tr><th scope="col">Measure</th>{heads}</tr></thead><tbody>'
-        + "".join(f"<tr>{row}</tr>" for row in rows)
-        + "</tbody></table></div>"
-    )
+    rows: list[list[Cell]] = []
+    for key in _STATISTICS:
+        metric = METRICS[key]
+        rows.append([Cell(metric.title, hint=metric.meaning), *_list_cells(statistics, key, metric.decimals)])
+    for sleep_stage in levels:
+        whole = "TIB" if sleep_stage in (SleepStage.WAKE, SleepStage.MOVEMENT) else "TST"
+        head = Cell(f"{ANSWER_NAMES[sleep_stage]}, min", hint=f"and percent of {whole}")
+        rows.append([head, *_list_cells(statistics, f"{sleep_stage.value}_min", 1, f"{sleep_stage.value}_percent")])
+    note = "In brackets the difference from the expert. Unread epochs count as neither sleep nor wake."
+    return Table(["Measure", *statistics], rows, "Sleep statistics", [note]).html("statistics")
 
 
-def _render_cells(
-    statistics: Mapping[str, Mapping[str, float | None]], key: str, decimals: int, percent_key: str | None = None
-) -> str:
+def _list_cells(
+    statistics: Mapping[str, Mapping[str, float | None]], key: str, decimals: int, percent_key: str = ""
+) -> list[Cell]:
+    """A cell a scorer: the value, its percent of the night or of sleep, and its difference from the expert."""
     expert = statistics[EXPERT][key]
     cells = []
     for scorer, values in statistics.items():
-        value = values[key]
-        text = "–" if value is None else f"{value:.{decimals}f}"
-        percent = values[percent_key] if percent_key is not None else None
-        if percent is not None:
-            text += f" <i>{percent:.0f}&#8239;%</i>"
+        value, details = values[key], []
+        if (percent := values.get(percent_key)) is not None:
+            details.append(f"{percent:.0f} %")
         if scorer != EXPERT and value is not None and expert is not None:
-            text += f" <small>({_signed(value - expert, decimals)})</small>"
-        cells.append(f"<td>{text}</td>")
-    return "".join(cells)
+            details.append(f"({_format_difference(value - expert, decimals)})")
+        cells.append(Cell(value, decimals, detail=" ".join(details)))
+    return cells
 
 
-def _signed(value: float, decimals: int) -> str:
+def _format_difference(value: float, decimals: int) -> str:
     return f"{value:+.{decimals}f}".replace("-", "−") if round(value, decimals) else "±0"

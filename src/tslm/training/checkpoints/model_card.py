@@ -11,11 +11,13 @@ from tslm.config.schema import RunConfig
 from tslm.data.samples.dataset import find_task
 from tslm.data.splits.split import render_leak
 from tslm.files import write_beside
+from tslm.metric_names import AGREEMENT, METRICS, build_cell
 from tslm.models.llm.store import EMBEDDED_LLMS, TINY_LLM, find_licence, get_hub_id
+from tslm.table import Row, Table
 
 CARD_FILE = "README.md"
 HERE = "path/to/this/folder"  # for a checkpoint without a name on the hub
-_SHOWN = {"accuracy": "accuracy", "macro_f1": "macro-F1", "cohen_kappa": "Cohen's kappa", "perplexity": "perplexity"}
+_SHOWN = (*AGREEMENT, "perplexity")
 CARD_METRICS = (
     *_SHOWN,
     "per_class_f1",
@@ -111,10 +113,10 @@ def _list_results(config: RunConfig, evaluation: Mapping[str, Any]) -> list[Eval
             dataset_name=f"{_join(data.get('sources', [data.get('folder', 'unknown')]))}{leaky}",
             dataset_split="test",
             metric_type=key,
-            metric_name=shown,
+            metric_name=METRICS[key].name,
             metric_value=round(evaluation[key], 4),
         )
-        for key, shown in _SHOWN.items()
+        for key in _SHOWN
         if evaluation.get(key) is not None
     ]
 
@@ -184,10 +186,10 @@ def _render_split(facts: Mapping[str, Any]) -> str:
 def _render_scores(evaluation: Mapping[str, Any]) -> str:
     if not evaluation:
         return "Not evaluated yet."
-    rows = [f"| {shown} | {evaluation[key]:.3f} |" for key, shown in _SHOWN.items() if evaluation.get(key) is not None]
-    rows += [
-        f"| F1 {label} | {f1:.3f} |" for label, f1 in (evaluation.get("per_class_f1") or {}).items() if f1 is not None
+    rows: list[Row] = [
+        [METRICS[key].name, build_cell(key, evaluation)] for key in _SHOWN if evaluation.get(key) is not None
     ]
+    rows += [[f"F1 {label}", f1] for label, f1 in (evaluation.get("per_class_f1") or {}).items() if f1 is not None]
     about = f"On {_render_split(evaluation['data'])}." if "data" in evaluation else ""
     if evaluation.get("within_subject"):
         about += f" **{render_leak(evaluation)}.**"
@@ -195,7 +197,7 @@ def _render_scores(evaluation: Mapping[str, Any]) -> str:
         about += " **This split leaks: training has seen these subjects, and the scores flatter.**"
     if evaluation.get("num_parse_failures"):
         about += f" {evaluation['num_parse_failures']} of {evaluation['num_samples']} answers could not be read: wrong."
-    return "\n".join([about, "", "| metric | value |", "|---|---|", *rows])
+    return f"{about}\n\n{Table(['metric', 'value'], rows).markdown()}".rstrip()
 
 
 def _render_use(config: RunConfig) -> str:
