@@ -22,6 +22,7 @@ from tslm.predictions.night_scorer import Source
 from tslm.predictions.rows import PredictionRow, write_predictions
 from tslm.predictions.scorings import parse_scorings
 from tslm.predictions.stager import Stager, open_stager
+from tslm.report.page import build_drawings
 from tslm.scoring.systems import score_systems, write_metrics
 from tslm.training.checkpoints.checkpoint import load_checkpoint, read_state, record_evaluation
 from tslm.training.checkpoints.model_card import CARD_METRICS
@@ -54,7 +55,8 @@ def evaluate_stage(config: RunConfig, accelerator: Accelerator, leaky: bool = Fa
         shown = {name: main[name] for name in CARD_METRICS if name in main}
         record_evaluation(checkpoint_dir(config, BEST), facts | shown)
         step = int(read_state(checkpoint_dir(config, BEST)).get("step", 0))
-        record_test(config, parse_scorings(rows), metrics, step)
+        drawings = build_drawings(parse_scorings(rows), metrics) if config.tracking != "none" else {}
+        record_test(config, metrics, step, drawings)
         write_metrics(metrics, metrics_path(config))  # last: a run with this file is complete, `--resume` skips it
     return metrics
 

@@ -29,7 +29,6 @@ SINGLE_DOOR = (
     "onnx",
     "onnxruntime",
     "fastapi",
-    "matplotlib",
     "plotly",
     "mne",
     "yasa",

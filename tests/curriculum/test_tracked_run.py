@@ -96,4 +96,4 @@ def test_mlflow_follows_a_run_through_a_stop_and_its_evaluation(data_dir: Path, 
     assert not names & {"optimizer.safetensors", "training.json"}
     folders = ("confusion_matrices", "hypnograms")
     drawings = [file.path for folder in folders for file in client.list_artifacts(run_id, folder)]
-    assert {"confusion_matrices/classifier.png", "hypnograms/night4.png"} <= set(drawings)
+    assert {"confusion_matrices/classifier.html", "hypnograms/night4.html"} <= set(drawings)

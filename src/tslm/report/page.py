@@ -31,9 +31,11 @@ import numpy as np
 
 from tslm.data.prepared.recordings import Recording
 from tslm.files import write_beside
-from tslm.predictions.nights import is_staging
+from tslm.predictions.nights import build_nights, is_staging, shown_levels
 from tslm.predictions.scorings import Scoring, collect_samples, render_system
+from tslm.report.charts import render_confusion
 from tslm.report.night.document import NightDocument, build_night_document, embed_json, split_document
+from tslm.report.night.hypnograms import render_hypnograms
 from tslm.report.night.section import render_night_section
 from tslm.report.plotly_bundle import pack_plotly
 from tslm.report.probability_charts import render_probability_charts
@@ -192,6 +194,25 @@ def write_report(
     page = build_page(scorings, metrics, title=title, facts=facts, recording=one, waveforms=waveforms, links=links)
     with write_beside(path) as partial:
         partial.write_text(render_page(page), encoding="utf-8")
+
+
+def build_drawings(scorings: Mapping[str, Scoring], metrics: Mapping[str, Any]) -> dict[str, str]:
+    """Small pages for trackers: the confusion matrix of each system, and the hypnograms of each night.
+
+    Args:
+        scorings: predictions by system; empty if nothing was answered.
+        metrics: of them.
+    """
+    drawings = {
+        f"confusion_matrices/{system}": render_confusion(values, render_system(system))
+        for system, values in metrics.get("systems", {}).items()
+        if "confusion_matrix" in values
+    }
+    nights = build_nights(scorings)
+    levels = shown_levels(collect_samples(scorings)) if nights else []
+    drawings |= {f"hypnograms/{night.recording}": render_hypnograms(night, levels) for night in nights}
+    pages = {name: PageDocument(name.rpartition("/")[2], "", [drawing], "") for name, drawing in drawings.items()}
+    return {name: render_page(page) for name, page in pages.items()}
 
 
 def plan_night_pages(scorings: Mapping[str, Scoring], path: Path) -> dict[str, Path]:

@@ -16,7 +16,7 @@ from tslm.report.charts import draw_hypnogram, draw_time_axis, draw_waveform
 from tslm.report.examples import choose_examples
 from tslm.report.faithfulness_section import render_faithfulness
 from tslm.report.night.hypnograms import render_statistics
-from tslm.report.page import build_page, render_page, write_report
+from tslm.report.page import build_drawings, build_page, render_page, write_report
 from tslm.scoring.systems import score_systems
 
 SVG_NAMESPACE = "http://www.w3.org/2000/svg"
@@ -286,3 +286,17 @@ def test_page_from_the_rows_read_back_is_the_same(tmp_path):
     write_page(rows, first)
     write_page(json.loads(json.dumps(rows)), second)
     assert first.read_bytes() == second.read_bytes()
+
+
+def test_drawings_for_trackers_are_pages_of_each_matrix_and_each_night():
+    scorings = parse_scorings([*make_rows(20), *make_rows(20, "n2")])
+    drawings = build_drawings(scorings, score_systems(scorings, num_resamples=0))
+    assert list(drawings) == [
+        "confusion_matrices/language_model",
+        "confusion_matrices/classifier",
+        "hypnograms/n1",
+        "hypnograms/n2",
+    ]
+    assert 'class="hypnogram"' in drawings["hypnograms/n2"]
+    assert all(page.startswith("<!doctype html>") and "<script" not in page for page in drawings.values())
+    assert build_drawings({}, {"perplexity": 3.0}) == {}

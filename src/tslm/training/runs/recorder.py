@@ -11,12 +11,10 @@ from accelerate import Accelerator
 
 from tslm.config.files import one_line
 from tslm.config.schema import RunConfig
-from tslm.predictions.nights import build_nights, shown_levels
-from tslm.predictions.scorings import Scoring, collect_samples
 from tslm.training.checkpoints.model_card import CARD_METRICS
 from tslm.training.runs.folder import CHECKPOINTS_DIR, LOG_FILE, RunLog, pick_main_metrics, run_dir
 from tslm.training.runs.manifest import Launch, RunManifest, read_manifest, write_manifest
-from tslm.training.trackers.tracking import Tracker, open_tracker
+from tslm.training.tracking import Tracker, open_tracker
 
 logger = logging.getLogger(__name__)
 
@@ -102,25 +100,23 @@ class RunRecorder:
             self._tracker.close(is_finished)
 
 
-def record_test(config: RunConfig, scorings: Mapping[str, Scoring], metrics: Mapping[str, Any], step: int) -> None:
-    """Send the test scores of the best checkpoint: metrics, confusion matrices, and a hypnogram per night.
+def record_test(config: RunConfig, metrics: Mapping[str, Any], step: int, drawings: Mapping[str, str]) -> None:
+    """Send the test scores of the best checkpoint: metrics, and drawings such as the hypnograms of each night.
 
     Metrics of the first system are named `test/NAME`, those of further systems `test/SYSTEM/NAME`. An unreachable
     tracker causes a warning.
 
     Args:
         config: of the run; nothing is sent with `tracking=none`.
-        scorings: predictions by system; empty if the curriculum stage has no answers.
-        metrics: of these predictions.
+        metrics: of the predictions of the test split.
         step: of the checkpoint.
+        drawings: HTML pages by name.
 
     Raises:
         ImportError, ValueError: as `RunRecorder`.
     """
     if config.tracking == "none":
         return
-    from tslm.training.trackers.figures import draw_confusion, draw_night  # matplotlib loads only here
-
     try:
         tracker = open_known_tracker(config, read_manifest(run_dir(config)), bool(metrics.get("leaky")))
     except OSError as error:  # the scores are on disk; only the copy is missing
@@ -131,13 +127,8 @@ def record_test(config: RunConfig, scorings: Mapping[str, Scoring], metrics: Map
     for system in list(systems)[1:]:
         sent[system] = {name: systems[system][name] for name in _SENT if name in systems[system]}
     tracker.log({"step": step, "test": sent})
-    for system, values in systems.items():
-        if "confusion_matrix" in values:
-            title = f"{config.stage.name}, {system.replace('_', ' ')}"
-            tracker.log_figure(f"confusion_matrices/{system}", draw_confusion(values, title))
-    levels = shown_levels(collect_samples(scorings)) if (nights := build_nights(scorings)) else []
-    for night in nights:
-        tracker.log_figure(f"hypnograms/{night.recording}", draw_night(night, levels))
+    for name, page in drawings.items():
+        tracker.log_page(name, page)
     tracker.close()
 
 

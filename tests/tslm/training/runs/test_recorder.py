@@ -5,27 +5,20 @@ from typing import Any
 
 import pytest
 
-from tests.factories.rows import make_classifier_row
 from tests.factories.small import LAUNCH, small_config
 from tslm.config.schema import RunConfig
-from tslm.predictions.scorings import parse_scorings
 from tslm.training.runs.folder import read_log, run_dir
 from tslm.training.runs.manifest import read_manifest
 from tslm.training.runs.recorder import RunRecorder, record_test
 
 LATER = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
-OPTIONS = ["Wake", "Non-REM stage 1"]
-SCORINGS = parse_scorings(
-    make_classifier_row(idx, [1 - idx % 2, idx % 2], recording=f"n{idx % 2}", options=OPTIONS) for idx in range(4)
-)
 SCORES: dict[str, Any] = {
     "accuracy": 0.5,
     "per_class_f1": {"Wake": 0.6, "Non-REM stage 1": None},
-    "labels": OPTIONS,
-    "confusion_columns": [*OPTIONS, "unparsed"],
-    "confusion_matrix": [[2, 2, 0], [0, 0, 0]],
+    "confusion_matrix": [],
 }
 METRICS = {"leaky": True, "systems": {"classifier": SCORES, "classifier+hmm": SCORES | {"accuracy": 0.7}}}
+DRAWINGS = {"hypnograms/n0": "<html>"}
 
 
 @pytest.fixture(autouse=True)
@@ -53,8 +46,8 @@ class FakeTracker:
     def log(self, record: Any) -> None:
         self.calls.append(record)
 
-    def log_figure(self, name: str, figure: Any) -> None:
-        self.calls.append(name)
+    def log_page(self, name: str, page: str) -> None:
+        self.calls.append((name, page))
 
     def send_checkpoint(self, *arguments: Any) -> None:
         self.calls.append(arguments)
@@ -121,28 +114,27 @@ def test_a_run_begun_anew_forgets_the_one_before(tmp_path: Path) -> None:
     assert len(manifest.launches) == 1
 
 
-def test_scores_of_the_test_split_go_to_the_same_run_with_a_drawing_a_night(tmp_path: Path) -> None:
+def test_scores_of_the_test_split_go_to_the_same_run_with_their_drawings(tmp_path: Path) -> None:
     config = small_config(tracking="mlflow", model__name="classifier")
     start(config, {})
-    record_test(config, SCORINGS, METRICS, 7)
+    record_test(config, METRICS, 7, DRAWINGS)
     assert FakeTracker.opened[-1][0] == "fresh"
     record, *drawings, is_finished = FakeTracker.last.calls  # type: ignore[attr-defined]
     assert record["step"] == 7
     assert record["test"]["per_class_f1"]["Wake"] == 0.6
     assert "confusion_matrix" not in record["test"]
     assert (record["test"]["accuracy"], record["test"]["classifier+hmm"]["accuracy"]) == (0.5, 0.7)
-    matrices = ["confusion_matrices/classifier", "confusion_matrices/classifier+hmm"]
-    assert drawings == [*matrices, "hypnograms/n0", "hypnograms/n1"]
+    assert drawings == [("hypnograms/n0", "<html>")]
     assert is_finished
 
 
 def test_a_stage_without_answers_has_no_drawings(tmp_path: Path) -> None:
-    record_test(small_config(tracking="mlflow"), {}, {"perplexity": 3.0}, 7)
+    record_test(small_config(tracking="mlflow"), {"perplexity": 3.0}, 7, {})
     assert FakeTracker.last.calls == [{"step": 7, "test": {"perplexity": 3.0}}, True]  # type: ignore[attr-defined]
 
 
 def test_without_tracker_scores_stay_where_they_are(tmp_path: Path) -> None:
-    record_test(small_config(), SCORINGS, METRICS, 7)
+    record_test(small_config(), METRICS, 7, DRAWINGS)
     assert FakeTracker.opened == []
 
 
@@ -153,5 +145,5 @@ def test_scores_that_cannot_be_sent_do_not_end_the_run(
         raise OSError("the line is dead")
 
     monkeypatch.setattr("tslm.training.runs.recorder.open_tracker", refuse)
-    record_test(small_config(tracking="mlflow"), SCORINGS, METRICS, 7)
+    record_test(small_config(tracking="mlflow"), METRICS, 7, DRAWINGS)
     assert "were not sent: the line is dead" in caplog.text

@@ -15,7 +15,7 @@ import pytest
 from tests.factories.small import small_config
 from tslm.config.files import merge_config
 from tslm.config.schema import MLflowConfig, RunConfig
-from tslm.training.trackers.tracking import NUM_CHECKPOINTS, MLflowStore, Tracker, list_numbers, open_tracker
+from tslm.training.tracking import NUM_CHECKPOINTS, MLflowStore, Tracker, list_numbers, open_tracker
 
 TAGS = {"git_commit": "0c70bed", "stage": "stage0_encoder", "leaky": "False"}
 RECORDS: list[dict[str, Any]] = [
@@ -46,7 +46,7 @@ class MemoryStore:
         if len(self.metrics) == 3:
             self.is_complete.set()
 
-    def log_figure(self, name: str, figure: Any) -> None:
+    def log_page(self, name: str, page: str) -> None:
         raise OSError("no room")
 
     def send_checkpoint(self, checkpoint_dir: Path, step: int, score: float) -> None:
@@ -91,7 +91,7 @@ def test_training_goes_on_and_ends_when_the_tracker_never_answers(caplog: pytest
     assert store.reached.wait(10)
     tracker.log(RECORDS[2])
     assert tracker._is_down.wait(10)
-    tracker.log_figure("night", None)  # type: ignore[arg-type]
+    tracker.log_page("night", "<p>")
     tracker.send_checkpoint(Path("last"), 1, 0.5)  # not even tried, which would take its time
     tracker.close(is_finished=False)
     assert store.metrics == []
@@ -102,7 +102,7 @@ def test_training_goes_on_and_ends_when_the_tracker_never_answers(caplog: pytest
 
 def test_a_drawing_that_could_not_be_sent_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
     tracker = Tracker(cast(Any, MemoryStore()))
-    tracker.log_figure("night", None)  # type: ignore[arg-type]
+    tracker.log_page("night", "<p>")
     tracker.close()
     assert "night was not sent: no room" in caplog.text
 
@@ -168,11 +168,10 @@ def read_run(config: RunConfig, run_id: str) -> tuple[Any, Any]:
 
 
 def test_mlflow_keeps_parameters_metrics_tags_and_drawings(mlflow_config: RunConfig, tmp_path: Path) -> None:
-    figure = pytest.importorskip("matplotlib.figure").Figure()
     tracker = open_tracker(mlflow_config, tags=TAGS)
     for record in RECORDS:
         tracker.log(record)
-    tracker.log_figure("hypnograms/night1", figure)
+    tracker.log_page("hypnograms/night1", "<p>night</p>")
     tracker.close()
     run, client = read_run(mlflow_config, tracker.run_id)
     assert run.info.status == "FINISHED"
@@ -182,8 +181,8 @@ def test_mlflow_keeps_parameters_metrics_tags_and_drawings(mlflow_config: RunCon
     assert client.get_experiment(run.info.experiment_id).tags.keys() & TAGS.keys() == set()
     history = client.get_metric_history(tracker.run_id, "loss")
     assert [(metric.step, metric.value) for metric in history] == [(1, 1.5), (2, 0.5)]
-    drawing = Path(client.download_artifacts(tracker.run_id, "hypnograms/night1.png", str(tmp_path)))
-    assert drawing.read_bytes().startswith(b"\x89PNG")
+    drawing = Path(client.download_artifacts(tracker.run_id, "hypnograms/night1.html", str(tmp_path)))
+    assert drawing.read_text() == "<p>night</p>"
 
 
 def test_mlflow_keeps_the_three_best_checkpoints_even_over_a_resume(mlflow_config: RunConfig, tmp_path: Path) -> None:
@@ -233,7 +232,7 @@ def test_a_server_that_is_not_there_stops_the_run_before_it_starts(monkeypatch: 
 def test_nothing_is_sent_to_the_makers_of_mlflow() -> None:
     pytest.importorskip("mlflow", reason="mlflow is not installed")
     code = (
-        "import sys, threading; from tslm.training.trackers.tracking import _import_mlflow\n"
+        "import sys, threading; from tslm.training.tracking import _import_mlflow\n"
         "mlflow = _import_mlflow()\n"
         "from mlflow.telemetry.client import get_telemetry_client\n"
         "sys.exit(get_telemetry_client() is not None or threading.active_count() > 1)"

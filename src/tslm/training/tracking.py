@@ -16,9 +16,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from omegaconf import OmegaConf
 
@@ -26,9 +25,6 @@ from tslm import __version__
 from tslm.config.files import flatten_settings, one_line, to_plain
 from tslm.config.schema import RunConfig
 from tslm.training.runs.folder import RESUME_FILES
-
-if TYPE_CHECKING:
-    from tslm.training.trackers.figures import Figure
 
 NUM_CHECKPOINTS = 3
 RETRY_AFTER_S = 30.0
@@ -65,9 +61,9 @@ class Tracker:
             metrics = list_numbers({key: value for key, value in record.items() if key != "step"})
             self._pending.put((metrics, int(record["step"]), time.time()))
 
-    def log_figure(self, name: str, figure: "Figure") -> None:
-        """Send a drawing, e.g. `hypnograms/SC4001E0`."""
-        self._send_now(name, lambda: self._store.log_figure(name, figure))
+    def log_page(self, name: str, page: str) -> None:
+        """Send an HTML page, e.g. `hypnograms/SC4001E0`."""
+        self._send_now(name, lambda: self._store.log_page(name, page))
 
     def send_checkpoint(self, checkpoint_dir: Path, step: int, score: float) -> None:
         """Send a checkpoint if it is among the best."""
@@ -133,10 +129,10 @@ class MLflowStore:
         with self._reaching("MLflow"):
             self._client.log_batch(self.run_id, metrics=made)
 
-    def log_figure(self, name: str, figure: "Figure") -> None:
-        """Save a drawing as PNG."""
+    def log_page(self, name: str, page: str) -> None:
+        """Save an HTML page, which MLflow shows as it is."""
         with self._reaching("MLflow"):
-            self._client.log_figure(self.run_id, figure, f"{name}.png")
+            self._client.log_text(self.run_id, page, f"{name}.html")
 
     def send_checkpoint(self, checkpoint_dir: Path, step: int, score: float) -> None:
         """Save a copy if it is among the best three by validation kappa, and delete the fourth.
@@ -226,8 +222,6 @@ def open_tracker(config: RunConfig, run_id: str = "", tags: Mapping[str, str] | 
         OSError: MLflow cannot be reached.
         ValueError: MLflow has no run with the given id.
     """
-    if find_spec("matplotlib") is None:  # checked here, not when the first drawing is due
-        raise ImportError("tracking=mlflow needs matplotlib: pip install 'tslm-sleep[mlflow]'")
     return Tracker(MLflowStore(config, run_id, tags or {}))
 
 
