@@ -80,9 +80,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _write_outputs(arguments: argparse.Namespace, run: "ReviewRun", store: "ReviewStore") -> str:
     from tslm.files import write_beside
-    from tslm.review.agreement.measure import score_agreement
-    from tslm.review.agreement.table import render_agreement
-    from tslm.review.export import render_reviews, write_reviews
+    from tslm.review.agreement import render_agreement, score_agreement
+    from tslm.review.records import render_reviews, write_reviews
 
     reviews = store.list_latest()
     with_expert = arguments.unblind or not store.is_blinded
@@ -104,11 +103,10 @@ def _write_outputs(arguments: argparse.Namespace, run: "ReviewRun", store: "Revi
 def _serve(arguments: argparse.Namespace, run: "ReviewRun", store: "ReviewStore") -> str:
     import socket
 
-    from tslm.review.ordering import order_epochs
     from tslm.review.page import ReviewPages, build_content_policy
+    from tslm.review.run_epochs import order_epochs
     from tslm.review.service import STATUS_OF_ERROR, ReviewService
-    from tslm.serve.app import build_app
-    from tslm.serve.server import is_loopback, serve_until_interrupted
+    from tslm.serve.app import build_app, is_loopback, serve_until_interrupted
 
     if arguments.unblind and store.is_blinded:
         store.unblind()

@@ -36,10 +36,8 @@ from tslm.predictions.scorings import Scoring, collect_samples, render_system
 from tslm.report.charts import render_confusion
 from tslm.report.night.document import NightDocument, build_night_document, embed_json, split_document
 from tslm.report.night.hypnograms import render_hypnograms
-from tslm.report.night.section import render_night_section
-from tslm.report.plotly_bundle import pack_plotly
-from tslm.report.probability_charts import render_probability_charts
-from tslm.report.score_tables import render_scores, render_structure
+from tslm.report.night.section import pack_plotly, render_night_section
+from tslm.report.scores import render_probability_charts, render_scores, render_structure
 from tslm.report.sections import (
     render_confusions,
     render_footer,

@@ -1,12 +1,18 @@
-"""A rationale for the page: its text cut where claims begin and end, and every claim beside what was measured."""
+"""Texts of the model on the page: each claim beside what was measured, and how many claims of all texts are true.
+
+True of their own epoch, and true of other epochs: those are the controls.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tslm.answers.grammar import ANSWER_PREFIX, remove_special_tokens, split_response
 from tslm.explain.claims.checks import CheckedClaim, Verdict
-from tslm.explain.faithfulness import check_rationale
-from tslm.report.format import describe_measurement
+from tslm.explain.faithfulness import check_rationale, score_texts
+from tslm.metric_names import METRICS, build_cell
+from tslm.predictions.scorings import Scoring
+from tslm.report.format import describe_measurement, format_number, format_percent
+from tslm.table import Cell, Table
 
 VERDICTS = (Verdict.SUPPORTED, Verdict.CONTRADICTED, Verdict.NOT_CHECKABLE)
 MAX_CHARACTERS = 3000  # of a text; what runs away beyond is cut, and says so
@@ -51,3 +57,70 @@ def _describe_claim(checked: CheckedClaim) -> tuple[int, int, str]:
     if checked.column and checked.measured is not None:
         measured = " ".join(describe_measurement(checked.column, checked.measured))
     return VERDICTS.index(checked.verdict), int(checked.claim.hedged), measured
+
+
+_UNCHECKED = (
+    "<b>Not checked against the signal.</b> The model’s texts are shown as written. Waveforms and numbers that "
+    "they name may be untrue; compare them with the signal."
+)
+_BESIDE = (
+    ("own", "their own epoch", "what the texts are worth"),
+    ("shuffled", "any other epoch", "texts that ignore the signal do as well here"),
+    ("shuffled_alike", "another of like answer and amplitude", "texts that only fit the answer do as well here"),
+)
+_SHARES = ("precision", "precision_beyond_prompt", "coverage")
+_GROUNDED = {
+    True: "<b>the texts follow the signal of their epoch.</b>",
+    False: "<b>the texts fit the answer rather than the epoch</b>, as those of a model would that ignores the signal.",
+    None: "too few epochs or people to say whether the texts follow the signal.",
+}
+
+
+def render_faithfulness(scoring: Scoring) -> str:
+    """A sentence on all texts of a system, the table of the controls, and what kinds of claims are true."""
+    scores = score_texts(scoring)
+    if scores is None or scores["precision"] is None:
+        return f'<p class="warning" role="note">{_UNCHECKED}</p>'
+    num_checkable = scores["num_supported"] + scores["num_contradicted"]
+    return (
+        f'<p class="warning" role="note"><b>{format_percent(scores["precision"])} of '
+        f"{format_number(num_checkable, 'claim')} that could be checked agree with what was measured</b> in the same "
+        f"epoch. {_judge(scores)}</p>{_render_controls(scores)}{_render_kinds(scores['precision_by_feature'])}"
+    )
+
+
+def _judge(scores: Mapping[str, Any]) -> str:
+    alike = scores["shuffled_alike"]
+    if alike is None or alike["difference"] is None:
+        return f"There are {_GROUNDED[None]}"
+    low, high = alike["difference_interval"]
+    interval = "" if low is None else f" (95&#8239;% interval {_points(low)} to {_points(high)})"
+    return (
+        f"Beyond what the prompt states, they are truer of their own epoch by {_points(alike['difference'])} "
+        f"percentage points{interval} than of others that were answered alike and have about the same amplitude: "
+        f"{_GROUNDED[scores['grounded']]}"
+    )
+
+
+def _render_controls(scores: Mapping[str, Any]) -> str:
+    parts = [(words, meaning, scores if key == "own" else scores.get(key)) for key, words, meaning in _BESIDE]
+    rows = [
+        [Cell(f"Beside {words}", hint=meaning), *(build_cell(key, part) for key in _SHARES)]
+        for words, meaning, part in parts
+        if part is not None
+    ]
+    note = "The same texts held against their own and against other epochs."
+    return Table(["Texts", *(METRICS[key].name for key in _SHARES)], rows, notes=[note]).html("controls")
+
+
+def _render_kinds(by_feature: Mapping[str, Mapping[str, Any]]) -> str:
+    rows = [
+        [Cell(name.replace("_", " ")), build_cell("precision", kind), Cell(kind["num_checkable"])]
+        for name, kind in by_feature.items()
+    ]
+    table = Table(["Claims on", "true", "number"], rows, notes=["Of those that could be checked."]).html("kinds")
+    return f"<details><summary>What kinds of claims are true</summary>{table}</details>"
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:.1f}".replace("-", "−")

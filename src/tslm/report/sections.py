@@ -11,9 +11,9 @@ from tslm.predictions.nights import build_nights, find_epoch_s, shown_levels
 from tslm.predictions.scorings import Scoring, collect_samples, render_system
 from tslm.report.charts import render_confusion
 from tslm.report.examples import choose_examples, is_right, render_examples
-from tslm.report.faithfulness_section import render_faithfulness
 from tslm.report.format import format_interval, format_number
 from tslm.report.night.hypnograms import render_hypnograms, render_statistics
+from tslm.report.rationales import render_faithfulness
 from tslm.table import Cell, capitalise
 
 # Names of Landis & Koch 1977 up to each kappa.

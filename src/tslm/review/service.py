@@ -5,10 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from tslm.review.export import render_reviews
-from tslm.review.ordering import measure_uncertainty
-from tslm.review.records import Review, SavedReview, check_reviewer, parse_review
-from tslm.review.run_epochs import NotInRunError, ReviewRun
+from tslm.review.records import Review, SavedReview, check_reviewer, parse_review, render_reviews
+from tslm.review.run_epochs import NotInRunError, ReviewRun, measure_uncertainty
 from tslm.review.store import ReviewConflictError, ReviewStore
 from tslm.serve.app import Route
 

@@ -14,9 +14,9 @@ from tslm.predictions.rows import CLASSIFIER, LANGUAGE_MODEL
 from tslm.predictions.scorings import parse_scorings
 from tslm.report.charts import draw_hypnogram, draw_time_axis, draw_waveform
 from tslm.report.examples import choose_examples
-from tslm.report.faithfulness_section import render_faithfulness
 from tslm.report.night.hypnograms import render_statistics
 from tslm.report.page import build_drawings, build_page, render_page, write_report
+from tslm.report.rationales import render_faithfulness
 from tslm.scoring.systems import score_systems
 
 SVG_NAMESPACE = "http://www.w3.org/2000/svg"
@@ -107,7 +107,7 @@ def test_the_texts_are_judged_by_their_controls(monkeypatch, grounded, words):
     alike = {"precision": 0.5, "precision_beyond_prompt": 0.4, "coverage": 0.3, "difference": -0.012}
     alike["difference_interval"] = [-0.05, 0.021]
     told = scores | {"grounded": grounded, "shuffled_alike": alike}
-    monkeypatch.setattr("tslm.report.faithfulness_section.score_texts", lambda scoring: told)
+    monkeypatch.setattr("tslm.report.rationales.score_texts", lambda scoring: told)
     shown = render_faithfulness(scoring)
     assert words in shown
     assert "−1.2 percentage points (95&#8239;% interval −5.0 to 2.1)" in shown

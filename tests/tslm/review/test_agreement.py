@@ -6,9 +6,7 @@ from hypothesis.extra.numpy import arrays
 from sklearn.metrics import cohen_kappa_score
 
 from tests.factories.reviews import OPTIONS, save_of
-from tslm.review.agreement.intraclass import bootstrap_icc, score_icc
-from tslm.review.agreement.measure import MIN_EPOCHS, score_agreement
-from tslm.review.agreement.table import render_agreement
+from tslm.review.agreement import MIN_EPOCHS, bootstrap_icc, render_agreement, score_agreement, score_icc
 
 # Shrout & Fleiss 1979, table 2: four judges (columns) rate six targets; table 4 has the coefficients.
 SHROUT_FLEISS = np.array([[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7.0]])

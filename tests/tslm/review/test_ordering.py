@@ -6,7 +6,7 @@ import pytest
 from tests.factories.reviews import make_rows
 from tests.factories.rows import OPTIONS, classify, make_row, of_system
 from tslm.predictions.scorings import parse_scorings
-from tslm.review import ordering
+from tslm.review import run_epochs
 from tslm.review.run_epochs import ReviewRun
 
 SURE, UNSURE = [0.96, 0.01, 0.01, 0.01, 0.01], [0.2] * 5
@@ -17,11 +17,11 @@ def make_run(rows):
 
 
 def measure_uncertainty(rows):
-    return ordering.measure_uncertainty(make_run(rows))
+    return run_epochs.measure_uncertainty(make_run(rows))
 
 
 def order_epochs(rows, order, **more):
-    return ordering.order_epochs(make_run(rows), order, **more)
+    return run_epochs.order_epochs(make_run(rows), order, **more)
 
 
 def row_with(idx=0, generated=f"Answer: {OPTIONS[0]}", **changes):

@@ -13,10 +13,9 @@ from playwright.sync_api import expect
 
 from tests.factories.browser import DESKTOP, PHONE
 from tests.factories.reviews import OPTIONS, make_rows, write_night, write_run
-from tslm.review.ordering import order_epochs
 from tslm.review.page import ReviewPages, build_content_policy
 from tslm.review.records import Review
-from tslm.review.run_epochs import read_review_run
+from tslm.review.run_epochs import order_epochs, read_review_run
 from tslm.review.service import STATUS_OF_ERROR, ReviewService
 from tslm.review.store import ReviewStore
 from tslm.serve.app import build_app

@@ -4,8 +4,7 @@ import re
 import pytest
 
 from tests.factories.reviews import OPTIONS, make_rows, write_night, write_run
-from tslm.review.form import render_form
-from tslm.review.page import ReviewPages, build_content_policy
+from tslm.review.page import ReviewPages, build_content_policy, render_form
 from tslm.review.run_epochs import NotInRunError, read_review_run
 
 

@@ -9,8 +9,7 @@ pytest.importorskip("fastapi", reason="needs the extra serve")
 from starlette.testclient import TestClient
 
 from tests.factories.reviews import OPTIONS, make_rows, write_run
-from tslm.review.ordering import order_epochs
-from tslm.review.run_epochs import hide_expert, read_review_run
+from tslm.review.run_epochs import hide_expert, order_epochs, read_review_run
 from tslm.review.service import STATUS_OF_ERROR, ReviewService
 from tslm.review.store import ReviewStore
 from tslm.serve.app import build_app

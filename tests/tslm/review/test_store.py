@@ -9,8 +9,7 @@ import pytest
 
 from tests.factories.reviews import OPTIONS
 from tslm.review.records import MAX_COMMENT_LENGTH, Review
-from tslm.review.store import ReviewConflictError, ReviewStore
-from tslm.review.store_schema import transaction
+from tslm.review.store import ReviewConflictError, ReviewStore, transaction
 
 SHA = "a" * 64
 GOOD = Review(5, 4, 3, OPTIONS[2], "no K-complex here")

@@ -1,6 +1,8 @@
-"""The section of a night: places that the page's scripts fill, and what stands there until they have."""
+"""The section of a night: places that the page's scripts fill, what stands there before, and the Plotly library."""
 
+import gzip
 from collections.abc import Mapping
+from functools import cache
 from html import escape
 from typing import Any
 
@@ -57,3 +59,15 @@ def _render_panel(extra: str) -> str:
         '<div class="epoch-grid"><div id="epoch-text"></div><div id="epoch-probabilities"></div>'
         f'<div id="epoch-measured"></div></div><aside id="epoch-extra">{extra}</aside></div>'
     )
+
+
+@cache
+def pack_plotly() -> bytes:
+    """plotly.min.js (MIT licence, its notice stands at its head) as gzip.
+
+    Raises:
+        ImportError: the package is missing.
+    """
+    from plotly.offline import get_plotlyjs
+
+    return gzip.compress(get_plotlyjs().encode(), mtime=0)

@@ -274,11 +274,11 @@ def _check_settings(
     for name in names:
         was, now = getattr(saved.model, name), getattr(wanted.model, name)
         if was != now and not (name in _TIMING and 0 in (was, now)):
-            was_text, now_text = _differences(was, now)
-            raise ValueError(f"{checkpoint_dir} was made with model.{name} {was_text}, this run has {now_text}")
+            was_text, format_now = _differences(was, now)
+            raise ValueError(f"{checkpoint_dir} was made with model.{name} {was_text}, this run has {format_now}")
     if len(saved.stage.channels) != len(wanted.stage.channels):
-        was_text, now_text = (", ".join(config.stage.channels) for config in (saved, wanted))
-        raise ValueError(f"{checkpoint_dir} was made for the channels {was_text}, this run has {now_text}")
+        was_text, format_now = (", ".join(config.stage.channels) for config in (saved, wanted))
+        raise ValueError(f"{checkpoint_dir} was made for the channels {was_text}, this run has {format_now}")
     if same_kind and saved.writes_text and holds_llm(checkpoint_dir):
         if Path(wanted.llm.source) != checkpoint_dir / LLM_DIR:
             raise ValueError(f"{checkpoint_dir} is an export with a merged adapter; train on from what it was made of")

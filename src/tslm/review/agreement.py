@@ -1,7 +1,9 @@
-"""How far reviewers agree: kappas and intraclass correlations with 95 % intervals, never from too few epochs.
+"""Agreement of reviewers: kappas and intraclass correlations with 95 % intervals, never from too few epochs.
 
 Kappas are statsmodels': Cohen's with asymptotic intervals (Fleiss, Cohen & Everitt 1969) and, for ratings, quadratic
-weights (Cohen 1968); Fleiss' for more than two reviewers, which takes ratings as names without an order.
+weights (Cohen 1968); Fleiss' for more than two reviewers, which takes ratings as names without an order. Intraclass
+correlations are the ratios of mean squares of Shrout & Fleiss 1979, "Intraclass correlations: uses in assessing rater
+reliability", for a table in which every reviewer rated every epoch. Shape letters: E epochs, R reviewers.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from tslm.review.agreement.intraclass import bootstrap_icc, score_icc
+from tslm.metric_names import percent
 from tslm.review.records import RATING_VALUES, RATINGS, SavedReview
+from tslm.table import Cell, Table
 
 MIN_EPOCHS = 10  # fewer in common give no figure
 _STAGE = "corrected_stage"
@@ -143,3 +146,105 @@ def _load_inter_rater() -> ModuleType:
     except ImportError as error:
         raise ImportError(_HOW_TO_INSTALL) from error
     return inter_rater
+
+
+_NAMES = {_STAGE: "sleep stage"}
+
+
+def render_agreement(scores: Mapping[str, Any]) -> str:
+    """What `score_agreement` gave, as tables; a dash where there is no figure."""
+    fields = (*RATINGS, _STAGE)
+    reviewers = [
+        [Cell(name), Cell(about["num_epochs"]), *(Cell(about[f"mean_{rating}"], 2) for rating in RATINGS)]
+        for name, about in scores["reviewers"].items()
+    ]
+    pairs = [
+        _list_pair(f"{_NAMES.get(field, field)}: {' and '.join(pair['reviewers'])}", pair)
+        for field in fields
+        for pair in scores[field]["pairs"]
+    ]
+    together = []
+    for field in fields:
+        about = scores[field]
+        line = [Cell(_NAMES.get(field, field)), Cell(about["num_epochs"]), Cell(about["fleiss_kappa"], 2)]
+        if "icc" in about:
+            icc, intervals = about["icc"] or {}, about["icc_intervals"] or {}
+            line += [Cell(icc.get(name), 2, interval=intervals.get(name)) for name in ("2,1", "2,k", "3,1")]
+        together.append(line)
+    tables = [
+        Table(["reviewer", "epochs", *(f"mean {rating}" for rating in RATINGS)], reviewers),
+        Table(["two reviewers", "epochs", "same", "Cohen's kappa"], pairs),
+        Table(["all reviewers", "epochs", "Fleiss' kappa", "ICC(2,1)", "ICC(2,k)", "ICC(3,1)"], together),
+    ]
+    for key, title in (("with_model", "sleep stage with the model"), ("with_expert", "sleep stage with the expert")):
+        if key in scores[_STAGE]:
+            lines = [_list_pair(name, pair) for name, pair in scores[_STAGE][key].items()]
+            tables.append(Table([title, "epochs", "same", "Cohen's kappa"], lines))
+    note = (
+        "Ratings: kappa with quadratic weights. Brackets: 95 % interval. "
+        f"-: fewer than {scores['min_epochs']} epochs in common, or answers that do not vary."
+    )
+    return "\n\n".join([*(table.text() for table in tables), note])
+
+
+def _list_pair(name: str, pair: Mapping[str, Any]) -> list[Cell]:
+    same = Cell(percent(pair["share_same"]), 0, "%")
+    return [Cell(name), Cell(pair["num_epochs"]), same, Cell(pair["kappa"], 2, interval=pair["interval"])]
+
+
+_NOTHING = 1e-12  # a variance that is one by rounding alone
+_NUM_RESAMPLES = 1000
+
+
+def score_icc(ratings_ER: np.ndarray) -> dict[str, float | None]:
+    """Intraclass correlations of Shrout & Fleiss, by their names.
+
+    Args:
+        ratings_ER: (epochs, reviewers) float, complete; two of each at least.
+
+    Returns:
+        "1,1", "2,1", "3,1" of a single reviewer, "1,k", "2,k", "3,k" of the mean of the k reviewers. 1: each epoch
+        has other reviewers; 2: reviewers are a sample, and one who is milder counts as disagreement; 3: only these
+        reviewers matter, and their level does not. None where the ratings do not vary between epochs, or where the
+        estimated variance of the ratings is not positive.
+
+    Raises:
+        ValueError: a table with fewer than two epochs or reviewers.
+    """
+    num_epochs, num_reviewers = ratings_ER.shape
+    if num_epochs < 2 or num_reviewers < 2:
+        raise ValueError(f"a table of {num_epochs} epochs by {num_reviewers} reviewers; two of each are needed")
+    n, k = num_epochs, num_reviewers
+    epoch_means_E = ratings_ER.mean(axis=1)
+    reviewer_means_R = ratings_ER.mean(axis=0)
+    residuals_ER = ratings_ER - epoch_means_E[:, None] - reviewer_means_R + ratings_ER.mean()
+    between = k * float(epoch_means_E.var(ddof=1))  # BMS
+    reviewers = n * float(reviewer_means_R.var(ddof=1))  # JMS
+    error = float((residuals_ER**2).sum()) / ((n - 1) * (k - 1))  # EMS
+    within = ((k - 1) * reviewers + (n - 1) * (k - 1) * error) / (n * (k - 1))  # WMS
+    wanted = {
+        "1,1": (between - within, between + (k - 1) * within),
+        "2,1": (between - error, between + (k - 1) * error + k * (reviewers - error) / n),
+        "3,1": (between - error, between + (k - 1) * error),
+        "1,k": (between - within, between),
+        "2,k": (between - error, between + (reviewers - error) / n),
+        "3,k": (between - error, between),
+    }
+    if between < _NOTHING:
+        return dict.fromkeys(wanted)
+    return {name: above / below if below > _NOTHING else None for name, (above, below) in wanted.items()}
+
+
+def bootstrap_icc(ratings_ER: np.ndarray, seed: int = 0) -> dict[str, tuple[float, float] | None]:
+    """95 % percentile intervals of `score_icc` over resampled epochs; None where most resamples give no figure."""
+    rng = np.random.default_rng(seed)
+    num_epochs = len(ratings_ER)
+    resampled = [score_icc(ratings_ER[rng.integers(num_epochs, size=num_epochs)]) for _ in range(_NUM_RESAMPLES)]
+    intervals: dict[str, tuple[float, float] | None] = {}
+    for name in resampled[0]:
+        values = [value for scores in resampled if (value := scores[name]) is not None]
+        intervals[name] = None
+        if len(values) > _NUM_RESAMPLES / 2:
+            low, high = np.percentile(values, [2.5, 97.5])
+            intervals[name] = (float(low), float(high))
+    return intervals
