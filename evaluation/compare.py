@@ -1,4 +1,4 @@
-r"""Put baselines and trained models beside each other on the same epochs, with intervals, as one table.
+r"""Compare baselines and trained models on the same epochs, in one table with intervals.
 
 Example:
     python -m evaluation.compare --train prepared/sim_human --data prepared/sleep_edf --out results/comparison \\
@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def compare(arguments: argparse.Namespace) -> str:
-    """Let every system answer, write the table and give it as text.
+    """Collect the answers of every system, write the table and return it as text.
 
     Raises:
         ValueError, OSError: what is wrong with the data, a system or a file.

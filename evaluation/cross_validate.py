@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    """The exit code of all folds, or of the plan alone."""
+    """Return the exit code of all folds, or of the plan alone."""
     if arguments.jobs < 1:
         raise ValueError(f"--jobs {arguments.jobs}: give 1 or more")
     runs = list_fold_runs(arguments)
@@ -99,7 +99,7 @@ def list_fold_runs(arguments: argparse.Namespace) -> list[FoldRun]:
 
 
 def cross_validate(runs: Sequence[FoldRun], arguments: argparse.Namespace) -> int:
-    """Train what is missing, fold by fold, pool the predictions of what is done, and print their scores."""
+    """Train the missing folds, pool the predictions of all finished folds, and print their scores."""
     # All of them: train.py skips what is complete, and says so where its settings are others.
     failed = train_with_progress(runs, arguments.launch, arguments.jobs, "folds")
     failed_folds = [outcome.run.fold for outcome in failed]
@@ -119,7 +119,7 @@ def pool_runs(
     num_resamples: int,
     smoothings: Sequence[Smoothing] = (),
 ) -> dict[str, Any]:
-    """Write the predictions of finished folds as one file, and the scores of it; gives these.
+    """Write the predictions of finished folds to one file, score them, and return the scores.
 
     Each fold is smoothed by the transitions of its own training nights; smoothed answers are further systems.
 
@@ -145,7 +145,7 @@ def pool_runs(
 
 
 def _smooth(fold: Fold, run: FoldRun, smoothings: Sequence[Smoothing]) -> Fold:
-    """The fold with the rows of its smoothed systems."""
+    """Add the rows of the smoothed systems to a fold."""
     rows = [*fold.rows]
     for smoothing in smoothings:
         needed = smoothing.needs_transitions
@@ -155,7 +155,7 @@ def _smooth(fold: Fold, run: FoldRun, smoothings: Sequence[Smoothing]) -> Fold:
 
 
 def render_folds(metrics: Mapping[str, Any]) -> str:
-    """A row a fold, and which folds are missing."""
+    """Render one row per fold, and name the missing folds."""
     rows: list[list[Cell]] = []
     for fold, found in metrics["folds"].items():
         subjects = found["subjects"]

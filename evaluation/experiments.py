@@ -1,4 +1,4 @@
-"""Run a grid of experiments and compare its cells: what is missing is trained, what is complete is kept.
+"""Run a grid of experiments and compare its cells; only missing runs are trained.
 
 Example:
     python -m evaluation.experiments configs/experiments/phase1_small.yaml --dry_run
@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    """The exit code of all runs, or of the plan alone."""
+    """Return the exit code of all runs, or of the plan alone."""
     if arguments.jobs < 1:
         raise ValueError(f"--jobs {arguments.jobs}: give 1 or more")
     grid = load_grid(arguments.grid)
@@ -52,7 +52,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def run_experiments(grid: GridConfig, runs: Sequence[Run], chosen: Sequence[Run], num_jobs: int) -> int:
-    """Train what is missing of the chosen runs; the table, of all runs, is written anew after each. The exit code."""
+    """Train the missing ones of the chosen runs, rewrite the table of all runs after each, and return the exit code."""
     missing = _find_missing(chosen)
     logger.info("%s: %d of %d runs are missing", grid.name, len(missing), len(chosen))
     num_complete = len(chosen) - len(missing)
@@ -71,7 +71,7 @@ def run_experiments(grid: GridConfig, runs: Sequence[Run], chosen: Sequence[Run]
 
 
 def describe_plan(grid: GridConfig, runs: Sequence[Run], num_jobs: int) -> str:
-    """The runs, the commands of those that are missing, and how long they may take."""
+    """Describe the runs, the commands of missing ones, and the expected duration."""
     missing = _find_missing(runs)
     known = {run.folder: read_seconds(run) for run in runs if run not in missing}
     seconds = {folder: taken for folder, taken in known.items() if taken is not None}

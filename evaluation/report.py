@@ -1,4 +1,4 @@
-"""Write a report of one run as an HTML page that needs no network; of several nights an overview and a page each.
+"""Write the report of one run as HTML pages that need no network; several nights have an overview and a page each.
 
 Example:
     python -m evaluation.report results/tiny/soft_prompt/stage4_sleep_cot --data prepared/sim_human
@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> str:
-    """Write the report; gives the table to print."""
+    """Write the report and return the table to print."""
     predictions = find_predictions(arguments.run)
     scorings = read_scorings(predictions)
     if arguments.classifier:
@@ -108,7 +108,7 @@ def _collect_facts(predictions: Path, stated: Sequence[str]) -> dict[str, str]:
 
 
 class _Signals:
-    """Recordings of a prepared cohort, read when they are asked for; None without a cohort or a recording's name."""
+    """Recordings of a prepared cohort, read on demand; None without a cohort or a recording's name."""
 
     def __init__(self, cohort_dir: Path | None, channel: str | None) -> None:
         """`channel` comes first where it is given."""
@@ -134,7 +134,7 @@ class _Signals:
         return list(filter(None, dict.fromkeys(sources)))
 
     def read_epochs(self, scoring: Scoring) -> dict[str, np.ndarray]:
-        """The first channel's signal of some rows by sample_id, (samples,) microvolt."""
+        """Read the first channel's signal of some rows: (samples,) microvolt by sample_id."""
         waveforms: dict[str, np.ndarray] = {}
         for name in dict.fromkeys(row.get("recording", "") for row in scoring.rows):
             recording = self(name)

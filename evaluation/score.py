@@ -1,4 +1,4 @@
-"""Score a file of predictions: agreement with the truth, its intervals, and what the probabilities are worth.
+"""Score a file of predictions: agreement with the truth, intervals, and quality of the probabilities.
 
 Example:
     python -m evaluation.score results/tiny/soft_prompt/stage4_sleep_cot/results/test_predictions.jsonl
@@ -89,7 +89,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def render_table(metrics: Mapping[str, Any]) -> str:
-    """The metrics as aligned text, one column a system."""
+    """Render the metrics as aligned text, one column per system."""
     systems = {name.replace("_", " "): part for name, part in metrics["systems"].items() if "accuracy" in part}
     if not systems:
         return f"{metrics['num_samples']} samples without options (captions): nothing to score"

@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def smooth(arguments: argparse.Namespace) -> str:
-    """Write the rows and the smoothed ones; gives what has changed.
+    """Write the rows and the smoothed rows, and return a description of the changes.
 
     Raises:
         ValueError, OSError: what is wrong with the predictions or the transitions.
@@ -74,7 +74,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _describe_changes(scoring: Scoring, rows: Sequence[PredictionRow]) -> str:
-    """How many answers of a smoothed system are other than what its system held most probable."""
+    """Count the answers of a smoothed system that differ from the most probable ones."""
     likely = {
         row["sample_id"]: row["options"][int(np.argmax(row["probabilities"] or []))]
         for row in rows

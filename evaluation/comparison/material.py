@@ -1,4 +1,4 @@
-"""The nights of a comparison: cohorts, channels, whose sleep it is, and whether training knows who is tested."""
+"""The nights of a comparison: cohorts, channels, species, and leaks between training and test."""
 
 import argparse
 from dataclasses import replace
@@ -14,7 +14,7 @@ LABEL_SET_OF_GROUP = {"human": "aasm", "rodent": "rodent"}
 
 
 def find_material(arguments: argparse.Namespace) -> tuple[Material, bool]:
-    """What the baselines learn from and are asked, and whether training and test share people by a split by epoch.
+    """Return the inputs of the baselines, and whether a split by epoch puts the same people into training and test.
 
     Raises:
         FileNotFoundError: there is no cohort.
@@ -55,14 +55,14 @@ def find_material(arguments: argparse.Namespace) -> tuple[Material, bool]:
 
 
 def choose_device(name: str) -> str:
-    """The device asked for, or a GPU if there is one."""
+    """Return the given device, or the default: a GPU if there is one."""
     import torch
 
     return name or ("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _find_channels(nights: Nights, arguments: argparse.Namespace) -> tuple[str, ...]:
-    """What is asked for; where no EEG is named, the first channel that is neither EOG nor EMG, as its name says."""
+    """Return the given channels; without a given EEG, the first channel whose name is neither an EOG's nor an EMG's."""
     name = next((night.recording for night in nights.read(with_signals=False)), None)
     if name is None:
         raise ValueError(f"{nights.cohort_dir} has no recording in split {nights.split!r}")

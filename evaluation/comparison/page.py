@@ -84,7 +84,7 @@ def render_page(table: Mapping[str, Any]) -> str:
 
 
 def layout_table(table: Mapping[str, Any]) -> Table:
-    """A row a system; one without answers has its note in place of scores."""
+    """Build a table with one row per system; the row of a system without answers shows its note."""
     f1 = [f"F1 {_CODES.get(label, label)} (n={table['support'][label]})" for label in table["labels"]]
     names = [METRICS[key].name for key in AGREEMENT]
     compared = [f"{METRICS[_KAPPA].name} less {table['reference']}", "McNemar p"]
@@ -96,7 +96,7 @@ def layout_table(table: Mapping[str, Any]) -> Table:
 
 
 def describe_comparison(table: Mapping[str, Any]) -> list[str]:
-    """What stands above the table: which epochs, which intervals, what leaks."""
+    """Describe the epochs, the intervals and any leak, for the lines above the table."""
     counts = (
         f"{table['num_epochs']} epochs of {table['num_recordings']} recording(s), {table['num_subjects']} subject(s)"
     )
@@ -118,7 +118,7 @@ def describe_comparison(table: Mapping[str, Any]) -> list[str]:
 
 
 def render_csv(table: Mapping[str, Any]) -> str:
-    """One line a system, bounds in columns of their own."""
+    """Render one line per system, with the bounds of intervals in columns of their own."""
     labels = table["labels"]
     scores = [*AGREEMENT, *(f"F1 {label}" for label in labels)]
     head = ["system", "kind", "note", "is_reference", "leaky", "num_epochs", "num_subjects"]

@@ -1,4 +1,4 @@
-"""The table of a comparison: every system's scores on the same epochs, with intervals and paired differences."""
+"""Scores of every system on the same epochs, with intervals and paired differences."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -33,7 +33,7 @@ def build_table(
     resampling: Resampling,
     about: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The whole table, JSON-ready.
+    """Build the whole comparison, ready for JSON.
 
     Args:
         answered: the systems, each with the rows of the truth's epochs in its order, or with a note in their place.
@@ -92,7 +92,7 @@ def _measure_row(
     labels: Sequence[str],
     resampling: Resampling,
 ) -> dict[str, Any]:
-    """A row of the table, without what it is compared with; no metrics where the system did not answer."""
+    """Score one system, without its differences from the reference; without metrics if it did not answer."""
     system, num_rows = answered.system, len(answered.rows)
     row: dict[str, Any] = {
         "name": system.name,

@@ -1,4 +1,4 @@
-"""The folds of a cross-validation: runs of train.py, and their predictions put together without a leak."""
+"""Folds of a cross-validation: runs of train.py, and their pooled predictions, checked for leaks."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from tslm.training.runs.manifest import read_manifest
 
 @dataclass(frozen=True)
 class FoldRun:
-    """One fold: the stages that it goes through, the last of which is tested."""
+    """One fold: its curriculum stages, the last of which is tested."""
 
     configs: Sequence[RunConfig]  # of the stages, in the order they run
     arguments: tuple[str, ...]  # of train.py
@@ -48,7 +48,7 @@ class FoldRun:
 
 @dataclass(frozen=True)
 class Fold:
-    """One fold of a cross-validation: what it answered on its test subjects, and whom it knows."""
+    """Predictions of one fold on its test subjects, and the recordings it was trained and validated on."""
 
     number: int
     rows: Sequence[PredictionRow]
@@ -56,7 +56,7 @@ class Fold:
 
 
 def read_fold(run: FoldRun) -> Fold:
-    """What a finished fold answered, and the recordings that its runs read to train and to validate, over all stages.
+    """Read the predictions of a finished fold, and the recordings that its runs read over all curriculum stages.
 
     Raises:
         FileNotFoundError: a run without predictions.
@@ -79,7 +79,7 @@ def read_fold(run: FoldRun) -> Fold:
 
 
 def pool_folds(folds: Sequence[Fold]) -> list[PredictionRow]:
-    """The rows of all folds, fold by fold, each with the number of its `fold`.
+    """Pool the rows of all folds, each row with its `fold`.
 
     A fold may know its test subjects, and share them with others, only where its rows are marked `leaky`; an epoch is
     tested once in any case.
@@ -108,7 +108,7 @@ def pool_folds(folds: Sequence[Fold]) -> list[PredictionRow]:
 
 
 def _read_subjects(cohort_dir: Path) -> dict[str, str]:
-    """Subject by recording; none where the cohort is not on this machine any more."""
+    """Read the subject of each recording; empty if the cohort is no longer on this machine."""
     if not (cohort_dir / PARTICIPANTS_FILE).is_file():
         return {}
     return {row.recording: row.subject for row in read_participants(cohort_dir)}

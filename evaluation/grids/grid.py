@@ -1,4 +1,4 @@
-"""A grid of experiments as one YAML file: named axes whose values are settings, expanded into runs."""
+"""A grid of experiments: a YAML file of axes whose values are settings, expanded into runs."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ _CHOICES = ("model", "llm")  # `model=NAME` among settings chooses a YAML group,
 
 @dataclass(frozen=True)
 class GridConfig:
-    """What configs/experiments/*.yaml may say."""
+    """Settings of configs/experiments/*.yaml."""
 
     name: str = ""
     stages: list[str] = field(default_factory=lambda: ["stage0_encoder"])  # one after the other; the last is compared
@@ -93,7 +93,7 @@ def load_grid(path: Path) -> GridConfig:
 
 
 def expand_grid(grid: GridConfig, only: Sequence[str] = ()) -> list[Run]:
-    """All runs, fold by fold, so that cells can be compared before every fold is done.
+    """List all runs, fold by fold, so that cells can be compared before all folds are done.
 
     Args:
         grid: the grid.
@@ -120,7 +120,7 @@ def expand_grid(grid: GridConfig, only: Sequence[str] = ()) -> list[Run]:
 
 
 def check_settings(grid: GridConfig) -> None:
-    """Compose what train.py would, so that a mistake in the last cell is not found after a night of training.
+    """Compose the settings of every cell before training, to find mistakes early.
 
     Every value of every axis is in one of the cells that are looked at; not every combination is.
 
@@ -166,7 +166,7 @@ def _build_run(grid: GridConfig, point: Mapping[str, str], preset: str) -> Run:
 
 
 def _read_preset(grid: GridConfig) -> str:
-    """What the preset says, whatever its comments; its name where there is no such file (`check_settings` tells)."""
+    """Read the preset without its comments; its name if there is no such file (`check_settings` reports that)."""
     folders = [Path(grid.config_dir)] * bool(grid.config_dir) + [configs_dir()]
     places = [*(folder / f"{grid.preset}.yaml" for folder in folders), Path(grid.preset)]
     path = next((path for path in places if path.is_file()), None)

@@ -1,4 +1,4 @@
-"""The runs of a grid as processes: what is missing is trained, one failure stops no other, an interrupt stops all."""
+"""Processes that train the runs of a grid; a failed run stops no other, an interrupt stops all."""
 
 import fcntl
 import json
@@ -39,7 +39,7 @@ class Run(Protocol):
 
     @property
     def folder(self) -> Path:
-        """Where its log and record are written."""
+        """Folder of the log and the record."""
 
     @property
     def arguments(self) -> tuple[str, ...]:
@@ -47,11 +47,11 @@ class Run(Protocol):
 
     @property
     def cell(self) -> Mapping[str, str]:
-        """What it is within a grid."""
+        """Value of each axis of the grid."""
 
     @property
     def fold(self) -> int:
-        """The one that it tests on."""
+        """Fold of the test split."""
 
     @property
     def seed(self) -> int:
@@ -72,7 +72,7 @@ class Outcome:
 
     @property
     def is_done(self) -> bool:
-        """Whether there is something to compare."""
+        """Whether the run has metrics."""
         return self.exit_code == 0 and self.run.metrics_path is not None
 
 
@@ -112,7 +112,7 @@ def train_with_progress(
     num_complete: int = 0,
     on_done: Callable[[], object] = lambda: None,
 ) -> list[Outcome]:
-    """`train_runs` with a bar; gives the runs that failed, each of which is also logged as it happens.
+    """Run `train_runs` with a progress bar, log each failure, and return the runs that failed.
 
     Args:
         runs: to train.
@@ -139,7 +139,7 @@ def train_with_progress(
 
 
 def report_failures(failed: Sequence[Outcome]) -> int:
-    """Say on stderr, a line each, why runs failed and where it stands; gives a command's exit code."""
+    """Print one line per failed run with its error and log, and return the exit code."""
     for outcome in failed:
         last = outcome.last_lines.splitlines()[-1] if outcome.last_lines else f"exit code {outcome.exit_code}"
         if outcome.exit_code < 0:
@@ -149,13 +149,13 @@ def report_failures(failed: Sequence[Outcome]) -> int:
 
 
 def read_seconds(run: Run) -> float | None:
-    """How long a finished run took, over all its attempts."""
+    """Return the duration of a finished run over all its attempts."""
     path = run.folder / RECORD_FILE
     return float(json.loads(path.read_text(encoding="utf-8"))["seconds"]) if path.is_file() else None
 
 
 class _Children:
-    """The processes that run now."""
+    """Child processes in progress."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -194,7 +194,7 @@ class _Children:
         return Outcome(run, exit_code, "" if exit_code == 0 else _read_end(log_path))
 
     def stop(self) -> None:
-        """Ask every process to stop, and see that it does."""
+        """Ask every process to stop, and kill those that do not."""
         with self._lock:
             self._is_stopped = True
             running = list(self._running)

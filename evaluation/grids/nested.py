@@ -1,4 +1,4 @@
-"""Nested cross-validation of a grid: every fold tests the cell that inner folds of its training subjects chose."""
+"""Nested cross-validation of a grid: each fold tests the cell chosen by inner folds of its training subjects."""
 
 import json
 import logging
@@ -47,7 +47,7 @@ class OuterFold:
 
 
 def plan_nested(grid: GridConfig, only: Sequence[str], num_inner: int) -> list[OuterFold]:
-    """The outer folds that are asked for, each with its inner runs.
+    """List the requested outer folds, each with its inner runs.
 
     Raises:
         ValueError: a grid that cannot be tuned within folds; the message says why.
@@ -73,7 +73,7 @@ def plan_nested(grid: GridConfig, only: Sequence[str], num_inner: int) -> list[O
 
 
 def run_nested(grid: GridConfig, outer_folds: Sequence[OuterFold], num_inner: int, num_jobs: int) -> int:
-    """Train the inner runs, choose, train and test each chosen cell once; print and write the table. The exit code."""
+    """Train the inner runs, train and test each chosen cell once, write the table, and return the exit code."""
     rows, failed = [], 0
     for outer in outer_folds:
         write_inner_cohort(outer.cohort_dir, outer.fold, num_inner, outer.grid.folder / _COHORT_DIR)
@@ -104,7 +104,7 @@ def run_nested(grid: GridConfig, outer_folds: Sequence[OuterFold], num_inner: in
 
 
 def choose_cell(outer: OuterFold) -> dict[str, Any]:
-    """The values of the axes and the smoothing with the highest mean kappa over inner folds, the first of equals."""
+    """Choose the cell and smoothing with the highest mean kappa over inner folds; the first of equals."""
     table = build_table(outer.grid, outer.inner_runs)
     write_table(table, outer.grid.folder)
     scored = [row for row in table["rows"] if row["metrics"].get(KAPPA) and row["num_runs"] == row["num_planned"]]
@@ -115,7 +115,7 @@ def choose_cell(outer: OuterFold) -> dict[str, Any]:
 
 
 def check_inner_runs(outer: OuterFold) -> None:
-    """ValueError where an inner run has read a recording of a subject that the outer fold tests."""
+    """Raise ValueError if an inner run has read a recording of a test subject of the outer fold."""
     rows = choose_fold(read_participants(outer.cohort_dir), outer.fold)
     tested = {row.recording: row.subject for row in rows if row.split.part == "test"}
     for run in outer.inner_runs:
@@ -132,7 +132,7 @@ def check_inner_runs(outer: OuterFold) -> None:
 def build_nested_table(
     grid: GridConfig, rows: Sequence[Mapping[str, Any]], num_planned: int, num_inner: int
 ) -> dict[str, Any]:
-    """The outer folds and their means, as plain values."""
+    """Build the table of the outer folds and their means, ready for JSON."""
     means = {key: asdict(estimate([row[key] for row in rows if key in row])) for key in AGREEMENT}
     about = {"name": grid.name, "stage": grid.stages[-1], "num_inner_folds": num_inner, "num_planned": num_planned}
     return {**about, "folds": list(rows), "metrics": means}
@@ -161,7 +161,7 @@ def _write(table: Mapping[str, Any], folder: Path) -> Path:
 
 
 def _find_cohort(grid: GridConfig) -> Path:
-    """The one prepared cohort that all stages of all cells read."""
+    """Find the one cohort that all curriculum stages of all cells read."""
     for axis, values in grid.axes.items():
         for setting in (setting for settings in values.values() for setting in settings):
             if setting.partition("=")[0] in _DATA_SETTINGS:

@@ -34,7 +34,7 @@ _NOTE = (
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over folds; no bounds where there is one fold only, no mean where there is none."""
+    """A mean over folds; no bounds with one fold, no mean with none."""
 
     mean: float | None
     low: float | None
@@ -43,7 +43,7 @@ class Estimate:
 
 
 def estimate(values: Sequence[float]) -> Estimate:
-    """Mean and Student's t interval of one value a fold."""
+    """Estimate the mean of one value per fold with its Student's t interval."""
     if len(values) < 2:
         return Estimate(values[0] if values else None, None, None, len(values))
     mean, error = float(np.mean(values)), float(stats.sem(values))
@@ -52,7 +52,7 @@ def estimate(values: Sequence[float]) -> Estimate:
 
 
 def build_table(grid: GridConfig, runs: Sequence[Run]) -> dict[str, Any]:
-    """Everything the files say: rows in the order of the grid, one a cell and way of smoothing.
+    """Build the table: one row per cell and smoothing, in the order of the grid.
 
     Raises:
         ValueError, OSError: predictions of a finished run that cannot be read or smoothed.
@@ -138,7 +138,7 @@ def render_markdown(table: Mapping[str, Any]) -> str:
 
 
 def read_scores(runs: Sequence[Run], name: str, smoothing: Smoothing) -> dict[str, Any]:
-    """What the finished runs of a cell scored: {metric: {fold: mean over seeds}}."""
+    """Read the scores of the finished runs of a cell: {metric: {fold: mean over seeds}}."""
     values: dict[str, dict[int, list[float]]] = {}
     finished = [(run, run.metrics_path) for run in runs]
     is_leaky = is_within_subject = False
@@ -166,7 +166,7 @@ def read_scores(runs: Sequence[Run], name: str, smoothing: Smoothing) -> dict[st
 
 
 def _score_smoothed(metrics_path: Path, name: str, smoothing: Smoothing) -> dict[str, Any]:
-    """Scores of a run's predictions after smoothing, kept beside them; made once."""
+    """Score a run's predictions after smoothing; the scores are cached beside them."""
     kept = metrics_path.with_name(f"smoothed_{name}.metrics.json")
     predictions = metrics_path.with_name(PREDICTIONS_FILE)
     if kept.is_file() and kept.stat().st_mtime_ns >= predictions.stat().st_mtime_ns:
@@ -184,7 +184,7 @@ def _score_smoothed(metrics_path: Path, name: str, smoothing: Smoothing) -> dict
 
 
 def _find_baseline(grid: GridConfig, axes: Sequence[str], keys: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
-    """The row to compare with: what the grid names, of the rest of the axes their first value among the rows."""
+    """Find the row to compare with: the values named by the grid, and the first value of every other axis."""
     wanted = [grid.baseline.get(axis) for axis in axes]
     fitting = [key for key in keys if all(value in (None, own) for value, own in zip(wanted, key, strict=True))]
     return (fitting or list(keys))[0]
@@ -202,7 +202,7 @@ def _mark_best(rows: Sequence[dict[str, Any]]) -> None:
 
 
 def _list_metrics(table: Mapping[str, Any]) -> list[str]:
-    """Kappa, macro-F1 and the F1 of each stage, in the order of the label set that has them all."""
+    """List kappa, macro-F1 and the F1 of each sleep stage, in the order of the label set."""
     found = {name for row in table["rows"] for name in row["metrics"]}
     labels = [name.removeprefix("F1 ") for name in found if name.startswith("F1 ")]
     ordered = next((each.answers for each in LABEL_SETS.values() if set(labels) <= set(each.answers)), sorted(labels))

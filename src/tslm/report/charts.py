@@ -2,7 +2,7 @@
 
 An SVG stretches with the page (`preserveAspectRatio="none"`, strokes that do not scale) and holds
 no text; words stand around it as HTML, so that they keep their size on a phone. Colours are CSS
-classes of report.css.
+classes of page.css.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,8 +24,8 @@ _MAX_TINT = 55  # percent of colour in a full cell; the text on it keeps a contr
 
 def draw_hypnogram(hypnogram: Hypnogram, levels: Sequence[SleepStage], description: str) -> str:
     """Step line with a coloured bar a bout, and the names of the levels; gaps where unscored."""
-    y_of = {stage: 10 * idx + 5 for idx, stage in enumerate(levels)}
-    bars: dict[SleepStage, list[str]] = {stage: [] for stage in levels}
+    y_of = {sleep_stage: 10 * idx + 5 for idx, sleep_stage in enumerate(levels)}
+    bars: dict[SleepStage, list[str]] = {sleep_stage: [] for sleep_stage in levels}
     steps: list[str] = []
     for bout in hypnogram.bouts:
         start, stop = bout.start_idx, bout.start_idx + bout.num_epochs
@@ -36,8 +36,8 @@ def draw_hypnogram(hypnogram: Hypnogram, levels: Sequence[SleepStage], descripti
         steps.append(f"V{y}H{stop}" if is_joined else f"M{start} {y}H{stop}")
         bars[bout.sleep_stage].append(f"M{start} {y}H{stop}")
     grid = "".join(f"M0 {y}H{hypnogram.num_epochs}" for y in y_of.values())
-    paths = "".join(f'<path class="bar {_css(stage)}" d="{"".join(d)}"/>' for stage, d in bars.items() if d)
-    names = "".join(f"<span>{SHORT_NAMES[stage]}</span>" for stage in levels)
+    paths = "".join(f'<path class="bar {_css(sleep_stage)}" d="{"".join(d)}"/>' for sleep_stage, d in bars.items() if d)
+    names = "".join(f"<span>{SHORT_NAMES[sleep_stage]}</span>" for sleep_stage in levels)
     return (
         f'<div class="levels" aria-hidden="true">{names}</div>'
         f'<svg class="hypnogram" style="--levels:{len(levels)}" viewBox="0 0 {max(hypnogram.num_epochs, 1)} '
@@ -154,8 +154,8 @@ def render_stage_chip(label: str | None) -> str:
     """A label with the colour of its stage; a label that is None could not be read."""
     if label is None:
         return '<span class="chip">not readable</span>'
-    stage = STAGE_OF_ANSWER.get(label)
-    css = f" {_css(stage)}" if stage is not None else ""
+    sleep_stage = STAGE_OF_ANSWER.get(label)
+    css = f" {_css(sleep_stage)}" if sleep_stage is not None else ""
     return f'<span class="chip{css}">{escape(label)}</span>'
 
 

@@ -1,4 +1,4 @@
-"""Texts of the model on the page: each claim beside what was measured, and how many claims of all texts are true.
+"""Texts of the model on the page: each claim with its measurement, and the share of true claims.
 
 True of their own epoch, and true of other epochs: those are the controls.
 """

@@ -1,4 +1,4 @@
-"""Scores on the page, a column a system: tables, and charts of what the probabilities are worth, as inline SVG.
+"""Scores on the page: tables with one column per system, and charts of the probabilities as inline SVG.
 
 Shapes and dashes of the charts say the same as colours: before calibration is hollow and dashed, after is filled; the
 second system of the selection chart has squares.
@@ -15,7 +15,7 @@ from tslm.table import Table
 
 
 def render_scores(metrics: Mapping[str, Mapping[str, Any]]) -> str:
-    """Agreement, probabilities and F1 a class, with intervals; below it more of each class, folded."""
+    """Render agreement, probabilities and F1 per class, with intervals; further scores per class are folded."""
     scored = {name: values for name, values in metrics.items() if "accuracy" in values}
     if not scored:
         return ""
@@ -37,7 +37,7 @@ def render_scores(metrics: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def render_structure(metrics: Mapping[str, Mapping[str, Any]]) -> str:
-    """Whether the predicted nights look like sleep; empty where no whole night was scored."""
+    """Render the structure of predicted nights; empty if no whole night was scored."""
     scored = {name: values for name, values in metrics.items() if (values.get("structure") or {}).get("num_recordings")}
     if not scored:
         return ""
@@ -58,7 +58,7 @@ _MAX_RADIUS = 8.0
 
 
 def render_probability_charts(metrics: Mapping[str, Mapping[str, Any]]) -> str:
-    """A reliability diagram a system, and one chart of selective accuracy; empty where no system has probabilities."""
+    """Render one reliability diagram per system and a chart of selective accuracy; empty without probabilities."""
     scored = {name: values["probabilities"] for name, values in metrics.items() if values.get("probabilities")}
     if not scored:
         return ""

@@ -37,7 +37,7 @@ _BLINDED = "The expert’s stages are hidden on this page, and so is every figur
 
 
 def render_header(title: str, samples: Sequence[Mapping[str, Any]], metrics: Mapping[str, Any]) -> str:
-    """Title, the result in plain words, and the first system's figures; without metrics a blinded page."""
+    """Render the title, the result in a sentence, and the first system's figures; without metrics, a blinded page."""
     recordings = list(dict.fromkeys(sample["recording"] for sample in samples if sample.get("recording")))
     systems: dict[str, dict[str, Any]] = {
         render_system(name): values for name, values in metrics.get("systems", {}).items()
@@ -151,7 +151,7 @@ def render_confusions(metrics: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def render_rationales(scorings: Mapping[str, Scoring], waveforms: Mapping[str, np.ndarray]) -> str:
-    """How far the texts of each system tell what was measured, and examples of them."""
+    """Render the faithfulness of each system's texts, and examples."""
     parts = []
     for scoring in list_writers(scorings):
         examples = choose_examples(scoring)
@@ -167,7 +167,7 @@ def render_rationales(scorings: Mapping[str, Scoring], waveforms: Mapping[str, n
 
 
 def render_text_scores(scorings: Mapping[str, Scoring]) -> str:
-    """How far the texts of each system tell what was measured; the texts stand in the panel of the epoch."""
+    """Render the faithfulness of each system's texts; the texts themselves are in the panel of the epoch."""
     return _render_texts(scorings, [render_faithfulness(scoring) for scoring in list_writers(scorings)])
 
 
@@ -190,7 +190,7 @@ def _render_texts(scorings: Mapping[str, Scoring], parts: Sequence[str]) -> str:
 
 
 def render_footer(facts: Mapping[str, str]) -> str:
-    """Where the figures come from, and what they are not for."""
+    """Render the sources of the figures, and the limits of use."""
     items = "".join(f"<div><dt>{escape(name)}</dt><dd>{_render_fact(text)}</dd></div>" for name, text in facts.items())
     listed = f"<dl>{items}</dl>" if facts else "<p>Config, seed, checkpoint and data source were not stated.</p>"
     return (

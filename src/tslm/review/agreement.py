@@ -1,4 +1,4 @@
-"""Agreement of reviewers: kappas and intraclass correlations with 95 % intervals, never from too few epochs.
+"""Agreement of reviewers: kappas and intraclass correlations with 95 % intervals, if there are enough epochs.
 
 Kappas are statsmodels': Cohen's with asymptotic intervals (Fleiss, Cohen & Everitt 1969) and, for ratings, quadratic
 weights (Cohen 1968); Fleiss' for more than two reviewers, which takes ratings as names without an order. Intraclass
@@ -72,7 +72,7 @@ def score_agreement(
 
 
 def _collect_answers(reviews: Iterable[SavedReview]) -> dict[str, dict[str, dict[str, Any]]]:
-    """Field -> reviewer -> sample_id -> what was answered; without what was left open."""
+    """Collect the given answers: field -> reviewer -> sample_id -> answer."""
     answers: dict[str, dict[str, dict[str, Any]]] = {field: {} for field in (*RATINGS, _STAGE)}
     for saved in reviews:
         for field, by_reviewer in answers.items():
@@ -152,7 +152,7 @@ _NAMES = {_STAGE: "sleep stage"}
 
 
 def render_agreement(scores: Mapping[str, Any]) -> str:
-    """What `score_agreement` gave, as tables; a dash where there is no figure."""
+    """Render the scores of `score_agreement` as tables; a dash stands for a missing figure."""
     fields = (*RATINGS, _STAGE)
     reviewers = [
         [Cell(name), Cell(about["num_epochs"]), *(Cell(about[f"mean_{rating}"], 2) for rating in RATINGS)]

@@ -31,7 +31,7 @@ _KEPT_PAGES = 4  # of some 6 MB
 
 
 class ReviewPages:
-    """The pages of a run, a recording each, built when they are first asked for."""
+    """The pages of a run, one per recording, built on demand."""
 
     def __init__(
         self, run: ReviewRun, first_recording: str, data_dir: Path | None, *, blinded: bool, checks_shown: bool = True
@@ -90,7 +90,7 @@ class ReviewPages:
 
 
 def build_content_policy(page: str) -> str:
-    """Content-Security-Policy under which the page's own scripts run and no others, whatever a model wrote into it."""
+    """Build a Content-Security-Policy that allows the page's own scripts only."""
     own = [_read_scripts(), page[page.rindex("<script>") + len("<script>") : page.rindex("</script>")]]
     scripts = [text.encode() for text in own] + [gzip.decompress(pack_plotly())]
     hashes = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(text).digest()).decode()}'" for text in scripts)
@@ -101,7 +101,7 @@ def build_content_policy(page: str) -> str:
 
 
 def _hide_checks(night: NightDocument) -> NightDocument:
-    """The night with its texts as written, without what the measurements say of their claims."""
+    """Remove the verdicts on the claims from a night."""
     plain = [
         text | {"pieces": [(piece, []) for piece, _ in text["pieces"]], "claims": []}
         for text in night.data["rationales"]
@@ -127,7 +127,7 @@ _KEYS = (
 
 
 def render_form(options: Sequence[str], blinded: bool, system: str) -> str:
-    """The form as HTML, and the dialog that asks who is reviewing; `system` is the name of the reviewed one."""
+    """Render the form and the dialog that asks who is reviewing; `system` is the name of the reviewed system."""
     ratings = "".join(
         _render_choices(
             rating,
@@ -178,6 +178,6 @@ def _render_choices(group: str, legend: str, choices: Sequence[tuple[str, str, s
 
 
 def _stage_key(option: str) -> str:
-    """The key that picks a stage: the digit of N1 to N3, else its first letter (`s` for NREM, as `n` steps on)."""
+    """Key of a sleep stage: the digit of N1 to N3, otherwise the first letter (`s` for NREM, as `n` means next)."""
     code = str(STAGE_OF_ANSWER[option])
     return "s" if code == "NREM" else code[-1].lower() if code[0] == "N" else code[0].lower()

@@ -1,4 +1,4 @@
-"""Reviews: what a reviewer says of one epoch, how it is checked, and the CSV of all."""
+"""Reviews of explanations: their fields, their checks, and their CSV file."""
 
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -62,7 +62,7 @@ class SavedReview:
 
 
 def parse_review(said: Mapping[str, Any]) -> tuple[str, str, int, Review]:
-    """(reviewer, sample_id, base_revision, review) out of a JSON object; what they say is checked elsewhere.
+    """Parse (reviewer, sample_id, base_revision, review) from a JSON object; the values are checked elsewhere.
 
     Raises:
         ValueError: a key that is missing, unknown or of another type.
@@ -85,7 +85,7 @@ def parse_review(said: Mapping[str, Any]) -> tuple[str, str, int, Review]:
 
 
 def check_review(review: Review, options: Sequence[str]) -> Review:
-    """The review with its comment trimmed.
+    """Check a review, and return it with its comment trimmed.
 
     Args:
         review: as it came.
@@ -110,7 +110,7 @@ def check_review(review: Review, options: Sequence[str]) -> Review:
 
 
 def check_reviewer(name: str) -> str:
-    """The name with single spaces and no space around it.
+    """Check a reviewer's name, and return it with single spaces.
 
     Raises:
         ValueError: empty, longer than 64 characters, or with characters that cannot be printed.
@@ -157,7 +157,7 @@ def render_reviews(reviews: Iterable[SavedReview], run: ReviewRun, with_expert: 
 
 
 def write_reviews(text: str, path: Path) -> None:
-    """Write what `render_reviews` gave beside `path`, then rename. OSError when it cannot be written."""
+    """Write the CSV text atomically; OSError if it cannot be written."""
     with write_beside(path) as partial:
         partial.write_text(text, encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""The epochs of a run that reviewers judge: its predictions, with or without the expert's label, and their order."""
+"""Epochs under review: the predictions of a run, with or without the expert's label, and their order."""
 
 import math
 from collections.abc import Mapping
@@ -84,7 +84,7 @@ def read_review_run(run: Path, classifier: Path | None = None) -> ReviewRun:
 
 
 def hide_expert(scorings: Mapping[str, Scoring]) -> dict[str, Scoring]:
-    """The systems with nothing in their rows that tells the expert's label: every `truth` is the first option."""
+    """Hide the expert's label in the rows of all systems: every `truth` is the first option."""
     return {
         name: replace(scoring, rows=tuple(_hide_label(row) for row in scoring.rows))
         for name, scoring in scorings.items()
@@ -116,7 +116,7 @@ ORDERS = ("uncertainty", "time", "random")
 
 
 def measure_uncertainty(run: ReviewRun) -> list[float | None]:
-    """How unsure the systems are of each epoch under review: 0 certain, 1 a guess; None where nothing tells.
+    """Measure the uncertainty of the systems on each epoch: 0 certain, 1 uniform; None if unknown.
 
     The entropy of the probabilities over its largest value, the mean over those systems that give some. Where another
     system answers differently than the reviewed one, half of the way from there to 1. An answer that could not be read
@@ -144,7 +144,7 @@ def measure_uncertainty(run: ReviewRun) -> list[float | None]:
 
 
 def order_epochs(run: ReviewRun, order: str, seed: int = 0, limit: int | None = None) -> list[int]:
-    """Positions of the rows to review, the first one first; the same for everybody who asks the same.
+    """Order the rows to review, as positions; the same call gives the same order.
 
     Args:
         run: what is reviewed.

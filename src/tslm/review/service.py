@@ -1,4 +1,4 @@
-"""What the review page asks of its server: the queue, a review, progress, an export. Knows nothing of HTTP."""
+"""Requests of the review page, without HTTP: queue, review, progress, export."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ STATUS_OF_ERROR: dict[type[Exception], int] = {ReviewConflictError: 409, NotInRu
 
 
 class ReviewService:
-    """One run under review. Its methods are what the routes answer with."""
+    """One run under review; each route calls one method."""
 
     def __init__(self, run: ReviewRun, store: ReviewStore, queue: Sequence[int], reviewer: str | None = None) -> None:
         """Take what is served.
@@ -41,11 +41,11 @@ class ReviewService:
         self._queued = {entry["sample_id"] for entry in self._queue}
 
     def describe(self) -> dict[str, Any]:
-        """What the form needs to know before it knows who reviews."""
+        """Describe the store for the form."""
         return {"store_id": self._store.store_id, "blinded": self._store.is_blinded, "reviewer": self._reviewer}
 
     def list_queue(self, reviewer: str) -> dict[str, Any]:
-        """The epochs to review in order, each with how far this reviewer is with it."""
+        """List the epochs to review in order, each with this reviewer's state."""
         saved = {review.sample_id: review for review in self._store.list_latest(self._check(reviewer))}
         entries = [entry | {"state": _state(saved.get(entry["sample_id"]))} for entry in self._queue]
         return {"epochs": entries, "num_complete": sum(entry["state"] == "complete" for entry in entries)}
@@ -65,7 +65,7 @@ class ReviewService:
         return _render(self._store.save(name, sample_id, review, self._run.options, base_revision))
 
     def get_progress(self) -> dict[str, Any]:
-        """How many epochs of the queue each reviewer has completed."""
+        """Count the complete epochs of the queue by reviewer."""
         complete = Counter(
             saved.reviewer
             for saved in self._store.list_latest()

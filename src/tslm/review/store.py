@@ -1,4 +1,4 @@
-"""Reviews in one SQLite file: each change a new row, on the disk before the reviewer is told so.
+"""Reviews in one SQLite file: every change is a new row, on disk before it is confirmed.
 
 The file belongs to one file of predictions, by its SHA-256. Rows are only ever added: the newest revision of a
 reviewer's review counts, the earlier ones are its history. Several processes may write at once.
@@ -230,7 +230,7 @@ _TABLES = (
 
 
 def open_database(path: Path, predictions_sha256: str, predictions_path: Path, blinded: bool) -> sqlite3.Connection:
-    """A connection to the file, which is made where there is none.
+    """Open the file, or create it.
 
     Raises:
         ValueError: a database of something else, of other predictions or of another version, or no database.
@@ -254,7 +254,7 @@ def open_database(path: Path, predictions_sha256: str, predictions_path: Path, b
 
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Cursor]:
-    """All of the block or nothing of it; no other process writes meanwhile."""
+    """Run the block as one transaction; no other process writes meanwhile."""
     cursor = connection.cursor()
     cursor.execute("BEGIN IMMEDIATE")
     with connection:  # commits, or rolls back what is left of it
@@ -263,7 +263,7 @@ def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Cursor]:
 
 @contextmanager
 def translate_sqlite_errors(path: Path) -> Iterator[None]:
-    """SQLite's errors as OSError (locked, read-only, full) or ValueError (damaged)."""
+    """Translate SQLite's errors into OSError (locked, read-only, full) or ValueError (damaged)."""
     try:
         yield
     except sqlite3.OperationalError as error:

@@ -17,7 +17,7 @@ _LEVEL = 0.95
 
 
 def score_agreement(truth: Sequence[float | None], predicted: Sequence[float | None]) -> dict[str, Any]:
-    """How far `predicted` lies from `truth`, night by night, as plain numbers for JSON.
+    """Score the agreement of `predicted` with `truth` over nights, as plain numbers for JSON.
 
     Args:
         truth: one value a night, None where the night does not define it.

@@ -1,4 +1,4 @@
-"""Two systems on the same epochs: do they differ by more than chance would make them?
+"""Tests of two systems on the same epochs: McNemar's test and the paired bootstrap.
 
 Two answers to it. McNemar's test (1947) looks at the epochs that only one of them has right, and takes epochs as
 independent, which those of one night are not: it is too sure of itself. The paired bootstrap draws subjects (of one
@@ -26,7 +26,7 @@ def compare_systems(
     subjects: Sequence[str] | None = None,
     resampling: Resampling = DEFAULT_RESAMPLING,
 ) -> dict[str, Any]:
-    """How much better the first of two systems is than the second on the same samples.
+    """Compare two systems on the same samples: the first minus the second.
 
     Args:
         truth: true label per sample, in time order where there is one subject.
@@ -73,7 +73,7 @@ def compare_systems(
 
 
 def measure_mcnemar(is_right_a: Sequence[bool] | np.ndarray, is_right_b: Sequence[bool] | np.ndarray) -> dict[str, Any]:
-    """McNemar's test of whether two systems are right equally often; it takes the samples as independent.
+    """McNemar's test of equal accuracy; it takes the samples as independent.
 
     Args:
         is_right_a: whether the first system is right, (num_samples,) bool.

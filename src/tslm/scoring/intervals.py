@@ -92,7 +92,7 @@ class Resamples:
         return [float(bound) for bound in np.quantile(defined, [tail, 1 - tail])] if len(defined) else [None, None]
 
     def describe(self) -> dict[str, Any]:
-        """What stands beside intervals: unit, num_units, level, num_resamples, seed; block_samples where blocks."""
+        """Describe the intervals: unit, num_units, level, num_resamples, seed, and block_samples for blocks."""
         is_over_blocks = bool(self.block_samples)
         return {
             "unit": BLOCKS if is_over_blocks else self.resampling.unit,
@@ -105,7 +105,7 @@ class Resamples:
 
 
 def find_subjects(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str] | None, str]:
-    """The subject of each row, or its recording where any row names no subject; and which of the two it is.
+    """Find the unit of each row: its subject, or its recording if any row names no subject.
 
     None where a row names neither.
     """
@@ -117,7 +117,7 @@ def find_subjects(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str] | None, 
 
 
 def render_unit(intervals: dict[str, Any]) -> str:
-    """One line that says what intervals were drawn over, and how far that can be trusted."""
+    """Describe the units of the intervals, and their limits, in one line."""
     unit, num_units = intervals["unit"], intervals["num_units"]
     text = f"{100 * intervals['level']:g} % intervals over {num_units} {unit}"
     if unit == BLOCKS:

@@ -1,4 +1,4 @@
-"""How good probabilities are: log-loss, Brier score, calibration, AUROC; and how good answers are without the unsure.
+"""Quality of probabilities: log-loss, Brier score, calibration, AUROC, and accuracy without uncertain epochs.
 
 K: classes, N: samples, B: bins.
 """
@@ -23,7 +23,7 @@ _SHARES_LEFT = np.arange(20) / 20  # of the epochs that go to a human: 0, 5, ...
 
 
 def score_own_probabilities(scoring: Scoring, num_resamples: int, seed: int) -> dict[str, Any] | None:
-    """What the probabilities of one system are worth; None where no row has any.
+    """Score the probabilities of one system; None if no row has any.
 
     Args:
         scoring: rows with the same options, in any order of their own; in time order where they are of one subject.
@@ -164,7 +164,7 @@ def measure_auroc(scores_N: np.ndarray, is_class_N: np.ndarray) -> float | None:
 
 
 def measure_reliability(confidence_N: np.ndarray, is_right_N: np.ndarray) -> dict[str, list[Any]]:
-    """What was promised and what came true, by bin of confidence.
+    """Reliability curve: mean confidence and share of right answers per bin.
 
     Returns:
         mean_confidence and share_right of each of the 15 bins, None in an empty one, and count.
@@ -179,7 +179,7 @@ def measure_reliability(confidence_N: np.ndarray, is_right_N: np.ndarray) -> dic
 
 
 def measure_entropy(probabilities_NK: np.ndarray) -> np.ndarray:
-    """Entropy of each sample's probabilities over log(num_classes), (num_samples,): 0 certain, 1 knows nothing."""
+    """Entropy of each sample's probabilities over log(num_classes), (num_samples,): 0 certain, 1 uniform."""
     num_classes = probabilities_NK.shape[1]
     if num_classes == 1:
         return np.zeros(len(probabilities_NK))
@@ -187,7 +187,7 @@ def measure_entropy(probabilities_NK: np.ndarray) -> np.ndarray:
 
 
 def measure_margin(probabilities_NK: np.ndarray) -> np.ndarray:
-    """How far the most probable class is ahead of the next, (num_samples,): 1 certain, 0 torn between two."""
+    """Difference of the two highest probabilities, (num_samples,): 1 certain, 0 undecided."""
     if probabilities_NK.shape[1] == 1:
         return np.ones(len(probabilities_NK))
     ordered_NK = np.sort(probabilities_NK, axis=1)
@@ -197,7 +197,7 @@ def measure_margin(probabilities_NK: np.ndarray) -> np.ndarray:
 def score_selection(
     certainty_N: np.ndarray, truth_N: np.ndarray, answer_N: np.ndarray, num_labels: int
 ) -> dict[str, Any]:
-    """What is reached on the epochs kept when the least certain ones go to a human.
+    """Score the epochs that are kept when the least certain ones are left to a human.
 
     Epochs of equal certainty are taken in part, as if in any order, so the order of the samples does not matter.
 

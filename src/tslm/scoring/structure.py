@@ -1,4 +1,4 @@
-"""Structure of predicted hypnograms beside the expert's: bouts, transitions, edit distance, and what nights add up to.
+"""Structure of predicted hypnograms against the expert's: bouts, transitions, edit distances, quantities of nights.
 
 Epoch-wise agreement does not see whether a night looks like sleep. All of this is measured on the epochs that both
 have, in order of time: nothing reaches over a gap in a recording, which epochs without a row are too. An answer that
@@ -24,7 +24,7 @@ from tslm.predictions.transitions import IMPOSSIBLE_STEPS, count_steps
 from tslm.scoring.bland_altman import MIN_NIGHTS, score_agreement
 
 _GAP = SleepStage.UNSCORED
-_SYMBOLS = {stage: chr(ord("A") + idx) for idx, stage in enumerate(SleepStage)}
+_SYMBOLS = {sleep_stage: chr(ord("A") + idx) for idx, sleep_stage in enumerate(SleepStage)}
 _MIN_FOLLOWING = 0.5  # of a recording's epochs that follow on the one before; samples from a night have no structure
 _STATISTICS = (
     "total_sleep_min",
@@ -64,7 +64,7 @@ class NightPair:
 
 
 def score_structure(pairs: Sequence[NightPair], sleep_stages: Sequence[SleepStage]) -> dict[str, Any]:
-    """Structure of predicted nights against the expert's, of each recording and over all, as plain values for JSON.
+    """Score the structure of predicted nights, per recording and over all, as plain values for JSON.
 
     Args:
         pairs: one a recording.
@@ -139,12 +139,12 @@ def score_own_structure(scoring: Scoring) -> dict[str, Any] | None:
             left_out[recording] = f"{num_following} of {len(positions)} epochs follow on the one before"
         else:
             pairs.append(pair)
-    stages = [STAGE_OF_ANSWER[option] for option in rows[0]["options"]]
-    return score_structure(pairs, stages) | {"left_out": left_out}
+    sleep_stages = [STAGE_OF_ANSWER[option] for option in rows[0]["options"]]
+    return score_structure(pairs, sleep_stages) | {"left_out": left_out}
 
 
 def build_night_pair(scoring: Scoring) -> NightPair:
-    """Answers to one recording as two hypnograms in time, unscored where no row is.
+    """Build the two hypnograms of one recording from its rows; epochs without a row are unscored.
 
     The place of a row is its onset, or its index where rows tell no onsets.
 
@@ -170,8 +170,8 @@ def build_night_pair(scoring: Scoring) -> NightPair:
 
 
 def list_quantities(sleep_stages: Sequence[SleepStage]) -> list[str]:
-    """Names of what is compared night by night."""
-    by_stage = [f"{stage.value}_{what}" for what in ("min", "median_bout_min") for stage in sleep_stages]
+    """List the quantities that are compared per night."""
+    by_stage = [f"{sleep_stage.value}_{what}" for what in ("min", "median_bout_min") for sleep_stage in sleep_stages]
     return [*_STATISTICS, *by_stage]
 
 
@@ -189,7 +189,7 @@ def measure_transition_distance(expert_KK: np.ndarray, predicted_KK: np.ndarray)
 
 
 def _score_pairs(pairs: Sequence[NightPair], sleep_stages: Sequence[SleepStage], group: str) -> dict[str, Any]:
-    """What is counted over all stretches of some recordings together."""
+    """Score what is counted over all stretches of some recordings."""
     stretches = [stretch for pair in pairs for stretch in pair.stretches]
     bouts = [(_collapse(expert), _collapse(predicted)) for expert, predicted in stretches]
     nights = {"expert": [pair.expert for pair in pairs], "predicted": [pair.predicted for pair in pairs]}
@@ -197,7 +197,9 @@ def _score_pairs(pairs: Sequence[NightPair], sleep_stages: Sequence[SleepStage],
         name: sum((count_steps(night, sleep_stages) for night in of_one), np.zeros([len(sleep_stages)] * 2))
         for name, of_one in nights.items()
     }
-    medians = {name: [_median_bout_min(of_one, stage) for stage in sleep_stages] for name, of_one in nights.items()}
+    medians = {
+        name: [_median_bout_min(of_one, sleep_stage) for sleep_stage in sleep_stages] for name, of_one in nights.items()
+    }
     return {
         "edit_distance_epochs": _edit_share(stretches),
         "edit_distance_bouts": _edit_share(bouts),
@@ -206,8 +208,10 @@ def _score_pairs(pairs: Sequence[NightPair], sleep_stages: Sequence[SleepStage],
         },
         "transition_distance": measure_transition_distance(steps["expert"], steps["predicted"]),
         "median_bout_min": {
-            stage.value: _compare(expert, predicted)
-            for stage, expert, predicted in zip(sleep_stages, medians["expert"], medians["predicted"], strict=True)
+            sleep_stage.value: _compare(expert, predicted)
+            for sleep_stage, expert, predicted in zip(
+                sleep_stages, medians["expert"], medians["predicted"], strict=True
+            )
         },
     }
 
@@ -225,9 +229,8 @@ def _collapse(symbols: str) -> str:
 def _count_impossible(
     step_KK: np.ndarray, nights: Sequence[Hypnogram], sleep_stages: Sequence[SleepStage], group: str
 ) -> dict[str, Any]:
-    stages = list(sleep_stages)
-    steps = [(a, b) for a, b in IMPOSSIBLE_STEPS[group] if a in stages and b in stages]
-    num = int(sum(step_KK[stages.index(a), stages.index(b)] for a, b in steps))
+    steps = [(a, b) for a, b in IMPOSSIBLE_STEPS[group] if a in sleep_stages and b in sleep_stages]
+    num = int(sum(step_KK[sleep_stages.index(a), sleep_stages.index(b)] for a, b in steps))
     num_transitions = sum(night.num_transitions for night in nights)
     return {"num": num, "num_transitions": num_transitions, "share": num / num_transitions if num_transitions else None}
 
@@ -242,7 +245,11 @@ def _compare_quantities(pair: NightPair, sleep_stages: Sequence[SleepStage]) -> 
     for night in (pair.expert, pair.predicted):
         values: dict[str, Any] = night.statistics(sleep_stages)
         measured.append(
-            values | {f"{stage.value}_median_bout_min": _median_bout_min([night], stage) for stage in sleep_stages}
+            values
+            | {
+                f"{sleep_stage.value}_median_bout_min": _median_bout_min([night], sleep_stage)
+                for sleep_stage in sleep_stages
+            }
         )
     return {name: _compare(measured[0][name], measured[1][name]) for name in list_quantities(sleep_stages)}
 

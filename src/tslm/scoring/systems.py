@@ -1,4 +1,4 @@
-"""metrics.json: the scores of every system of a file of predictions, and what is common to them."""
+"""The scores of every system of a file of predictions: the contents of metrics.json."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""A local web server: routes of plain functions as a FastAPI application, and how it is run."""
+"""A local web server: plain functions as routes of a FastAPI application."""
 
 import ipaddress
 import socket
@@ -14,7 +14,7 @@ _STATUS_OF_ERROR: dict[type[Exception], int] = {ValueError: 400, OSError: 503}
 
 @dataclass(frozen=True)
 class Route:
-    """One address: what is asked of it, and the function that answers.
+    """One address, and the function that answers its requests.
 
     The function's arguments are those of the query, by name and type; a `dict` is the JSON object in the body. Its
     errors are answers too: ValueError 400, OSError 503, and those that `build_app` is told of, each with its one line.
@@ -32,7 +32,7 @@ def build_app(
     status_of_error: Mapping[type[Exception], int] | None = None,
     content_policy: str = "default-src 'none'",
 ) -> Guard:
-    """The application, behind its guard.
+    """Build the application, behind its guard.
 
     Args:
         routes: its addresses; there is nothing else, no listing and no documentation pages.
@@ -88,7 +88,7 @@ _GRACE_S = 2  # for requests under way when the server is to end
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach what listens there."""
+    """Whether the address can be reached from this machine only."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -1,4 +1,4 @@
-"""What stands before a local web application: whose requests it takes, how long they may be, what browsers may do.
+"""Guard of a local web application: allowed hosts, size of requests, and headers for browsers.
 
 A page of another site, open in the same browser, can send requests to this machine. It is kept out by three checks:
 the Host must be an address or a known name (a site whose name was rebound to this machine still sends its own), whoever
@@ -91,7 +91,7 @@ class Guard:
 
 
 def render_error(message: str) -> dict[str, str]:
-    """The JSON object that says in one line what is wrong."""
+    """Render an error as a JSON object with one line."""
     return {"error": " ".join(message.split())}
 
 

@@ -149,7 +149,7 @@ def _describe_system(scoring: Scoring, sample_ids: Sequence[str], levels: Sequen
     position_of = {row["sample_id"]: idx for idx, row in enumerate(scoring.rows)}
     places = [position_of.get(sample_id) for sample_id in sample_ids]
     answers = [None if idx is None else scoring.answers[idx] for idx in places]
-    probabilities_NK, known = scoring.read_probabilities([ANSWER_NAMES[stage] for stage in levels])
+    probabilities_NK, known = scoring.read_probabilities([ANSWER_NAMES[sleep_stage] for sleep_stage in levels])
     shares = dict(zip(known, probabilities_NK.round(4).tolist(), strict=True))
     entropies = dict(zip(known, measure_entropy(probabilities_NK).round(4).tolist(), strict=True))
     return {

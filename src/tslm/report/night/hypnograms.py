@@ -46,7 +46,7 @@ def render_statistics(night: Night, levels: Sequence[SleepStage]) -> str:
 
 def _render_track(night: Night, scorer: str, levels: Sequence[SleepStage]) -> str:
     hypnogram = night.hypnograms[scorer]
-    minutes = ", ".join(f"{stage.value} {hypnogram.stage_min(stage):.0f}" for stage in levels)
+    minutes = ", ".join(f"{sleep_stage.value} {hypnogram.stage_min(sleep_stage):.0f}" for sleep_stage in levels)
     chart = draw_hypnogram(hypnogram, levels, f"Hypnogram of the {scorer.lower()}. Minutes: {minutes}.")
     if scorer == EXPERT:
         return f'<div class="track"><h4>{EXPERT}</h4>{chart}</div>'

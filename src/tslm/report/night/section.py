@@ -1,4 +1,4 @@
-"""The section of a night: places that the page's scripts fill, what stands there before, and the Plotly library."""
+"""The section of a night: elements that the page's scripts fill, and the Plotly library."""
 
 import gzip
 from collections.abc import Mapping
