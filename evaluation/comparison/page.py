@@ -38,8 +38,9 @@ dt { font-weight: 600; margin-top: .5rem } dd { margin: 0 0 0 1rem }
   table, tbody, tr, th, td { display: block; width: auto }
   tr { border: 1px solid var(--line); border-radius: .5rem; margin: 0 0 1rem; overflow: hidden }
   th[scope=row] { position: static; background: var(--soft); font-size: 1.05rem; white-space: normal }
-  td { display: grid; grid-template-columns: 9.5rem 1fr; gap: .5rem; padding: .3rem .55rem }
-  td::before { content: attr(data-label); font-size: .82rem; opacity: .8 }
+  td { padding: .3rem .55rem } .meter { display: none }
+  td::before { content: attr(data-label); display: inline-block; width: 9.5rem; font-size: .82rem; opacity: .8 }
+  td[colspan]::before { content: none }
   small { display: inline; font-size: .82rem; margin-left: .3rem }
   tr.bold td { background: none }
 }
@@ -107,10 +108,10 @@ def describe_comparison(table: Mapping[str, Any]) -> list[str]:
             "the same for all"
         )
     lines.append(f"Channels of the baselines: {', '.join(table['channels'])}")
-    lines.append(f"Brackets: {table['intervals_are']}")
+    lines.append(table["intervals_are"])
     lines.append(
         f"Differences are paired, the row less {table['reference']}; McNemar's test takes epochs as independent, which "
-        "they are not: believe the brackets"
+        "they are not: believe the intervals"
     )
     if table["leaky"]:
         lines.append("LEAKY: some rows were trained on people they are tested on; they say nothing about others")

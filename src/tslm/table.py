@@ -121,7 +121,7 @@ class Table:
         """A `<table>` in an element that scrolls sideways; the title and the notes are its caption."""
         words = [f"<b>{html.escape(self.title)}</b>"] * bool(self.title) + [html.escape(note) for note in self.notes]
         caption = f"<caption>{' '.join(words)}</caption>" if words else ""
-        heads = "".join(f'<th scope="col">{html.escape(capitalise(column))}</th>' for column in self.columns)
+        heads = "".join(f'<th scope="col">{html.escape(column)}</th>' for column in self.columns)
         body = "".join(self._html_row(row, idx in self.bold_rows) for idx, row in enumerate(self.cells))
         return (
             f'<div class="scroll"><table class="{html.escape(css_class)}">{caption}<thead><tr>{heads}</tr></thead>'
@@ -138,8 +138,7 @@ class Table:
 
     def _html_row(self, row: Sequence[Cell], is_bold: bool) -> str:
         head, *others = row
-        shown = capitalise(head.html())
-        parts = [f'<th scope="row">{shown}</th>']
+        parts = [f'<th scope="row">{head.html()}</th>']
         for idx, (column, cell) in enumerate(zip(self.columns[1:], others, strict=False), start=2):
             span = len(self.columns) - idx + 1 if idx == len(row) else 1
             wide = f' colspan="{span}"' if span > 1 else ""
@@ -151,11 +150,6 @@ def render_pairs(title: str, pairs: Mapping[str, Cell | Value]) -> str:
     """Names and values as indented lines under a title."""
     lines = Table(["", ""], list(pairs.items())).text()
     return "\n".join([title, *(f"  {line}" for line in lines.splitlines())])
-
-
-def capitalise(text: str) -> str:
-    """The text as it stands at the start of a line."""
-    return text[:1].upper() + text[1:]
 
 
 def _typeset(figure: str) -> str:

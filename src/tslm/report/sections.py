@@ -14,7 +14,7 @@ from tslm.report.examples import choose_examples, is_right, render_examples
 from tslm.report.format import format_interval, format_number
 from tslm.report.night.hypnograms import render_hypnograms, render_statistics
 from tslm.report.rationales import render_faithfulness
-from tslm.table import Cell, capitalise
+from tslm.table import Cell
 
 # Names of Landis & Koch 1977 up to each kappa.
 _KAPPA_WORDS = (
@@ -49,7 +49,7 @@ def render_header(title: str, samples: Sequence[Mapping[str, Any]], metrics: Map
         f" of {format_number(len(recordings), 'recording')} ({escape(listed)})" if recordings else ""
     )
     tiles = [
-        f'<div class="tile"><dt>{capitalise(METRICS[key].name)}</dt><dd>{Cell(main_metrics[key]).html()}</dd>'
+        f'<div class="tile"><dt>{METRICS[key].name}</dt><dd>{Cell(main_metrics[key]).html()}</dd>'
         f"<small>{format_interval(main_metrics, key)}</small></div>"
         for key in AGREEMENT
         if key in main_metrics

@@ -79,7 +79,7 @@ def list_structure_rows(systems: Sequence[Mapping[str, Any]]) -> Rows:
 
 
 def describe_structure(metrics: Mapping[str, Any]) -> list[str]:
-    """What the brackets of those rows are, and which recordings are left out."""
+    """Describe the brackets of those rows, and name the recordings that are left out."""
     structure = metrics.get("structure")
     if not structure:
         return []
