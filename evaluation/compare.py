@@ -39,42 +39,42 @@ def compare(arguments: argparse.Namespace) -> str:
     Raises:
         ValueError, OSError: what is wrong with the data, a system or a file.
     """
-    from evaluation.comparison.material import find_material  # here, so that --help answers at once
+    from evaluation.comparison.inputs import build_inputs  # here, so that --help answers at once
     from evaluation.comparison.page import render_markdown, write_table
     from evaluation.comparison.systems import answer, check_rows, read_file, smooth_answers
     from evaluation.comparison.table import build_table
-    from tslm.baselines.material import spread_epochs
+    from tslm.baselines.inputs import spread_epochs
     from tslm.predictions.truth import read_truth
     from tslm.scoring.intervals import Resampling
 
-    material, is_leaky = find_material(arguments)
-    whole = read_truth(arguments.data, material.label_set.answers, fold=arguments.fold)
-    wanted = spread_epochs(list(whole), arguments.max_epochs, arguments.seed)
-    material = replace(material, wanted=wanted)
+    inputs, is_leaky = build_inputs(arguments)
+    whole = read_truth(arguments.data, inputs.label_set.answers, fold=arguments.fold)
+    sample_ids = spread_epochs(list(whole), arguments.max_epochs, arguments.seed)
+    inputs = replace(inputs, sample_ids=sample_ids)
     systems = _list_systems(arguments)
     files = [one for name, path in arguments.predictions for one in read_file(name, path)]
     _check_names([*(system.name for system in systems), *(one.system.name for one in files)], arguments)
     for one in files:  # before anything slow
-        check_rows(one.system.name, one.rows, whole, wanted)
-    answered = [answer(system, material, arguments.out / "predictions", arguments.resume) for system in systems]
+        check_rows(one.system.name, one.rows, whole, sample_ids)
+    answered = [answer(system, inputs, arguments.out / "predictions", arguments.resume) for system in systems]
     answered = [
-        replace(one, rows=check_rows(one.system.name, one.rows, whole, wanted)) if one.rows else one
+        replace(one, rows=check_rows(one.system.name, one.rows, whole, sample_ids)) if one.rows else one
         for one in (*answered, *files)
     ]
     to_smooth = [one for one in answered if one.system.name in arguments.smooth]
-    answered += smooth_answers(to_smooth, material, len(whole), arguments.out)
+    answered += smooth_answers(to_smooth, inputs, len(whole), arguments.out)
     about = {
         "train": str(arguments.train),
         "data": str(arguments.data),
-        "channels": list(material.test.channels),
-        "label_set": material.label_set.name,
+        "channels": list(inputs.test.channels),
+        "label_set": inputs.label_set.name,
         "num_test_epochs": len(whole),
         "seed": arguments.seed,
         "leaky": is_leaky,
     }
-    truth = {sample_id: epoch for sample_id, epoch in whole.items() if sample_id in wanted}
+    truth = {sample_id: epoch for sample_id, epoch in whole.items() if sample_id in sample_ids}
     resampling = Resampling(arguments.num_resamples, arguments.seed)
-    table = build_table(answered, truth, material.label_set, arguments.reference, resampling, about)
+    table = build_table(answered, truth, inputs.label_set, arguments.reference, resampling, about)
     paths = write_table(table, arguments.out)
     return f"{render_markdown(table)}\nwritten: {', '.join(map(str, paths))}"
 
@@ -143,7 +143,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _list_systems(arguments: argparse.Namespace) -> list["System"]:
-    from evaluation.comparison.material import choose_device
+    from evaluation.comparison.inputs import choose_device
     from evaluation.comparison.systems import build_baseline_system, build_checkpoint_system
     from tslm.baselines.table import BASELINES
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from tslm.baselines.material import Material, Nights, Scorer, UnfitNightsError
+from tslm.baselines.inputs import BaselineInputs, Nights, Scorer, UnfitNightsError
 from tslm.config.checkpoint import load_checkpoint_config
 from tslm.config.schema import RunConfig
 from tslm.data.prepared.recordings import PARTICIPANTS_FILE
@@ -35,8 +35,8 @@ class System:
     name: str
     kind: str  # baseline, checkpoint or file
     about: str
-    fit: Callable[[Material], Scorer] | None = None  # None: it has answered already
-    settings: Mapping[str, Any] = field(default_factory=dict)  # what its answers depend on beside the material
+    fit: Callable[[BaselineInputs], Scorer] | None = None  # None: it has answered already
+    settings: Mapping[str, Any] = field(default_factory=dict)  # what its answers depend on beside the inputs
     reads_eeg_alone: bool = False  # of the channels that are named, the first
 
 
@@ -52,8 +52,8 @@ class Answered:
     note: str = ""
 
 
-def answer(system: System, material: Material, folder: Path, resume: bool) -> Answered:
-    """Let a system answer for the wanted epochs; rows are kept in `folder` as they come.
+def answer(system: System, inputs: BaselineInputs, folder: Path, resume: bool) -> Answered:
+    """Answer the epochs by one system; rows are saved in `folder` as they come.
 
     With `resume`, what it answered before with the same settings on the same data is taken, and only the rest asked.
 
@@ -62,11 +62,11 @@ def answer(system: System, material: Material, folder: Path, resume: bool) -> An
     """
     assert system.fit is not None
     if system.reads_eeg_alone:
-        train, test = (replace(nights, channels=nights.channels[:1]) for nights in (material.train, material.test))
-        material = replace(material, train=train, test=test)
+        train, test = (replace(nights, channels=nights.channels[:1]) for nights in (inputs.train, inputs.test))
+        inputs = replace(inputs, train=train, test=test)
     path, made_path = folder / f"{system.name}.jsonl", folder / f"{system.name}.json"
     partial_path = folder / f"{system.name}.part.jsonl"
-    key = describe_material(material) | {"system": system.name, **system.settings}
+    key = describe_inputs(inputs) | {"system": system.name, **system.settings}
     made = read_json(made_path) if resume else {}
     same = made.get("key") == json.loads(json.dumps(key))
     if same and path.is_file():
@@ -74,10 +74,10 @@ def answer(system: System, material: Material, folder: Path, resume: bool) -> An
     rows = read_predictions(partial_path) if same and partial_path.is_file() else []
     answer_s = float(made["answer_s"]) if rows else 0.0
     path.unlink(missing_ok=True)
-    missing = material.wanted - {row["sample_id"] for row in rows}
+    missing = inputs.sample_ids - {row["sample_id"] for row in rows}
     started = time.perf_counter()
     try:
-        scorer = system.fit(replace(material, wanted=frozenset(missing)))
+        scorer = system.fit(replace(inputs, sample_ids=frozenset(missing)))
     except (ImportError, UnfitNightsError) as error:
         return Answered(system, [], None, note=str(error))
     fit_s = time.perf_counter() - started
@@ -90,7 +90,7 @@ def answer(system: System, material: Material, folder: Path, resume: bool) -> An
     begun_s, kept_at = answer_s, time.perf_counter()
     started = kept_at
     try:
-        with tqdm(total=len(material.wanted), initial=len(rows), desc=system.name, unit="epoch") as bar:
+        with tqdm(total=len(inputs.sample_ids), initial=len(rows), desc=system.name, unit="epoch") as bar:
             for row in scorer():
                 rows.append({**row, "system": system.name})
                 bar.update()
@@ -106,14 +106,14 @@ def answer(system: System, material: Material, folder: Path, resume: bool) -> An
     return Answered(system, rows, path, fit_s, answer_s)
 
 
-def describe_material(material: Material) -> dict[str, Any]:
+def describe_inputs(inputs: BaselineInputs) -> dict[str, Any]:
     """What answers depend on: the nights' content, channels, epochs and seed; JSON-ready."""
     return {
-        "train": _describe_nights(material.train),
-        "test": _describe_nights(material.test),
-        "label_set": material.label_set.name,
-        "wanted": sorted(material.wanted),
-        "seed": material.seed,
+        "train": _describe_nights(inputs.train),
+        "test": _describe_nights(inputs.test),
+        "label_set": inputs.label_set.name,
+        "wanted": sorted(inputs.sample_ids),
+        "seed": inputs.seed,
     }
 
 
@@ -169,18 +169,18 @@ def read_file(name: str, path: Path) -> list[Answered]:
     return answered
 
 
-def smooth_answers(answered: Sequence[Answered], material: Material, num_epochs: int, out: Path) -> list[Answered]:
+def smooth_answers(answered: Sequence[Answered], inputs: BaselineInputs, num_epochs: int, out: Path) -> list[Answered]:
     """Further systems: the same answers smoothed by the transitions of the training hypnograms (Viterbi).
 
     Raises:
         ValueError: answers without probabilities, or of only some of the `num_epochs` of the test nights.
     """
-    if answered and len(material.wanted) < num_epochs:
+    if answered and len(inputs.sample_ids) < num_epochs:
         raise ValueError("--smooth wants every epoch with its neighbours; leave --max_epochs out")
     smoothed = []
     for one in (one for one in answered if one.rows):
-        train = material.train
-        chain = fit_cohort_transitions(train.cohort_dir, material.label_set, train.fold)
+        train = inputs.train
+        chain = fit_cohort_transitions(train.cohort_dir, inputs.label_set, train.fold)
         rows = smooth_predictions(one.rows, Smoothing("hmm"), chain)
         name = f"{one.system.name}+hmm"
         path = out / "predictions" / f"{name}.jsonl"
@@ -207,28 +207,28 @@ def build_checkpoint_system(name: str, checkpoint_dir: Path, with_rationale: boo
         name,
         "checkpoint",
         about,
-        lambda material: _load_scorer(checkpoint_dir, trained, material, with_rationale, device),
+        lambda inputs: _load_scorer(checkpoint_dir, trained, inputs, with_rationale, device),
         {"weights": weights, "with_rationale": with_rationale},
     )
 
 
 def _load_scorer(
-    checkpoint_dir: Path, trained: RunConfig, material: Material, with_rationale: bool, device: str
+    checkpoint_dir: Path, trained: RunConfig, inputs: BaselineInputs, with_rationale: bool, device: str
 ) -> Scorer:
     from tslm.predictions.stager import open_stager
 
-    if trained.model.label_set != material.label_set.name:
+    if trained.model.label_set != inputs.label_set.name:
         raise UnfitNightsError(
-            f"{checkpoint_dir} answers {trained.model.label_set}, the comparison {material.label_set.name}"
+            f"{checkpoint_dir} answers {trained.model.label_set}, the comparison {inputs.label_set.name}"
         )
-    test = material.test
+    test = inputs.test
     stage = replace(trained.stage, test_dir=str(test.cohort_dir), fold=test.fold)
     is_leaky = bool(check_leakage([replace(trained, stage=stage)], may_lack_data=True))
     stager = open_stager(checkpoint_dir, device, replace(trained, stage=stage))
 
     def answer_rows() -> Iterator[PredictionRow]:
         for night in replace(test, channels=trained.stage.channels).read():
-            epochs = [epoch for epoch in range(night.num_epochs) if night.name_epoch(epoch) in material.wanted]
+            epochs = [epoch for epoch in range(night.num_epochs) if night.name_epoch(epoch) in inputs.sample_ids]
             yield from stager.answer(night, epochs, with_rationale, ROWS_AT_ONCE)
 
     def answer_marked() -> Iterator[PredictionRow]:

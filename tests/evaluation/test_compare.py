@@ -179,8 +179,8 @@ def test_an_interrupt_loses_no_answers_and_resume_asks_for_the_rest(
 ) -> None:
     asked = []
 
-    def fit(material, after=None):
-        scorer = BASELINES["transition_prior"].fit(material)
+    def fit(inputs, after=None):
+        scorer = BASELINES["transition_prior"].fit(inputs)
 
         def answer():
             for count, row in enumerate(scorer()):
@@ -198,7 +198,7 @@ def test_an_interrupt_loses_no_answers_and_resume_asks_for_the_rest(
         system = real(name, arguments)
         if name != "transition_prior":
             return system
-        return compare_systems.replace(system, fit=lambda material: fit(material, stop[0]))
+        return compare_systems.replace(system, fit=lambda inputs: fit(inputs, stop[0]))
 
     monkeypatch.setattr(compare_systems, "build_baseline_system", build)
     out = tmp_path / "out"

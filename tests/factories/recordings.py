@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tslm.baselines.material import Material, Nights, TextSettings, spread_epochs
+from tslm.baselines.inputs import BaselineInputs, Nights, TextSettings, spread_epochs
 from tslm.data.prepared.recordings import Recording, write_participants, write_recording
 from tslm.data.readers.edf.writer import write_edf
 from tslm.data.readers.raw import RawRecording, RawSignal
@@ -84,7 +84,9 @@ def write_rhythm_cohort(cohort_dir: Path, num_epochs: int = 60) -> Path:
     )
 
 
-def build_material(cohort_dir: Path, channels: tuple[str, ...] = (EEG,), num_epochs: int = 0, **text) -> Material:
+def build_baseline_inputs(
+    cohort_dir: Path, channels: tuple[str, ...] = (EEG,), num_epochs: int = 0, **text
+) -> BaselineInputs:
     train, test = (Nights(cohort_dir, split, channels) for split in ("train", "test"))
     ids = [
         night.name_epoch(idx)
@@ -92,4 +94,4 @@ def build_material(cohort_dir: Path, channels: tuple[str, ...] = (EEG,), num_epo
         for idx, stage in enumerate(night.sleep_stages)
         if AASM.index(stage) >= 0
     ]
-    return Material(train, test, AASM, "human", spread_epochs(ids, num_epochs, 0), TextSettings(**text))
+    return BaselineInputs(train, test, AASM, "human", spread_epochs(ids, num_epochs, 0), TextSettings(**text))

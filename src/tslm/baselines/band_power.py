@@ -1,4 +1,4 @@
-"""Gradient boosting on band powers: the baseline that knows the spectrum of an epoch and of its neighbours.
+"""Gradient boosting on the band powers of an epoch and its neighbours.
 
 The features are those of signals/features.py; how neighbours come in, and what is scaled by the night, is as in YASA
 (Vallat & Walker 2021, eLife 10, e70092, "Smoothing and normalization"). Shape letters: E epochs, F features.
@@ -11,7 +11,7 @@ import scipy.signal
 from sklearn.ensemble import HistGradientBoostingClassifier
 from tqdm import tqdm
 
-from tslm.baselines.material import Material, Scorer, answer_nights
+from tslm.baselines.inputs import BaselineInputs, Scorer, answer_nights
 from tslm.data.prepared.recordings import Recording
 from tslm.evidence.muscle import find_emg_channel, measure_emg
 from tslm.hypnogram import split_at_gaps
@@ -21,31 +21,33 @@ CENTRED_EPOCHS, PAST_EPOCHS = 15, 4  # 7.5 and 2 min of 30-s epochs, as YASA has
 _QUANTILES = (5, 50, 95)  # the night's median and spread, by which means over neighbours are scaled
 
 
-def fit_band_power(material: Material) -> Scorer:
+def fit_band_power(inputs: BaselineInputs) -> Scorer:
     """Train on the training nights: scikit-learn's histogram gradient boosting with its defaults, no early stopping.
 
     Raises:
         ValueError: no scored epoch to train on, or signals that have no band power (below 64 Hz).
     """
     tables, classes = [], []
-    for recording in tqdm(material.train.read(), desc="band power", unit="night"):
-        idx_E = np.array([material.label_set.index(stage) for stage in recording.sleep_stages], dtype=np.int64)
-        tables.append(measure_night(recording, material.train.channels)[idx_E >= 0])
+    for recording in tqdm(inputs.train.read(), desc="band power", unit="night"):
+        idx_E = np.array(
+            [inputs.label_set.index(sleep_stage) for sleep_stage in recording.sleep_stages], dtype=np.int64
+        )
+        tables.append(measure_night(recording, inputs.train.channels)[idx_E >= 0])
         classes.append(idx_E[idx_E >= 0])
     if not sum(map(len, classes)):
-        raise ValueError(f"{material.train.cohort_dir} has no scored epoch in split {material.train.split!r}")
-    model = HistGradientBoostingClassifier(early_stopping=False, random_state=material.seed)
+        raise ValueError(f"{inputs.train.cohort_dir} has no scored epoch in split {inputs.train.split!r}")
+    model = HistGradientBoostingClassifier(early_stopping=False, random_state=inputs.seed)
     table_EF = np.concatenate(tables)
     known_F = np.isfinite(table_EF).any(axis=0)  # a low rate has no gamma band; trees want a value to split at
     model.fit(table_EF[:, known_F], np.concatenate(classes))
 
     def score_night(recording: Recording) -> np.ndarray:
-        probabilities_EK = np.zeros((recording.num_epochs, len(material.label_set.sleep_stages)))
-        table_EF = measure_night(recording, material.test.channels)
+        probabilities_EK = np.zeros((recording.num_epochs, len(inputs.label_set.sleep_stages)))
+        table_EF = measure_night(recording, inputs.test.channels)
         probabilities_EK[:, model.classes_] = model.predict_proba(table_EF[:, known_F])
         return probabilities_EK
 
-    return answer_nights(material, "band_power", score_night, with_signals=True)
+    return answer_nights(inputs, "band_power", score_night, with_signals=True)
 
 
 def measure_night(recording: Recording, channels: Sequence[str]) -> np.ndarray:

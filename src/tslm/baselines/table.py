@@ -1,4 +1,4 @@
-"""The table of baselines: what a trained model is held against, from no signal at all to a peer trained elsewhere."""
+"""The table of baselines, from no signal at all to a scorer trained elsewhere."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tslm.baselines.band_power import fit_band_power
-from tslm.baselines.material import Material, Scorer, UnfitNightsError, answer_nights
+from tslm.baselines.inputs import BaselineInputs, Scorer, UnfitNightsError, answer_nights
 from tslm.baselines.text import fit_text_digits, fit_text_evidence
 from tslm.baselines.yasa import YASA_EPOCH_S, check_yasa, score_with_yasa
 from tslm.data.prepared.recordings import Recording
@@ -23,31 +23,31 @@ SHRINK_STEPS = 20.0  # an hour's transitions are the whole night's until it has 
 class Baseline:
     """A row of the table.
 
-    `fit` learns what there is to learn and gives a scorer, which yields a prediction row for each wanted epoch. It
+    `fit` trains and returns a scorer, which yields a prediction row for each epoch to answer. It
     raises ImportError where a package is missing, and UnfitNightsError where they are not of its kind; both
     messages stand in the comparison in place of figures.
     """
 
     about: str
-    fit: Callable[[Material], Scorer]
+    fit: Callable[[BaselineInputs], Scorer]
 
 
-def fit_majority(material: Material) -> Scorer:
-    """How frequent each stage is in the training epochs, whatever the epoch."""
+def fit_majority(inputs: BaselineInputs) -> Scorer:
+    """Frequencies of the sleep stages in the training epochs, for every epoch."""
     count_K = sum(
-        (_count_stages(recording, material) for recording in material.train.read(with_signals=False)),
-        np.zeros(len(material.label_set.sleep_stages)),
+        (_count_stages(recording, inputs) for recording in inputs.train.read(with_signals=False)),
+        np.zeros(len(inputs.label_set.sleep_stages)),
     )
     if not count_K.any():
-        raise ValueError(f"{material.train.cohort_dir} has no scored epoch in split {material.train.split!r}")
+        raise ValueError(f"{inputs.train.cohort_dir} has no scored epoch in split {inputs.train.split!r}")
     share_K = count_K / count_K.sum()
     return answer_nights(
-        material, "majority", lambda recording: np.tile(share_K, (recording.num_epochs, 1)), with_signals=False
+        inputs, "majority", lambda recording: np.tile(share_K, (recording.num_epochs, 1)), with_signals=False
     )
 
 
-def fit_transition_prior(material: Material) -> Scorer:
-    """How likely each stage is so long after the recording began, by the training hypnograms' transitions.
+def fit_transition_prior(inputs: BaselineInputs) -> Scorer:
+    """Probabilities of the sleep stages by time since the start, from the transitions of the training hypnograms.
 
     A Markov chain whose transitions change from hour to hour, as those of sleep do (Kemp & Kamphuisen 1986, Sleep 9,
     405-414). With n counted steps from stage i to j that begin in hour h, and the whole nights' p (`fit_transitions`),
@@ -55,12 +55,12 @@ def fit_transition_prior(material: Material) -> Scorer:
     those of the training recordings' first epochs, with one more recording of overall shares. From there
     the chain is run through the night; its most probable stage at each time is the answer that is most often right.
     """
-    nights = list(material.train.read(with_signals=False))
+    nights = list(inputs.train.read(with_signals=False))
     hypnograms = [hypnogram for recording in nights for hypnogram in list_hypnograms(recording)]
-    chain = fit_transitions(hypnograms, material.label_set, material.species)
-    count_HKK, first_K = _count_steps(nights, material), chain.share_K.copy()
+    chain = fit_transitions(hypnograms, inputs.label_set, inputs.species)
+    count_HKK, first_K = _count_steps(nights, inputs), chain.share_K.copy()
     for recording in nights:
-        scored = [idx for stage in recording.sleep_stages if (idx := material.label_set.index(stage)) >= 0]
+        scored = [idx for stage in recording.sleep_stages if (idx := inputs.label_set.index(stage)) >= 0]
         if scored:
             first_K[scored[0]] += 1
     seen_HK1 = count_HKK.sum(axis=2, keepdims=True)
@@ -76,18 +76,18 @@ def fit_transition_prior(material: Material) -> Scorer:
             probability_TK[time] = probability_TK[time - 1] @ step_KK
         return probability_TK[time_E]
 
-    return answer_nights(material, "transition_prior", score_night, with_signals=False)
+    return answer_nights(inputs, "transition_prior", score_night, with_signals=False)
 
 
-def fit_yasa(material: Material) -> Scorer:
-    """YASA's own classifier, trained on some 3,000 nights of others; EOG and EMG are given to it where they are read.
+def fit_yasa(inputs: BaselineInputs) -> Scorer:
+    """YASA's own classifier, trained on some 3,000 other nights; it also reads EOG and EMG if given.
 
     Gaps in a recording are closed before it reads it.
     """
-    if material.label_set != LABEL_SETS["aasm"]:
-        raise UnfitNightsError(f"YASA stages people by the AASM's five stages, not {material.label_set.name}")
+    if inputs.label_set != LABEL_SETS["aasm"]:
+        raise UnfitNightsError(f"YASA stages people by the AASM's five stages, not {inputs.label_set.name}")
     check_yasa()
-    eeg, *others = material.test.channels
+    eeg, *others = inputs.test.channels
     emg = find_emg_channel(others)
     eog = next((name for name in others if "eog" in name.lower()), None)
 
@@ -96,7 +96,7 @@ def fit_yasa(material: Material) -> Scorer:
             raise UnfitNightsError(f"{recording.recording} has epochs of {recording.epoch_s:g} s; YASA's are of 30 s")
         return score_with_yasa(_close_gaps(recording), eeg, eog, emg)
 
-    return answer_nights(material, "yasa", score_night, with_signals=True)
+    return answer_nights(inputs, "yasa", score_night, with_signals=True)
 
 
 BASELINES: dict[str, Baseline] = {
@@ -115,9 +115,9 @@ BASELINES: dict[str, Baseline] = {
 }
 
 
-def _count_stages(recording: Recording, material: Material) -> np.ndarray:
-    idx_E = np.array([material.label_set.index(stage) for stage in recording.sleep_stages], dtype=np.int64)
-    return np.bincount(idx_E[idx_E >= 0], minlength=len(material.label_set.sleep_stages))
+def _count_stages(recording: Recording, inputs: BaselineInputs) -> np.ndarray:
+    idx_E = np.array([inputs.label_set.index(sleep_stage) for sleep_stage in recording.sleep_stages], dtype=np.int64)
+    return np.bincount(idx_E[idx_E >= 0], minlength=len(inputs.label_set.sleep_stages))
 
 
 def _count_epochs(recording: Recording) -> np.ndarray:
@@ -125,13 +125,13 @@ def _count_epochs(recording: Recording) -> np.ndarray:
     return np.rint((recording.onset_s - recording.onset_s[0]) / recording.epoch_s).astype(np.int64)
 
 
-def _count_steps(nights: list[Recording], material: Material) -> np.ndarray:
+def _count_steps(nights: list[Recording], inputs: BaselineInputs) -> np.ndarray:
     """(hours, num_stages, num_stages): steps between neighbouring epochs, by the hour in which they begin."""
-    num_stages = len(material.label_set.sleep_stages)
+    num_stages = len(inputs.label_set.sleep_stages)
     num_hours = 1 + max(int(_count_epochs(night)[-1] * night.epoch_s // HOUR_S) for night in nights)
     count_HKK = np.zeros((num_hours, num_stages, num_stages))
     for night in nights:
-        idx_E = np.array([material.label_set.index(stage) for stage in night.sleep_stages], dtype=np.int64)
+        idx_E = np.array([inputs.label_set.index(stage) for stage in night.sleep_stages], dtype=np.int64)
         time_E = _count_epochs(night)
         is_step_E = (np.diff(time_E) == 1) & (idx_E[:-1] >= 0) & (idx_E[1:] >= 0)
         hour_E = (time_E[:-1] * night.epoch_s // HOUR_S).astype(np.int64)

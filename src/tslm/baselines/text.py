@@ -12,7 +12,7 @@ from itertools import islice
 
 import numpy as np
 
-from tslm.baselines.material import Material, Scorer
+from tslm.baselines.inputs import BaselineInputs, Scorer
 from tslm.batch import Example
 from tslm.config.compose import compose_config
 from tslm.config.schema import DigitsConfig, RunConfig
@@ -58,24 +58,24 @@ class _AskedDataset(SleepDataset):
         return replace(example, pre_prompt=f"{prompt.pre_prompt}\n{told}", series=())
 
 
-def fit_text_digits(material: Material) -> Scorer:
+def fit_text_digits(inputs: BaselineInputs) -> Scorer:
     """The EEG as digits (`tslm.signals.normalize.render_digits`), its mean and standard deviation in words."""
-    return _fit(material, in_words=False)
+    return _fit(inputs, in_words=False)
 
 
-def fit_text_evidence(material: Material) -> Scorer:
+def fit_text_evidence(inputs: BaselineInputs) -> Scorer:
     """The measured evidence in words; no series."""
-    return _fit(material, in_words=True)
+    return _fit(inputs, in_words=True)
 
 
-def _fit(material: Material, in_words: bool) -> Scorer:
-    config, text = _configure(material), material.text
+def _fit(inputs: BaselineInputs, in_words: bool) -> Scorer:
+    config, text = _configure(inputs), inputs.text
     model = build_text_model(config).requires_grad_(False).eval().to(text.device)
     stager = build_stager(model, config)
-    nights = list(islice(material.train.read(), NUM_PRIOR_NIGHTS))
+    nights = list(islice(inputs.train.read(), NUM_PRIOR_NIGHTS))
     known = _AskedDataset(nights, config, in_words, text.free_answers)
     if not len(known):
-        raise ValueError(f"{material.train.cohort_dir} has no scored epoch in split {material.train.split!r}")
+        raise ValueError(f"{inputs.train.cohort_dir} has no scored epoch in split {inputs.train.split!r}")
     _check_length(model, known[0], text.free_answers, config)
     prior_K = None
     if not text.free_answers:
@@ -83,10 +83,10 @@ def _fit(material: Material, in_words: bool) -> Scorer:
         prior_K = np.mean([row["log_likelihoods"] for row in rows], axis=0)
 
     def answer() -> Iterator[PredictionRow]:
-        for recording in material.test.read():
+        for recording in inputs.test.read():
             asked = _AskedDataset([recording], config, in_words, text.free_answers)
             indices = [
-                idx for idx, (_, epoch) in enumerate(asked.samples) if recording.name_epoch(epoch) in material.wanted
+                idx for idx, (_, epoch) in enumerate(asked.samples) if recording.name_epoch(epoch) in inputs.sample_ids
             ]
             for row in stager.answer(asked, indices, text.free_answers, ROWS_AT_ONCE):
                 yield row if prior_K is None else _correct(row, prior_K)
@@ -94,17 +94,17 @@ def _fit(material: Material, in_words: bool) -> Scorer:
     return answer
 
 
-def _configure(material: Material) -> RunConfig:
-    text = material.text
+def _configure(inputs: BaselineInputs) -> RunConfig:
+    text = inputs.text
     config = compose_config(_STAGE, llm=text.llm, model="text_only")
     digits = DigitsConfig(text.num_digit_values) if text.num_digit_values else config.model.digits
     return replace(
         config,
-        seed=material.seed,
-        model=replace(config.model, label_set=material.label_set.name, digits=digits),
+        seed=inputs.seed,
+        model=replace(config.model, label_set=inputs.label_set.name, digits=digits),
         stage=replace(
             config.stage,
-            channel=material.test.channels[0],
+            channel=inputs.test.channels[0],
             extra_channels=(),
             constrained=False,
             max_new_tokens=text.max_new_tokens or config.stage.max_new_tokens,

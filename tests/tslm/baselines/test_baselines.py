@@ -7,7 +7,7 @@ from tests.factories.recordings import (
     AASM,
     EEG,
     EMG,
-    build_material,
+    build_baseline_inputs,
     build_night,
     draw_stages,
     write_cohort,
@@ -15,7 +15,7 @@ from tests.factories.recordings import (
 )
 from tslm.baselines import table as baselines
 from tslm.baselines.band_power import CENTRED_EPOCHS, PAST_EPOCHS, measure_night
-from tslm.baselines.material import UnfitNightsError, spread_epochs
+from tslm.baselines.inputs import UnfitNightsError, spread_epochs
 from tslm.baselines.table import BASELINES, fit_majority, fit_transition_prior, fit_yasa
 from tslm.labels import LABEL_SETS, SleepStage
 from tslm.signals.features import FEATURE_COLUMNS, measure_features
@@ -45,7 +45,7 @@ def test_majority_is_the_most_frequent_training_stage_and_how_frequent_each_is(t
             "test": build_night("c", [W, N1, SleepStage.UNSCORED, N2]),
         },
     )
-    rows = list(fit_majority(build_material(tmp_path))())
+    rows = list(fit_majority(build_baseline_inputs(tmp_path))())
     assert [row["sample_id"] for row in rows] == ["c:0", "c:1", "c:3"]
     assert answers_of(rows) == ["Non-REM stage 2"] * 3
     assert rows[0]["probabilities"] == pytest.approx([1 / 7, 0, 4 / 7, 1 / 7, 1 / 7], abs=1e-6)
@@ -54,7 +54,7 @@ def test_majority_is_the_most_frequent_training_stage_and_how_frequent_each_is(t
 def test_the_transition_prior_is_the_chain_run_from_the_first_epochs_on(tmp_path: Path) -> None:
     stages = [W, W, N1, N2, N2, N2, W, N2]
     write_cohort(tmp_path, {"train": build_night("a", stages), "test": build_night("b", [W] * 6, gap_at=3)})
-    rows = list(fit_transition_prior(build_material(tmp_path))())
+    rows = list(fit_transition_prior(build_baseline_inputs(tmp_path))())
     counts = np.zeros((5, 5))
     idx = [AASM.index(stage) for stage in stages]
     for before, after in zip(idx[:-1], idx[1:], strict=True):
@@ -75,17 +75,17 @@ def test_the_transition_prior_is_the_chain_run_from_the_first_epochs_on(tmp_path
 def test_the_transition_prior_knows_the_hour(tmp_path: Path) -> None:
     first, second = [N3, N3, N2] * 40, [R, R, N2] * 40
     write_cohort(tmp_path, {"train": build_night("a", first + second), "test": build_night("b", [W] * 240)})
-    answers = answers_of(fit_transition_prior(build_material(tmp_path))())
+    answers = answers_of(fit_transition_prior(build_baseline_inputs(tmp_path))())
     assert set(answers[20:110]) == {"Non-REM stage 3"}
     assert set(answers[200:]) == {"REM sleep"}
 
 
 def test_band_power_tells_rhythms_apart_that_no_prior_can(cohort_dir: Path) -> None:
-    material = build_material(cohort_dir, (EEG, EMG))
-    rows = list(BASELINES["band_power"].fit(material)())
-    assert {row["sample_id"] for row in rows} == material.wanted
+    inputs = build_baseline_inputs(cohort_dir, (EEG, EMG))
+    rows = list(BASELINES["band_power"].fit(inputs)())
+    assert {row["sample_id"] for row in rows} == inputs.sample_ids
     assert np.array([row["probabilities"] for row in rows]).sum(axis=1) == pytest.approx(1, abs=1e-5)
-    priors = [accuracy(list(BASELINES[name].fit(material)())) for name in ("majority", "transition_prior")]
+    priors = [accuracy(list(BASELINES[name].fit(inputs)())) for name in ("majority", "transition_prior")]
     assert accuracy(rows) > 0.8 > 0.5 > max(priors)
 
 
@@ -119,13 +119,13 @@ def test_features_of_neighbours_are_means_over_them_that_stop_at_gaps() -> None:
 def test_yasa_that_is_not_installed_says_how_to_install_it(cohort_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "yasa", None)
     with pytest.raises(ImportError, match=r"not installed: pip install 'tslm-sleep\[peers\]'"):
-        fit_yasa(build_material(cohort_dir))
+        fit_yasa(build_baseline_inputs(cohort_dir))
 
 
 def test_yasa_is_for_people(cohort_dir: Path) -> None:
-    material = build_material(cohort_dir)
+    inputs = build_baseline_inputs(cohort_dir)
     with pytest.raises(UnfitNightsError, match="rodent"):
-        fit_yasa(type(material)(**{**vars(material), "label_set": LABEL_SETS["rodent"]}))
+        fit_yasa(type(inputs)(**{**vars(inputs), "label_set": LABEL_SETS["rodent"]}))
 
 
 def test_yasa_reads_the_epochs_as_one_signal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,7 +138,7 @@ def test_yasa_reads_the_epochs_as_one_signal(tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setattr(baselines, "score_with_yasa", score)
     monkeypatch.setattr(baselines, "check_yasa", lambda: None)
-    rows = list(fit_yasa(build_material(tmp_path, (EEG, EMG)))())
+    rows = list(fit_yasa(build_baseline_inputs(tmp_path, (EEG, EMG)))())
     assert accuracy(rows) == 1
     assert told == {"channel": EEG, "eog": None, "emg": EMG, "samples": 3 * 1920}
 

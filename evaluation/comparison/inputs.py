@@ -3,7 +3,7 @@
 import argparse
 from dataclasses import replace
 
-from tslm.baselines.material import Material, Nights, TextSettings
+from tslm.baselines.inputs import BaselineInputs, Nights, TextSettings
 from tslm.config.schema import CurriculumStageConfig, RunConfig
 from tslm.data.prepared.recordings import read_participants, read_recording
 from tslm.data.splits.leakage import check_leakage
@@ -13,7 +13,7 @@ from tslm.labels import LABEL_SETS, species_group
 LABEL_SET_OF_GROUP = {"human": "aasm", "rodent": "rodent"}
 
 
-def find_material(arguments: argparse.Namespace) -> tuple[Material, bool]:
+def build_inputs(arguments: argparse.Namespace) -> tuple[BaselineInputs, bool]:
     """Return the inputs of the baselines, and whether a split by epoch puts the same people into training and test.
 
     Raises:
@@ -51,7 +51,7 @@ def find_material(arguments: argparse.Namespace) -> tuple[Material, bool]:
         batch_size=arguments.batch_size,
         device=choose_device(arguments.device),
     )
-    return Material(train, test, LABEL_SETS[name], group, frozenset(), text, arguments.seed), is_leaky
+    return BaselineInputs(train, test, LABEL_SETS[name], group, frozenset(), text, arguments.seed), is_leaky
 
 
 def choose_device(name: str) -> str:

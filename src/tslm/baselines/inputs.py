@@ -1,4 +1,4 @@
-"""What every baseline is given: nights to learn from, nights to answer for, and which of their epochs."""
+"""Inputs of the baselines: training nights, test nights, and the epochs to answer."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from tslm.predictions.rows import PredictionRow, build_night_rows
 
 
 class UnfitNightsError(ValueError):
-    """A baseline that has no answer for nights of this kind; the message says which it is for."""
+    """The baseline does not support nights of this kind; the message names those that it supports."""
 
 
 Scorer = Callable[[], Iterator[PredictionRow]]
@@ -35,7 +35,7 @@ class Nights:
 
 @dataclass(frozen=True)
 class TextSettings:
-    """How a language model without an encoder is asked."""
+    """Settings of a language model without an encoder."""
 
     llm: str = "smollm2-135m"  # short name of configs/llm, hub id or folder
     num_digit_values: int = 0  # numbers that an epoch is written as; 0: the model's default
@@ -46,41 +46,41 @@ class TextSettings:
 
 
 @dataclass(frozen=True)
-class Material:
-    """What a baseline may learn from and what it is to answer."""
+class BaselineInputs:
+    """Training nights, and the epochs to answer."""
 
     train: Nights
     test: Nights
     label_set: LabelSet
     species: str  # group of both: human or rodent
-    wanted: frozenset[str]  # sample_id of the epochs to answer
+    sample_ids: frozenset[str]  # of the epochs to answer
     text: TextSettings = field(default_factory=TextSettings)
     seed: int = 0
 
 
 def answer_nights(
-    material: Material, system: str, score_night: Callable[[Recording], np.ndarray], with_signals: bool
+    inputs: BaselineInputs, system: str, score_night: Callable[[Recording], np.ndarray], with_signals: bool
 ) -> Scorer:
-    """A scorer that reads the test nights one by one and answers the epochs that are wanted.
+    """Build a scorer that reads the test nights one by one and answers the given epochs.
 
     Args:
-        material: with the test nights.
+        inputs: with the test nights.
         system: name in the rows.
         score_night: (num_epochs, num_stages) probabilities of a whole night.
         with_signals: whether it needs more than the recording's times.
     """
 
     def answer() -> Iterator[PredictionRow]:
-        for recording in material.test.read(with_signals):
-            for row in build_night_rows(recording, score_night(recording), material.label_set, system=system):
-                if row["sample_id"] in material.wanted:
+        for recording in inputs.test.read(with_signals):
+            for row in build_night_rows(recording, score_night(recording), inputs.label_set, system=system):
+                if row["sample_id"] in inputs.sample_ids:
                     yield row
 
     return answer
 
 
 def spread_epochs(sample_ids: Sequence[str], num_epochs: int, seed: int) -> frozenset[str]:
-    """`num_epochs` of the epochs (0: all) at even distances in time, beginning at a place drawn by the seed."""
+    """Choose `num_epochs` of the epochs (0: all), evenly spaced in time, from a start drawn by the seed."""
     total = len(sample_ids)
     if not num_epochs or num_epochs >= total:
         return frozenset(sample_ids)
