@@ -22,8 +22,7 @@ from data_prep.published.sleep_cot import SleepCotOptions, prepare_sleep_cot
 from data_prep.published.tsqa import TsqaOptions, prepare_tsqa
 from tslm.command import run_command
 from tslm.config.compose import list_group
-from tslm.config.files import parse_options
-from tslm.config.overrides import suggest
+from tslm.config.files import parse_options, suggest
 from tslm.data.cohorts.cohort import COHORT_GROUP, load_cohort
 from tslm.data.prepared.corpora import read_corpus
 from tslm.data.prepared.recordings import Participant

@@ -26,10 +26,9 @@ from tslm.data.prepared.recordings import (
     write_participants,
     write_recording,
 )
-from tslm.data.splits.folds import render_counts
+from tslm.data.splits.folds import draw_epoch_splits, render_counts
 from tslm.data.splits.rules import DEFAULT_SPLIT, assign_splits, check_split, count_strata, needs_strata
 from tslm.data.splits.split import BY_EPOCH, Split
-from tslm.data.splits.within_subject import draw_epoch_splits
 from tslm.files import write_beside
 
 logger = logging.getLogger(__name__)

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evaluation.benchmarks.original import Original, Work, why_not
-from tslm.bench_row import Row
-from tslm.command import run_to_code
+from tslm.command import Row, run_to_code
 
 if TYPE_CHECKING:
     from evaluation.benchmarks.work import TextBench, Timing

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 APPS = ("curriculum", "data_prep", "evaluation")
 LAYERS = {
-    0: ("labels", "hypnogram", "answers", "prompts", "files", "command", "bench_row", "table", "metric_names"),
+    0: ("labels", "hypnogram", "answers", "prompts", "files", "command", "table", "metric_names"),
     1: ("config", "batch", "seeds"),
     2: ("nn", "signals", "evidence"),
     3: ("data", "models"),

@@ -27,9 +27,9 @@ from tslm.data.prepared.recordings import (
 )
 from tslm.data.readers.edf.writer import write_edf
 from tslm.data.readers.raw import RawRecording
+from tslm.data.splits.folds import draw_epoch_splits
 from tslm.data.splits.rules import DEFAULT_SPLIT, assign_splits, check_split, count_strata, needs_strata
 from tslm.data.splits.split import BY_EPOCH, Split
-from tslm.data.splits.within_subject import draw_epoch_splits
 from tslm.prompts import STYLES, check_style
 
 logger = logging.getLogger(__name__)

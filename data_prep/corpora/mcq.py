@@ -12,7 +12,7 @@ import numpy as np
 
 from data_prep.corpora.series import NamedSeries, draw_oscillation, draw_real, draw_simulated
 from tslm.data.prepared.corpora import CorpusSample
-from tslm.evidence import series_words as words
+from tslm.evidence import series as words
 from tslm.evidence.measure import BANDS_HZ, measure_evidence
 from tslm.evidence.series import SeriesFacts, measure_series
 from tslm.seeds import hash_seed

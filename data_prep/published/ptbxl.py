@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.published.rows import read_csv_rows
-from tslm.signals.resample import resample_polyphase
+from tslm.signals.filters import resample_polyphase
 
 LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
 RATES_HZ = (100, 500)

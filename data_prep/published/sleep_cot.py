@@ -10,11 +10,11 @@ import numpy as np
 
 from data_prep.published.rows import Row, UnusableRowError, find_raw_dir, read_csv_rows, write_published
 from tslm.answers.grammar import parse_answer, split_response
+from tslm.data.cohorts.montage import convert_to_uv
 from tslm.data.prepared.corpora import CorpusSample
-from tslm.data.readers.units import convert_to_uv
-from tslm.data.splits.within_subject import draw_epoch_splits
+from tslm.data.splits.folds import draw_epoch_splits
 from tslm.labels import ANSWER_NAMES, LABEL_SETS, SleepStage, parse_sleep_stage
-from tslm.signals.resample import resample_polyphase
+from tslm.signals.filters import resample_polyphase
 
 COT_FILE = "sleep_cot.csv"
 EPOCH_S = 30.0

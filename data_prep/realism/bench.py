@@ -22,7 +22,7 @@ from data_prep.cohorts.night import prepare_night
 from data_prep.rationales.compose import add_rationales
 from data_prep.simulators.human.night import CHANNEL, simulate_human_night
 from tslm.baselines.yasa import stage_with_yasa
-from tslm.bench_row import Row
+from tslm.command import Row
 from tslm.data.cohorts.cohort import load_cohort
 from tslm.data.prepared.recordings import Recording
 from tslm.evidence.measure import EVIDENCE_COLUMNS, measure_evidence

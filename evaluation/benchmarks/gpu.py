@@ -14,7 +14,7 @@ import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel
 
 from evaluation.benchmarks.work import ClassifierBench, TextBench, count_tokens, measure
-from tslm.bench_row import Row
+from tslm.command import Row
 
 PEAK_FLOPS = 790e12  # of an H200 in bfloat16 without sparsity, as far as matrix products reach it
 _NUM_LEADS, _ECG_SAMPLES = 12, 1000  # 10 s at 100 Hz

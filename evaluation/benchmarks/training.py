@@ -12,7 +12,7 @@ from torch import nn
 
 from evaluation.benchmarks.work import TextBench
 from tslm.batch import Batch
-from tslm.bench_row import Row
+from tslm.command import Row
 from tslm.config.schema import OptimConfig, RunConfig, TrainConfig
 from tslm.data.samples.sampling import TrainData
 from tslm.models.interface import ModelOutput

@@ -18,8 +18,7 @@ from transformers import PreTrainedTokenizerBase
 
 from tslm.batch import Batch, Example, Series
 from tslm.config.compose import compose_config
-from tslm.data.samples.collate import Collator
-from tslm.data.samples.label_tokens import tokenize_labels
+from tslm.data.samples.collate import Collator, tokenize_labels
 from tslm.labels import LABEL_SETS
 from tslm.models import build_classifier, build_text_model, build_tokenizer
 from tslm.models.llm.backbone import LanguageModel, compile_layers, merge_lora

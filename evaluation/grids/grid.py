@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tslm.config.compose import compose_config, configs_dir
-from tslm.config.files import build_config, read_yaml
-from tslm.config.overrides import parse_sweeps
+from tslm.config.files import build_config, parse_sweeps, read_yaml
 from tslm.config.schema import RunConfig
 from tslm.predictions.smoothing import Smoothing
 from tslm.training.runs.folder import METRICS_FILE, RESULTS_DIR

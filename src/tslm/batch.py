@@ -19,7 +19,7 @@ TEXT_SLOT, SERIES_SLOT, CONTEXT_SLOT = 0, 1, 2  # what fills a sequence position
 
 @dataclass(frozen=True)
 class ToneScale:
-    """How tense a muscle is through a recording: what its epochs are ranked by (tslm.signals.muscle_tone)."""
+    """How tense a muscle is through a recording: what its epochs are ranked by (tslm.evidence.muscle)."""
 
     log_envelope_Q: np.ndarray  # (Q,) quantiles of the ln envelope, ascending
     window_samples: int  # that one value of the envelope covers: a second

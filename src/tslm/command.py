@@ -1,7 +1,9 @@
-"""End of a command: its result on stdout, or one line on stderr, and an exit code."""
+"""Output of commands: a result on stdout, an error as one line on stderr, the exit code, and rows of benchmarks."""
 
+import math
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 
 
 def run_command(action: Callable[[], str], after_interrupt: str = "run the same command again") -> int:
@@ -35,3 +37,33 @@ def fail(message: str, exit_code: int) -> int:
     """Print an error in one line and return the exit code."""
     sys.stderr.write(f"error: {' '.join(message.split())}\n")
     return exit_code
+
+
+@dataclass(frozen=True)
+class Row:
+    """Row of a benchmark table: a figure, its target, and whether the target is met.
+
+    A row without value shows the reason in its note; a row without limits has no target.
+    """
+
+    name: str
+    value: float | None
+    unit: str = ""
+    least: float = 0.0
+    most: float = math.inf
+    note: str = ""
+
+    def __str__(self) -> str:
+        if self.value is None:
+            return f"{self.name:52}  skipped: {self.note}"
+        note = f"  {self.note}" if self.note else ""
+        return f"{self.name:52}{self.value:9.4g} {self.unit:9} {self._verdict():23}{note}".rstrip()
+
+    def _verdict(self) -> str:
+        if self.least <= 0 and math.isinf(self.most):
+            return ""
+        wanted = f"{self.least:g}-{self.most:g}" if self.least > 0 else f"<= {self.most:g}"
+        if math.isinf(self.most):
+            wanted = f">= {self.least:g}"
+        verdict = "met" if self.least <= self.value <= self.most else "MISSED"  # type: ignore[operator]
+        return f"wanted {wanted:10} {verdict}"

@@ -11,9 +11,9 @@ from curriculum.train import main as train
 from data_prep.prepare import main as prepare
 from tslm.batch import Reference
 from tslm.config.compose import compose_config
+from tslm.evidence.muscle import measure_tone_scale
 from tslm.nn.front_ends import FilterbankFrontEnd
 from tslm.predictions.rows import read_predictions
-from tslm.signals.muscle_tone import measure_tone_scale
 from tslm.signals.normalize import normalize_series
 from tslm.training.runs.folder import pick_main_metrics
 

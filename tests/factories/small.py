@@ -26,8 +26,8 @@ from tslm.data.prepared.recordings import Recording, write_participants, write_r
 from tslm.data.samples.collate import Collator
 from tslm.data.samples.corpus_dataset import CorpusDataset
 from tslm.data.samples.dataset import SleepDataset
+from tslm.data.splits.folds import draw_epoch_splits
 from tslm.data.splits.rules import assign_splits
-from tslm.data.splits.within_subject import draw_epoch_splits
 from tslm.labels import SleepStage
 from tslm.models import build_model, build_tokenizer
 from tslm.prompts import render_ecg_prompt

@@ -15,8 +15,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from tslm.config.files import merge_config, read_yaml, valid_keys
-from tslm.config.overrides import apply_overrides, parse_overrides
+from tslm.config.files import apply_overrides, merge_config, parse_overrides, read_yaml, valid_keys
 from tslm.config.schema import RunConfig
 
 GROUPS = ("llm", "model", "stage")
@@ -56,7 +55,7 @@ def compose_config(
         llm: short name from configs/llm, hub id or folder; empty for the preset's.
         model: a name from configs/model; empty for the preset's. A curriculum stage that trains a model of another
             kind (`stage.own_model`) keeps its own.
-        overrides: `key=value` (tslm.config.overrides).
+        overrides: `key=value` (tslm.config.files).
         config_dir: a folder like the package's configs/, which is looked into first; None: there is none.
 
     Raises:

@@ -23,8 +23,7 @@ from tslm.data.readers.raw import RawRecording, RawSignal
 from tslm.evidence.muscle import ENVELOPE_BELOW_HZ
 from tslm.labels import SleepStage, species_group
 from tslm.signals.artifacts import SATURATION_OF_GROUP_UV, flag_artifacts
-from tslm.signals.filters import bridge_gaps
-from tslm.signals.resample import resample_polyphase
+from tslm.signals.filters import bridge_gaps, resample_polyphase
 
 MAX_MISSING_SHARE = 0.1  # of an epoch; an epoch with more is left out
 

@@ -14,10 +14,10 @@ from tslm.answers.grammar import parse_answer, split_response
 from tslm.batch import Example, NightWindow
 from tslm.config.checkpoint import load_checkpoint_config, save_checkpoint_config
 from tslm.config.schema import RunConfig
+from tslm.data.cohorts.montage import parse_voltage_unit
 from tslm.data.epochs import cut_epochs
 from tslm.data.prepared.recordings import Recording
 from tslm.data.readers.raw import RawRecording, RawSignal
-from tslm.data.readers.units import parse_voltage_unit
 from tslm.data.samples.collate import Collator
 from tslm.data.samples.dataset import SleepDataset, find_task
 from tslm.data.samples.night_windows import cut_window, measure_references

@@ -130,7 +130,7 @@ class TextModel(nn.Module):
 
         Args:
             batch: the prompts, without responses (tslm.data.samples.collate.extend_prompts appends a rationale).
-            labels: for each sample its labels as token ids (tslm.data.samples.label_tokens.tokenize_labels).
+            labels: for each sample its labels as token ids (tslm.data.samples.collate.tokenize_labels).
         """
         assert batch.attention_mask_BT is not None
         cache, inputs = DynamicCache(config=self.causal_lm.config), self.fuse(batch)

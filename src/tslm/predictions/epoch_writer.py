@@ -14,9 +14,8 @@ from transformers import PreTrainedTokenizerBase
 from tslm.batch import IGNORE_INDEX, Batch
 from tslm.config.schema import RunConfig
 from tslm.data.prepared.recordings import Recording
-from tslm.data.samples.collate import Collator
+from tslm.data.samples.collate import Collator, tokenize_labels
 from tslm.data.samples.dataset import SleepDataset, TaskDataset, build_dataset
-from tslm.data.samples.label_tokens import tokenize_labels
 from tslm.data.samples.sampling import sort_by_prompt, spread_subset
 from tslm.models import build_tokenizer
 from tslm.models.decoding.grammar import AnswerGrammars, AnswerState

@@ -63,9 +63,7 @@ class PredictionRow(TypedDict):
     evidence: NotRequired[dict[str, Any]]  # measured facts of the epoch, by name
     fold: NotRequired[int]  # of a cross-validation: the one that tested it
     leaky: NotRequired[bool]  # True: training may hold other epochs of this subject, or the same series
-    within_subject: NotRequired[
-        bool
-    ]  # True, with `leaky`: only epochs of an earlier time (tslm.data.splits.within_subject)
+    within_subject: NotRequired[bool]  # True, with `leaky`: only epochs of an earlier time (tslm.data.splits.folds)
 
 
 def write_predictions(rows: Iterable[Mapping[str, Any]], path: Path) -> None:

@@ -9,8 +9,8 @@ import numpy as np
 import scipy.fft
 
 from tslm.batch import Reference
-from tslm.signals.muscle_tone import carry_tone
-from tslm.signals.resample import resample_polyphase
+from tslm.evidence.muscle import carry_tone
+from tslm.signals.filters import resample_polyphase
 
 NORMALIZATIONS = ("zscore", "recording", "whitened")
 _STD_FLOOR = 1e-6  # the guide's

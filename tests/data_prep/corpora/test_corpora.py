@@ -10,7 +10,7 @@ from data_prep.corpora.series import NamedSeries
 from data_prep.simulators.ecg import FS_HZ
 from tslm.answers.grammar import parse_answer, render_response
 from tslm.data.prepared.corpora import read_corpus, write_corpus
-from tslm.evidence import series_words as words
+from tslm.evidence import series as words
 from tslm.evidence.ecg import measure_ecg
 from tslm.evidence.measure import measure_evidence
 from tslm.evidence.series import measure_series

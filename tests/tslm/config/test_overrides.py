@@ -4,8 +4,7 @@ from typing import Any
 
 import pytest
 
-from tslm.config.files import parse_options
-from tslm.config.overrides import apply_overrides, parse_overrides, parse_sweeps, suggest
+from tslm.config.files import apply_overrides, parse_options, parse_overrides, parse_sweeps, suggest
 
 
 @dataclass(frozen=True)

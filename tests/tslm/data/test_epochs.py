@@ -21,8 +21,8 @@ from tslm.data.samples.night_windows import measure_references
 from tslm.hub import TSLMProcessor
 from tslm.labels import SleepStage
 from tslm.models import build_tokenizer
+from tslm.signals.filters import resample_polyphase
 from tslm.signals.normalize import normalize_channels
-from tslm.signals.resample import resample_polyphase
 
 EEG, EMG = "EEG C4-M1", "EMG chin"
 FS_HZ, EPOCH_S, NUM_EPOCHS = 100.0, 30.0, 12

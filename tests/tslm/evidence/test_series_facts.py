@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tslm.evidence import series_words as words
+from tslm.evidence import series as words
 from tslm.evidence.series import find_spikes, measure_series
 
 TIME = np.arange(1000)

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tslm.signals.resample import find_ratio, resample_polyphase
+from tslm.signals.filters import find_ratio, resample_polyphase
 
 RATES = [(500, 100), (512, 100), (256, 100), (200, 100), (100, 500), (128, 100), (100, 100)]
 

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tslm.config.compose import configs_dir, list_group
-from tslm.config.files import build_config, read_yaml
-from tslm.config.overrides import apply_overrides
+from tslm.config.files import apply_overrides, build_config, read_yaml
 from tslm.data.cohorts.subject_table import Row, find_row, read_subject_table
 from tslm.data.readers.hypnograms import HypnogramConfig
 from tslm.data.readers.raw import SignalsConfig

@@ -1,4 +1,4 @@
-"""Channels of a cohort from a signal file: choice, unit and re-reference."""
+"""Channels of a cohort from a signal file: choice, conversion to microvolt, and re-reference."""
 
 import re
 from collections.abc import Mapping
@@ -7,7 +7,6 @@ import numpy as np
 
 from tslm.data.cohorts.cohort import ChannelConfig, DerivationConfig
 from tslm.data.readers.raw import RawSignal, SignalFile
-from tslm.data.readers.units import convert_to_uv, parse_voltage_unit
 
 MIN_EEG_FS_HZ = 50.0  # spindles reach 16 Hz; below this rate they are folded or filtered away
 _SITE = r"(?:Fp|AF|FC|FT|CP|TP|PO|F|C|T|P|O|A|M)(?:z|\d{1,2})"
@@ -15,6 +14,17 @@ _EEG_NAME = re.compile(rf"EEG.*|{_SITE}(?:[-:/ ].*)?", re.IGNORECASE)
 _NUMBERED = re.compile(r"(.+)#(\d+)")
 _MAX_CLIPPED_SHARE = 0.5  # of samples at the two ends of a channel's range; more, and nothing can be read from it
 _NOTED_CLIPPED_SHARE = 0.01
+UV_PER_UNIT: dict[str, float] = {"nv": 1e-3, "uv": 1.0, "mv": 1e3, "v": 1e6}
+# Micro sign and Greek mu, also as UTF-8 read byte by byte and as code page 437 has it.
+_MICRO = ("Âµ", "Î¼", "µ", "μ", "æ")
+_WRITTEN_OUT = {"nanovolt": "nv", "microvolt": "uv", "millivolt": "mv", "volt": "v"}
+# Spread within a second that no electrode gives, far outside the 5 to 200 uV of EEG, EOG and EMG.
+_LEAST_UV, _MOST_UV = 0.1, 5000.0
+# Where a spread must land for another unit to be believed; less than a factor of 1000 wide, so one unit at most fits.
+_BELIEVED_UV = (0.5, 500.0)
+_MIN_FS_HZ = 50.0  # slower channels are envelopes, which may lie anywhere; their header is believed
+_MIN_BLOCK_SAMPLES = 16
+_MAX_BLOCKS = 2000
 
 
 def is_eeg_name(name: str) -> bool:
@@ -151,3 +161,65 @@ def _plain(name: str) -> str:
 
 def _list_names(file: SignalFile) -> str:
     return ", ".join(channel.name for channel in file.channels) or "none"
+
+
+def parse_voltage_unit(text: str) -> float | None:
+    """Microvolt in one unit ("µV", "uV", "mV", "Volts"), or None when it is no unit of voltage."""
+    plain = text.strip()
+    for sign in _MICRO:
+        plain = plain.replace(sign, "u")
+    plain = plain.casefold()
+    return UV_PER_UNIT.get(_WRITTEN_OUT.get(plain.removesuffix("s"), plain))
+
+
+def convert_to_uv(values: np.ndarray, fs_hz: float, unit: str) -> tuple[np.ndarray, str]:
+    """Values in microvolt, and what was done in one phrase (empty when they were in microvolt as they said).
+
+    From 50 Hz on, the unit is not believed where the typical spread within a second would be below 0.1 or above
+    5,000 uV and another power of 1000 brings it into 0.5 to 500 uV: then that one is taken. A missing
+    unit is taken for microvolt under the same rule.
+
+    Args:
+        values: (num_samples,) in `unit`; NaN where nothing was recorded.
+        fs_hz: Sampling rate.
+        unit: Unit of voltage as written, or empty.
+
+    Raises:
+        ValueError: `unit` is no unit of voltage, or no unit makes the values those of an electrode.
+    """
+    uv = parse_voltage_unit(unit) if unit.strip() else 1.0
+    if uv is None:
+        raise ValueError(f"it is in {unit!r}; wanted uV, mV or V")
+    phrase = ("" if uv == 1.0 else f"converted from {unit} to uV") if unit.strip() else "no unit given; taken for uV"
+    spread = measure_spread(values, fs_hz)
+    if spread > 0 and fs_hz >= _MIN_FS_HZ and not _LEAST_UV <= spread * uv <= _MOST_UV:
+        stated, stated_uv = (f"said to be in {unit}" if unit.strip() else "no unit given"), spread * uv
+        fitting = [
+            name for name, per_unit in UV_PER_UNIT.items() if _BELIEVED_UV[0] <= spread * per_unit < _BELIEVED_UV[1]
+        ]
+        if not fitting:
+            raise ValueError(
+                f"its values would spread over {stated_uv:.3g} uV within a second, as no electrode does; "
+                "state the true unit in the cohort's YAML (channels.NAME.unit)"
+            )
+        uv = UV_PER_UNIT[fitting[0]]
+        taken = fitting[0].replace("v", "V")
+        phrase = (
+            f"{stated}, but the values ({stated_uv:.3g} uV by that) can only be {taken}; converted from {taken} to uV"
+        )
+    return (values if uv == 1.0 else (values.astype(np.float64) * uv).astype(np.float32)), phrase
+
+
+def measure_spread(values: np.ndarray, fs_hz: float) -> float:
+    """Upper quartile of the standard deviations of one-second blocks; slow drifts do not enter.
+
+    Up to 2,000 blocks spread over the recording are looked at; those with missing samples are left out.
+    """
+    block_samples = max(_MIN_BLOCK_SAMPLES, round(fs_hz))
+    num_blocks = len(values) // block_samples
+    if num_blocks == 0:
+        return 0.0
+    blocks = values[: num_blocks * block_samples].reshape(num_blocks, block_samples)
+    blocks = blocks[:: -(-num_blocks // _MAX_BLOCKS)].astype(np.float64)
+    spreads = blocks[np.isfinite(blocks).all(axis=1)].std(axis=1)
+    return float(np.percentile(spreads, 75)) if len(spreads) else 0.0

@@ -15,7 +15,7 @@ import numpy as np
 import scipy.ndimage
 
 from tslm.data.readers.raw import RawRecording, RawSignal
-from tslm.signals.resample import resample_polyphase
+from tslm.signals.filters import resample_polyphase
 
 _OVERSAMPLING = 2  # a quintic spline is exact to 1e-4 up to 0.45 of the rate it is laid through, halved by this
 _SPLINE_ORDER = 5

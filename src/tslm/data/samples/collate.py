@@ -1,7 +1,8 @@
-"""Examples to a Batch: tokenise, reserve slots, pad on the left, normalise the signals.
+"""Collator from Examples to a Batch: tokenise, reserve slots, pad on the left, normalise the signals.
 
-The one special-token policy: a begin token once where the tokenizer has one, the end token once
-after the response, nothing else.
+Special tokens: the begin token once, where the tokenizer has one, and the end token once, after the response. A
+response is tokenised as a whole, with the space that separates it from the prompt. The tokens of a label are the end of
+those of a response, so they are the ids that training supervises.
 """
 
 from collections import Counter
@@ -13,9 +14,9 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from tslm.answers.grammar import render_response
 from tslm.batch import CONTEXT_SLOT, IGNORE_INDEX, SERIES_SLOT, TEXT_SLOT, Batch, Example, NightWindow
 from tslm.config.schema import ModelConfig
-from tslm.data.samples.label_tokens import end_token_id, tokenize_response, tokenize_text
 from tslm.labels import LABEL_SETS
 from tslm.nn.patch_encoder import check_num_patches, count_patches, count_series_tokens
 from tslm.signals.normalize import normalize_channels, normalize_series, render_digits
@@ -229,3 +230,55 @@ def extend_prompts(batch: Batch, ids: Sequence[Sequence[int]], pad_token_id: int
         attention_mask_BT=torch.arange(ids_BT.shape[1], device=ids_BT.device)[None]
         >= ids_BT.shape[1] - lengths[:, None],
     ).check()
+
+
+@dataclass(frozen=True)
+class LabelTokens:
+    """A forced beginning, and what each label adds to it."""
+
+    given: list[int]  # the rationale; empty where labels follow the prompt directly
+    labels: list[list[int]]  # ` Answer: X` and the end token, one list an option; no list begins another
+
+
+def tokenize_text(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """Ids of the text alone, without begin or end token."""
+    return tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+def tokenize_response(tokenizer: PreTrainedTokenizerBase, response: str) -> list[int]:
+    """Ids of a response after its prompt, with the end token."""
+    return [*tokenize_text(tokenizer, f" {response}"), end_token_id(tokenizer)]
+
+
+def tokenize_labels(
+    tokenizer: PreTrainedTokenizerBase, options: Sequence[str], rationale: str | None = None
+) -> LabelTokens:
+    """Every option as the answer that closes a response.
+
+    Args:
+        tokenizer: of the language model.
+        options: the labels.
+        rationale: what stands before the answer; None or empty: nothing, the answer follows the prompt. The
+            prompt stays as it is (one that ends in `Rationale:` too), as for training samples without rationale.
+    """
+    responses = [tokenize_response(tokenizer, render_response(rationale or "", option)) for option in options]
+    if not rationale:
+        return LabelTokens([], responses)
+    alone = tokenize_text(tokenizer, f" {rationale.strip()}")
+    num_given = min(count_shared([alone, response]) for response in responses)
+    return LabelTokens(responses[0][:num_given], [response[num_given:] for response in responses])
+
+
+def end_token_id(tokenizer: PreTrainedTokenizerBase) -> int:
+    """Id of the token that closes a response."""
+    return tokenizer.eos_token_id
+
+
+def count_shared(sequences: Sequence[Sequence[int]]) -> int:
+    """How many leading ids all sequences have in common."""
+    count = 0
+    for ids in zip(*sequences, strict=False):
+        if len(set(ids)) > 1:
+            break
+        count += 1
+    return count

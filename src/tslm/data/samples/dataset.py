@@ -15,13 +15,14 @@ import numpy as np
 
 from tslm.answers.grammar import render_response
 from tslm.batch import IGNORE_INDEX, Example, Reference, Series
-from tslm.config.overrides import suggest
+from tslm.config.files import suggest
 from tslm.config.schema import CurriculumStageConfig, ModelConfig, RunConfig
 from tslm.data.prepared.corpora import CorpusSample, read_corpus
 from tslm.data.prepared.recordings import Recording
 from tslm.data.samples.corpus_dataset import CorpusDataset, SleepCotDataset, one_hot
 from tslm.data.samples.night_windows import (
     augment_window,
+    build_targets,
     check_timing,
     count_classes,
     cut_sleep_stage_indices,
@@ -30,7 +31,6 @@ from tslm.data.samples.night_windows import (
     load_recordings,
     measure_references,
 )
-from tslm.data.samples.soft_targets import build_targets
 from tslm.evidence.measure import EVIDENCE_COLUMNS
 from tslm.evidence.muscle import EMG_COLUMNS
 from tslm.labels import ANSWER_NAMES, LABEL_SETS, SleepStage

@@ -1,6 +1,9 @@
-"""Nights for models: recordings of a split, what is typical of them, and windows of their epochs.
+"""Nights for models: recordings of a split, their references, windows of their epochs, and soft targets.
 
-What a model asks of a night (channels, rate, length of an epoch) is checked here.
+Channels, sampling rate and epoch length of a night are checked here against those of the model. Soft targets come from
+scorer votes and boundary smoothing.
+
+Shape letters: E epochs of a recording, W epochs of a window, C channels, L samples of an epoch, K classes.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,15 +13,15 @@ from pathlib import Path
 import numpy as np
 
 from tslm.batch import IGNORE_INDEX, NightWindow, Reference
-from tslm.config.schema import AugmentConfig, ModelConfig
+from tslm.config.schema import AugmentConfig, LossConfig, ModelConfig
 from tslm.data.prepared.recordings import Recording, check_subject_splits, read_participants, read_recording
-from tslm.data.splits.folds import choose_fold
-from tslm.data.splits.within_subject import draw_recording_splits, keep_epochs, keep_time
-from tslm.evidence.muscle import find_emg_channel
-from tslm.labels import LabelSet
+from tslm.data.splits.folds import choose_fold, draw_recording_splits, keep_epochs, keep_time
+from tslm.evidence.muscle import find_emg_channel, measure_tone_scale
+from tslm.labels import LabelSet, SleepStage
 from tslm.signals.augment import NUM_DRAWS, add_noise, cut_notch, drop_electrode, jitter_spectrum, shift_time
-from tslm.signals.muscle_tone import measure_tone_scale
 from tslm.signals.normalize import measure_reference
+
+VOTES_PREFIX = "votes_"  # of a recording's columns: votes_W, votes_N1, ...: how many scorers, or which share of them
 
 
 def load_recordings(cohort_dir: Path, split: str, channels: Sequence[str], fold: int = -1) -> list[Recording]:
@@ -82,7 +85,7 @@ def cut_window(
 ) -> NightWindow:
     """Epochs around `centre`; those outside the recording or beyond a gap in it are masked and zero.
 
-    `target_EK` is what the loss aims at in each epoch of the recording (tslm.data.samples.soft_targets).
+    `target_EK` is what the loss aims at in each epoch of the recording (tslm.data.samples.night_windows).
     """
     inside_W, mask_W = _window_indices(recording, centre, window_epochs)
     values_WCL = np.stack([recording.channels[name][inside_W] for name in channels], axis=1)
@@ -160,3 +163,75 @@ def _augment(values_WL: np.ndarray, fs_hz: float, config: AugmentConfig, shift: 
     if config.electrode_loss:
         values_WL = drop_electrode(values_WL, config.electrode_loss, torch.rand(3).numpy())
     return values_WL
+
+
+def build_targets(
+    recordings: Sequence[Recording], sleep_stage_idx: Sequence[np.ndarray], label_set: LabelSet, loss: LossConfig
+) -> Sequence[np.ndarray | None]:
+    """For each recording what the loss aims at, (E, K) float32 with rows that sum to 1; None where classes say it all.
+
+    Args:
+        recordings: of one split.
+        sleep_stage_idx: for each the classes of its epochs, IGNORE_INDEX where not scored (such rows mean nothing).
+        label_set: of these classes.
+        loss: `scorer_votes` and `boundary_smoothing`.
+
+    Raises:
+        ValueError: a column of votes is of no known sleep stage, or holds what cannot be counted.
+    """
+    voted = loss.scorer_votes and any(_vote_columns(recording) for recording in recordings)
+    if not (voted or loss.boundary_smoothing):
+        return [None] * len(recordings)
+    targets = []
+    for recording, idx_E in zip(recordings, sleep_stage_idx, strict=True):
+        target_EK = np.eye(len(label_set.answers))[np.where(idx_E == IGNORE_INDEX, 0, idx_E)]
+        if loss.scorer_votes:
+            target_EK = _count_votes(recording, target_EK, label_set)
+        follows_E = np.abs(np.diff(recording.onset_s) - recording.epoch_s) < recording.epoch_s / 2
+        target_EK = smooth_boundaries(target_EK, idx_E != IGNORE_INDEX, follows_E, loss.boundary_smoothing)
+        targets.append(target_EK.astype(np.float32))
+    return targets
+
+
+def smooth_boundaries(
+    target_EK: np.ndarray, is_scored_E: np.ndarray, follows_E: np.ndarray, share: float
+) -> np.ndarray:
+    """Targets of which each neighbour in time has half of `share`; an absent or unscored neighbour leaves its half.
+
+    Scorers agree least where one sleep stage ends and another begins; within a bout nothing changes.
+
+    Args:
+        target_EK: rows that sum to 1.
+        is_scored_E: epochs whose row means something.
+        follows_E: (E - 1,) whether the next epoch follows without a gap.
+        share: `loss.boundary_smoothing`.
+    """
+    smooth_EK = target_EK.copy()
+    is_pair_E = follows_E & is_scored_E[:-1] & is_scored_E[1:]
+    step_EK = share / 2 * np.where(is_pair_E[:, None], target_EK[1:] - target_EK[:-1], 0.0)
+    smooth_EK[:-1] += step_EK
+    smooth_EK[1:] -= step_EK
+    return smooth_EK
+
+
+def _vote_columns(recording: Recording) -> dict[SleepStage, np.ndarray]:
+    names = {name: name.removeprefix(VOTES_PREFIX) for name in recording.columns if name.startswith(VOTES_PREFIX)}
+    codes = [stage.value for stage in SleepStage]
+    for name, code in names.items():
+        if code not in codes:
+            stages = ", ".join(codes)
+            raise ValueError(
+                f"{recording.recording}: column {name!r} counts votes for no known stage; one of: {stages}"
+            )
+    return {SleepStage(code): np.asarray(recording.columns[name], dtype=float) for name, code in names.items()}
+
+
+def _count_votes(recording: Recording, target_EK: np.ndarray, label_set: LabelSet) -> np.ndarray:
+    """Shares of the votes for the label set's sleep stages; an epoch without any keeps its class."""
+    columns = _vote_columns(recording)
+    none_E = np.zeros(len(target_EK))
+    votes_EK = np.stack([columns.get(sleep_stage, none_E) for sleep_stage in label_set.sleep_stages], axis=1)
+    if not (np.isfinite(votes_EK).all() and (votes_EK >= 0).all()):
+        raise ValueError(f"{recording.recording}: votes must be 0 or more, and none may be missing")
+    total_E1 = votes_EK.sum(axis=1, keepdims=True)
+    return np.where(total_E1 > 0, votes_EK / np.where(total_E1 > 0, total_E1, 1.0), target_EK)

@@ -9,7 +9,7 @@
 | `loso` | leave one subject out: a fold a subject (LeaveOneGroupOut) |
 | `sleep_edf_20` | SC400 to SC419, a fold a subject (Supratak et al. 2017, Eldele et al. 2021) |
 | `sleep_edf_78` | the 78 of the cassette study in 10 folds of neighbours (Supratak & Guo 2020) |
-| `temporal:K`, `rolling:K` | K folds in time within each subject (tslm.data.splits.within_subject): WITHIN-SUBJECT |
+| `temporal:K`, `rolling:K` | K folds in time within each subject (tslm.data.splits.folds): WITHIN-SUBJECT |
 | `by_epoch` | the epochs of every recording, stratified 80/10/10: LEAKS, for comparison with the literature only |
 """
 

@@ -14,7 +14,7 @@ from functools import cached_property
 from transformers import PreTrainedTokenizerBase
 
 from tslm.answers.grammar import ANSWER_PREFIX, parse_answer, render_answer
-from tslm.data.samples.label_tokens import end_token_id, tokenize_response, tokenize_text
+from tslm.data.samples.collate import end_token_id, tokenize_response, tokenize_text
 
 _SPACE_MARKS = str.maketrans({"Ġ": " ", "▁": " "})  # how byte-level and sentence-piece vocabularies write a space
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-F]{2})>")

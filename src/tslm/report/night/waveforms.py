@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tslm.signals.resample import resample_polyphase
+from tslm.signals.filters import resample_polyphase
 
 # (largest rate in Hz, bits a sample) of the first channel and of the others, best first; 7 bits are 128 steps in a
 # chart of some 150 pixels, and what matters in EOG and EMG is slow or is seen in the envelope.

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 
 from tslm.data.cohorts.cohort import parse_cohort
-from tslm.data.cohorts.montage import is_eeg_name, read_montage
+from tslm.data.cohorts.montage import convert_to_uv, is_eeg_name, measure_spread, parse_voltage_unit, read_montage
 from tslm.data.readers.raw import ChannelInfo, RawSignal, SignalFile
-from tslm.data.readers.units import convert_to_uv, measure_spread, parse_voltage_unit
 
 EEG = np.random.default_rng(0).normal(0, 30, 12_800).astype(np.float32)
 

@@ -13,8 +13,7 @@ from tslm.config.schema import LossConfig
 from tslm.data.prepared.recordings import Recording, read_recording, write_recording
 from tslm.data.samples.collate import Collator
 from tslm.data.samples.dataset import NightDataset, SleepDataset
-from tslm.data.samples.night_windows import index_sleep_stages
-from tslm.data.samples.soft_targets import build_targets, smooth_boundaries
+from tslm.data.samples.night_windows import build_targets, index_sleep_stages, smooth_boundaries
 from tslm.labels import LABEL_SETS, SleepStage
 
 LABELS = LABEL_SETS["aasm"]

@@ -12,10 +12,9 @@ from tslm.batch import IGNORE_INDEX
 from tslm.data.prepared.recordings import Participant, write_participants, write_recording
 from tslm.data.samples.dataset import build_dataset
 from tslm.data.samples.night_windows import load_recordings
-from tslm.data.splits.folds import choose_fold, list_folds
+from tslm.data.splits.folds import EPOCH_SHARES, choose_fold, draw_epoch_splits, keep_epochs, list_folds
 from tslm.data.splits.rules import DEFAULT_SPLIT, PUBLISHED_FOLDS, assign_splits, check_split
 from tslm.data.splits.split import BY_EPOCH, SPLITS, Split
-from tslm.data.splits.within_subject import EPOCH_SHARES, draw_epoch_splits, keep_epochs
 from tslm.labels import SleepStage
 
 SUBJECTS = st.sets(st.text("abcdefgh0123456789", min_size=1, max_size=4), min_size=3, max_size=60)

@@ -11,12 +11,11 @@ from tests.factories.small import CHANNEL, small_config, small_recording
 from tslm.data.prepared.recordings import read_participants, write_participants, write_recording
 from tslm.data.samples.dataset import build_dataset
 from tslm.data.samples.night_windows import load_recordings
-from tslm.data.splits.folds import list_folds, render_counts
+from tslm.data.splits.folds import GAP_EPOCHS, draw_time_splits, list_folds, render_counts
 from tslm.data.splits.leakage import check_leakage
 from tslm.data.splits.provenance import describe_split
 from tslm.data.splits.rules import assign_splits, check_split
 from tslm.data.splits.split import SPLITS, Split, parse_split, render_leak
-from tslm.data.splits.within_subject import GAP_EPOCHS, draw_time_splits
 from tslm.labels import SleepStage
 from tslm.predictions.scorings import parse_scorings
 from tslm.scoring.systems import score_systems

@@ -12,8 +12,7 @@ from tests.factories.architectures import ARCHITECTURES, build_llm
 from tests.factories.small import collate, open_gates, sleep_dataset, small_config
 from tslm.answers.grammar import ANSWER_PREFIX, parse_answer, render_answer
 from tslm.config.schema import LLMConfig
-from tslm.data.samples.collate import extend_prompts
-from tslm.data.samples.label_tokens import tokenize_response, tokenize_text
+from tslm.data.samples.collate import extend_prompts, tokenize_response, tokenize_text
 from tslm.models import build_text_model
 from tslm.models.decoding.grammar import AnswerGrammar, AnswerGrammars, AnswerState, AnswerVocabulary
 from tslm.models.llm.backbone import load_tokenizer

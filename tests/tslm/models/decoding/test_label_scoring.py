@@ -11,8 +11,7 @@ from tests.factories.architectures import ARCHITECTURES, build_llm
 from tests.factories.small import build_small_model, collate, open_gates, sleep_dataset, small_config
 from tslm.answers.grammar import render_response
 from tslm.batch import Batch, Example
-from tslm.data.samples.collate import extend_prompts
-from tslm.data.samples.label_tokens import LabelTokens, tokenize_labels
+from tslm.data.samples.collate import LabelTokens, extend_prompts, tokenize_labels
 from tslm.models import build_text_model
 from tslm.models.decoding.decode import position_ids
 from tslm.models.decoding.label_scoring import build_label_tree

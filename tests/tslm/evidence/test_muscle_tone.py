@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tslm.batch import Reference
-from tslm.signals.muscle_tone import carry_tone, measure_tone_scale
+from tslm.evidence.muscle import carry_tone, measure_tone_scale
 from tslm.signals.normalize import normalize_series
 
 FS_HZ = 100.0
