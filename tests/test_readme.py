@@ -62,6 +62,14 @@ def test_every_source_file_has_a_docstring(source: str) -> None:
             assert ast.get_docstring(ast.parse(read(path))), path
 
 
+def test_every_package_of_the_library_has_a_map_of_files_that_exist() -> None:
+    for path in (ROOT / "src" / "tslm").rglob("__init__.py"):
+        docstring = ast.get_docstring(ast.parse(read(path)))
+        assert docstring, path
+        for name in re.findall(r"`(\w+\.py)`", docstring):
+            assert (path.parent / name).is_file(), f"{name} in {path}"
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_links_lead_to_files(page: Path) -> None:
     generated = {ROOT / "docs" / "reference" / name for name in ("settings.md", "commands.md")}

@@ -15,7 +15,7 @@ from data_prep.cohorts.sleep_edf_subjects import SubjectNight, apply_table, read
 from data_prep.rationales.compose import add_rationales
 from data_prep.simulators.human.night import NightExtras, name_subject, simulate_human_night
 from tslm.data.cohorts.cohort import CohortConfig, RecordingFiles, find_recordings, parse_cohort
-from tslm.data.cohorts.scored_night import Survey, read_scored_night, survey_recording
+from tslm.data.cohorts.nights import Survey, read_scored_night, survey_recording
 from tslm.data.prepared.recordings import (
     EPOCH_SPLIT_COLUMN,
     PARTICIPANTS_FILE,

@@ -1,4 +1,8 @@
-"""Time-series language models that stage sleep and explain themselves."""
+"""Time-series language models that stage sleep and explain themselves.
+
+Each package has a map of its files at its top. The path of a night: `data` reads it, `models` are trained by
+`training`, `predictions` lets them answer, `scoring` and `explain` judge the answers, `report` and `review` show them.
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

@@ -42,6 +42,11 @@ class LabelSet:
     sleep_stages: tuple[SleepStage, ...]
 
     @property
+    def species(self) -> str:
+        """Species whose recordings are scored with the set: human, or rodent for mice and rats."""
+        return "human" if SleepStage.N2 in self.sleep_stages else "rodent"
+
+    @property
     def answers(self) -> tuple[str, ...]:
         """Answer names in the order of the sleep stages."""
         return tuple(ANSWER_NAMES[sleep_stage] for sleep_stage in self.sleep_stages)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from tslm.config.schema import RunConfig
-    from tslm.data.cohorts.single_night import SingleNight
+    from tslm.data.cohorts.nights import SingleNight
 
 _BEST = "results/**/checkpoints/best"
 _HOW_TO_TRAIN = (
@@ -211,11 +211,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _read_night(arguments: argparse.Namespace, channels: dict[str, str], config: "RunConfig") -> "SingleNight":
     from tslm.data.cohorts.cohort import parse_signals
-    from tslm.data.cohorts.single_night import read_single_night
+    from tslm.data.cohorts.nights import read_single_night
     from tslm.data.readers.open import open_signals
 
     file = open_signals(arguments.night, parse_signals(arguments.read))
-    species = "rodent" if config.model.label_set == "rodent" else "human"
+    species = LABEL_SETS[config.model.label_set].species
     return read_single_night(file, channels, config.model.fs_hz, config.model.epoch_s, species, arguments.whole)
 
 

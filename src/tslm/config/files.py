@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_origin, get_type_hints
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
@@ -48,7 +48,7 @@ def build_config(kind: type[Config], *layers: Any, prefix: str = "") -> Config:
         for layer in layers:
             plain = OmegaConf.to_container(layer) if OmegaConf.is_config(layer) else layer  # drop the layer's own flags
             merged.merge_with(plain)
-        config = OmegaConf.to_object(merged)
+        config = _freeze_lists(OmegaConf.to_object(merged))
     except ConfigKeyError as error:
         key = prefix + (error.full_key or str(error.key))
         raise ValueError(f"unknown key {key!r}; {suggest(key, valid_keys(kind, prefix))}") from error
@@ -122,6 +122,18 @@ def flatten_settings(settings: Mapping[str, Any], prefix: str = "") -> dict[str,
 def _build_schema(kind: type) -> DictConfig:
     """Types and defaults of a dataclass; shared, so never to be changed."""
     return _unlock(OmegaConf.structured(kind))
+
+
+def _freeze_lists(config: Any) -> Any:
+    """The dataclass with tuples in its tuple fields, where OmegaConf returns lists."""
+    hints = get_type_hints(type(config))
+    for item in fields(config):
+        value = getattr(config, item.name)
+        if get_origin(hints[item.name]) is tuple:
+            object.__setattr__(config, item.name, tuple(value))
+        elif is_dataclass(value):
+            _freeze_lists(value)
+    return config
 
 
 def _unlock(node: DictConfig) -> DictConfig:

@@ -56,9 +56,6 @@ class LoRAConfig:
         "down_proj",
     )  # linear layers that get an adapter
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "target_modules", tuple(self.target_modules))
-
 
 @dataclass(frozen=True)
 class EncoderConfig:
@@ -161,6 +158,11 @@ class ModelConfig:
         """The model's traits."""
         return MODEL_KINDS[self.name]
 
+    def count_series_tokens(self, num_samples: int) -> int:
+        """Positions of the language model that a series takes, with `soft_prompt`."""
+        num_patches = -(-num_samples // self.encoder.patch_size)  # the last patch may be partly padding
+        return -(-num_patches // self.projector.merge)
+
 
 @dataclass(frozen=True)
 class CurriculumStageConfig:
@@ -190,8 +192,6 @@ class CurriculumStageConfig:
     num_calibration_samples: int = 128  # validation samples for the temperatures of a language model; 0: none
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "trained", tuple(self.trained))
-        object.__setattr__(self, "extra_channels", tuple(self.extra_channels))
         if self.sampling not in SAMPLINGS:
             raise ValueError(f"stage.sampling={self.sampling}; wanted one of: {', '.join(SAMPLINGS)}")
         if not all(0 < factor < math.inf for factor in self.oversample.values()):

@@ -156,7 +156,7 @@ class TSLMProcessor:
             },
             sleep_stages=(),
             epoch_s=model.epoch_s,
-            species="rodent" if model.label_set == "rodent" else "human",
+            species=LABEL_SETS[model.label_set].species,
         )
         return cut_epochs(raw, model.fs_hz)
 

@@ -14,7 +14,6 @@ from tslm.models.fusion import DecoderInputs
 from tslm.models.interface import frozen
 from tslm.models.llm.backbone import LanguageModel, measure_words
 from tslm.nn.context import context_width
-from tslm.nn.patch_encoder import count_series_tokens
 from tslm.nn.projector import ContextProjector, Projector
 
 
@@ -24,7 +23,7 @@ class SoftPrompt(nn.Module):
     def __init__(self, config: ModelConfig, llm: LanguageModel) -> None:
         super().__init__()
         words = measure_words(llm)
-        self.patch_size = config.encoder.patch_size
+        self.count_series_tokens = config.count_series_tokens
         self.projector = Projector(config.projector, config.encoder.d_model, words.width, words.std)
         self.context_projector = None
         if config.context.kind != "none":
@@ -53,10 +52,7 @@ class SoftPrompt(nn.Module):
         with frozen(reader.encoder):
             tokens_SND = reader.encode_series(batch.series_SL, batch.series_lengths_S, batch.series_channel_S)
         tokens_SME = self.projector(tokens_SND)
-        counts = [
-            count_series_tokens(length, self.patch_size, self.projector.merge)
-            for length in batch.series_lengths_S.tolist()
-        ]
+        counts = map(self.count_series_tokens, batch.series_lengths_S.tolist())
         return torch.cat([tokens_ME[:count] for tokens_ME, count in zip(tokens_SME, counts, strict=True)])
 
 

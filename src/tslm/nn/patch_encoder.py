@@ -114,11 +114,6 @@ def count_real_patches(lengths_S: Tensor, patch_size: int) -> Tensor:
     return torch.div(lengths_S + patch_size - 1, patch_size, rounding_mode="floor")
 
 
-def count_series_tokens(num_samples: int, patch_size: int, merge: int) -> int:
-    """Language-model positions that a series takes."""
-    return -(-count_patches(num_samples, patch_size) // merge)
-
-
 def check_num_patches(num_patches: int, max_patches: int) -> None:
     """Raise ValueError when a series does not fit the position table."""
     if num_patches > max_patches:

@@ -40,7 +40,7 @@ def test_a_value_is_text_a_list_or_a_mapping(word: str, value: Any) -> None:
 
 def test_the_dataclass_gives_a_value_its_type() -> None:
     words = ["split=loso", "seed=3", "hours=1e-1", "edf=true", "names=[a,b]", "raw_dir=~/nights"]
-    assert parse_options(Options, words) == Options("loso", 3, 0.1, True, ["a", "b"], Path.home() / "nights")  # type: ignore[arg-type]
+    assert parse_options(Options, words) == Options("loso", 3, 0.1, True, ("a", "b"), Path.home() / "nights")
 
 
 @pytest.mark.parametrize(

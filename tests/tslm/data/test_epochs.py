@@ -11,7 +11,7 @@ import torch
 from data_prep.prepare import main
 from tests.factories.recordings import make_noise, write_night, write_table
 from tests.factories.small import collate, small_config
-from tslm.data.cohorts.single_night import read_single_night
+from tslm.data.cohorts.nights import read_single_night
 from tslm.data.epochs import cut_epochs, resample_recording
 from tslm.data.prepared.recordings import Recording, read_recording, round_to_stored
 from tslm.data.readers.open import open_signals

@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tslm.config.compose import compose_config
-from tslm.config.schema import ContextConfig, EncoderConfig, ProjectorConfig
+from tslm.config.schema import ContextConfig, EncoderConfig, ModelConfig, ProjectorConfig
 from tslm.nn.context import build_context
 from tslm.nn.front_ends import FilterbankFrontEnd, build_front_end, split_stride
-from tslm.nn.patch_encoder import EncoderLayer, PatchEncoder, count_patches, count_series_tokens
+from tslm.nn.patch_encoder import EncoderLayer, PatchEncoder, count_patches
 from tslm.nn.projector import Projector
 
 SMALL = EncoderConfig(d_model=16, num_layers=2, num_heads=2, d_ff=32, max_patches=12)
@@ -116,7 +116,7 @@ def test_guide_encoder_has_the_parameters_of_the_original() -> None:
 
 def test_guide_encoder_makes_750_tokens_of_an_epoch() -> None:
     config = compose_config("stage4_sleep_cot", "guide").model
-    assert count_series_tokens(3000, config.encoder.patch_size, config.projector.merge) == 750
+    assert config.count_series_tokens(3000) == 750
 
 
 def test_encoder_equals_its_formula_written_out() -> None:
@@ -176,7 +176,8 @@ def test_the_cnn_tells_loud_from_quiet() -> None:
 @given(st.integers(1, 5000), st.integers(1, 200), st.integers(1, 20))
 @settings(max_examples=50, deadline=None)
 def test_series_tokens_cover_the_series_and_no_more(num_samples: int, patch_size: int, merge: int) -> None:
-    tokens = count_series_tokens(num_samples, patch_size, merge)
+    model = ModelConfig(encoder=EncoderConfig(patch_size=patch_size), projector=ProjectorConfig(merge=merge))
+    tokens = model.count_series_tokens(num_samples)
     assert (tokens - 1) * patch_size * merge < num_samples <= tokens * patch_size * merge
 
 

@@ -28,9 +28,6 @@ class DerivationConfig:
     plus: str = ""
     minus: tuple[str, ...] = ()
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "minus", tuple(self.minus))
-
     @property
     def name(self) -> str:
         """Name of the derivation, e.g. "C4 - M1"."""
@@ -44,9 +41,6 @@ class ChannelConfig:
     any: tuple[DerivationConfig, ...] = ()
     optional: bool = False  # recordings without it, or with a flat one, are prepared without it
     unit: str = ""  # unit of the values where the header is wrong or empty; voltages are converted to uV
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "any", tuple(self.any))
 
 
 @dataclass(frozen=True)

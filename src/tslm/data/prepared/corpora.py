@@ -8,7 +8,6 @@ than memory.
 """
 
 import hashlib
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields
@@ -21,7 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tslm.data.splits.split import SPLITS
-from tslm.files import write_beside
+from tslm.files import read_json, write_beside
 
 
 @dataclass(frozen=True)
@@ -63,11 +62,9 @@ def is_leaky_corpus(corpus_dir: Path) -> bool:
         ValueError: the file is damaged.
     """
     path = corpus_dir / CORPUS_FILE
-    if not path.is_file():
-        return False
     try:
-        return bool(json.loads(path.read_text(encoding="utf-8"))["leaky"])
-    except (ValueError, KeyError, TypeError) as error:
+        return path.is_file() and bool(read_json(path)["leaky"])
+    except (ValueError, KeyError) as error:
         raise ValueError(f"{path} is damaged; prepare the corpus again") from error
 
 

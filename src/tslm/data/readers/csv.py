@@ -7,8 +7,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
+from tslm.config.files import one_line
 from tslm.data.readers.align import align_stamped
-from tslm.data.readers.raw import Annotation, ChannelInfo, SignalFile, SignalsConfig
+from tslm.data.readers.raw import ChannelInfo, SignalFile, SignalsConfig
 
 _MISSING = ["", "NaN", "nan", "NA", "n/a", "null"]
 _MAX_JITTER = 0.25  # of a sample, between the time column and an even grid
@@ -49,7 +50,6 @@ def open_csv(path: Path, config: SignalsConfig) -> SignalFile:
         channels=channels,
         duration_s=num_samples / fs_hz,
         read_values=partial(_read_placed, path, channels, delimiter, positions, num_samples),
-        read_annotations=partial(_refuse_annotations, path),
         notes=() if positions is None or len(positions) == num_samples else (_say_gaps(positions, fs_hz),),
     )
 
@@ -72,7 +72,6 @@ def _open_stamped(
         channels=channels,
         duration_s=num_samples / fs_hz,
         read_values=read_values,
-        read_annotations=partial(_refuse_annotations, path),
         notes=(f"samples interpolated by their time stamps to {fs_hz:g} Hz",),
     )
 
@@ -94,17 +93,13 @@ def _read_placed(
     return placed
 
 
-def _refuse_annotations(path: Path) -> list[Annotation]:
-    raise ValueError(f"{path} holds no annotations; name the file of the hypnogram in hypnogram.files")
-
-
 def _read_names(path: Path, delimiter: str) -> list[str]:
     options = pacsv.ParseOptions(delimiter=delimiter)
     try:
         with pacsv.open_csv(path, parse_options=options) as reader:
             names = [str(name) for name in reader.schema.names]
     except (pa.ArrowInvalid, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is no table: {_one_line(error)}") from error
+        raise ValueError(f"{path} is no table: {one_line(error)[:200]}") from error
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(f"{path} has several columns named {twice[0]!r}; rename them")
@@ -117,7 +112,7 @@ def _read_column(path: Path, name: str, delimiter: str, kind: pa.DataType | None
     try:
         table = pacsv.read_csv(path, parse_options=pacsv.ParseOptions(delimiter=delimiter), convert_options=options)
     except (pa.ArrowInvalid, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: column {name!r} cannot be read: {_one_line(error)}") from error
+        raise ValueError(f"{path}: column {name!r} cannot be read: {one_line(error)[:200]}") from error
     if not table.num_rows:
         raise ValueError(f"{path} holds no row of samples")
     return table[name].to_numpy()
@@ -161,7 +156,3 @@ def _guess_rates(times_s: np.ndarray, steps_s: np.ndarray) -> list[float]:
 def _say_gaps(positions: np.ndarray, fs_hz: float) -> str:
     num_samples = int(positions[-1]) + 1
     return f"{(num_samples - len(positions)) / fs_hz:g} s of {num_samples / fs_hz:g} s have no row"
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

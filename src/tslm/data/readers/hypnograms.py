@@ -45,8 +45,6 @@ class HypnogramConfig:
     min_coverage: float = 0.5  # a hypnogram of less of the night is taken for another night's
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "files", tuple(self.files))
-        object.__setattr__(self, "ignore", tuple(self.ignore))
         formats = ("annotations", *HYPNOGRAM_READERS)
         if self.format and self.format not in formats:
             raise ValueError(f"hypnogram.format={self.format}: wanted one of: {', '.join(formats)}")

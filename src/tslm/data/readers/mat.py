@@ -12,7 +12,7 @@ import numpy as np
 import scipy.io
 from scipy.io.matlab import MatReadError
 
-from tslm.data.readers.raw import Annotation, ChannelInfo, SignalFile, SignalsConfig
+from tslm.data.readers.raw import ChannelInfo, SignalFile, SignalsConfig
 
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _HDF5_AT = 512  # MATLAB writes 512 bytes of its own before it
@@ -32,16 +32,11 @@ def open_mat(path: Path, config: SignalsConfig) -> SignalFile:
     if not signals:
         raise ValueError(f"{path} holds no vector of samples; it has: {', '.join(arrays) or 'nothing'}")
     values = list(signals.values())
-
-    def refuse_annotations() -> list[Annotation]:
-        raise ValueError(f"{path} holds no annotations; name the file of the hypnogram in hypnogram.files")
-
     return SignalFile(
         path=path,
         channels=tuple(ChannelInfo(name, config.unit, fs_hz) for name in signals),
         duration_s=max(len(samples) for samples in values) / fs_hz,
         read_values=lambda idx: np.ascontiguousarray(values[idx], dtype=np.float32),
-        read_annotations=refuse_annotations,
     )
 
 

@@ -61,7 +61,7 @@ def open_mne(path: Path) -> SignalFile:
         ),
         duration_s=raw.n_times / fs_hz,
         read_values=read_values,
-        read_annotations=lambda: _read_annotations(raw),
+        annotation_reader=lambda: _read_annotations(raw),
         start=date.replace(tzinfo=None) if date else None,
         subject=str(person.get("his_id") or ""),
         sex={1: "M", 2: "F"}.get(person.get("sex", 0), ""),

@@ -26,10 +26,6 @@ class SignalsConfig:
     fs_variable: str = ""  # mat: variable with the sampling rate
     channel_names: tuple[str, ...] = ()  # mat: names of the matrix's channels
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "files", tuple(self.files))
-        object.__setattr__(self, "channel_names", tuple(self.channel_names))
-
 
 @dataclass(frozen=True)
 class RawSignal:
@@ -90,9 +86,15 @@ class SignalFile:
     channels: tuple[ChannelInfo, ...]  # in file order
     duration_s: float  # from the first to the last sample, gaps included
     read_values: Callable[[int], np.ndarray]  # channel's position -> (num_samples,) float32 in its own unit
-    read_annotations: Callable[[], list[Annotation]]
+    annotation_reader: Callable[[], list[Annotation]] | None = None  # None: the format has no annotations
     start: datetime | None = None
     subject: str = ""  # empty where the file does not state it, as age and sex
     age: str = ""
     sex: str = ""  # F or M
     notes: tuple[str, ...] = ()  # what was repaired when the file was opened
+
+    def read_annotations(self) -> list[Annotation]:
+        """Annotations of the file; ValueError where its format has none."""
+        if self.annotation_reader is None:
+            raise ValueError(f"{self.path} holds no annotations; name the file of the hypnogram in hypnogram.files")
+        return self.annotation_reader()

@@ -18,7 +18,7 @@ from tslm.answers.grammar import render_response
 from tslm.batch import CONTEXT_SLOT, IGNORE_INDEX, SERIES_SLOT, TEXT_SLOT, Batch, Example, NightWindow
 from tslm.config.schema import ModelConfig
 from tslm.labels import LABEL_SETS
-from tslm.nn.patch_encoder import check_num_patches, count_patches, count_series_tokens
+from tslm.nn.patch_encoder import check_num_patches, count_patches
 from tslm.signals.normalize import normalize_channels, normalize_series, render_digits
 
 
@@ -32,17 +32,11 @@ class _Sequence:
     series_seen: list[int]
     num_series: int = 0  # so far
 
-    def add_text(self, ids: list[int], supervised: bool = False) -> None:
+    def add(self, ids: list[int], slot: int = TEXT_SLOT, supervised: bool = False) -> None:
         self.input_ids += ids
-        self.slots += [TEXT_SLOT] * len(ids)
+        self.slots += [slot] * len(ids)
         self.series_seen += [self.num_series] * len(ids)
         self.labels += ids if supervised else [IGNORE_INDEX] * len(ids)
-
-    def add_slots(self, slot: int, count: int, pad_id: int) -> None:
-        self.input_ids += [pad_id] * count
-        self.slots += [slot] * count
-        self.series_seen += [self.num_series] * count
-        self.labels += [IGNORE_INDEX] * count
 
 
 class Collator:
@@ -91,43 +85,32 @@ class Collator:
 
     def _add_text(self, batch: Batch, examples: Sequence[Example]) -> None:
         sequences = [self._sequence(example) for example in examples]
-        length = max(len(sequence.input_ids) for sequence in sequences)
-        pads = [length - len(sequence.input_ids) for sequence in sequences]
-        batch.input_ids_BT = torch.tensor(
-            [[self.pad_token_id] * pad + seq.input_ids for pad, seq in zip(pads, sequences, strict=True)]
-        )
-        batch.slot_BT = torch.tensor(
-            [[TEXT_SLOT] * pad + seq.slots for pad, seq in zip(pads, sequences, strict=True)], dtype=torch.uint8
-        )
-        batch.series_seen_BT = torch.tensor(
-            [[0] * pad + seq.series_seen for pad, seq in zip(pads, sequences, strict=True)]
-        )
-        batch.attention_mask_BT = torch.arange(length)[None] >= torch.tensor(pads)[:, None]
+        batch.input_ids_BT = _pad_left([sequence.input_ids for sequence in sequences], self.pad_token_id)
+        batch.slot_BT = _pad_left([sequence.slots for sequence in sequences], TEXT_SLOT).to(torch.uint8)
+        batch.series_seen_BT = _pad_left([sequence.series_seen for sequence in sequences], 0)
+        batch.attention_mask_BT = _pad_left([[1] * len(sequence.slots) for sequence in sequences], 0).bool()
         if self.with_response:
-            batch.labels_BT = torch.tensor(
-                [[IGNORE_INDEX] * pad + seq.labels for pad, seq in zip(pads, sequences, strict=True)]
-            )
+            batch.labels_BT = _pad_left([sequence.labels for sequence in sequences], IGNORE_INDEX)
 
     def _sequence(self, example: Example) -> _Sequence:
         assert self.tokenizer is not None
         sequence = _Sequence([], [], [], [])
         if self.tokenizer.bos_token_id is not None:
-            sequence.add_text([self.tokenizer.bos_token_id])
-        sequence.add_text(self._tokenize(example.pre_prompt))
-        series_as, encoder, merge = self.config.kind.series_as, self.config.encoder, self.config.projector.merge
+            sequence.add([self.tokenizer.bos_token_id])
+        sequence.add(self._tokenize(example.pre_prompt))
+        series_as, pad_id = self.config.kind.series_as, self.pad_token_id
         for series in example.series:
-            sequence.add_text(self._tokenize(series.text))
+            sequence.add(self._tokenize(series.text))
             if series_as == "digits":
-                sequence.add_text(self._tokenize(render_digits(series.values_L, self.config.digits.num_values)))
+                sequence.add(self._tokenize(render_digits(series.values_L, self.config.digits.num_values)))
             if series_as == "slots":
-                num_tokens = count_series_tokens(len(series.values_L), encoder.patch_size, merge)
-                sequence.add_slots(SERIES_SLOT, num_tokens, self.pad_token_id)
+                sequence.add([pad_id] * self.config.count_series_tokens(len(series.values_L)), SERIES_SLOT)
             sequence.num_series += 1
         if series_as == "slots" and self.has_context and example.window is not None:
-            sequence.add_slots(CONTEXT_SLOT, self.config.context.num_tokens, self.pad_token_id)
-        sequence.add_text(self._tokenize(example.post_prompt))
+            sequence.add([pad_id] * self.config.context.num_tokens, CONTEXT_SLOT)
+        sequence.add(self._tokenize(example.post_prompt))
         if self.with_response:
-            sequence.add_text(tokenize_response(self.tokenizer, example.response), supervised=True)
+            sequence.add(tokenize_response(self.tokenizer, example.response), supervised=True)
         return sequence
 
     def _tokenize(self, text: str) -> list[int]:
@@ -191,45 +174,40 @@ def _name_sample(example: Example) -> Iterator[None]:
 
 
 def extend_prompts(batch: Batch, ids: Sequence[Sequence[int]], pad_token_id: int) -> Batch:
-    """The batch with words behind each prompt that the model did not have to write, such as a rationale.
+    """The batch with further text after each prompt, such as a given rationale.
 
     Args:
         batch: prompts without responses.
-        ids: for each sample the token ids to add; may be empty.
+        ids: token ids to add, per sample; may be empty.
         pad_token_id: id at the masked positions.
     """
     assert batch.input_ids_BT is not None and batch.attention_mask_BT is not None
     assert batch.slot_BT is not None and batch.series_seen_BT is not None
     assert batch.labels_BT is None, "a batch for training has its responses"
-    rows = []
-    for row, added in enumerate(ids):
-        real_T = batch.attention_mask_BT[row]
-        words = batch.input_ids_BT.new_tensor(list(added))
-        seen = batch.series_seen_BT[row, -1:].expand(len(words))
-        rows.append(
-            (
-                torch.cat([batch.input_ids_BT[row, real_T], words]),
-                torch.cat([batch.slot_BT[row, real_T], batch.slot_BT.new_full((len(words),), TEXT_SLOT)]),
-                torch.cat([batch.series_seen_BT[row, real_T], seen]),
-            )
-        )
-    lengths = torch.tensor([len(input_ids) for input_ids, _, _ in rows], device=batch.input_ids_BT.device)
-    input_ids, slots, series_seen = zip(*rows, strict=True)
+    mask_BT, last_seen = batch.attention_mask_BT, batch.series_seen_BT[:, -1].tolist()
 
-    def pad(sequences: Sequence[torch.Tensor], value: int) -> torch.Tensor:
-        return torch.nn.utils.rnn.pad_sequence(
-            list(sequences), batch_first=True, padding_value=value, padding_side="left"
-        )
+    def extend(tensor_BT: torch.Tensor, tails: Sequence[Sequence[int]], pad: int) -> torch.Tensor:
+        rows = zip(tensor_BT, mask_BT, tails, strict=True)
+        return _pad_left([torch.cat([row_T[real_T], row_T.new_tensor(tail)]) for row_T, real_T, tail in rows], pad)
 
-    ids_BT = pad(input_ids, pad_token_id)
     return replace(
         batch,
-        input_ids_BT=ids_BT,
-        slot_BT=pad(slots, TEXT_SLOT),
-        series_seen_BT=pad(series_seen, 0),
-        attention_mask_BT=torch.arange(ids_BT.shape[1], device=ids_BT.device)[None]
-        >= ids_BT.shape[1] - lengths[:, None],
+        input_ids_BT=extend(batch.input_ids_BT, ids, pad_token_id),
+        slot_BT=extend(batch.slot_BT, [[TEXT_SLOT] * len(added) for added in ids], TEXT_SLOT),
+        series_seen_BT=extend(
+            batch.series_seen_BT, [[seen] * len(added) for seen, added in zip(last_seen, ids, strict=True)], 0
+        ),
+        attention_mask_BT=extend(mask_BT, [[True] * len(added) for added in ids], False),
     ).check()
+
+
+def _pad_left(sequences: Sequence[Sequence[int] | torch.Tensor], value: int) -> torch.Tensor:
+    return torch.nn.utils.rnn.pad_sequence(
+        [torch.as_tensor(sequence) for sequence in sequences],
+        batch_first=True,
+        padding_value=value,
+        padding_side="left",
+    )
 
 
 @dataclass(frozen=True)

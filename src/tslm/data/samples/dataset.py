@@ -1,20 +1,21 @@
-"""Prepared data to Examples: the table of tasks that a curriculum stage may name.
+"""Datasets of Examples from prepared data, and the table of tasks that a curriculum stage may name.
 
-1. `build_dataset` finds the folder of a split and lets the row of `stage.task` read it.
-2. A dataset holds the samples in file order; `dataset[i]` is an Example, `describe(i)` what is
-   known of it for the predictions file.
-3. Sampling (data/sampling.py) decides which samples a training pass sees, in which order.
+1. `build_dataset` finds the folder of a split and reads it by the row of `stage.task`.
+2. A dataset holds the samples in file order. `dataset[i]` is an Example; `describe(i)` is what the predictions file
+   says about it.
+3. tslm.data.samples.sampling chooses the samples of a training pass and their order.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from tslm.answers.grammar import render_response
-from tslm.batch import IGNORE_INDEX, Example, Reference, Series
+from tslm.batch import IGNORE_INDEX, Example, NightWindow, Reference, Series
 from tslm.config.files import suggest
 from tslm.config.schema import CurriculumStageConfig, ModelConfig, RunConfig
 from tslm.data.prepared.corpora import CorpusSample, read_corpus
@@ -43,7 +44,7 @@ from tslm.prompts import (
     render_sleep_prompt,
 )
 
-_MEASURED = (*EVIDENCE_COLUMNS, *EMG_COLUMNS)  # what a prediction's row tells of its epoch; flags are no evidence
+_MEASURED = (*EVIDENCE_COLUMNS, *EMG_COLUMNS)  # evidence in a row of predictions; artefact flags are not in it
 
 
 class TaskDataset(Protocol):
@@ -64,25 +65,53 @@ class TaskDataset(Protocol):
         """(num_samples, num_classes) int64: how many scored epochs of each class a sample supervises."""
 
 
-class SleepDataset:
-    """One sample an epoch that the label set can answer, with its neighbours in view.
+class RecordingsDataset:
+    """Samples around an epoch of prepared recordings: `samples` holds the position of each, (night, epoch)."""
+
+    samples: list[tuple[int, int]]
+    window_epochs: int
+
+    def __init__(self, recordings: list[Recording], config: RunConfig) -> None:
+        check_timing(recordings, config.model)
+        self.recordings, self.channels = recordings, config.stage.channels
+        self.label_set = LABEL_SETS[config.model.label_set]
+        self.sleep_stages = self.label_set.sleep_stages
+        self.references = [measure_references(recording, self.channels) for recording in recordings]
+        self.sleep_stage_idx = [index_sleep_stages(recording, self.label_set) for recording in recordings]
+        self.targets = build_targets(recordings, self.sleep_stage_idx, self.label_set, config.loss)
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def count_classes(self) -> np.ndarray:
+        """(num_classes,) scored epochs per class."""
+        return count_classes(self.sleep_stage_idx, self.label_set)
+
+    def _cut_window(self, night: int, epoch: int) -> NightWindow:
+        return cut_window(
+            self.recordings[night],
+            self.channels,
+            self.sleep_stage_idx[night],
+            epoch,
+            self.window_epochs,
+            self.references[night],
+            self.targets[night],
+        )
+
+
+class SleepDataset(RecordingsDataset):
+    """One sample per epoch that the label set can answer, with its neighbours in a window.
 
     With `unscored`, every epoch is a sample; one without an expert's sleep stage has no answer.
     """
 
     def __init__(self, recordings: list[Recording], config: RunConfig, unscored: bool = False) -> None:
-        check_timing(recordings, config.model)
-        self.recordings = recordings
-        self.label_set = LABEL_SETS[config.model.label_set]
-        self.sleep_stages = self.label_set.sleep_stages
-        self.channels, self.style = config.stage.channels, config.stage.prompt_style
+        super().__init__(recordings, config)
+        self.style = config.stage.prompt_style
         self.text_channels = self.channels if config.stage.extra_in_text else self.channels[:1]
         context = config.model.context
         alone = 1 if config.loss.classifier_weight or context.kind == "epoch" else 0
         self.window_epochs = context.window_epochs if context.sees_neighbours else alone
-        self.references = [measure_references(recording, self.channels) for recording in recordings]
-        self.sleep_stage_idx = [index_sleep_stages(recording, self.label_set) for recording in recordings]
-        self.targets = build_targets(recordings, self.sleep_stage_idx, self.label_set, config.loss)
         self.samples = [
             (night, int(epoch))
             for night, idx in enumerate(self.sleep_stage_idx)
@@ -90,19 +119,16 @@ class SleepDataset:
         ]
         self.class_idx = np.array([self.sleep_stage_idx[night][epoch] for night, epoch in self.samples], dtype=np.int64)
 
-    def __len__(self) -> int:
-        return len(self.samples)
-
     def __getitem__(self, idx: int) -> Example:
         return self.build_example(*self.samples[idx])
 
     def build_example(self, night: int, epoch: int) -> Example:
         """Any epoch of a night; one that is not scored has no answer."""
-        recording, references = self.recordings[night], self.references[night]
+        recording = self.recordings[night]
         answer = ANSWER_NAMES.get(recording.sleep_stages[epoch], "")
         prompt = render_sleep_prompt(self.label_set.answers, recording.epoch_s, self.style)
         series = [
-            self._series(recording, epoch, channel_idx, references[channel_idx])
+            self._series(recording, epoch, channel_idx, self.references[night][channel_idx])
             for channel_idx in range(len(self.text_channels))
         ]
         return Example(
@@ -113,17 +139,7 @@ class SleepDataset:
             response=render_response(_rationale(recording, epoch), answer),
             answer=answer,
             options=self.label_set.answers,
-            window=cut_window(
-                recording,
-                self.channels,
-                self.sleep_stage_idx[night],
-                epoch,
-                self.window_epochs,
-                references,
-                self.targets[night],
-            )
-            if self.window_epochs
-            else None,
+            window=self._cut_window(night, epoch) if self.window_epochs else None,
         )
 
     def describe(self, idx: int) -> dict[str, Any]:
@@ -141,12 +157,8 @@ class SleepDataset:
             **({"within_subject": True} if recording.split.is_within_subject else {}),
         }
 
-    def count_classes(self) -> np.ndarray:
-        """(num_classes,) scored epochs per class."""
-        return count_classes(self.sleep_stage_idx, self.label_set)
-
     def count_sample_classes(self) -> np.ndarray:
-        """(num_samples, num_classes): the one epoch that is asked about."""
+        """(num_samples, num_classes): the class of the epoch that is asked about."""
         return one_hot(self.class_idx, len(self.sleep_stages))
 
     def _series(self, recording: Recording, epoch: int, channel_idx: int, reference: Reference) -> Series:
@@ -156,26 +168,19 @@ class SleepDataset:
         return Series(values_L, text, reference, channel_idx)
 
 
-class NightDataset:
-    """Windows of consecutive epochs for the classifier; half a window apart, so each epoch has neighbours.
+class NightDataset(RecordingsDataset):
+    """Windows of consecutive epochs for the classifier, half a window apart, so that each epoch has neighbours.
 
-    With `augmented`, the signal of every window drawn is changed as `config.augment` says. With
-    `unlabelled`, windows without any scored epoch count too.
+    With `augmented`, the signal of every window drawn is changed by `config.augment`. With `unlabelled`, windows
+    without any scored epoch are samples too.
     """
 
     def __init__(
         self, recordings: list[Recording], config: RunConfig, augmented: bool = False, unlabelled: bool = False
     ) -> None:
-        check_timing(recordings, config.model)
+        super().__init__(recordings, config)
         self.augment = config.augment if augmented else None
-        self.recordings = recordings
-        self.label_set = LABEL_SETS[config.model.label_set]
-        self.sleep_stages = self.label_set.sleep_stages
-        self.channels = config.stage.channels
         self.window_epochs = config.model.context.window_epochs if config.model.context.sees_neighbours else 1
-        self.references = [measure_references(recording, self.channels) for recording in recordings]
-        self.sleep_stage_idx = [index_sleep_stages(recording, self.label_set) for recording in recordings]
-        self.targets = build_targets(recordings, self.sleep_stage_idx, self.label_set, config.loss)
         step = max(1, self.window_epochs // 2)
         self.samples = [
             (night, centre)
@@ -185,21 +190,9 @@ class NightDataset:
             or (cut_sleep_stage_indices(recording, self.sleep_stage_idx[night], centre, self.window_epochs) >= 0).any()
         ]
 
-    def __len__(self) -> int:
-        return len(self.samples)
-
     def __getitem__(self, idx: int) -> Example:
         night, centre = self.samples[idx]
-        recording = self.recordings[night]
-        window = cut_window(
-            recording,
-            self.channels,
-            self.sleep_stage_idx[night],
-            centre,
-            self.window_epochs,
-            self.references[night],
-            self.targets[night],
-        )
+        recording, window = self.recordings[night], self._cut_window(night, centre)
         if self.augment is not None:
             window = augment_window(window, recording.fs_hz, self.augment)
         return Example(recording.name_epoch(centre), "", (), "", "", "", self.label_set.answers, window)
@@ -208,10 +201,6 @@ class NightDataset:
         """Recording and centre of the window."""
         night, centre = self.samples[idx]
         return {"recording": self.recordings[night].recording, "epoch_idx": int(centre)}
-
-    def count_classes(self) -> np.ndarray:
-        """(num_classes,) scored epochs per class."""
-        return count_classes(self.sleep_stage_idx, self.label_set)
 
     def count_sample_classes(self) -> np.ndarray:
         """(num_samples, num_classes) scored epochs of each window."""
@@ -256,12 +245,8 @@ def _read_sleep(config: RunConfig, folder: Path, split: str) -> TaskDataset:
     return SleepDataset(_load_channels(config, folder, split), config)
 
 
-def _read_nights(config: RunConfig, folder: Path, split: str) -> TaskDataset:
-    return NightDataset(_load_channels(config, folder, split), config, augmented=split == "train")
-
-
-def _read_unlabelled(config: RunConfig, folder: Path, split: str) -> TaskDataset:
-    return NightDataset(_load_channels(config, folder, split), config, augmented=split == "train", unlabelled=True)
+def _read_nights(config: RunConfig, folder: Path, split: str, unlabelled: bool = False) -> TaskDataset:
+    return NightDataset(_load_channels(config, folder, split), config, split == "train", unlabelled)
 
 
 def _load_channels(config: RunConfig, folder: Path, split: str) -> list[Recording]:
@@ -290,7 +275,7 @@ class Task:
 TASKS: dict[str, Task] = {
     "sleep": Task(_read_sleep, "sleep", reads_recordings=True),
     "night": Task(_read_nights, "sleep", reads_recordings=True),
-    "unlabelled": Task(_read_unlabelled, "reconstruction", reads_recordings=True),
+    "unlabelled": Task(partial(_read_nights, unlabelled=True), "reconstruction", reads_recordings=True),
     "choice": Task(_corpus_reader(lambda sample: render_choice_prompt(sample.question, sample.options)), "accuracy"),
     "caption": Task(_corpus_reader(lambda _sample: render_caption_prompt()), "perplexity"),
     "ecg": Task(

@@ -13,7 +13,6 @@ from tslm.config.schema import ModelConfig, RunConfig
 from tslm.data.samples.collate import Collator
 from tslm.data.samples.dataset import TaskDataset
 from tslm.data.samples.sample_weights import Gather, SampleLosses, weigh_hardness, weigh_samples
-from tslm.nn.patch_encoder import count_series_tokens
 from tslm.seeds import Draw, derive_seed
 
 _CHARACTERS_A_TOKEN = 4  # of English, about
@@ -21,7 +20,9 @@ _TOKENS_A_VALUE = 2.4  # of a series as digits, about
 
 
 class TrainData:
-    """What the training loop reads; a sampler that looks at losses overrides the last four methods."""
+    """Batches that the training loop reads; with `losses`, the next pass is drawn by the losses of this one."""
+
+    losses: SampleLosses | None = None
 
     def __len__(self) -> int:
         """Return the number of batches per pass, the same on every process."""
@@ -36,13 +37,17 @@ class TrainData:
 
     def close_pass(self, gather: Gather) -> None:
         """End the current pass; called on every process."""
+        if self.losses is not None:
+            self.losses.close_pass(gather)
 
-    def copy_state(self, gather: Gather) -> dict[str, Tensor]:  # noqa: ARG002
+    def copy_state(self, gather: Gather) -> dict[str, Tensor]:
         """Return what resuming needs beside the position in the pass; called on every process."""
-        return {}
+        return self.losses.copy_state(gather) if self.losses is not None else {}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Continue from the result of `copy_state`."""
+        if self.losses is not None:
+            self.losses.load_state(state)
 
 
 class TrainBatches(TrainData):
@@ -68,7 +73,7 @@ class TrainBatches(TrainData):
         wanted = config.stage.num_train_samples or len(dataset)
         self.num_drawn = wanted if self.weights_N is not None else min(wanted, len(dataset))
         self._lengths_N = np.full(len(dataset), np.nan)
-        self._losses = SampleLosses(len(dataset)) if config.stage.hard_examples else None
+        self.losses = SampleLosses(len(dataset)) if config.stage.hard_examples else None
         self._shared_batches: list[list[int]] = []  # of the current pass
 
     def __len__(self) -> int:
@@ -98,32 +103,18 @@ class TrainBatches(TrainData):
 
     def record_losses(self, step: int, batch_idx: int, loss_B: Tensor | None) -> None:
         """Receive the losses of the samples of one batch of the current pass."""
-        if self._losses is not None:
+        if self.losses is not None:
             own = self._shared_batches[batch_idx][self.process_index :: self.num_processes]
-            self._losses.record(step, own, loss_B)
-
-    def close_pass(self, gather: Gather) -> None:
-        """Draw the next pass by the losses of this one, with `stage.hard_examples`."""
-        if self._losses is not None:
-            self._losses.close_pass(gather)
-
-    def copy_state(self, gather: Gather) -> dict[str, Tensor]:
-        """Return the losses of the samples; empty without `stage.hard_examples`."""
-        return self._losses.copy_state(gather) if self._losses is not None else {}
-
-    def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Continue from the result of `copy_state`."""
-        if self._losses is not None:
-            self._losses.load_state(state)
+            self.losses.record(step, own, loss_B)
 
     @property
     def _num_shared(self) -> int:
         return self.config.train.batch_size * self.num_processes
 
     def _weigh(self) -> np.ndarray | None:
-        if self._losses is None or np.isnan(self._losses.known_N).all():
+        if self.losses is None or np.isnan(self.losses.known_N).all():
             return self.weights_N
-        hardness_N = weigh_hardness(self._losses.known_N, self.config.stage.hard_examples)
+        hardness_N = weigh_hardness(self.losses.known_N, self.config.stage.hard_examples)
         return hardness_N if self.weights_N is None else self.weights_N * hardness_N
 
     def _measure(self, idx: int) -> float:
@@ -232,8 +223,7 @@ def estimate_length(example: Example, model: ModelConfig) -> float:
     texts = [example.pre_prompt, example.post_prompt, example.response, *(series.text for series in example.series)]
     num_positions = sum(len(text) for text in texts) / _CHARACTERS_A_TOKEN
     if model.kind.series_as == "slots":
-        patch_size, merge = model.encoder.patch_size, model.projector.merge
-        num_positions += sum(count_series_tokens(len(series.values_L), patch_size, merge) for series in example.series)
+        num_positions += sum(model.count_series_tokens(len(series.values_L)) for series in example.series)
     if model.kind.series_as == "digits":
         num_values = sum(min(len(series.values_L), model.digits.num_values) for series in example.series)
         num_positions += _TOKENS_A_VALUE * num_values

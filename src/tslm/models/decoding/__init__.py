@@ -1,0 +1,1 @@
+"""Text from a language model: `decode.py` generates, `grammar.py` constrains it, `label_scoring.py` scores labels."""

@@ -1,0 +1,1 @@
+"""The language model: `backbone.py` loads it with its adapters, `store.py` finds its weights."""

@@ -1,0 +1,1 @@
+"""Import of published OpenTSLM checkpoints: `file.py` reads a file without running code in it."""

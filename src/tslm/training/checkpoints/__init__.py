@@ -1,0 +1,1 @@
+"""Checkpoints: `checkpoint.py` saves and loads one, `resume.py` continues a run."""

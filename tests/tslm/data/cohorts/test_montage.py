@@ -18,7 +18,6 @@ def open_fake(**channels: tuple[np.ndarray, float, str]) -> SignalFile:
         channels=tuple(ChannelInfo(name.split("__")[0], unit, fs_hz) for name, (_, fs_hz, unit) in channels.items()),
         duration_s=len(EEG) / 256,
         read_values=lambda idx: parts[idx][0].astype(np.float32),
-        read_annotations=list,
     )
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tslm.data.cohorts.cohort import CohortConfig, RecordingFiles, find_recordings, load_cohort, parse_cohort
-from tslm.data.cohorts.scored_night import read_scored_night, survey_recording
+from tslm.data.cohorts.nights import read_scored_night, survey_recording
 from tslm.data.readers.edf.writer import write_edf
 from tslm.data.readers.raw import RawRecording, RawSignal
 from tslm.labels import RK_ANNOTATIONS, SleepStage

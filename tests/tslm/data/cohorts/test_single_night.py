@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.factories.recordings import make_noise, write_night
-from tslm.data.cohorts.single_night import MARGIN_S, find_night, read_single_night
+from tslm.data.cohorts.nights import MARGIN_S, find_night, read_single_night
 from tslm.data.readers.open import open_signals
 from tslm.data.readers.raw import SignalsConfig
 

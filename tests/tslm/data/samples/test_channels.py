@@ -24,7 +24,6 @@ from tslm.data.samples.collate import Collator
 from tslm.data.samples.corpus_dataset import CorpusDataset
 from tslm.data.samples.dataset import NightDataset, build_dataset
 from tslm.data.samples.night_windows import measure_references
-from tslm.nn.patch_encoder import count_series_tokens
 from tslm.prompts import render_ecg_prompt
 from tslm.signals.normalize import normalize_series
 
@@ -119,7 +118,7 @@ def test_series_of_different_rates_stand_in_one_sample_and_say_so(merge: int, ti
     assert [series.text.split(", mean")[0] for series in example.series] == [f"\n{name}" for name in names]
     model = build_small_model(config)
     batch = collate(config, [example])
-    counts = [count_series_tokens(length, 100, merge) for length in lengths]
+    counts = [config.model.count_series_tokens(length) for length in lengths]
     assert int((batch.slot_BT == SERIES_SLOT).sum()) == sum(counts)
     tokens = model.fuse(batch).embeds_BTE[batch.slot_BT == SERIES_SLOT]
     for series, own in zip(example.series, tokens.split(counts), strict=True):

@@ -11,7 +11,6 @@ from tslm.batch import CONTEXT_SLOT, IGNORE_INDEX, SERIES_SLOT, TEXT_SLOT, Examp
 from tslm.data.samples.collate import Collator
 from tslm.data.samples.corpus_dataset import CorpusDataset
 from tslm.data.samples.dataset import TASKS, NightDataset
-from tslm.nn.patch_encoder import count_series_tokens
 from tslm.prompts import render_choice_prompt
 
 
@@ -65,7 +64,7 @@ def test_a_row_reads_prompt_series_text_slots_prompt_response(config, tokenizer)
     example = sleep_dataset(config)[2]
     batch = collate(config, [example])
     slots = batch.slot_BT[0]
-    num_series_tokens = count_series_tokens(600, config.model.encoder.patch_size, 1)
+    num_series_tokens = config.model.count_series_tokens(600)
     assert int((slots == SERIES_SLOT).sum()) == num_series_tokens
     assert int((slots == CONTEXT_SLOT).sum()) == 1
     first = int((slots == SERIES_SLOT).nonzero()[0])
@@ -90,7 +89,7 @@ def test_generation_batches_end_where_the_response_would_begin(config) -> None:
 def test_slots_are_as_many_as_the_projector_gives(config, merge: int) -> None:
     config = replace(config, model=replace(config.model, projector=replace(config.model.projector, merge=merge)))
     batch = collate(config, examples_of_different_length(config))
-    counts = [count_series_tokens(length, 100, merge) for length in (150, 200, 250)]
+    counts = [config.model.count_series_tokens(length) for length in (150, 200, 250)]
     assert (batch.slot_BT == SERIES_SLOT).sum(dim=1).tolist() == counts
 
 

@@ -47,7 +47,7 @@ def open_edf(path: Path, config: SignalsConfig) -> SignalFile:
         channels=tuple(ChannelInfo(channel.name, channel.unit, channel.fs_hz) for channel in header.channels),
         duration_s=float(span_s),
         read_values=partial(_read_placed, header, onsets_s),
-        read_annotations=partial(read_edf_annotations, header),
+        annotation_reader=partial(read_edf_annotations, header),
         start=header.start,
         subject=header.patient_code,
         age=header.age,
@@ -87,8 +87,8 @@ def read_edf_annotations(header: EdfHeader) -> list[Annotation]:
     annotations: list[Annotation] = []
     base_s = _subsecond(header)
     for channel in header.annotation_channels:
-        for content in _iterate_annotation_bytes(header, channel):
-            for onset_s, duration_s, texts in _parse_lists(content, header.path):
+        for row in _map_annotations(header, channel):
+            for onset_s, duration_s, texts in _parse_lists(row.tobytes(), header.path):
                 annotations += [Annotation(onset_s - base_s, duration_s, text) for text in texts if text]
     return annotations
 
@@ -103,8 +103,8 @@ def read_record_onsets(header: EdfHeader) -> np.ndarray:
     if not header.annotation_channels or header.num_records == 0:
         raise ValueError(f"{header.path} is discontinuous (EDF+D) but holds no time-keeping annotations")
     onsets_s = np.empty(header.num_records)
-    for idx, content in enumerate(_iterate_annotation_bytes(header, header.annotation_channels[0])):
-        first = next(_parse_lists(content, header.path), None)
+    for idx, row in enumerate(_map_annotations(header, header.annotation_channels[0])):
+        first = next(_parse_lists(row.tobytes(), header.path), None)
         if first is None:
             raise ValueError(f"{header.path} is discontinuous (EDF+D) but data record {idx} has no time stamp")
         onsets_s[idx] = first[0]
@@ -171,18 +171,10 @@ def _read_digital(records: np.ndarray, channel: EdfChannel, sample_bytes: int) -
     return padded.view("<i4").reshape(-1) >> 8  # the sign bit is the highest of the 24
 
 
-def _iterate_annotation_bytes(header: EdfHeader, channel: EdfChannel) -> Iterator[bytes]:
-    """Content of an annotation channel, one entry a data record."""
+def _map_annotations(header: EdfHeader, channel: EdfChannel) -> np.ndarray:
+    """Content of an annotation channel as a view on the file, (num_records, bytes)."""
     start = channel.offset_samples * header.sample_bytes
-    for row in _map_records(header)[:, start : start + channel.num_samples * header.sample_bytes]:
-        yield row.tobytes()
-
-
-def _read_annotation_bytes(header: EdfHeader, record_idx: int) -> bytes:
-    """Content of the first annotation channel in one data record."""
-    channel = header.annotation_channels[0]
-    start = channel.offset_samples * header.sample_bytes
-    return _map_records(header)[record_idx, start : start + channel.num_samples * header.sample_bytes].tobytes()
+    return _map_records(header)[:, start : start + channel.num_samples * header.sample_bytes]
 
 
 def _parse_lists(content: bytes, path: Path) -> Iterator[tuple[float, float, list[str]]]:
@@ -208,7 +200,8 @@ def _runs_late(header: EdfHeader) -> bool:
     """Whether a file that calls itself continuous has a last data record that begins after its turn."""
     if not header.annotation_channels or header.num_records < 2 or header.record_s == 0:
         return False
-    first, last = (_TIME_KEEPING.match(_read_annotation_bytes(header, idx)) for idx in (0, header.num_records - 1))
+    rows = _map_annotations(header, header.annotation_channels[0])
+    first, last = (_TIME_KEEPING.match(rows[idx].tobytes()) for idx in (0, -1))
     if first is None or last is None:
         return False
     return float(last[1]) - float(first[1]) >= (header.num_records - 0.5) * header.record_s
@@ -218,5 +211,6 @@ def _subsecond(header: EdfHeader) -> float:
     """Fraction of a second after the header's start at which the first sample was taken (EDF+, 2.2.4)."""
     if not header.annotation_channels or header.num_records == 0:
         return 0.0
-    first = next(_parse_lists(_read_annotation_bytes(header, 0), header.path), None)
+    content = _map_annotations(header, header.annotation_channels[0])[0].tobytes()
+    first = next(_parse_lists(content, header.path), None)
     return first[0] if first and 0 <= first[0] < 1 else 0.0
