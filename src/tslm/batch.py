@@ -1,4 +1,4 @@
-"""What the data side hands to a model: Example (one sample, numpy) and Batch (tensors).
+"""Inputs of a model: Example (one sample, NumPy) and Batch (tensors).
 
 Shape letters: B samples, T sequence positions, S series of all samples in order, L signal
 samples, W neighbouring epochs of a night window, C channels of it, K classes.
@@ -13,28 +13,27 @@ import numpy as np
 if TYPE_CHECKING:
     import torch
 
-IGNORE_INDEX = -100  # a position (or an unscored epoch) that no loss looks at
-TEXT_SLOT, SERIES_SLOT, CONTEXT_SLOT = 0, 1, 2  # what fills a sequence position
+IGNORE_INDEX = -100  # label of a position or an epoch without supervision
+TEXT_SLOT, SERIES_SLOT, CONTEXT_SLOT = 0, 1, 2  # kinds of sequence positions
 
 
 @dataclass(frozen=True)
 class ToneScale:
-    """How tense a muscle is through a recording: what its epochs are ranked by (tslm.evidence.muscle)."""
+    """Distribution of muscle tone over a recording, by which its epochs are ranked (tslm.evidence.muscle)."""
 
     log_envelope_Q: np.ndarray  # (Q,) quantiles of the ln envelope, ascending
-    window_samples: int  # that one value of the envelope covers: a second
+    window_samples: int  # samples per value of the envelope: one second
     is_envelope: bool  # the channel holds a rectified EMG already
 
 
 @dataclass(frozen=True)
 class Reference:
-    """What is typical of a recording: the yardstick that its epochs are normalised by."""
+    """Typical amplitude, spectrum or muscle tone of a recording, by which its epochs are normalised."""
 
     scale: float = 1.0  # amplitude, in the unit of the series
-    log_amplitude_K: np.ndarray | None = (
-        None  # ln amplitude over `scale` at the knots of signals.normalize; None: unknown
-    )
-    tone: ToneScale | None = None  # of an EMG, which is read as muscle tone; None: a wave as it is
+    # ln amplitude relative to `scale`, at the knots of tslm.signals.normalize; None: unknown
+    log_amplitude_K: np.ndarray | None = None
+    tone: ToneScale | None = None  # of an EMG, which is read as muscle tone; None: any other signal
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ class Series:
     values_L: np.ndarray  # float32, in the unit the text names
     text: str
     reference: Reference = Reference()
-    channel_idx: int = 0  # which channel of a night window it is; 0 also for what is none
+    channel_idx: int = 0  # channel of a night window; 0 outside nights
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ class NightWindow:
     epoch_mask_W: np.ndarray  # bool, True = inside the recording
     sleep_stage_idx_W: np.ndarray  # int64 class index, IGNORE_INDEX where unscored
     scored_idx: int  # position of the scored epoch in the window
-    references: tuple[Reference, ...]  # one a channel
+    references: tuple[Reference, ...]  # one per channel
     target_WK: np.ndarray | None = None  # float32, soft targets; None: sleep_stage_idx_W alone
 
 
@@ -67,8 +66,8 @@ class Example:
     pre_prompt: str
     series: tuple[Series, ...]
     post_prompt: str
-    response: str  # what the model is to write
-    answer: str  # the label inside the response, empty where a task has none
+    response: str  # the target text
+    answer: str  # the label in the response; empty where the task has none
     options: tuple[str, ...]  # the labels the answer may take
     window: NightWindow | None = None
 
@@ -81,19 +80,21 @@ class Batch:
     input_ids_BT: "torch.Tensor | None" = None  # int64; the pad id where a series or context stands
     attention_mask_BT: "torch.Tensor | None" = None  # bool
     slot_BT: "torch.Tensor | None" = None  # uint8: TEXT_SLOT, SERIES_SLOT or CONTEXT_SLOT
-    series_seen_BT: "torch.Tensor | None" = None  # int64: how many of the sample's series stand before a position
+    series_seen_BT: "torch.Tensor | None" = None  # int64: number of the sample's series before a position
     labels_BT: "torch.Tensor | None" = None  # int64, IGNORE_INDEX except on the response and its end token
     series_SL: "torch.Tensor | None" = None  # float32, normalised, zero-padded on the right
     series_lengths_S: "torch.Tensor | None" = None  # int64, signal samples
-    series_row_S: "torch.Tensor | None" = None  # int64, which sample a series belongs to
-    series_channel_S: "torch.Tensor | None" = None  # int64, channel of a night window, 0 for what is none
+    series_row_S: "torch.Tensor | None" = None  # int64, sample of each series
+    series_channel_S: "torch.Tensor | None" = None  # int64, channel of a night window; 0 outside nights
     window_BWCL: "torch.Tensor | None" = None  # float32, normalised
     epoch_mask_BW: "torch.Tensor | None" = None  # bool
     sleep_stage_idx_BW: "torch.Tensor | None" = None  # int64, IGNORE_INDEX where unscored or outside
-    target_BWK: "torch.Tensor | None" = None  # float32, soft targets; None: one class each
+    target_BWK: "torch.Tensor | None" = None  # float32, soft targets; None: hard labels
     scored_idx_B: "torch.Tensor | None" = None  # int64
-    class_counts: dict[str, int] = field(default_factory=dict)  # how often each answer is taught; empty: no classes
-    is_filler: bool = False  # read only to keep step with the other processes: its loss counts nothing
+    class_counts: dict[str, int] = field(
+        default_factory=dict
+    )  # supervised samples or epochs per answer; empty: no classes
+    is_filler: bool = False  # keeps this process in step with the others; its loss does not count
 
     def to(self, device: "torch.device | str", non_blocking: bool = False) -> "Batch":
         """The same batch on another device; `non_blocking` copies from pinned memory while the device computes."""
@@ -114,7 +115,7 @@ class Batch:
         return 0 if self.attention_mask_BT is None else int(self.attention_mask_BT.sum())
 
     def check(self) -> "Batch":
-        """Raise AssertionError where the collator broke the contract; returns self."""
+        """Return self; AssertionError where shapes, padding or supervision are inconsistent."""
         import torch
 
         if self.input_ids_BT is not None:

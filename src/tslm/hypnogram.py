@@ -21,7 +21,7 @@ SCORED = (SleepStage.WAKE, *SLEEP)
 
 @dataclass(frozen=True)
 class Bout:
-    """A run of epochs in one stage."""
+    """A run of epochs in one sleep stage."""
 
     sleep_stage: SleepStage
     start_idx: int
@@ -30,13 +30,13 @@ class Bout:
 
 @dataclass(frozen=True)
 class Hypnogram:
-    """Stages of consecutive epochs.
+    """Sleep stages of consecutive epochs.
 
     Durations and latencies are in minutes; a value that the night does not define (REM latency
     without REM, efficiency of an empty hypnogram) is None.
 
     Raises:
-        ValueError: an epoch length that is not positive, or a stage that is no SleepStage.
+        ValueError: an epoch length that is not positive, or a sleep stage that is no SleepStage.
     """
 
     sleep_stages: tuple[SleepStage, ...]
@@ -46,7 +46,9 @@ class Hypnogram:
     def __post_init__(self) -> None:
         if not self.epoch_s > 0:
             raise ValueError(f"epoch_s is {self.epoch_s}; give a positive number of seconds")
-        foreign = next((stage for stage in self.sleep_stages if not isinstance(stage, SleepStage)), None)
+        foreign = next(
+            (sleep_stage for sleep_stage in self.sleep_stages if not isinstance(sleep_stage, SleepStage)), None
+        )
         if foreign is not None:
             raise ValueError(f"{foreign!r} is no SleepStage; convert codes with SleepStage(code)")
 
@@ -106,12 +108,12 @@ class Hypnogram:
 
     @property
     def num_transitions(self) -> int:
-        """Changes of stage between neighbouring epochs that are both scored."""
+        """Changes of sleep stage between neighbouring epochs that are both scored."""
         return sum(a.sleep_stage in SCORED and b.sleep_stage in SCORED for a, b in pairwise(self.bouts))
 
     @cached_property
     def bouts(self) -> tuple[Bout, ...]:
-        """Runs of equal stages in time order; they cover every epoch once."""
+        """Runs of equal sleep stages in time order; they cover every epoch once."""
         codes = np.array(self.sleep_stages, dtype=str)
         starts = np.flatnonzero(np.r_[True, codes[1:] != codes[:-1]]) if len(codes) else np.array([], dtype=int)
         lengths = np.diff(np.r_[starts, len(codes)])
@@ -121,7 +123,7 @@ class Hypnogram:
         )
 
     def stage_min(self, sleep_stage: SleepStage) -> float:
-        """Time in a stage."""
+        """Time in a sleep stage."""
         return self._minutes(self._count((sleep_stage,)))
 
     def stage_percent(self, sleep_stage: SleepStage) -> float | None:
@@ -130,15 +132,15 @@ class Hypnogram:
         return _percent(self._count((sleep_stage,)), whole)
 
     def list_bouts_min(self, sleep_stage: SleepStage) -> list[float]:
-        """Lengths of the bouts of a stage in time order."""
+        """Lengths of the bouts of a sleep stage in time order."""
         return [self._minutes(bout.num_epochs) for bout in self.bouts if bout.sleep_stage is sleep_stage]
 
     def statistics(self, sleep_stages: Iterable[SleepStage] = ()) -> dict[str, float | int | None]:
         """Everything above by name, units in the names.
 
         Args:
-            sleep_stages: stages to give minutes, percent, number and mean length of bouts for;
-                none means those that occur.
+            sleep_stages: sleep stages to give minutes, percent, number and mean length of bouts for; none: those that
+                occur.
         """
         result: dict[str, float | int | None] = {
             "time_in_bed_min": self.time_in_bed_min,
@@ -153,12 +155,14 @@ class Hypnogram:
             "num_transitions": self.num_transitions,
         }
         bouts = self.bouts
-        for stage in tuple(sleep_stages) or tuple(stage for stage in SleepStage if stage in self.sleep_stages):
-            num_bouts = sum(bout.sleep_stage is stage for bout in bouts)
-            result[f"{stage.value}_min"] = self.stage_min(stage)
-            result[f"{stage.value}_percent"] = self.stage_percent(stage)
-            result[f"{stage.value}_num_bouts"] = num_bouts
-            result[f"{stage.value}_mean_bout_min"] = self.stage_min(stage) / num_bouts if num_bouts else None
+        for sleep_stage in tuple(sleep_stages) or tuple(code for code in SleepStage if code in self.sleep_stages):
+            num_bouts = sum(bout.sleep_stage is sleep_stage for bout in bouts)
+            result[f"{sleep_stage.value}_min"] = self.stage_min(sleep_stage)
+            result[f"{sleep_stage.value}_percent"] = self.stage_percent(sleep_stage)
+            result[f"{sleep_stage.value}_num_bouts"] = num_bouts
+            result[f"{sleep_stage.value}_mean_bout_min"] = (
+                self.stage_min(sleep_stage) / num_bouts if num_bouts else None
+            )
         return result
 
     @property

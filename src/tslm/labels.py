@@ -1,7 +1,7 @@
-"""Sleep-stage vocabulary: codes on disk, label sets per species, spoken names.
+"""Sleep-stage vocabulary: codes on disk, label sets per species, and names in text.
 
 Codes follow the AASM manual (W, N1, N2, N3, R). Rechtschaffen & Kales stages 3 and 4 are both
-N3; movement time and unscored epochs are kept apart and never merged into a stage.
+N3. Movement time and unscored epochs are never merged into a sleep stage.
 """
 
 import re
@@ -56,7 +56,7 @@ class LabelSet:
         return self.sleep_stages.index(sleep_stage) if sleep_stage in self.sleep_stages else -1
 
     def from_answer(self, answer: str) -> SleepStage:
-        """Stage of an answer name; ValueError when it is none of this set's."""
+        """Sleep stage of an answer name; ValueError when the set does not hold it."""
         if answer not in self.answers:
             raise ValueError(f"{answer!r} is not an answer of {self.name}: {', '.join(self.answers)}")
         return self.sleep_stages[self.answers.index(answer)]
@@ -69,7 +69,7 @@ LABEL_SETS: dict[str, LabelSet] = {
     "rodent": LabelSet("rodent", (SleepStage.WAKE, SleepStage.NREM, SleepStage.REM)),
 }
 
-# Whose sleep a recording shows -> whose bands, thresholds and label set apply.
+# Species of a recording -> group of species, which decides bands, thresholds and label set.
 SPECIES_GROUPS: dict[str, str] = {"human": "human", "mouse": "rodent", "rat": "rodent", "rodent": "rodent"}
 
 # EDF+ annotation texts of the Sleep-EDF hypnograms (R&K) and their AASM codes.
@@ -84,7 +84,7 @@ RK_ANNOTATIONS: dict[str, SleepStage] = {
     "Sleep stage ?": SleepStage.UNSCORED,
 }
 
-# What may stand before and behind a stage's number; "sleep stage 2", "NREM-2", "stage II of non-REM sleep".
+# Text before and after the number of a sleep stage: "sleep stage 2", "NREM-2", "stage II of non-REM sleep".
 _NREM = r"(?:(?:non[- ]?|n)(?:rem|rapid[- ]eye[- ]movement))"
 _BEFORE_NUMBER = rf"(?:{_NREM}(?: sleep)?,?[- ]?)?(?:sleep )?(?:(?:stage|phase)[- ]?)?"
 _AFTER_NUMBER = rf"(?:,? (?:of )?{_NREM})?(?: sleep)?(?: (?:stage|phase))?"
@@ -120,10 +120,10 @@ def fold_dashes(text: str) -> str:
 
 
 def parse_sleep_stage(name: str) -> SleepStage | None:
-    """Stage that a person or a model means by a short name, or None when it is not clear.
+    """Sleep stage that a short name means, or None when it is not clear.
 
-    Case, surrounding punctuation and markdown are ignored; a bare digit is not a stage name. A
-    name with a second one in brackets, "Non-REM stage 2 (N2)", counts when both mean one stage.
+    Case, surrounding punctuation and markdown are ignored; a bare digit is no name of a sleep stage.
+    A name with a second one in brackets, "Non-REM stage 2 (N2)", counts when both mean the same.
     """
     words = re.sub(r"\s+", " ", fold_dashes(name)).strip(_EDGE).lower()
     if twice := re.fullmatch(r"([^()]+)\(([^()]+)\)", words):

@@ -1,8 +1,8 @@
-"""Prompt text per task: what stands before and after the series.
+"""Prompts of each task: the text before and after the series.
 
 A sample reads: pre_prompt, then for each series its own line of text and its tokens, then
-post_prompt, then the response. Pieces are tokenised apart and joined by the collator, so every
-piece but the first starts with the white space that separates it.
+post_prompt, then the response. The collator tokenises the pieces separately, so every piece but
+the first starts with the white space that separates it.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ STYLES = ("full", "brief")  # of prompts and rationales, the default first; brie
 
 
 def render_series_text(name: str, mean: float, std: float, unit: str = "") -> str:
-    """The line before a series; it carries what normalisation takes away."""
+    """The line before a series. It states mean and standard deviation, which normalisation removes."""
     of_unit = f" {unit}" if unit else ""
     return f"\n{name}, mean {mean:.2f} and std {std:.2f}{of_unit}:"
 
@@ -51,7 +51,7 @@ def render_sleep_prompt(answers: Sequence[str], epoch_s: float = 30, style: str 
 
 
 def render_staging_question(answers: Sequence[str], epoch_s: float, with_rationale: bool) -> Prompt:
-    """For a language model that was not trained for it: staging of one epoch from what the prompt tells of it."""
+    """Sleep staging of one epoch described in words, for a language model without training on it."""
     reason = "Give your reasons in one or two sentences and end" if with_rationale else "Reply"
     return Prompt(
         f"You score sleep. This is what is known of one {epoch_s:g}-second epoch of a sleep recording.",

@@ -1,8 +1,8 @@
-"""Seeds of every draw, derived from a seed of the user and from what is drawn.
+"""Seeds of all random draws, derived from the user's seed and from the place of the draw.
 
-Nothing random is remembered: the order of a pass, the changes of a sample, the dropout of a step, the split of a
-subject and the wording of a rationale are functions of where they stand. A run that was stopped goes on as if it had
-not been, and one more recording changes no other.
+No state of a random generator is stored: the order of a pass, the augmentation of a sample, the dropout of a step, the
+split of a subject and the wording of a rationale depend on the seed and their place alone. A resumed run equals one
+that was not interrupted, and a further recording changes no other.
 """
 
 import hashlib
@@ -12,10 +12,10 @@ import numpy as np
 
 
 class Draw(IntEnum):
-    """What a seed of a training run is for; two kinds of draws at the same place have nothing in common."""
+    """Kind of a draw in a training run; two kinds at the same place have independent seeds."""
 
-    ORDER = 1  # which samples a pass sees, in which order: place = (train_epoch,)
-    SAMPLE = 2  # how one sample is changed: place = (train_epoch, position in the pass)
+    ORDER = 1  # the samples of a pass and their order: place = (train_epoch,)
+    SAMPLE = 2  # augmentation of one sample: place = (train_epoch, position in the pass)
     STEP = 3  # dropout and masks of the model: place = (process, step, batch of the step)
 
 

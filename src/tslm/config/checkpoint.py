@@ -1,6 +1,6 @@
-"""config.json of a checkpoint: the run's whole settings, nested in what transformers asks of such a file.
+"""config.json of a checkpoint: all settings of the run, beside the keys that transformers needs.
 
-It is the one place where a checkpoint says how it was made; config.yaml is written beside a run, for people.
+It is the only record of a checkpoint's settings; config.yaml in the folder of a run is for people.
 """
 
 import json
@@ -21,7 +21,7 @@ _MODEL_TYPES = {"writer": TEXT_MODEL_TYPE, "scorer": CLASSIFIER_TYPE, "encoder":
 _ARCHITECTURES = {
     TEXT_MODEL_TYPE: "TSLMTextModel",
     CLASSIFIER_TYPE: "TSLMClassifier",
-    ENCODER_TYPE: "MaskedEncoder",  # a start for others; no class of transformers' loads it
+    ENCODER_TYPE: "MaskedEncoder",  # for pretraining; transformers has no class that loads it
 }
 
 
@@ -51,7 +51,7 @@ def load_checkpoint_config(checkpoint_dir: Path) -> RunConfig:
 
 
 def render_checkpoint_config(config: RunConfig) -> dict[str, Any]:
-    """What config.json holds."""
+    """Content of config.json."""
     model_type = _MODEL_TYPES[config.model.kind.role]
     answers = LABEL_SETS[config.model.label_set].answers
     return {
@@ -78,6 +78,6 @@ def parse_checkpoint_config(found: dict[str, Any], where: str) -> RunConfig:
 
 
 def _release(version: str) -> tuple[int, ...]:
-    """Major and minor number: what may change the format; text that is no version counts as the oldest."""
+    """Major and minor number, which decide the format; text that is no version counts as the oldest."""
     parts = version.split(".")[:2]
     return tuple(int(part) for part in parts) if all(part.isdigit() for part in parts) else (0, 0)

@@ -1,11 +1,11 @@
-"""The settings of a run put together: dataclass defaults, YAML groups, preset and `key=value`.
+"""Composition of a run's settings: dataclass defaults, YAML groups, preset and `key=value`.
 
 Order of precedence: dataclass default < YAML groups (llm, model, stage) < preset (`demo`, `guide`
 or a user's file) < the preset's `per_stage` entry < the YAML of a model that is asked for < `key=value`.
 
 A preset may begin with `defaults`: a list of presets that it changes and of groups that it chooses, as in
 `defaults: [demo, {model: cnn}]`. Presets and groups are looked for in the folder that `--config_dir` names, then in
-the package's (presets in `preset/`): a stage, model or language model is added by a YAML file in a folder of one's own.
+the package's (presets in `preset/`): a stage, model or language model is added by a YAML file in that folder.
 """
 
 from collections.abc import Sequence

@@ -166,7 +166,7 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class CurriculumStageConfig:
-    """One stage of the curriculum."""
+    """A curriculum stage: its task, data and sampling."""
 
     name: str = "stage4_sleep_cot"  # name of its YAML in configs/stage; names the results folder
     task: str = "sleep"  # row of the table of tasks (data/samples/dataset.py): reader, prompt and metric
@@ -229,7 +229,7 @@ class LossConfig:
     class_weight_power: float = 0.5  # weight of a class ~ frequency^-power
     focal_gamma: float = 0.0  # focal loss (Lin et al. 2017): 2 is usual; 0: off
     label_smoothing: float = 0.0  # share of the target spread over all classes
-    boundary_smoothing: float = 0.0  # share of the target given to the stages of the two neighbouring epochs
+    boundary_smoothing: float = 0.0  # share of the target given to the sleep stages of the two neighbouring epochs
     scorer_votes: bool = True  # use the scorers' votes as soft targets where a recording has them
     classifier_weight: float = 0.0  # language models: weight of an epoch in the joint loss, in tokens; 0: not trained
 

@@ -1,4 +1,4 @@
-"""The one way from a raw recording to scoring epochs.
+"""Cutting a raw recording into scoring epochs, for every caller alike.
 
 1. `resample_recording` brings all channels to one rate and one start
 2. the span that the caller keeps is cut into epochs
@@ -7,7 +7,7 @@
 5. samples are rounded to the steps in which prepared files store them
 
 A night that is scored directly and the same night prepared, written and read back give a model equal samples.
-Callers choose the span and nothing else.
+Callers choose only the span.
 
 Shape letters: E epochs, L samples of an epoch.
 """

@@ -1,4 +1,4 @@
-"""What can be measured in a short ECG: R peaks, rate, regularity, early beats, pauses, R heights."""
+"""Measurements of a short ECG: R peaks, rate, regularity, early beats, pauses, R heights."""
 
 from dataclasses import dataclass
 

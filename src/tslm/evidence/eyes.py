@@ -18,12 +18,12 @@ _BRAIN_SHARE = 0.1  # of an epoch in slow waves, from which on no eye movement i
 def count_eye_movements(eyes_EL: np.ndarray, waves: SlowWaves, fs_hz: float) -> np.ndarray:
     """(num_epochs,) saccades and blinks that stand out on one frontal EEG channel.
 
-    Few do: of those placed in simulated nights about a quarter is found in wake and a tenth in REM, and
-    most that are counted are true there. On the one real night it was held against an EOG, counts in
-    sleep did not follow the eyes (docs/experiments), so take none of them for proof. Where slow waves whose trough is
-    as deep as their crest cover a tenth of the epoch, the count is 0, and within a second of such a wave
-    nothing counts, since its flanks look like eye movements. So 0 means "none seen", not "none".
-    What begins within half a second of the one before counts with it.
+    Sensitivity is low: of the eye movements in simulated nights about a quarter is found in wake and a tenth in REM;
+    most of those counted are true. On the one real night with an EOG, counts in sleep did not follow the eyes
+    (docs/experiments), so a count is no proof. Where slow waves whose trough is as deep as their crest cover a tenth of
+    the epoch, the count is 0, and nothing within a second of such a wave counts, since its flanks look like eye
+    movements. A count of 0 therefore means "none seen", not "none". A movement that begins within half a second of the
+    one before counts with it.
     """
     num_epochs, num_samples = eyes_EL.shape
     brain = -waves.trough_uv >= 0.8 * waves.crest_uv  # a blink's undershoot is shallower

@@ -1,8 +1,7 @@
-"""What can be measured in one scoring epoch and said about it: amplitude, bands, waveforms.
+"""Evidence of a scoring epoch: amplitude, bands and waveforms, one column each.
 
-Every text that the project writes about an epoch rests on these columns, and a checker of any
-text reads the same ones. An epoch is measured by itself: its values do not depend on the rest of
-the night, so one epoch alone gives the same numbers.
+Every text about an epoch is written from these columns, and the checker of texts reads the same ones. An epoch is
+measured by itself: its values do not depend on the rest of the night.
 
 Shape letters: E epochs, L samples of an epoch, F frequencies.
 """

@@ -1,6 +1,6 @@
-"""From which measured value on a word is used: the one table for writers and checkers of rationales.
+"""Thresholds of the words of rationales: the one table for writers and checkers.
 
-`describe_evidence` says in these words what was measured, and nothing about what it means.
+`describe_evidence` states the measurements in these words, without interpretation.
 """
 
 from collections.abc import Mapping

@@ -1,6 +1,6 @@
 """Artefact flags of scoring epochs: flatline, saturation, motion burst, line noise, missing samples.
 
-An epoch is flagged when a twentieth of it is hit: of its whole seconds, or of its samples where they
+An epoch is flagged when a twentieth of it is affected: of its whole seconds, or of its samples where they
 are missing. That share is the one in Luna's CHEP-MASK examples (clipped=0.05, flat=0.05); for a 30-s
 epoch it is 2 s. What is typical of a recording is the median over its seconds, so pass all its epochs.
 

@@ -1,4 +1,4 @@
-"""Augmentation of training windows: the same night, as recorded by another amplifier on another scalp.
+"""Augmentation of training windows: gain, spectrum, time shift, noise, notches and lost electrodes.
 
 Pure functions of a window and of random numbers drawn by the caller. A window is consecutive epochs
 of one channel, (epochs, samples); all of it is changed alike, because sleep stages differ
@@ -12,10 +12,8 @@ from tslm.signals.filters import notch
 # Cycles a sample: .2, .7, 2.2, 5.7, 10, 19 and 40 Hz at 100 Hz, evenly apart in pitch.
 _KNOTS = np.array([0.002, 0.007, 0.022, 0.057, 0.10, 0.19, 0.40])
 NUM_DRAWS = 1 + len(_KNOTS)
-_NOTCH_RANGE = (
-    0.03,
-    0.45,
-)  # cycles a sample: 3 to 45 Hz at 100 Hz; a slower notch would remove all waves of a sleep stage
+# Cycles per sample: 3 to 45 Hz at 100 Hz; a slower notch would remove all waves of a sleep stage.
+_NOTCH_RANGE = (0.03, 0.45)
 _NARROWEST_NOTCH = 0.001  # cycles a sample
 
 

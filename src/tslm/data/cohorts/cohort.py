@@ -85,7 +85,7 @@ class CohortConfig:
 
 @dataclass(frozen=True)
 class RecordingFiles:
-    """Files of one recording, and what their names and the table of subjects tell about it."""
+    """Files of one recording, with its names and its row of the table of subjects."""
 
     recording: str
     subject: str  # empty: the patient code of the header, or else the name of the recording

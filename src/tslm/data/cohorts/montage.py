@@ -57,14 +57,14 @@ def read_montage(file: SignalFile, channels: Mapping[str, ChannelConfig]) -> tup
             wanted = " or ".join(repr(one.name) for one in config.any)
             raise ValueError(f"{file.path} has no channel {wanted}; it has: {_list_names(file)}")
         try:
-            signal, said = _derive(file, name, derivation, config.unit)
+            signal, phrases = _derive(file, name, derivation, config.unit)
         except ValueError as error:
             if not config.optional:
                 raise
             notes.append(f"{name}: left out, {str(error).replace(str(file.path), file.path.name)}")
             continue
         signals[name] = signal
-        notes += [f"{name}: {phrase}" for phrase in said]
+        notes += [f"{name}: {phrase}" for phrase in phrases]
     return signals, notes
 
 
@@ -79,13 +79,13 @@ def _derive(file: SignalFile, name: str, derivation: DerivationConfig, unit: str
         return plus, notes
     references = []
     for reference in derivation.minus:
-        minus, said = _read_channel(file, name, reference, unit)
+        minus, phrases = _read_channel(file, name, reference, unit)
         if (minus.fs_hz, len(minus.values)) != (plus.fs_hz, len(plus.values)):
             raise ValueError(
                 f"{file.path}: {derivation.plus} has {plus.fs_hz:g} Hz, {reference} {minus.fs_hz:g} Hz; "
                 "a reference needs the same rate"
             )
-        notes += [phrase for phrase in said if phrase not in notes]
+        notes += [phrase for phrase in phrases if phrase not in notes]
         references.append(minus.values)
     values = plus.values - np.mean(references, axis=0, dtype=np.float32)
     return RawSignal(values, plus.fs_hz, plus.unit), notes

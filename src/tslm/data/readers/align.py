@@ -1,8 +1,8 @@
-"""Signals of different start, rate and clock brought onto one grid of samples, by their time stamps.
+"""Alignment of signals with different starts, rates and clocks on one grid of samples, by their time stamps.
 
-A clock says when samples were taken: pairs of sample position and second, straight lines between
-them. Two pairs hold a start and a rate, more of them a drift. A grid sample that a signal does not
-reach, or that lies in one of its gaps, is NaN; no value is carried over a gap.
+A clock is a list of pairs of sample position and second, with linear interpolation between them. Two pairs define a
+start and a rate, more pairs a drift. A grid sample outside a signal or in one of its gaps is NaN; no value is carried
+over a gap.
 
 Shape letters: N samples of a signal, G samples of the grid, K pairs of a clock.
 """

@@ -50,7 +50,7 @@ def open_csv(path: Path, config: SignalsConfig) -> SignalFile:
         channels=channels,
         duration_s=num_samples / fs_hz,
         read_values=partial(_read_placed, path, channels, delimiter, positions, num_samples),
-        notes=() if positions is None or len(positions) == num_samples else (_say_gaps(positions, fs_hz),),
+        notes=() if positions is None or len(positions) == num_samples else (_describe_gaps(positions, fs_hz),),
     )
 
 
@@ -153,6 +153,6 @@ def _guess_rates(times_s: np.ndarray, steps_s: np.ndarray) -> list[float]:
     return [round(fs_hz, 3), fs_hz] if round(fs_hz, 3) else [fs_hz]
 
 
-def _say_gaps(positions: np.ndarray, fs_hz: float) -> str:
+def _describe_gaps(positions: np.ndarray, fs_hz: float) -> str:
     num_samples = int(positions[-1]) + 1
     return f"{(num_samples - len(positions)) / fs_hz:g} s of {num_samples / fs_hz:g} s have no row"

@@ -1,4 +1,4 @@
-"""Samples that stand alone: questions, captions and rationales of the published corpora and of our own."""
+"""Datasets of corpora: questions, captions and rationales, each with its own series."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -19,7 +19,7 @@ _REFERENCE_EPOCHS = 500
 
 
 class CorpusDataset:
-    """Samples of stages 1 to 3."""
+    """Samples of a corpus: curriculum stages 1 to 3 and 5."""
 
     sleep_stages: tuple[SleepStage, ...] = ()
 
@@ -54,14 +54,14 @@ class CorpusDataset:
         return {"question": self.samples[idx].question}
 
     def count_sample_classes(self) -> np.ndarray:
-        """(num_samples, 0): answers are no classes here."""
+        """(num_samples, 0): the answers are no classes."""
         return np.zeros((len(self.samples), 0), dtype=np.int64)
 
 
 class SleepCotDataset(CorpusDataset):
     """Epochs with published rationales and no night around them; only those that the label set can answer.
 
-    What is typical of a recording is measured over the split instead, as nobody knows whose epochs these are.
+    The reference is measured over the split, as the recordings of these epochs are unknown.
     """
 
     def __init__(self, corpus: Corpus, config: RunConfig) -> None:

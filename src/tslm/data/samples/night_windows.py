@@ -53,7 +53,7 @@ def read_nights(cohort_dir: Path, split: str, channels: Sequence[str], fold: int
 
 
 def measure_references(recording: Recording, channels: Sequence[str]) -> tuple[Reference, ...]:
-    """What is typical of each channel of a recording; an EMG is told by its name."""
+    """Reference of each channel of a recording; an EMG is recognised by its name."""
     return tuple(
         Reference(tone=measure_tone_scale(recording.channels[name], recording.fs_hz))
         if find_emg_channel([name])
@@ -85,7 +85,7 @@ def cut_window(
 ) -> NightWindow:
     """Epochs around `centre`; those outside the recording or beyond a gap in it are masked and zero.
 
-    `target_EK` is what the loss aims at in each epoch of the recording (tslm.data.samples.night_windows).
+    `target_EK` holds the soft targets of the recording (`build_targets`).
     """
     inside_W, mask_W = _window_indices(recording, centre, window_epochs)
     values_WCL = np.stack([recording.channels[name][inside_W] for name in channels], axis=1)
@@ -168,7 +168,7 @@ def _augment(values_WL: np.ndarray, fs_hz: float, config: AugmentConfig, shift: 
 def build_targets(
     recordings: Sequence[Recording], sleep_stage_idx: Sequence[np.ndarray], label_set: LabelSet, loss: LossConfig
 ) -> Sequence[np.ndarray | None]:
-    """For each recording what the loss aims at, (E, K) float32 with rows that sum to 1; None where classes say it all.
+    """Soft targets of each recording, (E, K) float32 with rows that sum to 1; None where hard labels are enough.
 
     Args:
         recordings: of one split.
@@ -216,12 +216,11 @@ def smooth_boundaries(
 
 def _vote_columns(recording: Recording) -> dict[SleepStage, np.ndarray]:
     names = {name: name.removeprefix(VOTES_PREFIX) for name in recording.columns if name.startswith(VOTES_PREFIX)}
-    codes = [stage.value for stage in SleepStage]
+    codes = [sleep_stage.value for sleep_stage in SleepStage]
     for name, code in names.items():
         if code not in codes:
-            stages = ", ".join(codes)
             raise ValueError(
-                f"{recording.recording}: column {name!r} counts votes for no known stage; one of: {stages}"
+                f"{recording.recording}: column {name!r} counts votes for no known stage; one of: {', '.join(codes)}"
             )
     return {SleepStage(code): np.asarray(recording.columns[name], dtype=float) for name, code in names.items()}
 

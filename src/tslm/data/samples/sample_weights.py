@@ -1,4 +1,4 @@
-"""How often a training sample is drawn: by its classes, and by its last loss (hard-example mining).
+"""Sampling weights of training samples: by class, and by last loss (hard-example mining).
 
 Shape letters: N samples of a split, B samples of a batch, K classes.
 """

@@ -1,4 +1,4 @@
-"""Which samples a pass sees: drawn in training, spread evenly over the set in evaluation."""
+"""Samples of a pass: drawn at random in training, evenly spaced in evaluation."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -54,8 +54,8 @@ class TrainBatches(TrainData):
     """The batches of a run's training passes, as one of its processes reads them.
 
     A pass is drawn anew for every `train_epoch`, as a whole and alike on all processes; they then share each
-    batch. So two processes with two samples each see what one process with four sees, down to how each sample
-    is augmented. Where `train.bucket_batches` asks for it, batches of a language model hold samples of like length.
+    batch. Two processes with two samples each read the same samples as one process with four, augmented in
+    the same way. Where `train.bucket_batches` asks for it, batches of a language model hold samples of like length.
     """
 
     def __init__(
@@ -149,7 +149,7 @@ class _PassBatches(Dataset[Batch]):
 
 
 class ShareBatches(Dataset[Batch]):
-    """What one process reads of some samples for evaluation, in order; all processes together read each once.
+    """Part of the samples that one process reads in evaluation, in order; all processes together read each sample once.
 
     Every process has as many batches, as sharded models are read in step: one with fewer samples ends with a filler.
 
@@ -231,7 +231,7 @@ def estimate_length(example: Example, model: ModelConfig) -> float:
 
 
 def sort_by_prompt(dataset: TaskDataset, indices: Sequence[int], model: ModelConfig) -> list[int]:
-    """The samples, longest prompt first: batches of like length, and what needs most memory fails at once.
+    """The samples, longest prompt first: batches of similar length, and too little memory fails at the start.
 
     Samples of equal length keep their order. The response, which a model has yet to write, does not count.
     """

@@ -150,7 +150,7 @@ def _render_range(numbers: Sequence[int]) -> str:
 
 
 def draw_time_splits(num_epochs: int, split: Split, fold: int) -> np.ndarray:
-    """What each epoch of a subject is for in one fold: train, val, test, or "" for what is left out.
+    """Part of each epoch of a subject in one fold: train, val, test, or "" where it is left out.
 
     Args:
         num_epochs: of all recordings of the subject, in the order of time.
@@ -186,7 +186,7 @@ def draw_time_splits(num_epochs: int, split: Split, fold: int) -> np.ndarray:
 
 
 def draw_recording_splits(rows: Sequence[Participant], cohort_dir: Path, fold: int) -> Mapping[str, np.ndarray]:
-    """What each epoch of each recording is for in one fold of a cohort that is divided by time.
+    """Part of each epoch of each recording in one fold of a cohort that is divided by time.
 
     Raises:
         FileNotFoundError, ValueError: a recording is missing, or a subject has too few epochs.
@@ -209,7 +209,7 @@ def draw_recording_splits(rows: Sequence[Participant], cohort_dir: Path, fold: i
 def keep_time(recording: Recording, split_E: np.ndarray, part: str) -> Recording:
     """A recording up to the last epoch of a part, the labels of other parts hidden.
 
-    What comes later is cut off, so that no signal of a later time is seen by what is trained or tested before it.
+    Later epochs are cut off, so that no later signal is seen in training or test.
     """
     stop = int(np.flatnonzero(split_E == part)[-1]) + 1
     pairs = zip(recording.sleep_stages[:stop], split_E[:stop], strict=True)
@@ -235,7 +235,7 @@ def draw_epoch_splits(sleep_stages: Sequence[SleepStage], recording: str, seed: 
         seed: of the draw.
     """
     rng = np.random.default_rng(hash_seed(BY_EPOCH, seed, recording))
-    codes = np.array([stage.value for stage in sleep_stages])
+    codes = np.array([sleep_stage.value for sleep_stage in sleep_stages])
     borders = np.cumsum(EPOCH_SHARES)[:-1]
     split_idx = np.zeros(len(codes), dtype=int)
     for code in sorted(set(codes.tolist())):

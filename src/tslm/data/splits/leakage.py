@@ -1,9 +1,9 @@
 """Leaks between the training, validation and test data of a run, found before anything heavy is loaded.
 
-Curriculum stages are checked in the order they run: what one validates on must be unknown to its own training and
-to that of those before it, and what it tests on to their validation as well. People are known by the name of
-their subject in whatever folder, recordings by their samples under whatever name. Corpora know no subjects; whether
-the splits of one leak was found when it was prepared.
+Curriculum stages are checked in the order they run. Validation data of a stage must not be in its training data or in
+that of an earlier stage; test data must not be in their validation data either. People are compared by the name of
+their subject, recordings by checksums of their samples. Corpora have no subjects; whether their splits leak is decided
+when they are prepared.
 """
 
 import logging
@@ -70,9 +70,9 @@ def check_leakage(configs: Sequence[RunConfig], may_lack_data: bool = False) -> 
     leaky: set[str] = set()
     for config in configs:
         if find_task(config.stage).reads_recordings:
-            reasons = history.look_at_nights(_collect_uses(config, may_lack_data))
+            reasons = history.check_nights(_collect_uses(config, may_lack_data))
         else:
-            reasons = history.look_at_corpus(config)
+            reasons = history.check_corpus(config)
         for reason in reasons:
             logger.warning("LEAKY: %s %s. All its outputs are marked leaky.", config.stage.name, reason)
             leaky.add(config.stage.name)
@@ -80,14 +80,14 @@ def check_leakage(configs: Sequence[RunConfig], may_lack_data: bool = False) -> 
 
 
 class _History:
-    """Training and validation data of the curriculum stages checked so far; each look gives reasons why tests leak."""
+    """Training and validation data of the stages checked so far; each check returns reasons why tests leak."""
 
     def __init__(self) -> None:
         self.train, self.val = _Seen(), _Seen()
         self.corpora: set[Path] = set()
-        self.nameless: dict[str, str] = {}  # source of recordings -> curriculum stage that has seen people of it
+        self.anonymous: dict[str, str] = {}  # source of recordings without names of subjects -> curriculum stage
 
-    def look_at_nights(self, uses: Mapping[str, Sequence[_Use]]) -> list[str]:
+    def check_nights(self, uses: Mapping[str, Sequence[_Use]]) -> list[str]:
         _check_time(self.train, uses["test"])
         self.train.add(uses["train"])
         self.val.add(uses["val"])
@@ -99,15 +99,15 @@ class _History:
                 "other people"
             )
         _compare(self.train, uses["val"])
-        for source in sorted({use.row.source for use in uses["test"]} & set(self.nameless)):
-            earlier = self.nameless[source]
+        for source in sorted({use.row.source for use in uses["test"]} & set(self.anonymous)):
+            earlier = self.anonymous[source]
             reasons.append(f"tests on {source}, and {earlier} was trained on epochs of that data set, unknown whose")
         return reasons
 
-    def look_at_corpus(self, config: RunConfig) -> list[str]:
+    def check_corpus(self, config: RunConfig) -> list[str]:
         self.corpora |= {config.stage.data_dir("train"), config.stage.data_dir("val")}
         if source := find_task(config.stage).source:
-            self.nameless.setdefault(source, config.stage.name)
+            self.anonymous.setdefault(source, config.stage.name)
         tested = config.stage.data_dir("test")
         if tested in self.corpora and is_leaky_corpus(tested):
             return [f"tests on {tested}, whose splits share people or series"]

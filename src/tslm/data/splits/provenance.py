@@ -1,4 +1,4 @@
-"""Which data a run has seen: checksums of the files, and facts for the card that goes with its checkpoint."""
+"""Data of a run: checksums of its files, and descriptions of its splits for the model card."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ def checksum_data(curriculum_stage: CurriculumStageConfig, splits: Sequence[str]
     """SHA-256 of every file that samples of these splits come from, by its path.
 
     Of nights: participants.tsv and the recordings of the splits. Of corpora: the samples of the splits, and their
-    series. Of folders that hold neither, for a reader of one's own: every file.
+    series. Of other folders, for a user's own reader: every file.
 
     Raises:
         FileNotFoundError: a file is missing.
@@ -45,7 +45,7 @@ def checksum_data(curriculum_stage: CurriculumStageConfig, splits: Sequence[str]
 
 
 def compare_checksums(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """One line a file that is not what it was, in the order of their names; empty where all are the same."""
+    """One line per file that changed, in the order of names; empty where all are the same."""
     lines = []
     for name in sorted({*before, *now}):
         if name not in now:
@@ -61,7 +61,7 @@ def describe_split(curriculum_stage: CurriculumStageConfig, split: str) -> dict[
     """Facts of one split of the data of a curriculum stage, as JSON: folder, and counts.
 
     Of nights: sources, whether all are simulated, subjects, recordings, epochs (of all splits where a recording is
-    split by epoch or by time) and how the split was made. Of corpora: samples. Of what a reader of one's own reads: the
+    split by epoch or by time) and how the split was made. Of corpora: samples. Of a user's own reader: the
     folder.
 
     Args:
@@ -103,7 +103,7 @@ def _list_files(curriculum_stage: CurriculumStageConfig, split: str) -> list[Pat
         corpus = [*list_corpus_files(folder, split)]
         if any(folder.glob("*.parquet")):
             return corpus
-        return [path for path in folder.rglob("*") if path.is_file()] or corpus  # of a reader of one's own: all
+        return [path for path in folder.rglob("*") if path.is_file()] or corpus  # of a user's own reader: all
     rows = choose_fold(read_participants(folder), curriculum_stage.fold)
     return [
         folder / PARTICIPANTS_FILE,

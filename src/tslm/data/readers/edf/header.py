@@ -1,7 +1,7 @@
-"""Headers of EDF, EDF+ and BDF files: who, when, which channels, and whether the file is whole.
+"""Headers of EDF, EDF+ and BDF files: subject, start, channels, and whether the file is complete.
 
-Layouts: Kemp et al. 1992 (EDF), Kemp & Olivan 2003 (EDF+), BioSemi (BDF: 24 bits a sample). Nothing
-here trusts a number of the header before it is compared with the size of the file.
+Layouts: Kemp et al. 1992 (EDF), Kemp & Olivan 2003 (EDF+), BioSemi (BDF: 24 bits a sample). Numbers
+of the header are compared with the size of the file before use.
 """
 
 import math
@@ -36,7 +36,7 @@ class EdfChannel:
 
 @dataclass(frozen=True)
 class EdfHeader:
-    """What an EDF file says about itself, as far as its size bears it out."""
+    """Header of an EDF file, checked against the size of the file."""
 
     path: Path
     start: datetime | None  # None: the header holds no date
@@ -50,7 +50,7 @@ class EdfHeader:
     patient_code: str  # EDF+ only; empty when the file does not tell, as age and sex
     age: str
     sex: str  # F or M
-    notes: tuple[str, ...]  # what does not conform and was mended
+    notes: tuple[str, ...]  # repairs of a header that does not conform
 
     @property
     def record_samples(self) -> int:
