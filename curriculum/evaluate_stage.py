@@ -14,7 +14,7 @@ from curriculum.processes import gather_rows, share_indices
 from tslm.config.checkpoint import load_checkpoint_config
 from tslm.config.schema import RunConfig
 from tslm.data.samples.collate import Collator
-from tslm.data.samples.dataset import SleepDataset, TaskDataset, build_dataset, find_task
+from tslm.data.samples.dataset import TaskDataset, build_dataset, find_task
 from tslm.data.samples.sampling import ShareBatches, spread_subset
 from tslm.data.splits.provenance import describe_split
 from tslm.models import build_tokenizer
@@ -66,11 +66,6 @@ def _evaluate_answers(config: RunConfig, accelerator: Accelerator) -> tuple[list
     source = stager.read_split("test")
     units = stager.list_units(source, config.stage.num_test_samples)
     rows = answer_shared(stager, source, units, accelerator)
-    inner = stager.inner_scorer
-    if inner is not None and isinstance(source, SleepDataset):  # a system of its own
-        answered = {row["sample_id"] for row in rows}
-        of_inner = answer_shared(inner, source, inner.list_units(source), accelerator)
-        rows += [row for row in of_inner if row["sample_id"] in answered]
     return rows, score_systems(parse_scorings(rows))
 
 

@@ -24,7 +24,7 @@ from tslm.data.samples.dataset import NightDataset, SleepDataset, TaskDataset, b
 from tslm.data.samples.sampling import TrainBatches
 from tslm.data.splits.provenance import checksum_data, compare_checksums, describe_split
 from tslm.files import restore_swapped
-from tslm.models import build_model, build_tokenizer, get_classifier
+from tslm.models import build_model, build_tokenizer
 from tslm.models.llm.backbone import compile_layers
 from tslm.predictions.calibration import save_calibration
 from tslm.predictions.stager import open_stager
@@ -160,17 +160,11 @@ def _build_start(config: RunConfig, train_set: TaskDataset, start_from: Path | N
         load_weights(model, config, start_from, train_lora="lora" in config.stage.trained)
         logger.info("%s %s %s", config.stage.name, "goes on from" if is_resumed else "starts from", start_from)
     set_trained_parts(model, config)
-    _weigh_classes(model, train_set)
+    if config.model.kind.role == "scorer" and isinstance(train_set, NightDataset | SleepDataset):
+        model.set_class_weights(torch.from_numpy(train_set.count_classes()))  # type: ignore[operator]
     if config.train.compile and config.writes_text:
         compile_layers(model.llm)  # type: ignore[arg-type]
     return model
-
-
-def _weigh_classes(model: nn.Module, train_set: TaskDataset) -> None:
-    """Set the class weights of the classifier, alone or inside a text model, from the training nights."""
-    classifier = get_classifier(model)
-    if classifier is not None and isinstance(train_set, NightDataset | SleepDataset):
-        classifier.set_class_weights(torch.from_numpy(train_set.count_classes()))
 
 
 def _calibrate(config: RunConfig, device: torch.device) -> dict[str, float | None]:

@@ -84,11 +84,11 @@ class Original:
             raise OSError(f"the original's process ended with {status}: {last}") from error
 
 
-def why_not(packages_dir: Path | None) -> str:
-    """Return the reason why the original cannot run here, in one line; empty if it can."""
-    wanted = "pip install --no-deps --ignore-requires-python --target DIR opentslm==0.1.0, then --original DIR"
+def find_obstacle(packages_dir: Path | None) -> str:
+    """Return why the original cannot run here, in one line; empty if it can."""
+    install = "pip install --no-deps --ignore-requires-python --target DIR opentslm==0.1.0, then --original DIR"
     if packages_dir is None or not (packages_dir / "opentslm").is_dir():
-        return f"opentslm is not there ({wanted})"
+        return f"opentslm is not there ({install})"
     free_gib = psutil.virtual_memory().available / 2**30
     if free_gib < PEAK_GIB:
         return f"it takes {PEAK_GIB:.0f} GiB of memory at batch 4 and {free_gib:.1f} are free"

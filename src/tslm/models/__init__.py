@@ -1,5 +1,5 @@
 """The models, by the names of `model.name`."""
 
-from tslm.models.table import build_classifier, build_model, build_text_model, build_tokenizer, get_classifier
+from tslm.models.table import build_classifier, build_model, build_text_model, build_tokenizer
 
-__all__ = ["build_classifier", "build_model", "build_text_model", "build_tokenizer", "get_classifier"]
+__all__ = ["build_classifier", "build_model", "build_text_model", "build_tokenizer"]

@@ -74,10 +74,6 @@ class Stager(Protocol):
     calibration: Calibration
     each_alone: bool  # of a scorer: it answers for each epoch without its neighbours
 
-    @property
-    def inner_scorer(self) -> NightScorer | None:
-        """A trained classifier inside, which is a system of its own; None without one."""
-
     def read_split(self, split: str) -> Source:
         """What the run's data hold for a split; errors as `build_dataset`."""
 

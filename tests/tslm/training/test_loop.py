@@ -319,8 +319,7 @@ TASKS: dict[str, dict[str, Any]] = {
     "questions": {},
     "nights": {
         "stage__extra_channels": ("EMG",),
-        "stage__trained": ("encoder", "projector", "context", "classifier", "lora"),
-        "loss__classifier_weight": 20.0,
+        "stage__trained": ("encoder", "projector", "context", "lora"),
     },
     "flamingo": {"model__name": "flamingo"},
     "text_only": {"model__name": "text_only", "model__context__kind": "none"},

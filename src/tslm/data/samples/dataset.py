@@ -78,7 +78,7 @@ class SleepDataset:
         self.channels, self.style = config.stage.channels, config.stage.prompt_style
         self.text_channels = self.channels if config.stage.extra_in_text else self.channels[:1]
         context = config.model.context
-        alone = 1 if config.loss.classifier_weight or context.kind == "epoch" else 0
+        alone = 1 if context.kind == "epoch" else 0
         self.window_epochs = context.window_epochs if context.sees_neighbours else alone
         self.references = [measure_references(recording, self.channels) for recording in recordings]
         self.sleep_stage_idx = [index_sleep_stages(recording, self.label_set) for recording in recordings]
