@@ -13,10 +13,9 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 from torch import nn
 
-from curriculum.evaluate_stage import build_share_loader
+from curriculum.evaluate_stage import build_share_loader, build_validation
 from curriculum.plan import checkpoint_dir, checkpoints_dir
 from curriculum.processes import check_same_on_all
-from curriculum.validate_stage import build_validation
 from tslm.config.files import CONFIG_FILE, save_config
 from tslm.config.schema import RunConfig
 from tslm.data.samples.collate import Collator

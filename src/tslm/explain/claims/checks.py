@@ -4,13 +4,15 @@ Words and thresholds are those of `tslm.evidence.words`, by which our own ration
 written. What no column measures is not checkable. Hedged claims are checked as if they were plain.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 
 from tslm.evidence import words
-from tslm.evidence.criteria import BANDS, Facts, Feature
+from tslm.evidence.criteria import BANDS, Facts, Feature, weigh_feature
 from tslm.explain.claims.read import FIGURES, Claim, Relation
+from tslm.labels import SleepStage
 
 
 class Verdict(StrEnum):
@@ -64,6 +66,34 @@ COLUMNS: dict[Feature, str] = {
 }
 _COLUMN_OF_UNIT = {"per_minute": "spindle_density_per_min", "s": "spindle_duration_s"}
 _RANKS = (Relation.LEADS, Relation.SECOND)
+
+
+def weigh_claims(claims: Iterable[Claim], answer: SleepStage | None) -> float:
+    """Above 0 where the claims, true or not, speak for the answer, below where against, 0 where neither."""
+    return sum(weigh_feature(claim.feature, answer) * _polarity(claim) for claim in claims) if answer else 0.0
+
+
+def _polarity(claim: Claim) -> float:
+    """1 where a claim says that its feature is there in earnest, -1 where it is not, between where it does not say."""
+    if claim.relation in FIGURES and claim.value is not None:
+        return _polarity_of_figure(claim, claim.value)
+    if claim.relation == Relation.LEVEL:
+        sign = {0.0: -1.0, 2.0: 1.0, 3.0: 1.0}.get(claim.value or 0.0, 0.0)
+    elif claim.relation == Relation.FEW:
+        sign = -1.0
+    elif claim.feature == Feature.SLOW_WAVES and claim.relation != Relation.MANY:
+        sign = 1.0 if claim.negated else 0.5  # how many is not said
+    else:
+        sign = 1.0
+    return -sign if claim.negated else sign
+
+
+def _polarity_of_figure(claim: Claim, value: float) -> float:
+    if claim.unit == "power":
+        return 0.0
+    bar = {Feature.SLOW_WAVES: words.SLOW_WAVES_MANY, Feature.ALPHA: words.ALPHA_MOST}.get(claim.feature, 1e-9)
+    is_above = value >= bar and claim.relation != Relation.AT_MOST
+    return 1.0 if is_above != claim.negated else -1.0
 
 
 @lru_cache(maxsize=1024)

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from accelerate import Accelerator
 
-from curriculum.validate_stage import build_validation
+from curriculum.evaluate_stage import build_validation
 from tests.factories.small import build_small_model, small_config, small_recording, write_small_cohort
 from tslm.data.samples.dataset import NightDataset, SleepDataset, build_dataset
 from tslm.predictions.night_scorer import NightScorer
