@@ -10,7 +10,7 @@ from accelerate.utils import DistributedType
 from torch import nn
 from torch.utils.data import DataLoader
 
-from curriculum.plan import checkpoint_dir, metrics_path, predictions_path
+from curriculum.plan import metrics_path, predictions_path
 from curriculum.processes import gather_rows, share_indices
 from tslm.config.checkpoint import load_checkpoint_config
 from tslm.config.schema import RunConfig
@@ -28,7 +28,7 @@ from tslm.scoring.systems import score_systems, write_metrics
 from tslm.training.checkpoints.checkpoint import load_checkpoint, read_state, record_evaluation
 from tslm.training.checkpoints.model_card import CARD_METRICS
 from tslm.training.loop import evaluate_loss
-from tslm.training.runs.folder import BEST, pick_main_metrics
+from tslm.training.runs.folder import BEST, checkpoint_dir, pick_main_metrics
 from tslm.training.runs.recorder import record_test
 
 

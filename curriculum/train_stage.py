@@ -14,7 +14,6 @@ from accelerate.utils import set_seed
 from torch import nn
 
 from curriculum.evaluate_stage import build_share_loader, build_validation
-from curriculum.plan import checkpoint_dir, checkpoints_dir
 from curriculum.processes import check_same_on_all
 from tslm.config.files import CONFIG_FILE, save_config
 from tslm.config.schema import RunConfig
@@ -32,7 +31,7 @@ from tslm.training.checkpoints.checkpoint import load_weights
 from tslm.training.checkpoints.resume import ResumePoint, find_resume_point, set_aside_damaged
 from tslm.training.loop import RunData, Trainer
 from tslm.training.optim import set_trained_parts
-from tslm.training.runs.folder import BEST, RunLog, run_dir
+from tslm.training.runs.folder import BEST, RunLog, checkpoint_dir, checkpoints_dir, run_dir
 from tslm.training.runs.manifest import describe_launch, read_manifest
 from tslm.training.runs.recorder import RunContext, RunRecorder
 
@@ -100,7 +99,7 @@ def _train(run: RunContext, start_from: Path | None, leaky: bool, point: ResumeP
         "%s: %d samples to draw from, %d parameters trained", config.stage.name, len(train_set), trainer.num_parameters
     )
     if run.accelerator.is_main_process:
-        save_config(config, run.folder / CONFIG_FILE)
+        save_config(config, run_dir(config) / CONFIG_FILE)
     run.log(
         {
             "event": "resume" if point else "start",
@@ -133,11 +132,12 @@ def _build_data(run: RunContext, model: nn.Module, train_set: TaskDataset, val_s
 
 def _complete_best(config: RunConfig, device: torch.device, log: Callable[[dict[str, Any]], None]) -> None:
     """Fit temperatures and stage transitions, and add them to the best checkpoint."""
-    task = find_task(config.stage)
+    task, folder = find_task(config.stage), checkpoint_dir(config, BEST)
     if task.stages_sleep and config.stage.num_calibration_samples:
-        log({"event": "calibration", **_calibrate(config, device)})
+        calibration = open_stager(folder, device, config).fit_calibration()
+        save_calibration(calibration, folder)
+        log({"event": "calibration", **asdict(calibration)})
     if task.reads_recordings and task.stages_sleep and config.has_classifier:
-        folder = checkpoint_dir(config, BEST)
         prior_K = None if config.writes_text else open_stager(folder, device, config).average_probabilities()
         save_transitions(fit_run_transitions(config, prior_K), folder)
 
@@ -164,14 +164,6 @@ def _build_start(config: RunConfig, train_set: TaskDataset, start_from: Path | N
     if config.train.compile and config.writes_text:
         compile_layers(model.llm)  # type: ignore[arg-type]
     return model
-
-
-def _calibrate(config: RunConfig, device: torch.device) -> dict[str, float | None]:
-    """Fit the temperatures of the best checkpoint on validation data and save them in its folder."""
-    folder = checkpoint_dir(config, BEST)
-    calibration = open_stager(folder, device, config).fit_calibration()
-    save_calibration(calibration, folder)
-    return asdict(calibration)
 
 
 def _begin_log(log: RunLog, config: RunConfig, point: ResumePoint | None) -> None:

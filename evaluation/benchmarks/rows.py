@@ -39,7 +39,7 @@ from tslm.training.checkpoints.resume import CheckpointSaver
 from tslm.training.loop import RunData, Trainer
 from tslm.training.optim import build_optimizer
 from tslm.training.progress import Progress
-from tslm.training.runs.folder import LAST
+from tslm.training.runs.folder import LAST, checkpoint_dir
 from tslm.training.runs.recorder import RunContext
 
 _TRAIN_BATCH, _ANSWER_BATCH, _ORIGINAL_ANSWER_BATCH, _ANSWER_TOKENS = 4, 16, 4, 100
@@ -277,7 +277,7 @@ def measure_engine(bench: TextBench, repeats: int) -> Iterator[Row]:
             stalls.append(time.monotonic() - started)
             save.finish()
             writes.append(time.monotonic() - started)
-        size = sum(path.stat().st_size for path in (run.checkpoints_dir / LAST).rglob("*") if path.is_file())
+        size = sum(path.stat().st_size for path in checkpoint_dir(run.config, LAST).rglob("*") if path.is_file())
     note = f"{size / 1e6:.0f} MB, optimizer state included"
     yield Row("checkpoint, until it is on disk", statistics.median(writes[1:]), "s", most=0.5, note=note)
     yield Row("checkpoint, training stands still", statistics.median(stalls[1:]), "s", most=0.1)

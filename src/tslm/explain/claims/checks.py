@@ -38,7 +38,7 @@ def check_claim(claim: Claim, facts: Facts) -> CheckedClaim:
     column = _column(claim.feature, claim.relation, claim.unit)
     if column not in facts:
         return CheckedClaim(claim, Verdict.NOT_CHECKABLE)
-    holds = _CHECKS[claim.feature](claim, facts, column)
+    holds = _CHECKS.get(claim.feature, _check_figure)(claim, facts, column)
     if holds is None:
         verdict = Verdict.NOT_CHECKABLE
     else:
@@ -65,6 +65,11 @@ COLUMNS: dict[Feature, str] = {
     Feature.ARTEFACT: "artefact_fraction",
 }
 _COLUMN_OF_UNIT = {"per_minute": "spindle_density_per_min", "s": "spindle_duration_s"}
+_PRESENT_FROM = {
+    Feature.SLOW_WAVES: words.SLOW_WAVES_SOME,
+    Feature.ARTEFACT: words.ARTEFACT_SOME,
+    Feature.MUSCLE: words.MUSCLE_RATIO,
+}
 _RANKS = (Relation.LEADS, Relation.SECOND)
 
 
@@ -168,22 +173,12 @@ def _check_count(claim: Claim, facts: Facts, column: str) -> bool | None:
     return facts[column] >= (words.COUNT_MANY if claim.relation == Relation.MANY else 1)
 
 
-def _check_slow_waves(claim: Claim, facts: Facts, column: str) -> bool | None:
-    if claim.relation in FIGURES:
+def _check_presence(claim: Claim, facts: Facts, column: str) -> bool | None:
+    if claim.relation in FIGURES and claim.feature != Feature.MUSCLE:
         return _is_figure(claim, facts[column])
-    if claim.relation == Relation.MANY:
+    if claim.relation == Relation.MANY and claim.feature == Feature.SLOW_WAVES:
         return facts[column] >= words.SLOW_WAVES_MANY
-    return (facts[column] >= words.SLOW_WAVES_SOME) != (claim.relation == Relation.FEW)
-
-
-def _check_artefact(claim: Claim, facts: Facts, column: str) -> bool | None:
-    if claim.relation in FIGURES:
-        return _is_figure(claim, facts[column])
-    return (facts[column] >= words.ARTEFACT_SOME) != (claim.relation == Relation.FEW)
-
-
-def _check_muscle(claim: Claim, facts: Facts, column: str) -> bool | None:
-    return (facts[column] >= words.MUSCLE_RATIO) != (claim.relation == Relation.FEW)
+    return (facts[column] >= _PRESENT_FROM[claim.feature]) != (claim.relation == Relation.FEW)
 
 
 def _check_figure(claim: Claim, facts: Facts, column: str) -> bool | None:
@@ -203,19 +198,7 @@ def _is_figure(claim: Claim, measured: float) -> bool:
 _CHECKS = {
     Feature.AMPLITUDE: _check_amplitude,
     Feature.MUSCLE_TONE: _check_tone,
-    Feature.SLOW_WAVES: _check_slow_waves,
-    Feature.ARTEFACT: _check_artefact,
-    Feature.MUSCLE: _check_muscle,
+    **dict.fromkeys(_PRESENT_FROM, _check_presence),
     **dict.fromkeys(BANDS, _check_band),
     **dict.fromkeys((Feature.SPINDLES, Feature.K_COMPLEXES, Feature.SAWTOOTH, Feature.EYE_MOVEMENTS), _check_count),
-    **dict.fromkeys(
-        (
-            Feature.RMS,
-            Feature.PEAK_TO_PEAK,
-            Feature.PEAK_FREQUENCY,
-            Feature.SPINDLE_DENSITY,
-            Feature.SPINDLE_DURATION,
-        ),
-        _check_figure,
-    ),
 }

@@ -39,17 +39,9 @@ from tslm.training.runs.folder import (
 )
 
 PACKAGES = (
-    "tslm-sleep",
-    "torch",
-    "transformers",
-    "peft",
-    "accelerate",
-    "safetensors",
-    "numpy",
-    "scipy",
-    "pyarrow",
+    "tslm-sleep", "torch", "transformers", "peft", "accelerate", "safetensors", "numpy", "scipy", "pyarrow",
     "scikit-learn",
-)
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
