@@ -1,4 +1,4 @@
-"""Scoring of one curriculum stage: its best checkpoint on its test split."""
+"""Scores of a curriculum stage: its best checkpoint on the test split, and sleep staging after each training pass."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -6,29 +6,30 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import DistributedType
 from torch import nn
 from torch.utils.data import DataLoader
 
-from curriculum.plan import checkpoint_dir, metrics_path, predictions_path
+from curriculum.plan import metrics_path, predictions_path
 from curriculum.processes import gather_rows, share_indices
 from tslm.config.checkpoint import load_checkpoint_config
 from tslm.config.schema import RunConfig
 from tslm.data.samples.collate import Collator
-from tslm.data.samples.dataset import SleepDataset, TaskDataset, build_dataset, find_task
+from tslm.data.samples.dataset import TaskDataset, build_dataset, find_task
 from tslm.data.samples.sampling import ShareBatches, spread_subset
 from tslm.data.splits.provenance import describe_split
 from tslm.models import build_tokenizer
 from tslm.predictions.night_scorer import Source
 from tslm.predictions.rows import PredictionRow, write_predictions
 from tslm.predictions.scorings import parse_scorings
-from tslm.predictions.stager import Stager, open_stager
+from tslm.predictions.stager import Stager, build_stager, open_stager
 from tslm.report.page import build_drawings
 from tslm.scoring.systems import score_systems, write_metrics
 from tslm.training.checkpoints.checkpoint import load_checkpoint, read_state, record_evaluation
 from tslm.training.checkpoints.model_card import CARD_METRICS
-from tslm.training.runs.folder import BEST, pick_main_metrics
+from tslm.training.loop import evaluate_loss
+from tslm.training.runs.folder import BEST, checkpoint_dir, pick_main_metrics
 from tslm.training.runs.recorder import record_test
-from tslm.training.validation import evaluate_loss
 
 
 def evaluate_stage(config: RunConfig, accelerator: Accelerator, leaky: bool = False) -> dict[str, Any]:
@@ -66,11 +67,6 @@ def _evaluate_answers(config: RunConfig, accelerator: Accelerator) -> tuple[list
     source = stager.read_split("test")
     units = stager.list_units(source, config.stage.num_test_samples)
     rows = answer_shared(stager, source, units, accelerator)
-    inner = stager.inner_scorer
-    if inner is not None and isinstance(source, SleepDataset):  # a system of its own
-        answered = {row["sample_id"] for row in rows}
-        of_inner = answer_shared(inner, source, inner.list_units(source), accelerator)
-        rows += [row for row in of_inner if row["sample_id"] in answered]
     return rows, score_systems(parse_scorings(rows))
 
 
@@ -141,3 +137,30 @@ def build_share_loader(
     indices = list(spread_subset(dataset, num_samples).indices)
     place = accelerator.process_index, accelerator.num_processes
     return DataLoader(ShareBatches(dataset, indices, collator, config.train.eval_batch_size, *place), batch_size=None)
+
+
+def build_validation(
+    config: RunConfig, model: nn.Module, val_set: TaskDataset, accelerator: Accelerator
+) -> Callable[[], dict[str, float]] | None:
+    """Build a function that gives `val_kappa` and `val_macro_f1`; None without a tracker, or for other tasks.
+
+    A classifier scores whole nights. A language model chooses the most likely sleep stage of
+    `num_calibration_samples` epochs, without a rationale. Every process calls the function and answers its share.
+    Sharded models (FSDP) are left out: with uneven shares their processes would wait for one another.
+    """
+    is_sharded = accelerator.distributed_type is DistributedType.FSDP
+    if config.tracking == "none" or not find_task(config.stage).stages_sleep or is_sharded:
+        return None
+    if config.writes_text and not config.stage.num_calibration_samples:
+        return None
+
+    stager = build_stager(model, config)
+    units = stager.list_units(val_set, config.stage.num_calibration_samples)
+
+    def validate() -> dict[str, float]:
+        rows = answer_shared(stager, val_set, units, accelerator, explain=False)
+        metrics = pick_main_metrics(score_systems(parse_scorings(rows), num_resamples=0))
+        found = {"val_kappa": metrics.get("cohen_kappa"), "val_macro_f1": metrics.get("macro_f1")}
+        return {name: value for name, value in found.items() if value is not None}  # kappa of one class is undefined
+
+    return validate

@@ -13,7 +13,6 @@ from tslm.config.compose import list_group
 from tslm.config.files import CONFIG_FILE, flatten_settings, load_config, to_plain
 from tslm.config.schema import RunConfig
 from tslm.training.runs.folder import (
-    BEST,
     CHECKPOINTS_DIR,
     LOG_FILE,
     MANIFEST_FILE,
@@ -44,16 +43,6 @@ _MAX_NAMED = 6
 def list_stages() -> list[str]:
     """List the curriculum stages that `--stages` accepts."""
     return list_group("stage")
-
-
-def checkpoints_dir(config: RunConfig) -> Path:
-    """Return the folder of all checkpoints of a run."""
-    return run_dir(config) / CHECKPOINTS_DIR
-
-
-def checkpoint_dir(config: RunConfig, which: str = BEST) -> Path:
-    """Return the folder of a run's best or last checkpoint."""
-    return checkpoints_dir(config) / which
 
 
 def metrics_path(config: RunConfig) -> Path:

@@ -17,11 +17,10 @@ from accelerate.utils import (
 )
 from torch.distributed.fsdp import MixedPrecisionPolicy
 
-from curriculum.plan import checkpoint_dir
 from tslm.config.schema import RunConfig
 from tslm.predictions.rows import PredictionRow
 from tslm.training.checkpoints.checkpoint import read_state
-from tslm.training.runs.folder import LAST
+from tslm.training.runs.folder import LAST, checkpoint_dir
 
 _GLOO_ERRORS = ("/gloo/", "pair closure")  # texts of its messages; gloo raises a bare RuntimeError
 

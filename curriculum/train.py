@@ -10,15 +10,15 @@ from pathlib import Path
 
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from curriculum.plan import DEFAULT_STAGES, check_reuse, checkpoint_dir, clear_run, list_stages, metrics_path
+from curriculum.plan import DEFAULT_STAGES, check_reuse, clear_run, list_stages, metrics_path
 from tslm.command import run_to_code
 from tslm.config.checkpoint import load_checkpoint_config
 from tslm.config.compose import compose_config, list_group
 from tslm.config.schema import RunConfig
 from tslm.data.splits.split import render_leak
-from tslm.metric_names import describe_metrics
+from tslm.metric_names import AGREEMENT, describe_metrics
 from tslm.training.process import end_with_launcher, release_memory
-from tslm.training.runs.folder import BEST, pick_main_metrics, run_dir
+from tslm.training.runs.folder import BEST, checkpoint_dir, pick_main_metrics, run_dir
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +26,7 @@ _EXAMPLE = """example:
   accelerate launch curriculum/train.py --stages stage1_mcq stage2_captioning stage3_cot stage4_sleep_cot \\
       --llm smollm2-135m --config guide train.batch_size=8
 """
+_SHOWN = (*AGREEMENT, "perplexity", "loss", "explained_variance", "num_samples", "num_parse_failures")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -130,22 +131,12 @@ def find_start(config: RunConfig, args: argparse.Namespace) -> Path | None:
 def render_summary(metrics: dict) -> str:
     """Render the main scores in one line."""
     metrics = pick_main_metrics(metrics)
-    shown = (
-        "accuracy",
-        "macro_f1",
-        "cohen_kappa",
-        "perplexity",
-        "loss",
-        "explained_variance",
-        "num_samples",
-        "num_parse_failures",
-    )
     per_class = metrics.get("per_class_f1")
     fold = f" fold {metrics['fold']}" if "fold" in metrics else ""
     leak = render_leak(metrics).partition(":")[0]
     leaky = f"{leak}, flatters: " if leak else ""
     f1 = f"; F1 {json.dumps(per_class)}" if per_class else ""
-    return f"{metrics['stage']}{fold}: {leaky}{describe_metrics(metrics, shown)}{f1}"
+    return f"{metrics['stage']}{fold}: {leaky}{describe_metrics(metrics, _SHOWN)}{f1}"
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:

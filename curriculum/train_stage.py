@@ -13,10 +13,8 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 from torch import nn
 
-from curriculum.evaluate_stage import build_share_loader
-from curriculum.plan import checkpoint_dir, checkpoints_dir
+from curriculum.evaluate_stage import build_share_loader, build_validation
 from curriculum.processes import check_same_on_all
-from curriculum.validate_stage import build_validation
 from tslm.config.files import CONFIG_FILE, save_config
 from tslm.config.schema import RunConfig
 from tslm.data.samples.collate import Collator
@@ -24,7 +22,7 @@ from tslm.data.samples.dataset import NightDataset, SleepDataset, TaskDataset, b
 from tslm.data.samples.sampling import TrainBatches
 from tslm.data.splits.provenance import checksum_data, compare_checksums, describe_split
 from tslm.files import restore_swapped
-from tslm.models import build_model, build_tokenizer, get_classifier
+from tslm.models import build_model, build_tokenizer
 from tslm.models.llm.backbone import compile_layers
 from tslm.predictions.calibration import save_calibration
 from tslm.predictions.stager import open_stager
@@ -33,7 +31,7 @@ from tslm.training.checkpoints.checkpoint import load_weights
 from tslm.training.checkpoints.resume import ResumePoint, find_resume_point, set_aside_damaged
 from tslm.training.loop import RunData, Trainer
 from tslm.training.optim import set_trained_parts
-from tslm.training.runs.folder import BEST, RunLog, run_dir
+from tslm.training.runs.folder import BEST, RunLog, checkpoint_dir, checkpoints_dir, run_dir
 from tslm.training.runs.manifest import describe_launch, read_manifest
 from tslm.training.runs.recorder import RunContext, RunRecorder
 
@@ -101,7 +99,7 @@ def _train(run: RunContext, start_from: Path | None, leaky: bool, point: ResumeP
         "%s: %d samples to draw from, %d parameters trained", config.stage.name, len(train_set), trainer.num_parameters
     )
     if run.accelerator.is_main_process:
-        save_config(config, run.folder / CONFIG_FILE)
+        save_config(config, run_dir(config) / CONFIG_FILE)
     run.log(
         {
             "event": "resume" if point else "start",
@@ -134,11 +132,12 @@ def _build_data(run: RunContext, model: nn.Module, train_set: TaskDataset, val_s
 
 def _complete_best(config: RunConfig, device: torch.device, log: Callable[[dict[str, Any]], None]) -> None:
     """Fit temperatures and stage transitions, and add them to the best checkpoint."""
-    task = find_task(config.stage)
+    task, folder = find_task(config.stage), checkpoint_dir(config, BEST)
     if task.stages_sleep and config.stage.num_calibration_samples:
-        log({"event": "calibration", **_calibrate(config, device)})
+        calibration = open_stager(folder, device, config).fit_calibration()
+        save_calibration(calibration, folder)
+        log({"event": "calibration", **asdict(calibration)})
     if task.reads_recordings and task.stages_sleep and config.has_classifier:
-        folder = checkpoint_dir(config, BEST)
         prior_K = None if config.writes_text else open_stager(folder, device, config).average_probabilities()
         save_transitions(fit_run_transitions(config, prior_K), folder)
 
@@ -160,25 +159,11 @@ def _build_start(config: RunConfig, train_set: TaskDataset, start_from: Path | N
         load_weights(model, config, start_from, train_lora="lora" in config.stage.trained)
         logger.info("%s %s %s", config.stage.name, "goes on from" if is_resumed else "starts from", start_from)
     set_trained_parts(model, config)
-    _weigh_classes(model, train_set)
+    if config.model.kind.role == "scorer" and isinstance(train_set, NightDataset | SleepDataset):
+        model.set_class_weights(torch.from_numpy(train_set.count_classes()))  # type: ignore[operator]
     if config.train.compile and config.writes_text:
         compile_layers(model.llm)  # type: ignore[arg-type]
     return model
-
-
-def _weigh_classes(model: nn.Module, train_set: TaskDataset) -> None:
-    """Set the class weights of the classifier, alone or inside a text model, from the training nights."""
-    classifier = get_classifier(model)
-    if classifier is not None and isinstance(train_set, NightDataset | SleepDataset):
-        classifier.set_class_weights(torch.from_numpy(train_set.count_classes()))
-
-
-def _calibrate(config: RunConfig, device: torch.device) -> dict[str, float | None]:
-    """Fit the temperatures of the best checkpoint on validation data and save them in its folder."""
-    folder = checkpoint_dir(config, BEST)
-    calibration = open_stager(folder, device, config).fit_calibration()
-    save_calibration(calibration, folder)
-    return asdict(calibration)
 
 
 def _begin_log(log: RunLog, config: RunConfig, point: ResumePoint | None) -> None:

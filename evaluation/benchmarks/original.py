@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import psutil
+import torch
 
 PEAK_GIB = 18.0  # measured at batch 4: its logits exist at every position, its attention weights in float32
 _STUBS = {
@@ -63,13 +64,13 @@ class Original:
 
     def train_step(self, batch_size: int) -> float:
         """Return the seconds of one step: loss, gradient, clipping and AdamW."""
-        return self._ask({"train": batch_size})
+        return self._ask(["train_step", batch_size])
 
     def generate(self, batch_size: int, num_tokens: int) -> float:
         """Return the seconds of greedy answers of exactly `num_tokens` tokens to every sample."""
-        return self._ask({"generate": batch_size, "num_tokens": num_tokens})
+        return self._ask(["generate", batch_size, num_tokens])
 
-    def _ask(self, request: dict[str, Any]) -> float:
+    def _ask(self, request: Any) -> float:
         assert self._process.stdin is not None and self._process.stdout is not None
         try:
             self._process.stdin.write(json.dumps(request) + "\n")
@@ -84,11 +85,11 @@ class Original:
             raise OSError(f"the original's process ended with {status}: {last}") from error
 
 
-def why_not(packages_dir: Path | None) -> str:
-    """Return the reason why the original cannot run here, in one line; empty if it can."""
-    wanted = "pip install --no-deps --ignore-requires-python --target DIR opentslm==0.1.0, then --original DIR"
+def find_obstacle(packages_dir: Path | None) -> str:
+    """Return why the original cannot run here, in one line; empty if it can."""
+    install = "pip install --no-deps --ignore-requires-python --target DIR opentslm==0.1.0, then --original DIR"
     if packages_dir is None or not (packages_dir / "opentslm").is_dir():
-        return f"opentslm is not there ({wanted})"
+        return f"opentslm is not there ({install})"
     free_gib = psutil.virtual_memory().available / 2**30
     if free_gib < PEAK_GIB:
         return f"it takes {PEAK_GIB:.0f} GiB of memory at batch 4 and {free_gib:.1f} are free"
@@ -102,12 +103,9 @@ def _serve(packages_dir: str, llm_dir: str) -> None:
         bench = _Bench(packages_dir, llm_dir, work)
         print(json.dumps({"seconds": 0.0}), file=answers, flush=True)
         for line in sys.stdin:
-            request = json.loads(line)
+            method, *arguments = json.loads(line)
             started = time.perf_counter()
-            if "train" in request:
-                bench.train_step(request["train"])
-            else:
-                bench.generate(request["generate"], request["num_tokens"])
+            getattr(bench, method)(*arguments)
             print(json.dumps({"seconds": time.perf_counter() - started}), file=answers, flush=True)
 
 
@@ -115,8 +113,6 @@ class _Bench:
     """The model with rank-16 adapters on all projections (its own default) and its optimizer."""
 
     def __init__(self, packages_dir: str, llm_dir: str, work: Work) -> None:
-        import torch
-
         torch.set_num_threads(work.num_threads)
         torch.manual_seed(0)
         sys.path.append(packages_dir)
@@ -137,8 +133,6 @@ class _Bench:
         }
 
     def train_step(self, batch_size: int) -> None:
-        import torch
-
         self.model.train()
         loss = self.model.compute_loss([self.sample] * batch_size)
         loss.backward()
@@ -148,13 +142,10 @@ class _Bench:
         loss.item()  # waits for an accelerator
 
     def generate(self, batch_size: int, num_tokens: int) -> None:
-        import torch
-
         self.model.eval()
+        limits = {"max_new_tokens": num_tokens, "min_new_tokens": num_tokens}
         with torch.no_grad():
-            self.model.generate(
-                [self.sample] * batch_size, max_new_tokens=num_tokens, min_new_tokens=num_tokens, do_sample=False
-            )
+            self.model.generate([self.sample] * batch_size, **limits, do_sample=False)
 
 
 def _add_stub(name: str, attributes: tuple[str, ...]) -> None:

@@ -1,9 +1,10 @@
-"""Measured work: one sample with texts and series, and our models.
+"""What the benchmark runs: one sample with texts and series, our models, and measured time and memory.
 
-The original was first measured with the same sample: 188 tokens of prompt, 3,000 signal
-samples (750 patches of 4), 129 tokens of answer with its end token.
+The sample has 188 tokens of prompt, 3,000 signal samples (750 patches of 4) and an answer of 129 tokens, the end
+token included.
 """
 
+import statistics
 import threading
 import time
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import numpy as np
 import psutil
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tslm.batch import Batch, Example, Series
 from tslm.config.compose import compose_config
@@ -47,7 +48,6 @@ class TextBench:
         self,
         llm: str,
         overrides: tuple[str, ...] = (),
-        lead_tokens: int = PROMPT_TOKENS,
         num_series: int = 1,
         num_samples: int = NUM_SAMPLES,
         language_model: LanguageModel | None = None,
@@ -62,7 +62,7 @@ class TextBench:
         set_trained_parts(self.model, self.config)
         self.model.to(self.device)
         self.optimizer = build_optimizer(self.model.param_groups(self.config.optim), self.config.optim)
-        self.example = build_example(self.tokenizer, lead_tokens, num_series, num_samples)
+        self.example = build_example(self.tokenizer, num_series, num_samples)
 
     def batch(self, size: int, with_response: bool) -> Batch:
         """Build a batch that repeats the sample `size` times."""
@@ -130,58 +130,56 @@ class ClassifierBench:
         return run
 
 
-class PeakMemory:
-    """Peak memory of a block in GiB: as counted by torch on a GPU, resident memory on a CPU."""
-
-    _EVERY_S = 0.005
-
-    def __init__(self, device: torch.device) -> None:
-        self._device, self._done, self._peak = device, threading.Event(), 0
-
-    def __enter__(self) -> Self:
-        if self._device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats()
-        else:
-            self._thread = threading.Thread(target=self._watch, daemon=True)
-            self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._device.type == "cuda":
-            self._peak = torch.cuda.max_memory_allocated()
-        else:
-            self._done.set()
-            self._thread.join()
-
-    @property
-    def gib(self) -> float:
-        """After the block."""
-        return self._peak / 2**30
-
-    def _watch(self) -> None:
-        process = psutil.Process()
-        while not self._done.wait(self._EVERY_S):
-            self._peak = max(self._peak, process.memory_info().rss)
-
-
 def choose_device() -> torch.device:
     """Return the first GPU, or the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def measure(run: Callable[[], object], device: torch.device) -> Timing:
-    """Measure time and memory of one call."""
-    with PeakMemory(device) as memory:
-        _wait_for(device)
+    """Measure time and peak memory of one call: memory counted by torch on a GPU, resident memory on a CPU."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        torch.cuda.synchronize()
+    with ResidentMemory() as memory:
         started = time.perf_counter()
         run()
-        _wait_for(device)
+        if device.type == "cuda":
+            torch.cuda.synchronize()
         seconds = time.perf_counter() - started
-    return Timing(seconds, memory.gib)
+    peak = torch.cuda.max_memory_allocated() if device.type == "cuda" else memory.peak
+    return Timing(seconds, peak / 2**30)
 
 
-def build_example(tokenizer: PreTrainedTokenizerBase, lead_tokens: int, num_series: int, num_samples: int) -> Example:
-    """Build the common sample: a prompt of `lead_tokens` tokens, including the texts of all series, and random series.
+def measure_median(run: Callable[[], object], device: torch.device, repeats: int) -> float:
+    """Measure the median seconds of a call, after one call that does not count."""
+    run()
+    return statistics.median(measure(run, device).seconds for _ in range(repeats))
+
+
+class ResidentMemory(threading.Thread):
+    """Peak resident memory of this process during a block, in bytes, read every 5 ms."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self._done, self.peak = threading.Event(), 0
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self.join()
+
+    def run(self) -> None:
+        """Read the memory until the block ends."""
+        process = psutil.Process()
+        while not self._done.wait(0.005):
+            self.peak = max(self.peak, process.memory_info().rss)
+
+
+def build_example(tokenizer: PreTrainedTokenizerBase, num_series: int, num_samples: int) -> Example:
+    """Build the common sample: a prompt with the texts of all series, random series, and a response.
 
     Raises:
         ValueError: the repeated word of the texts is not a single token in this vocabulary.
@@ -194,7 +192,7 @@ def build_example(tokenizer: PreTrainedTokenizerBase, lead_tokens: int, num_seri
         Series(rng.standard_normal(num_samples).astype(np.float32), _WORD * _SERIES_TEXT_TOKENS)
         for _ in range(num_series)
     ]
-    first = lead_tokens - begin - num_series * _SERIES_TEXT_TOKENS - _POST_PROMPT_TOKENS
+    first = PROMPT_TOKENS - begin - _SERIES_TEXT_TOKENS - _POST_PROMPT_TOKENS  # further series only add their texts
     response = (_WORD * (RESPONSE_TOKENS - 1))[1:]  # the collator puts the space before it and an end token after
     return Example("bench", _WORD * first, tuple(series), _WORD * _POST_PROMPT_TOKENS, response, "", ())
 
@@ -213,6 +211,21 @@ def count_trained(model: TextModel) -> dict[str, int]:
     }
 
 
-def _wait_for(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
+def count_flops(llm: PreTrainedModel, num_tokens: int, mean_length: float) -> float:
+    """Count the floating-point operations of a training step through a frozen language model.
+
+    Each weight and token needs two operations forward and two backward, as frozen weights have no gradient. The two
+    products of causal attention are computed once forward and twice backward. Word embeddings, head, adapters and
+    encoder are not counted.
+
+    Args:
+        llm: the causal language model.
+        num_tokens: real positions of the batch.
+        mean_length: positions of a sample.
+    """
+    config: Any = llm.config
+    layers: Any = llm.base_model.layers
+    named = [(name, param) for name, param in layers.named_parameters() if "lora_" not in name]
+    num_weights = sum(param.numel() for _, param in named if param.ndim == 2)
+    attention = 6 * config.num_hidden_layers * config.num_attention_heads * config.head_dim * mean_length
+    return num_tokens * (4 * num_weights + attention)

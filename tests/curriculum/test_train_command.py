@@ -16,7 +16,6 @@ from tslm.config.compose import list_group
 from tslm.data.prepared.recordings import read_participants, read_recording, write_participants, write_recording
 from tslm.data.splits.rules import assign_splits
 from tslm.data.splits.split import BY_EPOCH, SPLITS
-from tslm.labels import SleepStage
 from tslm.predictions.rows import read_predictions
 from tslm.predictions.transitions import TRANSITIONS_FILE, load_transitions
 from tslm.training.checkpoints.checkpoint import load_checkpoint
@@ -236,25 +235,6 @@ def write_split(cohort_dir: Path, split: str) -> Path:
         rows.append(write_recording(recording, cohort_dir, place))
     write_participants(rows, cohort_dir)
     return cohort_dir
-
-
-def test_class_weights_of_the_auxiliary_loss_are_those_of_the_training_nights(data_dir: Path, tmp_path: Path) -> None:
-    wide = ["stage.extra_channels=[EMG]", "loss.classifier_weight=5", f"results_dir={tmp_path}"]
-    cohort = tmp_path / "uneven"
-    rows = []
-    for seed, split in enumerate(SPLITS):
-        stages = [SleepStage.WAKE] * 16 + [SleepStage.N2] * 4
-        recording = small_recording(f"night{seed}", 20, seed, sleep_stages=stages)
-        rows.append(write_recording(recording, cohort, split))
-    write_participants(rows, cohort)
-    more = ["--from_scratch", "stage.trained=[encoder,context,classifier,lora]", f"stage.train_dir={cohort}"]
-    assert command(data_dir, ["stage4_sleep_cot"], *more, *wide) == 0
-    model, config = load_checkpoint(stage_dir(tmp_path, "stage4_sleep_cot") / "checkpoints" / "best")
-    weight = model.classifier.class_weight_K
-    assert float(weight[2] / weight[0]) == pytest.approx(2)  # (16 / 4) ^ 0.5
-    assert weight[[1, 3, 4]].tolist() == [0, 0, 0]
-    assert config.stage.channels == ("EEG Fpz-Cz", "EMG")
-    assert command(data_dir, ["stage4_sleep_cot"], "--resume", *more, *wide) == 0  # complete: skipped
 
 
 def test_a_language_model_without_encoder_is_trained_by_its_adapters_alone(data_dir: Path, tmp_path: Path) -> None:

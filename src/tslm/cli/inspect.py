@@ -17,7 +17,7 @@ _SCORES = (*AGREEMENT, "perplexity", "explained_variance", "loss", "num_samples"
 
 def inspect(arguments: argparse.Namespace) -> str:
     """The facts as text, or as JSON; errors as `describe_run`."""
-    from tslm.training.runs.facts import describe_run
+    from tslm.training.runs.manifest import describe_run
 
     facts = describe_run(arguments.run_dir)
     return json.dumps(facts, indent=1, ensure_ascii=False) if arguments.json else render_facts(facts, arguments.all)

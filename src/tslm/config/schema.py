@@ -231,7 +231,6 @@ class LossConfig:
     label_smoothing: float = 0.0  # share of the target spread over all classes
     boundary_smoothing: float = 0.0  # share of the target given to the sleep stages of the two neighbouring epochs
     scorer_votes: bool = True  # use the scorers' votes as soft targets where a recording has them
-    classifier_weight: float = 0.0  # language models: weight of an epoch in the joint loss, in tokens; 0: not trained
 
     def __post_init__(self) -> None:
         for name in ("label_smoothing", "boundary_smoothing"):

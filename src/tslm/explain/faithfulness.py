@@ -1,10 +1,10 @@
-"""Rationales checked against the signal: each claim compared with what was measured in its epoch.
+"""Faithfulness of rationales: each claim compared with what was measured in its epoch.
 
-1. read every rationale into claims                       (claims.read)
-2. compare each claim with the facts of its epoch         (claims.checks)
-3. weigh whether the claims speak for the answer given    (claims.counts, tslm.evidence.criteria)
-4. count, with intervals                                  (claims.counts)
-5. count again beside other epochs, the controls          (shuffled_control)
+1. read every rationale into claims                           (claims.read)
+2. compare each claim with the facts of its epoch             (claims.checks)
+3. weigh whether the claims support the answer                (claims.checks, tslm.evidence.criteria)
+4. count the verdicts, with intervals                         (controls)
+5. count again with claims and epochs shuffled, the controls  (controls)
 """
 
 import math
@@ -17,11 +17,21 @@ import numpy as np
 
 from tslm.answers.grammar import remove_special_tokens
 from tslm.evidence import words
-from tslm.evidence.criteria import Facts, Feature
-from tslm.explain.claims.checks import CheckedClaim, Verdict, check_claim
-from tslm.explain.claims.counts import SHARES, STATED_COLUMN, ClaimTable, count_claims, measure_shares, weigh_claims
-from tslm.explain.claims.read import Claim, read_claims
-from tslm.explain.shuffled_control import NUM_SHUFFLES, NUM_SHUFFLES_ALIKE, find_number, group_alike, score_control
+from tslm.evidence.criteria import Feature
+from tslm.explain.claims.checks import CheckedClaim, Verdict, check_claim, weigh_claims
+from tslm.explain.claims.read import read_claims
+from tslm.explain.controls import (
+    NUM_SHUFFLES,
+    NUM_SHUFFLES_ALIKE,
+    SHARES,
+    STATED_COLUMN,
+    ClaimTable,
+    count_claims,
+    find_number,
+    group_alike,
+    measure_shares,
+    score_control,
+)
 from tslm.labels import ANSWER_NAMES, SleepStage, parse_sleep_stage
 from tslm.predictions.scorings import Scoring
 from tslm.scoring.intervals import DEFAULT_RESAMPLING, Resamples, Resampling, find_subjects
@@ -51,7 +61,8 @@ def check_rationale(text: str, evidence_row: Mapping[str, float | None]) -> Chec
         evidence_row: measured values of the epoch by column of `tslm.evidence.measure`; a column
             that is missing or None makes claims on it not checkable.
     """
-    return _check_all(read_claims(text), _round_row(evidence_row))
+    facts = _round_row(evidence_row)
+    return CheckedRationale(tuple(check_claim(claim, facts) for claim in read_claims(text)))
 
 
 def score_faithfulness(
@@ -177,10 +188,6 @@ def _round_row(evidence_row: Mapping[str, float | None]) -> dict[str, float]:
     return words.round_facts(
         {name: value for name, value in evidence_row.items() if isinstance(value, int | float) and math.isfinite(value)}
     )
-
-
-def _check_all(claims: Sequence[Claim], facts: Facts) -> CheckedRationale:
-    return CheckedRationale(tuple(check_claim(claim, facts) for claim in claims))
 
 
 def _score_features(checked: Sequence[Sequence[CheckedClaim]]) -> dict[str, dict[str, float]]:

@@ -4,6 +4,6 @@
 model, `classifier.py` stages whole nights, and `epoch_reader.py` holds the encoder that they share.
 """
 
-from tslm.models.table import build_classifier, build_model, build_text_model, build_tokenizer, get_classifier
+from tslm.models.table import build_classifier, build_model, build_text_model, build_tokenizer
 
-__all__ = ["build_classifier", "build_model", "build_text_model", "build_tokenizer", "get_classifier"]
+__all__ = ["build_classifier", "build_model", "build_text_model", "build_tokenizer"]

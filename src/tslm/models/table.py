@@ -47,11 +47,6 @@ def build_tokenizer(config: RunConfig) -> PreTrainedTokenizerBase | None:
     return load_tokenizer(config.llm) if config.writes_text else None
 
 
-def get_classifier(model: nn.Module) -> Classifier | None:
-    """The classifier that a model is or holds; None for one without."""
-    return model if isinstance(model, Classifier) else getattr(model, "classifier", None)
-
-
 FUSIONS: dict[str, Callable[[ModelConfig, LanguageModel], nn.Module]] = {
     "soft_prompt": SoftPrompt,
     "flamingo": Flamingo,

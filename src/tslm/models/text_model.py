@@ -13,7 +13,7 @@ from transformers import DynamicCache, PreTrainedModel
 
 from tslm.batch import IGNORE_INDEX, Batch
 from tslm.config.schema import LossConfig, ModelConfig, OptimConfig
-from tslm.models.classifier import Classifier, NightStates
+from tslm.models.classifier import Classifier
 from tslm.models.decoding.decode import decode_greedy, position_ids, read_prompts
 from tslm.models.decoding.grammar import AnswerState
 from tslm.models.decoding.label_scoring import build_label_tree, score_label_trees
@@ -37,7 +37,6 @@ class TextModel(nn.Module):
         self.classifier = Classifier(config, loss, num_channels)
         self.fusion = fusion
         self.has_context = config.context.kind != "none"
-        self.classifier_weight = loss.classifier_weight
         if config.gradient_checkpointing:
             self.causal_lm.gradient_checkpointing_enable({"use_reentrant": False})
 
@@ -65,18 +64,13 @@ class TextModel(nn.Module):
         return self
 
     def forward(self, batch: Batch) -> ModelOutput:
-        """Cross-entropy over the supervised tokens; logits exist at those positions only.
-
-        In training the classifier's loss is added, each scored epoch with the weight of `loss.classifier_weight`
-        tokens, so that one mean is taken over both.
-        """
+        """Cross-entropy over the supervised tokens; logits exist at those positions only."""
         assert batch.labels_BT is not None and batch.attention_mask_BT is not None
-        states = self._read_night(batch)
         head = self.causal_lm.get_output_embeddings()
         assert isinstance(head, nn.Module)
         hidden_BTE = run_decoder(
             self.causal_lm,
-            **self._fuse(batch, states).arguments,
+            **self.fuse(batch).arguments,
             attention_mask=batch.attention_mask_BT,
             position_ids=position_ids(batch.attention_mask_BT),
             use_cache=False,
@@ -88,15 +82,13 @@ class TextModel(nn.Module):
         loss_B = mean_by_sample(loss_P, torch.ones_like(loss_P), supervised_BT)
         loss_sum = loss_P.sum()
         weight_sum = torch.tensor(float(truth_P.numel()), device=loss_sum.device)
-        if self._scores_classes and states is not None:
-            classes = self.classifier.measure_loss(states, batch)
-            loss_sum = loss_sum + self.classifier_weight * classes.loss_sum
-            weight_sum = weight_sum + self.classifier_weight * classes.weight_sum
         return ModelOutput(loss_sum, weight_sum, (logits_PV.argmax(-1) == truth_P).sum(), loss_B)
 
     def fuse(self, batch: Batch) -> DecoderInputs:
-        """What the decoder reads of a batch."""
-        return self._fuse(batch, self._read_night(batch))
+        """Build what the decoder reads of a batch."""
+        assert batch.input_ids_BT is not None
+        words_BTE = word_embeddings(self.llm)(batch.input_ids_BT)
+        return self.fusion(words_BTE, batch, self.reader, self._read_night(batch))
 
     @torch.no_grad()
     def generate(
@@ -156,21 +148,11 @@ class TextModel(nn.Module):
             optim.weight_decay,
         )
 
-    @property
-    def _scores_classes(self) -> bool:
-        return self.training and self.classifier_weight > 0
-
-    def _read_night(self, batch: Batch) -> NightStates | None:
-        if batch.window_BWCL is None or not (self.has_context or self._scores_classes):
+    def _read_night(self, batch: Batch) -> Tensor | None:
+        """State of the scored epoch in its night, (B, H); None without a night or a context network."""
+        if batch.window_BWCL is None or not self.has_context:
             return None
+        assert batch.scored_idx_B is not None
         with frozen(self.reader):
-            return self.classifier.read(batch)
-
-    def _fuse(self, batch: Batch, states: NightStates | None) -> DecoderInputs:
-        assert batch.input_ids_BT is not None
-        state_BH = None
-        if self.has_context and states is not None:
-            assert batch.scored_idx_B is not None
-            rows_B = torch.arange(len(batch.sample_ids), device=states.state_BWH.device)
-            state_BH = states.state_BWH[rows_B, batch.scored_idx_B]
-        return self.fusion(word_embeddings(self.llm)(batch.input_ids_BT), batch, self.reader, state_BH)
+            state_BWH = self.classifier.read(batch).state_BWH
+        return state_BWH[torch.arange(len(batch.sample_ids), device=state_BWH.device), batch.scored_idx_B]

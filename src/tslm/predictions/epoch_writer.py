@@ -21,7 +21,7 @@ from tslm.models import build_tokenizer
 from tslm.models.decoding.grammar import AnswerGrammars, AnswerState
 from tslm.models.text_model import TextModel
 from tslm.predictions.calibration import Calibration, fit_row_temperature, scale_scores
-from tslm.predictions.night_scorer import NightScorer, Source, open_autocast
+from tslm.predictions.night_scorer import Source, open_autocast
 from tslm.predictions.rows import LANGUAGE_MODEL, PredictionRow
 
 _DIGITS = 6
@@ -44,12 +44,6 @@ class EpochWriter:
     def device(self) -> torch.device:
         """The device of the model."""
         return next(self.model.parameters()).device
-
-    @property
-    def inner_scorer(self) -> NightScorer | None:
-        """The classifier inside as a stager of its own; None where training left it alone."""
-        is_trained = self.model.classifier_weight > 0
-        return NightScorer(self.model.classifier, self.config, self.calibration) if is_trained else None
 
     def read_split(self, split: str) -> TaskDataset:
         """The samples of a split."""

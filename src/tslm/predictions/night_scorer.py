@@ -43,10 +43,6 @@ class NightScorer:
         """The device of the model."""
         return next(self.model.parameters()).device
 
-    @property
-    def inner_scorer(self) -> None:
-        """None: it holds no other."""
-
     def read_split(self, split: str) -> list[Recording]:
         """The recordings of a split."""
         stage = self.config.stage

@@ -20,7 +20,7 @@ from tslm.predictions.calibration import Calibration, load_calibration
 from tslm.predictions.epoch_writer import EpochWriter
 from tslm.predictions.night_scorer import NightScorer, Source
 from tslm.predictions.rows import PredictionRow
-from tslm.training.checkpoints.checkpoint import load_trained_model
+from tslm.training.checkpoints.checkpoint import load_checkpoint
 
 
 def open_stager(
@@ -45,7 +45,7 @@ def open_stager(
         OSError: its language model cannot be loaded.
     """
     check_answers(load_checkpoint_config(Path(folder)), folder)
-    model, saved = load_trained_model(Path(folder), merge_adapter)
+    model, saved = load_checkpoint(Path(folder), merge_adapter)
     config = saved if config is None else replace(config, model=saved.model, llm=saved.llm)
     return build_stager(model.to(device), config, load_calibration(Path(folder)), each_alone)
 
@@ -73,10 +73,6 @@ class Stager(Protocol):
     config: RunConfig
     calibration: Calibration
     each_alone: bool  # of a scorer: it answers for each epoch without its neighbours
-
-    @property
-    def inner_scorer(self) -> NightScorer | None:
-        """A trained classifier inside, which is a system of its own; None without one."""
 
     def read_split(self, split: str) -> Source:
         """What the run's data hold for a split; errors as `build_dataset`."""

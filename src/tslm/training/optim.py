@@ -33,11 +33,10 @@ def set_trained_parts(model: nn.Module, config: RunConfig) -> None:
         reader.context.requires_grad_("context" in trained)
     if config.writes_text:
         model.fusion.requires_grad_("projector" in trained)
-        if not config.loss.classifier_weight:
-            classifier.head.requires_grad_(False)  # unused without the auxiliary loss
-            classifier.epoch_head.requires_grad_(False)
-            if config.model.context.kind == "none":
-                reader.pools.requires_grad_(False)
+        classifier.head.requires_grad_(False)  # a language model reads the night context, not the sleep stages
+        classifier.epoch_head.requires_grad_(False)
+        if config.model.context.kind == "none":
+            reader.pools.requires_grad_(False)
 
 
 def build_optimizer(param_groups: list[dict], optim: OptimConfig) -> torch.optim.AdamW:

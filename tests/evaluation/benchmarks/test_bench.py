@@ -4,26 +4,26 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from evaluation.bench import (
+from evaluation.bench import main
+from evaluation.benchmarks import original as bench_original
+from evaluation.benchmarks.original import Original, Work, find_obstacle
+from evaluation.benchmarks.rows import (
     BenchOptions,
-    main,
     measure_answers,
+    measure_classifier,
     measure_engine,
+    measure_gpu,
     measure_labels,
     measure_training,
 )
-from evaluation.benchmarks import original as bench_original
-from evaluation.benchmarks.gpu import GpuWork, count_flops, measure_gpu
-from evaluation.benchmarks.original import Original, Work, why_not
 from evaluation.benchmarks.work import (
     PROMPT_TOKENS,
     RESPONSE_TOKENS,
-    ClassifierBench,
-    PeakMemory,
     TextBench,
-    choose_device,
+    count_flops,
     count_tokens,
     count_trained,
+    measure,
 )
 from tslm.config.schema import LLMConfig
 from tslm.models.llm.backbone import load_llm
@@ -104,16 +104,16 @@ def test_ours_and_the_original_are_compared_pair_by_pair(small_bench: TextBench,
             return 1e6 * batch_size
 
     benches = {"merge 10": small_bench}
-    for measure in (measure_training, measure_answers):
-        rows = list(measure(options, benches, Slow()))
+    for compare in (measure_training, measure_answers):
+        rows = list(compare(options, benches, Slow()))
         assert [row.unit for row in rows] == ["s/sample", "s/sample", "x"]
         assert rows[0].value == 1e6 and "met" in str(rows[2]) and "tokens/s" in rows[1].note
-    (row,) = measure_labels(options, small_bench)
+    row = measure_labels(small_bench, repeats=2)
     assert row.unit == "s/epoch" and row.most == 0.25 and 0 < (row.value or 0) < 60
 
 
 def test_what_the_engine_adds_is_measured_beside_the_models_own_step(small_bench: TextBench) -> None:
-    rows = list(measure_engine(BenchOptions("tiny", None, repeats=1), small_bench))
+    rows = list(measure_engine(small_bench, repeats=1))
     assert [row.unit for row in rows] == ["ms", "%", "s", "s"]
     assert 0 < (rows[0].value or 0) < 1e3
     written, stalled = (row.value or 0 for row in rows[2:])
@@ -129,25 +129,24 @@ def test_a_worker_answers_for_the_original(packages_dir: Path, tmp_path: Path) -
 
 
 def test_why_the_original_cannot_run_is_one_line(packages_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "pip install" in why_not(None) and "\n" not in why_not(None)
+    assert "pip install" in find_obstacle(None) and "\n" not in find_obstacle(None)
     monkeypatch.setattr(bench_original, "PEAK_GIB", 1e9)
-    assert "of memory" in why_not(packages_dir)
+    assert "of memory" in find_obstacle(packages_dir)
     monkeypatch.setattr(bench_original, "PEAK_GIB", 0.0)
-    assert why_not(packages_dir) == ""
+    assert find_obstacle(packages_dir) == ""
 
 
 def test_peak_memory_is_what_the_block_held() -> None:
     import numpy as np
 
-    device = choose_device()
-    with PeakMemory(device) as before:
-        pass
-    with PeakMemory(device) as memory:
-        held = np.ones(200 << 17)  # 200 MiB
-        for _ in range(3):
+    def hold(num_mib: int) -> None:
+        held = np.ones(num_mib << 17)
+        for _ in range(300 // num_mib):
             held += 1
-    if device.type == "cpu":
-        assert memory.gib > before.gib + 0.15 or before.gib == 0
+
+    cpu = torch.device("cpu")
+    before, after = measure(lambda: hold(1), cpu), measure(lambda: hold(200), cpu)
+    assert after.peak_gib > before.peak_gib + 0.15 or before.peak_gib == 0
 
 
 def test_a_mistake_in_the_call_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -177,13 +176,13 @@ def test_operations_of_a_step_are_those_of_its_weights_and_its_attention() -> No
 
 def test_the_rows_of_a_gpu_can_be_measured_wherever_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("evaluation.benchmarks.work._WORD", " ")
-    monkeypatch.setattr("evaluation.benchmarks.gpu._CLASSIFIER_EPOCHS", 4)
-    monkeypatch.setattr("evaluation.benchmarks.gpu._ECG_SAMPLES", 40)
-    rows = list(measure_gpu(GpuWork(_SMALL_LLAMA, train_batch=1, ecg_batch=1), "tiny", repeats=1))
+    monkeypatch.setattr("evaluation.benchmarks.rows._NIGHT_EPOCHS", 4)
+    monkeypatch.setattr("evaluation.benchmarks.rows._ECG_SAMPLES", 40)
+    rows = list(measure_gpu(_SMALL_LLAMA, "tiny", repeats=1, train_batch=1, ecg_batch=1))
     assert [row.unit for row in rows] == ["%", "GiB", "ms/epoch"]
     assert all(row.value is not None and row.value > 0 for row in rows)
 
 
 @pytest.mark.parametrize("preset", ["guide", "scorer"])
 def test_the_classifier_is_measured_with_all_its_channels(preset: str) -> None:
-    ClassifierBench(preset).score(2)()
+    assert measure_classifier("two epochs", preset, 2, most=50.0, repeats=1).value

@@ -174,7 +174,7 @@ def test_only_what_the_stage_trains_gets_a_gradient(case) -> None:
     for name, param in model.named_parameters():
         is_frozen = name.startswith("llm.") and "lora_" not in name
         is_unread = config.model.context.kind == "none" and name.startswith("classifier.reader.pools")
-        is_unread |= "head" in name and name.startswith("classifier.")  # no classifier_weight
+        is_unread |= "head" in name and name.startswith("classifier.")  # heads of the classifier
         assert (param.grad is None) == (is_frozen or is_unread), name
         assert param.requires_grad == (param.grad is not None), name
 

@@ -26,12 +26,11 @@ from tslm.models.interface import ModelOutput
 from tslm.prompts import render_choice_prompt
 from tslm.training import loop
 from tslm.training.checkpoints.resume import ResumePoint
-from tslm.training.loop import RunData, Trainer, TrainingStoppedError
+from tslm.training.loop import EvalResult, RunData, Trainer, TrainingStoppedError, evaluate_loss
 from tslm.training.optim import build_optimizer, build_scheduler
 from tslm.training.process import StopSignals
 from tslm.training.progress import Meter, Progress
 from tslm.training.runs.recorder import RunContext
-from tslm.training.validation import EvalResult, evaluate_loss
 
 NO_DROPOUT = {"model__encoder__dropout": 0.0, "model__context__dropout": 0.0}
 BIG_STEPS = {"optim__lr_encoder": 0.3, "optim__lr_projector": 0.3, "optim__lr_lora": 0.3}
@@ -319,8 +318,7 @@ TASKS: dict[str, dict[str, Any]] = {
     "questions": {},
     "nights": {
         "stage__extra_channels": ("EMG",),
-        "stage__trained": ("encoder", "projector", "context", "classifier", "lora"),
-        "loss__classifier_weight": 20.0,
+        "stage__trained": ("encoder", "projector", "context", "lora"),
     },
     "flamingo": {"model__name": "flamingo"},
     "text_only": {"model__name": "text_only", "model__context__kind": "none"},

@@ -6,16 +6,16 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from tests.factories.small import small_config
 from tslm.config.files import merge_config
 from tslm.config.schema import MLflowConfig, RunConfig
-from tslm.training.tracking import NUM_CHECKPOINTS, MLflowStore, Tracker, list_numbers, open_tracker
+from tslm.training.tracking import NUM_CHECKPOINTS, Tracker, list_numbers, open_tracker
 
 TAGS = {"git_commit": "0c70bed", "stage": "stage0_encoder", "leaky": "False"}
 RECORDS: list[dict[str, Any]] = [
@@ -26,34 +26,30 @@ RECORDS: list[dict[str, Any]] = [
 ]
 
 
-class MemoryStore:
-    """Keeps what it is given; fails the first `num_failures` times."""
-
-    run_id = "here"
+class FakeClient:
+    """Stands in for MLflow's client; its first `num_failures` batches of metrics fail."""
 
     def __init__(self, num_failures: float = 0) -> None:
         self.num_failures, self.num_tries = num_failures, 0
-        self.metrics: list[tuple[dict[str, float], int]] = []
-        self.calls: list[Any] = []
-        self.reached, self.is_complete = threading.Event(), threading.Event()
+        self.metrics: list[tuple[str, float, int]] = []
+        self.status = ""
 
-    def log_metrics(self, metrics: Mapping[str, float], step: int, time_s: float) -> None:
+    def log_batch(self, run_id: str, metrics: list[Any]) -> None:
         self.num_tries += 1
-        self.reached.set()
         if self.num_tries <= self.num_failures:
             raise OSError("the line\nis dead")
-        self.metrics.append((dict(metrics), step))
-        if len(self.metrics) == 3:
-            self.is_complete.set()
+        self.metrics += [(metric.key, metric.value, metric.step) for metric in metrics]
 
-    def log_page(self, name: str, page: str) -> None:
+    def log_text(self, run_id: str, text: str, name: str) -> None:
         raise OSError("no room")
 
-    def send_checkpoint(self, checkpoint_dir: Path, step: int, score: float) -> None:
-        self.calls.append((checkpoint_dir, step, score))
+    def set_terminated(self, run_id: str, status: str) -> None:
+        self.status = status
 
-    def close(self, is_finished: bool) -> None:
-        self.calls.append(is_finished)
+
+def open_fake(client: FakeClient, retry_after_s: float = 0.0) -> Tracker:
+    pytest.importorskip("mlflow", reason="mlflow is not installed")
+    return Tracker(client, "here", retry_after_s)
 
 
 def test_numbers_of_a_record_are_found_however_deep_they_stand() -> None:
@@ -61,47 +57,54 @@ def test_numbers_of_a_record_are_found_however_deep_they_stand() -> None:
     assert list_numbers(record) == {"loss": 0.5, "lr/0": 1.0, "lr/1": 2.5, "seen/N1": 3.0}
 
 
+SENT = [
+    *[("train_epoch", 1.0, 1), ("loss", 1.5, 1), ("lr/0", 1e-3, 1), ("lr/1", 2e-3, 1)],
+    *[("train_epoch", 1.0, 2), ("loss", 0.5, 2), ("lr/0", 1e-4, 2), ("lr/1", 2e-4, 2)],
+    *[("train_epoch", 1.0, 2), ("val_loss", 0.25, 2)],
+]
+
+
 def test_records_of_steps_are_sent_in_order_and_others_are_not() -> None:
-    store = MemoryStore()
-    tracker = Tracker(cast(Any, store))
+    client = FakeClient()
+    tracker = open_fake(client)
     for record in RECORDS:
         tracker.log(record)
     tracker.close()
-    assert [step for _, step in store.metrics] == [1, 2, 2]
-    assert store.metrics[0][0] == {"train_epoch": 1.0, "loss": 1.5, "lr/0": 1e-3, "lr/1": 2e-3}
-    assert store.metrics[2][0] == {"train_epoch": 1.0, "val_loss": 0.25}
-    assert store.calls == [True]
+    assert client.metrics == SENT
+    assert client.status == "FINISHED"
 
 
-def test_what_could_not_be_sent_is_sent_again_and_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
-    store = MemoryStore(num_failures=3)
-    tracker = Tracker(cast(Any, store), retry_after_s=0)
+@pytest.mark.parametrize("retry_after_s", [0.0, 1000.0])
+def test_what_could_not_be_sent_is_sent_by_the_end_and_warned_of_once(
+    retry_after_s: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = FakeClient(num_failures=1 if retry_after_s else 3)
+    tracker = open_fake(client, retry_after_s)
     for record in RECORDS:
         tracker.log(record)
-    assert store.is_complete.wait(10)
     tracker.close()
-    assert [step for _, step in store.metrics] == [1, 2, 2]
-    assert [record.message for record in caplog.records] == ["tracker: the line is dead; tried again every 0 s"]
+    assert client.metrics == SENT
+    messages = [record.message for record in caplog.records]
+    assert messages == [f"tracker: the line is dead; tried again after {retry_after_s:g} s"]
 
 
 def test_training_goes_on_and_ends_when_the_tracker_never_answers(caplog: pytest.LogCaptureFixture) -> None:
-    store = MemoryStore(num_failures=math.inf)
-    tracker = Tracker(cast(Any, store), retry_after_s=1000)
+    client = FakeClient(num_failures=math.inf)
+    tracker = open_fake(client, retry_after_s=1000)
     tracker.log(RECORDS[1])
-    assert store.reached.wait(10)
+    tracker._thread.submit(lambda: None).result(10)
     tracker.log(RECORDS[2])
-    assert tracker._is_down.wait(10)
     tracker.log_page("night", "<p>")
     tracker.send_checkpoint(Path("last"), 1, 0.5)  # not even tried, which would take its time
     tracker.close(is_finished=False)
-    assert store.metrics == []
-    assert store.calls == [False]
+    assert client.metrics == []
+    assert (client.num_tries, client.status) == (2, "FAILED")  # at once, and at the end
     assert "night was not sent: it does not answer" in caplog.text
     assert "not all figures could be sent" in caplog.text
 
 
 def test_a_drawing_that_could_not_be_sent_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
-    tracker = Tracker(cast(Any, MemoryStore()))
+    tracker = open_fake(FakeClient())
     tracker.log_page("night", "<p>")
     tracker.close()
     assert "night was not sent: no room" in caplog.text
@@ -217,7 +220,7 @@ def test_mlflow_keeps_the_three_best_checkpoints_even_over_a_resume(mlflow_confi
 
 def test_a_run_that_mlflow_does_not_know_is_refused(mlflow_config: RunConfig) -> None:
     with pytest.raises(ValueError, match="it was deleted, or mlflow.uri has changed"):
-        MLflowStore(mlflow_config, "0" * 32, {})
+        open_tracker(mlflow_config, "0" * 32)
 
 
 def test_a_server_that_is_not_there_stops_the_run_before_it_starts(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -110,7 +110,7 @@ class SleepDataset(RecordingsDataset):
         self.style = config.stage.prompt_style
         self.text_channels = self.channels if config.stage.extra_in_text else self.channels[:1]
         context = config.model.context
-        alone = 1 if config.loss.classifier_weight or context.kind == "epoch" else 0
+        alone = 1 if context.kind == "epoch" else 0
         self.window_epochs = context.window_epochs if context.sees_neighbours else alone
         self.samples = [
             (night, int(epoch))

@@ -4,13 +4,15 @@ Words and thresholds are those of `tslm.evidence.words`, by which our own ration
 written. What no column measures is not checkable. Hedged claims are checked as if they were plain.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 
 from tslm.evidence import words
-from tslm.evidence.criteria import BANDS, Facts, Feature
+from tslm.evidence.criteria import BANDS, Facts, Feature, weigh_feature
 from tslm.explain.claims.read import FIGURES, Claim, Relation
+from tslm.labels import SleepStage
 
 
 class Verdict(StrEnum):
@@ -36,7 +38,7 @@ def check_claim(claim: Claim, facts: Facts) -> CheckedClaim:
     column = _column(claim.feature, claim.relation, claim.unit)
     if column not in facts:
         return CheckedClaim(claim, Verdict.NOT_CHECKABLE)
-    holds = _CHECKS[claim.feature](claim, facts, column)
+    holds = _CHECKS.get(claim.feature, _check_figure)(claim, facts, column)
     if holds is None:
         verdict = Verdict.NOT_CHECKABLE
     else:
@@ -63,7 +65,40 @@ COLUMNS: dict[Feature, str] = {
     Feature.ARTEFACT: "artefact_fraction",
 }
 _COLUMN_OF_UNIT = {"per_minute": "spindle_density_per_min", "s": "spindle_duration_s"}
+_PRESENT_FROM = {
+    Feature.SLOW_WAVES: words.SLOW_WAVES_SOME,
+    Feature.ARTEFACT: words.ARTEFACT_SOME,
+    Feature.MUSCLE: words.MUSCLE_RATIO,
+}
 _RANKS = (Relation.LEADS, Relation.SECOND)
+
+
+def weigh_claims(claims: Iterable[Claim], answer: SleepStage | None) -> float:
+    """Above 0 where the claims, true or not, speak for the answer, below where against, 0 where neither."""
+    return sum(weigh_feature(claim.feature, answer) * _polarity(claim) for claim in claims) if answer else 0.0
+
+
+def _polarity(claim: Claim) -> float:
+    """1 where a claim says that its feature is there in earnest, -1 where it is not, between where it does not say."""
+    if claim.relation in FIGURES and claim.value is not None:
+        return _polarity_of_figure(claim, claim.value)
+    if claim.relation == Relation.LEVEL:
+        sign = {0.0: -1.0, 2.0: 1.0, 3.0: 1.0}.get(claim.value or 0.0, 0.0)
+    elif claim.relation == Relation.FEW:
+        sign = -1.0
+    elif claim.feature == Feature.SLOW_WAVES and claim.relation != Relation.MANY:
+        sign = 1.0 if claim.negated else 0.5  # how many is not said
+    else:
+        sign = 1.0
+    return -sign if claim.negated else sign
+
+
+def _polarity_of_figure(claim: Claim, value: float) -> float:
+    if claim.unit == "power":
+        return 0.0
+    bar = {Feature.SLOW_WAVES: words.SLOW_WAVES_MANY, Feature.ALPHA: words.ALPHA_MOST}.get(claim.feature, 1e-9)
+    is_above = value >= bar and claim.relation != Relation.AT_MOST
+    return 1.0 if is_above != claim.negated else -1.0
 
 
 @lru_cache(maxsize=1024)
@@ -138,22 +173,12 @@ def _check_count(claim: Claim, facts: Facts, column: str) -> bool | None:
     return facts[column] >= (words.COUNT_MANY if claim.relation == Relation.MANY else 1)
 
 
-def _check_slow_waves(claim: Claim, facts: Facts, column: str) -> bool | None:
-    if claim.relation in FIGURES:
+def _check_presence(claim: Claim, facts: Facts, column: str) -> bool | None:
+    if claim.relation in FIGURES and claim.feature != Feature.MUSCLE:
         return _is_figure(claim, facts[column])
-    if claim.relation == Relation.MANY:
+    if claim.relation == Relation.MANY and claim.feature == Feature.SLOW_WAVES:
         return facts[column] >= words.SLOW_WAVES_MANY
-    return (facts[column] >= words.SLOW_WAVES_SOME) != (claim.relation == Relation.FEW)
-
-
-def _check_artefact(claim: Claim, facts: Facts, column: str) -> bool | None:
-    if claim.relation in FIGURES:
-        return _is_figure(claim, facts[column])
-    return (facts[column] >= words.ARTEFACT_SOME) != (claim.relation == Relation.FEW)
-
-
-def _check_muscle(claim: Claim, facts: Facts, column: str) -> bool | None:
-    return (facts[column] >= words.MUSCLE_RATIO) != (claim.relation == Relation.FEW)
+    return (facts[column] >= _PRESENT_FROM[claim.feature]) != (claim.relation == Relation.FEW)
 
 
 def _check_figure(claim: Claim, facts: Facts, column: str) -> bool | None:
@@ -173,19 +198,7 @@ def _is_figure(claim: Claim, measured: float) -> bool:
 _CHECKS = {
     Feature.AMPLITUDE: _check_amplitude,
     Feature.MUSCLE_TONE: _check_tone,
-    Feature.SLOW_WAVES: _check_slow_waves,
-    Feature.ARTEFACT: _check_artefact,
-    Feature.MUSCLE: _check_muscle,
+    **dict.fromkeys(_PRESENT_FROM, _check_presence),
     **dict.fromkeys(BANDS, _check_band),
     **dict.fromkeys((Feature.SPINDLES, Feature.K_COMPLEXES, Feature.SAWTOOTH, Feature.EYE_MOVEMENTS), _check_count),
-    **dict.fromkeys(
-        (
-            Feature.RMS,
-            Feature.PEAK_TO_PEAK,
-            Feature.PEAK_FREQUENCY,
-            Feature.SPINDLE_DENSITY,
-            Feature.SPINDLE_DURATION,
-        ),
-        _check_figure,
-    ),
 }

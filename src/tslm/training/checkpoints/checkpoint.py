@@ -125,13 +125,11 @@ def record_evaluation(checkpoint_dir: Path, evaluation: Mapping[str, Any]) -> No
     )
 
 
-def load_checkpoint(checkpoint_dir: Path) -> tuple[nn.Module, RunConfig]:
-    """Load a trained model for inference, with its adapters merged into the language model for speed."""
-    return load_trained_model(checkpoint_dir, merge_adapter=True)
+def load_checkpoint(checkpoint_dir: Path, merge_adapter: bool = True) -> tuple[nn.Module, RunConfig]:
+    """Load a trained model for inference, by default with its adapter merged into the language model for speed.
 
-
-def load_trained_model(checkpoint_dir: Path, merge_adapter: bool) -> tuple[nn.Module, RunConfig]:
-    """Load a trained model; without `merge_adapter` the adapter stays separate, so it can be saved again."""
+    Without `merge_adapter` the adapter stays separate, so it can be saved again.
+    """
     config = load_checkpoint_config(checkpoint_dir)
     if holds_llm(checkpoint_dir):
         config = replace(config, llm=replace(config.llm, source=str(checkpoint_dir / LLM_DIR)))
@@ -169,9 +167,9 @@ def load_weights(model: nn.Module, config: RunConfig, checkpoint_dir: Path, trai
         target, tensors = _choose_shared(model, config, saved, tensors)
     _check_shapes(tensors, target, checkpoint_dir)
     missing, unexpected = target.load_state_dict(tensors, strict=False)
-    wanted = [name for name in missing if not _is_llm(name)]
-    if wanted or unexpected:
-        raise ValueError(f"{checkpoint_dir} does not fit the model: {(wanted or unexpected)[0]} has no counterpart")
+    missing = [name for name in missing if not _is_llm(name)]
+    if missing or unexpected:
+        raise ValueError(f"{checkpoint_dir} does not fit the model: {(missing or unexpected)[0]} has no counterpart")
     llm: Any = getattr(model, "llm", None)
     if llm is not None and has_adapter:
         model.llm = load_lora(llm, checkpoint_dir, train_lora)
@@ -179,17 +177,8 @@ def load_weights(model: nn.Module, config: RunConfig, checkpoint_dir: Path, trai
 
 def find_foreign_file(folder: Path) -> Path | None:
     """Find a file that does not belong to a checkpoint and would be lost if a checkpoint replaced the folder."""
-    own = {
-        CHECKPOINT_CONFIG_FILE,
-        CONFIG_FILE,
-        WEIGHTS_FILE,
-        STATE_FILE,
-        CALIBRATION_FILE,
-        TRANSITIONS_FILE,
-        CARD_FILE,
-        ADAPTER_DIR,
-        LLM_DIR,
-    }
+    own = {CHECKPOINT_CONFIG_FILE, CONFIG_FILE, WEIGHTS_FILE, STATE_FILE, CALIBRATION_FILE, TRANSITIONS_FILE}
+    own |= {CARD_FILE, ADAPTER_DIR, LLM_DIR}
     entries = sorted(folder.iterdir()) if folder.is_dir() else []
     return next((path for path in entries if path.name not in own and not is_small_file(path.name)), None)
 
@@ -197,9 +186,12 @@ def find_foreign_file(folder: Path) -> Path | None:
 def _choose_shared(
     model: Any, config: RunConfig, saved: RunConfig, tensors: dict[str, Tensor]
 ) -> tuple[nn.Module, dict[str, Tensor]]:
-    """Find the part that a model shares with a checkpoint of another kind, and the tensors of that part."""
+    """Find the part that a model shares with a checkpoint of another kind, and the tensors of that part.
+
+    Tensors of a classifier inside a text model are named as in a classifier alone.
+    """
     classifier = model.classifier if config.writes_text else model
-    tensors = _select_classifier(tensors, saved)
+    tensors = _strip_prefix(tensors, _CLASSIFIER_PREFIX) if saved.writes_text else tensors
     if not (saved.has_classifier and config.has_classifier):
         tensors = _strip_prefix(tensors, _READER_PREFIX)
         shared = SeriesReader(config.model, len(config.stage.channels)).state_dict()
@@ -210,11 +202,6 @@ def _choose_shared(
     if saved.model.label_set != config.model.label_set:
         return classifier.reader, _strip_prefix(tensors, _READER_PREFIX)
     return classifier, tensors
-
-
-def _select_classifier(tensors: Mapping[str, Tensor], saved: RunConfig) -> dict[str, Tensor]:
-    """Select the tensors of a checkpoint's classifier, named as in a stand-alone classifier."""
-    return _strip_prefix(tensors, _CLASSIFIER_PREFIX) if saved.writes_text else dict(tensors)
 
 
 def _drop_context(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -274,11 +261,11 @@ def _check_settings(
     for name in names:
         was, now = getattr(saved.model, name), getattr(wanted.model, name)
         if was != now and not (name in _TIMING and 0 in (was, now)):
-            was_text, format_now = _differences(was, now)
-            raise ValueError(f"{checkpoint_dir} was made with model.{name} {was_text}, this run has {format_now}")
+            was_text, now_text = _differences(was, now)
+            raise ValueError(f"{checkpoint_dir} was made with model.{name} {was_text}, this run has {now_text}")
     if len(saved.stage.channels) != len(wanted.stage.channels):
-        was_text, format_now = (", ".join(config.stage.channels) for config in (saved, wanted))
-        raise ValueError(f"{checkpoint_dir} was made for the channels {was_text}, this run has {format_now}")
+        was_text, now_text = (", ".join(config.stage.channels) for config in (saved, wanted))
+        raise ValueError(f"{checkpoint_dir} was made for the channels {was_text}, this run has {now_text}")
     if same_kind and saved.writes_text and holds_llm(checkpoint_dir):
         if Path(wanted.llm.source) != checkpoint_dir / LLM_DIR:
             raise ValueError(f"{checkpoint_dir} is an export with a merged adapter; train on from what it was made of")

@@ -1,6 +1,6 @@
 """Model card of a checkpoint: README.md with metadata for the hub, rendered from the checkpoint's config and state."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,32 +18,21 @@ from tslm.table import Row, Table
 CARD_FILE = "README.md"
 HERE = "path/to/this/folder"  # for a checkpoint without a name on the hub
 _SHOWN = (*AGREEMENT, "perplexity")
-CARD_METRICS = (
-    *_SHOWN,
-    "per_class_f1",
-    "num_samples",
-    "num_parse_failures",
-    "leaky",
-    "within_subject",
-)  # of an evaluation, shown in the card
-_LOAD_TEXT = """import numpy as np
+# of an evaluation, shown in the card
+CARD_METRICS = (*_SHOWN, "per_class_f1", "num_samples", "num_parse_failures", "leaky", "within_subject")
+_LOAD_PROCESSOR = """import numpy as np
 import tslm.hub  # of the package tslm-sleep; makes the classes below known
 from transformers import AutoModel, AutoProcessor
 
 model = AutoModel.from_pretrained("{name}")
 processor = AutoProcessor.from_pretrained("{name}")
 signals = {{{signals}}}  # in microvolt: here half an hour of noise at 100 Hz, put your night in its place
-inputs = processor(signals=signals, fs_hz=100, epoch_idx=[0, 1])
+"""
+_USE_TEXT = """inputs = processor(signals=signals, fs_hz=100, epoch_idx=[0, 1])
 for epoch in processor.batch_decode(model.generate(**inputs)):
     print(epoch.sleep_stage, epoch.rationale)
 """
-_LOAD_CLASSIFIER = """import numpy as np
-import tslm.hub  # of the package tslm-sleep; makes the classes below known
-from transformers import AutoModel, AutoProcessor
-
-model = AutoModel.from_pretrained("{name}")
-processor = AutoProcessor.from_pretrained("{name}")
-signals = {{{signals}}}  # in microvolt: here half an hour of noise at 100 Hz, put your night in its place
+_USE_CLASSIFIER = """\
 probabilities = model(**processor(signals=signals, fs_hz=100)).logits[0].softmax(-1)  # (epochs, stages)
 print([model.config.id2label[idx] for idx in probabilities.argmax(-1).tolist()])
 """
@@ -103,14 +92,15 @@ def _card_data(config: RunConfig, state: Mapping[str, Any]) -> ModelCardData:
 
 def _list_results(config: RunConfig, evaluation: Mapping[str, Any]) -> list[EvalResult]:
     data = evaluation.get("data", {})
+    sources = ", ".join(data.get("sources", [data.get("folder", "unknown")]))
     leaky = " (split leaks)" if evaluation.get("leaky") else ""
     leaky = " (within-subject)" if evaluation.get("within_subject") else leaky
     return [
         EvalResult(
             task_type="text-generation" if config.writes_text else "time-series-classification",
             task_name=config.stage.name,
-            dataset_type=_join(data.get("sources", [data.get("folder", "unknown")])),
-            dataset_name=f"{_join(data.get('sources', [data.get('folder', 'unknown')]))}{leaky}",
+            dataset_type=sources,
+            dataset_name=f"{sources}{leaky}",
             dataset_split="test",
             metric_type=key,
             metric_name=METRICS[key].name,
@@ -122,11 +112,8 @@ def _list_results(config: RunConfig, evaluation: Mapping[str, Any]) -> list[Eval
 
 
 def _title(config: RunConfig) -> str:
-    return (
-        f"{config.model.name} on {config.llm.name}, {config.stage.name}"
-        if config.writes_text
-        else (f"{config.model.name}, {config.stage.name}")
-    )
+    on_llm = f" on {config.llm.name}" if config.writes_text else ""
+    return f"{config.model.name}{on_llm}, {config.stage.name}"
 
 
 def _render_model(config: RunConfig, is_merged: bool) -> str:
@@ -179,7 +166,7 @@ def _render_split(facts: Mapping[str, Any]) -> str:
     kind = "simulated" if facts["simulated"] else "real"
     return (
         f"{facts['epochs']:,} epochs of {facts['recordings']} {kind} recordings of {facts['subjects']} subjects "
-        f"({_join(facts['species'])}; {_join(facts['sources'])}; split {facts['split']})"
+        f"({', '.join(facts['species'])}; {', '.join(facts['sources'])}; split {facts['split']})"
     )
 
 
@@ -210,12 +197,8 @@ def _render_use(config: RunConfig) -> str:
 
 
 def _render_loading(config: RunConfig, name: str) -> str:
-    template = _LOAD_TEXT if config.writes_text else _LOAD_CLASSIFIER
     if not find_task(config.stage).stages_sleep:
-        template = _LOAD_OTHER
+        return _LOAD_OTHER.format(name=name)
     channels = (f'"{channel}": np.random.default_rng(0).normal(0, 20, 180_000)' for channel in config.stage.channels)
-    return template.format(name=name, signals=", ".join(channels))
-
-
-def _join(words: Sequence[str]) -> str:
-    return ", ".join(words)
+    load = _LOAD_PROCESSOR.format(name=name, signals=", ".join(channels))
+    return load + (_USE_TEXT if config.writes_text else _USE_CLASSIFIER)

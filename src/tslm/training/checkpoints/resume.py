@@ -28,7 +28,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from tslm.files import hash_file, swap_in
 from tslm.training.checkpoints.checkpoint import copy_to_cpu, fill_beside, take_snapshot
 from tslm.training.progress import Progress
-from tslm.training.runs.folder import LAST, OPTIMIZER_FILE, PROGRESS_KEY, SAMPLER_FILE, TRAINING_FILE
+from tslm.training.runs.folder import LAST, OPTIMIZER_FILE, PROGRESS_KEY, SAMPLER_FILE, TRAINING_FILE, checkpoint_dir
 from tslm.training.runs.recorder import RunContext
 
 logger = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ class CheckpointSaver:
         sampler_state = self.copy_sampler() if which == LAST else {}
         if not run.accelerator.is_main_process:
             return
-        folder, recorder = run.checkpoints_dir / which, run.recorder
+        folder, recorder = checkpoint_dir(run.config, which), run.recorder
         num_log_records = recorder.log.count() if recorder is not None else 0
         state = {"train_epoch": progress.train_epoch, "step": progress.step, **figures, **run.facts}
 
@@ -142,7 +142,8 @@ def write_training_state(
 ) -> None:
     """Write the last two files of a checkpoint that can be resumed; all its other files must exist already."""
     save_file(optimizer_state, folder / OPTIMIZER_FILE)
-    files = {path.relative_to(folder).as_posix(): hash_file(path) for path in _list_files(folder)}
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    files = {path.relative_to(folder).as_posix(): hash_file(path) for path in paths}
     text = json.dumps({PROGRESS_KEY: asdict(progress), _LOG_KEY: num_log_records, _FILES_KEY: files}, indent=1)
     (folder / TRAINING_FILE).write_text(text + "\n", encoding="utf-8")
 
@@ -192,21 +193,14 @@ def read_resume_point(folder: Path) -> ResumePoint:
         raise ValueError(f"{folder} is damaged: it has no {TRAINING_FILE}")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        files, point = dict(content[_FILES_KEY]), _parse_point(content, folder)
+        point = ResumePoint(folder, Progress(**content[PROGRESS_KEY]), int(content[_LOG_KEY]))
+        files = dict(content[_FILES_KEY])
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{path} is damaged: {error}") from error
     for name, sha256 in files.items():
         if not (folder / name).is_file() or hash_file(folder / name) != sha256:
             raise ValueError(f"{folder / name} is damaged or missing")
     return point
-
-
-def _parse_point(content: dict[str, Any], folder: Path) -> ResumePoint:
-    return ResumePoint(folder, Progress(**content[PROGRESS_KEY]), int(content[_LOG_KEY]))
-
-
-def _list_files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
 def _shard(value: Tensor, param: Tensor) -> Tensor:

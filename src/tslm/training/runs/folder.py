@@ -42,6 +42,16 @@ def run_dir(config: RunConfig) -> Path:
     return folder / f"fold_{config.stage.fold}" if config.stage.fold >= 0 else folder
 
 
+def checkpoints_dir(config: RunConfig) -> Path:
+    """Return the folder of all checkpoints of a run."""
+    return run_dir(config) / CHECKPOINTS_DIR
+
+
+def checkpoint_dir(config: RunConfig, which: str = BEST) -> Path:
+    """Return the folder of a run's best or last checkpoint."""
+    return checkpoints_dir(config) / which
+
+
 def find_predictions(run: Path) -> Path:
     """Return the predictions file of a run's folder or of its results folder, or the given file itself.
 

@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from tslm.config.files import one_line
 from tslm.config.schema import RunConfig
 from tslm.training.checkpoints.model_card import CARD_METRICS
-from tslm.training.runs.folder import CHECKPOINTS_DIR, LOG_FILE, RunLog, pick_main_metrics, run_dir
+from tslm.training.runs.folder import LOG_FILE, RunLog, pick_main_metrics, run_dir
 from tslm.training.runs.manifest import Launch, RunManifest, read_manifest, write_manifest
 from tslm.training.tracking import Tracker, open_tracker
 
@@ -29,16 +29,6 @@ class RunContext:
     accelerator: Accelerator
     recorder: "RunRecorder | None" = None  # on the main process only
     facts: Mapping[str, Any] = field(default_factory=dict)  # for the state.json of every checkpoint
-
-    @property
-    def folder(self) -> Path:
-        """Folder of the run."""
-        return run_dir(self.config)
-
-    @property
-    def checkpoints_dir(self) -> Path:
-        """Folder of the run's checkpoints."""
-        return self.folder / CHECKPOINTS_DIR
 
     def log(self, record: Mapping[str, Any]) -> None:
         """Add one record to the log; does nothing on other processes than the main one."""

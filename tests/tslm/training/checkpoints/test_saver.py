@@ -22,6 +22,7 @@ from tslm.training.checkpoints.resume import (
 )
 from tslm.training.optim import build_optimizer, set_trained_parts
 from tslm.training.progress import Progress
+from tslm.training.runs.folder import checkpoints_dir
 from tslm.training.runs.recorder import RunContext
 
 
@@ -35,7 +36,7 @@ class Run:
         self.batch = collate(self.config, [sleep_dataset(self.config)[3]])
         recorder: Any = SimpleNamespace(log=SimpleNamespace(count=lambda: 5), send_checkpoint=lambda *_: None)
         context = RunContext(self.config, Accelerator(cpu=True), recorder)
-        self.folder = context.checkpoints_dir
+        self.folder = checkpoints_dir(context.config)
         self.save = CheckpointSaver(context, self.model, self.optimizer)
 
     def step(self) -> None:

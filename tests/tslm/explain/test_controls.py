@@ -11,9 +11,8 @@ from data_prep.cohorts.night import prepare_night
 from data_prep.rationales.compose import add_rationales
 from data_prep.simulators.human.night import simulate_human_night
 from tslm.evidence.measure import EVIDENCE_COLUMNS
-from tslm.explain.claims.counts import NUM_COLUMNS
+from tslm.explain.controls import NUM_COLUMNS, draw_partners, group_alike, score_control
 from tslm.explain.faithfulness import score_faithfulness
-from tslm.explain.shuffled_control import draw_partners, group_alike, score_control
 from tslm.labels import SleepStage
 from tslm.scoring.intervals import Resampling
 

@@ -1,24 +1,109 @@
-"""Rationales held against epochs that they were not written for: what a text scores that ignores the signal.
+"""Counts of checked claims, and controls: rationales compared with epochs that they were not written for.
 
-A text that knows nothing of its epoch is as true of any other. Two controls: another epoch of any kind, and another
-one that was answered alike and has about the amplitude that the prompt stated. The second exposes an author who writes
-what is typical of the sleep stage it answers, or of that sleep stage at that amplitude, which would pass the first.
-Both are a mean over several derangements, in which no rationale keeps its epoch.
+A text that ignores the signal fits any epoch equally well. Two controls: another epoch of any kind, and another epoch
+with the same answer and about the amplitude that the prompt stated. The second exposes a model that writes what is
+typical of the sleep stage it answers, or of that sleep stage at that amplitude, which would pass the first. Both are a
+mean over several derangements, in which no rationale keeps its epoch.
+
+Shape letters: N epochs, M columns of counts, R sums (one a resample, or a single one), K shuffles.
 """
 
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from tslm.explain.claims.counts import NUM_COLUMNS, measure_shares
+from tslm.evidence.criteria import Facts, Feature, list_deciding_features
+from tslm.explain.claims.checks import COLUMNS, CheckedClaim, Verdict, check_claim
+from tslm.explain.claims.read import Claim
+from tslm.labels import SleepStage
 from tslm.scoring.intervals import FEW_UNITS, Resamples, Resampling
 
+# The prompt gives the series' standard deviation, so that a text which says this much need not have read the signal.
+STATED_BY_PROMPT = (Feature.AMPLITUDE, Feature.RMS)
+STATED_COLUMN = "rms_uv"  # the standard deviation, but for the mean
+SHARES = {  # name of a share -> (column above the line, column below it)
+    "precision": (0, 1),  # supported claims, checkable ones
+    "precision_beyond_prompt": (2, 3),  # the same without the features of STATED_BY_PROMPT
+    "coverage": (4, 5),  # share of the deciding features with a supported claim; 1 where the stage has such features
+    "share_faithful": (6, 7),  # 1 where something is supported and nothing contradicted; 1
+}
+NUM_COLUMNS = 8
 NUM_SHUFFLES = 5  # over all epochs
 _ALIKE = 8  # epochs of neighbouring amplitude in a group, or up to 15
 NUM_SHUFFLES_ALIKE = 14  # so that each meets all others of its group, and chance has next to no say
 
 CLEAR_DIFFERENCE = 0.02  # two claims in a hundred; with enough epochs less than that would be certain, and mean nothing
+
+
+class ClaimTable:
+    """Claims of many rationales beside many epochs; a pair of claim and epoch is checked once, however often asked for.
+
+    Args:
+        claims: of each rationale; those that say the same as another one of it, however surely, count once.
+        facts: of each epoch.
+    """
+
+    def __init__(self, claims: Sequence[Sequence[Claim]], facts: Sequence[Facts]) -> None:
+        self.facts = facts
+        places: dict[Claim, int] = {}
+        self._said = [
+            list(
+                dict.fromkeys(
+                    places.setdefault(replace(claim, start=0, stop=0, hedged=False), len(places)) for claim in row
+                )
+            )
+            for row in claims
+        ]
+        self._claims = list(places)
+        self._checked: dict[tuple[int, int], CheckedClaim] = {}
+
+    def check(self, rationale: int, epoch: int) -> list[CheckedClaim]:
+        """The distinct claims of one rationale beside one epoch, without their places in the text."""
+        checked = []
+        for place in self._said[rationale]:
+            key = (place, epoch)
+            if key not in self._checked:
+                self._checked[key] = check_claim(self._claims[place], self.facts[epoch])
+            checked.append(self._checked[key])
+        return checked
+
+
+def count_claims(checked: Sequence[CheckedClaim], facts: Facts, sleep_stage: SleepStage | None) -> list[float]:
+    """The columns of one rationale beside one epoch.
+
+    Args:
+        checked: its claims.
+        facts: what was measured in the epoch.
+        sleep_stage: whose deciding evidence should be named; None where there is none.
+    """
+    supported = [item.claim.feature for item in checked if item.verdict == Verdict.SUPPORTED]
+    contradicted = [item.claim.feature for item in checked if item.verdict == Verdict.CONTRADICTED]
+    wanted = list_deciding_features(sleep_stage) if sleep_stage else ()
+    deciding = [feature for feature in wanted if COLUMNS[feature] in facts]
+    num_stated = [sum(feature in STATED_BY_PROMPT for feature in features) for features in (supported, contradicted)]
+    num_checkable = len(supported) + len(contradicted)
+    return [
+        len(supported),
+        num_checkable,
+        len(supported) - num_stated[0],
+        num_checkable - sum(num_stated),
+        sum(feature in supported for feature in deciding) / len(deciding) if deciding else 0.0,
+        float(bool(deciding)),
+        float(bool(supported) and not contradicted),
+        1.0,
+    ]
+
+
+def measure_shares(counts_RM: np.ndarray) -> dict[str, np.ndarray]:
+    """(R, NUM_COLUMNS) sums of counts -> the `SHARES`, (R,) each; NaN where there was nothing to divide by."""
+    return {
+        name: np.divide(
+            counts_RM[:, above], counts_RM[:, below], out=np.full(len(counts_RM), np.nan), where=counts_RM[:, below] > 0
+        )
+        for name, (above, below) in SHARES.items()
+    }
 
 
 def draw_partners(groups: Sequence[Hashable], num_shuffles: int, rng: np.random.Generator) -> np.ndarray:

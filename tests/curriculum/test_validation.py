@@ -3,17 +3,12 @@ from pathlib import Path
 import pytest
 from accelerate import Accelerator
 
-from curriculum.evaluate_stage import evaluate_stage
-from curriculum.plan import checkpoint_dir, predictions_path
-from curriculum.validate_stage import build_validation
+from curriculum.evaluate_stage import build_validation
 from tests.factories.small import build_small_model, small_config, small_recording, write_small_cohort
 from tslm.data.samples.dataset import NightDataset, SleepDataset, build_dataset
 from tslm.predictions.night_scorer import NightScorer
-from tslm.predictions.rows import read_predictions
 from tslm.predictions.scorings import parse_scorings
 from tslm.scoring.systems import score_system
-from tslm.training.checkpoints.checkpoint import save_checkpoint
-from tslm.training.runs.folder import BEST
 
 CLASSIFIER = {"model__name": "classifier", "stage__name": "stage0_encoder", "stage__task": "night"}
 
@@ -51,25 +46,3 @@ def test_nothing_is_asked_where_nobody_looks_or_nights_are_not_staged(changes: d
     config = small_config(tiny_llm, **{"tracking": "mlflow", **changes})
     model, val_set = build_small_model(config), SleepDataset([small_recording()], config)
     assert build_validation(config, model, val_set, Accelerator(cpu=True)) is None
-
-
-@pytest.mark.parametrize(("weight", "systems"), [(0.0, 1), (2.0, 2)])
-def test_the_trained_classifier_of_a_language_model_is_tested_beside_it(
-    weight: float, systems: int, tmp_path: Path, tiny_llm: Path
-) -> None:
-    cohort = write_small_cohort(tmp_path / "cohort")
-    config = small_config(
-        tiny_llm,
-        results_dir=str(tmp_path),
-        loss__classifier_weight=weight,
-        stage__train_dir=str(cohort),
-        stage__num_test_samples=4,
-    )
-    save_checkpoint(build_small_model(config, lora_noise=0.2), config, {}, checkpoint_dir(config, BEST))
-    metrics = evaluate_stage(config, Accelerator(cpu=True))
-    rows = read_predictions(predictions_path(config))
-    names = ["language_model", "classifier"][:systems]
-    assert list(metrics["systems"]) == names and metrics["num_samples"] == 4
-    samples = [row["sample_id"] for row in rows[:4]]
-    wanted = [(name, sample_id) for name in names for sample_id in samples]
-    assert [(row["system"], row["sample_id"]) for row in rows] == wanted
