@@ -72,6 +72,13 @@ class Example:
     window: NightWindow | None = None
 
 
+_TOGETHER = (  # tensors of a batch that are there together: text, series, night windows
+    ("input_ids_BT", "attention_mask_BT", "slot_BT", "series_seen_BT"),
+    ("series_SL", "series_lengths_S", "series_row_S", "series_channel_S"),
+    ("window_BWCL", "epoch_mask_BW", "sleep_stage_idx_BW", "scored_idx_B"),
+)
+
+
 @dataclass
 class Batch:
     """Tensors of B samples. Sequences are padded on the left; masks are True where real."""
@@ -118,11 +125,12 @@ class Batch:
         """Return self; AssertionError where shapes, padding or supervision are inconsistent."""
         import torch
 
+        for names in _TOGETHER:
+            assert len({getattr(self, name) is None for name in names}) == 1, f"only some of {', '.join(names)}"
         if self.input_ids_BT is not None:
             assert self.attention_mask_BT is not None and self.slot_BT is not None
-            shape = self.input_ids_BT.shape
-            assert self.attention_mask_BT.shape == shape == self.slot_BT.shape
-            assert shape[0] == len(self.sample_ids)
+            assert self.attention_mask_BT.shape == self.input_ids_BT.shape == self.slot_BT.shape
+            assert len(self.input_ids_BT) == len(self.sample_ids)
             steps = self.attention_mask_BT.int().diff(dim=1)
             assert bool((steps >= 0).all()), "padding must stand on the left"
             if self.labels_BT is not None:
@@ -130,12 +138,7 @@ class Batch:
                 assert not bool((supervised & ~self.attention_mask_BT).any()), "a pad is supervised"
                 assert not bool((supervised & (self.slot_BT != TEXT_SLOT)).any()), "a series slot is supervised"
         if self.series_SL is not None:
-            assert (
-                self.series_lengths_S is not None
-                and self.series_row_S is not None
-                and self.series_channel_S is not None
-                and bool(torch.isfinite(self.series_SL).all())
-            )
+            assert self.series_lengths_S is not None and bool(torch.isfinite(self.series_SL).all())
             assert int(self.series_lengths_S.max()) <= self.series_SL.shape[1]
         if self.window_BWCL is not None:
             assert self.epoch_mask_BW is not None and self.epoch_mask_BW.shape == self.window_BWCL.shape[:2]

@@ -1,5 +1,6 @@
 """Signals as CSV or TSV: a header row, a column a channel, optionally a column of time in seconds."""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pyarrow.csv as pacsv
 from tslm.config.files import one_line
 from tslm.data.readers.align import align_stamped
 from tslm.data.readers.raw import ChannelInfo, SignalFile, SignalsConfig
+
+_Place = Callable[[np.ndarray], np.ndarray]
 
 _MISSING = ["", "NaN", "nan", "NA", "n/a", "null"]
 _MAX_JITTER = 0.25  # of a sample, between the time column and an even grid
@@ -33,64 +36,45 @@ def open_csv(path: Path, config: SignalsConfig) -> SignalFile:
     if time and time not in names:
         raise ValueError(f"{path} has no column {time!r}; it has: {', '.join(names)}")
     if time:
-        times_s = _read_column(path, time, delimiter)
-        placed = _place_rows(path, times_s)
-        if placed is None:
-            return _open_stamped(path, config, names, delimiter, times_s)
-        positions, fs_hz = placed
-        num_samples = int(positions[-1]) + 1
+        place, fs_hz, num_samples, notes = _place_by_time(path, _read_column(path, time, delimiter))
     elif config.fs_hz > 0:
-        positions, fs_hz = None, config.fs_hz
+        place, fs_hz, notes = np.asarray, config.fs_hz, ()
         num_samples = len(_read_column(path, names[0], delimiter, pa.string()))
     else:
         raise ValueError(f"{path} does not tell its rate; give signals.time_column or signals.fs_hz")
     channels = tuple(ChannelInfo(name, config.unit, fs_hz) for name in names if name != time)
-    return SignalFile(
-        path=path,
-        channels=channels,
-        duration_s=num_samples / fs_hz,
-        read_values=partial(_read_placed, path, channels, delimiter, positions, num_samples),
-        notes=() if positions is None or len(positions) == num_samples else (_describe_gaps(positions, fs_hz),),
-    )
-
-
-def _open_stamped(
-    path: Path, config: SignalsConfig, names: list[str], delimiter: str, times_s: np.ndarray
-) -> SignalFile:
-    """A table whose rows lie on no even grid: each column by its time stamps, at the nearest whole rate."""
-    fs_hz = float(max(1, round(1 / float(np.median(np.diff(times_s))))))
-    since_start_s = times_s - times_s[0]
-    num_samples = int(since_start_s[-1] * fs_hz) + 1
-    channels = tuple(ChannelInfo(name, config.unit, fs_hz) for name in names if name != config.time_column)
 
     def read_values(idx: int) -> np.ndarray:
         values = _read_column(path, channels[idx].name, delimiter).astype(np.float32)
-        return align_stamped(np.where(np.isfinite(values), values, np.nan), since_start_s, fs_hz, num_samples)
+        values[np.isinf(values)] = np.nan
+        return place(values)
 
     return SignalFile(
-        path=path,
-        channels=channels,
-        duration_s=num_samples / fs_hz,
-        read_values=read_values,
-        notes=(f"samples interpolated by their time stamps to {fs_hz:g} Hz",),
+        path=path, channels=channels, duration_s=num_samples / fs_hz, read_values=read_values, notes=notes
     )
 
 
-def _read_placed(
-    path: Path,
-    channels: tuple[ChannelInfo, ...],
-    delimiter: str,
-    positions: np.ndarray | None,
-    num_samples: int,
-    idx: int,
-) -> np.ndarray:
-    values = _read_column(path, channels[idx].name, delimiter).astype(np.float32)
-    values[np.isinf(values)] = np.nan
-    if positions is None or len(positions) == num_samples:
-        return values
-    placed = np.full(num_samples, np.nan, dtype=np.float32)
-    placed[positions] = values
-    return placed
+def _place_by_time(path: Path, times_s: np.ndarray) -> tuple[_Place, float, int, tuple[str, ...]]:
+    """Function that places a column's values on an even grid, rate and length of the grid, and notes."""
+    placed = _place_rows(path, times_s)
+    if placed is None:
+        fs_hz = float(max(1, round(1 / float(np.median(np.diff(times_s))))))
+        since_start_s = times_s - times_s[0]
+        num_samples = int(since_start_s[-1] * fs_hz) + 1
+        place = partial(align_stamped, times_s_N=since_start_s, fs_hz=fs_hz, num_samples=num_samples)
+        return place, fs_hz, num_samples, (f"samples interpolated by their time stamps to {fs_hz:g} Hz",)
+    positions, fs_hz = placed
+    num_samples = int(positions[-1]) + 1
+
+    def fill_gaps(values: np.ndarray) -> np.ndarray:
+        filled = np.full(num_samples, np.nan, dtype=np.float32)
+        filled[positions] = values
+        return filled
+
+    if len(positions) == num_samples:
+        return np.asarray, fs_hz, num_samples, ()
+    missing_s = (num_samples - len(positions)) / fs_hz
+    return fill_gaps, fs_hz, num_samples, (f"{missing_s:g} s of {num_samples / fs_hz:g} s have no row",)
 
 
 def _read_names(path: Path, delimiter: str) -> list[str]:
@@ -151,8 +135,3 @@ def _guess_rates(times_s: np.ndarray, steps_s: np.ndarray) -> list[float]:
     first, last = edges[longest] + 1, edges[longest + 1]
     fs_hz = float((last - first) / (times_s[last] - times_s[first])) if last > first else float(1 / np.median(steps_s))
     return [round(fs_hz, 3), fs_hz] if round(fs_hz, 3) else [fs_hz]
-
-
-def _describe_gaps(positions: np.ndarray, fs_hz: float) -> str:
-    num_samples = int(positions[-1]) + 1
-    return f"{(num_samples - len(positions)) / fs_hz:g} s of {num_samples / fs_hz:g} s have no row"

@@ -25,7 +25,6 @@ from tslm.data.samples.night_windows import (
     augment_window,
     build_targets,
     check_timing,
-    count_classes,
     cut_sleep_stage_indices,
     cut_window,
     index_sleep_stages,
@@ -85,7 +84,8 @@ class RecordingsDataset:
 
     def count_classes(self) -> np.ndarray:
         """(num_classes,) scored epochs per class."""
-        return count_classes(self.sleep_stage_idx, self.label_set)
+        scored = np.concatenate(self.sleep_stage_idx)
+        return np.bincount(scored[scored != IGNORE_INDEX], minlength=len(self.sleep_stages))
 
     def _cut_window(self, night: int, epoch: int) -> NightWindow:
         return cut_window(

@@ -129,12 +129,6 @@ def index_sleep_stages(recording: Recording, label_set: LabelSet) -> np.ndarray:
     return np.where(idx < 0, IGNORE_INDEX, idx)
 
 
-def count_classes(sleep_stage_idx: Sequence[np.ndarray], label_set: LabelSet) -> np.ndarray:
-    """(num_classes,) scored epochs per class, over the indices of several recordings."""
-    scored = np.concatenate(sleep_stage_idx)
-    return np.bincount(scored[scored != IGNORE_INDEX], minlength=len(label_set.answers))
-
-
 def augment_window(window: NightWindow, fs_hz: float, config: AugmentConfig) -> NightWindow:
     """The window with its signals changed, each channel by draws of its own; all are shifted in time alike.
 
