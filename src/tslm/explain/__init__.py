@@ -1,5 +1,5 @@
 """Rationales checked against the signal.
 
 `claims` reads a text into claims and checks each, `faithfulness.py` scores a rationale by them, and
-`shuffled_control.py` scores rationales against epochs that they were not written for.
+`controls.py` scores rationales against epochs that they were not written for.
 """

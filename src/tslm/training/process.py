@@ -1,6 +1,6 @@
 """The training process and its operating system: stop signals, the launcher, and unused memory.
 
-The two calls of the C library stand here and nowhere else (docs/decisions/031-several-processes.md).
+The two calls of the C library stand here and nowhere else (docs/decisions/025-several-processes.md).
 """
 
 import ctypes
