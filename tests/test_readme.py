@@ -163,3 +163,14 @@ def test_decisions_are_numbered_without_gaps() -> None:
     assert [page.name[:3] for page in pages] == [f"{number:03d}" for number in range(1, len(pages) + 1)]
     for page in pages:
         assert read(page).startswith(f"# {page.name[:3]}: ")
+
+
+def test_decisions_that_the_code_refers_to_exist() -> None:
+    missing = [
+        f"{path.relative_to(ROOT)}: {name}"
+        for source in SOURCES
+        for path in (ROOT / source).rglob("*.py")
+        for name in re.findall(r"decisions/(\d{3}-[\w-]+)", path.read_text(encoding="utf-8"))
+        if not (ROOT / "docs" / "decisions" / f"{name}.md").is_file()
+    ]
+    assert not missing
