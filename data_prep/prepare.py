@@ -15,11 +15,10 @@ from typing import Any
 from data_prep.cohorts.cohort import CohortOptions, SimHumanOptions, prepare_cohort, prepare_sim_human
 from data_prep.cohorts.sim_rodent import SimRodentOptions, prepare_sim_rodent
 from data_prep.corpora.build import CorpusOptions, SeriesCorpusOptions, prepare_corpus
+from data_prep.published.choice import TimeSeriesExamOptions, TsqaOptions, prepare_timeseriesexam, prepare_tsqa
 from data_prep.published.ecg import EcgQaCotOptions, EcgQaOptions, prepare_ecg_qa, prepare_ecg_qa_cot
-from data_prep.published.exam import TimeSeriesExamOptions, prepare_timeseriesexam
 from data_prep.published.m4 import M4Options, prepare_m4
 from data_prep.published.sleep_cot import SleepCotOptions, prepare_sleep_cot
-from data_prep.published.tsqa import TsqaOptions, prepare_tsqa
 from tslm.command import run_command
 from tslm.config.compose import list_group
 from tslm.config.files import parse_options, suggest

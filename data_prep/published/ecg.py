@@ -9,7 +9,6 @@ import numpy as np
 
 from data_prep.published.ptbxl import LEADS, SOURCE, EcgPatient, EcgRecords, read_patients
 from data_prep.published.rows import Row, find_raw_dir, read_csv_rows, read_json_rows, write_published
-from tslm.answers.grammar import parse_answer, split_response
 from tslm.data.prepared.corpora import CorpusSample
 
 ANSWERS_FILE = "answers_for_each_template.csv"
@@ -138,11 +137,7 @@ def build_reasoning(
 ) -> CorpusSample:
     """One row of ECG-QA-CoT. UnusableRowError where a part is missing or the rationale ends in another answer."""
     answer, options = row.text("answer"), _template_options(row, options_of)
-    rationale, closing = split_response(row.text("rationale"))
-    if closing and parse_answer(row.text("rationale"), options) != answer:
-        raise row.unusable("rationale", "ends in another answer than the row's", closing[:40])
-    if not rationale:
-        raise row.unusable("rationale", "gives no reason")
+    rationale = row.rationale("rationale", answer, options)
     question = " ".join(part for part in (context, row.text("question")) if part)
     return _join(row, "ecg_qa_cot", question, answer, rationale, options_of, records)
 

@@ -9,8 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.published.rows import Row, UnusableRowError, find_raw_dir, read_csv_rows, write_published
-from tslm.answers.grammar import parse_answer, split_response
-from tslm.data.cohorts.montage import convert_to_uv
 from tslm.data.prepared.corpora import CorpusSample
 from tslm.data.splits.folds import draw_epoch_splits
 from tslm.labels import ANSWER_NAMES, LABEL_SETS, SleepStage, parse_sleep_stage
@@ -63,12 +61,8 @@ def prepare_sleep_cot(options: SleepCotOptions, out_dir: Path, _workers: int = 1
 def build_sample(row: Row, channel: str, fs_hz: float, uv_per_unit: float) -> CorpusSample:
     """An epoch with its rationale. UnusableRowError where the label is missing or the rationale ends in another."""
     sleep_stage = _parse_label(row)
-    answer, text = ANSWER_NAMES[sleep_stage], row.text("rationale")
-    rationale, closing = split_response(text)
-    if closing and parse_answer(text, _LABELS.answers) != answer:
-        raise row.unusable("rationale", "ends in another answer than the row's label", closing[:40])
-    if not rationale:
-        raise row.unusable("rationale", "gives no reason")
+    answer = ANSWER_NAMES[sleep_stage]
+    rationale = row.rationale("rationale", answer, _LABELS.answers)
     values_L, recorded_hz = _read_epoch(row)
     return CorpusSample(
         sample_id=f"sleep_cot:{row.number}",
