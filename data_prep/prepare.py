@@ -12,8 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from data_prep.cohorts.cohort import CohortOptions, SimHumanOptions, prepare_cohort, prepare_sim_human
-from data_prep.cohorts.sim_rodent import SimRodentOptions, prepare_sim_rodent
+from data_prep.cohorts.cohort import CohortOptions, prepare_cohort
+from data_prep.cohorts.simulated import SimHumanOptions, SimRodentOptions, prepare_sim_human, prepare_sim_rodent
 from data_prep.corpora.build import CorpusOptions, SeriesCorpusOptions, prepare_corpus
 from data_prep.published.choice import TimeSeriesExamOptions, TsqaOptions, prepare_timeseriesexam, prepare_tsqa
 from data_prep.published.ecg import EcgQaCotOptions, EcgQaOptions, prepare_ecg_qa, prepare_ecg_qa_cot

@@ -17,8 +17,7 @@ from typing import Any
 import psutil
 from threadpoolctl import threadpool_limits
 
-from data_prep.cohorts.cohort import CohortOptions, prepare_cohort
-from data_prep.cohorts.night import prepare_night
+from data_prep.cohorts.cohort import CohortOptions, prepare_cohort, prepare_night
 from data_prep.rationales.compose import add_rationales
 from data_prep.simulators.human.night import CHANNEL, simulate_human_night
 from tslm.baselines.yasa import stage_with_yasa

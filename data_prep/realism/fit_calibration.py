@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import scipy.signal
 
-from data_prep.cohorts.night import find_sleep_span
+from data_prep.cohorts.cohort import find_sleep_span
 from data_prep.simulators.human.calibration import BANDS_HZ, NUM_FEATURES
 from data_prep.simulators.human.hypnogram import HUMAN_STAGES
 from tslm.command import run_command

@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_prep.prepare import main
-from data_prep.published.rows import Row, UnusableRowError, draw_split, parse_series
 from data_prep.published.choice import draw_opentslm_splits, split_question
+from data_prep.published.rows import Row, UnusableRowError, draw_split, parse_series
 from tslm.answers.grammar import parse_answer, render_answer
 from tslm.data.prepared.corpora import read_corpus
 

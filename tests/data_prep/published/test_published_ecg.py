@@ -194,7 +194,7 @@ def test_records_at_the_other_rate_are_resampled_in_time(tmp_path: Path) -> None
         (["leads=II,XX"], "leads=II,XX"),
         (["wording=spoken"], "wording=spoken"),
         (["split=70/15/15"], "split=70/15/15"),
-        (["ptbxl_dir=/nowhere"], "ptbxl_dir=/nowhere is no folder"),
+        (["ptbxl_dir=/nowhere"], "ptbxl_dir=/nowhere is not a folder"),
     ],
 )
 def test_a_wrong_option_is_one_clear_line(
