@@ -1,8 +1,8 @@
-"""Background EEG of a simulated night: what state the brain is in every two seconds, and its spectrum.
+"""Background EEG of a simulated night: the state of the brain every two seconds, and its spectrum.
 
-Sleep stage labels are per epoch, brains are not: boundaries fall inside epochs, N1 flickers with alpha,
-sleep is broken by arousals and wake by lapses. `draw_timeline` makes that finer course, and
-`draw_background` gives it a 1/f spectrum with the state's rhythms and slow random changes.
+Sleep stages are per epoch, but states change inside epochs: N1 alternates with alpha, arousals interrupt sleep and
+lapses interrupt wake. `draw_timeline` draws the states, and `draw_background` noise with a 1/f spectrum, the rhythms
+of each state and slow random changes.
 
 Shape letters: E epochs, F frames, S states of the brain, K spectral components, B frequency bins.
 """
@@ -11,21 +11,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data_prep.simulators.human.hypnogram import N1, N2, N3, REM, WAKE
 from data_prep.simulators.synthesis import (
     FRAMES_PER_EPOCH,
     FREQS_HZ,
+    add_intrusions,
     build_hat_basis,
     bump,
     combine,
     draw_noise,
     draw_wander,
+    jitter_boundaries,
     ramp,
     smooth_rows,
+    soften_weights,
 )
 
 EYES_OPEN, EYES_CLOSED, STATE_N1, STATE_N2, STATE_N3, STATE_REM = range(6)
-_STATE_OF_STAGE = {WAKE: EYES_OPEN, N1: STATE_N1, N2: STATE_N2, N3: STATE_N3, REM: STATE_REM}
+_STATE_OF_STAGE = np.array([EYES_OPEN, STATE_N1, STATE_N2, STATE_N3, STATE_REM])  # by code of the hypnogram
 
 # ln S = c - a ln(f + k) of each state, f in Hz, S in microvolt^2 / Hz.
 _SPECTRA = ((4.1, 1.55, 0.5), (3.4, 1.4, 0.5), (3.05, 1.45, 0.5), (5.0, 2.0, 1.1), (6.3, 2.4, 1.2), (3.4, 1.55, 0.5))
@@ -33,9 +35,9 @@ _HIGH_PASS_HZ = 0.22
 _KNOTS_HZ = np.geomspace(0.5, 40, 6)
 _NEIGHBOURS = ((75, 0.2), (300, 0.3))  # frames on either side, weight
 _SUBJECT_SD = 0.4  # ln power between subjects at each knot, the same in all states
-_SLOW_SD, _FAST_SD = 0.3, 0.35  # ln power at each knot that comes and goes over a minute and over 5 s
+_SLOW_SD, _FAST_SD = 0.3, 0.35  # ln power at each knot that varies over a minute and over 5 s
 
-# Moments of another state inside a sleep stage: (inside, becomes, a minute, shortest and longest in frames).
+# Moments of another state, see `Intrusion`.
 _INTRUSIONS = (
     (STATE_N1, EYES_CLOSED, 1.0, 2, 5),
     (STATE_N1, STATE_N2, 0.1, 2, 4),
@@ -59,23 +61,16 @@ class Timeline:
 
 
 def draw_timeline(rng: np.random.Generator, sleep_stage_E: np.ndarray) -> Timeline:
-    """States that fit a hypnogram: jittered boundaries, eyes open or closed in wake, short intrusions."""
-    state_F = _jitter_boundaries(rng, sleep_stage_E)
+    """States that fit a hypnogram: moved boundaries, eyes open or closed in wake, short intrusions."""
+    # Boundaries move by up to 10 s, by less beside bouts of one epoch.
+    states_E = _STATE_OF_STAGE[sleep_stage_E]
+    state_F = jitter_boundaries(rng, states_E, lambda bouts: np.where(bouts > 1, 5, 3), FRAMES_PER_EPOCH)
     _close_eyes(rng, state_F)
-    base_F = state_F.copy()
-    for inside, becomes, per_minute, shortest, longest in _INTRUSIONS:
-        rate = per_minute * rng.lognormal(0, 0.4)
-        for start in np.flatnonzero((rng.random(state_F.size) < rate / 30) & (base_F == inside)):
-            moment = slice(start, start + int(rng.integers(shortest, longest + 1)))
-            state_F[moment] = np.where(base_F[moment] == inside, becomes, state_F[moment])
-    weights_FS = np.eye(len(_SPECTRA), dtype=np.float32)[state_F]
-    smoothed = 0.5 * weights_FS
-    smoothed[1:] += 0.25 * weights_FS[:-1]
-    smoothed[:-1] += 0.25 * weights_FS[1:]
-    smoothed /= smoothed.sum(axis=1, keepdims=True)
+    state_F = add_intrusions(rng, state_F, _INTRUSIONS)
+    weights_FS = soften_weights(np.eye(len(_SPECTRA), dtype=np.float32)[state_F], 0.25)
     wander_F = draw_wander(rng, state_F.size, 1, 150)[:, 0] + 0.5 * draw_wander(rng, state_F.size, 1, 15)[:, 0]
     depth_F = 0.2 + 0.75 / (1 + np.exp(-1.4 * wander_F - rng.normal(0, 0.6)))
-    return Timeline(sleep_stage_E, smoothed, depth_F.astype(np.float32))
+    return Timeline(sleep_stage_E, weights_FS, depth_F.astype(np.float32))
 
 
 def draw_background(rng: np.random.Generator, timeline: Timeline) -> np.ndarray:
@@ -118,9 +113,9 @@ def draw_background(rng: np.random.Generator, timeline: Timeline) -> np.ndarray:
 
 
 def _lean_on_neighbours(weights_FS: np.ndarray) -> np.ndarray:
-    """Change of the weights that draws every state's background towards that of the minutes around.
+    """Change of the weights that moves each frame's background towards that of the minutes around it.
 
-    N2 beside N3 is slower than N2 before REM; on average no state changes.
+    N2 beside N3 is slower than N2 before REM; the mean change of each state is zero.
     """
     pull = sum(weight * (smooth_rows(weights_FS, reach) - weights_FS) for reach, weight in _NEIGHBOURS)
     state_means = np.einsum("fs,ft->st", weights_FS, pull) / np.maximum(weights_FS.sum(axis=0), 1)[:, None]
@@ -133,28 +128,15 @@ def _draw_state_spectra(rng: np.random.Generator) -> np.ndarray:
 
 
 def _draw_recording_gain(rng: np.random.Generator) -> np.ndarray:
-    """What skull and amplifier do to every state alike, ln power at every frequency bin."""
+    """Gain of skull and amplifier, the same in all states; ln power at every frequency bin."""
     high_pass_hz = _HIGH_PASS_HZ * rng.lognormal(0, 0.25)
     gain = np.log(np.maximum(FREQS_HZ, 0.1) ** 2 / (FREQS_HZ**2 + high_pass_hz**2))
     gain += rng.normal(0, _SUBJECT_SD, len(_KNOTS_HZ)) @ build_hat_basis(_KNOTS_HZ)
     return gain - 0.35 * ramp(16, 3) - 0.4 * ramp(30, 3)
 
 
-def _jitter_boundaries(rng: np.random.Generator, sleep_stage_E: np.ndarray) -> np.ndarray:
-    """State of every frame with sleep stage boundaries moved by up to 10 s, less between short bouts."""
-    changes = np.flatnonzero(np.diff(sleep_stage_E)) + 1
-    edges = np.concatenate([[0], changes, [sleep_stage_E.size]])
-    bouts = np.diff(edges)
-    reach = np.where(np.minimum(bouts[:-1], bouts[1:]) > 1, 5, 3)
-    starts = changes * FRAMES_PER_EPOCH + np.rint(rng.uniform(-1, 1, changes.size) * reach).astype(int)
-    num_frames = sleep_stage_E.size * FRAMES_PER_EPOCH + 1
-    lengths = np.diff(np.concatenate([[0], starts, [num_frames]]))
-    states = [_STATE_OF_STAGE[int(sleep_stage)] for sleep_stage in sleep_stage_E[edges[:-1]]]
-    return np.repeat(states, lengths)
-
-
 def _close_eyes(rng: np.random.Generator, state_F: np.ndarray) -> None:
-    """Turn runs of wake with eyes open into eyes closed, more of them once the night has begun."""
+    """Turn some runs of wake with eyes open into eyes closed, in place."""
     share = rng.uniform(0.2, 0.8)
     num_runs = state_F.size // 2
     closed = np.arange(num_runs) % 2 == 1
