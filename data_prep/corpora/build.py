@@ -4,7 +4,7 @@ Here are also what the corpora share: question families, and general series (sim
 statsmodels). Answers and captions are measured in the series, never taken from how it was drawn.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from importlib import import_module
@@ -114,7 +114,7 @@ class QuestionFamily:
 
 
 def draw_question(
-    families: Sequence[QuestionFamily], rng: np.random.Generator, draw: Callable[[QuestionFamily], Any]
+    families: tuple[QuestionFamily, ...], rng: np.random.Generator, draw: Callable[[QuestionFamily], Any]
 ) -> tuple[QuestionFamily, Any, str]:
     """A family, a series or record, and the answer measured in it.
 

@@ -255,7 +255,7 @@ def _split_numbers(text: str) -> np.ndarray:
     return pc.cast(numbers, pa.float64()).to_numpy()
 
 
-def _check_columns(path: Path, found: Sequence[str], wanted: Sequence[str]) -> None:
-    missing = [name for name in wanted if name not in found]
+def _check_columns(path: Path, found: Sequence[str], expected: Sequence[str]) -> None:
+    missing = [name for name in expected if name not in found]
     if missing:
         raise ValueError(f"{path} lacks the column(s) {', '.join(missing)}; it has: {', '.join(found) or 'none'}")

@@ -36,10 +36,10 @@ def simulate_hypnogram(rng: np.random.Generator, age: float = 30) -> np.ndarray:
     n3_factor = rng.lognormal(0, _N3_SPREAD) * np.exp(-0.01 * (age - 30))  # stretches this sleeper's N3 bouts
     # Rate of interruptions, relative to the typical rate.
     restlessness = rng.lognormal(-0.35, _RESTLESS_SPREAD)
-    wanted = int(np.clip(rng.normal(890, 150), _MIN_SLEEP, _MAX_SLEEP))
+    num_epochs = int(np.clip(rng.normal(890, 150), _MIN_SLEEP, _MAX_SLEEP))
     plan: list[tuple[int, int]] = []
     cycle = 0
-    while sum(num for _, num in plan) < wanted - _BREAKS:
+    while sum(num for _, num in plan) < num_epochs - _BREAKS:
         plan += _plan_cycle(rng, cycle, n3_factor, restlessness)
         cycle += 1
     sleep = np.concatenate([_fragment(rng, sleep_stage, num, restlessness) for sleep_stage, num in plan])

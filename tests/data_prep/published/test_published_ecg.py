@@ -131,7 +131,7 @@ def test_folds_of_ptbxl_keep_a_patient_on_one_side(ptbxl: Path, ecg_qa: Path) ->
         (question("Old?", ["yes"], [77]), "names a record that is not in"),
         (
             question("Old?", ["maybe"], [1]),
-            "column answer is not of the template's answers (template/train/0.json, item 4)",
+            "column answer is none of the template's answers (template/train/0.json, item 4)",
         ),
         (question("Old?", [], [1]), "column answer is empty"),
         (

@@ -91,7 +91,7 @@ def test_a_stated_unit_is_taken(unit: str, tmp_path: Path) -> None:
     [
         ({"label": ""}, "column label empty (sleep_cot.csv, row 2)"),
         ({"label": "nan"}, "column label empty (sleep_cot.csv, row 2)"),
-        ({"label": "Sleep stage ?"}, "column label is no sleep stage"),
+        ({"label": "Sleep stage ?"}, "column label is not a sleep stage"),
         ({"label": "REM sleep"}, "column rationale ends in another answer than the row's"),
         ({"rationale": ""}, "column rationale empty"),
         ({"time_series": "[[1.0, 2.0]]"}, "column time_series has not 1,500 or 3,000 values"),
