@@ -21,7 +21,7 @@ from tqdm import tqdm
 from data_prep.cohorts.sleep_edf_subjects import SubjectNight, apply_table, read_subject_tables
 from data_prep.rationales.compose import add_rationales
 from tslm.data.cohorts.cohort import CohortConfig, RecordingFiles, find_recordings
-from tslm.data.cohorts.scored_night import Survey, read_scored_night, survey_recording
+from tslm.data.cohorts.nights import Survey, read_scored_night, survey_recording
 from tslm.data.cohorts.subject_table import find_lit_epochs
 from tslm.data.epochs import cut_epochs, resample_recording, view_epochs
 from tslm.data.prepared.recordings import (
@@ -38,7 +38,6 @@ from tslm.data.readers.raw import RawRecording
 from tslm.data.splits.folds import draw_epoch_splits
 from tslm.data.splits.rules import DEFAULT_SPLIT, assign_splits, check_split, count_strata, needs_strata
 from tslm.data.splits.split import BY_EPOCH, Split
-from tslm.data.splits.within_subject import draw_epoch_splits
 from tslm.evidence.measure import measure_evidence
 from tslm.evidence.muscle import ENVELOPE_BELOW_HZ, find_emg_channel, measure_emg
 from tslm.hypnogram import SLEEP

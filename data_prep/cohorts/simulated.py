@@ -16,7 +16,7 @@ from data_prep.cohorts.cohort import Night, NightOptions, prepare_nights
 from data_prep.simulators.human.night import NightExtras, name_subject, simulate_human_night
 from data_prep.simulators.rodent.day import SPECIES, name_animal, simulate_rodent_day
 from tslm.data.cohorts.cohort import RecordingFiles, parse_cohort
-from tslm.data.cohorts.scored_night import read_scored_night
+from tslm.data.cohorts.nights import read_scored_night
 from tslm.data.prepared.recordings import Participant
 from tslm.data.readers.align import align_recording
 from tslm.data.readers.edf.writer import write_edf
