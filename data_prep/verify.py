@@ -11,37 +11,34 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from tslm.command import fail, run_to_code
 from tslm.data.prepared.recordings import PARTICIPANTS_FILE, read_participants
 from tslm.files import hash_file
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; 0 all whole, 1 a recording is damaged or missing, 2 a mistake in the call or the table."""
+    """Run the command. Exit code: 0 all recordings are intact, 1 some are not, 2 a mistake in the call or the table."""
     arguments = build_parser().parse_args(argv)
-    damaged: dict[str, str] = {}
-    num_recordings = 0
-    try:
-        for cohort_dir in arguments.cohort:
-            num_recordings += len(read_participants(cohort_dir))
-            damaged |= find_damaged(cohort_dir)
-    except (ValueError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    for path, what in damaged.items():
-        print(f"error: {path} {what}", file=sys.stderr)
+    return run_to_code(lambda: _verify(arguments.cohort), "run the same command again")
+
+
+def _verify(cohort_dirs: Sequence[Path]) -> int:
+    num_recordings = sum(len(read_participants(cohort_dir)) for cohort_dir in cohort_dirs)
+    damaged = {path: damage for cohort_dir in cohort_dirs for path, damage in find_damaged(cohort_dir).items()}
+    for path, damage in damaged.items():
+        fail(f"{path} {damage}", 1)
     if damaged:
-        print(f"error: {len(damaged)} of {num_recordings} recordings failed; prepare them again", file=sys.stderr)
-        return 1
+        return fail(f"{len(damaged)} of {num_recordings} recordings failed; prepare them again", 1)
     print(f"{num_recordings} recordings are whole")
     return 0
 
 
 def find_damaged(cohort_dir: Path) -> dict[str, str]:
-    """Files of a cohort that are not as `participants.tsv` says, and what is wrong with each.
+    """Recordings that are missing or damaged, and what is wrong with each.
 
     Raises:
-        FileNotFoundError: no participants.tsv.
-        ValueError: it cannot be read.
+        FileNotFoundError: There is no participants.tsv.
+        ValueError: It cannot be read.
     """
     damaged = {}
     for row in tqdm(read_participants(cohort_dir), desc=f"verify {cohort_dir}", unit="recording"):

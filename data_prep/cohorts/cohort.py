@@ -1,4 +1,11 @@
-"""Cohorts of nights: from raw recordings to a folder of prepared ones, with splits made once, by subject."""
+"""Prepare a cohort: raw recordings become a folder of prepared recordings, with splits made once, by subject.
+
+1. read a raw recording with one sleep stage per epoch
+2. cut epochs from `wake_margin_min` before the first sleep to as long after the last (`prepare_night`)
+3. measure the evidence of each epoch on the first channel, and muscle tone on the EMG channel
+4. write rationales from the evidence (`data_prep.rationales.compose`)
+5. assign splits and write the recording, at last participants.tsv
+"""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -6,32 +13,38 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 from joblib import Parallel, delayed
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from data_prep.cohorts.night import WAKE_MARGIN_MIN, prepare_night
 from data_prep.cohorts.sleep_edf_subjects import SubjectNight, apply_table, read_subject_tables
 from data_prep.rationales.compose import add_rationales
-from data_prep.simulators.human.night import NightExtras, name_subject, simulate_human_night
-from tslm.data.cohorts.cohort import CohortConfig, RecordingFiles, find_recordings, parse_cohort
+from tslm.data.cohorts.cohort import CohortConfig, RecordingFiles, find_recordings
 from tslm.data.cohorts.nights import Survey, read_scored_night, survey_recording
+from tslm.data.cohorts.subject_table import find_lit_epochs
+from tslm.data.epochs import cut_epochs, resample_recording, view_epochs
 from tslm.data.prepared.recordings import (
     EPOCH_SPLIT_COLUMN,
     PARTICIPANTS_FILE,
     Participant,
+    Recording,
     check_subject_splits,
     read_participants,
     write_participants,
     write_recording,
 )
-from tslm.data.readers.edf.writer import write_edf
 from tslm.data.readers.raw import RawRecording
 from tslm.data.splits.folds import draw_epoch_splits
 from tslm.data.splits.rules import DEFAULT_SPLIT, assign_splits, check_split, count_strata, needs_strata
 from tslm.data.splits.split import BY_EPOCH, Split
+from tslm.evidence.measure import measure_evidence
+from tslm.evidence.muscle import ENVELOPE_BELOW_HZ, find_emg_channel, measure_emg
+from tslm.hypnogram import SLEEP
+from tslm.labels import SleepStage
 from tslm.prompts import STYLES, check_style
 
+WAKE_MARGIN_MIN = 30.0
 logger = logging.getLogger(__name__)
 
 
@@ -57,37 +70,8 @@ class CohortOptions(NightOptions):
 
 
 @dataclass(frozen=True)
-class SimHumanOptions(NightOptions):
-    """Options of the simulated cohort.
-
-    `edf` also writes the nights as EDF+ and prepares them from those files; `edf_only` writes the files and stops.
-    """
-
-    num_subjects: int = 20
-    eog: bool = False  # also a horizontal EOG
-    emg: bool = False  # also a chin EMG
-    movement_epochs: float = 0.0  # epochs a night labelled as movement, on average
-    edf: bool = False
-    edf_only: bool = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.num_subjects < 1:
-            raise ValueError(f"num_subjects={self.num_subjects}: wanted 1 or more")
-        if not 0 <= self.movement_epochs <= 100:
-            raise ValueError(f"movement_epochs={self.movement_epochs:g}: wanted 0 to 100 epochs a night")
-        if self.seed < 0:
-            raise ValueError(f"seed={self.seed}: wanted 0 or more")
-
-    @property
-    def extras(self) -> NightExtras:
-        """Channels and events of a night beside its EEG."""
-        return NightExtras(self.eog, self.emg, self.movement_epochs)
-
-
-@dataclass(frozen=True)
 class Night:
-    """One recording to be read, and its subject, which the split needs before."""
+    """A recording to read, and its subject, which the split needs first."""
 
     subject: str
     read: Callable[[], RawRecording]
@@ -95,12 +79,12 @@ class Night:
 
 
 def prepare_cohort(config: CohortConfig, options: CohortOptions, out_dir: Path, workers: int = 1) -> list[Participant]:
-    """Prepare every recording of a cohort below `raw_dir`; the bytes do not depend on the number of workers.
+    """Prepare all recordings of a cohort below `raw_dir`; the bytes do not depend on the number of workers.
 
-    Tables of subjects of Sleep-EDF beside the recordings take precedence over the headers.
+    Sleep-EDF's tables of subjects, if they are beside the recordings, take precedence over the headers.
 
     Raises:
-        FileNotFoundError: `raw_dir` is not given, missing, or holds no recording.
+        FileNotFoundError: `raw_dir` is not given, is missing, or holds no recording.
         ValueError: A recording lacks its hypnogram, a label is unknown (all of them are listed), or a file is damaged.
         ImportError: A file's reader needs an extra that is not installed.
     """
@@ -115,26 +99,6 @@ def prepare_cohort(config: CohortConfig, options: CohortOptions, out_dir: Path, 
     return prepare_nights(nights, out_dir, options, workers)
 
 
-def prepare_sim_human(
-    options: SimHumanOptions, out_dir: Path, workers: int = 1
-) -> Sequence[Participant] | Sequence[Path]:
-    """Simulate a cohort and prepare it (or only write it as EDF+, and return these files).
-
-    The same options give the same bytes for any number of workers.
-    """
-    if options.edf_only:
-        return _write_simulated(options, out_dir / "edf", workers)
-    edf_dir = out_dir / "edf" if options.edf else None
-    nights = [
-        Night(
-            name_subject(options.seed, subject_idx),
-            partial(_read_simulated, options.seed, subject_idx, options.extras, edf_dir),
-        )
-        for subject_idx in range(options.num_subjects)
-    ]
-    return prepare_nights(nights, out_dir, options, workers)
-
-
 def _check_labels(config: CohortConfig, found: Sequence[RecordingFiles], surveys: Sequence[Survey]) -> None:
     first_of: dict[str, RecordingFiles] = {}
     for survey, files in zip(surveys, found, strict=True):
@@ -143,24 +107,24 @@ def _check_labels(config: CohortConfig, found: Sequence[RecordingFiles], surveys
     if first_of:
         listed = ", ".join(f"{label!r} ({first_of[label].recording})" for label in sorted(first_of))
         raise ValueError(
-            f"unknown labels: {listed}; give each a stage in labels or name it in hypnogram.ignore. "
-            f"Known are: {', '.join(map(repr, config.label_map))}"
+            f"unknown labels: {listed}; give each a sleep stage in labels or add it to hypnogram.ignore. "
+            f"Known labels: {', '.join(map(repr, config.label_map))}"
         )
 
 
 def prepare_nights(nights: Sequence[Night], out_dir: Path, options: NightOptions, workers: int) -> list[Participant]:
-    """Read, prepare and write nights one by one; participants.tsv appears when all are there."""
+    """Read, prepare and write nights one by one; participants.tsv is written at the end."""
     split = options.split
-    # Strata need the hypnograms; until they are read, folds without strata check whether there are enough subjects.
+    # Strata need the hypnograms. Until these are read, folds without strata check that there are enough subjects.
     first_split = split.replace("skfold", "kfold") if needs_strata(split) else split
-    place_of = assign_splits((night.subject for night in nights), first_split, options.seed)
-    left_out = sorted({night.subject for night in nights} - set(place_of))
+    split_of = assign_splits((night.subject for night in nights), first_split, options.seed)
+    left_out = sorted({night.subject for night in nights} - set(split_of))
     if left_out:
-        logger.warning("split=%s does not know %d subjects, left out: %s", split, len(left_out), ", ".join(left_out))
-    nights = [night for night in nights if night.subject in place_of]
+        logger.warning("split=%s has no place for %d subjects, left out: %s", split, len(left_out), ", ".join(left_out))
+    nights = [night for night in nights if night.subject in split_of]
     before = read_participants(out_dir) if (out_dir / PARTICIPANTS_FILE).is_file() else []
-    (out_dir / PARTICIPANTS_FILE).unlink(missing_ok=True)  # an interrupted run must not look like a whole cohort
-    tasks = (delayed(_prepare_one)(night, out_dir, place_of[night.subject], options) for night in nights)
+    (out_dir / PARTICIPANTS_FILE).unlink(missing_ok=True)  # an interrupted run must not look complete
+    tasks = (delayed(_prepare_one)(night, out_dir, split_of[night.subject], options) for night in nights)
     done = Parallel(n_jobs=workers, return_as="generator")(tasks)
     participants = []
     for participant in tqdm(done, total=len(nights), desc="prepare", unit="night"):
@@ -169,9 +133,8 @@ def prepare_nights(nights: Sequence[Night], out_dir: Path, options: NightOptions
             logger.warning("%s: %s", participant.recording, participant.notes)
     if needs_strata(split):
         strata = count_strata(participants, out_dir)
-        place_of = assign_splits(strata, split, options.seed, strata)
-        places = [place_of[row.subject] for row in participants]
-        participants = [replace(row, split=place) for row, place in zip(participants, places, strict=True)]
+        split_of = assign_splits(strata, split, options.seed, strata)
+        participants = [replace(row, split=split_of[row.subject]) for row in participants]
     check_subject_splits(participants)
     write_participants(participants, out_dir)
     for stale in {row.recording for row in before} - {row.recording for row in participants}:
@@ -179,46 +142,69 @@ def prepare_nights(nights: Sequence[Night], out_dir: Path, options: NightOptions
     return participants
 
 
-def _prepare_one(night: Night, out_dir: Path, place: Split, options: NightOptions) -> Participant:
-    with threadpool_limits(1):  # sums in another order would change the last bit
+def _prepare_one(night: Night, out_dir: Path, split: Split, options: NightOptions) -> Participant:
+    with threadpool_limits(1):  # another order of summation would change the last bit
         raw = night.read()
         recording = prepare_night(raw, options.wake_margin_min, night.fs_hz)
         recording = add_rationales(recording, options.seed, options.rationale)
-        if place.rule == BY_EPOCH:
+        if split.rule == BY_EPOCH:
             splits = draw_epoch_splits(recording.sleep_stages, recording.recording, options.seed)
             recording = replace(recording, columns={**recording.columns, EPOCH_SPLIT_COLUMN: splits})
-        return write_recording(recording, out_dir, place)
+        return write_recording(recording, out_dir, split)
 
 
 def _read_night(config: CohortConfig, files: RecordingFiles, table: Mapping[str, SubjectNight]) -> RawRecording:
     return apply_table(read_scored_night(config, files), table)
 
 
-def _write_simulated(options: SimHumanOptions, edf_dir: Path, workers: int) -> list[Path]:
-    tasks = (delayed(_write_night)(options.seed, idx, options.extras, edf_dir) for idx in range(options.num_subjects))
-    done = Parallel(n_jobs=workers, return_as="generator")(tasks)
-    paths = [path for pair in tqdm(done, total=options.num_subjects, desc="simulate", unit="night") for path in pair]
-    for stale in set(edf_dir.glob("SIM*.edf")) - set(paths):
-        stale.unlink()
-    return paths
+def prepare_night(raw: RawRecording, wake_margin_min: float = WAKE_MARGIN_MIN, fs_hz: float = 0.0) -> Recording:
+    """Cut a night into epochs and add what can be measured in each.
+
+    Movement and unscored epochs inside the span stay, with labels MOVE and UNSCORED, so that time has no gaps;
+    training and scoring leave them out by their label.
+
+    Args:
+        raw: Signals in microvolt and one sleep stage per epoch, both from the start of the recording.
+        wake_margin_min: Minutes kept before the first and after the last epoch of sleep.
+        fs_hz: Sampling rate of all channels; 0: the highest one of the channels.
+
+    Returns:
+        The recording, not yet rounded to the stored resolution, with evidence columns, a bool column `<kind>_flag` for
+        each of ARTIFACT_KINDS, and a column `light` (1 on, 0 off) where the times of light are known.
+
+    Raises:
+        ValueError: The night has no sleep, or as `tslm.data.epochs.cut_epochs`.
+    """
+    recorded_hz = {name: signal.fs_hz for name, signal in raw.signals.items()}
+    raw = resample_recording(raw, fs_hz)
+    num_epochs = len(next(iter(view_epochs(raw).values())))
+    span = find_sleep_span(raw.sleep_stages[:num_epochs], round(wake_margin_min * 60 / raw.epoch_s))
+    if not span:
+        raise ValueError(
+            f"{raw.recording} holds no epoch of sleep within its signal; leave it out or check its hypnogram"
+        )
+    night = cut_epochs(raw, span=span, as_stored=False)
+    evidence = measure_evidence(next(iter(night.channels.values())), night.fs_hz, raw.species)
+    emg_name = find_emg_channel(night.channels)
+    if emg_name is not None:
+        evidence |= _measure_emg(night.channels[emg_name], night.fs_hz, recorded_hz[emg_name])
+    columns: dict[str, np.ndarray | list[str]] = {**evidence, **night.columns}
+    is_lit_E = find_lit_epochs(raw.start, raw.lights_on, raw.lights_off, night.onset_s, raw.epoch_s)
+    if is_lit_E is not None:
+        columns["light"] = is_lit_E.astype(np.int8)
+    return replace(night, columns=columns)
 
 
-def _write_night(seed: int, subject_idx: int, extras: NightExtras, edf_dir: Path) -> tuple[Path, Path]:
-    with threadpool_limits(1):
-        night = simulate_human_night(seed, subject_idx, extras)
-    return _write_edf(night, edf_dir)
+def find_sleep_span(sleep_stages: Sequence[SleepStage], margin_epochs: int) -> range:
+    """Epochs from `margin_epochs` before the first sleep to as many after the last; empty without sleep."""
+    asleep = [idx for idx, sleep_stage in enumerate(sleep_stages) if sleep_stage in SLEEP]
+    if not asleep:
+        return range(0)
+    return range(max(0, asleep[0] - margin_epochs), min(len(sleep_stages), asleep[-1] + margin_epochs + 1))
 
 
-def _write_edf(night: RawRecording, edf_dir: Path) -> tuple[Path, Path]:
-    psg_path, hypnogram_path = (edf_dir / f"{night.recording}-{kind}.edf" for kind in ("PSG", "Hypnogram"))
-    write_edf(night, psg_path, hypnogram_path)
-    return psg_path, hypnogram_path
-
-
-def _read_simulated(seed: int, subject_idx: int, extras: NightExtras, edf_dir: Path | None) -> RawRecording:
-    night = simulate_human_night(seed, subject_idx, extras)
-    if edf_dir is None:
-        return night
-    psg_path, hypnogram_path = _write_edf(night, edf_dir)
-    config = parse_cohort({"channels": list(night.signals), "source": night.source})
-    return read_scored_night(config, RecordingFiles(night.recording, night.subject, psg_path, hypnogram_path))
+def _measure_emg(epochs_EL: np.ndarray, fs_hz: float, recorded_hz: float) -> dict[str, np.ndarray]:
+    """Muscle tone; a channel recorded as a slow envelope is measured as one."""
+    if recorded_hz >= ENVELOPE_BELOW_HZ:
+        return measure_emg(epochs_EL, fs_hz)
+    return measure_emg(epochs_EL[:, :: max(1, round(fs_hz / recorded_hz))], recorded_hz)

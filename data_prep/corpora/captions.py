@@ -1,14 +1,14 @@
-"""Curriculum stage 2: captions of a series from its measured facts.
+"""Curriculum stage 2: captions of a series, written from its measured facts.
 
-Fixed order: level and trend, jump, cycle or rhythm, spikes, spread, where it is highest and lowest.
-What is too near a border to say goes unsaid, and a caption makes five statements at most.
+A caption makes at most five statements in a fixed order: level and trend, jump, cycle or rhythm, spikes, spread,
+highest and lowest quarter. Facts too close to a border are left out.
 """
 
 from collections.abc import Iterator
 
 import numpy as np
 
-from data_prep.corpora.series import NamedSeries, draw_oscillation, draw_real, draw_simulated
+from data_prep.corpora.build import NamedSeries, draw_oscillation, draw_real, draw_simulated
 from tslm.data.prepared.corpora import CorpusSample
 from tslm.evidence import series as words
 from tslm.evidence.measure import BANDS_HZ, measure_evidence
@@ -22,42 +22,32 @@ _MOST_STATEMENTS = 5
 def build_samples(
     num_samples: int, seed: int, real_share: float = 0.2, oscillation_share: float = 0.3
 ) -> Iterator[CorpusSample]:
-    """Captions of 1,000-sample series: simulated, EEG-like and real.
+    """Captions of series of 1,000 samples: simulated, EEG-like and real.
 
     Args:
-        num_samples: how many.
-        seed: the same seed gives the same samples.
-        real_share: share of real series; above 0 it needs statsmodels (extra `ecg`).
-        oscillation_share: share of EEG-like series.
+        num_samples: Number of captions.
+        seed: The same seed gives the same samples.
+        real_share: Share of real series; above 0 needs statsmodels (extra `ecg`).
+        oscillation_share: Share of EEG-like series.
 
     Raises:
         ImportError: statsmodels is missing.
     """
     for idx in range(num_samples):
         rng = np.random.default_rng(hash_seed(seed, idx))
-        kind = rng.random()
-        draw = (
-            draw_real
-            if kind < real_share
-            else draw_oscillation
-            if kind < real_share + oscillation_share
-            else draw_simulated
-        )
-        series = draw(rng)
-        yield CorpusSample(
-            sample_id=f"caption-{seed}-{idx}",
-            question="",
-            options=(),
-            series=(series.values_L,),
-            series_names=(series.name,),
-            unit=series.unit,
-            rationale=write_caption(series, rng),
-            answer="",
-        )
+        drawn = rng.random()
+        not_real = draw_oscillation if drawn < real_share + oscillation_share else draw_simulated
+        series = (draw_real if drawn < real_share else not_real)(rng)
+        yield build_caption_sample(f"caption-{seed}-{idx}", series, write_caption(series, rng))
+
+
+def build_caption_sample(sample_id: str, series: NamedSeries, caption: str) -> CorpusSample:
+    """A sample without a question, whose caption stands in the place of the rationale."""
+    return CorpusSample(sample_id, "", (), (series.values_L,), (series.name,), series.unit, caption, "")
 
 
 def write_caption(series: NamedSeries, rng: np.random.Generator) -> str:
-    """A caption of a series of `tslm.evidence.series.MIN_SAMPLES` or more; every statement is measured in it."""
+    """Caption of a series of at least `tslm.evidence.series.MIN_SAMPLES` samples."""
     facts = measure_series(series.values_L)
     statements = _rhythm(series, rng) if series.fs_hz else _course(facts, series, rng)
     kept = [statement for statement in statements if statement][:_MOST_STATEMENTS]
@@ -70,7 +60,7 @@ def _course(facts: SeriesFacts, series: NamedSeries, rng: np.random.Generator) -
         _level(facts, rng),
         _shift(facts),
         _cycle(facts, rng),
-        "" if series.is_drawn_out else _spikes(facts, len(values_L)),
+        "" if series.is_interpolated else _spikes(facts, len(values_L)),
         _spread(facts),
         _extreme("highest", words.highest_quarter(values_L), rng),
         _extreme("lowest", words.lowest_quarter(values_L), rng),
@@ -99,9 +89,7 @@ def _level(facts: SeriesFacts, rng: np.random.Generator) -> str:
     start, end = render_number(facts.start_level), render_number(facts.end_level)
     if trend in ("rising", "falling") and (facts.end_level > facts.start_level) == (trend == "rising"):
         verb = "rises" if trend == "rising" else "falls"
-        return (f"the series {verb} from {start} to {end}", f"it {verb} overall, from {start} to {end}")[
-            rng.integers(2)
-        ]
+        return (f"the series {verb}", f"it {verb} overall,")[rng.integers(2)] + f" from {start} to {end}"
     low, high = render_number(facts.minimum), render_number(facts.maximum)
     between = f"between {low} and {high}"
     return f"no clear trend, {between}" if trend == "no clear trend" else f"the values lie {between}"

@@ -1,84 +1,64 @@
-"""Curriculum stage 3: questions about a 10-s ECG with a rationale from its measured R peaks."""
+"""Curriculum stage 3: questions about a 10-s ECG, with rationales written from its measured R peaks."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
+from data_prep.corpora.build import QuestionFamily, draw_question
 from data_prep.simulators.ecg import FS_HZ, LEADS, draw_rhythm, simulate_ecg
 from tslm.data.prepared.corpora import CorpusSample
 from tslm.evidence.ecg import EARLY_SHARE, EcgFacts, measure_ecg
 from tslm.seeds import hash_seed
 
-_TRIES = 12
 _PAUSE_S = 1.5
 _MIN_BEATS_TO_ASK = 5
 
 
 @dataclass(frozen=True)
 class EcgRecord:
-    """One record with its facts."""
+    """An ECG and its measured facts."""
 
     leads: tuple[str, ...]
     ecg_CL: np.ndarray  # (num_leads, num_samples) float32, millivolt
     facts: EcgFacts
 
 
-@dataclass(frozen=True)
-class EcgQuestionFamily:
-    """Questions of one kind: fixed options (empty: from the record), the measured answer and the reason for it."""
-
-    name: str
-    questions: tuple[str, ...]
-    options: tuple[str, ...]
-    measure: Callable[[EcgRecord], str | None]  # None where the record is too near a border to ask
-    explain: Callable[[EcgRecord, str], str]
-
-
 def build_samples(num_samples: int, seed: int, num_leads: int = 2) -> Iterator[CorpusSample]:
-    """ECG questions, families in turn by chance.
+    """Questions about simulated ECGs, of randomly drawn families.
 
     Args:
-        num_samples: how many.
-        seed: the same seed gives the same samples.
-        num_leads: 1 to 12 leads of 1,000 samples each, lead II first.
+        num_samples: Number of questions.
+        seed: The same seed gives the same samples.
+        num_leads: Number of leads, 1 to 12, of 1,000 samples each; lead II is the first.
 
     Raises:
-        ValueError: no such number of leads.
+        ValueError: `num_leads` is out of range.
     """
     if not 1 <= num_leads <= len(LEADS):
         raise ValueError(f"num_leads is {num_leads}; give 1 to {len(LEADS)}")
     leads = tuple(LEADS)[:num_leads]
+    families = FAMILIES if num_leads > 1 else tuple(family for family in FAMILIES if family.name != "tallest")
     for idx in range(num_samples):
-        yield _build_sample(f"ecg-{seed}-{idx}", np.random.default_rng(hash_seed(seed, idx)), leads)
+        rng = np.random.default_rng(hash_seed(seed, idx))
+        family, record, answer = draw_question(families, rng, partial(_draw, rng, leads))
+        yield _build_sample(f"ecg-{seed}-{idx}-{family.name}", family, record, answer, rng)
 
 
-def _build_sample(sample_id: str, rng: np.random.Generator, leads: tuple[str, ...]) -> CorpusSample:
-    """Draw a family and one of its answers, then records until one measures so; any measured answer will do at last."""
-    families = FAMILIES if len(leads) > 1 else tuple(family for family in FAMILIES if family.name != "tallest")
-    while True:
-        family = families[rng.integers(len(families))]
-        target = family.options[rng.integers(len(family.options))] if family.options else None
-        found: tuple[EcgRecord, str] | None = None
-        for _ in range(_TRIES):
-            ecg_CL = simulate_ecg(draw_rhythm(rng), leads, rng)
-            record = EcgRecord(leads, ecg_CL, measure_ecg(ecg_CL, FS_HZ))
-            answer = family.measure(record) if record.facts.num_beats >= _MIN_BEATS_TO_ASK else None
-            if answer is None:
-                continue
-            found = (record, answer)
-            if target is None or answer == target:
-                break
-        if found is not None:
-            return _render(sample_id, family, *found, rng)
+def _draw(rng: np.random.Generator, leads: tuple[str, ...], _family: QuestionFamily) -> EcgRecord | None:
+    ecg_CL = simulate_ecg(draw_rhythm(rng), leads, rng)
+    record = EcgRecord(leads, ecg_CL, measure_ecg(ecg_CL, FS_HZ))
+    return record if record.facts.num_beats >= _MIN_BEATS_TO_ASK else None
 
 
-def _render(
-    sample_id: str, family: EcgQuestionFamily, record: EcgRecord, answer: str, rng: np.random.Generator
+def _build_sample(
+    sample_id: str, family: QuestionFamily, record: EcgRecord, answer: str, rng: np.random.Generator
 ) -> CorpusSample:
-    options = family.options or _RECORD_OPTIONS[family.name](record, rng)
+    assert family.explain is not None
+    options = family.answers or _RECORD_OPTIONS[family.name](record, rng)
     return CorpusSample(
-        sample_id=f"{sample_id}-{family.name}",
+        sample_id=sample_id,
         question=family.questions[rng.integers(len(family.questions))],
         options=tuple(options[idx] for idx in rng.permutation(len(options))),
         series=tuple(record.ecg_CL),
@@ -195,42 +175,42 @@ _RECORD_OPTIONS: dict[str, Callable[[EcgRecord, np.random.Generator], tuple[str,
     "count": _count_options,
     "tallest": _tallest_options,
 }
-FAMILIES: tuple[EcgQuestionFamily, ...] = (
-    EcgQuestionFamily(
+FAMILIES: tuple[QuestionFamily, ...] = (
+    QuestionFamily(
         "rate",
         ("Is the heart rate slow, normal or fast?", "Which class does the heart rate belong to?"),
         ("slow", "normal", "fast"),
         _rate_class,
         _explain_rate,
     ),
-    EcgQuestionFamily(
+    QuestionFamily(
         "regularity",
         ("Is the rhythm regular or irregular?", "How even are the intervals between beats?"),
         ("regular", "irregular"),
         _regularity,
         _explain_regularity,
     ),
-    EcgQuestionFamily(
+    QuestionFamily(
         "early",
         ("Is any beat early by more than a fifth of the usual interval?", "Are there early beats?"),
         ("yes", "no"),
         _early,
         _explain_early,
     ),
-    EcgQuestionFamily(
+    QuestionFamily(
         "pause",
         ("Is there a pause of more than 1.5 seconds between beats?",),
         ("yes", "no"),
         _pause,
         _explain_pause,
     ),
-    EcgQuestionFamily(
+    QuestionFamily(
         "course",
         ("Does the heart rate change over the record?",),
         ("faster", "slower", "steady"),
         _course,
         _explain_course,
     ),
-    EcgQuestionFamily("count", ("How many beats does the record show?",), (), _count, _explain_count),
-    EcgQuestionFamily("tallest", ("Which lead has the tallest R wave?",), (), _tallest, _explain_tallest),
+    QuestionFamily("count", ("How many beats does the record show?",), (), _count, _explain_count),
+    QuestionFamily("tallest", ("Which lead has the tallest R wave?",), (), _tallest, _explain_tallest),
 )

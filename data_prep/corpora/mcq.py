@@ -1,29 +1,31 @@
-"""Curriculum stage 1: multiple choice about any series, answered by measurement.
+"""Curriculum stage 1: multiple-choice questions about a series; the answers are measured in it."""
 
-A family of questions has its fixed answers; `measure` returns the one that holds, or None where
-the series is too near a border to ask. Letters are shuffled per sample.
-"""
-
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 
-from data_prep.corpora.series import NamedSeries, draw_oscillation, draw_real, draw_simulated
+from data_prep.corpora.build import (
+    NamedSeries,
+    QuestionFamily,
+    draw_oscillation,
+    draw_question,
+    draw_real,
+    draw_simulated,
+)
 from tslm.data.prepared.corpora import CorpusSample
 from tslm.evidence import series as words
 from tslm.evidence.measure import BANDS_HZ, measure_evidence
 from tslm.evidence.series import SeriesFacts, measure_series
 from tslm.seeds import hash_seed
 
-_TRIES = 12
 _PERIOD_FACTORS = (0.3, 0.55, 1.6, 2.6)  # none is a multiple or a whole fraction of the true period
 
 
 @dataclass
 class Measured:
-    """A series and, once asked for, its facts."""
+    """A series and its facts, which are measured on first use."""
 
     series: NamedSeries
 
@@ -33,74 +35,40 @@ class Measured:
         return measure_series(self.series.values_L)
 
 
-@dataclass(frozen=True)
-class QuestionFamily:
-    """Questions of one kind with their possible answers."""
-
-    name: str
-    questions: tuple[str, ...]
-    answers: tuple[str, ...]  # empty: made from the measured value
-    measure: Callable[[Measured], str | None]
-
-
 def build_samples(num_samples: int, seed: int, real_share: float = 0.2) -> Iterator[CorpusSample]:
-    """Questions on 1,000-sample series, families in turn; a fifth of the series real by default.
+    """Questions about series of 1,000 samples, of randomly drawn families.
 
     Args:
-        num_samples: how many.
-        seed: the same seed gives the same samples.
-        real_share: share of real series (none where spikes are asked for); above 0 it needs statsmodels (extra `ecg`).
+        num_samples: Number of questions.
+        seed: The same seed gives the same samples.
+        real_share: Share of real series (not in questions about spikes); above 0 needs statsmodels (extra `ecg`).
 
     Raises:
         ImportError: statsmodels is missing.
     """
     for idx in range(num_samples):
         rng = np.random.default_rng(hash_seed(seed, idx))
-        yield _build_sample(f"mcq-{seed}-{idx}", rng, real_share)
+        family, measured, answer = draw_question(FAMILIES, rng, partial(_draw, rng, real_share))
+        yield _build_sample(f"mcq-{seed}-{idx}-{family.name}", family, measured.series, answer, rng)
 
 
-def _build_sample(sample_id: str, rng: np.random.Generator, real_share: float) -> CorpusSample:
-    """Draw a family and one of its answers, then series until one measures so; any measured answer will do at last."""
-    while True:
-        family = FAMILIES[rng.integers(len(FAMILIES))]
-        target = family.answers[rng.integers(len(family.answers))] if family.answers else None
-        found: tuple[NamedSeries, str] | None = None
-        for _ in range(_TRIES):
-            series = _draw(family, rng, real_share)
-            answer = family.measure(Measured(series))
-            if answer is None:
-                continue
-            found = (series, answer)
-            if target is None or answer == target:
-                break
-        if found is not None:
-            return _render(sample_id, family, *found, rng)
-
-
-def _draw(family: QuestionFamily, rng: np.random.Generator, real_share: float) -> NamedSeries:
+def _draw(rng: np.random.Generator, real_share: float, family: QuestionFamily) -> Measured:
     if family.name in ("rhythm", "burst"):
-        return draw_oscillation(rng)
-    if family.name in ("spike_count", "spike_place"):  # interpolated series have no lone samples
-        return draw_simulated(rng)
-    return draw_real(rng) if rng.random() < real_share else draw_simulated(rng)
+        return Measured(draw_oscillation(rng))
+    if family.name in ("spike_count", "spike_place"):  # interpolated series have no spikes
+        return Measured(draw_simulated(rng))
+    return Measured(draw_real(rng) if rng.random() < real_share else draw_simulated(rng))
 
 
-def _render(
+def _build_sample(
     sample_id: str, family: QuestionFamily, series: NamedSeries, answer: str, rng: np.random.Generator
 ) -> CorpusSample:
     answers = list(family.answers) or _period_answers(answer, rng)
     shuffled = [answers[idx] for idx in rng.permutation(len(answers))]
     options = tuple(f"({chr(ord('a') + idx)}) {text}" for idx, text in enumerate(shuffled))
-    return CorpusSample(
-        sample_id=f"{sample_id}-{family.name}",
-        question=family.questions[rng.integers(len(family.questions))],
-        options=options,
-        series=(series.values_L,),
-        series_names=(series.name,),
-        unit=series.unit,
-        rationale="",
-        answer=options[shuffled.index(answer)],
-    )
+    question = family.questions[rng.integers(len(family.questions))]
+    values, names, right = (series.values_L,), (series.name,), options[shuffled.index(answer)]
+    return CorpusSample(sample_id, question, options, values, names, series.unit, "", right)
 
 
 def _period_answers(answer: str, rng: np.random.Generator) -> list[str]:

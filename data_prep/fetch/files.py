@@ -1,12 +1,13 @@
-"""Fetch files over the network: resumed, retried, checked and never left half under their final name.
+"""Download files: interrupted downloads resume, failed tries are repeated, and checksums are verified.
 
-Bytes go into `<name>.partial`; only a file of the right length and SHA-256 takes the final name. A run
-that was interrupted continues where it stopped.
+Bytes go into `<name>.partial`. The file takes its final name when its length and SHA-256 are right.
 """
 
 import errno
+import html
 import http.client
 import os
+import re
 import shutil
 import ssl
 import subprocess
@@ -17,7 +18,6 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable
-from html.parser import HTMLParser
 from pathlib import Path
 
 from tqdm import tqdm
@@ -25,6 +25,7 @@ from tqdm import tqdm
 from tslm.files import hash_file
 
 DEFAULT_INDEX_URL = "https://pypi.org/simple"
+_LINK = re.compile(r"""<a\s[^>]*?href\s*=\s*["']?([^"'\s>]+)""", re.IGNORECASE)
 _BLOCK_BYTES = 1 << 16
 _USER_AGENT = "tslm-sleep (data_prep.fetch.files)"
 _CONNECTION_ERRORS = (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError)
@@ -32,15 +33,15 @@ _WORTH_RETRYING = (408, 425, 429, 500, 502, 503, 504)
 
 
 class FetchError(OSError):
-    """A file could not be fetched; the message is one line for the user."""
+    """A download failed; the message is one line for the user."""
 
 
 class NoSpaceError(OSError):
-    """The disk is full; another source would not help."""
+    """The disk is full."""
 
 
 class ChecksumError(FetchError):
-    """A file arrived whole but is not the expected one; it has been removed."""
+    """A complete file has the wrong SHA-256; it has been removed."""
 
 
 def fetch_file(
@@ -55,27 +56,27 @@ def fetch_file(
     on_block: Callable[[int], None] | None = None,
     pause: Callable[[float], None] | None = None,
 ) -> Path:
-    """Fetch `url` into `path`, continuing a partial download.
+    """Download `url` to `path`; a partial download is continued.
 
     Args:
         url: http, https or file address.
-        path: Where the file goes. A file there with the right checksum is kept as it is.
-        sha256: Expected SHA-256 as hex; None accepts whatever comes.
-        timeout_s: Longest silence of the server before a try counts as failed.
-        num_tries: Tries in a row that bring no new byte before giving up.
-        backoff_s: Pause after the first failed try; it doubles with each one.
+        path: Destination. A file there with the right checksum is not downloaded again.
+        sha256: Expected SHA-256 as hex digits; None: not checked.
+        timeout_s: Seconds without data after which a try fails.
+        num_tries: Consecutive tries without a new byte before the download fails.
+        backoff_s: Pause after the first failed try; it doubles with each further one.
         show_progress: Draw a progress bar.
-        on_block: Told the size of every block of bytes that has been written; what it raises ends the call.
-        pause: Waits for some seconds between tries; None sleeps.
+        on_block: Called with the size of each written block; an exception from it ends the download.
+        pause: Called with the seconds to wait between tries; None: `time.sleep`.
 
     Returns:
         `path`.
 
     Raises:
-        ChecksumError: The file that came has another SHA-256.
-        FetchError: No connection, or a refusal of the server.
+        ChecksumError: The downloaded file has another SHA-256.
+        FetchError: There is no connection, or the server refuses.
         NoSpaceError: The disk has no room for the file.
-        ValueError: `url` is no address.
+        ValueError: `url` is not an address.
     """
     if sha256 is not None and path.is_file() and hash_file(path) == sha256:
         return path
@@ -96,12 +97,7 @@ def fetch_file(
                 raise FetchError(f"{url} could not be fetched ({_name_cause(error)}){kept}") from error
         (pause or time.sleep)(backoff_s * 2 ** (num_failed - 1))
     if sha256 is not None:
-        found = hash_file(partial)
-        if found != sha256:
-            partial.unlink()
-            raise ChecksumError(
-                f"checksum error: {path.name} from {url} has SHA-256 {found}, not {sha256}; it was removed, run again"
-            )
+        check_sha256(partial, sha256, url)
     os.replace(partial, path)
     return path
 
@@ -109,14 +105,14 @@ def fetch_file(
 def fetch_pypi(
     project: str, version: str, filename: str, sha256: str, out_dir: Path, *, index_url: str | None = None
 ) -> Path:
-    """Fetch one file of a release from the package index into `out_dir` without installing it.
+    """Download one file of a release from the package index into `out_dir` without installing it.
 
-    The index is `index_url`, else `$PIP_INDEX_URL`, else pypi.org. Where it cannot be read directly (a
-    proxy, a private certificate, an index with a password) pip, which may be configured for it, is asked.
+    The index is `index_url`, else `$PIP_INDEX_URL`, else pypi.org. If it cannot be read directly (proxy, private
+    certificate, password), `pip download` is tried, because pip may be configured for it.
 
     Raises:
-        ChecksumError: The file that came has another SHA-256.
-        FetchError: Neither way brought the file; the message says where to put one fetched by hand.
+        ChecksumError: The downloaded file has another SHA-256.
+        FetchError: Both ways failed; the message says where to put a file downloaded by hand.
     """
     path = out_dir / filename
     if path.is_file() and hash_file(path) == sha256:
@@ -137,30 +133,29 @@ def fetch_pypi(
 
 
 def find_on_index(index_url: str, project: str, filename: str, timeout_s: float = 30) -> str:
-    """Address of a release file on a simple index (PEP 503). FetchError when it is not listed."""
+    """Address of a release file on a simple index (PEP 503). FetchError if it is not listed."""
     page_url = f"{index_url.rstrip('/')}/{project}/"
     try:
         with _open(page_url, timeout_s) as response:
             page = response.read().decode("utf-8", errors="replace")
     except _CONNECTION_ERRORS as error:
         raise FetchError(f"{page_url} could not be read ({_name_cause(error)})") from error
-    links = _LinkParser()
-    links.feed(page)
-    for href in links.hrefs:
-        address = urllib.parse.urldefrag(urllib.parse.urljoin(page_url, href)).url
+    for href in _LINK.findall(page):
+        address = urllib.parse.urldefrag(urllib.parse.urljoin(page_url, html.unescape(href))).url
         if urllib.parse.unquote(address).rsplit("/", 1)[-1] == filename:
             return address
     raise FetchError(f"{page_url} lists no file {filename}")
 
 
-class _LinkParser(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__()
-        self.hrefs: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag == "a":
-            self.hrefs.extend(value for name, value in attrs if name == "href" and value)
+def check_sha256(path: Path, sha256: str, source: str) -> None:
+    """Remove a file that has another SHA-256 and raise ChecksumError."""
+    found = hash_file(path)
+    if found != sha256:
+        path.unlink()
+        name = path.name.removesuffix(".partial")
+        raise ChecksumError(
+            f"checksum error: {name} from {source} has SHA-256 {found}, not {sha256}; it was removed, run again"
+        )
 
 
 def _fetch_rest(
@@ -171,7 +166,7 @@ def _fetch_rest(
     show_progress: bool,
     on_block: Callable[[int], None] | None = None,
 ) -> None:
-    """One try: append what is missing of `partial`, or start anew where the server cannot resume."""
+    """One try: append the missing bytes to `partial`, or start again if the server cannot resume."""
     offset = _size(partial)
     try:
         response = _open(url, timeout_s, {"Range": f"bytes={offset}-"} if offset else {})
@@ -179,12 +174,12 @@ def _fetch_rest(
         if error.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE or not offset:
             raise
         if error.headers.get("Content-Range", "").rpartition("/")[2] == str(offset):
-            return  # whole already
+            return  # already complete
         partial.unlink()
         offset, response = 0, _open(url, timeout_s)
     with response:
         is_resumed = offset > 0 and getattr(response, "status", None) == http.HTTPStatus.PARTIAL_CONTENT
-        offset = offset if is_resumed else 0
+        offset *= is_resumed
         length = response.headers.get("Content-Length")
         num_missing = int(length) if length is not None else None
         _check_space(partial, num_missing or 0)
@@ -233,7 +228,7 @@ def _check_space(partial: Path, num_bytes: int) -> None:
 
 
 def _pip_download(project: str, version: str, filename: str, sha256: str, out_dir: Path) -> bool:
-    """Ask pip for the file; it checks the hash before anything inside the file is looked at."""
+    """Download the file with pip, which checks the hash before it opens the file."""
     out_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out_dir, prefix=".pip.") as folder:
         requirement = Path(folder) / "requirement.txt"

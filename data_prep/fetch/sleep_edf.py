@@ -1,9 +1,8 @@
-"""Bring nights of Sleep-EDF Expanded onto this machine, byte for byte as PhysioNet publishes them.
+"""Download nights of Sleep-EDF Expanded with the tables of subjects.
 
-Not every person has two nights: nothing was published of SC39, SC68, SC69, SC78 and SC79, and one night only of
-SC13, SC36 and SC52. The tables of subjects (SC-subjects.xls, ST-subjects.xls) come with either study.
-Source: Kemp et al. 2000, https://physionet.org/content/sleep-edfx/1.0.0/ (ODC-By 1.0). One night, SC4001,
-also travels inside a package of the Python Package Index, for machines that cannot reach PhysioNet.
+Source: Kemp et al. 2000, https://physionet.org/content/sleep-edfx/1.0.0/ (ODC-By 1.0). Most subjects have two
+nights; SC13, SC36 and SC52 have one, and SC39, SC68, SC69, SC78 and SC79 were not published. A package of the Python
+Package Index also contains the night SC4001, for machines that cannot reach PhysioNet.
 """
 
 import hashlib
@@ -55,23 +54,23 @@ def download_sleep_edf(
     index_url: str | None = None,
     announce: Callable[[str], None] | None = None,
 ) -> list[Path]:
-    """Download a subset of Sleep-EDF Expanded into one folder; files that are there and whole stay.
+    """Download a subset of Sleep-EDF Expanded into one folder; complete files are not downloaded again.
 
     Args:
         subset: `sc4001` (one night, 48 MB), `cassette` (153 nights, 7.4 GB) or `telemetry` (44 nights, 1.1 GB).
-        out_dir: Where the EDF files go.
+        out_dir: Folder for the EDF files.
         base_url: PhysioNet's folder of the data set, or a mirror of it.
-        num_jobs: Files fetched at a time.
-        index_url: Package index for the fallback of `sc4001`; None means the configured one.
-        announce: Told, in one line, when the fallback is taken.
+        num_jobs: Files downloaded at the same time.
+        index_url: Package index for the fallback of `sc4001`; None: the configured one.
+        announce: Called with one line of text when the fallback is used.
 
     Returns:
         The files, sorted by name.
 
     Raises:
-        ValueError: Unknown subset, or no job.
-        ChecksumError: A file of `sc4001` arrived corrupt; it has been removed.
-        FetchError: Files could not be fetched; the others are whole, and what arrived is kept for the next run.
+        ValueError: The subset is unknown, or `num_jobs` is below 1.
+        ChecksumError: A file of `sc4001` was corrupt; it has been removed.
+        FetchError: Some downloads failed; the next run continues them.
     """
     if subset not in FOLDERS:
         raise ValueError(f"unknown subset {subset!r}; one of: {', '.join(FOLDERS)}")
@@ -85,16 +84,16 @@ def download_sleep_edf(
         others = f" and {len(failures) - 1} more" if len(failures) > 1 else ""
         raise FetchError(
             f"{len(failures)} of {len(downloads)} files failed: {name}{others} ({error}); "
-            "the others are whole, run the same command again"
+            "the others are complete, run the same command again"
         )
     return sorted(download.path for download in downloads)
 
 
 def count_nights(names: Iterable[str]) -> int:
-    """Nights among file names; a night and its hypnogram share the first six characters of their names.
+    """Count the nights among file names; a night and its hypnogram share the first six characters.
 
     Raises:
-        ValueError: A night without exactly one hypnogram, or the other way round.
+        ValueError: A night does not have exactly one hypnogram, or a hypnogram no night.
     """
     nights: dict[str, list[str]] = {}
     for name in names:
@@ -102,7 +101,7 @@ def count_nights(names: Iterable[str]) -> int:
             nights.setdefault(name[:6], []).append(name)
     for members in nights.values():
         if sorted(name.rsplit("-")[-1] for name in members) != ["Hypnogram.edf", "PSG.edf"]:
-            raise ValueError(f"{', '.join(members)} is no pair of a night and its hypnogram")
+            raise ValueError(f"{', '.join(members)} is not a pair of a night and its hypnogram")
     return len(nights)
 
 
@@ -123,7 +122,7 @@ def _download_sc4001(
         raise
     except FetchError as error:
         if announce is not None:
-            announce(f"{error}; taking the same night from the package sleepless 2.0.1 of the package index")
+            announce(f"{error}; downloading the same night in the package sleepless 2.0.1")
         _extract_sc4001(out_dir, index_url)
     return paths
 
@@ -144,11 +143,7 @@ def _extract_sc4001(out_dir: Path, index_url: str | None) -> None:
 
 
 def clean_copy(content: bytes, sha256: str, name: str) -> bytes:
-    """`content` with the expected SHA-256, less the newline that an editor may have put at its end.
-
-    Raises:
-        ChecksumError: It is another file.
-    """
+    """`content`, without an appended newline, if its SHA-256 is the expected one; ChecksumError otherwise."""
     for candidate in (content, content.removesuffix(b"\n")):
         if hashlib.sha256(candidate).hexdigest() == sha256:
             return candidate
@@ -178,25 +173,24 @@ def _list_downloads(base_url: str, out_dir: Path, folder: str) -> list[Download]
 
 
 def fetch_many(downloads: Sequence[Download], num_jobs: int, description: str) -> dict[str, FetchError]:
-    """Fetch files, `num_jobs` at a time; those that are there and whole stay.
+    """Download files, `num_jobs` at the same time; complete files are not downloaded again.
 
-    A file that arrives corrupt is fetched once more, from its first byte. Interrupted (Ctrl-C), what
-    arrived of every file is kept for the next run.
+    A corrupt file is downloaded once more from its first byte. After an interrupt (Ctrl-C) the next run continues.
 
     Args:
-        downloads: what to fetch, in the order of starting.
-        num_jobs: threads, each with a connection of its own.
-        description: stands before the progress bar.
+        downloads: Files, in the order in which they start.
+        num_jobs: Number of threads, each with its own connection.
+        description: Text before the progress bar.
 
     Returns:
         The error of each file that failed, by name, in the order of `downloads`.
 
     Raises:
-        NoSpaceError: the disk is full; the other files are stopped too.
-        ValueError: an address is none, or `num_jobs` is not 1 or more.
+        NoSpaceError: The disk is full; the other downloads stop too.
+        ValueError: An address is invalid, or `num_jobs` is below 1.
     """
     if num_jobs < 1:
-        raise ValueError(f"{num_jobs} jobs: wanted 1 or more")
+        raise ValueError(f"{num_jobs} jobs: expected 1 or more")
     progress = _SharedProgress(len(downloads), description)
     failures: dict[str, FetchError] = {}
     with progress.bar, ThreadPoolExecutor(num_jobs) as pool:
@@ -207,7 +201,7 @@ def fetch_many(downloads: Sequence[Download], num_jobs: int, description: str) -
                     future.result()
                 except FetchError as error:
                     failures[name_of[future]] = error
-        finally:  # the pool waits for its threads, so stop them, also after a full disk or an interruption
+        finally:  # stop the threads, also after a full disk or an interrupt
             progress.stopped.set()
             pool.shutdown(wait=False, cancel_futures=True)
     return {
@@ -215,7 +209,7 @@ def fetch_many(downloads: Sequence[Download], num_jobs: int, description: str) -
     }
 
 
-class _Stopped(Exception):  # noqa: N818 - no error: another file ended the run
+class _Stopped(Exception):  # noqa: N818 - not an error: another file ended the run
     pass
 
 
@@ -231,7 +225,7 @@ class _SharedProgress:
     def fetch(self, download: Download) -> None:
         try:
             self._fetch(download)
-        except ChecksumError:  # removed by now
+        except ChecksumError:  # the file has been removed
             self._fetch(download)
         self._count(num_files=1)
 

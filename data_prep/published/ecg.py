@@ -1,4 +1,4 @@
-"""Curriculum stage 3: ECG-QA, and OpenTSLM's ECG-QA-CoT with rationales, joined to the records of PTB-XL."""
+"""Curriculum stage 3: ECG-QA, and ECG-QA-CoT with rationales, both joined to the records of PTB-XL."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -9,12 +9,11 @@ import numpy as np
 
 from data_prep.published.ptbxl import LEADS, SOURCE, EcgPatient, EcgRecords, read_patients
 from data_prep.published.rows import Row, find_raw_dir, read_csv_rows, read_json_rows, write_published
-from tslm.answers.grammar import parse_answer, split_response
 from tslm.data.prepared.corpora import CorpusSample
 
 ANSWERS_FILE = "answers_for_each_template.csv"
 _ECG_QA_SOURCE = "ecgqa/ptbxl of github.com/Jwoo5/ecg-qa"
-_FOLDERS = {"train": "train", "valid": "val", "test": "test"}  # names of ECG-QA and ours
+_FOLDERS = {"train": "train", "valid": "val", "test": "test"}  # split names of ECG-QA and of this project
 _COT_FILES = {"ecg_qa_cot_train.csv": "train", "ecg_qa_cot_val.csv": "val", "ecg_qa_cot_test.csv": "test"}
 _COT_COLUMNS = ("ecg_id", "question", "answer", "template_id", "question_type", "rationale")
 _QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"")
@@ -23,16 +22,16 @@ _ORDINALS = ("First", "Second")
 
 @dataclass(frozen=True)
 class EcgOptions:
-    """Where PTB-XL is, and what of it is read."""
+    """Location of PTB-XL, and the rate and leads to read."""
 
     raw_dir: Path | None = None
     ptbxl_dir: Path | None = None
-    records_dir: Path | None = None  # of the records, where they are not in ptbxl_dir
+    records_dir: Path | None = None  # folder of the records, if not ptbxl_dir
     fs_hz: int = 100  # or 500
     leads: str = "all"  # or some, such as II,V1,V5
 
     def open_records(self) -> EcgRecords:
-        """The records. FileNotFoundError or ValueError where an option is wrong."""
+        """Open the records. FileNotFoundError or ValueError if an option is wrong."""
         option, folder = ("records_dir", self.records_dir) if self.records_dir else ("ptbxl_dir", self.ptbxl_dir)
         leads = LEADS if self.leads == "all" else tuple(self.leads.split(","))
         return EcgRecords(find_raw_dir(folder, option, SOURCE), self.fs_hz, leads)
@@ -46,12 +45,10 @@ class EcgQaOptions(EcgOptions):
     split: str = "published"  # or strat_fold: PTB-XL's folds 1-8, 9 and 10
 
     def __post_init__(self) -> None:
-        for option, value, wanted in (
-            ("wording", self.wording, ("template", "paraphrased")),
-            ("split", self.split, ("published", "strat_fold")),
-        ):
-            if value not in wanted:
-                raise ValueError(f"{option}={value}: wanted {' or '.join(wanted)}")
+        if self.wording not in ("template", "paraphrased"):
+            raise ValueError(f"wording={self.wording}: expected template or paraphrased")
+        if self.split not in ("published", "strat_fold"):
+            raise ValueError(f"split={self.split}: expected published or strat_fold")
 
 
 @dataclass(frozen=True)
@@ -59,18 +56,18 @@ class EcgQaCotOptions(EcgOptions):
     """ECG-QA-CoT: OpenTSLM's three CSV files in `raw_dir`, the answer table of ECG-QA in `ecg_qa_dir`."""
 
     ecg_qa_dir: Path | None = None
-    context: str = "patient"  # age and sex by PTB-XL; published: OpenTSLM's, often untrue (docs/decisions); or none
+    context: str = "patient"  # age and sex in PTB-XL; published: OpenTSLM's, often wrong (docs/decisions); or none
 
     def __post_init__(self) -> None:
         if self.context not in CONTEXTS:
-            raise ValueError(f"context={self.context}: wanted {', '.join(CONTEXTS)}")
+            raise ValueError(f"context={self.context}: expected {', '.join(CONTEXTS)}")
 
 
 def prepare_ecg_qa(options: EcgQaOptions, out_dir: Path, _workers: int = 1) -> list[Path]:
-    """Prepare the questions of ECG-QA; those about records that are not there are left out.
+    """Prepare the questions of ECG-QA; those about missing records are left out.
 
     Raises:
-        FileNotFoundError: a folder, the answer table or all questions are missing.
+        FileNotFoundError: a folder, the answer table or the questions are missing.
         ImportError: wfdb is not installed.
         ValueError: a file is damaged, or no question can be used.
     """
@@ -136,24 +133,20 @@ def build_question(row: Row, options_of: Mapping[int, tuple[str, ...]], records:
 def build_reasoning(
     row: Row, options_of: Mapping[int, tuple[str, ...]], records: EcgRecords, context: str
 ) -> CorpusSample:
-    """One row of ECG-QA-CoT. UnusableRowError where a part is missing or the rationale ends in another answer."""
+    """One row of ECG-QA-CoT. UnusableRowError if a part is missing or the rationale ends in another answer."""
     answer, options = row.text("answer"), _template_options(row, options_of)
-    rationale, closing = split_response(row.text("rationale"))
-    if closing and parse_answer(row.text("rationale"), options) != answer:
-        raise row.unusable("rationale", "ends in another answer than the row's", closing[:40])
-    if not rationale:
-        raise row.unusable("rationale", "gives no reason")
+    rationale = row.rationale("rationale", answer, options)
     question = " ".join(part for part in (context, row.text("question")) if part)
     return _join(row, "ecg_qa_cot", question, answer, rationale, options_of, records)
 
 
 def read_template_answers(path: Path) -> dict[int, tuple[str, ...]]:
-    """Answers that each template of questions allows. ValueError when a row is no list of quoted texts."""
+    """Answers allowed by each question template. ValueError if a row is not a list of quoted texts."""
     options_of = {}
     for row in read_csv_rows(path, ("template_id", "classes")):
         options = tuple(single or double for single, double in _QUOTED.findall(row.text("classes")))
         if not options or not row.text("template_id").isdigit():
-            raise ValueError(f"{path}, row {row.number}: wanted a number and a list of quoted answers")
+            raise ValueError(f"{path}, row {row.number}: expected a number and a list of quoted answers")
         options_of[int(row.text("template_id"))] = options
     return options_of
 
@@ -169,7 +162,7 @@ def _join(
 ) -> CorpusSample:
     options, ecg_ids = _template_options(row, options_of), _ecg_ids(row)
     if answer not in options:
-        raise row.unusable("answer", "is not of the template's answers", answer[:60])
+        raise row.unusable("answer", "is none of the template's answers", answer[:60])
     if len(ecg_ids) > len(_ORDINALS):
         raise row.unusable("ecg_id", f"names more than {len(_ORDINALS)} records")
     series: list[np.ndarray] = []
@@ -218,20 +211,20 @@ def _fold_split(strat_fold: int) -> str:
 
 
 def _read_split_lists(folder: Path) -> dict[int, str]:
-    """Split of each ECG in `{train,valid,test}_ecgs.tsv`; empty where the lists are not there."""
+    """Split of each ECG in `{train,valid,test}_ecgs.tsv`; empty if these lists are missing."""
     split_of = {}
     for name, split in _FOLDERS.items():
         path = folder / f"{name}_ecgs.tsv"
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines() if path.is_file() else (), start=1):
             ecg_id = line.split("\t")[-1].strip()
             if not ecg_id.isdigit():
-                raise ValueError(f"{path}, line {number}: wanted the number of an ECG, found {ecg_id[:20]!r}")
+                raise ValueError(f"{path}, line {number}: expected the number of an ECG, found {ecg_id[:20]!r}")
             split_of[int(ecg_id)] = split
     return split_of
 
 
 def _read_questions(folder: Path) -> Iterator[Row]:
-    """Questions of each split in order of their ECGs."""
+    """Questions of each split, sorted by ECG."""
     num_files = 0
     for name, split in _FOLDERS.items():
         files = sorted((folder / name).glob("*.json"))
@@ -243,7 +236,7 @@ def _read_questions(folder: Path) -> Iterator[Row]:
         ]
         yield from _sort_by_ecg(rows)
     if not num_files:
-        raise FileNotFoundError(f"{folder} holds no */*.json; wanted the questions of github.com/Jwoo5/ecg-qa")
+        raise FileNotFoundError(f"{folder} holds no */*.json; expected the questions of github.com/Jwoo5/ecg-qa")
 
 
 def _read_cot(folder: Path, context_column: str) -> Iterator[Row]:
@@ -256,7 +249,7 @@ def _read_cot(folder: Path, context_column: str) -> Iterator[Row]:
 
 
 def _sort_by_ecg(rows: Iterable[Row]) -> list[Row]:
-    """Questions about one ECG side by side, so that its record is read once; their text is held, about 1 kB each."""
+    """Sort the questions by ECG, so that each record is read once; their texts, about 1 kB each, stay in memory."""
     return sorted(rows, key=lambda row: (str(row.cells.get("ecg_id")), row.where))
 
 
@@ -266,7 +259,7 @@ def _find_ecg_qa(folder: Path | None, option: str) -> Path:
         if (candidate / ANSWERS_FILE).is_file():
             return candidate
     raise FileNotFoundError(
-        f"{found} holds no {ANSWERS_FILE}; wanted the folder ecgqa/ptbxl of github.com/Jwoo5/ecg-qa"
+        f"{found} holds no {ANSWERS_FILE}; expected the folder ecgqa/ptbxl of github.com/Jwoo5/ecg-qa"
     )
 
 

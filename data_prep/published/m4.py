@@ -1,4 +1,4 @@
-"""Curriculum stage 2: series of the M4 competition with OpenTSLM's captions, or with captions measured in them."""
+"""Curriculum stage 2: M4 series with OpenTSLM's captions, or with captions written from measured facts."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,16 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.corpora.captions import write_caption
-from data_prep.corpora.series import NamedSeries
-from data_prep.published.rows import (
-    ROW_SPLIT,
-    Row,
-    draw_split,
-    find_raw_dir,
-    read_csv_rows,
-    write_published,
-)
+from data_prep.corpora.build import NamedSeries
+from data_prep.corpora.captions import build_caption_sample, write_caption
+from data_prep.published.rows import ROW_SPLIT, Row, draw_split, find_raw_dir, read_csv_rows, write_published
 from tslm.data.prepared.corpora import CorpusSample
 from tslm.data.splits.rules import parse_shares
 from tslm.evidence.series import MIN_SAMPLES
@@ -31,34 +24,34 @@ _SOURCE = (
 
 @dataclass(frozen=True)
 class M4Options:
-    """M4: CSV files in `raw_dir`; `captions` are the published ones or are measured in the series."""
+    """M4: CSV files in `raw_dir`; `captions` are the published ones or are written from measured facts."""
 
     raw_dir: Path | None = None
     captions: str = "published"  # or measured
-    frequencies: str = ",".join(FREQUENCIES)  # those without files are passed over
+    frequencies: str = ",".join(FREQUENCIES)  # those without files are skipped
     split: str = ROW_SPLIT  # by series
-    seed: int = 0  # of the splits and of the wording of measured captions
+    seed: int = 0  # of the splits and the wording of measured captions
 
     def __post_init__(self) -> None:
         parse_shares(self.split)
         if self.captions not in ("published", "measured"):
-            raise ValueError(f"captions={self.captions}: wanted published or measured")
+            raise ValueError(f"captions={self.captions}: expected published or measured")
         unknown = [name for name in self.frequencies.split(",") if name not in FREQUENCIES]
         if unknown:
             raise ValueError(f"frequencies={self.frequencies}: {unknown[0]!r} is none of {', '.join(FREQUENCIES)}")
 
 
 def prepare_m4(options: M4Options, out_dir: Path, _workers: int = 1) -> list[Path]:
-    """Prepare captions of M4 series, a series in one split.
+    """Prepare captions of M4 series; each series is in one split.
 
     Raises:
-        FileNotFoundError: `raw_dir` holds no series, or no captions where published ones are wanted.
+        FileNotFoundError: `raw_dir` holds no series, or no captions while `captions` is "published".
         ValueError: a file is damaged, or no series can be used.
     """
     folder = find_raw_dir(options.raw_dir, "raw_dir", _SOURCE)
     frequencies = [name for name in options.frequencies.split(",") if find_series_files(folder, name)]
     if not frequencies:
-        raise FileNotFoundError(f"{folder} holds no series of {options.frequencies}; wanted {_SOURCE}")
+        raise FileNotFoundError(f"{folder} holds no series of {options.frequencies}; expected {_SOURCE}")
     captions = _read_captions(folder, frequencies) if options.captions == "published" else None
     categories = _read_categories(folder)
     return write_published(
@@ -76,22 +69,23 @@ def prepare_m4(options: M4Options, out_dir: Path, _workers: int = 1) -> list[Pat
 def build_sample(
     row: Row, categories: dict[str, str], captions: dict[str, str] | None = None, seed: int = 0
 ) -> CorpusSample:
-    """A series with its caption: the published one, or measured where `captions` is None."""
-    series_id, values_L = row.text("id"), row.series("series")
-    kind = ", ".join(part for part in (f"{row.cells['frequency']} series", categories.get(series_id, "")) if part)
+    """A series with its published caption, or with a measured one if `captions` is None."""
+    series_id = row.text("id")
+    name = ", ".join(part for part in (f"{row.cells['frequency']} series", categories.get(series_id, "")) if part)
+    series = NamedSeries(row.series("series"), name, unit="")
     if captions is None:
-        if len(values_L) < MIN_SAMPLES:
+        if len(series.values_L) < MIN_SAMPLES:
             raise row.unusable("series", f"has fewer than {MIN_SAMPLES} values, too few to measure")
-        caption = write_caption(NamedSeries(values_L, kind, ""), np.random.default_rng(hash_seed(seed, series_id)))
+        caption = write_caption(series, np.random.default_rng(hash_seed(seed, series_id)))
     else:
         caption = captions.get(series_id, "")
     if not caption:
         raise row.unusable("id", "has no caption")
-    return CorpusSample(f"m4:{series_id}", "", (), (values_L,), (kind,), "", caption, "")
+    return build_caption_sample(f"m4:{series_id}", series, caption)
 
 
 def find_series_files(folder: Path, frequency: str) -> list[Path]:
-    """Files with the series of one frequency: OpenTSLM's, else the competition's train and test parts."""
+    """Files with the series of one frequency: OpenTSLM's, or else the competition's train and test parts."""
     own = folder / f"m4_series_{frequency}.csv"
     if own.is_file():
         return [own]
@@ -112,7 +106,7 @@ def read_series_rows(folder: Path, frequency: str) -> Iterator[Row]:
 
 
 def _read_ragged(path: Path) -> Iterator[tuple[str, list[str]]]:
-    """(id, values as text) of a competition file: a series a row, padded with empty cells."""
+    """(id, values as text) of each row of a competition file; rows are padded with empty cells."""
     for row in read_csv_rows(path, ("V1", "V2")):
         cells = [str(cell) for column, cell in row.cells.items() if isinstance(cell, str) and column is not None]
         while cells and not cells[-1]:

@@ -1,4 +1,4 @@
-"""PTB-XL: twelve-lead ECGs of 10 s as WFDB records, and the table that says whose they are."""
+"""PTB-XL: twelve-lead ECGs of 10 s as WFDB records, and the table of patients."""
 
 import logging
 from collections.abc import Sequence
@@ -17,12 +17,12 @@ TABLE_FILE = "ptbxl_database.csv"
 SOURCE = "PTB-XL of physionet.org/content/ptb-xl (records100 or records500, and ptbxl_database.csv)"
 _CACHED_RECORDS = 256  # 12 MB at 100 Hz, 60 MB at 500 Hz
 _SEX = {"0": "male", "1": "female"}  # Wagner et al. 2020, table 2; mean heights in the table are 173 and 161 cm
-_OVER_89 = 300  # how the table of version 1.0.3 hides the age of older patients
+_OVER_89 = 300  # stands for older patients in the table of version 1.0.3
 
 
 @dataclass(frozen=True)
 class EcgPatient:
-    """Whose ECG it is, as far as the table says; empty where it does not."""
+    """Patient of an ECG; what the table lacks is empty."""
 
     patient_id: str
     age: str
@@ -36,7 +36,7 @@ class EcgPatient:
 
 
 def read_patients(ptbxl_dir: Path) -> dict[int, EcgPatient]:
-    """Patient of each record number. ValueError when the table is damaged or lacks a column."""
+    """Patient of each record number. ValueError if the table is damaged or lacks a column."""
     patients = {}
     for row in read_csv_rows(ptbxl_dir / TABLE_FILE, ("ecg_id", "patient_id", "age", "sex", "strat_fold")):
         cells = {name: str(value or "").strip() for name, value in row.cells.items()}
@@ -54,9 +54,9 @@ def read_patients(ptbxl_dir: Path) -> dict[int, EcgPatient]:
 
 
 class EcgRecords:
-    """Records in a folder laid out as PTB-XL's, or flat as the PhysioNet/CinC 2021 challenge has them (HR00001).
+    """Records in PTB-XL's folders, or in one folder as in the PhysioNet/CinC 2021 challenge (HR00001).
 
-    A record is read at the wanted rate where it is there, else resampled from the other one.
+    A record that is missing at the requested rate is resampled from the other rate.
     """
 
     def __init__(self, records_dir: Path, fs_hz: int, leads: Sequence[str]) -> None:
@@ -64,12 +64,12 @@ class EcgRecords:
             raise ValueError(f"fs_hz={fs_hz}: PTB-XL has {RATES_HZ[0]} and {RATES_HZ[1]} Hz")
         unknown = [lead for lead in leads if lead not in LEADS]
         if unknown or not leads:
-            raise ValueError(f"leads={','.join(leads)}: wanted all, or some of {', '.join(LEADS)}")
+            raise ValueError(f"leads={','.join(leads)}: expected all, or some of {', '.join(LEADS)}")
         self.records_dir, self.fs_hz, self.leads = records_dir, fs_hz, tuple(leads)
         self.read = lru_cache(maxsize=_CACHED_RECORDS)(self._read)
 
     def find(self, ecg_id: int) -> Path | None:
-        """The record's path without suffix, None where it is not there."""
+        """Path of a record without suffix; None if it is missing."""
         folder = f"{ecg_id // 1000 * 1000:05d}"
         own, other = (("records100", "lr"), ("records500", "hr"))[:: 1 if self.fs_hz == RATES_HZ[0] else -1]
         names = [f"{records}/{folder}/{ecg_id:05d}_{kind}" for records, kind in (own, other)] + [f"HR{ecg_id:05d}"]
@@ -79,8 +79,8 @@ class EcgRecords:
         """The leads, (num_leads, num_samples) float32, millivolt.
 
         Raises:
-            FileNotFoundError: no such record.
-            ValueError: a record that cannot be read, lacks a lead or holds invalid samples.
+            FileNotFoundError: the record is missing.
+            ValueError: the record cannot be read, lacks a lead or holds invalid samples.
         """
         path = self.find(ecg_id)
         if path is None:

@@ -1,16 +1,16 @@
-"""What readers of published corpora share: rows that know their place, rows left out by reason, series out of text.
+"""Rows of published files: reading, parsing of series, and writing of the corpus.
 
-A reader turns each row into one sample of one split. A row that cannot be used is left out, counted
-by its reason, and the first of each reason is named; a file that cannot be read at all is an error.
+A reader turns each row into one sample of one split. An unusable row is left out: it is counted by its reason, and
+the first ten of each reason are named. A file that cannot be read is an error.
 """
 
 import csv
 import hashlib
 import json
 import logging
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
+from tslm.answers.grammar import parse_answer, split_response
 from tslm.data.prepared.corpora import CORPUS_FILE, CorpusSample, write_splits
 from tslm.data.splits.rules import parse_shares
 from tslm.files import write_beside
@@ -32,7 +33,7 @@ _logger = logging.getLogger(__name__)
 
 
 class UnusableRowError(ValueError):
-    """A row that gives no sample; `reason` is what is counted."""
+    """A row that gives no sample; rows are counted by `reason`."""
 
     def __init__(self, where: str, reason: str, detail: str = "") -> None:
         super().__init__(f"{where}: {reason}{f' ({detail})' if detail else ''}")
@@ -48,7 +49,7 @@ class Row:
     cells: Mapping[str, Any]
 
     def text(self, column: str) -> str:
-        """The cell's text without white space around it. UnusableRowError when there is none."""
+        """The cell's text without white space around it. UnusableRowError if it is empty."""
         value = self.cells.get(column)
         text = "" if value is None else str(value).strip()
         if not text or text.lower() == "nan":
@@ -56,39 +57,24 @@ class Row:
         return text
 
     def series(self, column: str) -> np.ndarray:
-        """The cell as a series, (num_samples,) float32. UnusableRowError when it is none."""
+        """The cell as a series, (num_samples,) float32. UnusableRowError if it is not one."""
         try:
             return parse_series(self.cells.get(column))
         except ValueError as error:
             raise self.unusable(column, str(error)) from error
 
+    def rationale(self, column: str, answer: str, answers: Sequence[str]) -> str:
+        """The reasoning in a cell, without its closing answer. UnusableRowError if none, or if it closes otherwise."""
+        rationale, closing = split_response(self.text(column))
+        if closing and parse_answer(self.text(column), answers) != answer:
+            raise self.unusable(column, "ends in another answer than the row's", closing[:40])
+        if not rationale:
+            raise self.unusable(column, "gives no reason")
+        return rationale
+
     def unusable(self, column: str, reason: str, detail: str = "") -> UnusableRowError:
-        """The error that says what is wrong with a cell."""
+        """The error that names a cell and what is wrong with it."""
         return UnusableRowError(self.where, f"column {column} {reason}", detail)
-
-
-@dataclass
-class LeftOut:
-    """Rows left out of a corpus, by reason."""
-
-    num_rows: int = 0
-    places: dict[str, list[str]] = field(default_factory=dict)
-    counts: Counter[str] = field(default_factory=Counter)
-
-    def add(self, error: UnusableRowError) -> None:
-        """Count one row."""
-        self.counts[error.reason] += 1
-        listed = self.places.setdefault(error.reason, [])
-        if len(listed) < _LISTED:
-            listed.append(error.where)
-
-    def render(self) -> list[str]:
-        """One line a reason, most frequent first: how many rows, and which."""
-        return [
-            f"left out {count} of {self.num_rows} rows: {reason} ({'; '.join(self.places[reason])}"
-            f"{'; ...' if count > _LISTED else ''})"
-            for reason, count in self.counts.most_common()
-        ]
 
 
 def write_published(
@@ -103,12 +89,12 @@ def write_published(
     """Write a published corpus, one file a split, and `corpus.json` with its counts.
 
     Args:
-        name: Of the corpus, for messages.
-        rows: Read one by one; the whole is never held.
-        build: (split, sample) of a row; raises UnusableRowError for one that gives none.
+        name: Name of the corpus, for messages.
+        rows: Read one by one; they are never all in memory.
+        build: Returns (split, sample) of a row, or raises UnusableRowError.
         out_dir: Folder of the corpus.
-        how_split: How rows came into their splits, in words.
-        leaky: Whether one recording or person may stand in several splits.
+        how_split: How rows were assigned to splits, in words.
+        leaky: Whether one recording or person may be in several splits.
 
     Returns:
         The files of train, val and test.
@@ -116,56 +102,57 @@ def write_published(
     Raises:
         ValueError: no row is usable.
     """
-    left_out, series_splits, num_of = LeftOut(), dict[bytes, set[str]](), Counter[str]()
+    num_of, num_left_out = Counter[str](), Counter[str]()  # by split, by reason
+    left_out_rows, splits_of_series = defaultdict[str, list[str]](list), defaultdict[bytes, set[str]](set)
 
     def build_all() -> Iterator[tuple[str, CorpusSample]]:
         first_error: UnusableRowError | None = None
         for row in tqdm(rows, desc=name, unit="row"):
-            left_out.num_rows += 1
             try:
                 split, sample = build(row)
             except UnusableRowError as error:
                 first_error = first_error or error
-                left_out.add(error)
+                num_left_out[error.reason] += 1
+                if num_left_out[error.reason] <= _LISTED:
+                    left_out_rows[error.reason].append(error.where)
                 continue
             num_of[split] += 1
             for values_L in sample.series:
-                series_splits.setdefault(hashlib.blake2b(values_L.tobytes(), digest_size=8).digest(), set()).add(split)
+                splits_of_series[hashlib.blake2b(values_L.tobytes(), digest_size=8).digest()].add(split)
             yield split, sample
         if not num_of:
-            raise ValueError(f"{name}: none of {left_out.num_rows} rows can be used; {first_error or 'there is none'}")
+            num_rows = num_left_out.total()
+            raise ValueError(f"{name}: none of {num_rows} rows can be used; {first_error or 'the files are empty'}")
 
     paths = write_splits(build_all(), out_dir)
-    num_shared = sum(len(splits) > 1 for splits in series_splits.values())
+    num_shared = sum(len(splits) > 1 for splits in splits_of_series.values())
     report = {
         "corpus": name,
         "num_samples": dict(num_of),
-        "num_left_out": dict(left_out.counts),
+        "num_left_out": dict(num_left_out),
         "split": how_split,
         "leaky": leaky or num_shared > 0,
         "num_series_in_several_splits": num_shared,
     }
     with write_beside(out_dir / CORPUS_FILE) as partial:
         partial.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    for line in left_out.render():
-        _logger.warning("%s: %s", name, line)
+    num_rows = num_of.total() + num_left_out.total()
+    for reason, count in num_left_out.most_common():
+        places = f"{'; '.join(left_out_rows[reason])}{'; ...' if count > _LISTED else ''}"
+        _logger.warning("%s: left out %d of %d rows: %s (%s)", name, count, num_rows, reason, places)
     if report["leaky"]:
-        _logger.warning(
-            "%s: the splits leak (%s; %d series stand in several splits): scores on them flatter",
-            name,
-            how_split,
-            num_shared,
-        )
+        leak = f"{how_split}; {num_shared} series are in several splits"
+        _logger.warning("%s: the splits leak (%s): scores on them are too high", name, leak)
     return paths
 
 
 def draw_split(unit: str, split: str, seed: int) -> str:
-    """Split of a unit (a series, a patient) by its name alone, so that rows can be read one by one.
+    """Split of a unit (a series, a patient) from its name alone, so that rows can be read one by one.
 
     Args:
-        unit: What must not stand in two splits.
-        split: "80/10/10" (train/val/test in percent) or one split's name for all.
-        seed: another seed draws other splits.
+        unit: Name of what must not be in two splits.
+        split: "80/10/10" (train/val/test in percent), or one split's name for all units.
+        seed: Seed of the draw.
     """
     position = hash_seed(seed, unit) / 2**64
     shares = parse_shares(split)
@@ -177,15 +164,15 @@ def draw_split(unit: str, split: str, seed: int) -> str:
 
 
 def parse_series(value: Any) -> np.ndarray:
-    """A series out of text, "[1.0, 2.5]" or the same with one more bracket around, or out of a sequence of numbers.
+    """Parse a series from the text "[1.0, 2.5]" or "[[1.0, 2.5]]", or from a sequence of numbers.
 
-    Text is cut and converted by pyarrow, without Python's parser: `ast.literal_eval` takes 40 times as long.
+    pyarrow converts the text; `ast.literal_eval` takes 40 times as long.
 
     Returns:
         (num_samples,) float32.
 
     Raises:
-        ValueError: no list of numbers, several series at once, or numbers that are not finite.
+        ValueError: not a list of numbers, several series, or numbers that are not finite.
     """
     if value is None or (isinstance(value, str) and not value.strip()):
         raise ValueError("is empty")
@@ -196,7 +183,7 @@ def parse_series(value: Any) -> np.ndarray:
     if values_L.ndim == 2 and len(values_L) == 1:
         values_L = values_L[0]
     if values_L.ndim != 1:
-        raise ValueError("holds several series; one is wanted")
+        raise ValueError("holds several series, not one")
     if not len(values_L):
         raise ValueError("holds no number")
     if not np.isfinite(values_L).all():
@@ -212,7 +199,7 @@ def read_csv_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
         ValueError: a column is missing, or the file is damaged (the row before it is named).
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing; wanted a CSV with the columns {', '.join(columns)}")
+        raise FileNotFoundError(f"{path} is missing; expected a CSV with the columns {', '.join(columns)}")
     csv.field_size_limit(_LARGEST_CELL)
     number = 0
     try:
@@ -251,10 +238,10 @@ def read_json_rows(path: Path) -> Iterator[Row]:
         yield Row(f"{path.name}, item {number}", number, cells)
 
 
-def find_raw_dir(raw_dir: Path | None, option: str, wanted: str) -> Path:
-    """The folder that an option names. FileNotFoundError, saying what it should hold, when there is none."""
+def find_raw_dir(raw_dir: Path | None, option: str, contents: str) -> Path:
+    """The folder that an option names. FileNotFoundError, which says what it should hold, if there is none."""
     if raw_dir is None or not raw_dir.is_dir():
-        raise FileNotFoundError(f"{option}={raw_dir or ''} is no folder; give {option}=DIR with {wanted}")
+        raise FileNotFoundError(f"{option}={raw_dir or ''} is not a folder; give {option}=DIR with {contents}")
     return raw_dir
 
 
@@ -268,7 +255,7 @@ def _split_numbers(text: str) -> np.ndarray:
     return pc.cast(numbers, pa.float64()).to_numpy()
 
 
-def _check_columns(path: Path, found: Sequence[str], wanted: Sequence[str]) -> None:
-    missing = [name for name in wanted if name not in found]
+def _check_columns(path: Path, found: Sequence[str], expected: Sequence[str]) -> None:
+    missing = [name for name in expected if name not in found]
     if missing:
         raise ValueError(f"{path} lacks the column(s) {', '.join(missing)}; it has: {', '.join(found) or 'none'}")

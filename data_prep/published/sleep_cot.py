@@ -1,4 +1,4 @@
-"""Curriculum stage 4: OpenTSLM's sleep_cot.csv, single epochs of Sleep-EDF with rationales of a general model."""
+"""Curriculum stage 4: OpenTSLM's sleep_cot.csv, single epochs of Sleep-EDF with rationales by a language model."""
 
 import logging
 from collections.abc import Sequence
@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.published.rows import Row, UnusableRowError, find_raw_dir, read_csv_rows, write_published
-from tslm.answers.grammar import parse_answer, split_response
 from tslm.data.cohorts.montage import convert_to_uv
 from tslm.data.prepared.corpora import CorpusSample
 from tslm.data.splits.folds import draw_epoch_splits
@@ -31,21 +30,21 @@ class SleepCotOptions:
 
     raw_dir: Path | None = None
     fs_hz: float = 100.0  # epochs of another rate are resampled
-    channel: str = "EEG Fpz-Cz"  # the first of Sleep-EDF, which OpenTSLM took; the file does not say
-    unit: str = ""  # uV, mV or V; empty: found out from the values
+    channel: str = "EEG Fpz-Cz"  # the first of Sleep-EDF, used by OpenTSLM; the file does not name it
+    unit: str = ""  # uV, mV or V; empty: inferred from the values
     seed: int = 0
 
     def __post_init__(self) -> None:
         if not self.fs_hz > 0:
-            raise ValueError(f"fs_hz={self.fs_hz:g}: wanted a rate above 0")
+            raise ValueError(f"fs_hz={self.fs_hz:g}: expected a rate above 0")
 
 
 def prepare_sleep_cot(options: SleepCotOptions, out_dir: Path, _workers: int = 1) -> list[Path]:
-    """Prepare sleep_cot.csv. It does not say whose epochs these are, so its splits leak and are marked so.
+    """Prepare sleep_cot.csv. It does not name the subjects, so its splits leak and are marked as leaking.
 
     Raises:
-        FileNotFoundError: no such file in `raw_dir`.
-        ValueError: the file is damaged, its unit cannot be told, or no row can be used.
+        FileNotFoundError: `raw_dir` does not hold the file.
+        ValueError: the file is damaged, its unit cannot be inferred, or no row can be used.
     """
     path = find_raw_dir(options.raw_dir, "raw_dir", f"OpenTSLM's {COT_FILE}") / COT_FILE
     splits = draw_epoch_splits([_read_label(row) for row in read_csv_rows(path, _COLUMNS)], COT_FILE, options.seed)
@@ -55,20 +54,16 @@ def prepare_sleep_cot(options: SleepCotOptions, out_dir: Path, _workers: int = 1
         read_csv_rows(path, _COLUMNS),
         lambda row: (splits[row.number - 1], build_sample(row, options.channel, options.fs_hz, uv_per_unit)),
         out_dir,
-        how_split="80/10/10 by row, stratified by stage",
+        how_split="80/10/10 by row, stratified by sleep stage",
         leaky=True,
     )
 
 
 def build_sample(row: Row, channel: str, fs_hz: float, uv_per_unit: float) -> CorpusSample:
-    """An epoch with its rationale. UnusableRowError where the label is missing or the rationale ends in another."""
+    """An epoch with its rationale. UnusableRowError if the label is missing or the rationale ends in another one."""
     sleep_stage = _parse_label(row)
-    answer, text = ANSWER_NAMES[sleep_stage], row.text("rationale")
-    rationale, closing = split_response(text)
-    if closing and parse_answer(text, _LABELS.answers) != answer:
-        raise row.unusable("rationale", "ends in another answer than the row's label", closing[:40])
-    if not rationale:
-        raise row.unusable("rationale", "gives no reason")
+    answer = ANSWER_NAMES[sleep_stage]
+    rationale = row.rationale("rationale", answer, _LABELS.answers)
     values_L, recorded_hz = _read_epoch(row)
     return CorpusSample(
         sample_id=f"sleep_cot:{row.number}",
@@ -83,11 +78,11 @@ def build_sample(row: Row, channel: str, fs_hz: float, uv_per_unit: float) -> Co
 
 
 def _parse_label(row: Row) -> SleepStage:
-    """The AASM stage of a row; stage 4 of Rechtschaffen & Kales is N3."""
+    """The AASM sleep stage of a row; stage 4 of Rechtschaffen & Kales is N3."""
     label = row.text("label")
     sleep_stage = parse_sleep_stage(label)
     if sleep_stage is None or sleep_stage not in _LABELS.sleep_stages:
-        raise row.unusable("label", "is no sleep stage", label[:40])
+        raise row.unusable("label", "is not a sleep stage", label[:40])
     return sleep_stage
 
 
@@ -95,20 +90,20 @@ def _read_label(row: Row) -> SleepStage:
     try:
         return _parse_label(row)
     except UnusableRowError:
-        return SleepStage.UNSCORED  # such a row is left out when it is its turn
+        return SleepStage.UNSCORED  # such a row is left out later
 
 
 def _read_epoch(row: Row) -> tuple[np.ndarray, float]:
     values_L = row.series("time_series")
     recorded_hz = len(values_L) / EPOCH_S
     if recorded_hz not in RATES_HZ:
-        wanted = " or ".join(f"{rate_hz * EPOCH_S:,.0f}" for rate_hz in RATES_HZ)
-        raise row.unusable("time_series", f"has not {wanted} values", f"{len(values_L):,}")
+        lengths = " or ".join(f"{rate_hz * EPOCH_S:,.0f}" for rate_hz in RATES_HZ)
+        raise row.unusable("time_series", f"has not {lengths} values", f"{len(values_L):,}")
     return values_L, recorded_hz
 
 
 def _find_unit(path: Path, unit: str) -> float:
-    """Microvolt in one unit of the file, told from its first epochs; ValueError when they fit no unit."""
+    """Microvolts in one unit of the file, inferred from its first epochs; ValueError if no unit fits."""
     epochs: Sequence[tuple[np.ndarray, float]] = [
         epoch for row in islice(read_csv_rows(path, _COLUMNS), _ROWS_FOR_UNIT) if (epoch := _try_epoch(row))
     ]

@@ -1,7 +1,7 @@
-"""A chat endpoint in the manner of OpenAI's: answers kept on disk, requests limited in rate and tried again.
+"""Client of an OpenAI-compatible chat endpoint with a rate limit, retries and stored answers.
 
-Each answer is a file of its own, named after the hash of its request and renamed into place when
-whole, so a run that was killed asks only for what is missing and a second run asks nothing.
+Each answer is stored in a file named after the hash of its request. A killed run continues with the missing answers,
+and a second run sends no request.
 """
 
 import email.utils
@@ -14,6 +14,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,16 +28,16 @@ _MOST_ERROR_CHARS = 200
 
 
 class NoAnswerError(OSError):
-    """The endpoint gave no usable answer to one request, however often it was asked."""
+    """The endpoint gave no usable answer to a request in `num_tries` tries."""
 
 
 class RefusedError(OSError):
-    """The endpoint refuses: the key, the address or the model is wrong, and asking again will not help."""
+    """The endpoint refuses the request: the key, the address or the model is wrong."""
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where and what to ask, and how patiently. The key is in no file, no message and no representation."""
+    """Address, model and settings of the requests. The key is never written to a file, a message or a repr."""
 
     base_url: str  # up to and including /v1
     model: str
@@ -49,11 +50,11 @@ class Endpoint:
 
     def __post_init__(self) -> None:
         if urllib.parse.urlsplit(self.base_url).scheme not in ("http", "https"):
-            raise ValueError(f"--base_url {self.base_url}: wanted an http or https address such as https://HOST/v1")
+            raise ValueError(f"--base_url {self.base_url}: expected an http or https address such as https://HOST/v1")
 
 
 class RateLimit:
-    """A token bucket: `burst` requests at once, then one each 60 / `per_minute` seconds; 0 is no limit."""
+    """Token bucket: `burst` requests at once, then one each 60 / `per_minute` seconds. 0: no limit."""
 
     def __init__(
         self,
@@ -67,21 +68,21 @@ class RateLimit:
         self._lock = threading.Lock()
 
     def wait(self) -> None:
-        """Return when a request may go out; threads go out in turn."""
+        """Wait until a request may be sent."""
         if self.per_minute <= 0:
             return
         with self._lock:
             now_s = self.clock()
             self._tokens = min(self.burst, self._tokens + (now_s - self._filled_s) * self.per_minute / 60)
             self._filled_s = now_s
-            self._tokens -= 1  # below zero: a token of the future, waited for outside the lock
+            self._tokens -= 1  # below zero: wait for the token outside the lock
             wait_s = max(0.0, -self._tokens * 60 / self.per_minute)
         if wait_s:
             self.sleep(wait_s)
 
 
 class ChatClient:
-    """Asks an endpoint, once for each different request."""
+    """Sends requests to an endpoint, each different request once."""
 
     def __init__(
         self,
@@ -93,16 +94,16 @@ class ChatClient:
     ) -> None:
         self.endpoint, self.cache_dir, self.limit = endpoint, cache_dir, limit
         self.clock, self.sleep = clock, sleep
-        self.num_asked = 0  # requests that went out, tries counted singly
+        self.num_asked = 0  # requests sent, every try counted
         self._lock = threading.Lock()
         self._lock_of: dict[Path, threading.Lock] = {}
 
     def ask(self, messages: Sequence[Message]) -> str:
-        """The answer's text, from disk where this was asked before.
+        """The text of the answer, from disk if the request was sent before.
 
         Raises:
-            NoAnswerError: no usable answer after `num_tries`.
-            RefusedError: the endpoint refuses such requests.
+            NoAnswerError: No usable answer in `num_tries` tries.
+            RefusedError: The endpoint refuses the request.
         """
         request = {
             "model": self.endpoint.model,
@@ -113,26 +114,26 @@ class ChatClient:
         path = self.cache_path(request)
         with self._lock:
             lock = self._lock_of.setdefault(path, threading.Lock())
-        with lock:  # two threads with one request: the second finds the first one's answer
-            kept = _read_kept(path)
-            if kept is not None:
-                return kept
-            answer = self._ask_until_answered(request)
+        with lock:  # of two threads with the same request, the second reads the answer of the first
+            stored = _read_stored(path)
+            if stored is not None:
+                return stored
+            answer = self._send_with_retries(request)
             with write_beside(path) as partial:
                 partial.write_text(json.dumps({"request": request, "answer": answer}), encoding="utf-8")
             return answer
 
     def cache_path(self, request: dict[str, Any]) -> Path:
-        """Where the answer to a request is kept: its name is the hash of the request's content."""
+        """File of the answer to a request, named after the hash of the request."""
         digest = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
         return self.cache_dir / digest[:2] / f"{digest}.json"
 
-    def _ask_until_answered(self, request: dict[str, Any]) -> str:
+    def _send_with_retries(self, request: dict[str, Any]) -> str:
         cause = ""
         for idx in range(self.endpoint.num_tries):
             self.limit.wait()
             try:
-                return self._ask_once(request)
+                return self._send(request)
             except urllib.error.HTTPError as error:
                 cause = f"{error.code} {error.reason}"
                 if error.code not in _WORTH_RETRYING:
@@ -144,7 +145,7 @@ class ChatClient:
                 self.sleep(min(max(self.endpoint.backoff_s * 2**idx, wait_s), _LONGEST_WAIT_S))
         raise NoAnswerError(f"{self.endpoint.base_url} gave no usable answer ({cause})")
 
-    def _ask_once(self, request: dict[str, Any]) -> str:
+    def _send(self, request: dict[str, Any]) -> str:
         with self._lock:
             self.num_asked += 1
         headers = {"Content-Type": "application/json"}
@@ -165,35 +166,29 @@ class ChatClient:
 
 
 def _read_answer(body: bytes) -> str:
-    """Text of a chat completion. ValueError when the body is something else, or says nothing."""
+    """Text of a chat completion. ValueError if the body is not one, or its text is empty."""
     content: Any = json.loads(body)
     for key in ("choices", 0, "message", "content"):
         try:
             content = content[key]
         except (KeyError, IndexError, TypeError) as error:
-            raise ValueError("the answer is no chat completion") from error
+            raise ValueError("the answer is not a chat completion") from error
     if not isinstance(content, str) or not content.strip():
         raise ValueError("the answer is empty")
     return content
 
 
 def _read_retry_after(value: str | None, now_s: float) -> float:
-    """Seconds that a Retry-After header asks for, written as a number or as a date; 0 without."""
-    if not value:
-        return 0.0
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - now_s)
-    except ValueError:
-        return 0.0
+    """Seconds to wait by a Retry-After header, which holds a number or a date; 0 if there is none."""
+    for parse in (float, lambda date: email.utils.parsedate_to_datetime(date).timestamp() - now_s):
+        with suppress(ValueError):
+            return max(0.0, parse(value or ""))
+    return 0.0
 
 
-def _read_kept(path: Path) -> str | None:
+def _read_stored(path: Path) -> str | None:
     try:
         answer = json.loads(path.read_text(encoding="utf-8"))["answer"]
     except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return None  # not asked yet, or damaged since: ask again
+        return None  # missing or damaged
     return answer if isinstance(answer, str) else None

@@ -1,12 +1,11 @@
-"""Rationales composed from measured evidence, one an epoch: every claim in them is a measured value.
+"""Compose rationales from measured evidence, one per epoch; every claim is a measured value.
 
-1. choose what is said: statements that hold, in sections                        (_choose_human, _choose_rodent)
-2. write them: `full` in changing order and construction, `brief` as two lists   (_write_varied, _write_brief)
-3. close with what speaks for and against the expert's label                     (_write_closing)
+1. choose the statements that hold, in sections                                          (`statements`)
+2. write them: `full` varies order and construction, `brief` is two lists                (_write_varied, _write_brief)
+3. end with the findings for and against the expert's label                              (_write_closing)
 
-Everything before the closing depends on the evidence alone, the closing on the expert's label too. No text names a
-sleep stage; `tslm.answers.grammar.render_response` adds it. How each thing may be said is in `wordings`; what speaks
-for a sleep stage in `tslm.evidence.criteria`.
+Only the closing depends on the expert's label. No text names a sleep stage; `tslm.answers.grammar.render_response`
+adds it. `wordings` is the table of phrases, `tslm.evidence.criteria` the table of findings per sleep stage.
 """
 
 import random
@@ -15,6 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from data_prep.rationales.statements import choose_human, choose_rodent, fill_slots
 from data_prep.rationales.wordings import (
     AGAINST,
     CONNECTORS,
@@ -38,19 +38,19 @@ from tslm.seeds import hash_seed
 
 @dataclass(frozen=True)
 class Rationale:
-    """A text, and the features (`tslm.evidence.criteria.Feature`) of the claims it was composed of."""
+    """A text, and the features (`tslm.evidence.criteria.Feature`) that its claims are about."""
 
     text: str
     features: tuple[str, ...]
 
 
 def add_rationales(recording: Recording, seed: int, style: str = STYLES[0]) -> Recording:
-    """The recording with a column `rationale`, written from its evidence columns; errors as `write_rationales`.
+    """Add a column `rationale` written from the evidence columns; errors as `write_rationales`.
 
     Args:
-        recording: with the columns of `tslm.evidence.measure.measure_evidence`.
-        seed: each recording draws its own from it.
-        style: one of `tslm.prompts.STYLES`.
+        recording: Has the columns of `tslm.evidence.measure.measure_evidence`.
+        seed: Seed of the cohort; each recording's seed is derived from it.
+        style: One of `tslm.prompts.STYLES`.
     """
     evidence = {name: values for name, values in recording.columns.items() if isinstance(values, np.ndarray)}
     own_seed = hash_seed(seed, recording.recording)
@@ -65,23 +65,23 @@ def write_rationales(
     species: str = "human",
     style: str = STYLES[0],
 ) -> list[str]:
-    """One rationale an epoch, empty where the label cannot be an answer (unscored).
+    """One rationale per epoch, empty if the label cannot be an answer (unscored).
 
     Args:
-        evidence: columns of `tslm.evidence.measure.measure_evidence`, one value an epoch; columns of
-            `tslm.evidence.muscle.measure_emg` may stand beside them.
-        sleep_stages: the expert's label of each epoch.
-        seed: choice among wordings; the same seed gives the same text for an epoch's position.
-        species: other than "human", nothing is said of spindles, K-complexes, alpha and eye movements,
-            whose definitions are those of the human scalp EEG.
-        style: one of `tslm.prompts.STYLES`: `full` varies, `brief` gives few statements with one wording each.
+        evidence: Columns of `tslm.evidence.measure.measure_evidence`, and those of
+            `tslm.evidence.muscle.measure_emg` if there are any; one value per epoch.
+        sleep_stages: The expert's label of each epoch.
+        seed: Selects among wordings; the same seed and position of an epoch give the same text.
+        species: If not "human", the text leaves out spindles, K-complexes, alpha and eye movements, which are
+            defined for the human scalp EEG.
+        style: One of `tslm.prompts.STYLES`: `full` varies, `brief` makes few statements with one wording each.
 
     Raises:
-        ValueError: evidence and labels differ in length, or there is no such style.
+        ValueError: Evidence and labels differ in length, or the style is unknown.
     """
     num_epochs = len(evidence["rms_uv"])
     if num_epochs != len(sleep_stages):
-        raise ValueError(f"evidence of {num_epochs} epochs but {len(sleep_stages)} labels; pass one label an epoch")
+        raise ValueError(f"evidence of {num_epochs} epochs but {len(sleep_stages)} labels; pass one label per epoch")
     check_style(style)
     is_human, is_brief = species == "human", style == "brief"
     return [
@@ -98,7 +98,7 @@ def compose_rationale(
     """The rationale for one epoch's facts (`tslm.evidence.words.epoch_facts`)."""
     if is_brief:
         facts = {name: value for name, value in facts.items() if name not in _NOT_IN_BRIEF}
-    slots = _fill_slots(facts, is_human)
+    slots = fill_slots(facts, is_human)
     body, stated = _write_brief(facts, slots, is_human) if is_brief else _write_varied(facts, slots, is_human, seed)
     rng = random.Random(f"{seed}/{sleep_stage}")
     held_for, held_against = find_criteria(sleep_stage, facts, is_human)
@@ -109,15 +109,15 @@ def compose_rationale(
     return Rationale(". ".join(text[0].upper() + text[1:] for text in sentences), tuple(features))
 
 
-# Columns and statements that a brief rationale leaves out.
+# Columns and statements left out of a brief rationale.
 _NOT_IN_BRIEF = ("spindle_duration_s", "sawtooth_count", "emg_tone", "no_spindles", "no_k_complexes")
 MAX_STATEMENTS = 9
 MAX_BODY_WORDS = 47
 
 
 def _write_brief(facts: Facts, slots: Mapping[str, str], is_human: bool) -> tuple[str, list[str]]:
-    """Two sentences in a fixed order, amplitude and bands, then waveforms, and the names of their statements."""
-    first, second, third = (_choose_human if is_human else _choose_rodent)(facts, 0, random.Random(0))
+    """Two sentences (amplitude and bands, then waveforms), and the names of their statements."""
+    first, second, third = (choose_human if is_human else choose_rodent)(facts, 0, random.Random(0))
     sections = [first, second + third] if is_human else [first + second, third]
     sections = [[name for name in names if name not in _NOT_IN_BRIEF] for names in sections]
     sentences = [[write_out(STATEMENTS[name].phrases[0], slots, _choose_first) for name in names] for names in sections]
@@ -129,10 +129,10 @@ def _choose_first(options: Sequence[str]) -> str:
 
 
 def _write_varied(facts: Facts, slots: Mapping[str, str], is_human: bool, seed: str) -> tuple[str, list[str]]:
-    """Sentences in changing order, of as many statements as fit, and the names of the statements."""
+    """Sentences in random order with as many statements as fit, and the names of the statements."""
     rng = random.Random(seed)
     for num_statements in range(MAX_STATEMENTS, 0, -1):
-        sections = (_choose_human if is_human else _choose_rodent)(facts, num_statements, rng)
+        sections = (choose_human if is_human else choose_rodent)(facts, num_statements, rng)
         if not is_human:
             amplitude, spectrum, around = sections
             sections = rng.choice((sections, [amplitude + spectrum, around], [spectrum, around + amplitude]))
@@ -143,7 +143,7 @@ def _write_varied(facts: Facts, slots: Mapping[str, str], is_human: bool, seed: 
 
 
 def _write_sections(sections: list[list[str]], slots: Mapping[str, str], rng: random.Random) -> tuple[str, list[str]]:
-    """Sentences of one to three statements each, section by section, and the names of the statements."""
+    """Sentences of one to three statements each, by section, and the names of the statements."""
     rng.shuffle(sections)
     openers, leads_in, connectors = (rng.sample(choices, len(choices)) for choices in (OPENERS, LEADS_IN, CONNECTORS))
     sentences, stated = [], []
@@ -157,124 +157,6 @@ def _write_sections(sections: list[list[str]], slots: Mapping[str, str], rng: ra
     return ". ".join(sentences), stated
 
 
-def _fill_slots(facts: Facts, is_human: bool) -> dict[str, str]:
-    slots = {
-        "level": words.amplitude_word(facts["rms_uv"]),
-        "rms": f"{facts['rms_uv']:.0f}",
-        "peak_to_peak": f"{facts['peak_to_peak_uv']:.0f}",
-        "peak": f"{facts['dominant_hz']:g}",
-        "slow": _percent(facts["slow_wave_fraction"]),
-        "alpha": _percent(facts["alpha_fraction"]),
-        "often": "at times" if facts["alpha_fraction"] <= words.ALPHA_MOST else "over half the time",
-        "artefact": _percent(facts["artefact_fraction"]),
-        **{f"{band}_share": _percent(facts[f"{band}_share"]) for band in RODENT_BANDS},
-        "site": "chin" if is_human else "neck",  # where the EMG is taken
-        "spindles": _counted(facts["spindle_count"], "spindle"),
-        "k_complexes": _counted(facts["k_complex_count"], "K-complex", "K-complexes"),
-        "eyes": _counted(facts["eye_movement_count"], "eye movement"),
-        "the_spindles": _counted(facts["spindle_count"], "spindle", is_known=True),
-        "the_k_complexes": _counted(facts["k_complex_count"], "K-complex", "K-complexes", is_known=True),
-        "the_eyes": _counted(facts["eye_movement_count"], "eye movement", is_known=True),
-        "spindle_s": f"{facts.get('spindle_duration_s', 0.0):.1f}",
-    }
-    first, second, *others = words.rank_bands(facts)
-    if not is_human:
-        others = [pair for pair in (first, second, *others) if pair[0] in RODENT_BANDS and pair != first]
-    for place, (band, share) in zip(("first", "second", "third", "fourth"), (first, second, *others), strict=False):
-        slots |= {place: band, f"{place}_share": _percent(share)}
-    if "emg_tone" in facts:
-        slots |= {"tone": words.tone_word(facts["emg_tone"]), "times": f"{facts['emg_tone']:.1f}"}
-    return slots
-
-
-def _percent(share: float) -> str:
-    return f"{round(100 * share)}%"
-
-
-def _counted(count: float, singular: str, plural: str = "", is_known: bool = False) -> str:
-    """A count with its noun, as a template; what was spoken of already may go without its number."""
-    if count == 1:
-        return f"[the|the one|the single|one|a single] {singular}" if is_known else f"[one|a single|1] {singular}"
-    word = words.count_word(int(count))
-    number = word if word == words.MANY_WORD else f"[{word}|{count:.0f}]"
-    return f"{f'[|{number} |the {number} ]' if is_known else f'{number} '}{plural or singular + 's'}"
-
-
-def _choose_human(facts: Facts, num_statements: int, rng: random.Random) -> list[list[str]]:
-    """Names of the statements, by section: background, single waves, rhythm and what surrounds it."""
-    background = ["amplitude", *_bands(facts)]
-    figures = [*_spindles(facts, rng), "few_slow_waves" if _is_free_of_slow_waves(facts) else "slow_waves"]
-    around = [
-        *(["alpha"] if facts["alpha_fraction"] >= words.ALPHA_SOME else []),
-        *(["eyes"] if facts["eye_movement_count"] else []),
-        *_disturbances(facts),
-    ]
-    absent = [(around, name) for name in ("little_alpha", "still_eyes") if _PRESENT_OF[name] not in around]
-    optional = [
-        (background, "peak_to_peak"),
-        (background, "peak_frequency"),
-        (background, "other_bands"),
-        *([] if "fast" in around else [(around, "little_fast")]),
-        *([] if "muscle" in around else [(around, "no_muscle")]),
-    ]
-    rng.shuffle(optional)
-    num_free = max(0, num_statements - len(background) - len(figures) - len(around))
-    for section, name in [*absent, *optional][:num_free]:
-        section.append(name)
-    return [background, figures, around]
-
-
-_PRESENT_OF = {"little_alpha": "alpha", "still_eyes": "eyes"}
-
-
-def _choose_rodent(facts: Facts, num_statements: int, rng: random.Random) -> list[list[str]]:
-    """As for people, of what is defined for rodents: delta, theta, fast activity and muscle tone."""
-    amplitude = ["rms"]
-    spectrum = [*(["one_band"] if words.rank_bands(facts)[0][0] in RODENT_BANDS else []), "other_bands"]
-    around = [
-        "fast" if words.has_band(facts, "beta") else "little_fast",
-        *(name for name in _disturbances(facts) if name in ("tone", "artefact")),
-    ]
-    num_free = num_statements - len(amplitude) - len(spectrum) - len(around)
-    optional = rng.sample(("peak_to_peak", "peak_frequency"), 2)[: max(0, num_free)]
-    if "peak_frequency" in optional:
-        spectrum.append("peak_frequency")
-    if "peak_to_peak" in optional:
-        amplitude = ["swings"] if rng.random() < 0.5 else ["rms", "peak_to_peak"]
-    return [amplitude, spectrum, around]
-
-
-RODENT_BANDS = ("delta", "theta", "beta")
-
-
-def _bands(facts: Facts) -> list[str]:
-    (_, _), (_, second_share) = words.rank_bands(facts)[:2]
-    return ["bands" if second_share >= words.SECOND_BAND_SHARE else "one_band"]
-
-
-def _spindles(facts: Facts, rng: random.Random) -> list[str]:
-    has_spindles, has_k_complexes = facts["spindle_count"] > 0, facts["k_complex_count"] > 0
-    if not has_spindles and not has_k_complexes:
-        return ["no_spindles_or_k"]
-    is_timed = has_spindles and facts.get("spindle_duration_s", 0.0) > 0 and rng.random() < 0.5
-    spindles = "long_spindles" if is_timed else "spindles" if has_spindles else "no_spindles"
-    return [spindles, "k_complexes" if has_k_complexes else "no_k_complexes"]
-
-
-def _disturbances(facts: Facts) -> list[str]:
-    return [
-        *(["fast"] if words.has_band(facts, "beta") else []),
-        *(["muscle"] if facts["high_frequency_ratio"] >= words.MUSCLE_RATIO else []),
-        *(["artefact"] if facts["artefact_fraction"] >= words.ARTEFACT_SOME else []),
-        *(["sawtooth"] if facts.get("sawtooth_count", 0) > 0 else []),
-        *(["tone"] if facts.get("emg_tone", 0) > 0 else []),
-    ]
-
-
-def _is_free_of_slow_waves(facts: Facts) -> bool:
-    return facts["slow_wave_fraction"] < words.SLOW_WAVES_SOME
-
-
 def _write_sentence(
     names: Sequence[str],
     slots: Mapping[str, str],
@@ -283,7 +165,7 @@ def _write_sentence(
     leads_in: list[str],
     connectors: list[str],
 ) -> str:
-    """A list of noun phrases, clauses side by side, or one clause with the rest as phrases; used words are spent."""
+    """A list of noun phrases, several clauses, or one clause with phrases; used connecting words are removed."""
     kind = rng.choice(("list", "clauses", "clauses", "before", "behind") if len(names) > 1 else ("list", "clauses"))
     if kind == "list":
         return (leads_in.pop() if leads_in and rng.random() < 0.6 else "") + _list(names, slots, rng)
@@ -299,7 +181,7 @@ def _write_sentence(
     return f"with {phrases}, {clause}" if kind == "before" else f"{clause}, with {phrases}"
 
 
-# What is said of a list's first item may be read as said of all, so these stand behind the others.
+# A reader may apply what is said of the first item of a list to all items, so these come last.
 _ENDING = ("a lack", "an absence", "no spindles", "no K-complexes", "neither")
 _FAR_REACHING = ("no ", "few ", "hardly", "little", "next", "scant", "scarcely", "barely", "almost")
 _REACHING = ("abundant", "prominent", "much")
@@ -307,10 +189,6 @@ _REACHING = ("abundant", "prominent", "much")
 
 def _list(names: Sequence[str], slots: Mapping[str, str], rng: random.Random) -> str:
     phrases = [write_out(rng.choice(STATEMENTS[name].phrases), slots, rng.choice) for name in names]
-    return _join(phrases)
-
-
-def _join(phrases: list[str]) -> str:
     phrases.sort(key=lambda phrase: [phrase.startswith(starts) for starts in (_ENDING, _FAR_REACHING, _REACHING)])
     return phrases[0] if len(phrases) == 1 else f"{', '.join(phrases[:-1])} and {phrases[-1]}"
 
@@ -322,8 +200,8 @@ def _write_closing(
     rng: random.Random,
     is_brief: bool,
 ) -> tuple[str, list[str]]:
-    """What speaks for the label, then what speaks against it, and the names of the reasons cited."""
-    if is_brief and held_for:  # of what is against it, only what is there and should not be, or decides
+    """The findings for the label, then those against it, and the names of the cited reasons."""
+    if is_brief and held_for:  # against it only findings that are present, or that decide
         held_against = [row for row in held_against if row.finding.is_present or row.is_deciding]
     names_for = [row.finding.name for row in held_for][: 1 if is_brief and held_against else 2]
     names_against = [row.finding.name for row in held_against][: 1 if is_brief or names_for else 2]
@@ -344,8 +222,8 @@ def _cite(
     return write_out(choose(frames), {"reasons": " and ".join(phrases)}, choose)
 
 
-# What is denied of a list's first item may be read as denied of all, so these stand behind the others.
-# "In the lead" behind the last item may be read as said of all, so it stands before the others.
+# A negation in the first item of a list may be read as one of all items, so these come last;
+# "in the lead" after the last item may be read as said of all items, so it comes first.
 _DENYING = (
     "no ", "the absence", "the lack", "absent", "missing", "scarce", "sparse", "limited", "scant",
     "delta that", "delta, which",

@@ -1,8 +1,8 @@
-"""How each thing may be said: wordings of statements and reasons, and what stands between them.
+"""Table of the wordings of statements and reasons, and of connecting words.
 
-`[a|b]` stands for one of both and may be empty or nested; `{name}` is filled with a fact. All wordings of one row make
-the same claims, so a text's claims are known when it is written. Rationales of style `brief` take the first choice
-everywhere, so the first phrase of a row, and its first choices, are the shortest.
+`[a|b]` is a choice, which may be empty or nested; `{name}` is a slot for a fact. All wordings of a row make the same
+claims, so the claims of a text are known when it is written. The style `brief` always takes the first choice, so the
+first phrase of a row is the shortest.
 """
 
 import re
@@ -17,7 +17,7 @@ _CHOICE = re.compile(r"\[([^\[\]]*)\]")
 
 @dataclass(frozen=True)
 class Wording:
-    """Ways to say one thing: as a clause of its own, and as a noun phrase for a list; `features` it makes claims on."""
+    """Wordings of one statement: clauses, and noun phrases for lists; `features` are what it makes claims about."""
 
     features: tuple[str, ...]  # Feature values, or {band} slots that name one
     clauses: tuple[str, ...]
@@ -25,14 +25,14 @@ class Wording:
 
 
 def write_out(template: str, slots: Mapping[str, str], choose: Choose) -> str:
-    """The template with every choice made and every slot filled."""
+    """Fill all slots of a template and make all its choices."""
     text = template.format_map(slots)
     while choice := _CHOICE.search(text):
         text = text[: choice.start()] + choose(choice[1].split("|")) + text[choice.end() :]
     return text
 
 
-# Choices that wordings of more than one row share.
+# Choices shared by wordings of several rows.
 EPOCH = "[the epoch|the trace|the EEG|the record]"
 HOLDS = "[holds|contains|has]"
 OF_TIME = "of the [time|epoch|window|interval|segment]"
@@ -50,7 +50,7 @@ TONE = "[muscle tone|the muscle tone|EMG tone|muscle tension|{site} muscle tone]
 SPARSE = "[scarce|limited|sparse|minimal|rare|scant|negligible|weak]"
 LITTLE = "[little|hardly any|scant|scarcely any|barely any|next to no|limited|sparse]"
 
-# What stands between statements: openers of a sentence, words that lead in a list, connectors of clauses.
+# Connecting words: openers of a sentence, introductions of a list, connectors of clauses.
 OPENERS = ("overall, ", "on the whole, ", "on this derivation, ", "in this epoch, ", "throughout, ", "as measured, ")
 LEADS_IN = (
     "the epoch shows ",

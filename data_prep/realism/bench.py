@@ -1,4 +1,4 @@
-"""Measure the data side against its targets: preparation, evidence, simulation, realism, rationales, memory.
+"""Measure speed, realism, faithfulness and memory of data preparation against their targets.
 
 Example:
     python -m data_prep.realism.bench --raw_dir raw/sleep-edf
@@ -17,8 +17,7 @@ from typing import Any
 import psutil
 from threadpoolctl import threadpool_limits
 
-from data_prep.cohorts.cohort import CohortOptions, prepare_cohort
-from data_prep.cohorts.night import prepare_night
+from data_prep.cohorts.cohort import CohortOptions, prepare_cohort, prepare_night
 from data_prep.rationales.compose import add_rationales
 from data_prep.simulators.human.night import CHANNEL, simulate_human_night
 from tslm.baselines.yasa import stage_with_yasa
@@ -31,10 +30,10 @@ from tslm.labels import LABEL_SETS, SleepStage
 from tslm.scoring.metrics import compute_metrics
 
 NIGHT_FILE = "SC4001E0-PSG.edf"
-# Agreement of YASA, which never saw the simulator, with its hypnograms. Below, the simulation is unlike real sleep;
-# above, it is easier than real sleep.
-WANTED_KAPPA = (0.75, 0.90)
-WANTED_F1 = dict.fromkeys(LABEL_SETS["aasm"].sleep_stages, 0.60) | {SleepStage.N1: 0.35}
+# Agreement of YASA, which was not trained on simulations, with the hypnograms. Below this range, the simulation is
+# unlike real sleep; above it, it is easier.
+KAPPA_RANGE = (0.75, 0.90)
+LEAST_F1 = dict.fromkeys(LABEL_SETS["aasm"].sleep_stages, 0.60) | {SleepStage.N1: 0.35}
 _MEMORY_NIGHTS = 20
 _SAMPLE_EVERY_S = 0.05
 _EXAMPLE = "example: python -m data_prep.realism.bench --raw_dir raw/sleep-edf"
@@ -42,7 +41,7 @@ _EXAMPLE = "example: python -m data_prep.realism.bench --raw_dir raw/sleep-edf"
 
 @dataclass(frozen=True)
 class BenchOptions:
-    """What the rows are measured on."""
+    """Options of the command."""
 
     raw_dir: Path
     num_nights: int
@@ -51,16 +50,16 @@ class BenchOptions:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the table row by row; 0 done, whether targets are met or not, 1 a part failed, 2 a mistake in the call."""
+    """Print the table. Exit code: 0 done, even if targets are missed, 1 a part failed, 2 a mistake in the call."""
     parser = argparse.ArgumentParser(
         prog="python -m data_prep.realism.bench",
-        description="Measure the data side against its targets.",
+        description="Measure data preparation against its targets.",
         epilog=_EXAMPLE,
     )
     parser.add_argument("--raw_dir", type=Path, default=Path("raw/sleep-edf"), help=f"folder of {NIGHT_FILE}")
     parser.add_argument("--num_nights", type=int, default=10, help="simulated nights to judge (default 10)")
     parser.add_argument("--seed", type=int, default=404, help="seed of the simulated nights (default 404)")
-    parser.add_argument("--repeats", type=int, default=3, help="timed repetitions; the best counts (default 3)")
+    parser.add_argument("--repeats", type=int, default=3, help="repetitions, of which the fastest counts (default 3)")
     options = BenchOptions(**vars(parser.parse_args(argv)))
     if min(options.num_nights, options.repeats) < 1 or options.seed < 0:
         print("error: --num_nights and --repeats must be 1 or more, --seed 0 or more", file=sys.stderr)
@@ -91,7 +90,7 @@ def measure_preparation(options: BenchOptions) -> Iterator[Row]:
 
 
 def measure_speed(options: BenchOptions) -> Iterator[Row]:
-    """Milliseconds of evidence an epoch, and simulated epochs a second."""
+    """Milliseconds per epoch to measure evidence, and simulated epochs per second."""
     night = simulate_human_night(options.seed, 0)
     signal = night.signals[CHANNEL]
     epochs_EL = signal.values.reshape(len(night.sleep_stages), -1)
@@ -109,13 +108,13 @@ def measure_realism(options: BenchOptions) -> Iterator[Row]:
     except ImportError as error:
         yield Row(f"{name} kappa", None, note=str(error))
         return
-    yield Row(f"{name} kappa", metrics["cohen_kappa"], "", *WANTED_KAPPA)
-    for sleep_stage, least in WANTED_F1.items():
+    yield Row(f"{name} kappa", metrics["cohen_kappa"], "", *KAPPA_RANGE)
+    for sleep_stage, least in LEAST_F1.items():
         yield Row(f"{name} F1 {sleep_stage.value}", metrics["per_class_f1"][sleep_stage], "", least)
 
 
 def judge_simulation(num_nights: int, seed: int) -> dict[str, Any]:
-    """Metrics of YASA on the scored epochs of all nights together. ImportError where YASA is not installed."""
+    """Metrics of YASA on the pooled scored epochs of all nights. ImportError if YASA is not installed."""
     labels = LABEL_SETS["aasm"].sleep_stages
     pairs: list[tuple[SleepStage, SleepStage]] = []
     for subject_idx in range(num_nights):
@@ -127,7 +126,7 @@ def judge_simulation(num_nights: int, seed: int) -> dict[str, Any]:
 
 
 def measure_faithfulness(options: BenchOptions) -> Iterator[Row]:
-    """Milliseconds to read and check a rationale, and the share of claims in those of simulated nights confirmed."""
+    """Milliseconds to check a rationale, and the share of confirmed claims in those of simulated nights."""
     nights = [_prepare(options.seed, idx) for idx in range(options.num_nights)]
     texts, rows, truth = zip(*[sample for night in nights for sample in _list_rationales(night)], strict=True)
     check_s = _best_s(options, lambda: [check_rationale(*pair) for pair in zip(texts, rows, strict=True)])
@@ -169,7 +168,7 @@ def _list_rationales(night: Recording) -> Iterator[tuple[str, dict[str, float], 
 
 
 def _best_s(options: BenchOptions, run: Callable[[], object]) -> float:
-    """Seconds of processor time, which neighbours on the same core do not stretch as they do the clock's."""
+    """Least seconds of processor time, which other processes influence less than wall time."""
     seconds = []
     for _ in range(options.repeats):
         started = time.process_time()
@@ -179,7 +178,7 @@ def _best_s(options: BenchOptions, run: Callable[[], object]) -> float:
 
 
 def _watch_memory(command: Sequence[str]) -> int:
-    """Largest sum of resident bytes of a command and its children, looked at 20 times a second."""
+    """Largest sum of resident bytes of a command and its children, sampled 20 times a second."""
     with tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors)
         watched, peak = psutil.Process(process.pid), 0

@@ -1,12 +1,12 @@
-"""Refit the table that calibrates simulated nights, from band powers or from a prepared cohort.
+"""Fit the calibration table of simulated nights to band powers or to a prepared cohort.
 
 Example:
     python -m data_prep.realism.fit_calibration --band_powers $TSLM_DATA_DIR/sleep_edf_bandpower --leave_out SC400 \
         --out data_prep/simulators/human/calibration.json
     python -m data_prep.realism.fit_calibration --data prepared/cassette --out my_calibration.json
 
-The first command gives the numbers of the repository's table, to the last digit. Another cohort's table may take
-that file's place: the simulator reads it.
+The first command reproduces the table of the repository exactly. The simulator reads calibration.json; replace it to
+calibrate to another cohort.
 
 Shape letters: E epochs, R recordings, K sleep stages.
 """
@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import scipy.signal
 
-from data_prep.cohorts.night import find_sleep_span
+from data_prep.cohorts.cohort import find_sleep_span
 from data_prep.simulators.human.calibration import BANDS_HZ, NUM_FEATURES
 from data_prep.simulators.human.hypnogram import HUMAN_STAGES
 from tslm.command import run_command
@@ -32,14 +32,14 @@ from tslm.labels import SleepStage
 _WIDTHS_HZ = np.array([high - low for low, high in BANDS_HZ.values()])
 _PERIODOGRAM_S = 2.56  # 256 samples at 100 Hz, as the published band powers
 _WAKE_MARGIN_EPOCHS = 60
-_LEAST_BELOW = 0.05  # of the variance: what lies below delta at least, where the bands add up to more
-_SHRINK = 0.9  # covariances between sleep stages and features; so few subjects overstate them
+_LEAST_BELOW = 0.05  # least share of the variance below delta, if the bands sum to more than the variance
+_SHRINK = 0.9  # factor on covariances, which are too large with so few subjects
 _DIGITS = 5
 
 
 @dataclass(frozen=True)
 class ScoredFeatures:
-    """One recording: the features of `simulate_calibration` and the stage of each epoch."""
+    """Features (as in `data_prep.simulators.human.calibration`) and sleep stages of one recording."""
 
     recording: str
     subject: str
@@ -48,7 +48,7 @@ class ScoredFeatures:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write the table; 0 done, 1 a file could not be read or written, 2 a mistake in the call or the data."""
+    """Write the table. Exit code: 0 done, 1 a file cannot be read or written, 2 a mistake in the call or the data."""
     parser = argparse.ArgumentParser(
         prog="python -m data_prep.realism.fit_calibration",
         description="Refit the calibration of the human simulator.",
@@ -56,8 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--band_powers", type=Path, metavar="DIR", help="folder of .npz files of published band powers")
-    source.add_argument("--data", type=Path, metavar="DIR", help="a prepared cohort; its first channel counts")
-    parser.add_argument("--leave_out", nargs="*", default=[], metavar="SUBJECT", help="subjects not to look at")
+    source.add_argument("--data", type=Path, metavar="DIR", help="a prepared cohort; its first channel is used")
+    parser.add_argument("--leave_out", nargs="*", default=[], metavar="SUBJECT", help="subjects to leave out")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="JSON file to write")
     arguments = parser.parse_args(argv)
     return run_command(lambda: _fit(arguments))
@@ -72,16 +72,16 @@ def _fit(arguments: argparse.Namespace) -> str:
     table = fit_calibration(nights)
     subjects = {night.subject for night in nights}
     where = (arguments.data or arguments.band_powers).name
-    said = f"; {', '.join(left_out)} left out" if left_out else ""
-    source_text = f"fitted on {len(nights)} recordings ({len(subjects)} subjects) of {where}{said}"
+    exclusion = f"; {', '.join(left_out)} left out" if left_out else ""
+    source_text = f"fitted on {len(nights)} recordings ({len(subjects)} subjects) of {where}{exclusion}"
     write_calibration(table, source_text, arguments.out)
     return f"{arguments.out}: {source_text}"
 
 
 def fit_calibration(nights: Sequence[ScoredFeatures]) -> dict[str, np.ndarray]:
-    """The table `simulate_calibration.load_table` gives: mu (5, 6), C (30, 30), S (5, 6, 6), rho (5, 6).
+    """Table as `calibration.load_table` returns it: mu (5, 6), C (30, 30), S (5, 6, 6), rho (5, 6).
 
-    `mu` is the mean over recordings of their sleep stage means; a sleep stage that a recording lacks stands at
+    `mu` is the mean over recordings of their sleep stage means; a sleep stage that a recording lacks is set to
     that mean. `C` is the covariance of the recordings' sleep stage means, all but its diagonal times .9.
     `S` is the covariance of the epochs of all recordings about their own recording's sleep stage mean,
     `rho` the regression of such a residual on that of the epoch before, both of one sleep stage.
@@ -158,7 +158,7 @@ def build_features(powers_E5: np.ndarray, variance_E: np.ndarray) -> np.ndarray:
 
 
 def write_calibration(table: dict[str, np.ndarray], source: str, path: Path) -> None:
-    """Write a table in the form that `simulate_calibration.load_table` reads."""
+    """Write a table as `calibration.load_table` reads it."""
     content = {
         "features": [*(f"ln_{band}" for band in BANDS_HZ), "ln_below_delta"],
         "stages": list(HUMAN_STAGES),
@@ -187,7 +187,7 @@ def _stage_means(night: ScoredFeatures) -> np.ndarray:
 def _fit_residuals(
     nights: Sequence[ScoredFeatures], means_RK6: np.ndarray, sleep_stage: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Covariance (6, 6) of one stage's epochs about their recording's mean, and its autocorrelation (6,)."""
+    """Covariance (6, 6) and autocorrelation (6,) of one sleep stage's epochs about their recording's mean."""
     residuals, earlier, later = [], [], []
     for night, mean_6 in zip(nights, means_RK6[:, sleep_stage], strict=True):
         mask = night.sleep_stage_E == sleep_stage

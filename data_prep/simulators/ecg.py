@@ -1,8 +1,7 @@
-"""Simulated ECG: each beat a sum of five Gaussian waves, beats at any RR intervals.
+"""Simulated ECG: each beat is a sum of five Gaussian waves, with any RR intervals.
 
-The closed form of the model of McSharry et al. (2003): with the beat times given, the waves stand
-where its limit cycle would put them, without an equation to integrate. Any rhythm can be drawn,
-and a record takes about a millisecond.
+A closed form of the model of McSharry et al. (2003): for given beat times, the waves are at the positions of its limit
+cycle, so no equation is integrated. A record takes about a millisecond.
 """
 
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ import numpy as np
 
 FS_HZ = 100.0
 DURATION_S = 10.0
-# P, Q, R, S, T amplitudes in millivolt of a usual adult record.
+# Typical P, Q, R, S, T amplitudes of an adult, in millivolt.
 LEADS: dict[str, tuple[float, float, float, float, float]] = {
     "II": (0.12, -0.08, 1.10, -0.15, 0.30),
     "V5": (0.08, -0.10, 1.20, -0.25, 0.35),
@@ -33,7 +32,7 @@ _MOVES_WITH_RATE = np.array([0.5, 0.0, 0.0, 0.0, 0.5])  # exponent of RR, after 
 
 @dataclass(frozen=True)
 class Rhythm:
-    """Beat times with what is missing or wide in each beat."""
+    """Beat times, and which beats lack a P wave or are wide."""
 
     r_times_s: np.ndarray  # (num_beats,)
     has_p_mask: np.ndarray  # (num_beats,) bool

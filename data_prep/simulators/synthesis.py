@@ -1,15 +1,14 @@
-"""Synthesis of simulated signals: noise in overlapping frames, and single waves added to it.
+"""Synthesis of simulated signals: states of the brain in frames, noise in overlapping frames, and single waves.
 
-Frames are two hops long, one every hop, with a sine window on both sides. Squared sine windows half a
-frame apart sum to one, so splitting and joining is the identity, and independent noise frames join to
-noise of constant variance. People have a hop of 2 s and 100 Hz (the default grid), rodents a hop of
-1 s and any rate.
+A frame is two hops long and starts every hop, with a sine window for analysis and synthesis. Squared sine windows half
+a frame apart sum to one, so `join_frames` inverts `split_frames`, and independent noise frames give noise of constant
+variance. The default grid (100 Hz, hop of 2 s) is for people; rodents have a hop of 1 s and any sampling rate.
 
-Shape letters: F frames (one a hop and one more; frame i is centred on second i hop_s), K curves,
-B frequency bins, N samples; n events, L samples of an event.
+Shape letters: F frames (one per hop and one more; frame i is centred at i * hop_s), S states of the brain, K curves,
+B frequency bins, N samples, n events, L samples of an event.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -27,7 +26,7 @@ class FrameGrid:
     """Sampling rate and frames of a simulation.
 
     Raises:
-        ValueError: A hop is no whole number of samples.
+        ValueError: A hop is not a whole number of samples.
     """
 
     fs_hz: int
@@ -68,6 +67,50 @@ EPOCH_S = 30
 HUMAN_GRID = FrameGrid(FS_HZ, 2.0)
 FRAMES_PER_EPOCH = 15
 FREQS_HZ = HUMAN_GRID.freqs_hz
+
+
+Intrusion = tuple[int, int, float, int, int]  # (in state, becomes state, per minute, min and max frames)
+
+
+def add_intrusions(
+    rng: np.random.Generator, state_F: np.ndarray, intrusions: Sequence[Intrusion], grid: FrameGrid = HUMAN_GRID
+) -> np.ndarray:
+    """The states with short moments of other states in them."""
+    intruded_F = state_F.copy()
+    for inside, becomes, per_minute, shortest, longest in intrusions:
+        rate = per_minute * rng.lognormal(0, 0.4) / (60 / grid.hop_s)
+        for start in np.flatnonzero((rng.random(state_F.size) < rate) & (state_F == inside)):
+            moment = slice(start, start + int(rng.integers(shortest, longest + 1)))
+            intruded_F[moment] = np.where(state_F[moment] == inside, becomes, intruded_F[moment])
+    return intruded_F
+
+
+def jitter_boundaries(
+    rng: np.random.Generator, codes: np.ndarray, reach: Callable[[np.ndarray], np.ndarray], frames_per_code: int = 1
+) -> np.ndarray:
+    """Repeat each code over its frames, with the boundaries between bouts moved at random.
+
+    Args:
+        rng: Source of all randomness.
+        codes: One code per epoch or per frame.
+        reach: Largest move in frames of each boundary, by the length of the shorter of the bouts beside it.
+        frames_per_code: Frames of each code; several per code give one frame more at the end.
+    """
+    changes = np.flatnonzero(np.diff(codes)) + 1
+    edges = np.concatenate([[0], changes, [codes.size]])
+    bouts = np.diff(edges)
+    moves = np.rint(rng.uniform(-1, 1, changes.size) * reach(np.minimum(bouts[:-1], bouts[1:]))).astype(int)
+    num_frames = codes.size * frames_per_code + (frames_per_code > 1)
+    starts = np.concatenate([[0], changes * frames_per_code + moves, [num_frames]])
+    return np.repeat(codes[edges[:-1]], np.diff(starts))
+
+
+def soften_weights(weights_FS: np.ndarray, share: float) -> np.ndarray:
+    """Weights of states, of which each neighbouring frame gets `share`; rows sum to one."""
+    softened = (1 - 2 * share) * weights_FS
+    softened[1:] += share * weights_FS[:-1]
+    softened[:-1] += share * weights_FS[1:]
+    return softened / softened.sum(axis=1, keepdims=True)
 
 
 def split_frames(signal_N: np.ndarray, grid: FrameGrid = HUMAN_GRID) -> np.ndarray:

@@ -11,14 +11,9 @@ import numpy as np
 import pytest
 from joblib import parallel_config
 
-from data_prep.cohorts import cohort as prepare_cohorts
-from data_prep.cohorts.cohort import (
-    CohortOptions,
-    SimHumanOptions,
-    prepare_cohort,
-    prepare_sim_human,
-)
-from data_prep.cohorts.night import find_sleep_span, prepare_night
+from data_prep.cohorts import simulated
+from data_prep.cohorts.cohort import CohortOptions, find_sleep_span, prepare_cohort, prepare_night
+from data_prep.cohorts.simulated import SimHumanOptions, prepare_sim_human
 from data_prep.corpora.build import CorpusOptions, prepare_corpus
 from data_prep.prepare import main
 from data_prep.rationales.compose import add_rationales
@@ -78,7 +73,7 @@ def raw_dir(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def _short_nights(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prepare_cohorts, "simulate_human_night", make_night)
+    monkeypatch.setattr(simulated, "simulate_human_night", make_night)
 
 
 def hashes_in(folder: Path) -> dict[str, str]:
@@ -237,7 +232,7 @@ def test_an_interrupted_run_leaves_no_list_of_participants_and_no_half_file(
             raise KeyboardInterrupt
         return make_night(seed, subject_idx)
 
-    monkeypatch.setattr(prepare_cohorts, "simulate_human_night", simulate)
+    monkeypatch.setattr(simulated, "simulate_human_night", simulate)
     with pytest.raises(KeyboardInterrupt):
         prepare_sim_human(options, tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"SIM000{idx}.parquet" for idx in range(3)]
@@ -349,14 +344,14 @@ def test_the_command_prepares_each_cohort(
         (["sim_human", "num_subject=3"], "did you mean 'num_subjects'?"),
         (["sim_human", "colour=3"], "choose one of: wake_margin_min"),
         (["sim_human", "num_subjects=three"], "bad value for num_subjects"),
-        (["sim_human", "num_subjects=0"], "wanted 1 or more"),
+        (["sim_human", "num_subjects=0"], "expected 1 or more"),
         (["sim_human", "edf=maybe"], "bad value for edf"),
         (["sim_human", "num_subjects"], "is not key=value"),
         (["sim_human", "split=90/20/10"], "wanted train/val/test in percent"),
         (["sim_human", "--workers", "0"], "--workers 0"),
         (["sleep_edf"], "give raw_dir=DIR"),
-        (["mcq", "num_val=-1"], "wanted 0 or more"),
-        (["mcq", "real_share=2"], "wanted a share"),
+        (["mcq", "num_val=-1"], "expected 0 or more"),
+        (["mcq", "real_share=2"], "expected a share"),
         (["ecg_cot", "real_share=0"], "unknown key 'real_share'"),
     ],
 )

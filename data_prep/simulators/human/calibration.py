@@ -1,10 +1,10 @@
-"""Calibration of a simulated night: its band powers are steered to targets drawn from a fitted table.
+"""Calibration of a simulated night: its band powers are moved to targets drawn from a fitted table.
 
-The table (sim_human_calibration.json, made by fit_calibration.py) was fitted on the band powers of
-18 Sleep-EDF cassette recordings of 9 subjects, channel Fpz-Cz, half an hour of wake kept around
-sleep: `mu` mean per sleep stage, `C` covariance between subjects over all sleep stages and features,
-`S` covariance within a sleep stage, `rho` its autocorrelation from epoch to epoch. Features: ln of the
-mean power spectral density (microvolt^2 / Hz) in five bands, and ln of the power (microvolt^2) below them.
+The table (calibration.json, written by `data_prep.realism.fit_calibration`) was fitted on the band powers of 18
+Sleep-EDF cassette recordings of 9 subjects, channel Fpz-Cz, with half an hour of wake around sleep. It holds `mu` mean
+per sleep stage, `C` covariance between subjects over all sleep stages and features, `S` covariance within a sleep
+stage, `rho` its autocorrelation from epoch to epoch. Features: ln of the mean power spectral density
+(microvolt^2 / Hz) in five bands, and ln of the power (microvolt^2) below them.
 
 Shape letters: E epochs, F frames, B frequency bins.
 """
@@ -29,18 +29,18 @@ from data_prep.simulators.synthesis import (
 
 BANDS_HZ = {"delta": (0.5, 4), "theta": (4, 8), "alpha": (8, 13), "beta": (13, 30), "gamma": (30, 50)}
 NUM_FEATURES = len(BANDS_HZ) + 1
-# The table's periodograms (2.56 s) part delta from what lies below between their bins at .39 and .78 Hz.
+# Between the bins .39 and .78 Hz of the table's periodograms (2.56 s) lies the lower border of delta.
 _DELTA_FROM_HZ = 0.6
 _TABLE_PATH = Path(__file__).with_name("calibration.json")
 _KNOTS_HZ = np.array([0.2, 0.7, 2.2, 5.7, 10.2, 19, 40])
 _FEATURE_OF_KNOT = [5, 0, 0, 1, 2, 3, 4]
-_MAX_STEP = 3.0  # ln power; a gain beyond that would turn noise into signal
-_NEIGHBOURS = ((1, 0.2), (5, 0.25), (20, 0.4))  # epochs on either side, weight
-_SUBJECT_LIMIT = 1.6  # standard deviations; nine subjects say nothing of the tails
-_RESIDUAL_SCALE = 0.92  # the pull of the neighbours has a share in the table's variance within sleep stages
-_OWN_SHARE = 0.5  # of the residual's variance that follows the signal's own course
+_MAX_STEP = 3.0  # ln power; a larger gain would turn noise into signal
+_NEIGHBOURS = ((1, 0.2), (5, 0.25), (20, 0.4))  # (epochs on either side, weight)
+_SUBJECT_LIMIT = 1.6  # standard deviations; nine subjects do not describe the tails
+_RESIDUAL_SCALE = 0.92  # the influence of neighbours is part of the variance within sleep stages
+_OWN_SHARE = 0.5  # share of the residual's variance that follows the signal
 _PASSES = 3
-_STEP = 0.5  # share of the error that one pass takes away
+_STEP = 0.5  # share of the error that one pass removes
 
 
 @functools.cache
@@ -56,8 +56,8 @@ def draw_targets(rng: np.random.Generator, sleep_stage_E: np.ndarray, own_E6: np
     Args:
         rng: Source of all randomness.
         sleep_stage_E: (E,) sleep stage codes.
-        own_E6: Features of the signal to be calibrated. Where given, half of the residual's
-            variance follows its own: an epoch full of blinks keeps more delta than its neighbours.
+        own_E6: Features of the signal to be calibrated. If given, half of the residual's variance follows them, so
+            that an epoch full of blinks keeps more delta than its neighbours.
     """
     table = load_table()
     num_sleep_stages = table["mu"].shape[0]
@@ -102,16 +102,16 @@ def impose_targets(signal_N: np.ndarray, targets_E6: np.ndarray) -> np.ndarray:
 
 
 def _to_frames(values_E6: np.ndarray) -> np.ndarray:
-    """Epoch values at every frame, smoothed over 10 s so that no step betrays the epoch grid."""
+    """Epoch values at every frame, smoothed over 10 s so that there are no steps between epochs."""
     values = np.repeat(values_E6, FRAMES_PER_EPOCH, axis=0)
     return smooth_rows(np.concatenate([values, values[-1:]]), 2)
 
 
 def _lean_on_neighbours(means_E6: np.ndarray, sleep_stage_E: np.ndarray) -> np.ndarray:
-    """How far the epochs around draw an epoch's features towards theirs, zero on average per sleep stage.
+    """Influence of the neighbouring epochs on an epoch's features; its mean per sleep stage is zero.
 
-    N2 beside N3 is slower than N2 before REM. The reaches and weights are those of a regression of
-    the residuals of the table's recordings on the sleep stage means around.
+    N2 beside N3 is slower than N2 before REM. Reaches and weights come from a regression of the residuals of the
+    table's recordings on the sleep stage means around.
     """
     pull = sum(weight * (smooth_rows(means_E6, reach) - means_E6) for reach, weight in _NEIGHBOURS)
     for sleep_stage in np.unique(sleep_stage_E):
@@ -124,14 +124,14 @@ def _band(low_hz: float, high_hz: float) -> slice:
 
 
 def _draw_residual(rng: np.random.Generator, covariance: np.ndarray, rho: np.ndarray, num: int) -> np.ndarray:
-    """First-order autoregressive residual of one stage over the whole night, (num, 6)."""
+    """First-order autoregressive residual of one sleep stage over the whole night, (num, 6)."""
     shocks = _draw_normal(rng, covariance, num)
     shocks[1:] *= np.sqrt(1 - rho**2)
     return np.stack([lfilter([1.0], [1.0, -r], column) for r, column in zip(rho, shocks.T, strict=True)], axis=1)
 
 
 def _draw_normal(rng: np.random.Generator, covariance: np.ndarray, num: int, limit: float = 2.5) -> np.ndarray:
-    """Normal vectors from scores limited to so many standard deviations, (num, size)."""
+    """Normal vectors from scores clipped at `limit` standard deviations, (num, size)."""
     ridge = 1e-4 * np.eye(covariance.shape[0])  # the table is rounded and of less than full rank
     factor = np.linalg.cholesky(covariance + ridge)
     scores = np.clip(rng.standard_normal((num, covariance.shape[0])), -limit, limit)

@@ -1,9 +1,8 @@
-"""Simulated human hypnograms: sleep cycles of lognormal bouts, broken up by short intrusions.
+"""Simulated human hypnograms: sleep cycles of lognormal bouts with short interruptions.
 
-A semi-Markov plan lays out whole bouts cycle by cycle; a second pass inserts the brief breaks that
-scorers see in real nights. Medians and rates were set against the bout lengths, transitions and
-stage fractions of the Sleep-EDF cassette recordings (W .19, N1 .07, N2 .43, N3 .13, REM .18 with
-half an hour of wake kept on either side); judge_hypnograms.py sets both side by side.
+A semi-Markov plan draws the bouts cycle by cycle; a second pass inserts short interruptions, as in real nights. Medians
+and rates were set by the bout lengths, transitions and sleep stage fractions of the Sleep-EDF cassette recordings
+(W .19, N1 .07, N2 .43, N3 .13, REM .18 with half an hour of wake on either side).
 """
 
 import numpy as np
@@ -16,31 +15,31 @@ HUMAN_STAGES = (SleepStage.WAKE, SleepStage.N1, SleepStage.N2, SleepStage.N3, Sl
 
 _EDGE_WAKE = 60  # epochs of wake before and after sleep: half an hour
 _MIN_SLEEP, _MAX_SLEEP = 550, 1250  # epochs from the first to the last epoch of sleep
-# Between sleepers, sd of ln: shares of N3, N1 and wake then spread as they do in the cassettes.
+# SD of ln between sleepers, set by the spread of N3, N1 and wake in the cassette recordings.
 _N3_SPREAD, _RESTLESS_SPREAD = 0.4, 0.8
-_BREAKS = 110  # epochs that breaks add to the plan, about
+_BREAKS = 110  # epochs that interruptions add to the plan, roughly
 _N3_MEDIANS = (48, 32, 18, 8, 4, 3)
 _REM_MEDIANS = (14, 28, 36, 42, 42, 32)
-_FLICKER_REACH = 12  # epochs around N3 in which N2 deepens to N3 for a moment
+_FLICKER_REACH = 12  # distance from N3, in epochs, in which N2 may turn into N3
 
 
 def simulate_hypnogram(rng: np.random.Generator, age: float = 30) -> np.ndarray:
-    """Stage codes of one night with half an hour of wake on either side.
+    """Sleep stage codes of one night with half an hour of wake on either side.
 
     Args:
         rng: Source of all randomness.
-        age: Of the sleeper, in years; N3 grows shorter with it.
+        age: Age in years; older sleepers have less N3.
 
     Returns:
         (num_epochs,) int8, codes as in HUMAN_STAGES, one per 30-s epoch.
     """
     n3_factor = rng.lognormal(0, _N3_SPREAD) * np.exp(-0.01 * (age - 30))  # stretches this sleeper's N3 bouts
-    # How often this sleeper's sleep breaks, over the typical rate.
+    # Rate of interruptions, relative to the typical rate.
     restlessness = rng.lognormal(-0.35, _RESTLESS_SPREAD)
-    wanted = int(np.clip(rng.normal(890, 150), _MIN_SLEEP, _MAX_SLEEP))
+    num_epochs = int(np.clip(rng.normal(890, 150), _MIN_SLEEP, _MAX_SLEEP))
     plan: list[tuple[int, int]] = []
     cycle = 0
-    while sum(num for _, num in plan) < wanted - _BREAKS:
+    while sum(num for _, num in plan) < num_epochs - _BREAKS:
         plan += _plan_cycle(rng, cycle, n3_factor, restlessness)
         cycle += 1
     sleep = np.concatenate([_fragment(rng, sleep_stage, num, restlessness) for sleep_stage, num in plan])
@@ -65,7 +64,7 @@ def _plan_cycle(rng: np.random.Generator, cycle: int, n3_factor: float, restless
 
 
 def _fragment(rng: np.random.Generator, sleep_stage: int, num: int, restlessness: float) -> np.ndarray:
-    """One bout of `num` epochs with the breaks its sleep stage invites (they lengthen it)."""
+    """One bout of `num` epochs, lengthened by the interruptions typical of its sleep stage."""
     epochs: list[int] = []
     for _ in range(num):
         epochs.append(sleep_stage)
@@ -91,7 +90,7 @@ def _fragment(rng: np.random.Generator, sleep_stage: int, num: int, restlessness
 
 
 def _flicker_n3(rng: np.random.Generator, sleep: np.ndarray) -> np.ndarray:
-    """Let N2 near N3 deepen for an epoch now and then, as it does around the amplitude criterion."""
+    """Turn single epochs of N2 near N3 into N3, as real epochs close to the amplitude criterion."""
     near = np.convolve(sleep == N3, np.ones(2 * _FLICKER_REACH + 1), mode="same") > 0
     deepens = (rng.random(sleep.size) < 0.11) & near & (sleep == N2)
     return np.where(deepens, N3, sleep)

@@ -1,17 +1,17 @@
-"""Simulated human nights for the embedded cohort: EEG, on request EOG and EMG, hypnogram known by construction.
+"""Simulated human nights: EEG, on request EOG and EMG, with a hypnogram known by construction.
 
-1. a hypnogram of sleep cycles            (simulate_hypnogram)
-2. the brain's course inside the epochs   (simulate_background.draw_timeline)
-3. a background spectrum per state        (simulate_background, simulate_spectrum)
-4. graphoelements, eyes, muscle, movement (simulate_events, simulate_artifacts)
-5. band powers steered to real ones       (simulate_calibration), in most subjects
-6. unfamiliar amplifiers and habits       (below), in some subjects
-7. on request: movement epochs            (below), EOG and EMG (simulate_channels)
+1. the hypnogram                                   (`hypnogram`)
+2. states of the brain inside the epochs           (`brain.draw_timeline`)
+3. background EEG by the spectrum of each state    (`brain.draw_background`)
+4. graphoelements, and eyes, muscle and movement   (`brain.add_sleep_events`, `body.add_artifacts`)
+5. band powers moved to real ones in most subjects (`calibration`)
+6. another laboratory's recording in some subjects (`_vary`)
+7. on request: movement epochs, EOG and EMG        (`_move`, `body`)
 
-The cohort is mixed on purpose: about 80 % of subjects are calibrated, and about 20 %, drawn apart,
-are recorded with other filters, noise and spectral tilt. Uncalibrated subjects keep N1 and REM too
-alike in beta and gamma, varied ones have wake with little muscle: some of both keeps a model from
-leaning on one lab's spectra, more of them costs agreement on the band powers of real nights.
+About 80 % of the subjects are calibrated, and, drawn independently, about 20 % have other filters, noise and spectral
+tilt. In uncalibrated subjects the beta and gamma of N1 and REM are too similar, and varied ones have little muscle in
+wake. Some of both keeps a model from learning the spectra of one laboratory; more lowers the agreement on the band
+powers of real nights.
 """
 
 from dataclasses import dataclass, replace
@@ -19,18 +19,26 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
-from data_prep.simulators.human.artifacts import Artifacts, Waves, add_artifacts, draw_movements
-from data_prep.simulators.human.background import (
+from data_prep.simulators.human.body import (
+    EMG_CHANNEL,
+    EOG_CHANNEL,
+    Artifacts,
+    Waves,
+    add_artifacts,
+    draw_emg,
+    draw_eog,
+    draw_movements,
+)
+from data_prep.simulators.human.brain import (
     EYES_CLOSED,
     EYES_OPEN,
     STATE_N1,
     Timeline,
+    add_sleep_events,
     draw_background,
     draw_timeline,
 )
 from data_prep.simulators.human.calibration import draw_targets, impose_targets, measure_features
-from data_prep.simulators.human.channels import EMG_CHANNEL, EOG_CHANNEL, draw_emg, draw_eog
-from data_prep.simulators.human.events import add_sleep_events
 from data_prep.simulators.human.hypnogram import HUMAN_STAGES, simulate_hypnogram
 from data_prep.simulators.synthesis import EPOCH_S, FREQS_HZ, FS_HZ, add_waves, combine, join_frames, split_frames
 from tslm.data.readers.raw import RawRecording, RawSignal
@@ -43,17 +51,17 @@ CALIBRATED_SHARE = 0.8
 VARIED_SHARE = 0.2
 _CLIP_UV = 250.0
 _SLOW_WAVES = 0.85
-_CALIBRATED_SLOW_WAVES = 0.6  # full templates on top of calibrated delta make every N3 epoch alike
+_CALIBRATED_SLOW_WAVES = 0.6  # larger ones on calibrated delta make all N3 epochs similar
 
 
 @dataclass(frozen=True)
 class NightExtras:
-    """What a simulated night may hold beside its EEG; none of it changes a sample of the EEG elsewhere."""
+    """Optional parts of a simulated night; they leave all other samples of the EEG unchanged."""
 
     eog: bool = False
     emg: bool = False
-    # Epochs labelled as movement, a night on average. None by default: the manual of 2007
-    # dropped that sleep stage, and 37 Sleep-EDF cassette hypnograms hold none within 35,900 epochs of sleep period.
+    # Mean number of movement epochs a night. The AASM manual of 2007 dropped that label, and 37 Sleep-EDF cassette
+    # hypnograms have none in 35,900 epochs of sleep period.
     movement_epochs: float = 0.0
 
 
@@ -74,7 +82,7 @@ def simulate_human_night(seed: int, subject_idx: int, extras: NightExtras = _EEG
     """
     if seed < 0 or subject_idx < 0:
         raise ValueError(f"seed and subject_idx must not be negative, got {seed} and {subject_idx}")
-    # One stream a part: a change in one part leaves the others' draws as they were.
+    # One random stream per part, so that a change in one part does not change the others.
     streams = np.random.SeedSequence((seed, subject_idx)).spawn(11)
     rng, night_rng, course_rng, noise_rng, event_rng, artifact_rng, target_rng, vary_rng, *extra_rngs = map(
         np.random.default_rng, streams
@@ -114,14 +122,14 @@ def simulate_human_night(seed: int, subject_idx: int, extras: NightExtras = _EEG
 
 
 def name_subject(seed: int, subject_idx: int) -> str:
-    """SIM0000; cohorts of other seeds than 0 hold other people, with names of their own: SIM0000-S1."""
+    """SIM0000 for seed 0, SIM0000-S1 for seed 1."""
     return f"SIM{subject_idx:04d}" + (f"-S{seed}" if seed else "")
 
 
 def _move(
     rng: np.random.Generator, signal_N: np.ndarray, sleep_stages: list[SleepStage], artifacts: Artifacts, mean: float
 ) -> Artifacts:
-    """Turn some epochs of sleep into movement, in place: more than half of each is hidden (R&K's movement time)."""
+    """Turn some epochs of sleep into movement time (R&K), in place; movement hides more than half of each."""
     asleep = np.flatnonzero([sleep_stage in SLEEP for sleep_stage in sleep_stages])
     num = min(int(rng.poisson(mean)), asleep.size - 2)
     moved = rng.choice(asleep[1:-1], num, replace=False)  # the first and the last bound the night
@@ -138,7 +146,7 @@ def _move(
 
 
 def _vary(rng: np.random.Generator, signal_N: np.ndarray, timeline: Timeline) -> np.ndarray:
-    """The night as another laboratory would have it: tilt, filters, noise, more alpha, less muscle."""
+    """The night as recorded in another laboratory: tilt, filters, noise, more alpha, less muscle."""
     freqs_hz = np.maximum(FREQS_HZ, 0.05)
     low_pass_hz, high_pass_hz = rng.uniform(25, 45), rng.uniform(0.1, 0.5)
     log_gain = 0.5 * rng.uniform(-0.3, 0.3) * np.log(freqs_hz / 4)

@@ -1,10 +1,9 @@
-"""Body of a simulated rodent: neck muscle, accelerometer, and what movement does to the EEG.
+"""Body of a simulated rodent: neck muscle, accelerometer, and movement artefacts in the EEG.
 
-Muscle tone is high and bursting in wake, low in NREM, lowest in REM but for brief twitches; it
-falls over some seconds when the animal falls asleep. The accelerometer gives the magnitude of the
-acceleration, gravity included.
+Muscle tone is high with bursts in wake, low in NREM, and lowest in REM, with brief twitches; it falls over some
+seconds at sleep onset. The accelerometer measures the magnitude of the acceleration, including gravity.
 
-Shape letters: F frames (one a second and one more), N samples, n events, L samples of an event.
+Shape letters: F frames (one per second and one more), N samples, n events, L samples of an event.
 """
 
 from dataclasses import dataclass
@@ -25,19 +24,19 @@ from data_prep.simulators.synthesis import (
     seconds,
 )
 
-_TONE_FALL_S = 6.0  # how slowly tone leaves the muscle
+_TONE_FALL_S = 6.0  # time constant of the fall of muscle tone
 _GRAVITY_G, _SENSOR_NOISE_G = 1.0, 0.003
 
 
 @dataclass(frozen=True)
 class BodyTraits:
-    """What makes one animal's muscle and its electrodes their own."""
+    """Parameters of one animal's muscle and electrodes."""
 
-    wake_uv: float = 45.0  # RMS of the EMG while it sits
+    wake_uv: float = 45.0  # RMS of the EMG while sitting
     nrem_uv: float = 11.0
-    rem_share: float = 0.7  # of the tone in NREM
-    floor_uv: float = 2.0  # noise of the amplifier
-    leak: float = 0.04  # share of the EMG that the EEG picks up
+    rem_share: float = 0.7  # share of the tone in NREM
+    floor_uv: float = 2.0  # amplifier noise
+    leak: float = 0.04  # share of the EMG in the EEG
     artefact_uv: float = 150.0
 
 
@@ -52,7 +51,7 @@ def draw_emg(rng: np.random.Generator, frames: Frames, traits: BodyTraits, grid:
     asleep_uv = traits.nrem_uv * posture_F * (nrem_F + traits.rem_share * rem_F) / np.maximum(nrem_F + rem_F, 1e-3)
     tone_F = _fall_slowly(wake_F * awake_uv + (1 - wake_F) * asleep_uv, rem_F, grid)
     signal_N = draw_mixed_noise(rng, np.ones((num_frames, 1)), _muscle_spectrum(grid)[None], grid)
-    signal_N *= spread(tone_F, grid)
+    signal_N *= interpolate(tone_F, grid)
     _add_bursts(rng, signal_N, 5 * wake_F, 1.5 * traits.wake_uv, (0.3, 3.0), grid)
     _add_bursts(rng, signal_N, 0.3 * nrem_F, 2.5 * traits.nrem_uv, (0.2, 1.0), grid)
     phasic_F = draw_wander(rng, num_frames, 1, 8, grid)[:, 0] > 0.5
@@ -70,11 +69,11 @@ def draw_acceleration(rng: np.random.Generator, frames: Frames, grid: FrameGrid)
     asleep_F = frames.weights_FS[:, STATE_NREM] + frames.weights_FS[:, STATE_REM]
     moving_g = 0.12 * frames.movement_F**1.5 * np.exp(0.5 * draw_wander(rng, num_frames, 1, 2, grid)[:, 0])
     signal_N = draw_mixed_noise(rng, np.ones((num_frames, 1)), _unit_variance(movement, grid)[None], grid)
-    signal_N *= spread(moving_g + 0.002, grid)
+    signal_N *= interpolate(moving_g + 0.002, grid)
     breath_N = draw_mixed_noise(rng, np.ones((num_frames, 1)), _unit_variance(breathing, grid)[None], grid)
-    signal_N += breath_N * spread(0.006 * asleep_F, grid)
+    signal_N += breath_N * interpolate(0.006 * asleep_F, grid)
     posture_g = 0.02 * draw_wander(rng, num_frames, 1, 120, grid)[:, 0]
-    signal_N += spread(_GRAVITY_G + posture_g * (1 - asleep_F), grid)
+    signal_N += interpolate(_GRAVITY_G + posture_g * (1 - asleep_F), grid)
     signal_N += rng.standard_normal(signal_N.size, dtype=np.float32) * np.float32(_SENSOR_NOISE_G)
     return signal_N
 
@@ -87,7 +86,7 @@ def disturb_eeg(
     traits: BodyTraits,
     grid: FrameGrid,
 ) -> None:
-    """Add muscle and the sway of cables to an EEG, in place."""
+    """Add muscle and cable movement to an EEG, in place."""
     eeg_N += emg_N * np.float32(traits.leak)
     onsets = draw_onsets(rng, 2.5 * frames.movement_F**2, grid)
     t = seconds(4.0, grid)
@@ -102,8 +101,8 @@ def disturb_eeg(
     add_many_waves(eeg_N, onsets, t.size, build)
 
 
-def spread(values_F: np.ndarray, grid: FrameGrid) -> np.ndarray:
-    """Straight lines between the values of neighbouring frames, (N,) float32."""
+def interpolate(values_F: np.ndarray, grid: FrameGrid) -> np.ndarray:
+    """Linear interpolation between the values of neighbouring frames, (N,) float32."""
     ramp_L = (np.arange(grid.hop_samples, dtype=np.float32) / np.float32(grid.hop_samples))[None]
     values = values_F.astype(np.float32)[:, None]
     return (values[:-1] + (values[1:] - values[:-1]) * ramp_L).reshape(-1)
@@ -130,7 +129,7 @@ def _add_bursts(
 
 
 def _fall_slowly(tone_F: np.ndarray, rem_F: np.ndarray, grid: FrameGrid) -> np.ndarray:
-    """Tone that rises at once and decays with its time constant, at once in REM."""
+    """Tone that rises at once and decays with its time constant; in REM it falls at once."""
     keep = np.exp(-grid.hop_s / _TONE_FALL_S)
     trail_F = lfilter([1 - keep], [1, -keep], tone_F)
     return np.where(rem_F > 0.5, tone_F, np.maximum(tone_F, trail_F * (tone_F < trail_F)))

@@ -1,11 +1,11 @@
-"""Simulated sleep of rodents: many short bouts by day and by night, more of them asleep in the light.
+"""Simulated sleep of rodents: many short bouts by day and by night, with more sleep in the light.
 
-A semi-Markov chain in seconds. Its bout lengths and transitions were set against C57BL/6 mice, mean
-of control animals by light phase, L and D (Exp Neurol 2025, 383:115035, table 1): wake bouts 101 s
+A semi-Markov chain in seconds. Its bout lengths and transitions were set by those of C57BL/6 mice, mean
+of control animals by light phase, L (light) and D (dark) (Exp Neurol 2025, 383:115035, table 1): wake bouts 101 s
 and 211 s, NREM 161 s and 131 s, REM 64 s and 61 s; 144 NREM bouts to 55 of REM (L) and 126 to 24 (D).
 Shares of time in wake, NREM, REM: .33 .55 .12 (L) and .62 .34 .04 (D) (Sci Rep 2018, s41598-018-33480-1,
 table 1); sleep of 100 males and 100 females .62 (L) and .36 (D) (pga.jax.org, sleep phenotypes).
-REM follows NREM and nothing else. Sleep pressure rises and falls with time constants of about 8 h awake and
+REM follows only NREM. Sleep pressure rises and falls with time constants of about 8 h awake and
 2 h in NREM (Franken, Chollet & Tafti 2001, J Neurosci 21:2610).
 
 Shape letters: T seconds, E epochs.
@@ -19,28 +19,28 @@ from tslm.labels import SleepStage
 
 WAKE, NREM, REM = range(3)
 RODENT_STAGES = (SleepStage.WAKE, SleepStage.NREM, SleepStage.REM)
-LIGHTS_ON_H, LIGHTS_OFF_H = 7, 19  # on the clock of the recording
+LIGHTS_ON_H, LIGHTS_OFF_H = 7, 19  # hours of the day
 
-# How much a nocturnal animal is in its resting phase: hours after lights on, 1 rest, 0 activity.
+# Resting phase of a nocturnal animal by hours after lights on: 1 rest, 0 activity.
 _CLOCK_H = (0, 1, 5, 10, 12, 13, 16, 19, 21, 23, 24)
 _REST = (0.75, 1.0, 1.05, 0.9, 0.45, -0.05, 0.0, 0.2, 0.15, 0.3, 0.75)
-# Of each bout: (active phase, resting phase).
+# Values in the (active phase, resting phase).
 _BRIEF_WAKE = (0.42, 0.58)  # share of wake bouts that are brief awakenings
 _BRIEF_WAKE_S = 11.0
 _LONG_WAKE_S = (275.0, 122.0)
 _NREM_S = (76.0, 96.0)
-_NREM_BEFORE_REM = 1.55  # NREM that turns into REM has lasted longer
+_NREM_BEFORE_REM = 1.55  # factor on the length of NREM before REM
 _REM_AFTER_NREM = (0.16, 0.44)
 _REM_S = 62.0
 _WAKE_AFTER_REM = 0.87
 _PRESSURE_RISE_S, _PRESSURE_FALL_S = 8 * 3600, 2 * 3600
-_UNCLEAR_SHARE = 0.55  # an epoch that no state fills beyond this may be left unscored
+_UNCLEAR_SHARE = 0.55  # an epoch may be unscored if no state fills more than this share
 _UNCLEAR_UNSCORED = 0.25
 
 
 @dataclass(frozen=True)
 class SleepHabits:
-    """How one animal's sleep differs from the average: factors on bout lengths and rates."""
+    """Factors on the bout lengths and rates of one animal."""
 
     wake: float = 1.0
     nrem: float = 1.0
@@ -50,7 +50,7 @@ class SleepHabits:
 
 @dataclass(frozen=True)
 class Course:
-    """What an animal does, second by second."""
+    """State of an animal in every second."""
 
     state_T: np.ndarray  # (T,) int8: WAKE, NREM or REM
     pressure_T: np.ndarray  # (T,) float32 in 0..1, sleep pressure
@@ -87,7 +87,7 @@ def draw_course(rng: np.random.Generator, duration_s: int, start_s: float, habit
 
 
 def score_epochs(rng: np.random.Generator, state_T: np.ndarray, epoch_s: int) -> tuple[SleepStage, ...]:
-    """Label of every whole epoch: the state that fills most of it; a few that none fills stay unscored."""
+    """Label of every whole epoch: its most frequent state; some epochs without a clear state stay unscored."""
     seconds_ET = state_T[: state_T.size // epoch_s * epoch_s].reshape(-1, epoch_s)
     shares_E3 = np.stack([(seconds_ET == state).mean(axis=1) for state in range(len(RODENT_STAGES))], axis=1)
     unclear_E = shares_E3.max(axis=1) <= _UNCLEAR_SHARE
@@ -100,7 +100,7 @@ def score_epochs(rng: np.random.Generator, state_T: np.ndarray, epoch_s: int) ->
 
 
 def _draw_bout(rng: np.random.Generator, state: int, rest: float, habits: SleepHabits) -> tuple[int, int]:
-    """The state that follows and the length of this bout in seconds."""
+    """The next state, and the length of this bout in seconds."""
     if state == WAKE:
         if rng.random() < _between(_BRIEF_WAKE, rest):
             return NREM, _lognormal(rng, _BRIEF_WAKE_S, 0.5)

@@ -1,12 +1,12 @@
 """EEG of a simulated rodent: spectra of four states, theta, gamma, slow waves and spindles.
 
-What a scorer looks for (Franken, Malafosse & Tafti 1998, Am J Physiol 275:R1127, and the common
-practice of mouse laboratories): NREM of high amplitude with delta of 1 to 4 Hz and spindles of 10 to 15 Hz, REM of
-low amplitude with theta in a narrow peak of 6 to 9 Hz, wake of low amplitude, with theta and gamma
-while the animal moves. Delta follows sleep pressure; spindles swell in the seconds before REM.
+Scoring criteria (Franken, Malafosse & Tafti 1998, Am J Physiol 275:R1127, and common practice of mouse laboratories):
+NREM has high amplitude, delta of 1 to 4 Hz and spindles of 10 to 15 Hz. REM has low amplitude and a narrow theta peak
+of 6 to 9 Hz. Wake has low amplitude, with theta and gamma while the animal moves. Delta follows sleep pressure;
+spindles increase in the seconds before REM.
 
-Shape letters: T seconds, F frames (one a second and one more), S states of the brain, K spectral
-components, B frequency bins, N samples, n events.
+Shape letters: T seconds, F frames (one per second and one more), S states of the brain, K spectral components,
+B frequency bins, N samples, n events.
 """
 
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ import numpy as np
 from data_prep.simulators.rodent.bouts import NREM, REM, WAKE, Course
 from data_prep.simulators.synthesis import (
     FrameGrid,
+    add_intrusions,
     add_many_waves,
     build_hat_basis,
     bump,
@@ -23,14 +24,16 @@ from data_prep.simulators.synthesis import (
     draw_onsets,
     draw_sizes,
     draw_wander,
+    jitter_boundaries,
     ramp,
     seconds,
     smooth_rows,
+    soften_weights,
 )
 
 HOP_S = 1.0
 QUIET, ACTIVE, STATE_NREM, STATE_REM = range(4)
-_STATE_OF = {WAKE: QUIET, NREM: STATE_NREM, REM: STATE_REM}
+_STATE_OF = np.array([QUIET, STATE_NREM, STATE_REM])  # by code of the course
 
 # ln S = c - a ln(f + k) of each state, f in Hz, S in microvolt^2 / Hz.
 _SPECTRA = ((6.1, 1.5, 0.8), (5.8, 1.35, 0.8), (8.6, 2.2, 1.2), (5.6, 1.45, 0.8))
@@ -39,24 +42,24 @@ _KNOTS_HZ = np.geomspace(0.7, 120, 7)
 _ANIMAL_SD, _SLOW_SD, _FAST_SD = 0.3, 0.25, 0.3  # ln power at each knot: of the animal, over 40 s, over 4 s
 _PRESSURE_GAIN = 1.3  # ln power of delta from no to full sleep pressure
 _SURGE_S = 20  # before REM
-_JITTER_S = 3  # how far a scorer's boundary lies from the brain's
+_JITTER_S = 3  # largest distance of a scored boundary from the brain's
 
-# Moments of another state inside one: (inside, becomes, a minute, shortest and longest in seconds).
+# Moments of another state, see `Intrusion`.
 _INTRUSIONS = (
     (QUIET, STATE_NREM, 0.5, 2, 6),
     (STATE_NREM, QUIET, 0.7, 2, 6),
     (STATE_REM, QUIET, 0.5, 2, 4),
     (STATE_REM, STATE_NREM, 0.3, 2, 4),
-    (ACTIVE, STATE_REM, 0.4, 3, 8),  # theta of running, for one electrode as good as that of REM
+    (ACTIVE, STATE_REM, 0.4, 3, 8),  # theta of running looks like that of REM
 )
 
 
 @dataclass(frozen=True)
 class BrainTraits:
-    """What makes one animal's EEG its own."""
+    """Parameters of one animal's EEG."""
 
     theta_hz: float
-    theta: float = 2.5  # ln power by which theta of REM stands out; less far from the hippocampus
+    theta: float = 2.5  # ln power of the theta peak in REM; smaller far from the hippocampus
     gain: float = 1.0
     slow_wave_uv: float = 80.0
     spindle_hz: float = 11.5
@@ -69,31 +72,27 @@ class Frames:
     """State of the animal in every frame."""
 
     weights_FS: np.ndarray  # (F, 4) float32, share of each state; rows sum to one
-    movement_F: np.ndarray  # (F,) float32 in 0..1, how much it moves; zero asleep
+    movement_F: np.ndarray  # (F,) float32 in 0..1, amount of movement; zero asleep
     surge_F: np.ndarray  # (F,) float32 in 0..1, the approach of REM within NREM
     pressure_F: np.ndarray  # (F,) float32 in 0..1
 
 
 def draw_frames(rng: np.random.Generator, course: Course, grid: FrameGrid) -> Frames:
-    """States of the brain that fit a course: active and quiet wake, soft boundaries, the surge before REM."""
+    """States of the brain that fit a course: active and quiet wake, soft boundaries, the increase before REM."""
     state_F = np.append(course.state_T, course.state_T[-1])
     num_frames = state_F.size
     wander = draw_wander(rng, num_frames, 1, 45, grid)[:, 0] + 0.7 * draw_wander(rng, num_frames, 1, 5, grid)[:, 0]
     drive = 1.6 * wander + 0.6 - 1.4 * np.append(course.rest_T, course.rest_T[-1])
     movement_F = np.where(state_F == WAKE, 1 / (1 + np.exp(-drive)), 0).astype(np.float32)
-    brain_F = np.vectorize(_STATE_OF.get)(_jitter_boundaries(rng, state_F))
+    brain_F = _STATE_OF[jitter_boundaries(rng, state_F, lambda bouts: np.minimum(_JITTER_S, bouts // 3))]
     brain_F = np.where((brain_F == QUIET) & (movement_F > 0.5), ACTIVE, brain_F)
-    weights_FS = np.eye(len(_SPECTRA), dtype=np.float32)[_intrude(rng, brain_F)]
-    # Between sitting and running there is everything in between.
+    weights_FS = np.eye(len(_SPECTRA), dtype=np.float32)[add_intrusions(rng, brain_F, _INTRUSIONS, grid)]
+    # Wake is a mixture of sitting and running.
     awake_F = weights_FS[:, QUIET] + weights_FS[:, ACTIVE]
     weights_FS[:, ACTIVE] = 0.5 * weights_FS[:, ACTIVE] + 0.5 * awake_F * movement_F
     weights_FS[:, QUIET] = awake_F - weights_FS[:, ACTIVE]
-    softened = 0.6 * weights_FS
-    softened[1:] += 0.2 * weights_FS[:-1]
-    softened[:-1] += 0.2 * weights_FS[1:]
-    softened /= softened.sum(axis=1, keepdims=True)
     pressure_F = np.append(course.pressure_T, course.pressure_T[-1])
-    return Frames(softened, movement_F, _approach_of_rem(state_F), pressure_F)
+    return Frames(soften_weights(weights_FS, 0.2), movement_F, _approach_of_rem(state_F), pressure_F)
 
 
 def draw_eeg(rng: np.random.Generator, frames: Frames, traits: BrainTraits, grid: FrameGrid) -> np.ndarray:
@@ -103,7 +102,7 @@ def draw_eeg(rng: np.random.Generator, frames: Frames, traits: BrainTraits, grid
     _add_spindles(rng, signal_N, frames, traits, grid)
     signal_N *= np.float32(traits.gain)
     if traits.line_uv:
-        # One second of the hum holds whole cycles of 50 and 60 Hz alike.
+        # One second holds whole cycles of both 50 and 60 Hz.
         hum = traits.line_uv * np.sin(2 * np.pi * traits.line_hz * np.arange(grid.fs_hz) / grid.fs_hz)
         signal_N.reshape(-1, grid.fs_hz)[:] += hum.astype(np.float32)
     return signal_N
@@ -112,7 +111,7 @@ def draw_eeg(rng: np.random.Generator, frames: Frames, traits: BrainTraits, grid
 def _mix_spectra(
     rng: np.random.Generator, frames: Frames, traits: BrainTraits, grid: FrameGrid
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Weights (F, K) and curves (K, B) whose products add up to ln power spectral density."""
+    """Weights (F, K) and curves (K, B); their product is the ln power spectral density."""
     quiet_F, active_F, nrem_F, rem_F = frames.weights_FS.T
     num_frames = quiet_F.size
     theta_hz = traits.theta_hz
@@ -150,7 +149,7 @@ def _mix_spectra(
 def _add_slow_waves(
     rng: np.random.Generator, signal_N: np.ndarray, frames: Frames, traits: BrainTraits, grid: FrameGrid
 ) -> None:
-    """A negative and a positive half wave of 0.25 to 0.6 s together, more of them under sleep pressure."""
+    """Slow waves: a negative and a positive half wave, more of them with higher sleep pressure."""
     num_frames = len(frames.pressure_F)
     depth_F = 0.25 + 0.6 * frames.pressure_F + 0.15 * draw_wander(rng, num_frames, 1, 25, grid)[:, 0]
     rate_F = 45 * np.clip(depth_F, 0, 1) * frames.weights_FS[:, STATE_NREM] * (1 - 0.6 * frames.surge_F)
@@ -189,27 +188,6 @@ def _add_spindles(
         return sizes_uv[some] * envelope * np.sin(2 * np.pi * (freqs_hz[some] * t + phases[some]))
 
     add_many_waves(signal_N, onsets, t.size, build)
-
-
-def _jitter_boundaries(rng: np.random.Generator, state_F: np.ndarray) -> np.ndarray:
-    """The states with each boundary moved by up to some seconds, less between short bouts."""
-    changes = np.flatnonzero(np.diff(state_F)) + 1
-    edges = np.concatenate([[0], changes, [state_F.size]])
-    bouts = np.diff(edges)
-    reach = np.minimum(_JITTER_S, np.minimum(bouts[:-1], bouts[1:]) // 3)
-    starts = changes + np.rint(rng.uniform(-1, 1, changes.size) * reach).astype(int)
-    return np.repeat(state_F[edges[:-1]], np.diff(np.concatenate([[0], starts, [state_F.size]])))
-
-
-def _intrude(rng: np.random.Generator, brain_F: np.ndarray) -> np.ndarray:
-    """The states with short moments of others in them."""
-    intruded_F = brain_F.copy()
-    for inside, becomes, per_minute, shortest, longest in _INTRUSIONS:
-        rate = per_minute * rng.lognormal(0, 0.4) / 60
-        for start in np.flatnonzero((rng.random(brain_F.size) < rate) & (brain_F == inside)):
-            moment = slice(start, start + int(rng.integers(shortest, longest + 1)))
-            intruded_F[moment] = np.where(brain_F[moment] == inside, becomes, intruded_F[moment])
-    return intruded_F
 
 
 def _approach_of_rem(state_F: np.ndarray) -> np.ndarray:

@@ -1,10 +1,10 @@
 """Simulated mice and rats: EEG, neck EMG and accelerometer with a hypnogram known by construction.
 
-1. the animal: strain, age, theta, amplitude, muscle  (below)
-2. bouts of wake, NREM and REM, second by second      (simulate_rodent_bouts)
-3. EEG                                                (simulate_rodent_brain)
-4. EMG, acceleration, movement in the EEG             (simulate_rodent_body)
-5. one label an epoch, as a scorer would give it
+1. the animal: strain, age, theta, amplitude, muscle  (`draw_animal`)
+2. bouts of wake, NREM and REM in seconds             (`bouts.draw_course`)
+3. EEG                                                (`brain`)
+4. EMG, acceleration, movement in the EEG             (`body`)
+5. one label per epoch, as a scorer would give it     (`bouts.score_epochs`)
 """
 
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ EEG_CHANNEL, EMG_CHANNEL, ACC_CHANNEL = "EEG", "EMG", "ACC"
 ACC_FS_HZ = 100
 SOURCE = "sim_rodent"
 _CLIP_UV = 2000.0
-_MIN_STATE_SHARE = 0.05  # a short recording is drawn again until it holds this much wake and NREM
+_MIN_STATE_SHARE = 0.05  # a short recording is drawn again until it has this share of wake and of NREM
 
 # (mean theta of the strain in Hz, its factor on REM); strains differ in theta (Franken et al. 1998).
 _STRAINS: dict[str, dict[str, tuple[float, float]]] = {
@@ -67,9 +67,9 @@ def simulate_rodent_day(
     Args:
         seed: Seed of the cohort.
         animal_idx: Number of the animal in the cohort, from 0; animals are independent.
-        hours: Length. A day starts at lights on, a shorter recording anywhere in the day.
-        fs_hz: Rate of EEG and EMG; the accelerometer has 100 Hz.
-        epoch_s: Length of a scoring epoch, whole seconds.
+        hours: Duration. A recording of a day or more starts at lights on, a shorter one at any time.
+        fs_hz: Sampling rate of EEG and EMG; the accelerometer has 100 Hz.
+        epoch_s: Length of a scoring epoch in whole seconds.
         species: `mouse` or `rat`.
 
     Returns:
@@ -77,18 +77,18 @@ def simulate_rodent_day(
         NREM, R and, rarely, UNSCORED; start in UTC, lights on from 07:00 to 19:00.
 
     Raises:
-        ValueError: An argument out of its range.
+        ValueError: An argument is out of range.
     """
     if seed < 0 or animal_idx < 0:
         raise ValueError(f"seed and animal_idx must not be negative, got {seed} and {animal_idx}")
     if species not in _STRAINS:
         raise ValueError(f"unknown species {species!r}; one of: {', '.join(SPECIES)}")
     if epoch_s < 1 or fs_hz < 64:
-        raise ValueError(f"epoch_s={epoch_s} and fs_hz={fs_hz}: wanted 1 s or more and 64 Hz or more")
+        raise ValueError(f"epoch_s={epoch_s} and fs_hz={fs_hz}: expected 1 s or more and 64 Hz or more")
     num_epochs = round(hours * 3600) // epoch_s
     if num_epochs < 1 or hours > 7 * 24:
-        raise ValueError(f"hours={hours:g}: wanted one epoch or more and no more than a week")
-    # One stream a part: a change in one part leaves the others' draws as they were.
+        raise ValueError(f"hours={hours:g}: expected at least one epoch and at most a week")
+    # One random stream per part, so that a change in one part does not change the others.
     streams = np.random.SeedSequence((seed, animal_idx, SPECIES.index(species))).spawn(7)
     rng, course_rng, score_rng, frame_rng, eeg_rng, emg_rng, acc_rng = map(np.random.default_rng, streams)
     animal = draw_animal(rng, species, fs_hz)
@@ -122,12 +122,12 @@ def simulate_rodent_day(
 
 
 def name_animal(species: str, animal_idx: int) -> str:
-    """Name of an animal and of its recording, known before it is simulated."""
+    """Name of an animal and of its recording."""
     return f"{species.upper()}{animal_idx:04d}"
 
 
 def draw_animal(rng: np.random.Generator, species: str, fs_hz: int) -> Animal:
-    """An animal of its own: habits, theta between 6.5 and 8.5 Hz, amplitudes, muscle, mains hum."""
+    """Draw an animal: sleep habits, theta between 6.5 and 8.5 Hz, amplitudes, muscle, mains hum."""
     strains = _STRAINS[species]
     strain = list(strains)[int(rng.integers(len(strains)))]
     theta_hz, rem_factor = strains[strain]
@@ -164,7 +164,7 @@ def draw_animal(rng: np.random.Generator, species: str, fs_hz: int) -> Animal:
 
 
 def _draw_recording(rng: np.random.Generator, duration_s: int, habits: SleepHabits) -> tuple[datetime, Course]:
-    """When the recording starts (UTC), and the animal's course from there."""
+    """Start of the recording (UTC), and the states of the animal from then on."""
     day = datetime(2024, 1, 1, LIGHTS_ON_H, tzinfo=UTC) + timedelta(days=int(rng.integers(0, 365)))
     while True:
         delay_s = 0 if duration_s >= 24 * 3600 else int(rng.integers(0, 24 * 3600 // 600)) * 600

@@ -176,7 +176,7 @@ def test_all_unknown_labels_are_listed_before_anything_is_prepared(
         (tmp_path / "raw" / f"m{seed}_a.scores").write_text(text)
     assert main([*mine, "--out", str(tmp_path / "out")]) == 2
     message = capsys.readouterr().err.strip()
-    assert message.startswith("error: unknown labels: 'x' (m0_a), 'y y' (m2_a); give each a stage in labels")
+    assert message.startswith("error: unknown labels: 'x' (m0_a), 'y y' (m2_a); give each a sleep stage in labels")
     assert "\n" not in message
     assert not (tmp_path / "out").exists()
 

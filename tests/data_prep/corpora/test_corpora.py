@@ -6,7 +6,7 @@ import pytest
 from data_prep.corpora import captions as corpora_captions
 from data_prep.corpora import ecg as corpora_ecg
 from data_prep.corpora import mcq as corpora_mcq
-from data_prep.corpora.series import NamedSeries
+from data_prep.corpora.build import NamedSeries
 from data_prep.simulators.ecg import FS_HZ
 from tslm.answers.grammar import parse_answer, render_response
 from tslm.data.prepared.corpora import read_corpus, write_corpus

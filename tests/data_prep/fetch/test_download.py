@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from data_prep.download import main
-from data_prep.fetch import llm as download_llm_module
+from data_prep.download import download_llm, main
 from data_prep.fetch import sleep_edf as source
 from data_prep.fetch.files import ChecksumError, NoSpaceError
 from data_prep.fetch.sleep_edf import clean_copy, count_nights, download_sleep_edf
@@ -253,7 +252,7 @@ def test_nights_are_pairs_by_name(names: list[str], nights: int) -> None:
     "names", [["SC4001E0-PSG.edf"], ["SC4001EC-Hypnogram.edf"], ["SC4001E0-PSG.edf", "SC4002EC-Hypnogram.edf"]]
 )
 def test_a_night_without_its_hypnogram_is_named(names: list[str]) -> None:
-    with pytest.raises(ValueError, match=f"{names[0]} is no pair"):
+    with pytest.raises(ValueError, match=f"{names[0]} is not a pair"):
         count_nights(names)
 
 
@@ -293,6 +292,7 @@ def test_the_tiny_model_needs_no_network(tmp_path: Path, capsys: pytest.CaptureF
 def test_an_embedded_model_joins_its_pinned_parts(server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import zipfile
 
+    from tslm.models.llm import folders, store
     from tslm.models.llm.store import EmbeddedLlm, PackageFile
 
     parts = []
@@ -320,9 +320,9 @@ def test_an_embedded_model_joins_its_pinned_parts(server: Any, tmp_path: Path, m
         seen.update(content=gguf_path.read_bytes(), notices=notices)
         return out_dir
 
-    monkeypatch.setitem(download_llm_module.EMBEDDED_LLMS, "two-parts", llm)
-    monkeypatch.setattr(download_llm_module, "convert_gguf", convert)
-    folder = download_llm_module.download_llm("two-parts", tmp_path, index_url=f"{server.url}/simple")
+    monkeypatch.setitem(store.EMBEDDED_LLMS, "two-parts", llm)
+    monkeypatch.setattr(folders, "convert_gguf", convert)
+    folder = download_llm("two-parts", tmp_path, index_url=f"{server.url}/simple")
     assert folder == tmp_path / "two-parts"
     assert seen == {"content": joined, "notices": {"NOTICE.md": "origin", "LICENSE": "terms"}}
     assert names_in(tmp_path) == []

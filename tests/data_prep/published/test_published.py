@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_prep.prepare import main
+from data_prep.published.choice import draw_opentslm_splits, split_question
 from data_prep.published.rows import Row, UnusableRowError, draw_split, parse_series
-from data_prep.published.tsqa import draw_opentslm_splits, split_question
 from tslm.answers.grammar import parse_answer, render_answer
 from tslm.data.prepared.corpora import read_corpus
 
@@ -189,7 +189,7 @@ def test_a_series_on_both_sides_of_a_split_marks_the_corpus_as_leaking(
     write_csv(tmp_path / "raw" / "TSQA.csv", header, [["Trend", QUESTION, "(a)", "[1, 2, 3]"]] * 20)
     assert prepare("tsqa", f"raw_dir={tmp_path / 'raw'}", out=tmp_path / "out") == 0
     assert json.loads((tmp_path / "out" / "corpus.json").read_text())["leaky"] is True
-    assert "1 series stand in several splits" in caplog.text
+    assert "1 series are in several splits" in caplog.text
 
 
 @pytest.mark.parametrize(

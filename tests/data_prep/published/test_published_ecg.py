@@ -131,7 +131,7 @@ def test_folds_of_ptbxl_keep_a_patient_on_one_side(ptbxl: Path, ecg_qa: Path) ->
         (question("Old?", ["yes"], [77]), "names a record that is not in"),
         (
             question("Old?", ["maybe"], [1]),
-            "column answer is not of the template's answers (template/train/0.json, item 4)",
+            "column answer is none of the template's answers (template/train/0.json, item 4)",
         ),
         (question("Old?", [], [1]), "column answer is empty"),
         (
@@ -194,7 +194,7 @@ def test_records_at_the_other_rate_are_resampled_in_time(tmp_path: Path) -> None
         (["leads=II,XX"], "leads=II,XX"),
         (["wording=spoken"], "wording=spoken"),
         (["split=70/15/15"], "split=70/15/15"),
-        (["ptbxl_dir=/nowhere"], "ptbxl_dir=/nowhere is no folder"),
+        (["ptbxl_dir=/nowhere"], "ptbxl_dir=/nowhere is not a folder"),
     ],
 )
 def test_a_wrong_option_is_one_clear_line(

@@ -91,8 +91,8 @@ def test_a_stated_unit_is_taken(unit: str, tmp_path: Path) -> None:
     [
         ({"label": ""}, "column label empty (sleep_cot.csv, row 2)"),
         ({"label": "nan"}, "column label empty (sleep_cot.csv, row 2)"),
-        ({"label": "Sleep stage ?"}, "column label is no sleep stage"),
-        ({"label": "REM sleep"}, "column rationale ends in another answer than the row's label"),
+        ({"label": "Sleep stage ?"}, "column label is not a sleep stage"),
+        ({"label": "REM sleep"}, "column rationale ends in another answer than the row's"),
         ({"rationale": ""}, "column rationale empty"),
         ({"time_series": "[[1.0, 2.0]]"}, "column time_series has not 1,500 or 3,000 values"),
         ({"time_series": str([[0.0] * 1499 + [float("nan")]])}, "column time_series holds NaN"),

@@ -69,9 +69,9 @@ def test_every_wording_of_every_row_is_read_as_the_claims_of_its_row(evidence_wi
     """Alone, with the facts of epochs that have everything there is to say."""
     import random
 
-    from data_prep.rationales.compose import _fill_slots
+    from data_prep.rationales.statements import fill_slots
 
-    slots = _fill_slots(words.epoch_facts(evidence_with_tone, 3), True) | {"spindles": "2 spindles", "spindle_s": "0.9"}
+    slots = fill_slots(words.epoch_facts(evidence_with_tone, 3), True) | {"spindles": "2 spindles", "spindle_s": "0.9"}
     slots |= {"k_complexes": "one K-complex", "eyes": "three eye movements", "slow": "12%", "alpha": "30%"}
     slots |= {
         "the_spindles": "the 2 spindles",

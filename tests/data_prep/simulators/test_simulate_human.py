@@ -9,8 +9,8 @@ import pytest
 from scipy.signal import butter, sosfiltfilt, welch
 
 import data_prep
+from data_prep.simulators.human.body import EMG_CHANNEL, EOG_CHANNEL
 from data_prep.simulators.human.calibration import draw_targets, impose_targets, load_table, measure_features
-from data_prep.simulators.human.channels import EMG_CHANNEL, EOG_CHANNEL
 from data_prep.simulators.human.hypnogram import HUMAN_STAGES, N2, WAKE, simulate_hypnogram
 from data_prep.simulators.human.night import CHANNEL, NightExtras, name_subject, simulate_human_night
 from data_prep.simulators.synthesis import FRAMES_PER_EPOCH, FREQS_HZ, draw_noise, join_frames, read_psd, split_frames

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_prep.cohorts.night import prepare_night
+from data_prep.cohorts.cohort import prepare_night
 from data_prep.rationales.compose import add_rationales
 from data_prep.simulators.human.night import simulate_human_night
 from tslm.evidence.measure import EVIDENCE_COLUMNS

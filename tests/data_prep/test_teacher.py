@@ -14,7 +14,7 @@ import pytest
 from data_prep import teacher
 from data_prep.rationales.chat import ChatClient, Endpoint, NoAnswerError, RateLimit, RefusedError
 from data_prep.rationales.compose import write_rationales
-from data_prep.rationales.teacher import build_messages, judge_answer
+from data_prep.teacher import build_messages, filter_answer
 from tests.factories.local_server import LocalServer
 from tslm.data.prepared.recordings import (
     Recording,
@@ -351,7 +351,7 @@ def test_our_own_rationales_pass_the_filter(stage: SleepStage) -> None:
     evidence = measure_evidence(epochs_EL.astype(np.float32), 100.0)
     for idx, text in enumerate(write_rationales(evidence, [stage] * 4, 0)):
         row = {name: float(values[idx]) for name, values in evidence.items()}
-        assert judge_answer(f"{text} Answer: {ANSWER_NAMES[stage]}", stage, row).reason == ""
+        assert filter_answer(f"{text} Answer: {ANSWER_NAMES[stage]}", stage, row)[0]
 
 
 def test_a_request_states_what_was_measured_and_nothing_of_waveforms_in_rodents() -> None:

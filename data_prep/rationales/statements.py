@@ -1,0 +1,115 @@
+"""Choose the statements of a rationale from an epoch's facts, and fill the slots of their wordings."""
+
+import random
+
+from tslm.evidence import words
+from tslm.evidence.criteria import Facts
+
+RODENT_BANDS = ("delta", "theta", "beta")
+_PRESENT_OF = {"little_alpha": "alpha", "still_eyes": "eyes"}  # statement of absence and of presence
+
+
+def fill_slots(facts: Facts, is_human: bool) -> dict[str, str]:
+    """Texts for the slots of the wordings; some are templates with choices themselves."""
+    slots = {
+        "level": words.amplitude_word(facts["rms_uv"]),
+        "rms": f"{facts['rms_uv']:.0f}",
+        "peak_to_peak": f"{facts['peak_to_peak_uv']:.0f}",
+        "peak": f"{facts['dominant_hz']:g}",
+        "slow": _percent(facts["slow_wave_fraction"]),
+        "alpha": _percent(facts["alpha_fraction"]),
+        "often": "at times" if facts["alpha_fraction"] <= words.ALPHA_MOST else "over half the time",
+        "artefact": _percent(facts["artefact_fraction"]),
+        **{f"{band}_share": _percent(facts[f"{band}_share"]) for band in RODENT_BANDS},
+        "site": "chin" if is_human else "neck",  # where the EMG is taken
+        "spindles": _counted(facts["spindle_count"], "spindle"),
+        "k_complexes": _counted(facts["k_complex_count"], "K-complex", "K-complexes"),
+        "eyes": _counted(facts["eye_movement_count"], "eye movement"),
+        "the_spindles": _counted(facts["spindle_count"], "spindle", is_known=True),
+        "the_k_complexes": _counted(facts["k_complex_count"], "K-complex", "K-complexes", is_known=True),
+        "the_eyes": _counted(facts["eye_movement_count"], "eye movement", is_known=True),
+        "spindle_s": f"{facts.get('spindle_duration_s', 0.0):.1f}",
+    }
+    first, second, *others = words.rank_bands(facts)
+    if not is_human:
+        others = [pair for pair in (first, second, *others) if pair[0] in RODENT_BANDS and pair != first]
+    for place, (band, share) in zip(("first", "second", "third", "fourth"), (first, second, *others), strict=False):
+        slots |= {place: band, f"{place}_share": _percent(share)}
+    if "emg_tone" in facts:
+        slots |= {"tone": words.tone_word(facts["emg_tone"]), "times": f"{facts['emg_tone']:.1f}"}
+    return slots
+
+
+def _percent(share: float) -> str:
+    return f"{round(100 * share)}%"
+
+
+def _counted(count: float, singular: str, plural: str = "", is_known: bool = False) -> str:
+    """A count with its noun, as a template; the number of a known thing may be left out."""
+    if count == 1:
+        return f"[the|the one|the single|one|a single] {singular}" if is_known else f"[one|a single|1] {singular}"
+    word = words.count_word(int(count))
+    number = word if word == words.MANY_WORD else f"[{word}|{count:.0f}]"
+    return f"{f'[|{number} |the {number} ]' if is_known else f'{number} '}{plural or singular + 's'}"
+
+
+def choose_human(facts: Facts, num_statements: int, rng: random.Random) -> list[list[str]]:
+    """Names of the statements by section: background, waveforms, and everything else."""
+    _, second_share = words.rank_bands(facts)[1]
+    background = ["amplitude", "bands" if second_share >= words.SECOND_BAND_SHARE else "one_band"]
+    has_few_slow_waves = facts["slow_wave_fraction"] < words.SLOW_WAVES_SOME
+    figures = [*_spindles(facts, rng), "few_slow_waves" if has_few_slow_waves else "slow_waves"]
+    around = [
+        *(["alpha"] if facts["alpha_fraction"] >= words.ALPHA_SOME else []),
+        *(["eyes"] if facts["eye_movement_count"] else []),
+        *_disturbances(facts),
+    ]
+    absent = [(around, name) for name in ("little_alpha", "still_eyes") if _PRESENT_OF[name] not in around]
+    optional = [
+        (background, "peak_to_peak"),
+        (background, "peak_frequency"),
+        (background, "other_bands"),
+        *([] if "fast" in around else [(around, "little_fast")]),
+        *([] if "muscle" in around else [(around, "no_muscle")]),
+    ]
+    rng.shuffle(optional)
+    num_free = max(0, num_statements - len(background) - len(figures) - len(around))
+    for section, name in [*absent, *optional][:num_free]:
+        section.append(name)
+    return [background, figures, around]
+
+
+def choose_rodent(facts: Facts, num_statements: int, rng: random.Random) -> list[list[str]]:
+    """As `choose_human`, with what is defined for rodents: delta, theta, fast activity and muscle tone."""
+    amplitude = ["rms"]
+    spectrum = [*(["one_band"] if words.rank_bands(facts)[0][0] in RODENT_BANDS else []), "other_bands"]
+    around = [
+        "fast" if words.has_band(facts, "beta") else "little_fast",
+        *(name for name in _disturbances(facts) if name in ("tone", "artefact")),
+    ]
+    num_free = num_statements - len(amplitude) - len(spectrum) - len(around)
+    optional = rng.sample(("peak_to_peak", "peak_frequency"), 2)[: max(0, num_free)]
+    if "peak_frequency" in optional:
+        spectrum.append("peak_frequency")
+    if "peak_to_peak" in optional:
+        amplitude = ["swings"] if rng.random() < 0.5 else ["rms", "peak_to_peak"]
+    return [amplitude, spectrum, around]
+
+
+def _spindles(facts: Facts, rng: random.Random) -> list[str]:
+    has_spindles, has_k_complexes = facts["spindle_count"] > 0, facts["k_complex_count"] > 0
+    if not has_spindles and not has_k_complexes:
+        return ["no_spindles_or_k"]
+    is_timed = has_spindles and facts.get("spindle_duration_s", 0.0) > 0 and rng.random() < 0.5
+    spindles = "long_spindles" if is_timed else "spindles" if has_spindles else "no_spindles"
+    return [spindles, "k_complexes" if has_k_complexes else "no_k_complexes"]
+
+
+def _disturbances(facts: Facts) -> list[str]:
+    return [
+        *(["fast"] if words.has_band(facts, "beta") else []),
+        *(["muscle"] if facts["high_frequency_ratio"] >= words.MUSCLE_RATIO else []),
+        *(["artefact"] if facts["artefact_fraction"] >= words.ARTEFACT_SOME else []),
+        *(["sawtooth"] if facts.get("sawtooth_count", 0) > 0 else []),
+        *(["tone"] if facts.get("emg_tone", 0) > 0 else []),
+    ]
