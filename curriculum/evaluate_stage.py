@@ -80,11 +80,7 @@ def answer_shared(
 
 
 def _evaluate_perplexity(config: RunConfig, accelerator: Accelerator) -> tuple[list[PredictionRow], dict[str, Any]]:
-    model = _load_best(config, accelerator)
-    collator = Collator(config.model, build_tokenizer(config))
-    loader = build_share_loader(
-        build_dataset(config, "test"), config.stage.num_test_samples, collator, config, accelerator
-    )
+    model, loader = _load_test(config, accelerator)
     result = evaluate_loss(model, loader, accelerator)
     return [], {
         "loss": result.loss,
@@ -96,10 +92,7 @@ def _evaluate_perplexity(config: RunConfig, accelerator: Accelerator) -> tuple[l
 
 def _evaluate_reconstruction(config: RunConfig, accelerator: Accelerator) -> tuple[list[PredictionRow], dict[str, Any]]:
     """Measure the variance of hidden patches that the model explains."""
-    model: Any = _load_best(config, accelerator)
-    loader = build_share_loader(
-        build_dataset(config, "test"), config.stage.num_test_samples, Collator(config.model, None), config, accelerator
-    )
+    model, loader = _load_test(config, accelerator)
     sums_4T = torch.zeros(4, model.decoder.out_features, dtype=torch.float64, device=accelerator.device)
     for batch in loader:
         if batch.is_filler:
@@ -117,9 +110,12 @@ def _evaluate_reconstruction(config: RunConfig, accelerator: Accelerator) -> tup
     }
 
 
-def _load_best(config: RunConfig, accelerator: Accelerator) -> nn.Module:
+def _load_test(config: RunConfig, accelerator: Accelerator) -> tuple[Any, DataLoader]:
+    """Load the best checkpoint and this process' share of the test samples."""
     model, _ = load_checkpoint(checkpoint_dir(config, BEST))
-    return model.to(accelerator.device)
+    dataset, collator = build_dataset(config, "test"), Collator(config.model, build_tokenizer(config))
+    loader = build_share_loader(dataset, config.stage.num_test_samples, collator, config, accelerator)
+    return model.to(accelerator.device), loader
 
 
 EVALUATIONS: dict[str, Callable[[RunConfig, Accelerator], tuple[list[PredictionRow], dict[str, Any]]]] = {

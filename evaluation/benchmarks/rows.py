@@ -18,9 +18,9 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 from evaluation.benchmarks.original import Original, Work, find_obstacle
 from evaluation.benchmarks.work import (
     NUM_SAMPLES,
-    ClassifierBench,
     TextBench,
     Timing,
+    build_classification,
     choose_device,
     count_flops,
     count_tokens,
@@ -34,6 +34,7 @@ from tslm.config.compose import resolve_source
 from tslm.config.schema import OptimConfig, RunConfig, TrainConfig
 from tslm.data.samples.sampling import TrainData
 from tslm.models.interface import ModelOutput
+from tslm.models.llm.backbone import compile_layers
 from tslm.models.llm.store import fetch_llm
 from tslm.training.checkpoints.resume import CheckpointSaver
 from tslm.training.loop import RunData, Trainer
@@ -105,8 +106,7 @@ def run_bench(options: BenchOptions) -> Iterator[Row | str]:
 
 def measure_classifier(what: str, preset: str, num_epochs: int, most: float, repeats: int) -> Row:
     """Measure milliseconds per epoch of the classifier over `num_epochs` epochs of one night."""
-    bench = ClassifierBench(preset)
-    seconds = measure_median(bench.score(num_epochs), bench.device, repeats)
+    seconds = measure_median(build_classification(preset, num_epochs), choose_device(), repeats)
     return Row(what, 1e3 * seconds / num_epochs, "ms/epoch", most=most)
 
 
@@ -118,7 +118,7 @@ def measure_training(
     runs = {name: partial(bench.train_step, batches[name]) for name, bench in benches.items()}
     for name, bench in benches.items():
         if options.compile:
-            bench.compile_layers()
+            compile_layers(bench.model.llm)
         runs[name]()
     theirs = None
     if original is not None:

@@ -82,23 +82,14 @@ def _read_sentence(tokens: Sequence[Token], offset: int) -> Iterator[Claim]:
 
 
 def _build_claims(mention: Mention, offset: int) -> Iterator[Claim]:
+    start, stop = mention.start + offset, mention.stop + offset
     for relation, value, upper, unit, negated in dict.fromkeys(_read_statements(mention)):
         feature = mention.feature
         if relation == Relation.LEVEL and feature in _AMPLITUDES:
             feature = Feature.AMPLITUDE
         if unit == "uv" and feature in _LARGE_WAVES:
             feature = Feature.PEAK_TO_PEAK
-        yield Claim(
-            feature,
-            relation,
-            mention.start + offset,
-            mention.stop + offset,
-            value,
-            upper,
-            unit,
-            negated,
-            hedged=mention.hedged,
-        )
+        yield Claim(feature, relation, start, stop, value, upper, unit, negated, mention.hedged)
 
 
 Statement = tuple[Relation, float | None, float | None, str, bool]
@@ -106,14 +97,18 @@ _AMPLITUDES = (Feature.RMS, Feature.PEAK_TO_PEAK)  # without a figure they are t
 _LARGE_WAVES = (Feature.SLOW_WAVES, Feature.K_COMPLEXES)  # a figure in uV is their peak-to-peak amplitude
 _COUNTED = (Feature.SPINDLES, Feature.K_COMPLEXES, Feature.SAWTOOTH, Feature.VERTEX, Feature.EYE_MOVEMENTS)
 _HAVE_SHARE = (*BANDS, Feature.GAMMA, Feature.SLOW_WAVES, Feature.ARTEFACT)
-_NEED_FIGURE = (  # features that a claim only names with a figure or a level
-    Feature.AMPLITUDE,
-    Feature.RMS,
-    Feature.PEAK_TO_PEAK,
-    Feature.PEAK_FREQUENCY,
-    Feature.SPINDLE_DENSITY,
-    Feature.SPINDLE_DURATION,
-)
+_UNIT_OF = {"uv": "uv", "hz": "hz", "seconds": "s", "per_minute": "per_minute", "times": "times"}
+_UNITS = {
+    Feature.AMPLITUDE: "uv",
+    Feature.RMS: "uv",
+    Feature.PEAK_TO_PEAK: "uv",
+    Feature.PEAK_FREQUENCY: "hz",
+    Feature.SPINDLE_DENSITY: "per_minute",
+    Feature.SPINDLE_DURATION: "s",
+    Feature.MUSCLE_TONE: "times",
+}
+# Features that a claim only names with a figure or a level.
+_NEED_FIGURE = tuple(feature for feature in _UNITS if feature != Feature.MUSCLE_TONE)
 
 
 def _read_statements(mention: Mention) -> list[Statement]:
@@ -194,18 +189,6 @@ def _read_level(feature: Feature, levels: Sequence[tuple[int, bool]]) -> Stateme
     return (Relation.FEW if highest == 0 else Relation.PRESENT), None, None, "", negated
 
 
-_UNIT_OF = {"uv": "uv", "hz": "hz", "seconds": "s", "per_minute": "per_minute", "times": "times"}
-_UNITS = {
-    Feature.AMPLITUDE: "uv",
-    Feature.RMS: "uv",
-    Feature.PEAK_TO_PEAK: "uv",
-    Feature.PEAK_FREQUENCY: "hz",
-    Feature.SPINDLE_DENSITY: "per_minute",
-    Feature.SPINDLE_DURATION: "s",
-    Feature.MUSCLE_TONE: "times",
-}
-
-
 _FIGURE_KINDS = ("percent", "part", "count", "more", "less", "about", *_UNIT_OF)
 
 
@@ -244,9 +227,7 @@ def _read_figures(mention: Mention, said: Sequence[tuple[Token, bool]]) -> Itera
 
 
 def _share_unit(mention: Mention, token: Token) -> str:
-    if mention.feature in (Feature.SLOW_WAVES, Feature.ARTEFACT):
-        return "time"
-    if mention.has("time"):
+    if mention.feature in (Feature.SLOW_WAVES, Feature.ARTEFACT) or mention.has("time"):
         return "time"
     is_power = mention.has("power") or mention.term.text.endswith("power") or mention.feature != Feature.ALPHA
     return "power" if is_power or token.kind == "percent" else "time"
