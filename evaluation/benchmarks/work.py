@@ -14,14 +14,17 @@ from typing import Any, Self
 import numpy as np
 import psutil
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tslm.batch import Batch, Example, Series
 from tslm.config.compose import compose_config
+from tslm.config.schema import OptimConfig
 from tslm.data.samples.collate import Collator, tokenize_labels
+from tslm.data.samples.sampling import TrainData
 from tslm.labels import LABEL_SETS
 from tslm.models import build_classifier, build_text_model, build_tokenizer
+from tslm.models.interface import ModelOutput
 from tslm.models.llm.backbone import LanguageModel, merge_lora
 from tslm.models.text_model import TextModel
 from tslm.predictions.night_scorer import open_autocast
@@ -31,6 +34,7 @@ NUM_SAMPLES = 3000
 PROMPT_TOKENS, RESPONSE_TOKENS = 188, 129
 _SERIES_TEXT_TOKENS, _POST_PROMPT_TOKENS = 20, 68  # of the prompt's
 _AS_ORIGINAL = "model.encoder.max_patches=1024"  # the guide's position table is longer than the original's
+NUM_STEPS = 200  # of the loop around an idle model
 _WORD = " wave"  # begins with a space; one token of smollm2 and of most vocabularies
 
 
@@ -100,6 +104,36 @@ class TextBench:
                 self.model.score_labels(batch, [labels] * size)
 
         return run
+
+
+class IdleModel(nn.Module):
+    """A model that computes nothing, with as many trained parameters as a real one."""
+
+    def __init__(self, num_params: int) -> None:
+        super().__init__()
+        self.parts = nn.ParameterList(torch.zeros(1) for _ in range(num_params))
+
+    def forward(self, batch: Batch) -> ModelOutput:
+        """Return a loss that depends on every parameter."""
+        return ModelOutput(torch.cat(list(self.parts)).sum(), torch.tensor(float(len(batch.sample_ids))))
+
+    def param_groups(self, _optim: OptimConfig) -> list[dict]:
+        """Return one group of all parameters, which stay as they are."""
+        return [{"name": "all", "params": list(self.parts), "lr": 0.0, "weight_decay": 0.0}]
+
+
+@dataclass
+class RepeatedBatch(TrainData):
+    """One pass that repeats one batch."""
+
+    batch: Batch
+
+    def __len__(self) -> int:
+        return NUM_STEPS
+
+    def read_pass(self, train_epoch: int, first_batch: int = 0) -> list[Batch]:  # noqa: ARG002
+        """Return the batches of the only pass."""
+        return [self.batch] * (NUM_STEPS - first_batch)
 
 
 def build_classification(preset: str, num_epochs: int) -> Callable[[], None]:
