@@ -33,10 +33,10 @@ from tslm.training.runs.recorder import record_test
 
 
 def evaluate_stage(config: RunConfig, accelerator: Accelerator, leaky: bool = False) -> dict[str, Any]:
-    """Score the stage's best checkpoint on its test split; writes predictions and metrics, returns these.
+    """Score the best checkpoint of a curriculum stage on its test split; write predictions and metrics.
 
     The model's own settings come from the checkpoint, data and decoding from `config`. With `leaky`
-    every prediction and the metrics say so, beside those whose own recording is split by epoch.
+    all predictions and the metrics are marked as leaky, not only those of recordings split by epoch.
     """
     accelerator.wait_for_everyone()
     saved = load_checkpoint_config(checkpoint_dir(config, BEST))
@@ -73,18 +73,14 @@ def _evaluate_answers(config: RunConfig, accelerator: Accelerator) -> tuple[list
 def answer_shared(
     stager: Stager, source: Source, units: list[int], accelerator: Accelerator, explain: bool = True
 ) -> list[PredictionRow]:
-    """The rows of all processes, on each of them; every process answers its share of the units."""
+    """Answer on every process its share of the units, and return the rows of all processes on each of them."""
     share = share_indices(units, accelerator)
     rows = stager.answer(source, share, explain, show_progress=explain and accelerator.is_main_process)
     return gather_rows(list(rows), accelerator)
 
 
 def _evaluate_perplexity(config: RunConfig, accelerator: Accelerator) -> tuple[list[PredictionRow], dict[str, Any]]:
-    model = _load_best(config, accelerator)
-    collator = Collator(config.model, build_tokenizer(config))
-    loader = build_share_loader(
-        build_dataset(config, "test"), config.stage.num_test_samples, collator, config, accelerator
-    )
+    model, loader = _load_test(config, accelerator)
     result = evaluate_loss(model, loader, accelerator)
     return [], {
         "loss": result.loss,
@@ -95,11 +91,8 @@ def _evaluate_perplexity(config: RunConfig, accelerator: Accelerator) -> tuple[l
 
 
 def _evaluate_reconstruction(config: RunConfig, accelerator: Accelerator) -> tuple[list[PredictionRow], dict[str, Any]]:
-    """How much better hidden patches are filled in than by the mean of all of them."""
-    model: Any = _load_best(config, accelerator)
-    loader = build_share_loader(
-        build_dataset(config, "test"), config.stage.num_test_samples, Collator(config.model, None), config, accelerator
-    )
+    """Measure the variance of hidden patches that the model explains."""
+    model, loader = _load_test(config, accelerator)
     sums_4T = torch.zeros(4, model.decoder.out_features, dtype=torch.float64, device=accelerator.device)
     for batch in loader:
         if batch.is_filler:
@@ -117,9 +110,12 @@ def _evaluate_reconstruction(config: RunConfig, accelerator: Accelerator) -> tup
     }
 
 
-def _load_best(config: RunConfig, accelerator: Accelerator) -> nn.Module:
+def _load_test(config: RunConfig, accelerator: Accelerator) -> tuple[Any, DataLoader]:
+    """Load the best checkpoint and this process' share of the test samples."""
     model, _ = load_checkpoint(checkpoint_dir(config, BEST))
-    return model.to(accelerator.device)
+    dataset, collator = build_dataset(config, "test"), Collator(config.model, build_tokenizer(config))
+    loader = build_share_loader(dataset, config.stage.num_test_samples, collator, config, accelerator)
+    return model.to(accelerator.device), loader
 
 
 EVALUATIONS: dict[str, Callable[[RunConfig, Accelerator], tuple[list[PredictionRow], dict[str, Any]]]] = {
@@ -133,7 +129,7 @@ EVALUATIONS: dict[str, Callable[[RunConfig, Accelerator], tuple[list[PredictionR
 def build_share_loader(
     dataset: TaskDataset, num_samples: int, collator: Collator, config: RunConfig, accelerator: Accelerator
 ) -> DataLoader:
-    """This process' part of `num_samples` samples (0: all) spread over a set, in batches for evaluation."""
+    """Build batches of this process' share of `num_samples` samples (0: all), spread evenly over a set."""
     indices = list(spread_subset(dataset, num_samples).indices)
     place = accelerator.process_index, accelerator.num_processes
     return DataLoader(ShareBatches(dataset, indices, collator, config.train.eval_batch_size, *place), batch_size=None)

@@ -1,4 +1,4 @@
-"""The curriculum: its default stages, the folders of their runs, and whether a folder may be used again.
+"""The curriculum: default stages, files of their runs, and the check before a folder is used again.
 
 The curriculum stages themselves are rows in configs/stage/*.yaml.
 """
@@ -40,7 +40,7 @@ _INFERRED = ("model.fs_hz", "model.epoch_s")  # 0 in the command: inferred from 
 _MAX_NAMED = 6
 
 
-def list_stages() -> list[str]:
+def list_curriculum_stages() -> list[str]:
     """List the curriculum stages that `--stages` accepts."""
     return list_group("stage")
 
@@ -56,7 +56,7 @@ def predictions_path(config: RunConfig) -> Path:
 
 
 def check_reuse(config: RunConfig, resume: bool, overwrite: bool) -> None:
-    """Refuse a folder that holds a run, unless --resume or --overwrite is given.
+    """Raise ValueError for a folder that holds a run, unless --resume or --overwrite is given.
 
     Raises:
         ValueError: neither flag is given, or the settings differ from those of the run to resume.
@@ -70,12 +70,12 @@ def check_reuse(config: RunConfig, resume: bool, overwrite: bool) -> None:
     )
     if not resume:
         others = f" with other settings ({named})" if differing else ""
-        ways = "--overwrite begins anew" if differing else "--resume goes on with it, --overwrite begins anew"
+        ways = "--overwrite starts again" if differing else "--resume continues it, --overwrite starts again"
         raise ValueError(f"{run_dir(config)} holds a run{others}: {ways}")
     if differing:
         raise ValueError(
-            f"{run_dir(config)} holds a run with other settings ({named}): --resume wants the same ones; give those, "
-            "another results_dir=DIR, or --overwrite to begin anew"
+            f"{run_dir(config)} holds a run with other settings ({named}): --resume needs the same ones; give those, "
+            "another results_dir=DIR, or --overwrite to start again"
         )
 
 

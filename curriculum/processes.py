@@ -32,12 +32,12 @@ class LostProcessError(ConnectionError):
 def build_accelerator(config: RunConfig) -> Accelerator:
     """Build the accelerator with the run's precision; devices and processes come from `accelerate launch`.
 
-    Processes on a machine without GPUs communicate by gloo; with accelerate's defaults each would train alone.
+    Processes without GPUs communicate by gloo; with accelerate's defaults each would train alone.
 
     Raises:
-        ValueError: FSDP on CPUs, or another version of FSDP than the second.
+        ValueError: FSDP on CPUs, or FSDP1.
     """
-    AcceleratorState._reset_state(reset_partial_state=False)  # the previous stage may have used another precision
+    AcceleratorState._reset_state(reset_partial_state=False)  # another curriculum stage may have set another precision
     is_sharded = _is_sharded()
     is_on_cpus = int(os.environ.get("WORLD_SIZE", "1")) > 1 and not torch.accelerator.is_available()
     if is_sharded and is_on_cpus:
@@ -61,7 +61,7 @@ def build_fsdp_plugin() -> FullyShardedDataParallelPlugin:
     (`apply_launch_options`): accelerate's wrapper would rename parameters and draw dropout again.
 
     Raises:
-        ValueError: another version of FSDP than the second.
+        ValueError: FSDP1.
     """
     if os.environ.get("FSDP_VERSION") != "2":
         raise ValueError("only FSDP2 is supported: launch with --config_file configs/accelerate/fsdp2.yaml")

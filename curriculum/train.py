@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from curriculum.plan import DEFAULT_STAGES, check_reuse, clear_run, list_stages, metrics_path
+from curriculum.plan import DEFAULT_STAGES, check_reuse, clear_run, list_curriculum_stages, metrics_path
 from tslm.command import run_to_code
 from tslm.config.checkpoint import load_checkpoint_config
 from tslm.config.compose import compose_config, list_group
@@ -145,7 +145,11 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         prog="train.py", description=__doc__, epilog=_EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--stages", nargs="+", default=list(DEFAULT_STAGES), metavar="STAGE", help=f"of: {', '.join(list_stages())}"
+        "--stages",
+        nargs="+",
+        default=list(DEFAULT_STAGES),
+        metavar="STAGE",
+        help=f"of: {', '.join(list_curriculum_stages())}",
     )
     parser.add_argument("--model", default="", help=f"one of: {', '.join(list_group('model'))}")
     parser.add_argument("--llm", default="", help=f"hub id, folder, or one of: {', '.join(list_group('llm'))}")
@@ -165,7 +169,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--from_scratch", action="store_true", help="start without the predecessor's checkpoint")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="any setting, e.g. optim.lr_lora=1e-4")
     args = parser.parse_intermixed_args(argv)
-    # argparse reads the override in `--stages a b key=value` as a stage; the equals sign tells them apart.
+    # argparse takes the override in `--stages a b key=value` for a stage; the equals sign distinguishes them.
     args.overrides += [item for item in args.stages if "=" in item]
     args.stages = [item for item in args.stages if "=" not in item]
     if args.resume and args.overwrite:

@@ -55,7 +55,7 @@ def train_stage(
         start_from: checkpoint with the initial weights; None for random ones.
         accelerator: of the run.
         leaky: whether the test data leak into the training data (tslm.data.splits.leakage); is logged.
-        resume: continue from the last checkpoint of this stage, if there is one.
+        resume: continue from the last checkpoint of this curriculum stage, if there is one.
         accept_changed_data: resume although the data have changed since the run began.
 
     Raises:
@@ -131,7 +131,7 @@ def _build_data(run: RunContext, model: nn.Module, train_set: TaskDataset, val_s
 
 
 def _complete_best(config: RunConfig, device: torch.device, log: Callable[[dict[str, Any]], None]) -> None:
-    """Fit temperatures and stage transitions, and add them to the best checkpoint."""
+    """Fit temperatures and sleep-stage transitions, and add them to the best checkpoint."""
     task, folder = find_task(config.stage), checkpoint_dir(config, BEST)
     if task.stages_sleep and config.stage.num_calibration_samples:
         calibration = open_stager(folder, device, config).fit_calibration()
@@ -143,12 +143,12 @@ def _complete_best(config: RunConfig, device: torch.device, log: Callable[[dict[
 
 
 def _check_processes(point: ResumePoint, accelerator: Accelerator) -> None:
-    """Refuse another number of processes, which would divide the pass into other batches."""
+    """Raise ValueError for another number of processes, which would divide the pass into other batches."""
     before, now = point.progress.num_processes, accelerator.num_processes
     if before != now:
         raise ValueError(
             f"{point.folder} is of a run with {before} processes, this start has {now}: "
-            f"accelerate launch --num_processes {before}, or --overwrite to begin anew"
+            f"accelerate launch --num_processes {before}, or --overwrite to start again"
         )
 
 

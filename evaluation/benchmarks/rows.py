@@ -12,15 +12,17 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from torch import nn
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 from evaluation.benchmarks.original import Original, Work, find_obstacle
 from evaluation.benchmarks.work import (
     NUM_SAMPLES,
-    ClassifierBench,
+    NUM_STEPS,
+    IdleModel,
+    RepeatedBatch,
     TextBench,
     Timing,
+    build_classification,
     choose_device,
     count_flops,
     count_tokens,
@@ -32,8 +34,7 @@ from tslm.batch import Batch
 from tslm.command import Row
 from tslm.config.compose import resolve_source
 from tslm.config.schema import OptimConfig, RunConfig, TrainConfig
-from tslm.data.samples.sampling import TrainData
-from tslm.models.interface import ModelOutput
+from tslm.models.llm.backbone import compile_layers
 from tslm.models.llm.store import fetch_llm
 from tslm.training.checkpoints.resume import CheckpointSaver
 from tslm.training.loop import RunData, Trainer
@@ -47,7 +48,6 @@ _TRAIN_BATCH, _ANSWER_BATCH, _ORIGINAL_ANSWER_BATCH, _ANSWER_TOKENS = 4, 16, 4, 
 _MERGES = {"guide's config": (1, 3.0, 3.5), "merge 10": (10, 8.0, 7.0)}
 _CLASSIFIERS = {"guide's encoder": ("guide", 50.0), "compact encoder": ("scorer", 1.0)}  # name: (preset, target in ms)
 _CLASSIFIER_BATCH, _NIGHT_EPOCHS = 32, 960
-_NUM_STEPS = 200  # of the loop around an idle model
 _NUM_LEADS, _ECG_SAMPLES = 12, 1000  # 10 s at 100 Hz
 _PEAK_FLOPS = 790e12  # of an H200 in bfloat16 without sparsity, as far as matrix products reach it
 LLAMA_1B = LlamaConfig(
@@ -105,8 +105,7 @@ def run_bench(options: BenchOptions) -> Iterator[Row | str]:
 
 def measure_classifier(what: str, preset: str, num_epochs: int, most: float, repeats: int) -> Row:
     """Measure milliseconds per epoch of the classifier over `num_epochs` epochs of one night."""
-    bench = ClassifierBench(preset)
-    seconds = measure_median(bench.score(num_epochs), bench.device, repeats)
+    seconds = measure_median(build_classification(preset, num_epochs), choose_device(), repeats)
     return Row(what, 1e3 * seconds / num_epochs, "ms/epoch", most=most)
 
 
@@ -118,7 +117,7 @@ def measure_training(
     runs = {name: partial(bench.train_step, batches[name]) for name, bench in benches.items()}
     for name, bench in benches.items():
         if options.compile:
-            bench.compile_layers()
+            compile_layers(bench.model.llm)
         runs[name]()
     theirs = None
     if original is not None:
@@ -224,34 +223,6 @@ def _build_random(shape: LlamaConfig, tokenizer_of: str, num_series: int, num_sa
     return TextBench(tokenizer_of, (), num_series, num_samples, llm)
 
 
-class _Idle(nn.Module):
-    """A model that computes nothing, with as many trained parameters as a real one."""
-
-    def __init__(self, num_params: int) -> None:
-        super().__init__()
-        self.parts = nn.ParameterList(torch.zeros(1) for _ in range(num_params))
-
-    def forward(self, batch: Batch) -> ModelOutput:
-        return ModelOutput(torch.cat(list(self.parts)).sum(), torch.tensor(float(len(batch.sample_ids))))
-
-    def param_groups(self, _optim: OptimConfig) -> list[dict]:
-        return [{"name": "all", "params": list(self.parts), "lr": 0.0, "weight_decay": 0.0}]
-
-
-@dataclass
-class _Repeat(TrainData):
-    """One pass that repeats one batch."""
-
-    batch: Batch
-
-    def __len__(self) -> int:
-        return _NUM_STEPS
-
-    def read_pass(self, train_epoch: int, first_batch: int = 0) -> list[Batch]:  # noqa: ARG002
-        """Return the batches of the only pass."""
-        return [self.batch] * (_NUM_STEPS - first_batch)
-
-
 class _NoSaver(CheckpointSaver):
     def __call__(self, *_: object) -> None:
         """Save nothing."""
@@ -261,8 +232,8 @@ def measure_engine(bench: TextBench, repeats: int) -> Iterator[Row]:
     """Measure the overhead of the loop, the time to write a checkpoint, and how long training waits for it."""
     accelerator, batch = Accelerator(mixed_precision="no"), bench.batch(_TRAIN_BATCH, with_response=True)
     num_params = sum(len(group["params"]) for group in bench.optimizer.param_groups)
-    in_loop = statistics.median(_time_loop(_Idle(num_params), batch, accelerator) for _ in range(repeats))
-    bare = statistics.median(_time_bare(_Idle(num_params).to(accelerator.device), batch) for _ in range(repeats))
+    in_loop = statistics.median(_time_loop(IdleModel(num_params), batch, accelerator) for _ in range(repeats))
+    bare = statistics.median(_time_bare(IdleModel(num_params).to(accelerator.device), batch) for _ in range(repeats))
     step_s = measure_median(partial(bench.train_step, batch), bench.device, 1)
     yield Row(f"loop around {num_params} idle parameters, a step", 1e3 * (in_loop - bare), "ms")
     note = f"of a step of {step_s:.2f} s"
@@ -283,27 +254,27 @@ def measure_engine(bench: TextBench, repeats: int) -> Iterator[Row]:
     yield Row("checkpoint, training stands still", statistics.median(stalls[1:]), "s", most=0.1)
 
 
-def _time_loop(model: _Idle, batch: Batch, accelerator: Accelerator) -> float:
+def _time_loop(model: IdleModel, batch: Batch, accelerator: Accelerator) -> float:
     """Measure seconds per step in the training loop."""
     run = RunContext(RunConfig(train=TrainConfig(train_epochs=1)), accelerator)
-    trainer = Trainer(run, model, RunData(_Repeat(batch), [replace(batch)]))
+    trainer = Trainer(run, model, RunData(RepeatedBatch(batch), [replace(batch)]))
     trainer.save = _NoSaver(run, model, trainer.save.optimizer)
     started = time.monotonic()
     trainer.fit()
-    return (time.monotonic() - started) / _NUM_STEPS
+    return (time.monotonic() - started) / NUM_STEPS
 
 
-def _time_bare(model: _Idle, batch: Batch) -> float:
+def _time_bare(model: IdleModel, batch: Batch) -> float:
     """Measure seconds per step of forward, backward, clipping and optimizer alone."""
     optimizer, params = build_optimizer(model.param_groups(OptimConfig()), OptimConfig()), list(model.parameters())
     started = time.monotonic()
-    for _ in range(_NUM_STEPS):
+    for _ in range(NUM_STEPS):
         output = model(batch)
         (output.loss_sum / output.weight_sum).backward()
         torch.nn.utils.clip_grad_norm_(params, 1.0)
         optimizer.step()
         optimizer.zero_grad()
-    return (time.monotonic() - started) / _NUM_STEPS
+    return (time.monotonic() - started) / NUM_STEPS
 
 
 def _list(values: list[float], unit: str) -> str:

@@ -14,22 +14,27 @@ from typing import Any, Self
 import numpy as np
 import psutil
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tslm.batch import Batch, Example, Series
 from tslm.config.compose import compose_config
+from tslm.config.schema import OptimConfig
 from tslm.data.samples.collate import Collator, tokenize_labels
+from tslm.data.samples.sampling import TrainData
 from tslm.labels import LABEL_SETS
 from tslm.models import build_classifier, build_text_model, build_tokenizer
-from tslm.models.llm.backbone import LanguageModel, compile_layers, merge_lora
+from tslm.models.interface import ModelOutput
+from tslm.models.llm.backbone import LanguageModel, merge_lora
 from tslm.models.text_model import TextModel
+from tslm.predictions.night_scorer import open_autocast
 from tslm.training.optim import build_optimizer, set_trained_parts
 
 NUM_SAMPLES = 3000
 PROMPT_TOKENS, RESPONSE_TOKENS = 188, 129
 _SERIES_TEXT_TOKENS, _POST_PROMPT_TOKENS = 20, 68  # of the prompt's
 _AS_ORIGINAL = "model.encoder.max_patches=1024"  # the guide's position table is longer than the original's
+NUM_STEPS = 200  # of the loop around an idle model
 _WORD = " wave"  # begins with a space; one token of smollm2 and of most vocabularies
 
 
@@ -71,17 +76,13 @@ class TextBench:
     def train_step(self, batch: Batch) -> None:
         """Run loss, gradient, clipping and AdamW, as in the training loop."""
         self.model.train()
-        with self._autocast():
+        with open_autocast(self.device, self.config):
             output = self.model(batch)
         (output.loss_sum / output.weight_sum).backward()
         params = [param for group in self.optimizer.param_groups for param in group["params"]]
         torch.nn.utils.clip_grad_norm_(params, self.config.optim.max_grad_norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
-
-    def compile_layers(self) -> None:
-        """Compile the layers, as `train.compile` does; the first step is then slow."""
-        compile_layers(self.model.llm)
 
     def merge_adapters(self) -> None:
         """Merge the adapters, as in a loaded checkpoint; the model cannot be trained afterwards."""
@@ -90,7 +91,7 @@ class TextBench:
 
     def generate(self, batch: Batch, num_tokens: int) -> None:
         """Generate greedy answers of exactly `num_tokens` tokens."""
-        with torch.inference_mode(), self._autocast():
+        with torch.inference_mode(), open_autocast(self.device, self.config):
             self.model.generate(batch, num_tokens, -1, 0)
 
     def score_labels(self, size: int) -> Callable[[], None]:
@@ -99,35 +100,55 @@ class TextBench:
         labels = tokenize_labels(self.tokenizer, LABEL_SETS[self.config.model.label_set].answers).labels
 
         def run() -> None:
-            with torch.inference_mode(), self._autocast():
+            with torch.inference_mode(), open_autocast(self.device, self.config):
                 self.model.score_labels(batch, [labels] * size)
 
         return run
 
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.train.precision == "bf16")
+
+class IdleModel(nn.Module):
+    """A model that computes nothing, with as many trained parameters as a real one."""
+
+    def __init__(self, num_params: int) -> None:
+        super().__init__()
+        self.parts = nn.ParameterList(torch.zeros(1) for _ in range(num_params))
+
+    def forward(self, batch: Batch) -> ModelOutput:
+        """Return a loss that depends on every parameter."""
+        return ModelOutput(torch.cat(list(self.parts)).sum(), torch.tensor(float(len(batch.sample_ids))))
+
+    def param_groups(self, _optim: OptimConfig) -> list[dict]:
+        """Return one group of all parameters, which stay as they are."""
+        return [{"name": "all", "params": list(self.parts), "lr": 0.0, "weight_decay": 0.0}]
 
 
-class ClassifierBench:
-    """A classifier that stages epochs, with or without night context."""
+@dataclass
+class RepeatedBatch(TrainData):
+    """One pass that repeats one batch."""
 
-    def __init__(self, preset: str) -> None:
-        torch.manual_seed(0)
-        self.device = choose_device()
-        self.config = compose_config("stage0_encoder", preset, model="classifier")
-        self.model = build_classifier(self.config).to(self.device).eval()
+    batch: Batch
 
-    def score(self, num_epochs: int) -> Callable[[], None]:
-        """Build a call that scores `num_epochs` epochs of one night."""
-        night = torch.randn(1, num_epochs, len(self.config.stage.channels), NUM_SAMPLES, device=self.device)
-        mask = torch.ones(1, num_epochs, dtype=torch.bool, device=self.device)
-        use_bf16 = self.config.train.precision == "bf16"
+    def __len__(self) -> int:
+        return NUM_STEPS
 
-        def run() -> None:
-            with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=use_bf16):
-                self.model.logits(night, mask)
+    def read_pass(self, train_epoch: int, first_batch: int = 0) -> list[Batch]:  # noqa: ARG002
+        """Return the batches of the only pass."""
+        return [self.batch] * (NUM_STEPS - first_batch)
 
-        return run
+
+def build_classification(preset: str, num_epochs: int) -> Callable[[], None]:
+    """Build a call by which the classifier of a preset stages `num_epochs` epochs of one night."""
+    torch.manual_seed(0)
+    device, config = choose_device(), compose_config("stage0_encoder", preset, model="classifier")
+    model = build_classifier(config).to(device).eval()
+    night = torch.randn(1, num_epochs, len(config.stage.channels), NUM_SAMPLES, device=device)
+    mask = torch.ones(1, num_epochs, dtype=torch.bool, device=device)
+
+    def run() -> None:
+        with open_autocast(device, config), torch.inference_mode():
+            model.logits(night, mask)
+
+    return run
 
 
 def choose_device() -> torch.device:

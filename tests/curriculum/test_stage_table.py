@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from curriculum.plan import DEFAULT_STAGES, list_stages
+from curriculum.plan import DEFAULT_STAGES, list_curriculum_stages
 from curriculum.train import main
 from tests.factories.tiny_run import command
 from tslm.config.compose import compose_config
@@ -54,7 +54,7 @@ def test_a_stage_is_trained_as_published(stage: str, preset: str) -> None:
 
 
 def test_every_published_stage_is_offered_and_the_first_four_are_the_default() -> None:
-    assert set(PUBLISHED) <= set(list_stages())
+    assert set(PUBLISHED) <= set(list_curriculum_stages())
     assert tuple(PUBLISHED)[:4] == DEFAULT_STAGES
 
 

@@ -119,7 +119,7 @@ def test_a_folder_with_a_run_wants_to_be_told_what_to_do(
     here = f"results_dir={tmp_path / 'results'}"
     folder = stage_dir(tmp_path / "results", "stage0_encoder")
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    assert "--resume goes on" in fails_with_one_line(data_dir, capsys, ["stage0_encoder"], here)
+    assert "--resume continues" in fails_with_one_line(data_dir, capsys, ["stage0_encoder"], here)
     other = [here, "seed=5", "optim.lr_encoder=1.0"]
     for flags in ([], ["--resume"]):
         error = fails_with_one_line(data_dir, capsys, ["stage0_encoder"], *other, *flags)

@@ -20,10 +20,10 @@ from tslm.explain.claims.read import Claim
 from tslm.labels import SleepStage
 from tslm.scoring.intervals import FEW_UNITS, Resamples, Resampling
 
-# The prompt gives the series' standard deviation, so that a text which says this much need not have read the signal.
+# The prompt gives the series' standard deviation, so a text can state these features without reading the signal.
 STATED_BY_PROMPT = (Feature.AMPLITUDE, Feature.RMS)
-STATED_COLUMN = "rms_uv"  # the standard deviation, but for the mean
-SHARES = {  # name of a share -> (column above the line, column below it)
+STATED_COLUMN = "rms_uv"  # the standard deviation plus the mean's part
+SHARES = {  # name of a share -> (column of the numerator, of the denominator)
     "precision": (0, 1),  # supported claims, checkable ones
     "precision_beyond_prompt": (2, 3),  # the same without the features of STATED_BY_PROMPT
     "coverage": (4, 5),  # share of the deciding features with a supported claim; 1 where the stage has such features
@@ -31,17 +31,17 @@ SHARES = {  # name of a share -> (column above the line, column below it)
 }
 NUM_COLUMNS = 8
 NUM_SHUFFLES = 5  # over all epochs
-_ALIKE = 8  # epochs of neighbouring amplitude in a group, or up to 15
-NUM_SHUFFLES_ALIKE = 14  # so that each meets all others of its group, and chance has next to no say
+_GROUP_SIZE = 8  # epochs of similar amplitude in a group; at most 15
+NUM_SHUFFLES_ALIKE = 14  # each epoch meets all others of its group, so chance hardly matters
 
-CLEAR_DIFFERENCE = 0.02  # two claims in a hundred; with enough epochs less than that would be certain, and mean nothing
+CLEAR_DIFFERENCE = 0.02  # two claims in a hundred; a smaller difference may be certain but has no meaning
 
 
 class ClaimTable:
-    """Claims of many rationales beside many epochs; a pair of claim and epoch is checked once, however often asked for.
+    """Claims of many rationales and the facts of many epochs; each pair of claim and epoch is checked once.
 
     Args:
-        claims: of each rationale; those that say the same as another one of it, however surely, count once.
+        claims: of each rationale; equal claims of one rationale, hedged or not, count once.
         facts: of each epoch.
     """
 
@@ -60,7 +60,7 @@ class ClaimTable:
         self._checked: dict[tuple[int, int], CheckedClaim] = {}
 
     def check(self, rationale: int, epoch: int) -> list[CheckedClaim]:
-        """The distinct claims of one rationale beside one epoch, without their places in the text."""
+        """Check the distinct claims of one rationale against one epoch, without their places in the text."""
         checked = []
         for place in self._said[rationale]:
             key = (place, epoch)
@@ -71,11 +71,11 @@ class ClaimTable:
 
 
 def count_claims(checked: Sequence[CheckedClaim], facts: Facts, sleep_stage: SleepStage | None) -> list[float]:
-    """The columns of one rationale beside one epoch.
+    """Count the columns of one rationale checked against one epoch.
 
     Args:
         checked: its claims.
-        facts: what was measured in the epoch.
+        facts: measurements of the epoch.
         sleep_stage: whose deciding evidence should be named; None where there is none.
     """
     supported = [item.claim.feature for item in checked if item.verdict == Verdict.SUPPORTED]
@@ -97,7 +97,7 @@ def count_claims(checked: Sequence[CheckedClaim], facts: Facts, sleep_stage: Sle
 
 
 def measure_shares(counts_RM: np.ndarray) -> dict[str, np.ndarray]:
-    """(R, NUM_COLUMNS) sums of counts -> the `SHARES`, (R,) each; NaN where there was nothing to divide by."""
+    """Compute the `SHARES`, (R,) each, of sums of counts (R, NUM_COLUMNS); NaN where the denominator is 0."""
     return {
         name: np.divide(
             counts_RM[:, above], counts_RM[:, below], out=np.full(len(counts_RM), np.nan), where=counts_RM[:, below] > 0
@@ -107,9 +107,9 @@ def measure_shares(counts_RM: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def draw_partners(groups: Sequence[Hashable], num_shuffles: int, rng: np.random.Generator) -> np.ndarray:
-    """(num_shuffles, num) int64: for each place another one of its group, each taken once a shuffle; -1 for one alone.
+    """Draw for each place another one of its group, each once a shuffle: (num_shuffles, num) int64; -1 if alone.
 
-    Shuffles are rotations of one random order, so that a place meets every other one before it meets one again.
+    Shuffles are rotations of one random order, so a place meets every other one before any repeats.
     """
     partners_KN = np.full((num_shuffles, len(groups)), -1, dtype=np.int64)
     members: dict[Hashable, list[int]] = {}
@@ -126,7 +126,7 @@ def draw_partners(groups: Sequence[Hashable], num_shuffles: int, rng: np.random.
 def group_alike(
     answers: Sequence[Hashable | None], stated: Sequence[float | None], seed: int
 ) -> list[tuple[Hashable, int] | None]:
-    """Groups of epochs that were answered alike and lie close in what the prompt stated.
+    """Group epochs that have the same answer and a similar value of what the prompt stated.
 
     Args:
         answers: of each epoch; None: in no group.
@@ -139,7 +139,7 @@ def group_alike(
     for answer in dict.fromkeys(answer for answer in answers if answer is not None):
         places = [place for place in order if answers[place] == answer]
         places = [places[idx] for idx in np.argsort(values[places], kind="stable")]
-        for number, part in enumerate(np.array_split(places, max(1, len(places) // _ALIKE))):
+        for number, part in enumerate(np.array_split(places, max(1, len(places) // _GROUP_SIZE))):
             for place in part:
                 groups[place] = (answer, number)
     return groups
@@ -154,15 +154,15 @@ def score_control(
     num_shuffles: int,
     seed: int,
 ) -> dict[str, Any] | None:
-    """Rationales beside epochs of the same group instead of their own.
+    """Score rationales checked against other epochs of their group instead of their own.
 
     Args:
-        own_NM: (N, NUM_COLUMNS) counts of each rationale beside its own epoch.
+        own_NM: (N, NUM_COLUMNS) counts of each rationale checked against its own epoch.
         groups: of each epoch; one of None, or with no other in its group, takes no part.
-        count_other: (epoch, place of another rationale) -> the counts of that rationale beside the epoch.
+        count_other: (epoch, place of another rationale) -> counts of that rationale checked against the epoch.
         subjects: whose each epoch is; as for `Resamples`.
         resampling: of the interval; None for none.
-        num_shuffles: how many other epochs each rationale is held against.
+        num_shuffles: number of other epochs that each rationale is checked against.
         seed: of the shuffles.
 
     Returns:
@@ -199,7 +199,7 @@ def score_control(
 
 
 def find_number(value: float) -> float | None:
-    """The value, or None for NaN."""
+    """Return the value, or None for NaN."""
     return float(value) if np.isfinite(value) else None
 
 

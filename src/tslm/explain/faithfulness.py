@@ -44,12 +44,12 @@ class CheckedRationale:
     claims: tuple[CheckedClaim, ...]
 
     def count(self, verdict: Verdict) -> int:
-        """Number of claims with that verdict."""
+        """Count the claims with a verdict."""
         return sum(checked.verdict == verdict for checked in self.claims)
 
     @property
     def is_faithful(self) -> bool:
-        """Whether something could be checked and nothing is contradicted."""
+        """Whether a claim is supported and none is contradicted."""
         return self.count(Verdict.SUPPORTED) > 0 and self.count(Verdict.CONTRADICTED) == 0
 
 
@@ -75,16 +75,16 @@ def score_faithfulness(
     resampling: Resampling | None = DEFAULT_RESAMPLING,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """How far rationales tell what was measured, over many epochs, and the same beside other epochs.
+    """Score how far rationales agree with the measurements of their epochs, and of other epochs as a control.
 
-    What a rationale says twice counts once.
+    A claim that a rationale repeats counts once.
 
     Args:
-        rationales: one text an epoch, in time order where they are of one subject.
-        evidence_rows: the measured values of the same epochs.
+        rationales: one text per epoch, in time order within a subject.
+        evidence_rows: measured values of the same epochs.
         truth: the sleep stage whose deciding evidence should be named; None where there is none.
         answers: the sleep stage that the rationale's author answered; None where it did not parse.
-        subjects: whose each epoch is; None, or one for all: intervals are over blocks of epochs.
+        subjects: of each epoch; None, or one for all: intervals are over blocks of epochs.
         resampling: of the intervals; None for none.
         seed: of the shuffles.
 
@@ -137,7 +137,7 @@ def score_faithfulness(
         **({"intervals": _find_intervals(counts_NM, subjects, resampling)} if resampling else {}),
         "shuffled": shuffled,
         "shuffled_alike": alike,
-        "grounded": _judge(shuffled, alike),
+        "grounded": _decide_grounded(shuffled, alike),
     }
 
 
@@ -146,7 +146,7 @@ def score_texts(
 ) -> dict[str, Any] | None:
     """`score_faithfulness` of one system's texts: of rows that carry evidence and have a sleep stage as truth.
 
-    None where there is no such row, as for questions about other series. No intervals with `num_resamples` 0.
+    None if there is no such row, as for questions about other series. No intervals with `num_resamples` 0.
     """
     scoring = scoring.sort_by_time()
     staged = scoring.select(
@@ -171,8 +171,8 @@ def score_texts(
     )
 
 
-def _judge(shuffled: Mapping[str, Any] | None, alike: Mapping[str, Any] | None) -> bool | None:
-    """Whether claims follow the signal: above the stricter control; not even above the other one is not."""
+def _decide_grounded(shuffled: Mapping[str, Any] | None, alike: Mapping[str, Any] | None) -> bool | None:
+    """Return whether claims follow the signal: above the stricter control; False if not even above the other."""
     if shuffled is None or shuffled["is_above"] is not True:
         return None if shuffled is None else shuffled["is_above"]
     return alike["is_above"] if alike else None

@@ -1,4 +1,4 @@
-"""The training loop. It reads batches and model outputs, and knows nothing of tasks, files or models.
+"""The training loop. It reads batches and model outputs and is independent of tasks, files and models.
 
 A step runs `grad_accum` batches forward and backward on summed losses, divides the gradient once by the supervised
 weight of all processes, clips it and updates the weights. So the loss is a mean over tokens, however they are spread

@@ -1,4 +1,4 @@
-"""What is trained, and how fast: trained parts, AdamW with one learning rate per part, and the schedule."""
+"""Trained parts of a model, AdamW with one learning rate per part, and the learning-rate schedule."""
 
 from typing import Any
 

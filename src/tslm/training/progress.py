@@ -1,4 +1,4 @@
-"""How far a training has come, and how fast it goes."""
+"""Progress of a training run, and its speed."""
 
 import logging
 import time
@@ -20,7 +20,7 @@ _BYTES_PER_GB = 1e9
 
 @dataclass
 class Progress:
-    """How far a run has come; with weights and optimizer state, all that resuming needs. JSON values only."""
+    """State of a run in progress, besides weights and optimizer, from which it resumes. JSON values only."""
 
     train_epoch: int = 1  # pass in progress, counted from one
     num_batches: int = 0  # finished batches of this pass, on each process

@@ -1,7 +1,7 @@
-"""One claim compared with what was measured in its epoch: supported, contradicted or not checkable.
+"""Check of one claim against the measurements of its epoch: supported, contradicted or not checkable.
 
-Words and thresholds are those of `tslm.evidence.words`, by which our own rationales are
-written. What no column measures is not checkable. Hedged claims are checked as if they were plain.
+Words and thresholds are those of `tslm.evidence.words`, by which our own rationales are written. A claim on something
+that no column measures is not checkable. Hedged claims are checked like others.
 """
 
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ from tslm.labels import SleepStage
 
 
 class Verdict(StrEnum):
-    """How a claim stands to the measurement."""
+    """Result of a check."""
 
     SUPPORTED = "supported"
     CONTRADICTED = "contradicted"
@@ -25,7 +25,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class CheckedClaim:
-    """A claim, its verdict, and the measured value (as rounded for words) of the evidence column it rests on."""
+    """A claim, its verdict, and the evidence column by which it was checked, with its value as rounded for words."""
 
     claim: Claim
     verdict: Verdict
@@ -46,7 +46,7 @@ def check_claim(claim: Claim, facts: Facts) -> CheckedClaim:
     return CheckedClaim(claim, verdict, column, facts[column])
 
 
-# The evidence column by which claims on a feature are checked, but for those of `_column`.
+# The evidence column by which claims on a feature are checked; `_column` has the exceptions.
 COLUMNS: dict[Feature, str] = {
     Feature.AMPLITUDE: "rms_uv",
     Feature.RMS: "rms_uv",
@@ -74,12 +74,12 @@ _RANKS = (Relation.LEADS, Relation.SECOND)
 
 
 def weigh_claims(claims: Iterable[Claim], answer: SleepStage | None) -> float:
-    """Above 0 where the claims, true or not, speak for the answer, below where against, 0 where neither."""
+    """Weigh claims, true or not, for an answer: above 0 they support it, below 0 they contradict it."""
     return sum(weigh_feature(claim.feature, answer) * _polarity(claim) for claim in claims) if answer else 0.0
 
 
 def _polarity(claim: Claim) -> float:
-    """1 where a claim says that its feature is there in earnest, -1 where it is not, between where it does not say."""
+    """Return 1 if a claim says that its feature is clearly present, -1 if absent, a value between if neither."""
     if claim.relation in FIGURES and claim.value is not None:
         return _polarity_of_figure(claim, claim.value)
     if claim.relation == Relation.LEVEL:
@@ -87,7 +87,7 @@ def _polarity(claim: Claim) -> float:
     elif claim.relation == Relation.FEW:
         sign = -1.0
     elif claim.feature == Feature.SLOW_WAVES and claim.relation != Relation.MANY:
-        sign = 1.0 if claim.negated else 0.5  # how many is not said
+        sign = 1.0 if claim.negated else 0.5  # no number is given
     else:
         sign = 1.0
     return -sign if claim.negated else sign
@@ -116,7 +116,7 @@ def _check_amplitude(claim: Claim, facts: Facts, column: str) -> bool | None:
     if claim.relation == Relation.LEVEL:
         names = [name for _, name in words.AMPLITUDE_WORDS]
         return _is_level(claim, names.index(words.amplitude_word(facts[column])))
-    # An amplitude of no stated kind lies between RMS and peak-to-peak, whatever was meant.
+    # An amplitude may mean RMS, peak-to-peak or anything between.
     rms_uv, peak_to_peak_uv = facts["rms_uv"], facts.get("peak_to_peak_uv", float("inf"))
     value = claim.value or 0.0
     if claim.relation == Relation.AT_LEAST:
@@ -152,7 +152,7 @@ def _check_band(claim: Claim, facts: Facts, column: str) -> bool | None:
 
 
 def _is_ranked(claim: Claim, facts: Facts) -> bool | None:
-    """Bands of equal rounded share tie: each of them may be named first."""
+    """Return whether a band has the claimed rank; bands of equal rounded share tie, so each may be named first."""
     if any(f"{band}_share" not in facts for band in BANDS):
         return None
     share = facts[f"{claim.feature}_share"]

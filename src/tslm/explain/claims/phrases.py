@@ -1,7 +1,7 @@
-"""Sentences of a rationale cut into phrases, mentions of features in them, and lists of mentions.
+"""Phrases of a sentence, the mentions of features in them, and lists of mentions.
 
-A phrase stands between two separators ("no spindles", "K-complexes", "or slow waves"). Its mentions
-take the words around them, and mentions that share what is said of them are one list.
+A phrase stands between two separators ("no spindles", "K-complexes", "or slow waves"). A
+mention takes the words around it. Mentions that share such words are one list.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from tslm.explain.claims.words import Token
 
 MENTIONED = ("term", "state")  # kinds of tokens that name a feature
 _SEPARATORS = ("comma", "and", "or", "with", "clause", "stop")
-# Words before a mention that start a statement of its own, so it is not one more item of a list.
+# Words before a mention that start a new statement, so that the mention does not continue a list.
 OWN = {
     "neg", "gone", "few", "many", "several", "sometimes", "count", "percent",
     "part", "lead", "second", "verb", "signal", "more", "less", "modal", "hedge",
@@ -32,43 +32,43 @@ class Mention:
     generic: bool = False
     num_together: int = 1  # bands in its list
     is_qualified: bool = False  # a relative clause follows
-    is_open: bool = True  # nothing is said after it in its phrase, so a list may go on
+    is_open: bool = True  # no word follows it in its phrase, so a list may continue
     start: int = 0
     stop: int = 0
 
     @property
     def feature(self) -> Feature:
-        """What the term names."""
+        """The feature that the term names."""
         return Feature(self.term.value.split()[0])
 
     def has(self, *kinds: str) -> bool:
-        """Whether a word of one of these kinds stands before or after the term."""
+        """Return whether a word of one of these kinds stands before or after the term."""
         return any(token.kind in kinds for token in (*self.before, *self.after))
 
 
 @dataclass
 class Phrase:
-    """What stands between two separators."""
+    """Tokens between two separators."""
 
     joints: tuple[Token, ...]
     tokens: list[Token] = field(default_factory=list)
     mentions: list[Mention] = field(default_factory=list)
 
     def joined_by(self, kind: str) -> bool:
-        """Whether a separator of that kind stands before the phrase."""
+        """Return whether a separator of that kind stands before the phrase."""
         return kind in [token.kind for token in self.joints]
 
     def has(self, *kinds: str) -> bool:
-        """Whether the phrase holds a word of one of these kinds."""
+        """Return whether the phrase holds a word of one of these kinds."""
         return any(token.kind in kinds for token in self.tokens)
 
 
 def split_phrases(tokens: Sequence[Token]) -> list[Phrase]:
-    """The phrases of a sentence in order, each with its mentions and the words said of them."""
-    phrases = _cut_at_separators(_leave_out_of_nouns(tokens))
+    """Split a sentence into phrases, each with its mentions and their words."""
+    phrases = _cut_at_separators(_drop_unnamed_waves(tokens))
     for phrase in phrases:
         phrase.mentions = _find_mentions(phrase)
-    _give_back(phrases)
+    _attach_later_words(phrases)
     for mention in (mention for phrase in phrases for mention in phrase.mentions):
         said = [token for token in (*mention.before, *mention.after) if token.kind in _WITHIN_SPAN]
         mention.start = min(token.start for token in (mention.term, *said))
@@ -79,8 +79,8 @@ def split_phrases(tokens: Sequence[Token]) -> list[Phrase]:
 _OF_NOUN = ("sometimes", "several", "many", "few", "level", "prominent", "count")
 
 
-def _leave_out_of_nouns(tokens: Sequence[Token]) -> list[Token]:
-    """The tokens without what is said of waves of no named kind: "occasional larger spikes"."""
+def _drop_unnamed_waves(tokens: Sequence[Token]) -> list[Token]:
+    """Drop words about waves of no named kind: "occasional larger spikes"."""
     kept: list[Token] = []
     for token in tokens:
         while token.kind == "noun" and kept and kept[-1].kind in _OF_NOUN:
@@ -89,7 +89,7 @@ def _leave_out_of_nouns(tokens: Sequence[Token]) -> list[Token]:
     return kept
 
 
-# Words that lie within the characters a claim rests on.
+# Words that belong to the span of a claim.
 _WITHIN_SPAN = {
     "neg", "few", "many", "several", "sometimes", "prominent", "level", "count", "lead", "second", "percent",
     "part", "uv", "times", "hz", "seconds", "per_minute", "more", "less", "about", "time", "power", "gone", "seen",
@@ -116,7 +116,7 @@ def _cut_at_separators(tokens: Sequence[Token]) -> list[Phrase]:
 
 
 def _is_between_adjectives(token: Token, phrase: Phrase, joints: Sequence[Token]) -> bool:
-    """Whether a comma stands behind an adjective of the mention that follows: "the pronounced, slow waves"."""
+    """Return whether a comma follows an adjective of the next mention: "the pronounced, slow waves"."""
     if token.text != "," or joints or not phrase.tokens or phrase.has(*MENTIONED):
         return False
     is_label = any(joint.value == ":" for joint in phrase.joints)  # "Slow waves: prominent, spindles: none"
@@ -129,7 +129,7 @@ def _find_mentions(phrase: Phrase) -> list[Mention]:
     for token in phrase.tokens:
         if token.kind in MENTIONED:
             if mentions:
-                before = _share_out(mentions[-1], token)
+                before = _take_words_of_next(mentions[-1], token)
             mentions.append(Mention(token, before))
             before = []
         elif mentions:
@@ -138,20 +138,20 @@ def _find_mentions(phrase: Phrase) -> list[Mention]:
             before.append(token)
     for mention in mentions:
         mention.is_open = not mention.after
-        mention.after = [*takewhile(lambda token: token.kind not in _LEADS_ON or token.value == "has", mention.after)]
+        mention.after = [*takewhile(lambda token: token.kind not in _CONCLUDES or token.value == "has", mention.after)]
     return mentions
 
 
-# Behind these words stands what a mention suggests, not what is said of it.
-_LEADS_ON = ("hedge", "contrast", "signal", "verb")
+# What follows these words is suggested by a mention, not said of it.
+_CONCLUDES = ("hedge", "contrast", "signal", "verb")
 _OF_NEXT = {
     "neg", "few", "many", "several", "sometimes", "level", "count", "hedge", "verb", "second", "about", "prominent",
     "modal",
 }  # fmt: skip
 
 
-def _share_out(mention: Mention, term: Token) -> list[Token]:
-    """Takes the words that belong to the next mention of the phrase off the end of this one's."""
+def _take_words_of_next(mention: Mention, term: Token) -> list[Token]:
+    """Remove from the end of a mention's words those that belong to the next mention, and return them."""
     of_next = _OF_NEXT | {"uv"} if term.value in ("rms", "peak_to_peak") else _OF_NEXT
     taken: list[Token] = []
     while mention.after and mention.after[-1].kind in of_next:
@@ -161,8 +161,8 @@ def _share_out(mention: Mention, term: Token) -> list[Token]:
     return taken
 
 
-def _give_back(phrases: Sequence[Phrase]) -> None:
-    """Give the last mention what a later phrase says of it."""
+def _attach_later_words(phrases: Sequence[Phrase]) -> None:
+    """Add to a mention the words that a later phrase says of it."""
     last: Mention | None = None
     for phrase in phrases:
         kinds = [token.kind for token in phrase.tokens[:2]]
@@ -176,7 +176,7 @@ def _give_back(phrases: Sequence[Phrase]) -> None:
 
 
 def _continues(phrase: Phrase, last: Mention) -> bool:
-    """Whether a phrase without a mention speaks of the last one: "Spindles: none", "slow waves, in 30%"."""
+    """Return whether a phrase without a mention is about the last one: "Spindles: none", "slow waves, in 30%"."""
     said = [token for token in phrase.tokens if token.text not in ("it", "there is", "there are")]
     first = said[0].kind if said else ""
     if last.after and any(joint.value == "relative" for joint in phrase.joints):
@@ -191,7 +191,7 @@ def _continues(phrase: Phrase, last: Mention) -> bool:
 
 
 def find_lists(phrases: Sequence[Phrase]) -> list[list[Mention]]:
-    """Mentions that share what is said before or after them: "no spindles, K-complexes or slow waves"."""
+    """Find lists of mentions that share words: "no spindles, K-complexes or slow waves"."""
     lists: list[list[Mention]] = []
     run: list[Mention] = []
     num_sure = 0  # items of the run up to the last "and" or "or"; a comma alone makes no list
@@ -223,7 +223,7 @@ def _joins(previous: Phrase, phrase: Phrase) -> bool:
 
 
 def _is_adjective(previous: Phrase, phrase: Phrase) -> bool:
-    """Whether the last mention is an adjective before a comma: "the low-amplitude, mixed-frequency activity"."""
+    """Return whether the last mention is an adjective before a comma: "the low-amplitude, mixed-frequency activity"."""
     term = previous.mentions[-1].term
     return (
         term.text.endswith(("-frequency", "amplitude", "voltage", "fast", "rapid"))

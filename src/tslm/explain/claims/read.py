@@ -1,11 +1,11 @@
-"""Rationales in plain English read into claims about one scoring epoch.
+"""Parser of rationales in plain English: claims about one scoring epoch.
 
-1. find the words of the table and split them into sentences          (words)
-2. cut sentences into phrases; join those that are one list           (phrases)
-3. settle what is denied, doubted, shared or said of sleep in general (scope)
-4. read what is said of each mention and write its claims             (here)
+1. find the words of the table and split them into sentences         (words)
+2. split sentences into phrases, and find lists of mentions          (phrases)
+3. mark mentions as denied, hedged or generic; share words of a list (scope)
+4. read the statements on each mention and build its claims          (here)
 
-What is only suggested is a claim, marked hedged.
+A hedged statement is a claim, marked hedged.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ from tslm.explain.claims.words import LEVEL_WORDS, Token, find_tokens, read_part
 
 
 class Relation(StrEnum):
-    """What is said of it; `Claim.negated` turns it round."""
+    """Relation of a claim to its feature; `Claim.negated` inverts it."""
 
     PRESENT = "present"
     FEW = "few"
@@ -37,7 +37,7 @@ class Relation(StrEnum):
 
 @dataclass(frozen=True)
 class Claim:
-    """One statement about the epoch and the characters text[start:stop] it rests on."""
+    """One statement about the epoch, found in the characters text[start:stop]."""
 
     feature: Feature
     relation: Relation
@@ -54,7 +54,7 @@ FIGURES = (Relation.EQUALS, Relation.ABOUT, Relation.AT_LEAST, Relation.AT_MOST)
 
 
 def read_claims(text: str) -> tuple[Claim, ...]:
-    """Claims of a rationale in the order of the text; what follows `Answer:` is not read."""
+    """Parse the claims of a rationale in the order of the text, without what follows `Answer:`."""
     rationale, _ = split_response(text)
     offset = text.find(rationale) if rationale else 0
     claims: list[Claim] = []
@@ -78,53 +78,48 @@ def _read_sentence(tokens: Sequence[Token], offset: int) -> Iterator[Claim]:
     for phrase in phrases:
         for mention in phrase.mentions:
             if not mention.generic:
-                yield from _write_claims(mention, offset)
+                yield from _build_claims(mention, offset)
 
 
-def _write_claims(mention: Mention, offset: int) -> Iterator[Claim]:
+def _build_claims(mention: Mention, offset: int) -> Iterator[Claim]:
+    start, stop = mention.start + offset, mention.stop + offset
     for relation, value, upper, unit, negated in dict.fromkeys(_read_statements(mention)):
         feature = mention.feature
         if relation == Relation.LEVEL and feature in _AMPLITUDES:
             feature = Feature.AMPLITUDE
         if unit == "uv" and feature in _LARGE_WAVES:
             feature = Feature.PEAK_TO_PEAK
-        yield Claim(
-            feature,
-            relation,
-            mention.start + offset,
-            mention.stop + offset,
-            value,
-            upper,
-            unit,
-            negated,
-            hedged=mention.hedged,
-        )
+        yield Claim(feature, relation, start, stop, value, upper, unit, negated, mention.hedged)
 
 
 Statement = tuple[Relation, float | None, float | None, str, bool]
 _AMPLITUDES = (Feature.RMS, Feature.PEAK_TO_PEAK)  # without a figure they are the amplitude
 _LARGE_WAVES = (Feature.SLOW_WAVES, Feature.K_COMPLEXES)  # a figure in uV is their peak-to-peak amplitude
 _COUNTED = (Feature.SPINDLES, Feature.K_COMPLEXES, Feature.SAWTOOTH, Feature.VERTEX, Feature.EYE_MOVEMENTS)
-_SHARED = (*BANDS, Feature.GAMMA, Feature.SLOW_WAVES, Feature.ARTEFACT)
-_SILENT = (  # need a figure or a level to say anything
-    Feature.AMPLITUDE,
-    Feature.RMS,
-    Feature.PEAK_TO_PEAK,
-    Feature.PEAK_FREQUENCY,
-    Feature.SPINDLE_DENSITY,
-    Feature.SPINDLE_DURATION,
-)
+_HAVE_SHARE = (*BANDS, Feature.GAMMA, Feature.SLOW_WAVES, Feature.ARTEFACT)
+_UNIT_OF = {"uv": "uv", "hz": "hz", "seconds": "s", "per_minute": "per_minute", "times": "times"}
+_UNITS = {
+    Feature.AMPLITUDE: "uv",
+    Feature.RMS: "uv",
+    Feature.PEAK_TO_PEAK: "uv",
+    Feature.PEAK_FREQUENCY: "hz",
+    Feature.SPINDLE_DENSITY: "per_minute",
+    Feature.SPINDLE_DURATION: "s",
+    Feature.MUSCLE_TONE: "times",
+}
+# Features that a claim only names with a figure or a level.
+_NEED_FIGURE = tuple(feature for feature in _UNITS if feature != Feature.MUSCLE_TONE)
 
 
 def _read_statements(mention: Mention) -> list[Statement]:
-    """What is said of one mention: (relation, value, upper, unit, negated)."""
+    """Read the statements on one mention: (relation, value, upper, unit, negated)."""
     if mention.term.kind == "state":
         what = mention.term.value.split()[1]
         if what in LEVEL_WORDS:
             level = float(LEVEL_WORDS.index(what))
             return [(Relation.LEVEL, level, level, "", mention.negated)]
         return [(Relation.PRESENT, None, None, "", (what == "no") != mention.negated)]
-    said = [*_said(mention)]
+    said = [*_list_words(mention)]
     statements = [*_read_figures(mention, said)]
     if levels := [(LEVEL_WORDS.index(token.value), negated) for token, negated in said if token.kind == "level"]:
         statements.append(_read_level(mention.feature, levels))
@@ -136,18 +131,18 @@ def _read_statements(mention: Mention) -> list[Statement]:
         if mention.feature == Feature.MUSCLE_TONE:
             return [(Relation.LEVEL, 0.0, 0.0, "", False)] if mention.negated else statements
         is_known = _is_named_before(mention) and not mention.negated
-        if mention.feature not in _SILENT and (statements or not is_known or mention.has("verb")):
+        if mention.feature not in _NEED_FIGURE and (statements or not is_known or mention.has("verb")):
             statements.append((Relation.PRESENT, None, None, "", mention.negated))
     return statements
 
 
 def _is_named_before(mention: Mention) -> bool:
-    """Whether "these" or "such" stands right before a mention, which then was spoken of earlier."""
+    """Return whether "these" or "such" stands right before a mention, which then refers to an earlier one."""
     return any(token.kind == "these" and mention.term.start - token.stop <= 1 for token in mention.before)
 
 
-def _said(mention: Mention) -> Iterator[tuple[Token, bool]]:
-    """Words before and after a mention, each with whether it is denied."""
+def _list_words(mention: Mention) -> Iterator[tuple[Token, bool]]:
+    """Yield the words before and after a mention, each with whether it is denied."""
     for token in mention.before:
         yield token, mention.negated
     denied = False
@@ -171,7 +166,7 @@ def _read_amount(mention: Mention, token: Token, negated: bool) -> Statement | N
         return Relation.LEVEL, 0.0, 0.0, "", negated
     if token.kind == "gone" and feature == Feature.MUSCLE_TONE:
         return Relation.LEVEL, 0.0, 0.0, "", negated
-    if feature in _SILENT:
+    if feature in _NEED_FIGURE:
         return None
     if token.kind == "several" and feature in _COUNTED and not negated:
         return Relation.AT_LEAST, 2.0, None, "count", False
@@ -194,18 +189,6 @@ def _read_level(feature: Feature, levels: Sequence[tuple[int, bool]]) -> Stateme
     return (Relation.FEW if highest == 0 else Relation.PRESENT), None, None, "", negated
 
 
-_UNIT_OF = {"uv": "uv", "hz": "hz", "seconds": "s", "per_minute": "per_minute", "times": "times"}
-_UNITS = {
-    Feature.AMPLITUDE: "uv",
-    Feature.RMS: "uv",
-    Feature.PEAK_TO_PEAK: "uv",
-    Feature.PEAK_FREQUENCY: "hz",
-    Feature.SPINDLE_DENSITY: "per_minute",
-    Feature.SPINDLE_DURATION: "s",
-    Feature.MUSCLE_TONE: "times",
-}
-
-
 _FIGURE_KINDS = ("percent", "part", "count", "more", "less", "about", *_UNIT_OF)
 
 
@@ -218,7 +201,7 @@ def _read_figures(mention: Mention, said: Sequence[tuple[Token, bool]]) -> Itera
             relation = relation if is_next else Relation.EQUALS
             strict = not token.text.startswith(("at ", "no ", "reach", "up to"))
             continue
-        if token.kind in ("percent", "part") and feature in _SHARED:
+        if token.kind in ("percent", "part") and feature in _HAVE_SHARE:
             low, high = (
                 (read_part(token.text),) * 2 if token.kind == "part" else (v / 100 for v in read_range(token.text))
             )
@@ -244,9 +227,7 @@ def _read_figures(mention: Mention, said: Sequence[tuple[Token, bool]]) -> Itera
 
 
 def _share_unit(mention: Mention, token: Token) -> str:
-    if mention.feature in (Feature.SLOW_WAVES, Feature.ARTEFACT):
-        return "time"
-    if mention.has("time"):
+    if mention.feature in (Feature.SLOW_WAVES, Feature.ARTEFACT) or mention.has("time"):
         return "time"
     is_power = mention.has("power") or mention.term.text.endswith("power") or mention.feature != Feature.ALPHA
     return "power" if is_power or token.kind == "percent" else "time"

@@ -1,7 +1,7 @@
-"""How far "no", "may", "typical of" and "abundant" reach: what is denied, doubted or shared among the mentions.
+"""Scope of "no", "may", "typical of" and "abundant": which mentions are denied, hedged, generic or share their words.
 
-A sentence about a sleep stage as such ("spindles are typical of stage 2") or a contrast ("rather
-than slow waves") claims nothing about the epoch, and its mentions are marked generic.
+A sentence about a sleep stage in general ("spindles are typical of stage 2") or a contrast ("rather than slow waves")
+claims nothing about the epoch; its mentions are marked generic.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from tslm.explain.claims.words import Token
 
 
 def mark_generic(phrases: Sequence[Phrase], lists: Sequence[Sequence[Mention]]) -> None:
-    """Mark mentions that speak of a sleep stage as such, of what would be, or of what is not the case here."""
+    """Mark mentions about a sleep stage in general, about a hypothetical, or in a contrast."""
     later = {id(mention) for items in lists for mention in items[1:]}
     generic = contrast = asserted = stage_subject = False
     last_kind = ""
@@ -45,7 +45,7 @@ def mark_generic(phrases: Sequence[Phrase], lists: Sequence[Sequence[Mention]]) 
                 if not asserted:
                     for mention in _with_list(passed, lists):
                         mention.generic = True
-                generic = generic or passed != [] or not asserted or token.text not in _LIKENESS
+                generic = generic or passed != [] or not asserted or token.text not in _TYPICAL
         for mention in _with_list(passed, lists):
             kinds = [token.kind for token in mention.after]
             if not asserted and "seen" in kinds and "stage" in kinds[kinds.index("seen") + 1 :][:1]:
@@ -56,14 +56,14 @@ def mark_generic(phrases: Sequence[Phrase], lists: Sequence[Sequence[Mention]]) 
                 mention.generic = False  # "one would expect slow waves, which are not evident here"
 
 
-_LIKENESS = ("typical", "characteristic", "characteristic of")
+_TYPICAL = ("typical", "characteristic", "characteristic of")
 
 
 def _with_list(mentions: Sequence[Mention], lists: Sequence[Sequence[Mention]]) -> list[Mention]:
-    """The mentions, and those listed before them."""
-    wanted = {id(mention) for mention in mentions}
-    listed = [item for items in lists if any(id(item) in wanted for item in items) for item in items]
-    return [*mentions, *(item for item in listed if id(item) not in wanted)]
+    """Return the mentions and all others of their lists."""
+    given = {id(mention) for mention in mentions}
+    listed = [item for items in lists if any(id(item) in given for item in items) for item in items]
+    return [*mentions, *(item for item in listed if id(item) not in given)]
 
 
 def _is_denied_after(mention: Mention) -> bool:
@@ -72,7 +72,7 @@ def _is_denied_after(mention: Mention) -> bool:
 
 
 def mark_denied(phrases: Sequence[Phrase], lists: Sequence[Sequence[Mention]]) -> None:
-    """Mark mentions in the reach of a negation before them: "no spindles or K-complexes"."""
+    """Mark mentions in the scope of a negation before them: "no spindles or K-complexes"."""
     later = {id(mention) for items in lists for mention in items[1:]}
     scope, pending = "", False
     for phrase in phrases:
@@ -88,17 +88,17 @@ def mark_denied(phrases: Sequence[Phrase], lists: Sequence[Sequence[Mention]]) -
             if token.kind in MENTIONED:
                 next(mentions).negated = bool(scope) and (scope == "verb" or pending or (in_list and not passed))
                 pending, passed = False, passed + 1
-            elif token.kind == "neg" and not _speaks_of_last(token, phrase, passed):
+            elif token.kind == "neg" and not _negates_last(token, phrase, passed):
                 scope, pending = ("", False) if pending and scope in ("verb", "one") else (token.value, True)
 
 
-def _speaks_of_last(token: Token, phrase: Phrase, passed: int) -> bool:
-    """Whether a negation stands behind a mention and means that one: "spindles are not seen"."""
+def _negates_last(token: Token, phrase: Phrase, passed: int) -> bool:
+    """Return whether a negation follows a mention and applies to it: "spindles are not seen"."""
     return passed > 0 and token in phrase.mentions[passed - 1].after
 
 
 def mark_hedged(phrases: Sequence[Phrase], lists: Sequence[Sequence[Mention]]) -> None:
-    """Mark mentions that are only suggested: "which hints at spindles and perhaps slow waves"."""
+    """Mark mentions that are hedged: "which hints at spindles and perhaps slow waves"."""
     later = {id(mention) for items in lists for mention in items[1:]}
     hedged = carried = False
     for phrase in phrases:
@@ -112,15 +112,15 @@ def mark_hedged(phrases: Sequence[Phrase], lists: Sequence[Sequence[Mention]]) -
                 hedged = True
             elif token.kind in MENTIONED:
                 mention = next(mentions)
-                mention.hedged = hedged or _is_doubted(mention)
+                mention.hedged = hedged or _is_hedged(mention)
     for items in lists:
         if any(mention.hedged for mention in (items[0], items[-1])):
             for mention in items:
                 mention.hedged = True
 
 
-def _is_doubted(mention: Mention) -> bool:
-    """Whether "may", "possibly" or the like stands beside a mention and not for what it suggests."""
+def _is_hedged(mention: Mention) -> bool:
+    """Return whether "may", "possibly" or the like applies to a mention, not to what the mention suggests."""
     after = [token.kind for token in mention.after]
     stands_for_more = "modal" in after and "hedge" in after[after.index("modal") :]
     is_modal_after = "modal" in after and not stands_for_more and not mention.negated
@@ -128,7 +128,7 @@ def _is_doubted(mention: Mention) -> bool:
 
 
 def mark_shared(lists: Sequence[Sequence[Mention]]) -> None:
-    """Give the items of a list what is said before the first and behind the last, but for those with own figures."""
+    """Copy the words before the first and after the last item of a list to all items without figures of their own."""
     for items in lists:
         before = [token for token in items[0].before if token.kind in _SHARED_BEFORE]
         after = [token for token in items[-1].after if token.kind in _SHARED_AFTER]

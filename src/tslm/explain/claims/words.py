@@ -1,4 +1,4 @@
-"""Words by which people and models speak of an EEG epoch: one table, and the tokens it finds in a text.
+"""Words for an EEG epoch in rationales: one table of patterns, and the tokens that it finds in a text.
 
 Rows are (kind, value, pattern) and the first that fits at the start of a word wins, so longer
 phrases stand before their parts. Patterns match text after `fold`: lower case, plain dashes.
@@ -55,7 +55,7 @@ _WORDS: tuple[tuple[str, str, str], ...] = (
     ("stage", "", r"n[1-3]|non-?rem|nrem|rem|wakefulness|wakeful(?: \w+)?|awake|wake|drowsiness|sleep onset"),
     ("stage", "", r"(?:(?:sleep|deeper|lighter|other|certain|particular|specific) )*(?:stages?|phases?)(?: of sleep)?"),
     ("stage", "", r"(?:this|that) (?:\w+ )?state|state (?=that|where|in which|characteri)"),
-    # what is spoken of
+    # features
     ("term", "rms", rf"(?:rms|root[- ]mean[- ]square)(?: (?:{_VOLTAGE}|value))?"),
     ("term", "peak_to_peak", rf"(?:peak[- ]to[- ]peak|p-p|p2p)(?: (?:{_VOLTAGE}|range|value))?"),
     ("term", "peak_frequency", r"(?:dominant|main)(?: \w+)? rhythm(?= (?:(?:is|of|at|near|around|about) )*\d)"),
@@ -127,7 +127,7 @@ _WORDS: tuple[tuple[str, str, str], ...] = (
     ("signal", "", r"(?:(?:the|this|observed|raw) )*(?:signal|epoch|eeg|recording|trace|data|segment|time[- ]series)"),
     ("signal", "", r"it|here"),
     ("lasting", "", r"lasting|lasts?|lasted|long|duration"),
-    # said or denied
+    # presence and denial
     (
         "contrast",
         "",
@@ -164,7 +164,7 @@ _WORDS: tuple[tuple[str, str, str], ...] = (
     ("several", "", r"several|multiple|repeated(?:ly)?|frequent|more than one|a number of|(?:trains?|runs?) of"),
     ("sometimes", "", r"at times|intermittent(?:ly)?|occasional(?:ly)?|sporadic(?:ally)?|now and then|in places"),
     ("sometimes", "", r"part of the time|from time to time|comes? and goes?|waxes and wanes"),
-    # how much
+    # amounts
     ("level", "very high", r"(?:very|extremely) (?:high|large)"),
     ("level", "low", r"(?:very )?(?:low(?:er|ered)?|small(?:er)?)|modest"),
     ("level", "moderate", r"moderate(?:ly)?|medium|intermediate|normal"),
@@ -195,10 +195,10 @@ _WORDS: tuple[tuple[str, str, str], ...] = (
     ("time", "", r"of (?:the |this )?(?:time|epoch|window|interval|segment)|the (?:time|epoch|window)"),
     ("count", "", r"x ?\d+"),
     ("count", "", rf"(?:a|only one|one)? ?single|{_COUNT}(?:(?: to | or |-){_COUNT})?"),
-    # waves of no named kind: what is said of them is said of nothing that is measured
+    # waves of no named kind, which no column measures
     ("noun", "", r"spikes?|peaks?|troughs?|deflections?|changes|shifts|irregularit(?:y|ies)|bursts? of activity"),
     ("noun", "", r"the (?:rest|others?|remainder)"),
-    # how sure, and of what
+    # certainty and contrast
     ("generic", "", r"typical(?:ly)?|characteristic(?: of)?|usual(?:ly)?|common(?:ly)?|generally|often|normally"),
     ("generic", "", r"would|should|expect(?:ed)?|hallmarks?|known for|if|unless|whether|defines?|defining|requires?"),
     ("marks", "", r"(?:characteri[sz]ed|marked|defined|distinguished|accompanied) by"),
@@ -220,7 +220,7 @@ _WORDS: tuple[tuple[str, str, str], ...] = (
     ("verb", "", r"carries|presence of|evidence of|there (?:is|are)"),
     ("seen", "", r"present|seen|evident|visible|observed|noted|detected|found|recorded|discernible|noticeable"),
     ("seen", "", r"apparent|occur(?:s|red)?|counted|identified|appear(?:s|ed)?"),
-    # joints
+    # separators
     ("clause", "relative", r"which|that|where|when|in which|who"),
     ("clause", "", r"but|while|whereas|although|though|however|yet|because|since|instead|despite|even"),
     ("with", "", r"with|alongside|along with|plus|in addition to|besides?|against a background of"),
@@ -239,7 +239,7 @@ _MARKS: tuple[tuple[str, str, str], ...] = (
 _MARK = re.compile("|".join(f"({pattern})" for _, _, pattern in _MARKS))
 _START = re.compile(r"(?<!\w)\w+|[^\w ]|\n")
 _KEY_LENGTH = 3
-# Letters that stand in a pattern as they are; a row can only match a word that begins like one of them.
+# Literal letters of patterns; a row can only match a word that begins with one of them.
 _LITERALS = [re.findall("[a-z]+", re.sub(r"\\.|\[[^\]]*\]", " ", pattern)) for _, _, pattern in _WORDS]
 
 

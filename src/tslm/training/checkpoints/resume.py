@@ -173,7 +173,7 @@ def find_resume_point(checkpoints_dir: Path) -> ResumePoint | None:
         except ValueError as error:
             problems.append(str(error))
     if problems:
-        raise ValueError(f"no checkpoint of this run is complete: {'; '.join(problems)}; --overwrite begins anew")
+        raise ValueError(f"no checkpoint of this run is complete: {'; '.join(problems)}; --overwrite starts again")
     return None
 
 

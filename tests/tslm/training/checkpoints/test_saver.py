@@ -149,7 +149,7 @@ def test_any_damage_falls_back_to_the_one_before(
 def test_a_damaged_training_state_is_named(content: str, run: Run) -> None:
     save_steps(run, 1)
     (run.folder / "last" / "training.json").write_text(content)
-    with pytest.raises(ValueError, match=r"training\.json is damaged.*--overwrite begins anew"):
+    with pytest.raises(ValueError, match=r"training\.json is damaged.*--overwrite starts again"):
         find_resume_point(run.folder)
 
 
