@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tslm.cli.commands import Command
 from tslm.data.splits.split import render_leak
 from tslm.metric_names import AGREEMENT, METRICS, build_cell
 from tslm.table import Cell, render_pairs
@@ -106,12 +105,3 @@ def _render_data(data: Mapping[str, Mapping[str, Any]]) -> str:
 
 def _render_size(num_bytes: int) -> str:
     return f"{num_bytes / 1e6:.1f} MB" if num_bytes >= 1e5 else f"{num_bytes / 1e3:.1f} kB"
-
-
-INSPECT = Command(
-    name="inspect",
-    summary="settings, code, packages, data, progress and scores of a run or a checkpoint",
-    example="tslm inspect results/smollm2-135m/soft_prompt/stage4_sleep_cot",
-    add_arguments=add_arguments,
-    run=inspect,
-)

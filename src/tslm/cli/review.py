@@ -7,8 +7,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tslm.cli.commands import Command
-
 if TYPE_CHECKING:
     from tslm.review.run_epochs import ReviewRun
     from tslm.review.store import ReviewStore
@@ -79,23 +77,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _write_outputs(arguments: argparse.Namespace, run: "ReviewRun", store: "ReviewStore") -> str:
-    from tslm.files import write_beside
+    from tslm.files import write_text
     from tslm.review.agreement import render_agreement, score_agreement
-    from tslm.review.records import render_reviews, write_reviews
+    from tslm.review.records import render_reviews
 
     reviews = store.list_latest()
     with_expert = arguments.unblind or not store.is_blinded
     lines = [] if with_expert else ["blinded: without the expert's label; --unblind shows it"]
     if arguments.export is not None:
-        write_reviews(render_reviews(reviews, run, with_expert), arguments.export)
+        write_text(render_reviews(reviews, run, with_expert), arguments.export)
         lines.append(f"{len(reviews)} reviews written: {arguments.export}")
     if arguments.agreement is not None:
         scores = score_agreement(reviews, run.options, run.answers, run.expert if with_expert else None)
         if arguments.agreement == Path("-"):
             lines.append(render_agreement(scores))
         else:
-            with write_beside(arguments.agreement) as partial:
-                partial.write_text(json.dumps(scores, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            write_text(json.dumps(scores, indent=1, ensure_ascii=False) + "\n", arguments.agreement)
             lines.append(f"agreement written: {arguments.agreement}")
     return "\n".join(lines)
 
@@ -136,12 +133,3 @@ def _serve(arguments: argparse.Namespace, run: "ReviewRun", store: "ReviewStore"
     progress = service.get_progress()
     done = ", ".join(f"{name} {number}" for name, number in progress["num_complete"].items())
     return f"\nended; complete of {progress['num_epochs']}: {done or 'none'}"
-
-
-REVIEW = Command(
-    name="review",
-    summary="a local page on which clinicians judge the explanations, with export and agreement of reviewers",
-    example="tslm review results/smollm2-135m/soft_prompt/stage4_sleep_cot --data prepared/sleep_edf --blind",
-    add_arguments=add_arguments,
-    run=review,
-)

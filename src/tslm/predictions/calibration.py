@@ -13,7 +13,7 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
-from tslm.files import write_beside
+from tslm.files import write_json
 from tslm.predictions.rows import PredictionRow
 
 CALIBRATION_FILE = "calibration.json"
@@ -50,8 +50,7 @@ def load_calibration(checkpoint_dir: Path) -> Calibration:
 
 def save_calibration(calibration: Calibration, checkpoint_dir: Path) -> None:
     """Write the temperatures into a checkpoint's folder."""
-    with write_beside(checkpoint_dir / CALIBRATION_FILE) as partial:
-        partial.write_text(json.dumps(asdict(calibration), indent=1) + "\n", encoding="utf-8")
+    write_json(asdict(calibration), checkpoint_dir / CALIBRATION_FILE)
 
 
 def fit_temperature(scores_NK: np.ndarray, truth_N: np.ndarray) -> float | None:

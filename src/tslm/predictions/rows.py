@@ -13,7 +13,7 @@ from typing import Any, NotRequired, TypedDict
 import numpy as np
 
 from tslm.data.prepared.recordings import Recording
-from tslm.files import to_plain, write_beside
+from tslm.files import to_plain, write_text
 from tslm.labels import ANSWER_NAMES, LabelSet
 
 LANGUAGE_MODEL, CLASSIFIER = "language_model", "classifier"
@@ -77,8 +77,7 @@ def write_predictions(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
     for number, row in enumerate(rows, start=1):
         _check_new(check_row(row, f"row {number}"), number, seen, "row")
         lines.append(json.dumps(to_plain(row), ensure_ascii=False, allow_nan=False) + "\n")
-    with write_beside(path) as partial:
-        partial.write_text("".join(lines), encoding="utf-8")
+    write_text("".join(lines), path)
 
 
 def read_predictions(path: Path) -> list[PredictionRow]:

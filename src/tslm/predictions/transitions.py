@@ -15,7 +15,7 @@ import numpy as np
 from tslm.config.schema import SAMPLINGS, RunConfig
 from tslm.data.prepared.recordings import PARTICIPANTS_FILE, Recording
 from tslm.data.samples.night_windows import load_recordings
-from tslm.files import write_beside
+from tslm.files import write_json
 from tslm.hypnogram import Hypnogram, split_at_gaps
 from tslm.labels import LABEL_SETS, LabelSet, SleepStage, species_group
 
@@ -196,8 +196,7 @@ def save_transitions(transitions: Transitions, path: Path) -> None:
     plain = {
         name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in asdict(transitions).items()
     }
-    with write_beside(_find_file(path)) as partial:
-        partial.write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
+    write_json(plain, _find_file(path))
 
 
 def load_transitions(path: Path) -> Transitions:

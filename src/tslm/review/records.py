@@ -3,10 +3,8 @@
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any
 
-from tslm.files import write_beside
 from tslm.review.run_epochs import ReviewRun
 from tslm.table import Table
 
@@ -154,12 +152,6 @@ def render_reviews(reviews: Iterable[SavedReview], run: ReviewRun, with_expert: 
     columns = [*_COLUMNS, *[_EXPERT_COLUMN] * with_expert]
     rows = [_build_row(saved, run) for saved in reviews]
     return Table(columns, [[row[name] for name in columns] for row in rows]).csv()
-
-
-def write_reviews(text: str, path: Path) -> None:
-    """Write the CSV text atomically; OSError if it cannot be written."""
-    with write_beside(path) as partial:
-        partial.write_text(text, encoding="utf-8")
 
 
 def _build_row(saved: SavedReview, run: ReviewRun) -> dict[str, Any]:

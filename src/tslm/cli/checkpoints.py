@@ -1,12 +1,10 @@
-"""`tslm import-opentslm`: a checkpoint of the published OpenTSLM as a checkpoint folder of ours."""
+"""`tslm import-opentslm` and `tslm export-merged`: checkpoints from the published OpenTSLM, and merged adapters."""
 
 import argparse
 import re
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from tslm.cli.commands import Command
 
 if TYPE_CHECKING:
     from tslm.config.schema import RunConfig
@@ -35,7 +33,7 @@ def import_opentslm(arguments: argparse.Namespace) -> str:
     return "\n".join([*lines, f"written: {arguments.out}"])
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_import_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `tslm import-opentslm`."""
     parser.add_argument(
         "checkpoint", type=Path, metavar="best_model.pt", help="file of OpenTSLM-SP or OpenTSLM-Flamingo"
@@ -56,6 +54,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--lora_alpha", type=int, help="alpha of its adapters (default: the file's, or where it does not tell, 32)"
     )
+
+
+def export_merged(arguments: argparse.Namespace) -> str:
+    """Write a self-contained checkpoint; errors as TSLMTextModel's `from_pretrained` and `save_pretrained`."""
+    from tslm.hub import TSLMTextModel
+
+    model = TSLMTextModel.from_pretrained(arguments.checkpoint, merge_adapter=True)
+    model.save_pretrained(arguments.out)
+    return (
+        f"written: {arguments.out}; AutoModelForCausalLM loads {arguments.out / 'llm'} alone, AutoModel the whole "
+        "after `import tslm.hub`"
+    )
+
+
+def add_export_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `tslm export-merged`."""
+    parser.add_argument("checkpoint", help="folder of a text model's checkpoint, or a hub id owner/name")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="new folder")
 
 
 def _import_soft_prompt(content: dict[str, Any], arguments: argparse.Namespace) -> list[str]:
@@ -148,12 +164,3 @@ def _describe_input(config: "RunConfig") -> list[str]:
         )
     lines.append("prompts are worded as ours, not as OpenTSLM's: expect worse answers until trained on a little")
     return lines
-
-
-IMPORT_OPENTSLM = Command(
-    name="import-opentslm",
-    summary="bring in a checkpoint of the published OpenTSLM",
-    example="tslm import-opentslm best_model.pt --llm llama-3.2-1b --out checkpoints/opentslm",
-    add_arguments=add_arguments,
-    run=import_opentslm,
-)
