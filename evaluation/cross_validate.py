@@ -6,9 +6,7 @@ Example:
 
 import argparse
 import json
-import logging
 import shlex
-import signal
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -17,9 +15,8 @@ from typing import Any
 
 from evaluation.grids.folds import Fold, FoldRun, pool_folds, read_fold
 from evaluation.grids.grid import DEFAULT_LAUNCH
-from evaluation.grids.launcher import report_failures, train_with_progress
+from evaluation.grids.launcher import report_failures, run_training_command, train_runs
 from evaluation.score import render_table
-from tslm.command import run_to_code
 from tslm.config.compose import compose_config
 from tslm.data.prepared.recordings import read_participants
 from tslm.data.samples.dataset import find_task
@@ -29,7 +26,6 @@ from tslm.metric_names import AGREEMENT, METRICS, build_cell
 from tslm.predictions.rows import write_predictions
 from tslm.predictions.scorings import parse_scorings
 from tslm.predictions.smoothing import METHODS, Smoothing, smooth_predictions
-from tslm.predictions.transitions import load_transitions
 from tslm.scoring.systems import score_systems, write_metrics
 from tslm.table import Cell, Table
 from tslm.training.runs.folder import (
@@ -40,6 +36,7 @@ from tslm.training.runs.folder import (
     PREDICTIONS_FILE,
     RESULTS_DIR,
     pick_main_metrics,
+    run_dir,
 )
 
 _MOST_NAMED = 3  # subjects in a line
@@ -51,15 +48,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = build_parser().parse_intermixed_args(argv)
     arguments.settings += [word for word in arguments.stages if "=" in word]  # `--stages a key=value` reads both
     arguments.stages = [word for word in arguments.stages if "=" not in word]
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    signal.signal(signal.SIGTERM, _interrupt)
-    return run_to_code(lambda: _run(arguments), "the same command goes on where it was stopped")
+    return run_training_command(_run, arguments)
 
 
 def _run(arguments: argparse.Namespace) -> int:
     """Return the exit code of all folds, or of the plan alone."""
-    if arguments.jobs < 1:
-        raise ValueError(f"--jobs {arguments.jobs}: give 1 or more")
     runs = list_fold_runs(arguments)
     if arguments.dry_run:
         print("\n".join(shlex.join([*arguments.launch, *run.arguments]) for run in runs))
@@ -82,9 +75,12 @@ def list_fold_runs(arguments: argparse.Namespace) -> list[FoldRun]:
     def compose(fold: int) -> FoldRun:
         settings = [*arguments.settings, f"stage.fold={fold}"]
         options = (arguments.config, arguments.llm, arguments.model, settings, arguments.config_dir)
-        configs = [compose_config(stage, *options) for stage in arguments.stages]
+        configs = [compose_config(curriculum_stage, *options) for curriculum_stage in arguments.stages]
         words = ("--stages", *arguments.stages, *chosen, "--resume", *settings)
-        return FoldRun(configs, words)
+        metrics_path = f"{RESULTS_DIR}/{METRICS_FILE}"
+        return FoldRun(
+            f"fold {fold}", run_dir(configs[-1]), words, fold, configs[-1].seed, metrics_path, configs=configs
+        )
 
     cohort_dir = compose(0).configs[-1].stage.data_dir("test")
     folds = list_folds(read_participants(cohort_dir))
@@ -101,7 +97,7 @@ def list_fold_runs(arguments: argparse.Namespace) -> list[FoldRun]:
 def cross_validate(runs: Sequence[FoldRun], arguments: argparse.Namespace) -> int:
     """Train the missing folds, pool the predictions of all finished folds, and print their scores."""
     # All of them: train.py skips what is complete, and says so where its settings are others.
-    failed = train_with_progress(runs, arguments.launch, arguments.jobs, "folds")
+    failed = train_runs(runs, arguments.launch, arguments.jobs, "folds")
     failed_folds = [outcome.run.fold for outcome in failed]
     done = [run for run in runs if run.fold not in failed_folds]
     if done:
@@ -148,8 +144,7 @@ def _smooth(fold: Fold, run: FoldRun, smoothings: Sequence[Smoothing]) -> Fold:
     """Add the rows of the smoothed systems to a fold."""
     rows = [*fold.rows]
     for smoothing in smoothings:
-        needed = smoothing.needs_transitions
-        transitions = load_transitions(run.folder / CHECKPOINTS_DIR / BEST) if needed else None
+        transitions = smoothing.load_transitions(run.folder / CHECKPOINTS_DIR / BEST)
         rows += smooth_predictions(fold.rows, smoothing, transitions)
     return replace(fold, rows=rows)
 
@@ -219,10 +214,6 @@ def _parse_methods(text: str) -> list[str]:
     if unknown := [name for name in text.split(",") if name not in methods]:
         raise argparse.ArgumentTypeError(f"{unknown[0]!r} is no smoothing; of: {', '.join(methods)}")
     return text.split(",")
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from tslm.report.examples import choose_examples
 from tslm.report.page import plan_night_pages, write_report
 from tslm.report.sections import list_writers
 from tslm.scoring.systems import score_systems
-from tslm.training.runs.folder import find_predictions
+from tslm.training.runs.folder import BEST, CHECKPOINTS_DIR, LAST, find_predictions
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -101,7 +101,7 @@ def _collect_facts(predictions: Path, stated: Sequence[str]) -> dict[str, str]:
             "Seed": str(config.seed),
             "Config": (run_dir / CONFIG_FILE).read_text(encoding="utf-8"),
         }
-    for checkpoint in (run_dir / "checkpoints" / "best", run_dir / "checkpoints" / "last"):
+    for checkpoint in (run_dir / CHECKPOINTS_DIR / BEST, run_dir / CHECKPOINTS_DIR / LAST):
         if checkpoint.is_dir():
             facts.setdefault("Checkpoint", str(checkpoint))
     return facts | {"Predictions": str(predictions), "Written": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")}

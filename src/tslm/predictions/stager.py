@@ -16,6 +16,7 @@ from torch import nn
 from tslm.config.checkpoint import load_checkpoint_config
 from tslm.config.schema import RunConfig
 from tslm.data.prepared.recordings import Recording
+from tslm.data.splits.leakage import check_leakage
 from tslm.predictions.calibration import Calibration, load_calibration
 from tslm.predictions.epoch_writer import EpochWriter
 from tslm.predictions.night_scorer import NightScorer, Source
@@ -64,6 +65,17 @@ def check_answers(config: RunConfig, folder: Path | str) -> None:
             f"{folder} holds an encoder that answers nothing yet; train stage0_encoder from it: "
             "accelerate launch curriculum/train.py --stages stage0_encoder stage.predecessor=stage0_masked"
         )
+
+
+def choose_device(name: str) -> str:
+    """The device of that name; without a name a GPU if there is one, otherwise the CPU."""
+    return name or ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def find_test_leak(trained: RunConfig, test_dir: Path | str, fold: int) -> bool:
+    """Whether a checkpoint was trained on other epochs of the test subjects; ValueError as `check_leakage`."""
+    stage = replace(trained.stage, test_dir=str(test_dir), fold=fold)
+    return bool(check_leakage([replace(trained, stage=stage)], may_lack_data=True))
 
 
 class Stager(Protocol):
