@@ -29,7 +29,7 @@ from tslm.labels import LABEL_SETS
 from tslm.models.llm.backbone import merge_lora
 from tslm.predictions.calibration import Calibration, save_calibration
 from tslm.predictions.epoch_writer import EpochWriter
-from tslm.predictions.night_scorer import open_autocast
+from tslm.predictions.night_scorer import NightScorer, open_autocast
 from tslm.predictions.stager import Stager, open_stager
 from tslm.predictions.transitions import TRANSITIONS_FILE, Transitions, load_transitions, save_transitions
 from tslm.training.checkpoints.checkpoint import find_foreign_file, read_state, save_checkpoint
@@ -219,11 +219,13 @@ class TSLMClassifier(_TrainedModel):
     """A classifier of the sleep stages of a night."""
 
     config_class = TSLMClassifierConfig
+    stager: NightScorer
 
     def forward(self, **inputs: Any) -> TokenClassifierOutput:
         """Logits of every epoch with its neighbours in view, (B, epochs, stages) in the order of `config.id2label`."""
         batch = Batch(**inputs)
-        return TokenClassifierOutput(logits=self.model.logits(batch.window_BWCL, batch.epoch_mask_BW)[1])
+        assert batch.window_BWCL is not None and batch.epoch_mask_BW is not None, "a TSLMProcessor gives both"
+        return TokenClassifierOutput(logits=self.stager.compute_logits(batch.window_BWCL, batch.epoch_mask_BW))
 
 
 def _check_free(folder: str | os.PathLike) -> Path:
