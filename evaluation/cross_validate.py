@@ -1,4 +1,4 @@
-r"""Train and test every fold of a cohort, each as a run that can be resumed, and score the predictions of all together.
+r"""Train and test every fold of a cohort, each as a run that can be resumed, and score the pooled predictions.
 
 Example:
     python -m evaluation.cross_validate --stages stage0_encoder --config rodent stage.train_dir=prepared/rodents
@@ -39,8 +39,8 @@ from tslm.training.runs.folder import (
     run_dir,
 )
 
-_MOST_NAMED = 3  # subjects in a line
-_OF_A_FOLD = ("num_samples", *AGREEMENT)
+_MAX_NAMED = 3  # subjects in a line
+_FOLD_METRICS = ("num_samples", *AGREEMENT)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -61,7 +61,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def list_fold_runs(arguments: argparse.Namespace) -> list[FoldRun]:
-    """A run for each of the folds asked for, of the cohort that the last stage tests on.
+    """A run for each chosen fold of the cohort that the last curriculum stage tests on.
 
     Raises:
         FileNotFoundError: there is no such cohort.
@@ -96,7 +96,7 @@ def list_fold_runs(arguments: argparse.Namespace) -> list[FoldRun]:
 
 def cross_validate(runs: Sequence[FoldRun], arguments: argparse.Namespace) -> int:
     """Train the missing folds, pool the predictions of all finished folds, and print their scores."""
-    # All of them: train.py skips what is complete, and says so where its settings are others.
+    # Complete folds too: train.py skips them, and reports changed settings.
     failed = train_runs(runs, arguments.launch, arguments.jobs, "folds")
     failed_folds = [outcome.run.fold for outcome in failed]
     done = [run for run in runs if run.fold not in failed_folds]
@@ -132,7 +132,7 @@ def pool_runs(
         of_fold = json.loads(run.metrics_path.read_text(encoding="utf-8")) if run.metrics_path else {}
         of_fold = pick_main_metrics(of_fold)
         subjects = sorted({row["subject"] for row in rows if row.get("fold") == run.fold and "subject" in row})
-        shown = {name: of_fold[name] for name in _OF_A_FOLD if of_fold.get(name) is not None}
+        shown = {name: of_fold[name] for name in _FOLD_METRICS if of_fold.get(name) is not None}
         metrics["folds"][str(run.fold)] = {"subjects": subjects, **shown}
     metrics["missing_folds"] = list(missing_folds)
     write_predictions(rows, folder / PREDICTIONS_FILE)
@@ -154,14 +154,14 @@ def render_folds(metrics: Mapping[str, Any]) -> str:
     rows: list[list[Cell]] = []
     for fold, found in metrics["folds"].items():
         subjects = found["subjects"]
-        who = ", ".join(subjects) if len(subjects) <= _MOST_NAMED else f"{len(subjects)} subjects"
-        rows.append([Cell(f"fold {fold}"), Cell(who or "-"), *(build_cell(key, found) for key in _OF_A_FOLD)])
+        who = ", ".join(subjects) if len(subjects) <= _MAX_NAMED else f"{len(subjects)} subjects"
+        rows.append([Cell(f"fold {fold}"), Cell(who or "-"), *(build_cell(key, found) for key in _FOLD_METRICS)])
     notes = []
     if metrics["missing_folds"]:
         notes.append(
             f"NOT ALL FOLDS: {', '.join(map(str, metrics['missing_folds']))} missing, scores are of the others"
         )
-    columns = ["fold", "subjects", *(METRICS[key].name for key in _OF_A_FOLD)]
+    columns = ["fold", "subjects", *(METRICS[key].name for key in _FOLD_METRICS)]
     return Table(columns, rows, render_leak(metrics), notes).text()
 
 
@@ -179,14 +179,16 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--config", default="config", help="as train.py's: a preset or a YAML file")
     parser.add_argument("--config_dir", type=Path, metavar="DIR", help="as train.py's")
     parser.add_argument("--from_scratch", action="store_true", help="as train.py's")
-    parser.add_argument("--folds", type=_parse_numbers, default=[], metavar="0,1,2", help="these only; default: all")
-    parser.add_argument("--jobs", type=int, default=1, help="folds at once; they share the processor's cores")
+    parser.add_argument(
+        "--folds", type=_parse_numbers, default=[], metavar="0,1,2", help="only these folds; default: all"
+    )
+    parser.add_argument("--jobs", type=int, default=1, help="number of parallel folds; they share the CPU cores")
     parser.add_argument(
         "--launch",
         type=shlex.split,
         default=list(DEFAULT_LAUNCH),
         metavar="WORDS",
-        help='what starts train.py, e.g. "accelerate launch --num_processes 4 -m curriculum.train"; '
+        help='words that start train.py, e.g. "accelerate launch --num_processes 4 -m curriculum.train"; '
         f'default: "{shlex.join(DEFAULT_LAUNCH)}"',
     )
     parser.add_argument(
@@ -194,7 +196,7 @@ def build_parser() -> argparse.ArgumentParser:
         type=_parse_methods,
         default=[],
         metavar="hmm,median",
-        help="also pool predictions that are smoothed over time, each fold by the transitions of its training nights",
+        help="also pool smoothed predictions, each fold with the transitions of its training nights",
     )
     parser.add_argument("--num_resamples", type=int, default=2000, help="bootstrap resamples; 0: no intervals")
     parser.add_argument("--dry_run", action="store_true", help="print the commands, train nothing")

@@ -52,7 +52,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def run_experiments(grid: GridConfig, runs: Sequence[Run], chosen: Sequence[Run], num_jobs: int) -> int:
-    """Train the missing ones of the chosen runs, rewrite the table of all runs after each, and return the exit code."""
+    """Train the chosen runs that are missing, rewrite the table after each, and return the exit code."""
     missing = find_missing(chosen)
     logger.info("%s: %d of %d runs are missing", grid.name, len(missing), len(chosen))
     num_complete = len(chosen) - len(missing)
@@ -83,7 +83,7 @@ def describe_plan(grid: GridConfig, runs: Sequence[Run], num_jobs: int) -> str:
     if not missing:
         return "\n".join(lines)
     if not seconds:
-        return "\n".join([*lines, "no run has finished yet, so how long they take is not known"])
+        return "\n".join([*lines, "no run has finished yet, so the duration is unknown"])
     of_cell: dict[Path, list[float]] = {}
     for folder, taken in seconds.items():
         of_cell.setdefault(folder.parent, []).append(taken)
@@ -103,14 +103,14 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "grid", type=Path, metavar="GRID.yaml", help="axes, folds and settings; see configs/experiments"
     )
-    parser.add_argument("only", nargs="*", metavar="axis=value", help="these values only, e.g. fold=0,1 backbone=ssm")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at once; they share the processor's cores")
+    parser.add_argument("only", nargs="*", metavar="axis=value", help="only these values, e.g. fold=0,1 backbone=ssm")
+    parser.add_argument("--jobs", type=int, default=1, help="number of parallel runs; they share the CPU cores")
     parser.add_argument(
         "--nested",
         type=int,
         default=0,
         metavar="K",
-        help="choose by K folds within each fold's training subjects, and test the choice once on the fold",
+        help="nested cross-validation: choose a cell by K folds within each fold's training subjects, and test it once",
     )
     parser.add_argument("--dry_run", action="store_true", help="list the runs, train nothing")
     return parser

@@ -68,15 +68,15 @@ def build_parser() -> argparse.ArgumentParser:
         description="Score a file of predictions and write the metrics as JSON.",
         epilog="example: python -m evaluation.score run/results/test_predictions.jsonl --out metrics.json",
     )
-    parser.add_argument("file", type=Path, metavar="FILE.jsonl", help="predictions, one JSON object a line")
+    parser.add_argument("file", type=Path, metavar="FILE.jsonl", help="predictions, one JSON object per line")
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="default: metrics.json beside the predictions")
     parser.add_argument("--skip_bad", action="store_true", help="leave out lines that are truncated or invalid")
     parser.add_argument(
         "--truth",
         type=Path,
         metavar="PATH",
-        help="prepared cohort or JSON lines with sample_id and truth: the predictions must be of its epochs, no more "
-        "and no fewer, and its labels count; default: the truth in FILE.jsonl",
+        help="prepared cohort or JSON lines with sample_id and truth: the predictions must be of exactly its "
+        "epochs, and its labels count; default: the truth in FILE.jsonl",
     )
     parser.add_argument("--split", default="test", choices=SPLITS, help="split of a cohort that is the truth")
     parser.add_argument("--fold", type=int, default=-1, metavar="N", help="test fold of a cohort that is the truth")

@@ -1,4 +1,4 @@
-"""The nights of a comparison: cohorts, channels, species, and leaks between training and test."""
+"""Inputs of a comparison: cohorts, channels, species, and the check for leaks between training and test."""
 
 import argparse
 from dataclasses import replace

@@ -78,15 +78,15 @@ def build_table(
     """Build the whole comparison, ready for JSON.
 
     Args:
-        answered: the systems, each with the rows of the truth's epochs in its order, or with a note in their place.
-        truth: the expert.
-        label_set: the stages.
-        reference: name of the row that others are compared with; empty: the first trained model, or the first row.
+        answered: the systems, each with rows in the order of the truth, or with a note and no rows.
+        truth: labels of the expert.
+        label_set: the sleep stages.
+        reference: name of the row to compare with; empty: the first trained model, or the first row.
         resampling: of the intervals.
-        about: what was compared on what, for the head of the table.
+        about: data and settings, for the head of the table.
 
     Raises:
-        ValueError: no system answered, or none is called like the reference.
+        ValueError: no system answered, or none has the name of the reference.
     """
     expert = [epoch["truth"] for epoch in truth.values()]
     subjects = [epoch["subject"] for epoch in truth.values()]
@@ -185,7 +185,7 @@ def render_markdown(table: Mapping[str, Any]) -> str:
 
 
 def render_page(table: Mapping[str, Any]) -> str:
-    """The comparison as a page: a table on a desk, a card a system on a phone."""
+    """The comparison as a page: a table on wide screens, one card per system on narrow ones."""
     lines = "".join(f"<li>{html.escape(line)}</li>" for line in describe_comparison(table))
     reference = [idx for idx, row in enumerate(table["rows"]) if row["is_reference"]]
     scores = replace(layout_table(table), bold_rows=reference)

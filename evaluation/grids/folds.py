@@ -48,7 +48,7 @@ class Fold:
 
     number: int
     rows: Sequence[PredictionRow]
-    trained_on: Mapping[str, str]  # recording -> subject, "" where not known; of training and validation
+    trained_on: Mapping[str, str]  # recording -> subject ("" if unknown), of training and validation
 
 
 def read_fold(run: FoldRun) -> Fold:
@@ -56,13 +56,13 @@ def read_fold(run: FoldRun) -> Fold:
 
     Raises:
         FileNotFoundError: a run without predictions.
-        ValueError: a run that does not say what it read, or damaged files.
+        ValueError: a run without a record of its training data, or damaged files.
     """
     trained_on: dict[str, str] = {}
     for config in run.configs:
         manifest = read_manifest(run_dir(config))
         if manifest is None:
-            raise ValueError(f"{run_dir(config)} has no run.json, which says what it was trained on; train it again")
+            raise ValueError(f"{run_dir(config)} has no run.json with its training data; train it again")
         files = [Path(name) for name in manifest.data_sha256]
         cohorts = {path.parent for path in files if path.name == PARTICIPANTS_FILE}
         subject_of = {cohort: _read_subjects(cohort) for cohort in cohorts}
@@ -77,8 +77,8 @@ def read_fold(run: FoldRun) -> Fold:
 def pool_folds(folds: Sequence[Fold]) -> list[PredictionRow]:
     """Pool the rows of all folds, each row with its `fold`.
 
-    A fold may know its test subjects, and share them with others, only where its rows are marked `leaky`; an epoch is
-    tested once in any case.
+    Training on test subjects, and testing a subject in several folds, is allowed only for rows marked `leaky`. Each
+    epoch may be tested once.
 
     Raises:
         ValueError: an epoch or a subject that two folds test, or one that a fold tests and was trained on; the
@@ -129,12 +129,12 @@ def plan_nested(grid: GridConfig, only: Sequence[str], num_inner: int) -> list[O
     """List the requested outer folds, each with its inner runs.
 
     Raises:
-        ValueError: a grid that cannot be tuned within folds; the message says why.
+        ValueError: a grid that does not support nested folds.
     """
     cohort_dir = _find_cohort(grid)
     outer_folds = sorted({run.fold for run in expand_grid(grid, only)})
     if outer_folds == [-1]:
-        raise ValueError(f"{grid.name} has no folds to tune within; give it folds: range(0,5)")
+        raise ValueError(f"{grid.name} has no folds; give it folds: range(0,5)")
     of_inner = [choice for choice in only if not choice.startswith("fold=")]
     planned = []
     for fold in outer_folds:
@@ -183,7 +183,7 @@ def run_nested(grid: GridConfig, outer_folds: Sequence[OuterFold], num_inner: in
 
 
 def choose_cell(outer: OuterFold) -> dict[str, Any]:
-    """Choose the cell and smoothing with the highest mean kappa over inner folds; the first of equals."""
+    """Choose the cell and smoothing with the highest mean kappa over inner folds; of ties the first."""
     table = build_table(outer.grid, outer.inner_runs)
     write_table(table, outer.grid.folder)
     scored = [row for row in table["rows"] if row["metrics"].get(KAPPA) and row["num_runs"] == row["num_planned"]]
@@ -233,7 +233,7 @@ def render_nested(table: Mapping[str, Any]) -> str:
 
 
 def _find_cohort(grid: GridConfig) -> Path:
-    """Find the one cohort that all curriculum stages of all cells read."""
+    """Find the cohort that all curriculum stages of all cells read."""
     for axis, values in grid.axes.items():
         for setting in (setting for settings in values.values() for setting in settings):
             if setting.partition("=")[0] in _DATA_SETTINGS:

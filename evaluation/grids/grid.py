@@ -26,7 +26,7 @@ class GridConfig:
     name: str = ""
     stages: list[str] = field(default_factory=lambda: ["stage0_encoder"])  # one after the other; the last is compared
     preset: str = "config"  # as train.py's --config
-    config_dir: str = ""  # as train.py's --config_dir: a folder with presets, stages and models of one's own
+    config_dir: str = ""  # as train.py's --config_dir: a folder with your own presets, stages and models
     settings: list[str] = field(default_factory=list)  # of every run, `key=value`, model=NAME or llm=NAME
     axes: dict[str, dict[str, list[str]]] = field(default_factory=dict)  # axis -> value -> settings
     skip: list[dict[str, str]] = field(default_factory=list)  # cells with all of these values are left out
@@ -75,7 +75,7 @@ def expand_grid(grid: GridConfig, only: Sequence[str] = ()) -> list[Run]:
 
     Args:
         grid: the grid.
-        only: `axis=value,value`, `fold=0,1` or `seed=0`: these values and no others.
+        only: `axis=value,value`, `fold=0,1` or `seed=0`: restrict to these values.
 
     Raises:
         ValueError: an unknown axis or value.
@@ -100,7 +100,7 @@ def expand_grid(grid: GridConfig, only: Sequence[str] = ()) -> list[Run]:
 def check_settings(grid: GridConfig) -> None:
     """Compose the settings of every cell before training, to find mistakes early.
 
-    Every value of every axis is in one of the cells that are looked at; not every combination is.
+    The checked cells cover every value of every axis, but not every combination.
 
     Raises:
         ValueError: a setting or choice that does not exist.

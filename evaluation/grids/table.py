@@ -154,7 +154,7 @@ def read_scores(runs: Sequence[Run], name: str, smoothing: Smoothing) -> dict[st
         found = {key: metrics.get(key) for key in AGREEMENT}
         found |= {f"F1 {label}": value for label, value in metrics.get("per_class_f1", {}).items()}
         for key, value in found.items():
-            if value is not None:  # kappa of a constant, F1 of a stage that the fold does not hold
+            if value is not None:  # kappa of a constant, F1 of a sleep stage that the fold lacks
                 values.setdefault(key, {}).setdefault(run.fold, []).append(float(value))
     by_fold = {
         key: {fold: float(np.mean(of_seeds)) for fold, of_seeds in sorted(folds.items())}
@@ -180,7 +180,7 @@ def _score_smoothed(metrics_path: Path, name: str, smoothing: Smoothing) -> dict
 
 
 def _find_baseline(grid: GridConfig, axes: Sequence[str], keys: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
-    """Find the row to compare with: the values named by the grid, and the first value of every other axis."""
+    """Find the row to compare with: the grid's baseline values, and the first value of every other axis."""
     values = [grid.baseline.get(axis) for axis in axes]
     fitting = [key for key in keys if all(value in (None, own) for value, own in zip(values, key, strict=True))]
     return (fitting or list(keys))[0]

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 def import_opentslm(arguments: argparse.Namespace) -> str:
-    """Write the checkpoint folder and describe what was read.
+    """Write the checkpoint folder and describe the imported model.
 
     Raises:
-        ValueError, OSError: what is wrong with the file, the language model or the call.
+        ValueError, OSError: an error in the file, the language model or the call.
     """
     if arguments.out.exists() and (not arguments.out.is_dir() or any(arguments.out.iterdir())):
         raise ValueError(f"{arguments.out} exists; remove it or choose another --out")
@@ -49,10 +49,10 @@ def add_import_arguments(parser: argparse.ArgumentParser) -> None:
         "--stage", default="stage4_sleep_cot", help="curriculum stage it was trained in (default: %(default)s)"
     )
     parser.add_argument(
-        "--num_heads", type=int, default=8, help="attention heads of its encoder; the file does not tell (default: 8)"
+        "--num_heads", type=int, default=8, help="attention heads of its encoder, which the file lacks (default: 8)"
     )
     parser.add_argument(
-        "--lora_alpha", type=int, help="alpha of its adapters (default: the file's, or where it does not tell, 32)"
+        "--lora_alpha", type=int, help="alpha of its adapters (default: the file's, or 32 if it has none)"
     )
 
 
@@ -118,7 +118,7 @@ def _build_text_model(config: "RunConfig") -> "TextModel":
 
     from tslm.models import build_text_model
 
-    torch.manual_seed(config.seed)  # of the parts that the file lacks, which nothing reads
+    torch.manual_seed(config.seed)  # for unused parts that the file lacks
     return build_text_model(config)
 
 
@@ -148,7 +148,7 @@ def _describe(checkpoint: "OpenTslmCheckpoint", config: "RunConfig", arguments: 
     if checkpoint.lora:
         source = "given" if arguments.lora_alpha is not None else "of the file"
         if arguments.lora_alpha is None and checkpoint.lora_alpha is None:
-            source = "OpenTSLM's default, the file does not tell; --lora_alpha sets another"
+            source = "OpenTSLM's default, as the file has none; --lora_alpha sets another"
         lines.append(f"adapters: rank {lora.rank} on {', '.join(lora.target_modules)}; alpha {lora.alpha} ({source})")
     else:
         lines.append("adapters: none in the file")

@@ -1,4 +1,4 @@
-"""`tslm score`: the fast classifier alone, straight from a recording to a hypnogram with probabilities."""
+"""`tslm score`: a recording to a hypnogram with probabilities, by the classifier."""
 
 import argparse
 import time
@@ -24,7 +24,7 @@ _HOW_TO_TRAIN = (
     "train one (`make demo`, or `accelerate launch curriculum/train.py --config scorer --stages stage0_encoder`) "
     "and run this where its results folder is, or give --checkpoint DIR"
 )
-_UNSURE_BELOW = 0.5  # probability of the chosen stage
+_UNSURE_BELOW = 0.5  # probability of the chosen sleep stage
 _STATISTICS = (
     "time_in_bed_min",
     "total_sleep_min",
@@ -40,7 +40,7 @@ def score(arguments: argparse.Namespace) -> str:
     """Score a night, write its hypnogram, and give a summary.
 
     Raises:
-        ValueError, FileNotFoundError: what is wrong with the checkpoint, the recording or the call.
+        ValueError, FileNotFoundError: an error in the checkpoint, the recording or the call.
     """
     started_s = time.monotonic()
     if not arguments.night.is_file():
@@ -102,7 +102,7 @@ def load_classifier_config(checkpoint_dir: Path) -> "RunConfig":
 
     Raises:
         FileNotFoundError: no checkpoint there.
-        ValueError: no classifier, from a newer version, or of an unknown rate.
+        ValueError: no classifier, a newer version, or an unknown sampling rate.
     """
     from tslm.config.checkpoint import load_checkpoint_config
 
@@ -115,7 +115,7 @@ def load_classifier_config(checkpoint_dir: Path) -> "RunConfig":
 
 
 def choose_channels(config: "RunConfig", channel: str, extra_channels: Sequence[str] | None) -> dict[str, str]:
-    """The model's channels, the EEG first, and the file's for each: those given, else of the same name.
+    """Map the model's channels, the EEG first, to channels of the file: the given ones, or those of the same name.
 
     Raises:
         ValueError: another number of channels than the model reads.
@@ -137,9 +137,9 @@ def build_rows(
 
     Args:
         night: the scored night.
-        probabilities_EK: (scored epochs, stages) of `night.recording`.
-        label_set: stages in the order of the probabilities.
-        smoothed_E: (scored epochs,) stages after smoothing; None: no column for the unsmoothed stages.
+        probabilities_EK: (scored epochs, sleep stages) of `night.recording`.
+        label_set: sleep stages in the order of the probabilities.
+        smoothed_E: (scored epochs,) sleep stages after smoothing; None: no column for the unsmoothed ones.
     """
     import numpy as np
 
@@ -190,13 +190,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, default=Path(), metavar="DIR|FILE.csv", help="default: NIGHT_hypnogram.csv in this folder"
     )
-    parser.add_argument("--whole", action="store_true", help="score the day, too, where more than 12 h were recorded")
-    parser.add_argument("--each_alone", action="store_true", help="do not look at an epoch's neighbours")
+    parser.add_argument("--whole", action="store_true", help="score the whole recording, where it is longer than 12 h")
+    parser.add_argument("--each_alone", action="store_true", help="score each epoch without its neighbours")
     parser.add_argument(
         "--smoothing",
         choices=("none", "median", "hmm", "posterior"),
         default="none",
-        help="of the stages over time: median of 5 epochs, or how stages follow one another in the training nights",
+        help="smooth sleep stages over time: median of 5 epochs, or by the transitions of the training nights",
     )
     parser.add_argument("--device", default="cpu", help="cpu (the default) is fast enough for one night; or cuda")
 

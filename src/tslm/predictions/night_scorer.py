@@ -22,17 +22,17 @@ from tslm.predictions.calibration import Calibration, fit_row_temperature
 from tslm.predictions.rows import PredictionRow, build_night_rows
 from tslm.signals.normalize import normalize_channels
 
-Source = Recording | Sequence[Recording] | TaskDataset  # what a stager answers for
+Source = Recording | Sequence[Recording] | TaskDataset  # input of a stager
 
 
 @dataclass
 class NightScorer:
-    """A classifier: it reads a whole night and answers for all its epochs."""
+    """A classifier that reads a whole night and scores all its epochs."""
 
     model: Classifier
     config: RunConfig
     calibration: Calibration = Calibration()
-    each_alone: bool = False  # answer by the epoch-only head, without an epoch's neighbours
+    each_alone: bool = False  # use the head that reads each epoch without its neighbours
 
     @property
     def temperature(self) -> float | None:

@@ -4,8 +4,8 @@ The smoothed answers of a system `x` are a further system, `x+hmm`, `x+median` o
 
 The hidden Markov model is the hybrid of Bourlard & Morgan (Connectionist Speech Recognition, 1994): the scorer gives
 P(stage | signal), and the model needs P(signal | stage), proportional to P(stage | signal) / P(stage), with the stage's
-frequency for the scorer as P(stage). Sums are over logarithms, so nights may be of any length. The model takes epochs as
-independent; with a scorer that reads neighbouring epochs its posteriors are too confident.
+frequency for the scorer as P(stage). Sums are over logarithms, so nights may be of any length. Epochs are taken as
+independent; with a scorer that reads neighbouring epochs, posteriors are too confident.
 """
 
 from collections.abc import Callable, Sequence

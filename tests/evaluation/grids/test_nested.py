@@ -97,7 +97,7 @@ def test_a_dry_run_lists_the_inner_runs(grid: Path, capsys: pytest.CaptureFixtur
     [
         ({"axes": {"data": {"a": ["stage.train_dir=x"]}}}, "axis data sets stage.train_dir=x"),
         ({"stages": ["stage1_mcq"]}, "stage1_mcq reads no nights"),
-        ({"folds": "-1"}, "no folds to tune within"),
+        ({"folds": "-1"}, "has no folds"),
         ({"settings": ["stage.train_dir=a", "stage.test_dir=b"]}, "nested folds need one cohort"),
     ],
 )
