@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; 0 done, 1 a file or a package failed or Ctrl-C, 2 a mistake in the call or the data."""
     arguments = build_parser().parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    return run_command(lambda: compare(arguments), "what was answered is kept: run the same command with --resume")
+    return run_command(lambda: compare(arguments), "the answers so far are saved: run the same command with --resume")
 
 
 def compare(arguments: argparse.Namespace) -> str:
@@ -40,9 +40,8 @@ def compare(arguments: argparse.Namespace) -> str:
         ValueError, OSError: what is wrong with the data, a system or a file.
     """
     from evaluation.comparison.inputs import build_inputs  # here, so that --help answers at once
-    from evaluation.comparison.page import render_markdown, write_table
     from evaluation.comparison.systems import answer, check_rows, read_file, smooth_answers
-    from evaluation.comparison.table import build_table
+    from evaluation.comparison.table import build_table, render_markdown, write_table
     from tslm.baselines.inputs import spread_epochs
     from tslm.predictions.truth import read_truth
     from tslm.scoring.intervals import Resampling
@@ -86,8 +85,10 @@ def build_parser() -> argparse.ArgumentParser:
         description="Put baselines and trained models beside each other on the same epochs, as one table.",
         epilog=_EXAMPLE,
     )
-    parser.add_argument("--train", type=Path, required=True, metavar="DIR", help="prepared cohort baselines learn from")
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="prepared cohort that is tested on")
+    parser.add_argument(
+        "--train", type=Path, required=True, metavar="DIR", help="prepared cohort to train the baselines on"
+    )
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="prepared cohort to test on")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the table and predictions")
     parser.add_argument(
         "--systems",
@@ -111,10 +112,10 @@ def build_parser() -> argparse.ArgumentParser:
         default=[],
         type=_parse_pair,
         metavar="NAME=DIR",
-        help="trained models that answer now",
+        help="checkpoints of trained models to run",
     )
     parser.add_argument(
-        "--no_rationale", action="store_true", help="checkpoints that write text answer at once, without reasons"
+        "--no_rationale", action="store_true", help="language models choose an answer without a rationale"
     )
     parser.add_argument(
         "--smooth",
@@ -129,23 +130,23 @@ def build_parser() -> argparse.ArgumentParser:
         "--extra_channels", nargs="*", default=[], metavar="NAME", help="EOG and EMG for band_power and yasa"
     )
     parser.add_argument("--label_set", default="", help="default: aasm for people, rodent for rodents")
-    parser.add_argument("--fold", type=int, default=-1, help="of cohorts with folds: the one that is tested on")
-    parser.add_argument("--max_epochs", type=int, default=0, help="compare so many epochs, evenly spread; 0: all")
+    parser.add_argument("--fold", type=int, default=-1, help="test fold, for cohorts with folds")
+    parser.add_argument("--max_epochs", type=int, default=0, help="number of epochs to compare, evenly spread; 0: all")
     parser.add_argument("--llm", default="smollm2-135m", metavar="NAME", help="language model of the text rows")
-    parser.add_argument("--digits", type=int, default=0, metavar="N", help="numbers an epoch is written as; 0: 300")
-    parser.add_argument("--free_answers", action="store_true", help="text rows: let the model write what it will")
+    parser.add_argument("--digits", type=int, default=0, metavar="N", help="text rows: values per epoch; 0: 300")
+    parser.add_argument("--free_answers", action="store_true", help="text rows: do not constrain the answer")
     parser.add_argument("--batch_size", type=int, default=0, help="of the text rows; 0: the model's")
     parser.add_argument("--device", default="", help="cpu, cuda, cuda:1 ...; default: a GPU if there is one")
     parser.add_argument("--num_resamples", type=int, default=2000, help="bootstrap resamples of the intervals")
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap, of --max_epochs and of band_power")
-    parser.add_argument("--resume", action="store_true", help="keep what was answered before with the same settings")
+    parser.add_argument("--resume", action="store_true", help="reuse saved answers that have the same settings")
     return parser
 
 
 def _list_systems(arguments: argparse.Namespace) -> list["System"]:
-    from evaluation.comparison.inputs import choose_device
     from evaluation.comparison.systems import build_baseline_system, build_checkpoint_system
     from tslm.baselines.table import BASELINES
+    from tslm.predictions.stager import choose_device
 
     names = list(BASELINES) if arguments.systems is None else arguments.systems
     if unknown := [name for name in names if name not in BASELINES]:
@@ -168,7 +169,7 @@ def _check_names(names: Sequence[str], arguments: argparse.Namespace) -> None:
 def _parse_pair(text: str) -> tuple[str, Path]:
     name, equals, path = text.partition("=")
     if not equals or not path or not _NAME.fullmatch(name):
-        raise argparse.ArgumentTypeError(f"{text!r}; wanted NAME=PATH, the name of letters, digits, . _ + and -")
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=PATH with a name of letters, digits, . _ + and -")
     return name, Path(path)
 
 

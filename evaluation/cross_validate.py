@@ -1,4 +1,4 @@
-r"""Train and test every fold of a cohort, each as a run that can be resumed, and score the predictions of all together.
+r"""Train and test every fold of a cohort, each as a run that can be resumed, and score the pooled predictions.
 
 Example:
     python -m evaluation.cross_validate --stages stage0_encoder --config rodent stage.train_dir=prepared/rodents
@@ -6,9 +6,7 @@ Example:
 
 import argparse
 import json
-import logging
 import shlex
-import signal
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -17,9 +15,8 @@ from typing import Any
 
 from evaluation.grids.folds import Fold, FoldRun, pool_folds, read_fold
 from evaluation.grids.grid import DEFAULT_LAUNCH
-from evaluation.grids.launcher import report_failures, train_with_progress
+from evaluation.grids.launcher import report_failures, run_training_command, train_runs
 from evaluation.score import render_table
-from tslm.command import run_to_code
 from tslm.config.compose import compose_config
 from tslm.data.prepared.recordings import read_participants
 from tslm.data.samples.dataset import find_task
@@ -29,7 +26,6 @@ from tslm.metric_names import AGREEMENT, METRICS, build_cell
 from tslm.predictions.rows import write_predictions
 from tslm.predictions.scorings import parse_scorings
 from tslm.predictions.smoothing import METHODS, Smoothing, smooth_predictions
-from tslm.predictions.transitions import load_transitions
 from tslm.scoring.systems import score_systems, write_metrics
 from tslm.table import Cell, Table
 from tslm.training.runs.folder import (
@@ -40,10 +36,11 @@ from tslm.training.runs.folder import (
     PREDICTIONS_FILE,
     RESULTS_DIR,
     pick_main_metrics,
+    run_dir,
 )
 
-_MOST_NAMED = 3  # subjects in a line
-_OF_A_FOLD = ("num_samples", *AGREEMENT)
+_MAX_NAMED = 3  # subjects in a line
+_FOLD_METRICS = ("num_samples", *AGREEMENT)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -51,15 +48,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = build_parser().parse_intermixed_args(argv)
     arguments.settings += [word for word in arguments.stages if "=" in word]  # `--stages a key=value` reads both
     arguments.stages = [word for word in arguments.stages if "=" not in word]
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    signal.signal(signal.SIGTERM, _interrupt)
-    return run_to_code(lambda: _run(arguments), "the same command goes on where it was stopped")
+    return run_training_command(_run, arguments)
 
 
 def _run(arguments: argparse.Namespace) -> int:
     """Return the exit code of all folds, or of the plan alone."""
-    if arguments.jobs < 1:
-        raise ValueError(f"--jobs {arguments.jobs}: give 1 or more")
     runs = list_fold_runs(arguments)
     if arguments.dry_run:
         print("\n".join(shlex.join([*arguments.launch, *run.arguments]) for run in runs))
@@ -68,7 +61,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def list_fold_runs(arguments: argparse.Namespace) -> list[FoldRun]:
-    """A run for each of the folds asked for, of the cohort that the last stage tests on.
+    """A run for each chosen fold of the cohort that the last curriculum stage tests on.
 
     Raises:
         FileNotFoundError: there is no such cohort.
@@ -82,9 +75,12 @@ def list_fold_runs(arguments: argparse.Namespace) -> list[FoldRun]:
     def compose(fold: int) -> FoldRun:
         settings = [*arguments.settings, f"stage.fold={fold}"]
         options = (arguments.config, arguments.llm, arguments.model, settings, arguments.config_dir)
-        configs = [compose_config(stage, *options) for stage in arguments.stages]
+        configs = [compose_config(curriculum_stage, *options) for curriculum_stage in arguments.stages]
         words = ("--stages", *arguments.stages, *chosen, "--resume", *settings)
-        return FoldRun(configs, words)
+        metrics_path = f"{RESULTS_DIR}/{METRICS_FILE}"
+        return FoldRun(
+            f"fold {fold}", run_dir(configs[-1]), words, fold, configs[-1].seed, metrics_path, configs=configs
+        )
 
     cohort_dir = compose(0).configs[-1].stage.data_dir("test")
     folds = list_folds(read_participants(cohort_dir))
@@ -100,8 +96,8 @@ def list_fold_runs(arguments: argparse.Namespace) -> list[FoldRun]:
 
 def cross_validate(runs: Sequence[FoldRun], arguments: argparse.Namespace) -> int:
     """Train the missing folds, pool the predictions of all finished folds, and print their scores."""
-    # All of them: train.py skips what is complete, and says so where its settings are others.
-    failed = train_with_progress(runs, arguments.launch, arguments.jobs, "folds")
+    # Complete folds too: train.py skips them, and reports changed settings.
+    failed = train_runs(runs, arguments.launch, arguments.jobs, "folds")
     failed_folds = [outcome.run.fold for outcome in failed]
     done = [run for run in runs if run.fold not in failed_folds]
     if done:
@@ -136,7 +132,7 @@ def pool_runs(
         of_fold = json.loads(run.metrics_path.read_text(encoding="utf-8")) if run.metrics_path else {}
         of_fold = pick_main_metrics(of_fold)
         subjects = sorted({row["subject"] for row in rows if row.get("fold") == run.fold and "subject" in row})
-        shown = {name: of_fold[name] for name in _OF_A_FOLD if of_fold.get(name) is not None}
+        shown = {name: of_fold[name] for name in _FOLD_METRICS if of_fold.get(name) is not None}
         metrics["folds"][str(run.fold)] = {"subjects": subjects, **shown}
     metrics["missing_folds"] = list(missing_folds)
     write_predictions(rows, folder / PREDICTIONS_FILE)
@@ -148,8 +144,7 @@ def _smooth(fold: Fold, run: FoldRun, smoothings: Sequence[Smoothing]) -> Fold:
     """Add the rows of the smoothed systems to a fold."""
     rows = [*fold.rows]
     for smoothing in smoothings:
-        needed = smoothing.needs_transitions
-        transitions = load_transitions(run.folder / CHECKPOINTS_DIR / BEST) if needed else None
+        transitions = smoothing.load_transitions(run.folder / CHECKPOINTS_DIR / BEST)
         rows += smooth_predictions(fold.rows, smoothing, transitions)
     return replace(fold, rows=rows)
 
@@ -159,14 +154,14 @@ def render_folds(metrics: Mapping[str, Any]) -> str:
     rows: list[list[Cell]] = []
     for fold, found in metrics["folds"].items():
         subjects = found["subjects"]
-        who = ", ".join(subjects) if len(subjects) <= _MOST_NAMED else f"{len(subjects)} subjects"
-        rows.append([Cell(f"fold {fold}"), Cell(who or "-"), *(build_cell(key, found) for key in _OF_A_FOLD)])
+        who = ", ".join(subjects) if len(subjects) <= _MAX_NAMED else f"{len(subjects)} subjects"
+        rows.append([Cell(f"fold {fold}"), Cell(who or "-"), *(build_cell(key, found) for key in _FOLD_METRICS)])
     notes = []
     if metrics["missing_folds"]:
         notes.append(
             f"NOT ALL FOLDS: {', '.join(map(str, metrics['missing_folds']))} missing, scores are of the others"
         )
-    columns = ["fold", "subjects", *(METRICS[key].name for key in _OF_A_FOLD)]
+    columns = ["fold", "subjects", *(METRICS[key].name for key in _FOLD_METRICS)]
     return Table(columns, rows, render_leak(metrics), notes).text()
 
 
@@ -184,14 +179,16 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--config", default="config", help="as train.py's: a preset or a YAML file")
     parser.add_argument("--config_dir", type=Path, metavar="DIR", help="as train.py's")
     parser.add_argument("--from_scratch", action="store_true", help="as train.py's")
-    parser.add_argument("--folds", type=_parse_numbers, default=[], metavar="0,1,2", help="these only; default: all")
-    parser.add_argument("--jobs", type=int, default=1, help="folds at once; they share the processor's cores")
+    parser.add_argument(
+        "--folds", type=_parse_numbers, default=[], metavar="0,1,2", help="only these folds; default: all"
+    )
+    parser.add_argument("--jobs", type=int, default=1, help="number of parallel folds; they share the CPU cores")
     parser.add_argument(
         "--launch",
         type=shlex.split,
         default=list(DEFAULT_LAUNCH),
         metavar="WORDS",
-        help='what starts train.py, e.g. "accelerate launch --num_processes 4 -m curriculum.train"; '
+        help='words that start train.py, e.g. "accelerate launch --num_processes 4 -m curriculum.train"; '
         f'default: "{shlex.join(DEFAULT_LAUNCH)}"',
     )
     parser.add_argument(
@@ -199,7 +196,7 @@ def build_parser() -> argparse.ArgumentParser:
         type=_parse_methods,
         default=[],
         metavar="hmm,median",
-        help="also pool predictions that are smoothed over time, each fold by the transitions of its training nights",
+        help="also pool smoothed predictions, each fold with the transitions of its training nights",
     )
     parser.add_argument("--num_resamples", type=int, default=2000, help="bootstrap resamples; 0: no intervals")
     parser.add_argument("--dry_run", action="store_true", help="print the commands, train nothing")
@@ -219,10 +216,6 @@ def _parse_methods(text: str) -> list[str]:
     if unknown := [name for name in text.split(",") if name not in methods]:
         raise argparse.ArgumentTypeError(f"{unknown[0]!r} is no smoothing; of: {', '.join(methods)}")
     return text.split(",")
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

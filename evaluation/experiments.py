@@ -7,34 +7,34 @@ Example:
 import argparse
 import logging
 import shlex
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from evaluation.grids.grid import GridConfig, Run, check_settings, expand_grid, load_grid
-from evaluation.grids.launcher import read_seconds, report_failures, train_with_progress
-from evaluation.grids.nested import plan_nested, run_nested
+from evaluation.grids.folds import plan_nested, run_nested
+from evaluation.grids.grid import GridConfig, check_settings, expand_grid, load_grid
+from evaluation.grids.launcher import (
+    Run,
+    find_missing,
+    read_seconds,
+    report_failures,
+    run_training_command,
+    train_runs,
+)
 from evaluation.grids.table import build_table, render_markdown, write_table
-from tslm.command import run_to_code
 
 logger = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; 0 all runs are complete, 1 one failed or was interrupted, 2 a mistake in the grid or call."""
-    arguments = build_parser().parse_intermixed_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    signal.signal(signal.SIGTERM, _interrupt)
-    return run_to_code(lambda: _run(arguments), "the same command goes on where it was stopped")
+    return run_training_command(_run, build_parser().parse_intermixed_args(argv))
 
 
 def _run(arguments: argparse.Namespace) -> int:
     """Return the exit code of all runs, or of the plan alone."""
-    if arguments.jobs < 1:
-        raise ValueError(f"--jobs {arguments.jobs}: give 1 or more")
     grid = load_grid(arguments.grid)
     check_settings(grid)
     runs = expand_grid(grid)
@@ -52,11 +52,11 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def run_experiments(grid: GridConfig, runs: Sequence[Run], chosen: Sequence[Run], num_jobs: int) -> int:
-    """Train the missing ones of the chosen runs, rewrite the table of all runs after each, and return the exit code."""
-    missing = _find_missing(chosen)
+    """Train the chosen runs that are missing, rewrite the table after each, and return the exit code."""
+    missing = find_missing(chosen)
     logger.info("%s: %d of %d runs are missing", grid.name, len(missing), len(chosen))
     num_complete = len(chosen) - len(missing)
-    failed = train_with_progress(
+    failed = train_runs(
         missing,
         grid.launch,
         num_jobs,
@@ -72,7 +72,7 @@ def run_experiments(grid: GridConfig, runs: Sequence[Run], chosen: Sequence[Run]
 
 def describe_plan(grid: GridConfig, runs: Sequence[Run], num_jobs: int) -> str:
     """Describe the runs, the commands of missing ones, and the expected duration."""
-    missing = _find_missing(runs)
+    missing = find_missing(runs)
     known = {run.folder: read_seconds(run) for run in runs if run not in missing}
     seconds = {folder: taken for folder, taken in known.items() if taken is not None}
     lines = [f"complete  {run.name}" for run in runs if run not in missing]
@@ -83,7 +83,7 @@ def describe_plan(grid: GridConfig, runs: Sequence[Run], num_jobs: int) -> str:
     if not missing:
         return "\n".join(lines)
     if not seconds:
-        return "\n".join([*lines, "no run has finished yet, so how long they take is not known"])
+        return "\n".join([*lines, "no run has finished yet, so the duration is unknown"])
     of_cell: dict[Path, list[float]] = {}
     for folder, taken in seconds.items():
         of_cell.setdefault(folder.parent, []).append(taken)
@@ -103,25 +103,17 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "grid", type=Path, metavar="GRID.yaml", help="axes, folds and settings; see configs/experiments"
     )
-    parser.add_argument("only", nargs="*", metavar="axis=value", help="these values only, e.g. fold=0,1 backbone=ssm")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at once; they share the processor's cores")
+    parser.add_argument("only", nargs="*", metavar="axis=value", help="only these values, e.g. fold=0,1 backbone=ssm")
+    parser.add_argument("--jobs", type=int, default=1, help="number of parallel runs; they share the CPU cores")
     parser.add_argument(
         "--nested",
         type=int,
         default=0,
         metavar="K",
-        help="choose by K folds within each fold's training subjects, and test the choice once on the fold",
+        help="nested cross-validation: choose a cell by K folds within each fold's training subjects, and test it once",
     )
     parser.add_argument("--dry_run", action="store_true", help="list the runs, train nothing")
     return parser
-
-
-def _find_missing(runs: Sequence[Run]) -> list[Run]:
-    return [run for run in runs if run.metrics_path is None]
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-r"""Let a checkpoint answer for every epoch of a prepared cohort (or every sample of a corpus).
+r"""Write a checkpoint's predictions for every epoch of a prepared cohort, or every sample of a corpus.
 
 Example:
     python -m evaluation.generate --checkpoint results/smollm2-135m/soft_prompt/stage4_sleep_cot/checkpoints/best \\
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from tslm.command import fail
 from tslm.config.checkpoint import load_checkpoint_config
 from tslm.config.schema import RunConfig
 
@@ -22,31 +23,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         trained = load_checkpoint_config(arguments.checkpoint)
-        config = _adapt(trained, arguments)
-        leaky = arguments.split == "test" and _is_leaky(trained, config)
-        num_rows = generate(config, arguments, leaky)
+        num_rows = generate(trained, _adapt(trained, arguments), arguments)
     except (ValueError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+        return fail(str(error), 2)
     print(f"{num_rows} predictions written to {arguments.out}; score them: python -m evaluation.score {arguments.out}")
     return 0
 
 
-def generate(config: RunConfig, arguments: argparse.Namespace, leaky: bool = False) -> int:
-    """Write one prediction row a sample and return their number; `leaky` marks them all."""
-    import torch  # here, so that --help and a mistyped path answer at once
+def generate(trained: RunConfig, config: RunConfig, arguments: argparse.Namespace) -> int:
+    """Write one prediction row per sample and return their number.
 
+    Args:
+        trained: config of the checkpoint.
+        config: the same with the settings of the call.
+        arguments: of the command line.
+    """
+    # Imported here, so that --help and a mistyped path answer at once.
     from tslm.predictions.rows import write_predictions
-    from tslm.predictions.stager import check_answers, open_stager
+    from tslm.predictions.stager import check_answers, choose_device, find_test_leak, open_stager
 
+    leaky = arguments.split == "test" and find_test_leak(trained, config.stage.test_dir, config.stage.fold)
     check_answers(config, arguments.checkpoint)
     is_scorer = config.model.kind.role == "scorer"
     if is_scorer and (arguments.no_rationale or arguments.free_answers):
         raise ValueError("--no_rationale and --free_answers are for language models; a classifier writes no text")
     if arguments.each_alone and not is_scorer:
         raise ValueError("--each_alone is for the classifier; a language model sees what it was trained with")
-    device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    stager = open_stager(arguments.checkpoint, device, config, each_alone=arguments.each_alone)
+    stager = open_stager(arguments.checkpoint, choose_device(arguments.device), config, each_alone=arguments.each_alone)
     source = stager.read_split(arguments.split)
     units = stager.list_units(source, config.stage.num_test_samples)
     rows = list(stager.answer(source, units, not arguments.no_rationale, show_progress=True))
@@ -62,7 +65,7 @@ def build_parser() -> argparse.ArgumentParser:
     """Command line of `python -m evaluation.generate`."""
     parser = argparse.ArgumentParser(
         prog="python -m evaluation.generate",
-        description="Let a checkpoint answer for every epoch of a prepared cohort, with its reasons.",
+        description="Write a checkpoint's predictions for every epoch of a prepared cohort, with rationales.",
         epilog="example: python -m evaluation.generate --checkpoint RUN/checkpoints/best --data prepared/sleep_edf "
         "--out predictions.jsonl",
     )
@@ -70,35 +73,27 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="prepared cohort or corpus")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.jsonl")
     parser.add_argument("--split", default="test", choices=["train", "val", "test"])
-    parser.add_argument("--fold", type=int, metavar="N", help="of a cohort with folds; default: the one trained for")
-    parser.add_argument("--channel", default="", help="channel to read; default: the one trained on")
     parser.add_argument(
-        "--extra_channels", nargs="*", metavar="NAME", help="those read beside it; default: the ones trained on"
+        "--fold", type=int, metavar="N", help="test fold, for cohorts with folds; default: the checkpoint's"
+    )
+    parser.add_argument("--channel", default="", help="EEG channel; default: the checkpoint's")
+    parser.add_argument(
+        "--extra_channels", nargs="*", metavar="NAME", help="further channels; default: the checkpoint's"
     )
     parser.add_argument(
-        "--each_alone", action="store_true", help="classifier only: do not look at an epoch's neighbours"
+        "--each_alone", action="store_true", help="classifier only: score each epoch without its neighbours"
     )
     parser.add_argument(
         "--no_rationale",
         action="store_true",
-        help="language model only: the most likely answer at once, many times faster",
+        help="language model only: choose the most likely answer without a rationale, many times faster",
     )
-    parser.add_argument(
-        "--free_answers", action="store_true", help="language model only: let it write any answer, or none"
-    )
-    parser.add_argument("--num_samples", type=int, default=0, help="answer so many samples, spread evenly; 0: all")
+    parser.add_argument("--free_answers", action="store_true", help="language model only: do not constrain the answer")
+    parser.add_argument("--num_samples", type=int, default=0, help="number of samples to answer, spread evenly; 0: all")
     parser.add_argument("--batch_size", type=int, default=0, help="0: the checkpoint's")
     parser.add_argument("--max_new_tokens", type=int, default=0, help="0: the checkpoint's")
     parser.add_argument("--device", default="", help="cpu, cuda, cuda:1 ...; default: a GPU if there is one")
     return parser
-
-
-def _is_leaky(trained: RunConfig, config: RunConfig) -> bool:
-    """Whether the checkpoint knows the people it shall answer for by a split by epoch; ValueError without one."""
-    from tslm.data.splits.leakage import check_leakage
-
-    stage = replace(trained.stage, test_dir=config.stage.test_dir, fold=config.stage.fold)
-    return bool(check_leakage([replace(trained, stage=stage)], may_lack_data=True))
 
 
 def _adapt(config: RunConfig, arguments: argparse.Namespace) -> RunConfig:

@@ -24,7 +24,7 @@ from tslm.report.examples import choose_examples
 from tslm.report.page import plan_night_pages, write_report
 from tslm.report.sections import list_writers
 from tslm.scoring.systems import score_systems
-from tslm.training.runs.folder import find_predictions
+from tslm.training.runs.folder import BEST, CHECKPOINTS_DIR, LAST, find_predictions
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -76,10 +76,10 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, metavar="FILE.html", help="default: report.html beside the predictions")
     parser.add_argument("--data", type=Path, metavar="DIR", help="prepared cohort, to show its signals")
     parser.add_argument("--channel", metavar="NAME", help="channel to draw; default: the first of the recording")
-    parser.add_argument("--overview_only", action="store_true", help="of several nights leave out the pages of each")
+    parser.add_argument("--overview_only", action="store_true", help="leave out the page of each night")
     parser.add_argument("--title", default="", help="heading of the page")
     parser.add_argument(
-        "--fact", action="append", default=[], metavar="NAME=TEXT", help="line for the foot of the page; repeatable"
+        "--fact", action="append", default=[], metavar="NAME=TEXT", help="line in the footer of the page; repeatable"
     )
     return parser
 
@@ -101,7 +101,7 @@ def _collect_facts(predictions: Path, stated: Sequence[str]) -> dict[str, str]:
             "Seed": str(config.seed),
             "Config": (run_dir / CONFIG_FILE).read_text(encoding="utf-8"),
         }
-    for checkpoint in (run_dir / "checkpoints" / "best", run_dir / "checkpoints" / "last"):
+    for checkpoint in (run_dir / CHECKPOINTS_DIR / BEST, run_dir / CHECKPOINTS_DIR / LAST):
         if checkpoint.is_dir():
             facts.setdefault("Checkpoint", str(checkpoint))
     return facts | {"Predictions": str(predictions), "Written": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")}
@@ -111,7 +111,7 @@ class _Signals:
     """Recordings of a prepared cohort, read on demand; None without a cohort or a recording's name."""
 
     def __init__(self, cohort_dir: Path | None, channel: str | None) -> None:
-        """`channel` comes first where it is given."""
+        """Read recordings of `cohort_dir`, with `channel` first if it is given."""
         self._cohort_dir, self._channel = cohort_dir, channel
 
     def __call__(self, name: str) -> Recording | None:
@@ -127,7 +127,7 @@ class _Signals:
         return replace(recording, channels={other: recording.channels[other] for other in order})
 
     def find_sources(self, names: Sequence[str]) -> list[str]:
-        """Where the recordings come from."""
+        """Sources of the recordings."""
         if self._cohort_dir is None:
             return []
         sources = [read_recording(self._cohort_dir / f"{name}.parquet", []).source for name in names if name]

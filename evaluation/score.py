@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tslm.command import fail
 from tslm.data.splits.split import SPLITS, render_leak
 from tslm.explain.faithfulness import score_texts
 from tslm.metric_names import percent
@@ -26,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; 0 done, 1 the metrics could not be written, 2 a mistake in the call or the file."""
     arguments = build_parser().parse_args(argv)
     bad_lines: list[int] = []
-    about: dict[str, Any] = {}
+    truth: dict[str, Any] = {}
     try:
         if arguments.skip_bad:
             rows, bad_lines = read_intact_predictions(arguments.file)
@@ -37,26 +38,24 @@ def main(argv: Sequence[str] | None = None) -> int:
             rows, num_relabelled = apply_truth(
                 rows, read_truth(arguments.truth, options, arguments.split, arguments.fold)
             )
-            about["truth"] = {"path": str(arguments.truth), "num_relabelled": num_relabelled}
+            truth["truth"] = {"path": str(arguments.truth), "num_relabelled": num_relabelled}
         scorings = parse_scorings(rows)
         metrics = score_systems(scorings, num_resamples=arguments.num_resamples, seed=arguments.seed)
         for name, scoring in scorings.items():
             if faithfulness := score_texts(scoring, arguments.seed, arguments.num_resamples):
                 metrics["systems"][name]["faithfulness"] = faithfulness
     except (ValueError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    metrics |= about | {"num_bad_lines": len(bad_lines)}
+        return fail(str(error), 2)
+    metrics |= truth | {"num_bad_lines": len(bad_lines)}
     out = arguments.out or arguments.file.with_name("metrics.json")
     try:
         write_metrics(metrics, out)
     except OSError as error:
-        print(f"error: cannot write {out}: {error}", file=sys.stderr)
-        return 1
+        return fail(f"cannot write {out}: {error}", 1)
     if bad_lines:
         print(f"left out {len(bad_lines)} bad line(s): {', '.join(map(str, bad_lines[:10]))}", file=sys.stderr)
     if num_relabelled := metrics.get("truth", {}).get("num_relabelled"):
-        print(f"{num_relabelled} label(s) are other in {arguments.truth}: those count", file=sys.stderr)
+        print(f"{num_relabelled} label(s) differ in {arguments.truth}, which counts", file=sys.stderr)
     print(render_table(metrics))
     print(f"\nwritten to {out}")
     return 0
@@ -69,18 +68,18 @@ def build_parser() -> argparse.ArgumentParser:
         description="Score a file of predictions and write the metrics as JSON.",
         epilog="example: python -m evaluation.score run/results/test_predictions.jsonl --out metrics.json",
     )
-    parser.add_argument("file", type=Path, metavar="FILE.jsonl", help="predictions, one JSON object a line")
+    parser.add_argument("file", type=Path, metavar="FILE.jsonl", help="predictions, one JSON object per line")
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="default: metrics.json beside the predictions")
-    parser.add_argument("--skip_bad", action="store_true", help="leave out lines that are cut off or wrong")
+    parser.add_argument("--skip_bad", action="store_true", help="leave out lines that are truncated or invalid")
     parser.add_argument(
         "--truth",
         type=Path,
         metavar="PATH",
-        help="prepared cohort or JSON lines with sample_id and truth: the predictions must be of its epochs, no more "
-        "and no fewer, and its labels count; default: the truth in FILE.jsonl",
+        help="prepared cohort or JSON lines with sample_id and truth: the predictions must be of exactly its "
+        "epochs, and its labels count; default: the truth in FILE.jsonl",
     )
-    parser.add_argument("--split", default="test", choices=SPLITS, help="of a cohort as truth")
-    parser.add_argument("--fold", type=int, default=-1, metavar="N", help="of a cohort with folds as truth")
+    parser.add_argument("--split", default="test", choices=SPLITS, help="split of a cohort that is the truth")
+    parser.add_argument("--fold", type=int, default=-1, metavar="N", help="test fold of a cohort that is the truth")
     parser.add_argument(
         "--num_resamples", type=int, default=Resampling.num_resamples, help="bootstrap resamples; 0: no intervals"
     )
@@ -94,17 +93,12 @@ def render_table(metrics: Mapping[str, Any]) -> str:
     if not systems:
         return f"{metrics['num_samples']} samples without options (captions): nothing to score"
     main, parts = next(iter(systems.values())), list(systems.values())
-    lines = [f"{metrics['num_samples']} samples"]
-    if leak := render_leak(metrics):
-        lines.append(leak)
+    lines = [f"{metrics['num_samples']} samples", *filter(None, [render_leak(metrics)])]
     for name, part in systems.items():
         if smoothing := part.get("smoothing"):
-            lines.append(
-                f"{name}: smoothed over time, {', '.join(f'{key} {value}' for key, value in smoothing.items())}"
-            )
-    notes = []
-    if intervals := main.get("intervals"):
-        notes.append(f"[ ]: {render_unit(intervals)}")
+            settings = ", ".join(f"{key} {value}" for key, value in smoothing.items())
+            lines.append(f"{name}: smoothed over time, {settings}")
+    notes = [f"[ ]: {render_unit(main['intervals'])}"] if main.get("intervals") else []
     notes += describe_structure(main)
     for name, part in systems.items():
         if num_without := part.get("probabilities", {}).get("num_without"):

@@ -1,6 +1,6 @@
-"""Smooth a file of predictions over time: by how sleep stages follow one another, or by a median filter.
+"""Smooth a file of predictions over time, by a hidden Markov model or a median filter.
 
-The smoothed answers of each system are written beside its own, as a further system: `classifier+hmm`.
+The smoothed answers of each system become a further system, such as `classifier+hmm`.
 
 Example:
     python -m evaluation.smooth results/no_llm/classifier/stage0_encoder/results/test_predictions.jsonl
@@ -68,7 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="for hmm and posterior: a checkpoint, a transitions.json, or a prepared cohort, whose training recordings "
         "are counted; default: checkpoints/best of the run that the file is in",
     )
-    parser.add_argument("--fold", type=int, default=-1, help="of a cohort with folds: the one that was tested on")
+    parser.add_argument("--fold", type=int, default=-1, help="test fold, for cohorts with folds")
     parser.add_argument("--out", type=Path, metavar="FILE.jsonl", help="default: FILE_METHOD.jsonl beside it")
     return parser
 
@@ -90,7 +90,7 @@ def _describe_changes(scoring: Scoring, rows: Sequence[PredictionRow]) -> str:
 def _find_transitions(arguments: argparse.Namespace, rows: Sequence[PredictionRow]) -> Transitions:
     path = arguments.transitions or arguments.file.parent.parent / CHECKPOINTS_DIR / BEST
     if arguments.transitions is None and not path.is_dir():
-        raise FileNotFoundError(f"{arguments.file} lies in no run with a checkpoint; name one with --transitions")
+        raise FileNotFoundError(f"{arguments.file} is in no run with a checkpoint; name one with --transitions")
     return find_transitions(path, _find_label_set(rows), arguments.fold)
 
 

@@ -1,4 +1,4 @@
-"""The nights of a comparison: cohorts, channels, species, and leaks between training and test."""
+"""Inputs of a comparison: cohorts, channels, species, and the check for leaks between training and test."""
 
 import argparse
 from dataclasses import replace
@@ -9,6 +9,7 @@ from tslm.data.prepared.recordings import read_participants, read_recording
 from tslm.data.splits.leakage import check_leakage
 from tslm.evidence.muscle import find_emg_channel
 from tslm.labels import LABEL_SETS, species_group
+from tslm.predictions.stager import choose_device
 
 LABEL_SET_OF_GROUP = {"human": "aasm", "rodent": "rodent"}
 
@@ -33,11 +34,12 @@ def build_inputs(arguments: argparse.Namespace) -> tuple[BaselineInputs, bool]:
     for nights in (train, test):
         found = {species_group(row.species) for row in read_participants(nights.cohort_dir)}
         if len(found) != 1:
-            raise ValueError(f"{nights.cohort_dir} holds {' and '.join(sorted(found)) or 'no recordings'}; wanted one")
+            species = " and ".join(sorted(found)) or "no recordings"
+            raise ValueError(f"{nights.cohort_dir} holds {species}; give a cohort of one species")
         groups[nights.cohort_dir] = found.pop()
     if len(set(groups.values())) != 1:
-        said = ", ".join(f"{folder} holds {group}s" for folder, group in groups.items())
-        raise ValueError(f"training and test are of different kinds: {said}")
+        found_groups = ", ".join(f"{folder} holds {group}s" for folder, group in groups.items())
+        raise ValueError(f"training and test are of different kinds: {found_groups}")
     group = groups[arguments.data]
     name = arguments.label_set or LABEL_SET_OF_GROUP[group]
     if name not in LABEL_SETS:
@@ -52,13 +54,6 @@ def build_inputs(arguments: argparse.Namespace) -> tuple[BaselineInputs, bool]:
         device=choose_device(arguments.device),
     )
     return BaselineInputs(train, test, LABEL_SETS[name], group, frozenset(), text, arguments.seed), is_leaky
-
-
-def choose_device(name: str) -> str:
-    """Return the given device, or the default: a GPU if there is one."""
-    import torch
-
-    return name or ("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _find_channels(nights: Nights, arguments: argparse.Namespace) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Systems that answer for the same epochs: baselines, checkpoints, files; what they answer is kept as it comes."""
+"""Systems of a comparison: baselines, checkpoints and files of predictions. Answers are saved while they come."""
 
 import argparse
 import json
@@ -14,35 +14,34 @@ from tslm.baselines.inputs import BaselineInputs, Nights, Scorer, UnfitNightsErr
 from tslm.config.checkpoint import load_checkpoint_config
 from tslm.config.schema import RunConfig
 from tslm.data.prepared.recordings import PARTICIPANTS_FILE
-from tslm.data.splits.leakage import check_leakage
-from tslm.files import hash_file, read_json, write_beside
+from tslm.files import hash_file, read_json, write_json
 from tslm.predictions.rows import PredictionRow, read_predictions, write_predictions
 from tslm.predictions.scorings import read_scorings
 from tslm.predictions.smoothing import Smoothing, smooth_predictions
 from tslm.predictions.transitions import fit_cohort_transitions
 from tslm.predictions.truth import TrueEpoch, align_rows
 
-KEEP_EVERY_S = 30.0
+SAVE_EVERY_S = 30.0
 _TEXT_BASELINES = ("text_digits", "text_evidence")
-_SHOWN = 5  # epochs that an error names
-ROWS_AT_ONCE = 32  # of a checkpoint, answered between two looks at whether to stop
+_MAX_NAMED = 5  # epochs in an error message
+ROWS_AT_ONCE = 32  # that a checkpoint answers before they are saved
 
 
 @dataclass(frozen=True)
 class System:
-    """A row of the comparison before it has answered."""
+    """A system to compare, before it has answered."""
 
     name: str
     kind: str  # baseline, checkpoint or file
     about: str
     fit: Callable[[BaselineInputs], Scorer] | None = None  # None: it has answered already
-    settings: Mapping[str, Any] = field(default_factory=dict)  # what its answers depend on beside the inputs
-    reads_eeg_alone: bool = False  # of the channels that are named, the first
+    settings: Mapping[str, Any] = field(default_factory=dict)  # that its answers depend on, beside the inputs
+    reads_eeg_alone: bool = False  # reads only the first channel
 
 
 @dataclass(frozen=True)
 class Answered:
-    """What a system has answered; no rows where `note` says why."""
+    """Answers of a system; without rows `note` gives the reason."""
 
     system: System
     rows: list[PredictionRow]  # of one system
@@ -55,7 +54,7 @@ class Answered:
 def answer(system: System, inputs: BaselineInputs, folder: Path, resume: bool) -> Answered:
     """Answer the epochs by one system; rows are saved in `folder` as they come.
 
-    With `resume`, what it answered before with the same settings on the same data is taken, and only the rest asked.
+    With `resume`, saved answers with the same settings on the same data are reused.
 
     Raises:
         ValueError, OSError: what is wrong with the data, a checkpoint or a language model.
@@ -82,32 +81,32 @@ def answer(system: System, inputs: BaselineInputs, folder: Path, resume: bool) -
         return Answered(system, [], None, note=str(error))
     fit_s = time.perf_counter() - started
 
-    def keep() -> None:
+    def save() -> None:
         if rows:
             write_predictions(rows, partial_path)
-            _write_json(made_path, {"key": key, "fit_s": fit_s, "answer_s": answer_s})
+            write_json({"key": key, "fit_s": fit_s, "answer_s": answer_s}, made_path)
 
-    begun_s, kept_at = answer_s, time.perf_counter()
-    started = kept_at
+    previous_s, saved_at = answer_s, time.perf_counter()
+    started = saved_at
     try:
         with tqdm(total=len(inputs.sample_ids), initial=len(rows), desc=system.name, unit="epoch") as bar:
             for row in scorer():
                 rows.append({**row, "system": system.name})
                 bar.update()
-                answer_s = begun_s + time.perf_counter() - started
-                if time.perf_counter() - kept_at > KEEP_EVERY_S:
-                    keep()
-                    kept_at = time.perf_counter()
+                answer_s = previous_s + time.perf_counter() - started
+                if time.perf_counter() - saved_at > SAVE_EVERY_S:
+                    save()
+                    saved_at = time.perf_counter()
     except UnfitNightsError as error:
         return Answered(system, [], None, note=str(error))
-    finally:  # also after Ctrl-C: what was answered is not lost
-        keep()
+    finally:  # also after Ctrl-C
+        save()
     partial_path.replace(path)
     return Answered(system, rows, path, fit_s, answer_s)
 
 
 def describe_inputs(inputs: BaselineInputs) -> dict[str, Any]:
-    """What answers depend on: the nights' content, channels, epochs and seed; JSON-ready."""
+    """Inputs that the answers depend on, for JSON: content of the nights, channels, epochs and seed."""
     return {
         "train": _describe_nights(inputs.train),
         "test": _describe_nights(inputs.test),
@@ -118,7 +117,7 @@ def describe_inputs(inputs: BaselineInputs) -> dict[str, Any]:
 
 
 def build_baseline_system(name: str, arguments: argparse.Namespace) -> System:
-    """A row of the table of baselines; those of language models depend on more settings."""
+    """A baseline of BASELINES with its settings."""
     from tslm.baselines.table import BASELINES
 
     about, settings = BASELINES[name].about, dict[str, Any]()
@@ -129,21 +128,21 @@ def build_baseline_system(name: str, arguments: argparse.Namespace) -> System:
 
 
 def check_rows(
-    name: str, rows: Sequence[PredictionRow], truth: Mapping[str, TrueEpoch], wanted: Collection[str]
+    name: str, rows: Sequence[PredictionRow], truth: Mapping[str, TrueEpoch], compared: Collection[str]
 ) -> list[PredictionRow]:
-    """The rows of the wanted epochs in the truth's order.
+    """Rows of the compared epochs in the order of the truth.
 
     Args:
         name: of the system, for messages.
-        rows: its predictions: of all epochs of the truth, or of exactly the wanted ones.
+        rows: its predictions, for all epochs of the truth or for exactly the compared ones.
         truth: all epochs of the test nights (`tslm.predictions.truth.read_truth`).
-        wanted: those that are compared.
+        compared: sample_ids of the epochs to compare.
 
     Raises:
         ValueError: rows of other epochs, epochs without a row or with several, or another truth; the message names
             them.
     """
-    sample_ids = [sample_id for sample_id in truth if sample_id in wanted]
+    sample_ids = [sample_id for sample_id in truth if sample_id in compared]
     is_part = len(rows) == len(sample_ids) < len(truth)
     try:
         aligned = align_rows(rows, sample_ids if is_part else list(truth), "the test data")
@@ -152,9 +151,9 @@ def check_rows(
     if other := [row["sample_id"] for row in aligned if row["truth"] != truth[row["sample_id"]]["truth"]]:
         raise ValueError(
             f"{name}: {len(other)} of {len(aligned)} epochs have another expert's stage than the test data: "
-            f"{', '.join(other[:_SHOWN])}; generate the predictions again, or name the data they are of"
+            f"{', '.join(other[:_MAX_NAMED])}; generate the predictions again, or name the data they are of"
         )
-    return [row for row in aligned if row["sample_id"] in wanted]
+    return [row for row in aligned if row["sample_id"] in compared]
 
 
 def read_file(name: str, path: Path) -> list[Answered]:
@@ -176,7 +175,7 @@ def smooth_answers(answered: Sequence[Answered], inputs: BaselineInputs, num_epo
         ValueError: answers without probabilities, or of only some of the `num_epochs` of the test nights.
     """
     if answered and len(inputs.sample_ids) < num_epochs:
-        raise ValueError("--smooth wants every epoch with its neighbours; leave --max_epochs out")
+        raise ValueError("--smooth needs all epochs of the nights; leave --max_epochs out")
     smoothed = []
     for one in (one for one in answered if one.rows):
         train = inputs.train
@@ -191,7 +190,7 @@ def smooth_answers(answered: Sequence[Answered], inputs: BaselineInputs, num_epo
 
 
 def build_checkpoint_system(name: str, checkpoint_dir: Path, with_rationale: bool, device: str) -> System:
-    """A trained model that answers on the spot, by the channels it was trained with.
+    """A checkpoint that reads the channels it was trained with.
 
     Raises:
         FileNotFoundError, ValueError: there is no whole checkpoint.
@@ -215,27 +214,24 @@ def build_checkpoint_system(name: str, checkpoint_dir: Path, with_rationale: boo
 def _load_scorer(
     checkpoint_dir: Path, trained: RunConfig, inputs: BaselineInputs, with_rationale: bool, device: str
 ) -> Scorer:
-    from tslm.predictions.stager import open_stager
+    from tslm.predictions.stager import find_test_leak, open_stager
 
     if trained.model.label_set != inputs.label_set.name:
         raise UnfitNightsError(
             f"{checkpoint_dir} answers {trained.model.label_set}, the comparison {inputs.label_set.name}"
         )
     test = inputs.test
+    is_leaky = find_test_leak(trained, test.cohort_dir, test.fold)
     stage = replace(trained.stage, test_dir=str(test.cohort_dir), fold=test.fold)
-    is_leaky = bool(check_leakage([replace(trained, stage=stage)], may_lack_data=True))
     stager = open_stager(checkpoint_dir, device, replace(trained, stage=stage))
 
     def answer_rows() -> Iterator[PredictionRow]:
         for night in replace(test, channels=trained.stage.channels).read():
             epochs = [epoch for epoch in range(night.num_epochs) if night.name_epoch(epoch) in inputs.sample_ids]
-            yield from stager.answer(night, epochs, with_rationale, ROWS_AT_ONCE)
+            for row in stager.answer(night, epochs, with_rationale, ROWS_AT_ONCE):
+                yield {**row, "leaky": True} if is_leaky else row
 
-    def answer_marked() -> Iterator[PredictionRow]:
-        for row in answer_rows():
-            yield {**row, "leaky": True} if is_leaky else row
-
-    return answer_marked
+    return answer_rows
 
 
 def _describe_nights(nights: Nights) -> dict[str, Any]:
@@ -245,8 +241,3 @@ def _describe_nights(nights: Nights) -> dict[str, Any]:
         "channels": list(nights.channels),
         "fold": nights.fold,
     }
-
-
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    with write_beside(path) as partial:
-        partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

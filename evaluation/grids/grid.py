@@ -7,6 +7,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from evaluation.grids.launcher import Run
 from tslm.config.compose import compose_config, configs_dir
 from tslm.config.files import build_config, parse_sweeps, read_yaml
 from tslm.config.schema import RunConfig
@@ -25,7 +26,7 @@ class GridConfig:
     name: str = ""
     stages: list[str] = field(default_factory=lambda: ["stage0_encoder"])  # one after the other; the last is compared
     preset: str = "config"  # as train.py's --config
-    config_dir: str = ""  # as train.py's --config_dir: a folder with presets, stages and models of one's own
+    config_dir: str = ""  # as train.py's --config_dir: a folder with your own presets, stages and models
     settings: list[str] = field(default_factory=list)  # of every run, `key=value`, model=NAME or llm=NAME
     axes: dict[str, dict[str, list[str]]] = field(default_factory=dict)  # axis -> value -> settings
     skip: list[dict[str, str]] = field(default_factory=list)  # cells with all of these values are left out
@@ -43,30 +44,8 @@ class GridConfig:
 
     @property
     def smoothings(self) -> dict[str, Smoothing]:
-        """The ways of smoothing that are compared; applied to saved predictions, nothing is trained for them."""
+        """The smoothings to compare; they are applied to saved predictions, without training."""
         return {name: build_config(Smoothing, values) for name, values in self.smoothing.items()}
-
-
-@dataclass(frozen=True)
-class Run:
-    """One training: a cell of the grid on one fold with one seed."""
-
-    cell: Mapping[str, str]  # axis -> value
-    fold: int
-    seed: int
-    folder: Path
-    curriculum_stage: str  # the one that is compared
-    arguments: tuple[str, ...]  # of train.py
-
-    @property
-    def name(self) -> str:
-        """For people."""
-        return "/".join(self.folder.parts[-2:])
-
-    @property
-    def metrics_path(self) -> Path | None:
-        """Scores of the finished run; None as long as it is not."""
-        return next(self.folder.rglob(f"{self.curriculum_stage}/**/{RESULTS_DIR}/{METRICS_FILE}"), None)
 
 
 def load_grid(path: Path) -> GridConfig:
@@ -96,7 +75,7 @@ def expand_grid(grid: GridConfig, only: Sequence[str] = ()) -> list[Run]:
 
     Args:
         grid: the grid.
-        only: `axis=value,value`, `fold=0,1` or `seed=0`: these values and no others.
+        only: `axis=value,value`, `fold=0,1` or `seed=0`: restrict to these values.
 
     Raises:
         ValueError: an unknown axis or value.
@@ -121,7 +100,7 @@ def expand_grid(grid: GridConfig, only: Sequence[str] = ()) -> list[Run]:
 def check_settings(grid: GridConfig) -> None:
     """Compose the settings of every cell before training, to find mistakes early.
 
-    Every value of every axis is in one of the cells that are looked at; not every combination is.
+    The checked cells cover every value of every axis, but not every combination.
 
     Raises:
         ValueError: a setting or choice that does not exist.
@@ -152,23 +131,24 @@ def list_settings(grid: GridConfig, cell: Mapping[str, str]) -> list[str]:
 def _build_run(grid: GridConfig, point: Mapping[str, str], preset: str) -> Run:
     cell = {axis: point[axis] for axis in grid.axes}
     settings = list_settings(grid, cell)
-    # Settings that change make a new folder; what was trained with the old ones stays and is never taken for the new.
-    known_by = hashlib.sha256(repr([grid.stages, preset, settings]).encode()).hexdigest()[:6]
+    # Changed settings have a new folder, so that runs with the old settings are never taken for the new ones.
+    settings_id = hashlib.sha256(repr([grid.stages, preset, settings]).encode()).hexdigest()[:6]
     fold, seed = int(point[_FOLD]), int(point[_SEED])
-    folder = grid.folder / "-".join([*cell.values(), known_by]) / f"fold{max(fold, 0)}-seed{seed}"
+    folder = grid.folder / "-".join([*cell.values(), settings_id]) / f"fold{max(fold, 0)}-seed{seed}"
     choices, settings = _split_choices(settings)
     own = [f"seed={seed}", f"results_dir={folder}"] + [f"stage.fold={fold}"] * (fold >= 0)
     choices |= {"config_dir": grid.config_dir} if grid.config_dir else {}
     flags = [word for name, value in choices.items() for word in (f"--{name}", value)]
     arguments = ("--stages", *grid.stages, "--config", grid.preset, *flags, "--resume", *settings, *own)
-    return Run(cell, fold, seed, folder, grid.stages[-1], arguments)
+    metrics_pattern = f"**/{grid.stages[-1]}/**/{RESULTS_DIR}/{METRICS_FILE}"
+    return Run("/".join(folder.parts[-2:]), folder, arguments, fold, seed, metrics_pattern, cell)
 
 
 def _read_preset(grid: GridConfig) -> str:
     """Read the preset without its comments; its name if there is no such file (`check_settings` reports that)."""
     folders = [Path(grid.config_dir)] * bool(grid.config_dir) + [configs_dir()]
-    places = [*(folder / f"{grid.preset}.yaml" for folder in folders), Path(grid.preset)]
-    path = next((path for path in places if path.is_file()), None)
+    paths = [*(folder / f"{grid.preset}.yaml" for folder in folders), Path(grid.preset)]
+    path = next((path for path in paths if path.is_file()), None)
     return grid.preset if path is None else repr(read_yaml(path))
 
 

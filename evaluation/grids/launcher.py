@@ -1,5 +1,6 @@
 """Processes that train the runs of a grid; a failed run stops no other, an interrupt stops all."""
 
+import argparse
 import fcntl
 import json
 import logging
@@ -11,55 +12,40 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
-from typing import Protocol
 
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from tslm.command import fail
-from tslm.files import write_beside
+from tslm.command import fail, run_to_code
+from tslm.files import write_json
 
 LOG_FILE = "train.log"
 RECORD_FILE = "experiment.json"
-_PATIENCE_S = 120.0  # for a stopped run to write its last checkpoint
+_STOP_TIMEOUT_S = 120.0  # a stopped run writes its last checkpoint
 _NUM_LAST_LINES = 3
 
 logger = logging.getLogger(__name__)
 
 
-class Run(Protocol):
+@dataclass(frozen=True)
+class Run:
     """One training by train.py."""
 
-    @property
-    def name(self) -> str:
-        """For people."""
-
-    @property
-    def folder(self) -> Path:
-        """Folder of the log and the record."""
-
-    @property
-    def arguments(self) -> tuple[str, ...]:
-        """Of train.py."""
-
-    @property
-    def cell(self) -> Mapping[str, str]:
-        """Value of each axis of the grid."""
-
-    @property
-    def fold(self) -> int:
-        """Fold of the test split."""
-
-    @property
-    def seed(self) -> int:
-        """Of its training."""
+    name: str  # in messages
+    folder: Path  # of the log and the record
+    arguments: tuple[str, ...]  # of train.py
+    fold: int  # that is tested; -1: no folds
+    seed: int
+    metrics_pattern: str  # of the scores, below the folder
+    cell: Mapping[str, str] = field(default_factory=dict)  # axis of the grid -> value
 
     @property
     def metrics_path(self) -> Path | None:
         """Scores of the finished run; None as long as it is not."""
+        return next(self.folder.glob(self.metrics_pattern), None)
 
 
 @dataclass(frozen=True)
@@ -76,65 +62,61 @@ class Outcome:
         return self.exit_code == 0 and self.run.metrics_path is not None
 
 
+def run_training_command(action: Callable[[argparse.Namespace], int], arguments: argparse.Namespace) -> int:
+    """Run a command that trains runs, and return its exit code; SIGTERM interrupts it as Ctrl-C does."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    signal.signal(signal.SIGTERM, _interrupt)
+
+    def run() -> int:
+        if arguments.jobs < 1:
+            raise ValueError(f"--jobs {arguments.jobs}: give 1 or more")
+        return action(arguments)
+
+    return run_to_code(run, "the same command goes on where it was stopped")
+
+
+def find_missing(runs: Sequence[Run]) -> list[Run]:
+    """The runs that have no scores yet."""
+    return [run for run in runs if run.metrics_path is None]
+
+
 def train_runs(
-    runs: Sequence[Run], launch: Sequence[str], num_jobs: int, on_finished: Callable[[Outcome], None]
-) -> list[Outcome]:
-    """Train runs, `num_jobs` at a time, each in a process of its own with its output in `train.log`.
-
-    Args:
-        runs: in this order.
-        launch: the words that start train.py; `python` is this interpreter.
-        num_jobs: processes at once; they share the processor's cores.
-        on_finished: called with each outcome, one at a time.
-
-    Raises:
-        KeyboardInterrupt: after every process has been told to stop and has ended; all can be resumed.
-    """
-    children = _Children()
-    outcomes = []
-    pool = ThreadPoolExecutor(num_jobs)
-    try:
-        futures = [pool.submit(children.train, run, launch, num_jobs) for run in runs]
-        for future in as_completed(futures):
-            outcomes.append(future.result())
-            on_finished(outcomes[-1])
-    finally:
-        children.stop()
-        pool.shutdown(cancel_futures=True)
-    return outcomes
-
-
-def train_with_progress(
     runs: Sequence[Run],
     launch: Sequence[str],
     num_jobs: int,
-    what: str,
+    title: str,
     num_complete: int = 0,
     on_done: Callable[[], object] = lambda: None,
 ) -> list[Outcome]:
-    """Run `train_runs` with a progress bar, log each failure, and return the runs that failed.
+    """Train runs, each in a process of its own with its output in `train.log`, and return those that failed.
 
     Args:
-        runs: to train.
-        launch: the words that start train.py.
-        num_jobs: processes at once.
-        what: the runs are, for the bar.
-        num_complete: runs that were done before.
-        on_done: called after each run that has come to its end.
+        runs: in this order.
+        launch: words that start train.py; `python` is this interpreter.
+        num_jobs: processes at once; they share the processor's cores.
+        title: of the progress bar.
+        num_complete: runs that were complete before.
+        on_done: called after each run that succeeds, one at a time.
+
+    Raises:
+        KeyboardInterrupt: after every process was asked to stop and has ended; all runs can be resumed.
     """
     failed: list[Outcome] = []
-    num_runs = len(runs) + num_complete
-    with logging_redirect_tqdm(), tqdm(total=num_runs, initial=num_complete, desc=what, unit="run") as bar:
-
-        def report(outcome: Outcome) -> None:
-            bar.update(1)
-            if outcome.is_done:
-                on_done()
-            else:
+    children, pool, num_runs = _Children(), ThreadPoolExecutor(num_jobs), len(runs) + num_complete
+    with logging_redirect_tqdm(), tqdm(total=num_runs, initial=num_complete, desc=title, unit="run") as bar:
+        try:
+            futures = [pool.submit(children.train, run, launch, num_jobs) for run in runs]
+            for future in as_completed(futures):
+                outcome = future.result()
+                bar.update(1)
+                if outcome.is_done:
+                    on_done()
+                    continue
                 failed.append(outcome)
                 logger.warning("%s failed (exit code %d):\n%s", outcome.run.name, outcome.exit_code, outcome.last_lines)
-
-        train_runs(runs, launch, num_jobs, report)
+        finally:
+            children.stop()
+            pool.shutdown(cancel_futures=True)
     return sorted(failed, key=lambda outcome: (outcome.run.fold, outcome.run.seed))
 
 
@@ -187,10 +169,8 @@ class _Children:
             with self._lock:
                 self._running.discard(child)
         seconds = time.monotonic() - started_s + (read_seconds(run) or 0.0)
-        with write_beside(run.folder / RECORD_FILE) as partial:
-            record = {"cell": dict(run.cell), "fold": run.fold, "seed": run.seed, "exit_code": exit_code}
-            record |= {"seconds": round(seconds, 1), "command": shlex.join(words)}
-            partial.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        record = {"cell": dict(run.cell), "fold": run.fold, "seed": run.seed, "exit_code": exit_code}
+        write_json(record | {"seconds": round(seconds, 1), "command": shlex.join(words)}, run.folder / RECORD_FILE)
         return Outcome(run, exit_code, "" if exit_code == 0 else _read_end(log_path))
 
     def stop(self) -> None:
@@ -200,7 +180,7 @@ class _Children:
             running = list(self._running)
         for child in running:
             _signal_group(child, signal.SIGTERM)
-        until_s = time.monotonic() + _PATIENCE_S
+        until_s = time.monotonic() + _STOP_TIMEOUT_S
         for child in running:
             try:
                 child.wait(max(0.0, until_s - time.monotonic()))
@@ -218,3 +198,7 @@ def _signal_group(child: subprocess.Popen, number: signal.Signals) -> None:
 def _read_end(log_path: Path) -> str:
     lines = log_path.read_text(encoding="utf-8", errors="replace").replace("\r", "\n").splitlines()
     return "\n".join([line.strip() for line in lines if line.strip()][-_NUM_LAST_LINES:])
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt

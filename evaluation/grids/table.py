@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from evaluation.grids.grid import GridConfig, Run
+from evaluation.grids.grid import GridConfig
+from evaluation.grids.launcher import Run
 from tslm.data.splits.split import render_leak
-from tslm.files import write_beside
+from tslm.files import write_text
 from tslm.labels import LABEL_SETS
 from tslm.metric_names import AGREEMENT, METRICS
 from tslm.predictions.rows import read_predictions, write_predictions
 from tslm.predictions.scorings import parse_scorings
 from tslm.predictions.smoothing import Smoothing, smooth_predictions
-from tslm.predictions.transitions import load_transitions
 from tslm.scoring.systems import score_systems, write_metrics
 from tslm.table import Cell, Table
 from tslm.training.runs.folder import BEST, CHECKPOINTS_DIR, PREDICTIONS_FILE, pick_main_metrics
@@ -105,8 +105,7 @@ def write_table(table: Mapping[str, Any], folder: Path) -> Path:
         "table.md": render_markdown(table),
     }
     for name, text in texts.items():
-        with write_beside(folder / name) as partial:
-            partial.write_text(text, encoding="utf-8")
+        write_text(text, folder / name)
     return folder / "table.md"
 
 
@@ -140,11 +139,10 @@ def render_markdown(table: Mapping[str, Any]) -> str:
 def read_scores(runs: Sequence[Run], name: str, smoothing: Smoothing) -> dict[str, Any]:
     """Read the scores of the finished runs of a cell: {metric: {fold: mean over seeds}}."""
     values: dict[str, dict[int, list[float]]] = {}
-    finished = [(run, run.metrics_path) for run in runs]
     is_leaky = is_within_subject = False
     done = []
-    for run, path in finished:
-        if path is None:
+    for run in runs:
+        if (path := run.metrics_path) is None:
             continue
         done.append(run)
         metrics = json.loads(path.read_text(encoding="utf-8"))
@@ -156,7 +154,7 @@ def read_scores(runs: Sequence[Run], name: str, smoothing: Smoothing) -> dict[st
         found = {key: metrics.get(key) for key in AGREEMENT}
         found |= {f"F1 {label}": value for label, value in metrics.get("per_class_f1", {}).items()}
         for key, value in found.items():
-            if value is not None:  # kappa of a constant, F1 of a stage that the fold does not hold
+            if value is not None:  # kappa of a constant, F1 of a sleep stage that the fold lacks
                 values.setdefault(key, {}).setdefault(run.fold, []).append(float(value))
     by_fold = {
         key: {fold: float(np.mean(of_seeds)) for fold, of_seeds in sorted(folds.items())}
@@ -167,26 +165,24 @@ def read_scores(runs: Sequence[Run], name: str, smoothing: Smoothing) -> dict[st
 
 def _score_smoothed(metrics_path: Path, name: str, smoothing: Smoothing) -> dict[str, Any]:
     """Score a run's predictions after smoothing; the scores are cached beside them."""
-    kept = metrics_path.with_name(f"smoothed_{name}.metrics.json")
+    cache_path = metrics_path.with_name(f"smoothed_{name}.metrics.json")
     predictions = metrics_path.with_name(PREDICTIONS_FILE)
-    if kept.is_file() and kept.stat().st_mtime_ns >= predictions.stat().st_mtime_ns:
-        metrics = json.loads(kept.read_text(encoding="utf-8"))
+    if cache_path.is_file() and cache_path.stat().st_mtime_ns >= predictions.stat().st_mtime_ns:
+        metrics = json.loads(cache_path.read_text(encoding="utf-8"))
         if pick_main_metrics(metrics).get("smoothing") == smoothing.describe():
             return dict(metrics)
-    transitions = None
-    if smoothing.needs_transitions:
-        transitions = load_transitions(metrics_path.parents[1] / CHECKPOINTS_DIR / BEST)
+    transitions = smoothing.load_transitions(metrics_path.parents[1] / CHECKPOINTS_DIR / BEST)
     rows = smooth_predictions(read_predictions(predictions), smoothing, transitions)
     write_predictions(rows, metrics_path.with_name(f"smoothed_{name}.jsonl"))
     metrics = score_systems(parse_scorings(rows), num_resamples=0)
-    write_metrics(metrics, kept)
+    write_metrics(metrics, cache_path)
     return metrics
 
 
 def _find_baseline(grid: GridConfig, axes: Sequence[str], keys: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
-    """Find the row to compare with: the values named by the grid, and the first value of every other axis."""
-    wanted = [grid.baseline.get(axis) for axis in axes]
-    fitting = [key for key in keys if all(value in (None, own) for value, own in zip(wanted, key, strict=True))]
+    """Find the row to compare with: the grid's baseline values, and the first value of every other axis."""
+    values = [grid.baseline.get(axis) for axis in axes]
+    fitting = [key for key in keys if all(value in (None, own) for value, own in zip(values, key, strict=True))]
     return (fitting or list(keys))[0]
 
 

@@ -28,6 +28,17 @@ def write_beside(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+def write_text(text: str, path: Path) -> None:
+    """Write a text file atomically."""
+    with write_beside(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def write_json(value: Any, path: Path) -> None:
+    """Write an indented JSON file atomically."""
+    write_text(json.dumps(value, indent=1) + "\n", path)
+
+
 def hash_file(path: Path) -> str:
     """Return the SHA-256 of a file as hex digits."""
     with path.open("rb") as file:

@@ -203,7 +203,7 @@ def test_labels_of_the_truth_count_and_the_changed_ones_are_told(path, truth, ca
     scores = metrics["systems"]["language_model"]
     assert scores["support"]["REM sleep"] == 30
     assert (scores["intervals"]["unit"], scores["intervals"]["num_units"]) == ("subjects", 6)
-    assert "30 label(s) are other" in capsys.readouterr().err
+    assert "30 label(s) differ" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The answer grammar: the one place that writes and reads `Answer: <label>`.
+"""The answer grammar: renders and parses `Answer: <label>`.
 
 A text that does not end in one clear label parses to None, which counts as a parse failure and as a wrong answer.
 """
@@ -39,12 +39,11 @@ def remove_special_tokens(text: str) -> str:
 def parse_answer(response: str, options: Sequence[str]) -> str | None:
     """The one of `options` that the response answers with, or None.
 
-    An answer stands behind "Answer:", "The answer is" or "Final answer -", on the rest of that line or
-    the next, or is all that the response says. What the line names is read by `tslm.answers.lines`: an
-    option to the letter, or else whatever its case, marks and filler words, a lettered option
-    "(a) text" also by its letter or its text alone, a sleep stage in any of its common spellings.
-    Answers that contradict one another are none, unless the last one is called final, takes the others back, or
-    is the first in the form that `render_answer` gives.
+    An answer follows "Answer:", "The answer is" or "Final answer -", on the rest of that line or the next, or is the
+    whole response. `tslm.answers.lines` reads the line: it matches an option exactly, or without regard to case, marks
+    and filler words, a lettered option "(a) text" also by its letter or its text alone, and a sleep stage in any of its
+    common spellings. Contradicting answers give None, unless the last one is called final, takes the others back, or is
+    the first in the form of `render_answer`.
     """
     text = remove_special_tokens(response).strip()
     cues = [*_CUE.finditer(text)]
@@ -53,7 +52,7 @@ def parse_answer(response: str, options: Sequence[str]) -> str | None:
     if split_response(text)[1] in options:
         cues = [cue for cue in cues if cue.start() <= text.rindex(ANSWER_PREFIX)]
     stops = [*(cue.start() for cue in cues[1:]), len(text)]
-    statements: list[tuple[bool, str | None]] = []  # whether its form is the one asked for, and what it answers
+    statements: list[tuple[bool, str | None]] = []  # whether it has the form of `render_answer`, and its answer
     begin = 0
     for cue, stop in zip(cues, stops, strict=True):
         line, is_exact = _first_line(text[cue.end() : stop]), cue.group().endswith(ANSWER_PREFIX)
@@ -88,8 +87,8 @@ def _first_line(text: str) -> str:
 def _parse_line(line: str, options: Sequence[str]) -> str | None:
     if line in options:
         return line
-    wanted = _fold(line)
-    exact = [option for option in options if _fold(option) == wanted] if wanted else []
+    folded = _fold(line)
+    exact = [option for option in options if _fold(option) == folded] if folded else []
     if len(exact) == 1:
         return exact[0]
     found = None if exact else find_answer(line, options)

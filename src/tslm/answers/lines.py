@@ -1,10 +1,10 @@
-"""What one line answers: the option or sleep stage it names, read as a person would.
+"""Parser of one line: the option or sleep stage that it names as its answer.
 
     line = (filler | denial name)* name (filler | denial name | same name)* [aside] [reason]
 
 1. split the line into words and marks
-2. take the longest name at each place: an option, an option's letter, a spelling of a sleep stage
-3. leave out names that are denied ("not REM") and whatever is told as a reason ("since ...")
+2. take the longest name at each position: an option, an option's letter, a spelling of a sleep stage
+3. leave out denied names ("not REM") and reasons ("since ...")
 
 A word that is none of these makes the line unreadable, and so does a second name.
 """
@@ -53,7 +53,7 @@ _DENIALS = {
 _TURNS = {"but", "it", "this", "so"}  # "not REM, it is N2"
 _ALTERNATIVES = {"or", "either", "maybe", "perhaps", "possibly", "alternatively"}
 _SECOND_THOUGHTS = _ALTERNATIVES | {"no", "wait", "actually", "correction"}
-_NREM_STAGES = {ANSWER_NAMES[stage] for stage in (SleepStage.N1, SleepStage.N2, SleepStage.N3)}
+_NREM_STAGES = {ANSWER_NAMES[each] for each in (SleepStage.N1, SleepStage.N2, SleepStage.N3)}
 _MAX_STAGE_WORDS = 8
 
 
@@ -159,23 +159,23 @@ def _find_words(line: str) -> tuple[str, list[_Word]]:
 
 
 def _match(vocabulary: _Vocabulary, text: str, words: Sequence[_Word], position: int) -> tuple[str, int]:
-    """(name, number of words and marks it takes) of the longest name that begins at a place; ("", 0) for none."""
+    """(name, number of words and marks it takes) of the longest name that begins at a position; ("", 0) for none."""
     if position >= len(words) or words[position].is_mark:
         return "", 0
-    said: list[str] = []
+    texts: list[str] = []
     best = ("", 0)
     for count, word in enumerate(words[position:], start=1):
         if word.is_mark:
             continue
-        said.append(word.text)
-        if len(said) > max(vocabulary.longest, _MAX_STAGE_WORDS):
+        texts.append(word.text)
+        if len(texts) > max(vocabulary.longest, _MAX_STAGE_WORDS):
             break
-        if tuple(said) in vocabulary.names:
-            best = (vocabulary.names[tuple(said)], count)
-        elif vocabulary.of_stages and len(said) <= _MAX_STAGE_WORDS:
-            stage = parse_sleep_stage(text[words[position].start : word.stop])
-            if stage in ANSWER_NAMES:
-                best = (ANSWER_NAMES[stage], count)
+        if tuple(texts) in vocabulary.names:
+            best = (vocabulary.names[tuple(texts)], count)
+        elif vocabulary.of_stages and len(texts) <= _MAX_STAGE_WORDS:
+            sleep_stage = parse_sleep_stage(text[words[position].start : word.stop])
+            if sleep_stage in ANSWER_NAMES:
+                best = (ANSWER_NAMES[sleep_stage], count)
     if not best[1] and words[position].text in vocabulary.letters and _stands_alone(words, position):
         best = (vocabulary.letters[words[position].text], 1)
     return best

@@ -1,6 +1,6 @@
 """Gradient boosting on the band powers of an epoch and its neighbours.
 
-The features are those of signals/features.py; how neighbours come in, and what is scaled by the night, is as in YASA
+The features are those of signals/features.py; neighbours and scaling by the night are as in YASA
 (Vallat & Walker 2021, eLife 10, e70092, "Smoothing and normalization"). Shape letters: E epochs, F features.
 """
 

@@ -25,7 +25,7 @@ class Nights:
 
     cohort_dir: Path
     split: str
-    channels: tuple[str, ...]  # the EEG that is staged, and what may be read beside it
+    channels: tuple[str, ...]  # the EEG first, then optional EOG and EMG
     fold: int = -1
 
     def read(self, with_signals: bool = True) -> Iterator[Recording]:
@@ -38,9 +38,9 @@ class TextSettings:
     """Settings of a language model without an encoder."""
 
     llm: str = "smollm2-135m"  # short name of configs/llm, hub id or folder
-    num_digit_values: int = 0  # numbers that an epoch is written as; 0: the model's default
-    free_answers: bool = False  # it writes what it will; otherwise its answer is the likeliest label
-    max_new_tokens: int = 0  # 0: the stage's; free answers only
+    num_digit_values: int = 0  # values per epoch; 0: the model's default
+    free_answers: bool = False  # generate text; otherwise the answer is the most likely label
+    max_new_tokens: int = 0  # of free answers; 0: the curriculum stage's
     batch_size: int = 0  # 0: the run's
     device: str = "cpu"
 
@@ -84,5 +84,5 @@ def spread_epochs(sample_ids: Sequence[str], num_epochs: int, seed: int) -> froz
     total = len(sample_ids)
     if not num_epochs or num_epochs >= total:
         return frozenset(sample_ids)
-    places = (np.arange(num_epochs) + np.random.default_rng(seed).uniform()) * total / num_epochs
-    return frozenset(sample_ids[place] for place in places.astype(int))
+    positions = (np.arange(num_epochs) + np.random.default_rng(seed).uniform()) * total / num_epochs
+    return frozenset(sample_ids[position] for position in positions.astype(int))

@@ -1,4 +1,4 @@
-"""The table of baselines, from no signal at all to a scorer trained elsewhere."""
+"""The table of baselines."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,16 +16,15 @@ from tslm.labels import LABEL_SETS
 from tslm.predictions.transitions import fit_transitions, list_hypnograms
 
 HOUR_S = 3600.0
-SHRINK_STEPS = 20.0  # an hour's transitions are the whole night's until it has about so many of its own
+SHRINK_STEPS = 20.0  # weight of the whole night's transitions, in counted steps of an hour
 
 
 @dataclass(frozen=True)
 class Baseline:
     """A row of the table.
 
-    `fit` trains and returns a scorer, which yields a prediction row for each epoch to answer. It
-    raises ImportError where a package is missing, and UnfitNightsError where they are not of its kind; both
-    messages stand in the comparison in place of figures.
+    `fit` trains and returns a scorer, which yields a prediction row for each epoch. It raises ImportError if a package
+    is missing, and UnfitNightsError for nights that it does not support; the comparison shows the message.
     """
 
     about: str
@@ -33,7 +32,7 @@ class Baseline:
 
 
 def fit_majority(inputs: BaselineInputs) -> Scorer:
-    """Frequencies of the sleep stages in the training epochs, for every epoch."""
+    """Predict the frequencies of the sleep stages in the training epochs for every epoch."""
     count_K = sum(
         (_count_stages(recording, inputs) for recording in inputs.train.read(with_signals=False)),
         np.zeros(len(inputs.label_set.sleep_stages)),
@@ -47,20 +46,19 @@ def fit_majority(inputs: BaselineInputs) -> Scorer:
 
 
 def fit_transition_prior(inputs: BaselineInputs) -> Scorer:
-    """Probabilities of the sleep stages by time since the start, from the transitions of the training hypnograms.
+    """Predict sleep stages by time since the start, from the transitions of the training hypnograms.
 
-    A Markov chain whose transitions change from hour to hour, as those of sleep do (Kemp & Kamphuisen 1986, Sleep 9,
-    405-414). With n counted steps from stage i to j that begin in hour h, and the whole nights' p (`fit_transitions`),
-    p_h[i, j] = (n_h[i, j] + m p[i, j]) / (n_h[i] + m), m = SHRINK_STEPS. The first epoch's stages are shared as
-    those of the training recordings' first epochs, with one more recording of overall shares. From there
-    the chain is run through the night; its most probable stage at each time is the answer that is most often right.
+    A Markov chain with transitions by hour (Kemp & Kamphuisen 1986, Sleep 9, 405-414). With n counted steps from stage
+    i to j that begin in hour h, and the whole nights' p (`fit_transitions`), p_h[i, j] = (n_h[i, j] + m p[i, j]) /
+    (n_h[i] + m), m = SHRINK_STEPS. The initial distribution is that of the first epochs of the training recordings and
+    one more recording with the overall shares.
     """
     nights = list(inputs.train.read(with_signals=False))
     hypnograms = [hypnogram for recording in nights for hypnogram in list_hypnograms(recording)]
     chain = fit_transitions(hypnograms, inputs.label_set, inputs.species)
     count_HKK, first_K = _count_steps(nights, inputs), chain.share_K.copy()
     for recording in nights:
-        scored = [idx for stage in recording.sleep_stages if (idx := inputs.label_set.index(stage)) >= 0]
+        scored = [idx for each in recording.sleep_stages if (idx := inputs.label_set.index(each)) >= 0]
         if scored:
             first_K[scored[0]] += 1
     seen_HK1 = count_HKK.sum(axis=2, keepdims=True)
@@ -82,7 +80,7 @@ def fit_transition_prior(inputs: BaselineInputs) -> Scorer:
 def fit_yasa(inputs: BaselineInputs) -> Scorer:
     """YASA's own classifier, trained on some 3,000 other nights; it also reads EOG and EMG if given.
 
-    Gaps in a recording are closed before it reads it.
+    Gaps in a recording are closed.
     """
     if inputs.label_set != LABEL_SETS["aasm"]:
         raise UnfitNightsError(f"YASA stages people by the AASM's five stages, not {inputs.label_set.name}")
@@ -121,7 +119,7 @@ def _count_stages(recording: Recording, inputs: BaselineInputs) -> np.ndarray:
 
 
 def _count_epochs(recording: Recording) -> np.ndarray:
-    """(num_epochs,) int64: how many epochs after the first one each of them is, those in gaps included."""
+    """(num_epochs,) int64: position of each epoch after the first, epochs in gaps included."""
     return np.rint((recording.onset_s - recording.onset_s[0]) / recording.epoch_s).astype(np.int64)
 
 
@@ -131,7 +129,7 @@ def _count_steps(nights: list[Recording], inputs: BaselineInputs) -> np.ndarray:
     num_hours = 1 + max(int(_count_epochs(night)[-1] * night.epoch_s // HOUR_S) for night in nights)
     count_HKK = np.zeros((num_hours, num_stages, num_stages))
     for night in nights:
-        idx_E = np.array([inputs.label_set.index(stage) for stage in night.sleep_stages], dtype=np.int64)
+        idx_E = np.array([inputs.label_set.index(each) for each in night.sleep_stages], dtype=np.int64)
         time_E = _count_epochs(night)
         is_step_E = (np.diff(time_E) == 1) & (idx_E[:-1] >= 0) & (idx_E[1:] >= 0)
         hour_E = (time_E[:-1] * night.epoch_s // HOUR_S).astype(np.int64)

@@ -1,9 +1,9 @@
-"""Language models without an encoder: one reads the series as digits, one what was measured in words.
+"""Language models without an encoder: one reads the series as digits, one reads measurements in words.
 
-Neither was trained for it. Their answer is the label that is likelier here than elsewhere: from each label's log-
-likelihood its mean over some training epochs is taken, which needs no stage of theirs. Without this, how long and how
-usual a label's words are decides nearly every answer (Zhao et al. 2021, "Calibrate before use", arXiv 2102.09690; the
-mean over inputs: Zhou et al. 2024, "Batch calibration", arXiv 2309.17249, there over the tested ones).
+Neither is trained for this task. The mean log-likelihood of each label over some training epochs is subtracted, which
+needs no truth; otherwise the length and frequency of a label's words decide nearly every answer (Zhao et al. 2021,
+"Calibrate before use", arXiv 2102.09690; the mean over inputs: Zhou et al. 2024, "Batch calibration", arXiv 2309.17249,
+there over the test epochs).
 """
 
 from collections.abc import Iterator
@@ -29,14 +29,14 @@ from tslm.predictions.rows import PredictionRow
 from tslm.predictions.stager import build_stager
 from tslm.prompts import render_staging_question
 
-NUM_PRIOR_NIGHTS, NUM_PRIOR_EPOCHS = 4, 16  # whose prompts say how likely a label is whatever the epoch
-ROWS_AT_ONCE = 16  # answered between two looks at whether to stop
-_STAGE = "stage4_sleep_cot"
+NUM_PRIOR_NIGHTS, NUM_PRIOR_EPOCHS = 4, 16  # for the mean log-likelihood of each label
+ROWS_AT_ONCE = 16  # answered before they are saved
+_CURRICULUM_STAGE = "stage4_sleep_cot"
 _DIGITS = 6
 
 
-class _AskedDataset(SleepDataset):
-    """Epochs as questions to a language model that was not trained: the series, or its evidence in words."""
+class _QuestionDataset(SleepDataset):
+    """Epochs as questions to an untrained language model: the series, or its evidence in words."""
 
     def __init__(self, recordings: list[Recording], config: RunConfig, in_words: bool, with_rationale: bool) -> None:
         super().__init__(recordings, config)
@@ -54,8 +54,8 @@ class _AskedDataset(SleepDataset):
             return example
         names = (*EVIDENCE_COLUMNS, *(["emg_tone"] if "emg_tone" in recording.columns else []))
         facts = round_facts({name: float(recording.columns[name][epoch]) for name in names})
-        told = describe_evidence(facts, species_group(recording.species))
-        return replace(example, pre_prompt=f"{prompt.pre_prompt}\n{told}", series=())
+        evidence = describe_evidence(facts, species_group(recording.species))
+        return replace(example, pre_prompt=f"{prompt.pre_prompt}\n{evidence}", series=())
 
 
 def fit_text_digits(inputs: BaselineInputs) -> Scorer:
@@ -73,7 +73,7 @@ def _fit(inputs: BaselineInputs, in_words: bool) -> Scorer:
     model = build_text_model(config).requires_grad_(False).eval().to(text.device)
     stager = build_stager(model, config)
     nights = list(islice(inputs.train.read(), NUM_PRIOR_NIGHTS))
-    known = _AskedDataset(nights, config, in_words, text.free_answers)
+    known = _QuestionDataset(nights, config, in_words, text.free_answers)
     if not len(known):
         raise ValueError(f"{inputs.train.cohort_dir} has no scored epoch in split {inputs.train.split!r}")
     _check_length(model, known[0], text.free_answers, config)
@@ -84,11 +84,13 @@ def _fit(inputs: BaselineInputs, in_words: bool) -> Scorer:
 
     def answer() -> Iterator[PredictionRow]:
         for recording in inputs.test.read():
-            asked = _AskedDataset([recording], config, in_words, text.free_answers)
+            questions = _QuestionDataset([recording], config, in_words, text.free_answers)
             indices = [
-                idx for idx, (_, epoch) in enumerate(asked.samples) if recording.name_epoch(epoch) in inputs.sample_ids
+                idx
+                for idx, (_, epoch) in enumerate(questions.samples)
+                if recording.name_epoch(epoch) in inputs.sample_ids
             ]
-            for row in stager.answer(asked, indices, text.free_answers, ROWS_AT_ONCE):
+            for row in stager.answer(questions, indices, text.free_answers, ROWS_AT_ONCE):
                 yield row if prior_K is None else _correct(row, prior_K)
 
     return answer
@@ -96,7 +98,7 @@ def _fit(inputs: BaselineInputs, in_words: bool) -> Scorer:
 
 def _configure(inputs: BaselineInputs) -> RunConfig:
     text = inputs.text
-    config = compose_config(_STAGE, llm=text.llm, model="text_only")
+    config = compose_config(_CURRICULUM_STAGE, llm=text.llm, model="text_only")
     digits = DigitsConfig(text.num_digit_values) if text.num_digit_values else config.model.digits
     return replace(
         config,
@@ -114,7 +116,7 @@ def _configure(inputs: BaselineInputs) -> RunConfig:
 
 
 def _correct(row: PredictionRow, prior_K: np.ndarray) -> PredictionRow:
-    """The row with what a label has whatever the epoch taken off; `log_likelihoods` stay as they were."""
+    """The row with `prior_K` subtracted from the scores of its labels; `log_likelihoods` stay uncorrected."""
     scores_K = np.array(row["log_likelihoods"]) - prior_K
     probabilities = [round(float(value), _DIGITS) for value in scale_scores(scores_K, None)]
     answer = row["options"][int(scores_K.argmax())]
@@ -129,5 +131,5 @@ def _check_length(model: TextModel, example: Example, with_rationale: bool, conf
     if longest is not None and length > longest:
         raise ValueError(
             f"a prompt takes {length} positions and {config.llm.name} reads {longest}; "
-            f"write fewer than {config.model.digits.num_values} values an epoch with --digits"
+            f"write fewer than {config.model.digits.num_values} values per epoch with --digits"
         )

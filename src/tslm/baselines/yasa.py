@@ -1,7 +1,6 @@
-"""YASA (Vallat & Walker 2021) as a peer: its sleep stages beside ours.
+"""YASA (Vallat & Walker 2021), an independent sleep scorer.
 
-YASA was trained on some 3,000 real nights and knows nothing of this project, so what it says of a
-simulated night is an independent judgement.
+YASA was trained on some 3,000 real nights, independently of this project, so it can judge simulated nights.
 """
 
 import warnings
@@ -33,7 +32,7 @@ def stage_with_yasa(recording: RawRecording, channel: str) -> tuple[SleepStage, 
         ImportError: YASA is not installed.
         ValueError: The recording has no such channel.
     """
-    return tuple(_STAGES[str(stage)] for stage in _predict(recording, channel, None, None).hypno)
+    return tuple(_STAGES[str(name)] for name in _predict(recording, channel, None, None).hypno)
 
 
 def score_with_yasa(
@@ -41,11 +40,11 @@ def score_with_yasa(
 ) -> np.ndarray:
     """Probabilities of every 30-s epoch, (num_epochs, 5) float64 in the order W, N1, N2, N3, R.
 
-    Age and sex are told to it where they are known. Errors as `stage_with_yasa`.
+    It reads age and sex where they are known. Errors as `stage_with_yasa`.
     """
     table = _predict(recording, channel, eog, emg).proba
     of_stage = {_STAGES[str(name)]: table[name].to_numpy(dtype=np.float64) for name in table.columns}
-    return np.stack([of_stage[stage] for stage in LABEL_SETS["aasm"].sleep_stages], axis=1)
+    return np.stack([of_stage[sleep_stage] for sleep_stage in LABEL_SETS["aasm"].sleep_stages], axis=1)
 
 
 def check_yasa() -> None:
@@ -65,7 +64,7 @@ def _predict(recording: RawRecording, channel: str, eog: str | None, emg: str | 
     raw = build_mne_raw(recording)
     scorer = yasa.SleepStaging(raw, eeg_name=channel, eog_name=eog, emg_name=emg, metadata=metadata or None)
     with warnings.catch_warnings():
-        # Its classifier was pickled by an old scikit-learn; what is loaded from there is a list of names.
+        # An old scikit-learn pickled its classifier; only a list of names is read from it.
         warnings.filterwarnings("ignore", message="Trying to unpickle estimator LabelEncoder")
         return scorer.predict()
 

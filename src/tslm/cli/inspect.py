@@ -1,4 +1,4 @@
-"""`tslm inspect`: what a run or a checkpoint is, where it came from and how far it has come."""
+"""`tslm inspect`: settings, origin, data, progress and scores of a run or a checkpoint."""
 
 import argparse
 import json
@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tslm.cli.commands import Command
 from tslm.data.splits.split import render_leak
 from tslm.metric_names import AGREEMENT, METRICS, build_cell
 from tslm.table import Cell, render_pairs
@@ -16,7 +15,7 @@ _SCORES = (*AGREEMENT, "perplexity", "explained_variance", "loss", "num_samples"
 
 
 def inspect(arguments: argparse.Namespace) -> str:
-    """The facts as text, or as JSON; errors as `describe_run`."""
+    """Describe a run as text or JSON; errors as `describe_run`."""
     from tslm.training.runs.manifest import describe_run
 
     facts = describe_run(arguments.run_dir)
@@ -31,11 +30,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def render_facts(facts: Mapping[str, Any], whole_config: bool = False) -> str:
-    """The facts of `describe_run` for people to read."""
+    """Render the facts of `describe_run` as text."""
     from tslm.config.files import flatten_settings
 
-    who = ", ".join(filter(None, (facts["stage"], facts["model"], facts["llm"])))
-    sections = [f"{facts['folder']}\n{facts['kind']} of {who}, seed {facts['seed']}"]
+    model = ", ".join(filter(None, (facts["stage"], facts["model"], facts["llm"])))
+    sections = [f"{facts['folder']}\n{facts['kind']} of {model}, seed {facts['seed']}"]
     sections += [_render_training(facts["training"])] if "training" in facts else []
     sections += [_render_checkpoints(facts["checkpoints"])] if facts["checkpoints"] else []
     sections += [_render_scores("test", facts["test"])] if facts.get("test") else []
@@ -51,12 +50,12 @@ def render_facts(facts: Mapping[str, Any], whole_config: bool = False) -> str:
 
 
 def _render_training(training: Mapping[str, Any]) -> str:
-    of = f" of {training['num_steps']}" if training["num_steps"] else ""
-    epoch = f", train_epoch {training['train_epoch']}" if training["train_epoch"] is not None else ""
+    total = f" of {training['num_steps']}" if training["num_steps"] else ""
+    train_epoch = f", train_epoch {training['train_epoch']}" if training["train_epoch"] is not None else ""
     state = "finished" if training["is_finished"] else "not finished"
     early = ", stopped early" if training["stopped_early"] else ""
-    took = f", {training['wall_s']:.0f} s" if training["wall_s"] is not None else ""
-    return f"training  {state}: step {training['step']}{of}{epoch}{early}{took}"
+    duration = f", {training['wall_s']:.0f} s" if training["wall_s"] is not None else ""
+    return f"training  {state}: step {training['step']}{total}{train_epoch}{early}{duration}"
 
 
 def _render_checkpoints(checkpoints: Mapping[str, Mapping[str, Any]]) -> str:
@@ -100,18 +99,9 @@ def _render_data(data: Mapping[str, Mapping[str, Any]]) -> str:
     if not data:
         return "data  no checksums recorded"
     return render_pairs(
-        "data", {folder: f"{about['num_files']} files, {about['sha256'][:12]}" for folder, about in data.items()}
+        "data", {folder: f"{facts['num_files']} files, {facts['sha256'][:12]}" for folder, facts in data.items()}
     )
 
 
 def _render_size(num_bytes: int) -> str:
     return f"{num_bytes / 1e6:.1f} MB" if num_bytes >= 1e5 else f"{num_bytes / 1e3:.1f} kB"
-
-
-INSPECT = Command(
-    name="inspect",
-    summary="settings, code, packages, data, progress and scores of a run or a checkpoint",
-    example="tslm inspect results/smollm2-135m/soft_prompt/stage4_sleep_cot",
-    add_arguments=add_arguments,
-    run=inspect,
-)

@@ -1,19 +1,63 @@
-"""The `tslm` command: a table of sub-commands, each in a module of its own."""
+"""The `tslm` command: a table of sub-commands."""
 
 import argparse
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from tslm import __version__
-from tslm.cli.commands import Command
-from tslm.cli.export_merged import EXPORT_MERGED
-from tslm.cli.import_opentslm import IMPORT_OPENTSLM
-from tslm.cli.inspect import INSPECT
-from tslm.cli.review import REVIEW
-from tslm.cli.score import SCORE
+from tslm.cli import checkpoints, inspect, review, score
 from tslm.command import run_command
 
-COMMANDS: tuple[Command, ...] = (SCORE, REVIEW, INSPECT, IMPORT_OPENTSLM, EXPORT_MERGED)
+
+@dataclass(frozen=True)
+class Command:
+    """One sub-command; its module imports heavy packages only when it runs."""
+
+    name: str
+    summary: str  # one line, shown by `tslm --help`
+    example: str
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], str]  # returns the text to print; errors as in tslm.command.run_command
+
+
+COMMANDS = (
+    Command(
+        "score",
+        "the fast classifier alone: a recording to a hypnogram with probabilities, in seconds",
+        "tslm score NIGHT.edf --checkpoint results/no_llm/classifier/stage0_encoder/checkpoints/best",
+        score.add_arguments,
+        score.score,
+    ),
+    Command(
+        "review",
+        "a local page on which clinicians judge the explanations, with export and agreement of reviewers",
+        "tslm review results/smollm2-135m/soft_prompt/stage4_sleep_cot --data prepared/sleep_edf --blind",
+        review.add_arguments,
+        review.review,
+    ),
+    Command(
+        "inspect",
+        "settings, code, packages, data, progress and scores of a run or a checkpoint",
+        "tslm inspect results/smollm2-135m/soft_prompt/stage4_sleep_cot",
+        inspect.add_arguments,
+        inspect.inspect,
+    ),
+    Command(
+        "import-opentslm",
+        "bring in a checkpoint of the published OpenTSLM",
+        "tslm import-opentslm best_model.pt --llm llama-3.2-1b --out checkpoints/opentslm",
+        checkpoints.add_import_arguments,
+        checkpoints.import_opentslm,
+    ),
+    Command(
+        "export-merged",
+        "a checkpoint with its adapter merged into the language model, in one folder that needs no other",
+        "tslm export-merged results/smollm2-135m/soft_prompt/stage4_sleep_cot/checkpoints/best --out stager",
+        checkpoints.add_export_arguments,
+        checkpoints.export_merged,
+    ),
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

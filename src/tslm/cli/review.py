@@ -1,4 +1,4 @@
-"""`tslm review`: a local page on which clinicians judge a run's explanations, their export and their agreement."""
+"""`tslm review`: a local page for clinicians to rate explanations, export of the reviews, and agreement."""
 
 import argparse
 import json
@@ -6,8 +6,6 @@ import logging
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from tslm.cli.commands import Command
 
 if TYPE_CHECKING:
     from tslm.review.run_epochs import ReviewRun
@@ -21,7 +19,7 @@ def review(arguments: argparse.Namespace) -> str:
     """Serve the page until Ctrl-C, or write what the options ask for.
 
     Raises:
-        ValueError, OSError, ImportError: what is wrong with the run, the database, the call or the installation.
+        ValueError, OSError, ImportError: an error in the run, the database, the call or the installation.
     """
     from tslm.review.run_epochs import read_review_run
     from tslm.review.store import ReviewStore
@@ -37,7 +35,7 @@ def review(arguments: argparse.Namespace) -> str:
         path, run.predictions_sha256, run.predictions_path, arguments.blind, not arguments.hide_checks
     ) as store:
         if arguments.blind and not store.is_blinded:
-            raise ValueError(f"{path} was begun with the expert's label in view; begin a blinded one by --db FILE")
+            raise ValueError(f"{path} was begun with the expert's label shown; begin a blinded one with --db FILE")
         return _write_outputs(arguments, run, store) if is_output else _serve(arguments, run, store)
 
 
@@ -48,9 +46,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--classifier", type=Path, metavar="RUN", help="run of a classifier that scored the same epochs"
     )
-    parser.add_argument("--reviewer", metavar="NAME", help="take reviews of this person alone; default: the page asks")
-    parser.add_argument("--blind", action="store_true", help="hide the expert's label, for good: see --unblind")
-    parser.add_argument("--unblind", action="store_true", help="show the expert's label of a blinded review, when done")
+    parser.add_argument(
+        "--reviewer", metavar="NAME", help="accept reviews of this person only; default: the page asks for a name"
+    )
+    parser.add_argument("--blind", action="store_true", help="hide the expert's label permanently; see --unblind")
+    parser.add_argument("--unblind", action="store_true", help="show the expert's label of a blinded review")
     parser.add_argument(
         "--hide_checks", action="store_true", help="do not mark which claims of a text the measurements support"
     )
@@ -58,15 +58,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--order",
         choices=("uncertainty", "time", "random"),
         default="uncertainty",
-        help="of the epochs; default: least certain first",
+        help="order of the epochs; default: least certain first",
     )
     parser.add_argument("--seed", type=int, default=0, help="of --order random")
-    parser.add_argument("--limit", type=int, metavar="N", help="only the first N epochs, the same ones for everybody")
+    parser.add_argument("--limit", type=int, metavar="N", help="only the first N epochs, the same for all reviewers")
     parser.add_argument("--db", type=Path, metavar="FILE", help=f"default: {_STORE_FILE} beside the predictions")
     parser.add_argument(
-        "--host", default="127.0.0.1", help="address to listen on; there is no login (default: this machine alone)"
+        "--host", default="127.0.0.1", help="address to listen on; there is no login (default: this machine only)"
     )
-    parser.add_argument("--port", type=int, default=8765, help="0: any that is free (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=8765, help="0: any free port (default: %(default)s)")
     parser.add_argument("--export", type=Path, metavar="FILE.csv", help="write all reviews as a table, serve nothing")
     parser.add_argument(
         "--agreement",
@@ -74,28 +74,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const=Path("-"),
         metavar="FILE.json",
-        help="print how far reviewers agree, or write it; serve nothing",
+        help="print or write the agreement of reviewers, serve nothing",
     )
 
 
 def _write_outputs(arguments: argparse.Namespace, run: "ReviewRun", store: "ReviewStore") -> str:
-    from tslm.files import write_beside
+    from tslm.files import write_text
     from tslm.review.agreement import render_agreement, score_agreement
-    from tslm.review.records import render_reviews, write_reviews
+    from tslm.review.records import render_reviews
 
     reviews = store.list_latest()
     with_expert = arguments.unblind or not store.is_blinded
     lines = [] if with_expert else ["blinded: without the expert's label; --unblind shows it"]
     if arguments.export is not None:
-        write_reviews(render_reviews(reviews, run, with_expert), arguments.export)
+        write_text(render_reviews(reviews, run, with_expert), arguments.export)
         lines.append(f"{len(reviews)} reviews written: {arguments.export}")
     if arguments.agreement is not None:
         scores = score_agreement(reviews, run.options, run.answers, run.expert if with_expert else None)
         if arguments.agreement == Path("-"):
             lines.append(render_agreement(scores))
         else:
-            with write_beside(arguments.agreement) as partial:
-                partial.write_text(json.dumps(scores, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            write_text(json.dumps(scores, indent=1, ensure_ascii=False) + "\n", arguments.agreement)
             lines.append(f"agreement written: {arguments.agreement}")
     return "\n".join(lines)
 
@@ -110,11 +109,11 @@ def _serve(arguments: argparse.Namespace, run: "ReviewRun", store: "ReviewStore"
 
     if arguments.unblind and store.is_blinded:
         store.unblind()
-        _LOGGER.warning("unblinded: reviews from now on are marked as given in view of the expert's label")
+        _LOGGER.warning("unblinded: reviews from now on are marked as made with the expert's label shown")
     if store.is_blinded and not arguments.blind:
-        _LOGGER.warning("%s was begun blinded and stays so; --unblind shows the expert's label", store.path)
+        _LOGGER.warning("%s was begun blinded and stays blinded; --unblind shows the expert's label", store.path)
     if not is_loopback(arguments.host):
-        _LOGGER.warning("there is no login: whoever reaches %s reads and changes reviews", arguments.host)
+        _LOGGER.warning("there is no login: anyone who reaches %s can read and change reviews", arguments.host)
     queue = order_epochs(run, arguments.order, arguments.seed, arguments.limit)
     service = ReviewService(run, store, queue, arguments.reviewer)
     pages = ReviewPages(
@@ -136,12 +135,3 @@ def _serve(arguments: argparse.Namespace, run: "ReviewRun", store: "ReviewStore"
     progress = service.get_progress()
     done = ", ".join(f"{name} {number}" for name, number in progress["num_complete"].items())
     return f"\nended; complete of {progress['num_epochs']}: {done or 'none'}"
-
-
-REVIEW = Command(
-    name="review",
-    summary="a local page on which clinicians judge the explanations, with export and agreement of reviewers",
-    example="tslm review results/smollm2-135m/soft_prompt/stage4_sleep_cot --data prepared/sleep_edf --blind",
-    add_arguments=add_arguments,
-    run=review,
-)

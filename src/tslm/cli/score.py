@@ -1,16 +1,13 @@
-"""`tslm score`: the fast classifier alone, straight from a recording to a hypnogram with probabilities."""
+"""`tslm score`: a recording to a hypnogram with probabilities, by the classifier."""
 
 import argparse
-import csv
-import json
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tslm.cli.commands import Command
-from tslm.files import write_beside
+from tslm.files import write_json, write_text
 from tslm.hypnogram import Hypnogram
 from tslm.labels import ANSWER_NAMES, LABEL_SETS, LabelSet, SleepStage
 from tslm.metric_names import METRICS
@@ -27,7 +24,7 @@ _HOW_TO_TRAIN = (
     "train one (`make demo`, or `accelerate launch curriculum/train.py --config scorer --stages stage0_encoder`) "
     "and run this where its results folder is, or give --checkpoint DIR"
 )
-_UNSURE_BELOW = 0.5  # probability of the chosen stage
+_UNSURE_BELOW = 0.5  # probability of the chosen sleep stage
 _STATISTICS = (
     "time_in_bed_min",
     "total_sleep_min",
@@ -43,7 +40,7 @@ def score(arguments: argparse.Namespace) -> str:
     """Score a night, write its hypnogram, and give a summary.
 
     Raises:
-        ValueError, FileNotFoundError: what is wrong with the checkpoint, the recording or the call.
+        ValueError, FileNotFoundError: an error in the checkpoint, the recording or the call.
     """
     started_s = time.monotonic()
     if not arguments.night.is_file():
@@ -52,35 +49,40 @@ def score(arguments: argparse.Namespace) -> str:
     config = load_classifier_config(checkpoint_dir)
     channels = choose_channels(config, arguments.channel, arguments.extra_channels)
     night = _read_night(arguments, channels, config)
-    smooth = _build_smoother(arguments.smoothing, checkpoint_dir)
 
-    from tslm.predictions.stager import open_stager  # imports torch, after the checks of the call
+    # These import torch, so they follow the checks of the call.
+    from tslm.predictions.smoothing import Smoothing, smooth_stages
+    from tslm.predictions.stager import open_stager
 
+    smoothing, recording, smoothed_E = Smoothing(arguments.smoothing), night.recording, None
+    transitions = smoothing.load_transitions(checkpoint_dir)
     stager = open_stager(checkpoint_dir, arguments.device, config, each_alone=arguments.each_alone)
-    probabilities_EK = stager.score(night.recording)
+    probabilities_EK = stager.score(recording)
+    if smoothing.method != "none":
+        smoothed_E = smooth_stages(probabilities_EK, recording.onset_s, recording.epoch_s, smoothing, transitions)
     label_set = LABEL_SETS[config.model.label_set]
-    rows = build_rows(night, probabilities_EK, label_set, smooth(night, probabilities_EK) if smooth else None)
-    table_path = _choose_path(arguments.out, arguments.night)
+    rows = build_rows(night, probabilities_EK, label_set, smoothed_E)
+    out = arguments.out
+    table_path = out if out.suffix.lower() == ".csv" else out / f"{arguments.night.stem}_hypnogram.csv"
     hypnogram = Hypnogram(tuple(SleepStage(row["stage"]) for row in rows), config.model.epoch_s)
     report = {
         "file": str(arguments.night),
         "channels": channels,
         "fs_hz": config.model.fs_hz,
         "epoch_s": config.model.epoch_s,
-        "start": night.recording.start,
+        "start": recording.start,
         "checkpoint": str(checkpoint_dir),
         "neighbours_seen": not arguments.each_alone,
         "temperature": None if arguments.each_alone else stager.calibration.classifier,
         "smoothing": arguments.smoothing,
         "num_smoothed_epochs": sum(row["stage"] != row.get("stage_unsmoothed", row["stage"]) for row in rows),
-        "notes": list(night.recording.notes),
+        "notes": list(recording.notes),
         "num_unsure_epochs": int((probabilities_EK.max(axis=1) < _UNSURE_BELOW).sum()),
         "artifact_epochs": dict(Counter(kind for row in rows for kind in row["artifacts"].split())),
         "statistics": hypnogram.statistics(label_set.sleep_stages),
     }
-    _write_table(rows, table_path)
-    with write_beside(table_path.with_suffix(".json")) as partial:
-        partial.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    write_text(Table(list(rows[0]), [list(row.values()) for row in rows]).csv(), table_path)
+    write_json(report, table_path.with_suffix(".json"))
     return "\n".join([*_describe(report, hypnogram, label_set, time.monotonic() - started_s), f"written: {table_path}"])
 
 
@@ -100,7 +102,7 @@ def load_classifier_config(checkpoint_dir: Path) -> "RunConfig":
 
     Raises:
         FileNotFoundError: no checkpoint there.
-        ValueError: no classifier, from a newer version, or of an unknown rate.
+        ValueError: no classifier, a newer version, or an unknown sampling rate.
     """
     from tslm.config.checkpoint import load_checkpoint_config
 
@@ -113,15 +115,15 @@ def load_classifier_config(checkpoint_dir: Path) -> "RunConfig":
 
 
 def choose_channels(config: "RunConfig", channel: str, extra_channels: Sequence[str] | None) -> dict[str, str]:
-    """The model's channels, the EEG first, and the file's for each: those given, else of the same name.
+    """Map the model's channels, the EEG first, to channels of the file: the given ones, or those of the same name.
 
     Raises:
         ValueError: another number of channels than the model reads.
     """
     extra = config.stage.extra_channels if extra_channels is None else tuple(extra_channels)
     if len(extra) != len(config.stage.extra_channels):
-        wanted = ", ".join(config.stage.extra_channels) or "none"
-        raise ValueError(f"{len(extra)} extra channels were given; the model was trained with: {wanted}")
+        names = ", ".join(config.stage.extra_channels) or "none"
+        raise ValueError(f"{len(extra)} extra channels were given; the model was trained with: {names}")
     return dict(zip(config.stage.channels, (channel or config.stage.channel, *extra), strict=True))
 
 
@@ -129,49 +131,39 @@ def build_rows(
     night: "SingleNight",
     probabilities_EK: "np.ndarray",
     label_set: LabelSet,
-    smoothed_idx: "np.ndarray | None" = None,
+    smoothed_E: "np.ndarray | None" = None,
 ) -> list[dict[str, Any]]:
-    """One row an epoch of the night, those left out included as UNSCORED without probabilities.
+    """One row per epoch of the night; an epoch without signal is UNSCORED and has no probabilities.
 
     Args:
-        night: what was scored.
-        probabilities_EK: (scored epochs, stages) of `night.recording`.
-        label_set: stages in the order of the probabilities.
-        smoothed_idx: (scored epochs,) stages after smoothing; the most probable one then stands beside them.
+        night: the scored night.
+        probabilities_EK: (scored epochs, sleep stages) of `night.recording`.
+        label_set: sleep stages in the order of the probabilities.
+        smoothed_E: (scored epochs,) sleep stages after smoothing; None: no column for the unsmoothed ones.
     """
     import numpy as np
 
     recording = night.recording
-    scored = {round(onset_s / recording.epoch_s): idx for idx, onset_s in enumerate(recording.onset_s)}
-    entropy_E = -(probabilities_EK * np.log2(np.maximum(probabilities_EK, 1e-12))).sum(axis=1)
-    kinds = {name.removesuffix("_flag"): recording.columns[name] for name in recording.columns}
-    likely_idx = probabilities_EK.argmax(axis=1)
-    sleep_stage_idx = likely_idx if smoothed_idx is None else smoothed_idx
-    rows = []
-    for epoch in night.span:
-        row: dict[str, Any] = {
-            "epoch_idx": epoch,
-            "onset_s": epoch * recording.epoch_s,
-            "duration_s": recording.epoch_s,
-        }
-        idx = scored.get(epoch)
-        if idx is None:
-            row |= {"stage": SleepStage.UNSCORED.value}
-            row |= {} if smoothed_idx is None else {"stage_unsmoothed": SleepStage.UNSCORED.value}
-            row |= {f"p_{stage.value}": "" for stage in label_set.sleep_stages} | {
-                "entropy_bits": "",
-                "artifacts": "missing",
-            }
-        else:
-            row |= {"stage": label_set.sleep_stages[sleep_stage_idx[idx]].value}
-            if smoothed_idx is not None:
-                row["stage_unsmoothed"] = label_set.sleep_stages[likely_idx[idx]].value
-            for stage, probability in zip(label_set.sleep_stages, probabilities_EK[idx], strict=True):
-                row[f"p_{stage.value}"] = f"{probability:.4f}"
-            row["entropy_bits"] = f"{entropy_E[idx]:.3f}"
-            row["artifacts"] = " ".join(kind for kind, flags in kinds.items() if flags[idx])
-        rows.append(row)
-    return rows
+    likely_E = probabilities_EK.argmax(axis=1)
+    by_column = {"stage": likely_E} if smoothed_E is None else {"stage": smoothed_E, "stage_unsmoothed": likely_E}
+    names = [f"p_{sleep_stage.value}" for sleep_stage in label_set.sleep_stages]
+    entropy_E = (probabilities_EK * -np.log2(np.clip(probabilities_EK, 1e-12, 1))).sum(axis=1)
+    scored: dict[int, dict[str, Any]] = {}
+    for idx, onset_s in enumerate(recording.onset_s):
+        row = {column: label_set.sleep_stages[of_epoch[idx]].value for column, of_epoch in by_column.items()}
+        row |= {name: f"{value:.4f}" for name, value in zip(names, probabilities_EK[idx], strict=True)}
+        row["entropy_bits"] = f"{entropy_E[idx]:.3f}"
+        row["artifacts"] = " ".join(
+            name.removesuffix("_flag") for name, flags in recording.columns.items() if flags[idx]
+        )
+        scored[round(onset_s / recording.epoch_s)] = row
+    missing = dict.fromkeys(by_column, SleepStage.UNSCORED.value) | dict.fromkeys([*names, "entropy_bits"], "")
+    missing["artifacts"] = "missing"
+    epoch_s = recording.epoch_s
+    return [
+        {"epoch_idx": epoch, "onset_s": epoch * epoch_s, "duration_s": epoch_s} | scored.get(epoch, missing)
+        for epoch in night.span
+    ]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -198,13 +190,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, default=Path(), metavar="DIR|FILE.csv", help="default: NIGHT_hypnogram.csv in this folder"
     )
-    parser.add_argument("--whole", action="store_true", help="score the day, too, where more than 12 h were recorded")
-    parser.add_argument("--each_alone", action="store_true", help="do not look at an epoch's neighbours")
+    parser.add_argument("--whole", action="store_true", help="score the whole recording, where it is longer than 12 h")
+    parser.add_argument("--each_alone", action="store_true", help="score each epoch without its neighbours")
     parser.add_argument(
         "--smoothing",
         choices=("none", "median", "hmm", "posterior"),
         default="none",
-        help="of the stages over time: median of 5 epochs, or how stages follow one another in the training nights",
+        help="smooth sleep stages over time: median of 5 epochs, or by the transitions of the training nights",
     )
     parser.add_argument("--device", default="cpu", help="cpu (the default) is fast enough for one night; or cuda")
 
@@ -217,34 +209,6 @@ def _read_night(arguments: argparse.Namespace, channels: dict[str, str], config:
     file = open_signals(arguments.night, parse_signals(arguments.read))
     species = LABEL_SETS[config.model.label_set].species
     return read_single_night(file, channels, config.model.fs_hz, config.model.epoch_s, species, arguments.whole)
-
-
-def _build_smoother(method: str, checkpoint_dir: Path) -> "Callable[[SingleNight, np.ndarray], np.ndarray] | None":
-    """What gives the smoothed stages of a night; None for none. What it needs of the checkpoint is read at once."""
-    if method == "none":
-        return None
-    from tslm.predictions.smoothing import Smoothing, smooth_stages
-    from tslm.predictions.transitions import load_transitions
-
-    smoothing = Smoothing(method)
-    transitions = load_transitions(checkpoint_dir) if smoothing.needs_transitions else None
-
-    def smooth(night: "SingleNight", probabilities_EK: "np.ndarray") -> "np.ndarray":
-        recording = night.recording
-        return smooth_stages(probabilities_EK, recording.onset_s, recording.epoch_s, smoothing, transitions)
-
-    return smooth
-
-
-def _choose_path(out: Path, night_path: Path) -> Path:
-    return out if out.suffix.lower() == ".csv" else out / f"{night_path.stem}_hypnogram.csv"
-
-
-def _write_table(rows: list[dict[str, Any]], path: Path) -> None:
-    with write_beside(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def _describe(report: dict[str, Any], hypnogram: Hypnogram, label_set: LabelSet, wall_s: float) -> list[str]:
@@ -270,12 +234,3 @@ def _describe(report: dict[str, Any], hypnogram: Hypnogram, label_set: LabelSet,
     flagged = ", ".join(f"{kind} {number}" for kind, number in report["artifact_epochs"].items())
     rows.append(["epochs with artefacts", flagged or "none"])
     return [*lines, Table(["", ""], rows).text(), ""]
-
-
-SCORE = Command(
-    name="score",
-    summary="the fast classifier alone: a recording to a hypnogram with probabilities, in seconds",
-    example="tslm score NIGHT.edf --checkpoint results/no_llm/classifier/stage0_encoder/checkpoints/best",
-    add_arguments=add_arguments,
-    run=score,
-)

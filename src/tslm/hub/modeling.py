@@ -29,7 +29,7 @@ from tslm.labels import LABEL_SETS
 from tslm.models.llm.backbone import merge_lora
 from tslm.predictions.calibration import Calibration, save_calibration
 from tslm.predictions.epoch_writer import EpochWriter
-from tslm.predictions.night_scorer import open_autocast
+from tslm.predictions.night_scorer import NightScorer, open_autocast
 from tslm.predictions.stager import Stager, open_stager
 from tslm.predictions.transitions import TRANSITIONS_FILE, Transitions, load_transitions, save_transitions
 from tslm.training.checkpoints.checkpoint import find_foreign_file, read_state, save_checkpoint
@@ -76,7 +76,7 @@ class _TrainedModel(PreTrainedModel):
         super().__init__(config)
         self.model: Any = stager.model
         self.stager, self.state = stager, state
-        self.transitions = transitions  # of sleep stages in the nights it was trained on; None: of no nights
+        self.transitions = transitions  # of sleep stages in its training nights; None: not trained on nights
         self.run_config: RunConfig = config.run
 
     @property
@@ -101,7 +101,7 @@ class _TrainedModel(PreTrainedModel):
         folder = fetch_checkpoint(name, **options)
         rendered = render_checkpoint_config(load_checkpoint_config(folder))
         if rendered["model_type"] == ENCODER_TYPE:
-            raise ValueError(f"{name} is a pretrained encoder, which answers nothing yet; train stage0_encoder from it")
+            raise ValueError(f"{name} is a pretrained encoder without a head; train stage0_encoder from it")
         if rendered["model_type"] != cls.config_class.model_type:
             raise ValueError(f"{name} is a {rendered['architectures'][0]}; load it with that class or with AutoModel")
         config = cls.config_class(**rendered)
@@ -127,7 +127,7 @@ class _TrainedModel(PreTrainedModel):
             self.push_to_hub(options.get("repo_id") or folder.name)
 
     def _save_fitted(self, folder: Path) -> None:
-        """Write what was fitted beside the weights: temperatures and transitions of sleep stages."""
+        """Write the temperatures and the transitions of sleep stages."""
         if self.calibration != Calibration():
             save_calibration(self.calibration, folder)
         if self.transitions is not None:
@@ -219,11 +219,13 @@ class TSLMClassifier(_TrainedModel):
     """A classifier of the sleep stages of a night."""
 
     config_class = TSLMClassifierConfig
+    stager: NightScorer
 
     def forward(self, **inputs: Any) -> TokenClassifierOutput:
-        """Logits of every epoch with its neighbours in view, (B, epochs, stages) in the order of `config.id2label`."""
+        """Logits of every epoch in context, (B, epochs, sleep stages) in the order of `config.id2label`."""
         batch = Batch(**inputs)
-        return TokenClassifierOutput(logits=self.model.logits(batch.window_BWCL, batch.epoch_mask_BW)[1])
+        assert batch.window_BWCL is not None and batch.epoch_mask_BW is not None, "a TSLMProcessor gives both"
+        return TokenClassifierOutput(logits=self.stager.compute_logits(batch.window_BWCL, batch.epoch_mask_BW))
 
 
 def _check_free(folder: str | os.PathLike) -> Path:

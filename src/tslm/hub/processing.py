@@ -1,4 +1,4 @@
-"""Processor of transformers: raw signals to a checkpoint's inputs, its answers to rationales and sleep stages."""
+"""Processor of transformers: from raw signals to model inputs, and from answers to rationales and sleep stages."""
 
 import logging
 import os
@@ -143,7 +143,7 @@ class TSLMProcessor:
             raise ValueError(f"the model reads {', '.join(channels)}; there is no signal {missing[0]!r}")
         uv_per_unit = parse_voltage_unit(unit)
         if uv_per_unit is None:
-            raise ValueError(f"unknown unit {unit!r}; wanted uV, mV or V")
+            raise ValueError(f"unknown unit {unit!r}; give uV, mV or V")
         rates_hz = {channel: fs_hz[channel] if isinstance(fs_hz, Mapping) else fs_hz for channel in channels}
         raw = RawRecording(
             recording=name,
@@ -177,7 +177,7 @@ class TSLMProcessor:
 def _check_signal(channel: str, signal: np.ndarray) -> np.ndarray:
     values = np.asarray(signal, dtype=np.float32)
     if values.ndim != 1:
-        raise ValueError(f"{channel}: wanted one dimension, the samples of the whole night; got shape {values.shape}")
+        raise ValueError(f"{channel}: give one dimension, the samples of the whole night; got shape {values.shape}")
     if not values.size:
         raise ValueError(f"{channel}: the series is empty")
     return values

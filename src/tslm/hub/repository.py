@@ -18,7 +18,7 @@ def fetch_checkpoint(name: str, **options: Any) -> Path:
 
     Args:
         name: folder or hub id.
-        options: of transformers' `from_pretrained`; those about the download count, the others are left alone.
+        options: of transformers' `from_pretrained`; only those about the download are used.
 
     Raises:
         OSError: no such folder, or the hub refused or cannot be reached; one line.
@@ -45,15 +45,15 @@ def push_folder(
     commit_message: str = "Upload model",
     create_pr: bool = False,
 ) -> str:
-    """Let `write` fill a folder and upload it; gives the address of the commit.
+    """Upload a folder that `write` fills, and return the address of the commit.
 
     Args:
         write: called with an empty folder and the full name on the hub.
-        repo_id: name on the hub; made where it does not exist.
+        repo_id: name on the hub; created if it does not exist.
         private: whether a new repository is hidden from others; None: as the account is set.
         token: of the account; None: that of `hf auth login`.
         revision: branch.
-        commit_message: says what is new.
+        commit_message: of the upload.
         create_pr: propose the change instead of making it.
     """
     api = HfApi(token=token)

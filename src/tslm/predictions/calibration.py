@@ -1,7 +1,7 @@
 """Temperature scaling of a checkpoint's probabilities, fitted on validation data.
 
 One number divides the scores of all classes (Guo et al. 2017, "On Calibration of Modern Neural Networks"), so
-no answer changes. It is kept beside the weights it was fitted for.
+no answer changes. It is saved with the weights it was fitted for.
 """
 
 import json
@@ -13,11 +13,11 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
-from tslm.files import write_beside
+from tslm.files import write_json
 from tslm.predictions.rows import PredictionRow
 
 CALIBRATION_FILE = "calibration.json"
-_RANGE = (0.05, 20.0)  # temperatures outside mean that the scores say nothing
+_RANGE = (0.05, 20.0)  # temperatures outside mean that the scores are uninformative
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Calibration:
 
     classifier: float | None = None
     answer: float | None = None  # language model, label directly after the prompt
-    rationale: float | None = None  # language model, label after the rationale that it wrote itself
+    rationale: float | None = None  # language model, label after its own rationale
 
 
 def load_calibration(checkpoint_dir: Path) -> Calibration:
@@ -50,8 +50,7 @@ def load_calibration(checkpoint_dir: Path) -> Calibration:
 
 def save_calibration(calibration: Calibration, checkpoint_dir: Path) -> None:
     """Write the temperatures into a checkpoint's folder."""
-    with write_beside(checkpoint_dir / CALIBRATION_FILE) as partial:
-        partial.write_text(json.dumps(asdict(calibration), indent=1) + "\n", encoding="utf-8")
+    write_json(asdict(calibration), checkpoint_dir / CALIBRATION_FILE)
 
 
 def fit_temperature(scores_NK: np.ndarray, truth_N: np.ndarray) -> float | None:
@@ -87,6 +86,6 @@ def scale_scores(scores_K: Sequence[float] | np.ndarray, temperature: float | No
 
 
 def unscale(probabilities: Sequence[float] | np.ndarray, temperature: float | np.ndarray | None) -> np.ndarray:
-    """The same probabilities, over the last axis, as they were before the temperature (or one for each sample)."""
+    """Uncalibrated probabilities over the last axis, from those with a temperature (one, or one per sample)."""
     log_probabilities = np.log(np.clip(np.asarray(probabilities, dtype=np.float64), 1e-12, 1.0))
     return softmax(log_probabilities * (1.0 if temperature is None else temperature), axis=-1)

@@ -87,11 +87,11 @@ class EpochWriter:
         max_new_tokens: int | None = None,
         constrained: bool | None = None,
     ) -> tuple[Tensor, list[AnswerState | None]]:
-        """Greedy responses to a batch of prompts: token ids (B, <= max_new_tokens), and where each grammar ended.
+        """Greedy responses to a batch of prompts: token ids (B, <= max_new_tokens), and the state of each grammar.
 
         Args:
             batch: on the model's device.
-            options: of each sample; empty: its text is free.
+            options: of each sample; empty: free text.
             max_new_tokens: None: the checkpoint's setting.
             constrained: whether each response ends in one of its options; None: the checkpoint's setting.
         """
@@ -110,7 +110,7 @@ class EpochWriter:
             return self.model.score_labels(batch, [self._tokenize_options(tuple(one)) for one in options])
 
     def fit_calibration(self, show_progress: bool = True) -> Calibration:
-        """Temperatures directly after the prompt, and after a rationale that the model writes itself."""
+        """Temperatures of answers directly after the prompt, and after a generated rationale."""
         plain, dataset = replace(self, calibration=Calibration()), self.read_split("val")
         units = self.list_units(dataset, self.config.stage.num_calibration_samples)
         temperatures = []
@@ -121,7 +121,7 @@ class EpochWriter:
         return Calibration(answer=temperatures[0], rationale=temperatures[1])
 
     def average_probabilities(self) -> None:
-        """None: a writer answers some of the epochs only."""
+        """None: a writer answers only some of the epochs."""
 
     def _answer(self, dataset: TaskDataset, units: Sequence[int], explain: bool, bar: tqdm) -> list[PredictionRow]:
         order, rows = sort_by_prompt(dataset, units, self.config.model), dict[int, PredictionRow]()
@@ -146,7 +146,7 @@ class EpochWriter:
         return [rows[idx] for idx in units]
 
     def _explain(self, batch: Batch, options: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
-        """Of each sample the row's keys about the response: its text and, where constrained, the options' scores."""
+        """Keys of each row about the response: its text and, if constrained, the scores of the options."""
         ids_BT, states = self.write(batch, options)
         end_id, responses = self._collator.end_token_id, []
         for ids_T, state in zip(ids_BT.tolist(), states, strict=True):
@@ -161,9 +161,9 @@ class EpochWriter:
         return responses
 
     def _choose(self, batch: Batch, options: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
-        """Of each sample the row's keys about the most likely option directly after the prompt."""
+        """Keys of each row about the most likely option directly after the prompt."""
         if not all(options):
-            raise ValueError("answers without rationale need samples with options; captions have none")
+            raise ValueError("answers without a rationale need samples with options; captions have none")
         responses = []
         for scores_K, one in zip(self.score_options(batch, options).tolist(), options, strict=True):
             scores = scores_K[: len(one)]
@@ -202,7 +202,7 @@ class EpochWriter:
 
 
 def _describe_scores(scores: Sequence[float], temperature: float | None) -> dict[str, Any]:
-    """The row's keys about its options, in their order."""
+    """Keys of a row about its options, in their order."""
     return {
         "log_likelihoods": [round(score, _DIGITS) for score in scores],
         "probabilities": [round(float(value), _DIGITS) for value in scale_scores(scores, temperature)],

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from tslm.config.schema import RunConfig
 from tslm.data.prepared.recordings import Recording
@@ -21,21 +22,21 @@ from tslm.predictions.calibration import Calibration, fit_row_temperature
 from tslm.predictions.rows import PredictionRow, build_night_rows
 from tslm.signals.normalize import normalize_channels
 
-Source = Recording | Sequence[Recording] | TaskDataset  # what a stager answers for
+Source = Recording | Sequence[Recording] | TaskDataset  # input of a stager
 
 
 @dataclass
 class NightScorer:
-    """A classifier: it reads a whole night and answers for all its epochs."""
+    """A classifier that reads a whole night and scores all its epochs."""
 
     model: Classifier
     config: RunConfig
     calibration: Calibration = Calibration()
-    each_alone: bool = False  # answer by the epoch-only head, without an epoch's neighbours
+    each_alone: bool = False  # use the head that reads each epoch without its neighbours
 
     @property
     def temperature(self) -> float | None:
-        """That the probabilities are calibrated with; it holds for the head in context."""
+        """Temperature of the probabilities; None without neighbours, where none was fitted."""
         return None if self.each_alone else self.calibration.classifier
 
     @property
@@ -91,10 +92,14 @@ class NightScorer:
             window_BWCL = torch.from_numpy(normalized_ECL[run]).to(self.device)[None]
             mask_BW = torch.ones(window_BWCL.shape[:2], dtype=torch.bool, device=self.device)
             with torch.inference_mode():
-                alone, in_context = self.model.logits(window_BWCL, mask_BW)
-                logits_BEK = alone if self.each_alone else in_context
-            probabilities.append((logits_BEK[0] / (self.temperature or 1.0)).softmax(-1).cpu().numpy())
+                logits_BWK = self.compute_logits(window_BWCL, mask_BW)
+            probabilities.append((logits_BWK[0] / (self.temperature or 1.0)).softmax(-1).cpu().numpy())
         return np.concatenate(probabilities)
+
+    def compute_logits(self, window_BWCL: Tensor, mask_BW: Tensor) -> Tensor:
+        """Logits of the epochs in normalised windows, (B, W, K); `mask_BW` is True for epochs that are no padding."""
+        alone_BWK, in_context_BWK = self.model.logits(window_BWCL, mask_BW)
+        return alone_BWK if self.each_alone else in_context_BWK
 
     def fit_calibration(self, show_progress: bool = True) -> Calibration:  # noqa: ARG002 - it takes seconds
         """The temperature of all validation epochs."""

@@ -13,8 +13,8 @@ from tslm.predictions.scorings import Scoring, collect_samples, render_system, s
 
 EXPERT = "Expert"
 DEFAULT_EPOCH_S = 30.0
-STAGE_OF_ANSWER = {name: stage for stage, name in ANSWER_NAMES.items()}
-SHORT_NAMES = {stage: stage.value for stage in SleepStage} | {SleepStage.REM: "REM", SleepStage.MOVEMENT: "Mov"}
+STAGE_OF_ANSWER = {name: sleep_stage for sleep_stage, name in ANSWER_NAMES.items()}
+SHORT_NAMES = {each: each.value for each in SleepStage} | {SleepStage.REM: "REM", SleepStage.MOVEMENT: "Mov"}
 _LEVELS = (
     SleepStage.MOVEMENT,
     SleepStage.WAKE,
@@ -33,7 +33,7 @@ class Night:
     recording: str
     onset_s: float  # of the first epoch shown
     hypnograms: Mapping[str, Hypnogram]  # by scorer, expert first; unscored where missing or not parsed
-    num_predicted: Mapping[str, int]  # epochs that each system was asked for
+    num_predicted: Mapping[str, int]  # epochs with a row of each system
 
     @property
     def expert(self) -> Hypnogram:
@@ -41,13 +41,13 @@ class Night:
         return self.hypnograms[EXPERT]
 
     def count_same(self, scorer: str) -> int:
-        """Epochs in which a scorer gives the expert's stage."""
+        """Number of epochs in which a scorer agrees with the expert."""
         pairs = zip(self.expert.sleep_stages, self.hypnograms[scorer].sleep_stages, strict=True)
         return sum(truth is answer for truth, answer in pairs if truth is not SleepStage.UNSCORED)
 
 
 def build_nights(scorings: Mapping[str, Scoring]) -> list[Night]:
-    """One night a recording, in the order of the rows; none when the task is not sleep staging.
+    """One night per recording, in the order of the rows; empty if the task is not sleep staging.
 
     Raises:
         ValueError: two samples name the same epoch of a recording.
@@ -66,7 +66,7 @@ def is_staging(rows: Iterable[Mapping[str, Any]]) -> bool:
 
 
 def find_epoch_s(rows: Sequence[Mapping[str, Any]]) -> float:
-    """Length of the scoring epoch: the step of onset by step of index within recordings; 30 s where none tells.
+    """Length of the scoring epoch: the step of onset per step of index within recordings; 30 s where unknown.
 
     Rows may come in any order. A gap only makes a step longer, so it is the median of the steps that hold none.
     """
@@ -92,12 +92,12 @@ def short_label(label: str) -> str:
 
 
 def pick_levels(sleep_stages: Sequence[SleepStage]) -> list[SleepStage]:
-    """Stages from the top of a hypnogram to its bottom; unscored has no level."""
-    return [stage for stage in _LEVELS if stage in sleep_stages]
+    """Sleep stages from the top of a hypnogram to its bottom; unscored has no level."""
+    return [level for level in _LEVELS if level in sleep_stages]
 
 
 def shown_levels(rows: Sequence[Mapping[str, Any]]) -> list[SleepStage]:
-    """Levels of the hypnograms: the stages that the task allows."""
+    """Levels of the hypnograms: the sleep stages that the task allows."""
     return pick_levels([STAGE_OF_ANSWER[option] for option in rows[0]["options"]])
 
 
@@ -115,8 +115,8 @@ def _build_night(recording: str, scorings: Mapping[str, Scoring]) -> Night:
     hypnograms = {}
     for scorer, of_epoch in answers.items():
         names = [of_epoch.get(epoch) for epoch in range(idx[0], idx[-1] + 1)]
-        stages = tuple(STAGE_OF_ANSWER[name] if name is not None else SleepStage.UNSCORED for name in names)
-        hypnograms[scorer] = Hypnogram(stages, epoch_s)
+        sleep_stages = tuple(STAGE_OF_ANSWER[name] if name is not None else SleepStage.UNSCORED for name in names)
+        hypnograms[scorer] = Hypnogram(sleep_stages, epoch_s)
     onset_s = samples[0].get("onset_s", float(idx[0]) * epoch_s)
     num_predicted = {render_system(name): len(scoring.rows) for name, scoring in scorings.items()}
     return Night(recording, onset_s, hypnograms, num_predicted)

@@ -1,7 +1,7 @@
 """test_predictions.jsonl: one JSON object a line, the answer of one system to one epoch (or question).
 
-A file may hold several systems, each with its own rows. The raw text of a language model is kept and parsed
-(tslm.answers.grammar) each time it is scored, so a change of the answer grammar needs no second generation.
+A file may hold several systems, each with its own rows. It has the raw text of a language model, which is parsed
+(tslm.answers.grammar) each time it is scored; a change of the answer grammar needs no second generation.
 """
 
 import json
@@ -13,7 +13,7 @@ from typing import Any, NotRequired, TypedDict
 import numpy as np
 
 from tslm.data.prepared.recordings import Recording
-from tslm.files import to_plain, write_beside
+from tslm.files import to_plain, write_text
 from tslm.labels import ANSWER_NAMES, LabelSet
 
 LANGUAGE_MODEL, CLASSIFIER = "language_model", "classifier"
@@ -47,17 +47,17 @@ class PredictionRow(TypedDict):
     sample_id: str
     truth: str  # answer name, one of `options`; empty for captions
     options: list[str]  # answer names the task allows; empty for captions
-    generated: NotRequired[str]  # raw text of a language model; the answer is parsed from it, whatever `answer` says
-    answer: NotRequired[str | None]  # of a system that writes no text; None: it has none, which counts as wrong
+    generated: NotRequired[str]  # raw text of a language model, which holds the answer; `answer` is then ignored
+    answer: NotRequired[str | None]  # of a system that writes no text; None: no answer, which counts as wrong
     probabilities: NotRequired[list[float] | None]  # in the order of `options`
     temperature: NotRequired[float | None]  # that they were calibrated with; None: not calibrated
     log_likelihoods: NotRequired[list[float]]  # language model, of each option as written; before calibration
-    forced: NotRequired[bool]  # `Answer:` had to be put down for the model: at its end, or as the budget ended
-    corrected: NotRequired[bool]  # the answer after `Answer:` is not what the model would have written freely
+    forced: NotRequired[bool]  # decoding inserted `Answer:`, at the end of the text or of the token budget
+    corrected: NotRequired[bool]  # the answer differs from the model's unconstrained one
     smoothing: NotRequired[dict[str, Any]]  # of a smoothed system: the method
     target: NotRequired[str]  # reference response
     recording: NotRequired[str]
-    subject: NotRequired[str]  # whose recording it is; intervals are over subjects
+    subject: NotRequired[str]  # of the recording; intervals are over subjects
     epoch_idx: NotRequired[int]
     onset_s: NotRequired[float]
     evidence: NotRequired[dict[str, Any]]  # measured facts of the epoch, by name
@@ -77,8 +77,7 @@ def write_predictions(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
     for number, row in enumerate(rows, start=1):
         _check_new(check_row(row, f"row {number}"), number, seen, "row")
         lines.append(json.dumps(to_plain(row), ensure_ascii=False, allow_nan=False) + "\n")
-    with write_beside(path) as partial:
-        partial.write_text("".join(lines), encoding="utf-8")
+    write_text("".join(lines), path)
 
 
 def read_predictions(path: Path) -> list[PredictionRow]:
@@ -107,12 +106,12 @@ def read_intact_predictions(path: Path) -> tuple[list[PredictionRow], list[int]]
 
 
 def check_row(row: object, where: str) -> PredictionRow:
-    """The row itself; ValueError where it breaks the contract, which begins with `where`."""
+    """The row itself; ValueError for an invalid row, with a message that begins with `where`."""
     if not isinstance(row, Mapping):
         raise ValueError(f"{where} is not a JSON object")
-    for name, wanted in _REQUIRED.items():
-        if not isinstance(row.get(name), wanted):
-            raise ValueError(f"{where} has no {name!r} of type {wanted[0].__name__}")
+    for name, types in _REQUIRED.items():
+        if not isinstance(row.get(name), types):
+            raise ValueError(f"{where} has no {name!r} of type {types[0].__name__}")
     if "generated" not in row and "answer" not in row:
         raise ValueError(f"{where} has neither 'generated' nor 'answer'")
     if not isinstance(row.get("generated", ""), str) or not isinstance(row.get("answer"), str | None):
@@ -134,7 +133,7 @@ def build_night_rows(
     system: str = CLASSIFIER,
     epochs: Iterable[int] | None = None,
 ) -> Iterator[PredictionRow]:
-    """A row an epoch; the most probable sleep stage is the answer.
+    """One row per epoch; the most probable sleep stage is the answer.
 
     Args:
         recording: the night, with the expert's sleep stages.
@@ -169,7 +168,7 @@ def build_night_rows(
 
 
 def _read_lines(path: Path) -> tuple[list[PredictionRow], dict[int, str]]:
-    """Intact rows and {line number: what is wrong with it}."""
+    """Intact rows, and the error of each bad line by its number."""
     if not path.is_file():
         raise FileNotFoundError(f"no predictions at {path}; make them with: python -m evaluation.generate")
     rows: list[PredictionRow] = []

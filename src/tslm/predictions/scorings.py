@@ -1,7 +1,7 @@
-"""A file of predictions by system: the rows of each with their answers parsed, once.
+"""A file of predictions by system: rows of each system with their parsed answers.
 
-What scores, draws or compares predictions takes a mapping of name to `Scoring` and does not know how many there are.
-The first system of a file heads tables and pages.
+Code that scores, draws or compares predictions takes a mapping from name to `Scoring`, for any number of systems. The
+first system of a file comes first in tables and pages.
 """
 
 from collections import Counter
@@ -31,7 +31,7 @@ class Scoring:
 
     @property
     def options(self) -> list[str]:
-        """What the first row may be answered with."""
+        """Answers that the first row allows."""
         return list(self.rows[0]["options"])
 
     @property
@@ -41,7 +41,7 @@ class Scoring:
 
     @property
     def smoothing(self) -> dict[str, Any] | None:
-        """How the answers were smoothed over time; None: not at all."""
+        """Method and settings of smoothing over time; None: not smoothed."""
         return self.rows[0].get("smoothing")
 
     @property
@@ -55,7 +55,7 @@ class Scoring:
         return Scoring(self.system, tuple(self.rows[idx] for idx in chosen), tuple(self.answers[idx] for idx in chosen))
 
     def sort_by_time(self) -> "Scoring":
-        """Rows by recording and onset; in the order they have where any lacks either."""
+        """Rows by recording and onset; in their present order if a row lacks either."""
         if not all({"recording", "onset_s"} <= row.keys() for row in self.rows):
             return self
         return self.select(
@@ -75,7 +75,7 @@ class Scoring:
             of_option = dict(zip(row["options"], row["probabilities"] or [], strict=True))
             if of_option.keys() != set(labels):
                 raise ValueError(
-                    f"{row['sample_id']} has the options {', '.join(row['options'])}; wanted {', '.join(labels)}"
+                    f"{row['sample_id']} has the options {', '.join(row['options'])}, not {', '.join(labels)}"
                 )
             found.append([of_option[label] for label in labels])
         return np.array(found, dtype=np.float64).reshape(len(found), len(labels)), positions
@@ -112,7 +112,7 @@ def parse_row_answer(row: PredictionRow) -> str | None:
 
 
 def collect_samples(scorings: Mapping[str, Scoring]) -> list[dict[str, Any]]:
-    """What the rows of all systems say of each sample, whichever system they are of, in the order of the files."""
+    """Facts of each sample from the rows of all systems, in the order of the rows."""
     samples: dict[str, dict[str, Any]] = {}
     for scoring in scorings.values():
         for row in scoring.rows:

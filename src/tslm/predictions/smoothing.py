@@ -1,15 +1,16 @@
 """Hypnograms smoothed over time: a hidden Markov model or a median filter on the probabilities of a scorer.
 
-The smoothed answers of a system `x` are a system of their own, `x+hmm`, `x+median` or `x+posterior`.
+The smoothed answers of a system `x` are a further system, `x+hmm`, `x+median` or `x+posterior`.
 
 The hidden Markov model is the hybrid of Bourlard & Morgan (Connectionist Speech Recognition, 1994): the scorer gives
-P(stage | signal), the model wants P(signal | stage), which is in proportion to P(stage | signal) / P(stage), with the
-stage's frequency to the scorer as P(stage). Sums are taken over logarithms, so no night is too long. A scorer that
-looks at an epoch's neighbours has used them already; the model takes epochs as independent and is then too sure.
+P(stage | signal), and the model needs P(signal | stage), proportional to P(stage | signal) / P(stage), with the stage's
+frequency for the scorer as P(stage). Sums are over logarithms, so nights may be of any length. Epochs are taken as
+independent; with a scorer that reads neighbouring epochs, posteriors are too confident.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,10 +20,10 @@ from tslm.hypnogram import split_at_gaps
 from tslm.labels import ANSWER_NAMES, SleepStage
 from tslm.predictions.nights import STAGE_OF_ANSWER, find_epoch_s
 from tslm.predictions.rows import SAMPLE_KEYS, PredictionRow
-from tslm.predictions.transitions import Transitions
+from tslm.predictions.transitions import Transitions, load_transitions
 
-_FLOOR = 1e-12  # a probability of 0 is a rounded one: no single epoch rules a stage out
-_TOLERANCE = 1e-2  # by which rounded probabilities may miss a sum of 1
+_FLOOR = 1e-12  # rounded probabilities of 0 must not exclude a sleep stage
+_TOLERANCE = 1e-2  # of the sum of rounded probabilities
 _DIGITS = 6
 _TIME = ("recording", "epoch_idx", "onset_s")
 
@@ -39,21 +40,25 @@ class Smoothing:
             raise ValueError(f"unknown smoothing {self.method!r}; one of: {', '.join(METHODS)}")
         if self.window_epochs < 1 or self.window_epochs % 2 == 0:
             raise ValueError(
-                f"window_epochs={self.window_epochs}: a median filter wants an odd number of epochs, 3 or 5"
+                f"window_epochs={self.window_epochs}: give the median filter an odd number, such as 3 or 5"
             )
 
     @property
     def needs_transitions(self) -> bool:
-        """Whether the method knows how stages follow one another."""
+        """Whether the method uses transition probabilities."""
         return self.method in ("hmm", "posterior")
+
+    def load_transitions(self, checkpoint_dir: Path) -> Transitions | None:
+        """Transitions of a checkpoint; None where the method needs none. Errors as `load_transitions`."""
+        return load_transitions(checkpoint_dir) if self.needs_transitions else None
 
     @property
     def gives_probabilities(self) -> bool:
-        """Whether the method gives probabilities of stages, and not one sequence of them."""
+        """Whether the method gives probabilities, not one sequence of sleep stages."""
         return self.method != "hmm"
 
     def describe(self) -> dict[str, str | int]:
-        """What of it matters to the method, for outputs to say."""
+        """The method and its settings, for output files."""
         return {"method": self.method} | ({"window_epochs": self.window_epochs} if self.method == "median" else {})
 
 
@@ -82,22 +87,20 @@ def smooth_probabilities(
         onset_s: (num_epochs,) seconds, in time order.
         epoch_s: length of an epoch.
         smoothing: the method.
-        transitions: of the same stages and epoch length; what a hidden Markov model needs.
+        transitions: of the same sleep stages and epoch length; for hidden Markov models.
 
     Returns:
-        (num_epochs, num_stages) whose rows sum to 1; 0 and 1 of a method that gives one sequence of stages.
+        (num_epochs, num_stages) with rows that sum to 1; 0 and 1 where the method gives a sequence of sleep stages.
 
     Raises:
         ValueError: no probabilities, epochs out of order, or transitions that are missing or of another kind.
     """
     check_probabilities(probabilities_EK)
     if len(onset_s) != len(probabilities_EK) or (np.diff(onset_s) <= 0).any():
-        raise ValueError(f"{len(onset_s)} onsets of {len(probabilities_EK)} epochs: give one an epoch, in time order")
+        raise ValueError(f"{len(onset_s)} onsets of {len(probabilities_EK)} epochs: give one per epoch, in time order")
     if smoothing.needs_transitions:
         if transitions is None:
-            raise ValueError(
-                f"smoothing by {smoothing.method} needs transitions; name a file, checkpoint or cohort of them"
-            )
+            raise ValueError(f"smoothing by {smoothing.method} needs transitions; name a file, checkpoint or cohort")
         if abs(transitions.epoch_s - epoch_s) > 1e-6:
             raise ValueError(f"transitions of epochs of {transitions.epoch_s:g} s do not fit epochs of {epoch_s:g} s")
     smoothed = [
@@ -112,13 +115,11 @@ def smooth_predictions(
 ) -> list[PredictionRow]:
     """Rows of further systems: each system's answers after smoothing by its own probabilities.
 
-    A row whose system gives no probabilities has no smoothed one. Each stretch of a recording between gaps, which
-    epochs without a row or without probabilities are too, is smoothed by itself. Smoothed systems are not smoothed
-    again.
+    Rows without probabilities are left out, and so are smoothed systems. The stretches of a recording between gaps
+    and left-out epochs are smoothed apart.
 
     Raises:
-        ValueError: rows that are no epochs of nights, have no probabilities or no neighbours, or other sleep stages
-            than the transitions.
+        ValueError: no epochs of nights, no probabilities, no neighbours, or other sleep stages than the transitions.
     """
     rows = [row for row in rows if "smoothing" not in row]
     if missing := [name for name in _TIME if any(row.get(name) is None for row in rows)]:
@@ -132,9 +133,8 @@ def smooth_predictions(
     smoothed = []
     for system in dict.fromkeys(row["system"] for row in known):
         own = [row for row in known if row["system"] == system]
-        for row, probabilities in zip(
-            own, _smooth_rows(own, sleep_stages, epoch_s, smoothing, transitions), strict=True
-        ):
+        of_rows = _smooth_rows(own, sleep_stages, epoch_s, smoothing, transitions)
+        for row, probabilities in zip(own, of_rows, strict=True):
             facts: Any = {name: value for name, value in row.items() if name in SAMPLE_KEYS}
             facts |= {"system": f"{system}+{smoothing.method}", "smoothing": smoothing.describe()}
             facts["answer"] = max(probabilities, key=probabilities.__getitem__)
@@ -174,8 +174,8 @@ def _read_in_order(row: PredictionRow, sleep_stages: Sequence[SleepStage]) -> li
     """A row's probabilities in the order of the sleep stages."""
     of_stage = dict(zip(_read_sleep_stages(row), row["probabilities"] or [], strict=True))
     if set(of_stage) != set(sleep_stages):
-        wanted = ", ".join(ANSWER_NAMES[sleep_stage] for sleep_stage in sleep_stages)
-        raise ValueError(f"{row['sample_id']} has the options {', '.join(row['options'])}; transitions know {wanted}")
+        known = ", ".join(ANSWER_NAMES[sleep_stage] for sleep_stage in sleep_stages)
+        raise ValueError(f"{row['sample_id']} has the options {', '.join(row['options'])}; transitions know {known}")
     return [of_stage[sleep_stage] for sleep_stage in sleep_stages]
 
 
@@ -186,7 +186,7 @@ def _read_sleep_stages(row: PredictionRow) -> tuple[SleepStage, ...]:
 
 
 def _check_neighbours(rows: Sequence[PredictionRow]) -> None:
-    """ValueError where no two rows are neighbouring epochs."""
+    """Raise ValueError where no two rows are neighbouring epochs."""
     epochs = {(row["recording"], row["epoch_idx"]) for row in rows}
     if not any((recording, epoch_idx + 1) in epochs for recording, epoch_idx in epochs):
         raise ValueError("no two rows are neighbouring epochs, nothing can be smoothed; score all epochs of a night")
@@ -197,7 +197,7 @@ def decode_viterbi(probabilities_EK: np.ndarray, transitions: Transitions) -> np
     if not len(probabilities_EK):
         return np.zeros(0, dtype=np.int64)
     score_EK = _scan(_log_steps(probabilities_EK, transitions), np.maximum)[:, 0]
-    # What led best to each stage of the next epoch, for all epochs at once.
+    # Best predecessor of each sleep stage of the next epoch, for all epochs at once.
     origins = (score_EK[:-1, :, None] + _log(transitions.transition_KK)).argmax(axis=1).tolist()
     path = [int(score_EK[-1].argmax())]
     for origin_K in reversed(origins):
@@ -222,7 +222,7 @@ def compute_posteriors(probabilities_EK: np.ndarray, transitions: Transitions) -
 def filter_median(probabilities_EK: np.ndarray, window_epochs: int) -> np.ndarray:
     """Each stage's median probability over a window of epochs, reflected at the ends; rows sum to 1.
 
-    Where every probability is 0 or 1 this is the majority of the window; epochs without one stay as they are.
+    With probabilities of 0 and 1 this is the majority in the window; epochs without a majority stay as they are.
     """
     if not len(probabilities_EK):
         return probabilities_EK
@@ -232,10 +232,10 @@ def filter_median(probabilities_EK: np.ndarray, window_epochs: int) -> np.ndarra
 
 
 def check_probabilities(probabilities_EK: np.ndarray, sleep_stages: tuple[SleepStage, ...] = ()) -> None:
-    """ValueError that names the first epoch whose values are no probabilities, or says which shape was wanted."""
+    """Raise ValueError for a wrong shape, or for the first epoch whose values are no probabilities."""
     if probabilities_EK.ndim != 2 or (sleep_stages and probabilities_EK.shape[1] != len(sleep_stages)):
         raise ValueError(
-            f"probabilities of shape {probabilities_EK.shape}; give one row an epoch and one column a stage"
+            f"probabilities of shape {probabilities_EK.shape}; give one row per epoch and one column per sleep stage"
             + (f", of {len(sleep_stages)}" if sleep_stages else "")
         )
     bad_E = ~np.isfinite(probabilities_EK).all(axis=1) | (probabilities_EK < 0).any(axis=1)
@@ -251,7 +251,7 @@ def check_probabilities(probabilities_EK: np.ndarray, sleep_stages: tuple[SleepS
 def _log_steps(probabilities_EK: np.ndarray, transitions: Transitions) -> np.ndarray:
     """(E, K, K) log score of each step into an epoch: from the row's stage to the column's, and the epoch's signal.
 
-    The signal's is P(stage | signal) / P(stage), but for a constant an epoch. All rows of the first epoch are alike.
+    The signal's score is P(stage | signal) / P(stage), up to a constant. All rows of the first epoch are equal.
     """
     check_probabilities(probabilities_EK, transitions.sleep_stages)
     emission_EK = np.log(np.maximum(probabilities_EK, _FLOOR, dtype=np.float64)) - np.log(transitions.prior_K)
@@ -261,10 +261,10 @@ def _log_steps(probabilities_EK: np.ndarray, transitions: Transitions) -> np.nda
 
 
 def _scan(step_EKK: np.ndarray, join: np.ufunc) -> np.ndarray:
-    """(E, K, K) log score of all paths from before the first epoch to each epoch; `join` adds up the paths that meet.
+    """(E, K, K) log score of all paths from before the first epoch to each epoch; `join` combines paths that meet.
 
-    The products of all first matrices, by halves (Blelloch 1990, "Prefix sums and their applications"): a loop over
-    the epochs in Python takes three times as long.
+    A parallel scan of matrix products (Blelloch 1990, "Prefix sums and their applications"), three times as fast as a
+    loop over epochs.
     """
     if len(step_EKK) < 2:
         return step_EKK
@@ -277,11 +277,11 @@ def _scan(step_EKK: np.ndarray, join: np.ufunc) -> np.ndarray:
 
 
 def _chain(before_EKK: np.ndarray, after_EKK: np.ndarray, join: np.ufunc) -> np.ndarray:
-    """Matrix products in logarithms: paths over every stage in between, joined."""
+    """Matrix products of logarithms; `join` combines the paths over each sleep stage in between."""
     num_stages = before_EKK.shape[-1]
     chained = before_EKK[:, :, 0, None] + after_EKK[:, 0, None, :]
-    for stage in range(1, num_stages):
-        join(chained, before_EKK[:, :, stage, None] + after_EKK[:, stage, None, :], out=chained)
+    for idx in range(1, num_stages):
+        join(chained, before_EKK[:, :, idx, None] + after_EKK[:, idx, None, :], out=chained)
     return chained
 
 
@@ -290,16 +290,11 @@ def _log(values: np.ndarray) -> np.ndarray:
         return np.log(values)
 
 
-def _need(transitions: Transitions | None) -> Transitions:
-    assert transitions is not None, "checked by smooth_stages"
-    return transitions
-
-
-METHODS: dict[str, Callable[[np.ndarray, Smoothing, Transitions | None], np.ndarray]] = {
+METHODS: dict[str, Callable[[np.ndarray, Smoothing, Any], np.ndarray]] = {
     "none": lambda probabilities_EK, _, __: probabilities_EK,
     "median": lambda probabilities_EK, smoothing, _: filter_median(probabilities_EK, smoothing.window_epochs),
     "hmm": lambda probabilities_EK, _, transitions: np.eye(probabilities_EK.shape[1])[
-        decode_viterbi(probabilities_EK, _need(transitions))
+        decode_viterbi(probabilities_EK, transitions)
     ],
-    "posterior": lambda probabilities_EK, _, transitions: compute_posteriors(probabilities_EK, _need(transitions)),
+    "posterior": lambda probabilities_EK, _, transitions: compute_posteriors(probabilities_EK, transitions),
 }

@@ -1,7 +1,7 @@
-"""How a trained model answers: the one way from a checkpoint, or a model in memory, to prediction rows.
+"""Stagers: trained models, from a checkpoint or in memory, that give prediction rows.
 
-A scorer (a classifier) answers whole nights at once; a writer (a language model) answers epoch by epoch, with
-calibrated probabilities and, if asked, a rationale. The table STAGERS has a row for each.
+A scorer (a classifier) answers whole nights at once. A writer (a language model) answers epoch by epoch, with
+calibrated probabilities and an optional rationale. The table STAGERS has a row for each.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +16,7 @@ from torch import nn
 from tslm.config.checkpoint import load_checkpoint_config
 from tslm.config.schema import RunConfig
 from tslm.data.prepared.recordings import Recording
+from tslm.data.splits.leakage import check_leakage
 from tslm.predictions.calibration import Calibration, load_calibration
 from tslm.predictions.epoch_writer import EpochWriter
 from tslm.predictions.night_scorer import NightScorer, Source
@@ -35,13 +36,13 @@ def open_stager(
     Args:
         folder: the checkpoint.
         device: where the model runs.
-        config: settings of data and decoding in place of the checkpoint's; the model's own stay.
+        config: settings of data and decoding that replace the checkpoint's; those of the model stay.
         merge_adapter: add the adapters into the language model's weights, which answers faster.
-        each_alone: let a classifier answer for each epoch without its neighbours.
+        each_alone: let a classifier score each epoch without its neighbours.
 
     Raises:
         FileNotFoundError: no checkpoint there.
-        ValueError: it is damaged or of a newer version, or holds an encoder alone, which gives no answers.
+        ValueError: it is damaged, of a newer version, or an encoder without a head.
         OSError: its language model cannot be loaded.
     """
     check_answers(load_checkpoint_config(Path(folder)), folder)
@@ -61,9 +62,20 @@ def check_answers(config: RunConfig, folder: Path | str) -> None:
     """Raise ValueError for a checkpoint that gives no answers."""
     if config.model.kind.role not in STAGERS:
         raise ValueError(
-            f"{folder} holds an encoder that answers nothing yet; train stage0_encoder from it: "
+            f"{folder} holds an encoder without a head; train stage0_encoder from it: "
             "accelerate launch curriculum/train.py --stages stage0_encoder stage.predecessor=stage0_masked"
         )
+
+
+def choose_device(name: str) -> str:
+    """The device of that name; without a name a GPU if there is one, otherwise the CPU."""
+    return name or ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def find_test_leak(trained: RunConfig, test_dir: Path | str, fold: int) -> bool:
+    """Whether a checkpoint was trained on other epochs of the test subjects; ValueError as `check_leakage`."""
+    stage = replace(trained.stage, test_dir=str(test_dir), fold=fold)
+    return bool(check_leakage([replace(trained, stage=stage)], may_lack_data=True))
 
 
 class Stager(Protocol):
@@ -72,13 +84,13 @@ class Stager(Protocol):
     model: Any
     config: RunConfig
     calibration: Calibration
-    each_alone: bool  # of a scorer: it answers for each epoch without its neighbours
+    each_alone: bool  # a scorer scores each epoch without its neighbours
 
     def read_split(self, split: str) -> Source:
-        """What the run's data hold for a split; errors as `build_dataset`."""
+        """The run's data of a split; errors as `build_dataset`."""
 
     def list_units(self, source: Source, num_samples: int = 0) -> list[int]:
-        """Units of a split that `answer` takes: nights of a scorer; of a writer `num_samples` spread samples."""
+        """Units of a split for `answer`: nights for a scorer, `num_samples` spread samples for a writer."""
 
     def answer(
         self,
@@ -93,8 +105,8 @@ class Stager(Protocol):
         Args:
             source: a recording, or what `read_split` gives.
             units: epochs of a recording, or some of `list_units`; None: all that have a reference answer.
-            explain: whether a writer gives its reasons; otherwise it chooses among the options directly.
-            rows_at_once: rows that a writer answers before it yields them; 0: all.
+            explain: whether a writer gives a rationale; otherwise it chooses among the options directly.
+            rows_at_once: rows that a writer yields at a time; 0: all.
             show_progress: whether a writer shows a progress bar.
 
         Raises:
@@ -110,7 +122,7 @@ class Stager(Protocol):
     def average_probabilities(self) -> np.ndarray | None:
         """Mean probability of each sleep stage over the validation nights, (num_classes,); None: not known.
 
-        It is how frequent a scorer takes a sleep stage to be; its probabilities are divided by it before smoothing.
+        This is the prior of a scorer; smoothing divides the probabilities by it.
         """
 
 

@@ -1,8 +1,8 @@
-"""How sleep stages follow one another: estimated on training hypnograms, kept beside a checkpoint, used to smooth.
+"""Transition probabilities of sleep stages, fitted on training hypnograms, saved with a checkpoint, used to smooth.
 
 A row of the matrix is the posterior mean under a Dirichlet prior: with n[i, j] counted steps from stage i to j,
 p[i, j] = (n[i, j] + pseudocount + self_loop * (i == j)) / sum over j of the same (Gelman et al., Bayesian Data
-Analysis, 3rd ed., section 3.4). Steps that a species does not take are then made rarer by a factor.
+Analysis, 3rd ed., section 3.4). Steps that do not occur in a species are then multiplied by a factor below 1.
 """
 
 import json
@@ -15,17 +15,17 @@ import numpy as np
 from tslm.config.schema import SAMPLINGS, RunConfig
 from tslm.data.prepared.recordings import PARTICIPANTS_FILE, Recording
 from tslm.data.samples.night_windows import load_recordings
-from tslm.files import write_beside
+from tslm.files import write_json
 from tslm.hypnogram import Hypnogram, split_at_gaps
 from tslm.labels import LABEL_SETS, LabelSet, SleepStage, species_group
 
 TRANSITIONS_FILE = "transitions.json"
 _TOLERANCE = 1e-6
-_LEAST_PRIOR = 0.02  # smoothed labels and small errors leave rare stages likelier than they are: divide by no less
+_LEAST_PRIOR = 0.02  # scorers overestimate rare stages, by smoothed labels and small errors: divide by no less
 
-# Steps that healthy sleep hardly takes from one epoch to the next. Rodents enter REM from NREM. People: each of these
-# follows on at most 6 in 10,000 epochs of its first stage in 37 hypnograms of Sleep-EDF (without SC400); wake to REM is
-# no rarer there, but is what brief awakenings from REM end in, and is left out.
+# Steps between neighbouring epochs that are rare in healthy sleep. Rodents enter REM from NREM. People: each step
+# occurs after at most 6 in 10,000 epochs of its first stage in 37 hypnograms of Sleep-EDF (without SC400); wake to REM
+# is not rarer there, but brief awakenings from REM end in it, so it is left out.
 _W, _N1, _N3, _R = SleepStage.WAKE, SleepStage.N1, SleepStage.N3, SleepStage.REM
 IMPOSSIBLE_STEPS: dict[str, tuple[tuple[SleepStage, SleepStage], ...]] = {
     "rodent": ((_W, _R),),
@@ -35,19 +35,19 @@ IMPOSSIBLE_STEPS: dict[str, tuple[tuple[SleepStage, SleepStage], ...]] = {
 
 @dataclass(frozen=True)
 class Transitions:
-    """A Markov chain over the stages of a label set.
+    """A Markov chain over the sleep stages of a label set.
 
     Raises:
-        ValueError: arrays of another size than the stages, values that are no probabilities, or a stage that
-            cannot follow itself.
+        ValueError: arrays of another size than the sleep stages, values that are no probabilities, or a sleep stage
+            that cannot follow itself.
     """
 
     sleep_stages: tuple[SleepStage, ...]
     epoch_s: float
-    share_K: np.ndarray  # of each stage in the hypnograms; a stretch of epochs begins by it
-    transition_KK: np.ndarray  # from the stage of the row to that of the column, in one epoch
-    prior_K: np.ndarray  # how frequent each stage is to the scorer; its probabilities are divided by it
-    num_hypnograms: int = 0  # unbroken stretches that it was estimated on
+    share_K: np.ndarray  # of each sleep stage in the hypnograms; initial probabilities of a stretch
+    transition_KK: np.ndarray  # from the sleep stage of the row to that of the column, in one epoch
+    prior_K: np.ndarray  # frequency of each sleep stage for the scorer, which divides its probabilities
+    num_hypnograms: int = 0  # stretches without gaps that were counted
     num_epochs: int = 0
 
     def __post_init__(self) -> None:
@@ -85,16 +85,16 @@ def fit_transitions(
     """Transitions of training hypnograms.
 
     Args:
-        hypnograms: stretches of consecutive epochs (`list_hypnograms`); stages outside the set, such as unscored
-            epochs, count for nothing and divide what stands before them from what follows.
-        label_set: the scorer's stages.
+        hypnograms: stretches of consecutive epochs (`list_hypnograms`); epochs of other stages, such as unscored ones,
+            are not counted and end a stretch.
+        label_set: the sleep stages of the scorer.
         species: of the sleepers; its `IMPOSSIBLE_STEPS` apply.
-        pseudocount: of every transition, and of every stage's share.
-        self_loop: further pseudocount of staying in a stage.
-        impossible_factor: what an impossible step's probability is multiplied by; 0 forbids it.
-        prior_power: of the shares of stages, to give how frequent the scorer takes them to be: 1 as they are; less by
-            p where its loss weighs classes by frequency^-p, as this teaches it the posterior under a prior of share
-            times weight, and likewise where it was shown samples by frequency^-p.
+        pseudocount: of every transition, and of the share of every sleep stage.
+        self_loop: further pseudocount of staying in a sleep stage.
+        impossible_factor: factor on the probability of impossible steps; 0 forbids them.
+        prior_power: power of the shares that gives the scorer's prior: 1, less p where the loss weighs classes by
+            frequency^-p (the scorer learns the posterior under a prior of share times weight), and less p where
+            samples are drawn by frequency^-p.
 
     Raises:
         ValueError: no scored epoch, hypnograms of several epoch lengths, or a factor or count below 0.
@@ -111,7 +111,7 @@ def fit_transitions(
         lengths_s.add(hypnogram.epoch_s)
         num_hypnograms += 1
     if not count_K.any():
-        raise ValueError(f"no epoch of {num_hypnograms} hypnograms is scored as a stage of {label_set.name}")
+        raise ValueError(f"no epoch of {num_hypnograms} hypnograms is scored as a sleep stage of {label_set.name}")
     if len(lengths_s) > 1:
         raise ValueError(f"hypnograms with epochs of {sorted(lengths_s)} s; give those of one length")
     transition_KK = count_KK + pseudocount + self_loop * np.eye(num_stages)
@@ -122,7 +122,7 @@ def fit_transitions(
     share_K = count_K + max(pseudocount, _TOLERANCE)
     prior_K = np.where(count_K > 0, np.maximum(count_K, 1.0) ** prior_power, 0.0)
     prior_K = np.maximum(prior_K / prior_K.sum(), _LEAST_PRIOR)
-    prior_K[count_K == 0] = 1.0  # what was never seen gains nothing from being rare
+    prior_K[count_K == 0] = 1.0  # division by the prior must not favour stages that never occur
     return Transitions(
         sleep_stages=label_set.sleep_stages,
         epoch_s=lengths_s.pop(),
@@ -135,9 +135,9 @@ def fit_transitions(
 
 
 def count_steps(hypnogram: Hypnogram, sleep_stages: Sequence[SleepStage]) -> np.ndarray:
-    """(K, K) how often the stage of each row is followed by that of each column in the next epoch; others divide."""
-    place_of = {stage: idx for idx, stage in enumerate(sleep_stages)}
-    idx_B = np.array([place_of.get(bout.sleep_stage, -1) for bout in hypnogram.bouts], dtype=np.int64)
+    """(K, K) counts of steps from the sleep stage of the row to that of the column; other stages end a stretch."""
+    idx_of = {sleep_stage: idx for idx, sleep_stage in enumerate(sleep_stages)}
+    idx_B = np.array([idx_of.get(bout.sleep_stage, -1) for bout in hypnogram.bouts], dtype=np.int64)
     idx_E = np.repeat(idx_B, [bout.num_epochs for bout in hypnogram.bouts])
     is_step = (idx_E[:-1] >= 0) & (idx_E[1:] >= 0)
     num_stages = len(sleep_stages)
@@ -158,9 +158,8 @@ def fit_run_transitions(config: RunConfig, prior_K: np.ndarray | None = None) ->
 
     Args:
         config: of the run.
-        prior_K: the scorer's own mean probabilities (`average_probabilities`), which tell what it took from its loss,
-            its sampling and its mistakes; None: the prior that loss and sampling teach, by theory, where
-            `stage.oversample` is not looked at and a language model's answers are not weighed by the loss.
+        prior_K: mean probabilities of the scorer (`average_probabilities`); None: the prior that loss and sampling
+            imply, without `stage.oversample`; the loss weights do not apply to a language model's answers.
     """
     weight_power = 0.0 if config.writes_text else config.loss.class_weight_power
     prior_power = 1.0 - weight_power - SAMPLINGS[config.stage.sampling]
@@ -185,7 +184,7 @@ def fit_cohort_transitions(
     groups = {species_group(recording.species) for recording in recordings}
     if len(groups) != 1:
         raise ValueError(
-            f"{cohort_dir} has training recordings of {' and '.join(sorted(groups)) or 'nobody'}; wanted one"
+            f"{cohort_dir} has training recordings of {' and '.join(sorted(groups)) or 'nobody'}; give one species"
         )
     hypnograms = [hypnogram for recording in recordings for hypnogram in list_hypnograms(recording)]
     return fit_transitions(hypnograms, label_set, groups.pop(), prior_power=prior_power)
@@ -196,8 +195,7 @@ def save_transitions(transitions: Transitions, path: Path) -> None:
     plain = {
         name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in asdict(transitions).items()
     }
-    with write_beside(_find_file(path)) as partial:
-        partial.write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
+    write_json(plain, _find_file(path))
 
 
 def load_transitions(path: Path) -> Transitions:
@@ -222,7 +220,7 @@ def load_transitions(path: Path) -> Transitions:
 
 
 def find_transitions(path: Path, label_set: LabelSet, fold: int = -1) -> Transitions:
-    """What a file, a checkpoint's folder or a prepared cohort (its training recordings) says of transitions."""
+    """Transitions of a file, a checkpoint's folder, or the training recordings of a prepared cohort."""
     if (path / PARTICIPANTS_FILE).is_file():
         return fit_cohort_transitions(path, label_set, fold)
     return load_transitions(path)

@@ -1,4 +1,4 @@
-"""The truth beside a file of predictions: which epochs there are, how they are labelled, and whose they are."""
+"""The truth for a file of predictions: its epochs, their labels and their subjects."""
 
 import json
 from collections import Counter
@@ -15,7 +15,7 @@ _NUM_NAMED = 5  # sample_ids that a message names
 
 
 class TrueEpoch(TypedDict, total=False):
-    """Label of one epoch, and whose it is where that is known."""
+    """Label of one epoch, with recording and subject where they are known."""
 
     truth: str
     recording: str
@@ -27,17 +27,17 @@ def read_truth(path: Path, options: Sequence[str], split: str = "test", fold: in
 
     Args:
         path: a prepared cohort, or a file with an object a line that has sample_id and truth, and may have recording
-            and subject (a file of predictions is one, also of several systems).
-        options: answers that count; epochs of a cohort with other labels, or none, are no part of the truth.
-        split: of a cohort: whose recordings.
-        fold: of a cohort with folds: the one that `split` refers to.
+            and subject, such as a file of predictions.
+        options: answers of the task; epochs of a cohort with another label or none are left out.
+        split: of the recordings of a cohort.
+        fold: that `split` refers to, for cohorts with folds.
 
     Raises:
         FileNotFoundError: there is neither.
         ValueError: no options, an empty file, a line that is no label or contradicts one, a cohort without such epochs.
     """
     if not options:
-        raise ValueError("captions have no options and so no truth to be held against; leave it out")
+        raise ValueError("captions have no options and so no truth to compare with; leave it out")
     if (path / PARTICIPANTS_FILE).is_file():
         return _read_cohort(path, options, split, fold)
     if not path.is_file():
@@ -57,9 +57,7 @@ def read_truth(path: Path, options: Sequence[str], split: str = "test", fold: in
 
 
 def apply_truth(rows: Sequence[PredictionRow], labelled: Mapping[str, TrueEpoch]) -> tuple[list[PredictionRow], int]:
-    """The rows of each system in the order of the truth and with its labels and subjects.
-
-    Gives how many epochs had another label, too.
+    """Rows of each system in the order of the truth, with its labels and subjects, and the number of changed labels.
 
     Raises:
         ValueError: rows of other epochs than the truth; the message names them.
@@ -89,11 +87,11 @@ def align_rows(rows: Sequence[PredictionRow], sample_ids: Sequence[str], where: 
         if repeated := [sample_id for sample_id, count in Counter(ids).items() if count > 1]:
             raise ValueError(f"{holder} hold(s) {_name(repeated)} more than once; keep each once")
     by_id = {row["sample_id"]: row for row in rows}
-    wanted = set(sample_ids)
+    expected = set(sample_ids)
     wrong = []
     if missing := [sample_id for sample_id in sample_ids if sample_id not in by_id]:
-        wrong.append(f"lack {len(missing)} of the {len(wanted)} epochs of {where}: {_name(missing)}")
-    if extra := [sample_id for sample_id in by_id if sample_id not in wanted]:
+        wrong.append(f"lack {len(missing)} of the {len(expected)} epochs of {where}: {_name(missing)}")
+    if extra := [sample_id for sample_id in by_id if sample_id not in expected]:
         wrong.append(f"hold {len(extra)} that it lacks: {_name(extra)}")
     if wrong:
         raise ValueError(f"the predictions are of other epochs than {where}; they {' and '.join(wrong)}")
@@ -103,13 +101,13 @@ def align_rows(rows: Sequence[PredictionRow], sample_ids: Sequence[str], where: 
 def _read_cohort(cohort_dir: Path, options: Sequence[str], split: str, fold: int) -> dict[str, TrueEpoch]:
     labelled: dict[str, TrueEpoch] = {
         f"{recording.recording}:{epoch}": {
-            "truth": ANSWER_NAMES[stage],
+            "truth": ANSWER_NAMES[sleep_stage],
             "recording": recording.recording,
             "subject": recording.subject,
         }
         for recording in load_recordings(cohort_dir, split, (), fold)
-        for epoch, stage in enumerate(recording.sleep_stages)
-        if ANSWER_NAMES.get(stage) in options
+        for epoch, sleep_stage in enumerate(recording.sleep_stages)
+        if ANSWER_NAMES.get(sleep_stage) in options
     }
     if not labelled:
         raise ValueError(f"{cohort_dir} has no epoch in split {split!r} with one of the labels {', '.join(options)}")

@@ -1,7 +1,7 @@
-"""Agreement of reviewers: kappas and intraclass correlations with 95 % intervals, if there are enough epochs.
+"""Agreement of reviewers: kappas and intraclass correlations with 95 % intervals.
 
 Kappas are statsmodels': Cohen's with asymptotic intervals (Fleiss, Cohen & Everitt 1969) and, for ratings, quadratic
-weights (Cohen 1968); Fleiss' for more than two reviewers, which takes ratings as names without an order. Intraclass
+weights (Cohen 1968); Fleiss' for more than two reviewers, which takes ratings as unordered categories. Intraclass
 correlations are the ratios of mean squares of Shrout & Fleiss 1979, "Intraclass correlations: uses in assessing rater
 reliability", for a table in which every reviewer rated every epoch. Shape letters: E epochs, R reviewers.
 """
@@ -60,13 +60,13 @@ def score_agreement(
         is_enough = len(ratings_ER) >= MIN_EPOCHS
         scores[field]["icc"] = score_icc(ratings_ER) if is_enough else None
         scores[field]["icc_intervals"] = bootstrap_icc(ratings_ER) if is_enough else None
-    stages = answers[_STAGE]
-    scores[_STAGE] = _score_field(stages, options, None)
+    sleep_stages = answers[_STAGE]
+    scores[_STAGE] = _score_field(sleep_stages, options, None)
     others = {"with_model": model} | ({} if expert is None else {"with_expert": expert})
     for name, given in others.items():
         scores[_STAGE][name] = {
             reviewer: _score_pair(own, {key: value for key, value in given.items() if value is not None}, options, None)
-            for reviewer, own in stages.items()
+            for reviewer, own in sleep_stages.items()
         }
     return scores
 
@@ -115,11 +115,11 @@ def _score_pair(own: Answers, other: Answers, values: Sequence[Any], weights: st
         return scored
     scored["share_same"] = float(np.trace(counts_KK) / len(common))
     if np.count_nonzero(counts_KK.sum(axis=0) + counts_KK.sum(axis=1)) < 2:
-        return scored  # kappa is 0/0 where both gave one and the same answer throughout
+        return scored  # kappa is 0/0 if both gave the same answer to all epochs
     with np.errstate(invalid="ignore", divide="ignore"):  # a variance below zero by rounding, and so no interval
         kappa = _load_inter_rater().cohens_kappa(counts_KK, wt=weights)
     scored["kappa"] = float(kappa.kappa)
-    if kappa.std_kappa > 0:  # else they never differed, and the interval would be a point
+    if kappa.std_kappa > 0:  # otherwise they never differed, and the interval is a point
         scored["interval"] = tuple(float(np.clip(limit, -1, 1)) for limit in (kappa.kappa_low, kappa.kappa_upp))
     return scored
 
@@ -192,7 +192,7 @@ def _list_pair(name: str, pair: Mapping[str, Any]) -> list[Cell]:
     return [Cell(name), Cell(pair["num_epochs"]), same, Cell(pair["kappa"], 2, interval=pair["interval"])]
 
 
-_NOTHING = 1e-12  # a variance that is one by rounding alone
+_ZERO = 1e-12  # a smaller variance is a rounding error
 _NUM_RESAMPLES = 1000
 
 
@@ -204,9 +204,9 @@ def score_icc(ratings_ER: np.ndarray) -> dict[str, float | None]:
 
     Returns:
         "1,1", "2,1", "3,1" of a single reviewer, "1,k", "2,k", "3,k" of the mean of the k reviewers. 1: each epoch
-        has other reviewers; 2: reviewers are a sample, and one who is milder counts as disagreement; 3: only these
-        reviewers matter, and their level does not. None where the ratings do not vary between epochs, or where the
-        estimated variance of the ratings is not positive.
+        has other reviewers; 2: reviewers are a random sample, and differences of level count as disagreement; 3: the
+        reviewers are fixed, and differences of level do not count. None if the ratings do not vary between epochs, or
+        if their estimated variance is not positive.
 
     Raises:
         ValueError: a table with fewer than two epochs or reviewers.
@@ -222,7 +222,7 @@ def score_icc(ratings_ER: np.ndarray) -> dict[str, float | None]:
     reviewers = n * float(reviewer_means_R.var(ddof=1))  # JMS
     error = float((residuals_ER**2).sum()) / ((n - 1) * (k - 1))  # EMS
     within = ((k - 1) * reviewers + (n - 1) * (k - 1) * error) / (n * (k - 1))  # WMS
-    wanted = {
+    ratios = {
         "1,1": (between - within, between + (k - 1) * within),
         "2,1": (between - error, between + (k - 1) * error + k * (reviewers - error) / n),
         "3,1": (between - error, between + (k - 1) * error),
@@ -230,9 +230,9 @@ def score_icc(ratings_ER: np.ndarray) -> dict[str, float | None]:
         "2,k": (between - error, between + (reviewers - error) / n),
         "3,k": (between - error, between),
     }
-    if between < _NOTHING:
-        return dict.fromkeys(wanted)
-    return {name: above / below if below > _NOTHING else None for name, (above, below) in wanted.items()}
+    if between < _ZERO:
+        return dict.fromkeys(ratios)
+    return {name: above / below if below > _ZERO else None for name, (above, below) in ratios.items()}
 
 
 def bootstrap_icc(ratings_ER: np.ndarray, seed: int = 0) -> dict[str, tuple[float, float] | None]:

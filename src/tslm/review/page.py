@@ -1,4 +1,4 @@
-"""The page that reviewers see: the report's page of one night with the review form in its epoch panel."""
+"""The review page: the report's page of one night with the review form in its epoch panel."""
 
 import base64
 import gzip
@@ -27,7 +27,7 @@ from tslm.review.run_epochs import NotInRunError, ReviewRun, hide_expert
 from tslm.scoring.systems import score_systems
 
 _SCRIPTS = ("form.js", "outbox.js", "queue.js")
-_KEPT_PAGES = 4  # of some 6 MB
+_NUM_CACHED_PAGES = 4  # of some 6 MB
 
 
 class ReviewPages:
@@ -36,14 +36,14 @@ class ReviewPages:
     def __init__(
         self, run: ReviewRun, first_recording: str, data_dir: Path | None, *, blinded: bool, checks_shown: bool = True
     ) -> None:
-        """Take what is shown.
+        """Set up the pages.
 
         Args:
-            run: whose epochs.
-            first_recording: what is shown where nothing is asked for.
-            data_dir: prepared cohort, for the signals; None: without.
-            blinded: leave the expert's label out of everything.
-            checks_shown: mark each claim of a text by whether the measurements support it.
+            run: the reviewed run.
+            first_recording: shown by default.
+            data_dir: prepared cohort, for the signals; None: no signals.
+            blinded: hide the expert's label.
+            checks_shown: mark whether the measurements support each claim of a text.
 
         Raises:
             FileNotFoundError: the cohort lacks one of the run's recordings.
@@ -51,10 +51,10 @@ class ReviewPages:
         names = {row.get("recording", "") for row in run.rows} if data_dir is not None else set()
         lacking = sorted(name for name in names if data_dir and not (data_dir / f"{name}.parquet").is_file())
         if lacking:
-            raise FileNotFoundError(f"{data_dir} lacks {lacking[0]}.parquet; give the cohort that was scored by --data")
+            raise FileNotFoundError(f"{data_dir} lacks {lacking[0]}.parquet; give the scored cohort with --data")
         self._run, self._first, self._data_dir = run, first_recording, data_dir
         self._blinded, self._checks_shown = blinded, checks_shown
-        self._render = lru_cache(_KEPT_PAGES)(self._build)
+        self._render = lru_cache(_NUM_CACHED_PAGES)(self._build)
 
     def render(self, recording: str | None = None) -> str:
         """HTML of one recording's page.
@@ -137,7 +137,7 @@ def render_form(options: Sequence[str], blinded: bool, system: str) -> str:
         )
         for rating in RATINGS
     )
-    stages = [
+    sleep_stages = [
         (option, short_label(option), option, _stage_key(option), str(STAGE_OF_ANSWER[option])) for option in options
     ]
     hidden = '<span class="blinded">expert hidden</span>' if blinded else ""
@@ -148,7 +148,7 @@ def render_form(options: Sequence[str], blinded: bool, system: str) -> str:
         '<select id="review-queue"></select><p class="fine"><span id="review-count"></span>'
         '<progress aria-label="Complete reviews" max="1" value="0"></progress></p>'
         f'<fieldset id="review-fields" disabled>{ratings}'
-        + _render_choices("corrected_stage", "The stage in your opinion", stages, "")
+        + _render_choices("corrected_stage", "The stage in your opinion", sleep_stages, "")
         + f'<label for="review-comment"><b>Comment</b></label><textarea id="review-comment" name="comment" '
         f'maxlength="{MAX_COMMENT_LENGTH}"></textarea></fieldset>'
         '<p id="review-done" class="note" role="status" hidden>All epochs of the list are complete. Thank you.</p>'

@@ -3,10 +3,8 @@
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any
 
-from tslm.files import write_beside
 from tslm.review.run_epochs import ReviewRun
 from tslm.table import Table
 
@@ -50,7 +48,7 @@ class Review:
 
 @dataclass(frozen=True)
 class SavedReview:
-    """A review as it stands in the store."""
+    """A review in the store."""
 
     reviewer: str
     sample_id: str
@@ -61,7 +59,7 @@ class SavedReview:
     review: Review
 
 
-def parse_review(said: Mapping[str, Any]) -> tuple[str, str, int, Review]:
+def parse_review(body: Mapping[str, Any]) -> tuple[str, str, int, Review]:
     """Parse (reviewer, sample_id, base_revision, review) from a JSON object; the values are checked elsewhere.
 
     Raises:
@@ -74,14 +72,14 @@ def parse_review(said: Mapping[str, Any]) -> tuple[str, str, int, Review]:
         "corrected_stage": (str, type(None)),
         "comment": (str,),
     } | {rating: (int, type(None)) for rating in RATINGS}
-    unknown = [name for name in said if name not in types]
+    unknown = [name for name in body if name not in types]
     if unknown:
         raise ValueError(f"unknown key {unknown[0][:80]!r}; known are: {', '.join(types)}")
-    for name, wanted in types.items():
-        if name not in said or not isinstance(said[name], wanted) or isinstance(said[name], bool):
-            raise ValueError(f"{name} is missing or not of type {wanted[0].__name__}")
-    review = Review(**{field.name: said[field.name] for field in fields(Review)})
-    return said["reviewer"], said["sample_id"], said["base_revision"], review
+    for name, allowed in types.items():
+        if name not in body or not isinstance(body[name], allowed) or isinstance(body[name], bool):
+            raise ValueError(f"{name} is missing or not of type {allowed[0].__name__}")
+    review = Review(**{field.name: body[field.name] for field in fields(Review)})
+    return body["reviewer"], body["sample_id"], body["base_revision"], review
 
 
 def check_review(review: Review, options: Sequence[str]) -> Review:
@@ -148,18 +146,12 @@ def render_reviews(reviews: Iterable[SavedReview], run: ReviewRun, with_expert: 
 
     Args:
         reviews: the newest revision of each.
-        run: what they are of.
+        run: the reviewed run.
         with_expert: whether the expert's label has a column.
     """
     columns = [*_COLUMNS, *[_EXPERT_COLUMN] * with_expert]
     rows = [_build_row(saved, run) for saved in reviews]
     return Table(columns, [[row[name] for name in columns] for row in rows]).csv()
-
-
-def write_reviews(text: str, path: Path) -> None:
-    """Write the CSV text atomically; OSError if it cannot be written."""
-    with write_beside(path) as partial:
-        partial.write_text(text, encoding="utf-8")
 
 
 def _build_row(saved: SavedReview, run: ReviewRun) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Epochs under review: the predictions of a run, with or without the expert's label, and their order."""
+"""Epochs under review: predictions of a run, hiding of the expert's label, and order."""
 
 import math
 from collections.abc import Mapping
@@ -61,11 +61,11 @@ class ReviewRun:
 
 
 def read_review_run(run: Path, classifier: Path | None = None) -> ReviewRun:
-    """The epochs of a run.
+    """Read the epochs of a run.
 
     Args:
         run: folder of a run, or its file of predictions.
-        classifier: likewise, of a classifier (or several systems) that scored the same epochs.
+        classifier: the same, of a classifier (or several systems) that scored the same epochs.
 
     Raises:
         FileNotFoundError: no predictions there.
@@ -96,7 +96,7 @@ def _hide_label(row: PredictionRow) -> PredictionRow:
     return hidden | {"truth": row["options"][0]}
 
 
-# Neither the expert's label nor the reference text, nor what a later version may add to a row.
+# Excludes the expert's label, the reference text, and keys that later versions may add.
 _SHOWN_BLINDED = (
     "system",
     "sample_id",
@@ -118,9 +118,8 @@ ORDERS = ("uncertainty", "time", "random")
 def measure_uncertainty(run: ReviewRun) -> list[float | None]:
     """Measure the uncertainty of the systems on each epoch: 0 certain, 1 uniform; None if unknown.
 
-    The entropy of the probabilities over its largest value, the mean over those systems that give some. Where another
-    system answers differently than the reviewed one, half of the way from there to 1. An answer that could not be read
-    is a 1.
+    Entropy of the probabilities over its maximum, as the mean over systems with probabilities. If another system
+    disagrees with the reviewed one, the mean of this and 1. An unreadable answer has 1.
     """
     entropies: dict[str, list[float]] = {}
     others: dict[str, set[str]] = {}
@@ -147,13 +146,13 @@ def order_epochs(run: ReviewRun, order: str, seed: int = 0, limit: int | None = 
     """Order the rows to review, as positions; the same call gives the same order.
 
     Args:
-        run: what is reviewed.
-        order: one of ORDERS. Epochs of equal or unknown uncertainty follow one another in time.
+        run: the reviewed run.
+        order: one of ORDERS. Epochs of equal or unknown uncertainty are in time order.
         seed: of the random order.
-        limit: how many at most; None: all.
+        limit: maximum number; None: all.
 
     Raises:
-        ValueError: an unknown order, a limit below 1, or least certain first where nothing tells how certain.
+        ValueError: an unknown order, a limit below 1, or the order of uncertainty without probabilities.
     """
     if order not in ORDERS:
         raise ValueError(f"unknown order {order!r}; one of: {', '.join(ORDERS)}")
@@ -169,8 +168,8 @@ def order_epochs(run: ReviewRun, order: str, seed: int = 0, limit: int | None = 
         measured = measure_uncertainty(run)
         if all(value is None for value in measured):
             raise ValueError(
-                "these predictions do not say how certain they are; give the classifier's by --classifier, "
-                "or another order by --order time"
+                "these predictions do not say how certain they are; add a classifier's with --classifier, "
+                "or choose another order with --order time"
             )
         uncertainty = [-math.inf if value is None else value for value in measured]
         in_time.sort(key=uncertainty.__getitem__, reverse=True)

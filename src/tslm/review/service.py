@@ -14,16 +14,16 @@ STATUS_OF_ERROR: dict[type[Exception], int] = {ReviewConflictError: 409, NotInRu
 
 
 class ReviewService:
-    """One run under review; each route calls one method."""
+    """The review of one run; each route calls one method."""
 
     def __init__(self, run: ReviewRun, store: ReviewStore, queue: Sequence[int], reviewer: str | None = None) -> None:
-        """Take what is served.
+        """Set up the service.
 
         Args:
-            run: whose epochs.
-            store: where the reviews go.
+            run: the reviewed run.
+            store: of the reviews.
             queue: positions of the rows to review, in order.
-            reviewer: the only one whose reviews are taken; None: whoever says a name.
+            reviewer: the only reviewer accepted; None: anyone who gives a name.
         """
         self._run, self._store = run, store
         self._reviewer = None if reviewer is None else check_reviewer(reviewer)
@@ -74,7 +74,7 @@ class ReviewService:
         return {"num_epochs": len(self._queue), "num_complete": dict(sorted(complete.items()))}
 
     def export_own(self, reviewer: str) -> str:
-        """CSV of the reviewer's own reviews; others' stay unseen, so that they stay independent."""
+        """CSV of the reviewer's own reviews; those of others stay hidden, for independent reviews."""
         name = self._check(reviewer)
         return render_reviews(self._store.list_latest(name), self._run, with_expert=not self._store.is_blinded)
 

@@ -1,18 +1,16 @@
 """Reviews in one SQLite file: every change is a new row, on disk before it is confirmed.
 
-The file belongs to one file of predictions, by its SHA-256. Rows are only ever added: the newest revision of a
-reviewer's review counts, the earlier ones are its history. Several processes may write at once.
+The file belongs to one file of predictions, by its SHA-256. Rows are never changed: the newest revision of a review
+counts, and earlier ones are its history. Several processes may write at once.
 """
 
 import sqlite3
 import threading
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from tslm.review.records import RATINGS, Review, SavedReview, check_review, check_reviewer
 
@@ -24,7 +22,7 @@ class ReviewConflictError(ValueError):
     """The review has changed since it was read, in another window or process."""
 
 
-class ReviewStore:
+class ReviewStore(AbstractContextManager["ReviewStore"]):
     """The reviews of one file of predictions; may be used from several threads."""
 
     def __init__(
@@ -42,7 +40,7 @@ class ReviewStore:
             predictions_sha256: of the predictions as they are now.
             predictions_path: for messages alone.
             start_blinded: of a new file, whether the expert's label is hidden from its reviewers.
-            checks_shown: whether reviewers see what the measurements say of each claim; kept with what is saved.
+            checks_shown: whether reviewers see the check of each claim against the measurements; saved with reviews.
 
         Raises:
             ValueError, OSError: as `open_database`.
@@ -52,12 +50,7 @@ class ReviewStore:
         self._connection = open_database(path, predictions_sha256, predictions_path, start_blinded)
         self._lock = threading.Lock()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -67,7 +60,7 @@ class ReviewStore:
 
     @property
     def store_id(self) -> str:
-        """A name of this file that no other has."""
+        """Unique identifier of this file."""
         with self._reading() as cursor:
             return str(cursor.execute("SELECT store_id FROM run").fetchone()[0])
 
@@ -78,20 +71,20 @@ class ReviewStore:
             return bool(cursor.execute("SELECT blinded FROM run").fetchone()[0])
 
     def unblind(self) -> None:
-        """Show the expert's label from now on; reviews keep what they were given under."""
+        """Show the expert's label from now on; earlier reviews stay marked as blinded."""
         with self._writing() as cursor:
             cursor.execute("UPDATE run SET blinded = 0")
 
     def save(
         self, reviewer: str, sample_id: str, review: Review, options: Sequence[str], base_revision: int
     ) -> SavedReview:
-        """Add a revision; the same review again adds none, so a save may be repeated when its answer was lost.
+        """Add a revision; an unchanged review adds none, so a save may be repeated.
 
         Args:
-            reviewer: name; a new one is added, letters' case does not matter.
-            sample_id: of an epoch of the run, which the caller has checked.
-            review: what was said.
-            options: stages that the run may answer with.
+            reviewer: name; a new one is added, case does not matter.
+            sample_id: of an epoch of the run; the caller checks it.
+            review: the ratings, stage and comment.
+            options: sleep stages that the run may answer with.
             base_revision: the revision that the reviewer saw; 0: none.
 
         Raises:
@@ -187,8 +180,8 @@ def _read_row(row: tuple[object, ...]) -> SavedReview:
 
 
 SCHEMA_VERSION = 1
-_APPLICATION_ID = 0x74736C72  # "tslr": what this file is, in the header that SQLite keeps for it
-_WAIT_S = 10.0  # for another process that writes
+_APPLICATION_ID = 0x74736C72  # "tslr", in the header of the SQLite file
+_LOCK_TIMEOUT_S = 10.0  # while another process writes
 _TABLES = (
     """CREATE TABLE run (
         id INTEGER PRIMARY KEY CHECK (id = 1),
@@ -238,14 +231,14 @@ def open_database(path: Path, predictions_sha256: str, predictions_path: Path, b
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with translate_sqlite_errors(path):
-        connection = sqlite3.connect(path, timeout=_WAIT_S, check_same_thread=False, isolation_level=None)
+        connection = sqlite3.connect(path, timeout=_LOCK_TIMEOUT_S, check_same_thread=False, isolation_level=None)
         with ExitStack() as on_failure:
             on_failure.callback(connection.close)
             with transaction(connection) as cursor:
                 if not cursor.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
                     _create(cursor, predictions_sha256, predictions_path, blinded)
                 _check(cursor, path, predictions_sha256)
-            # Nobody who reads waits for who writes, and a commit is on the disk when it returns.
+            # Readers do not wait for a writer, and a commit is on disk when it returns.
             for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
                 connection.execute(f"PRAGMA {pragma}")
             on_failure.pop_all()
@@ -257,7 +250,7 @@ def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Cursor]:
     """Run the block as one transaction; no other process writes meanwhile."""
     cursor = connection.cursor()
     cursor.execute("BEGIN IMMEDIATE")
-    with connection:  # commits, or rolls back what is left of it
+    with connection:  # commits, or rolls back
         yield cursor
 
 
@@ -267,9 +260,13 @@ def translate_sqlite_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
-        raise OSError(f"{path}: {error}; close what else uses it, or look at its folder's rights and space") from error
+        raise OSError(
+            f"{path}: {error}; close other programs that use it, or check the folder's permissions and space"
+        ) from error
     except sqlite3.DatabaseError as error:
-        raise ValueError(f"{path} is damaged or no database of reviews ({error}); give another file by --db") from error
+        raise ValueError(
+            f"{path} is damaged or no database of reviews ({error}); give another file with --db"
+        ) from error
 
 
 def format_now() -> str:

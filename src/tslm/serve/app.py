@@ -16,14 +16,14 @@ _STATUS_OF_ERROR: dict[type[Exception], int] = {ValueError: 400, OSError: 503}
 class Route:
     """One address, and the function that answers its requests.
 
-    The function's arguments are those of the query, by name and type; a `dict` is the JSON object in the body. Its
-    errors are answers too: ValueError 400, OSError 503, and those that `build_app` is told of, each with its one line.
+    The function's arguments are those of the query, by name and type; a `dict` is the JSON object in the body. Errors
+    become responses with one line: ValueError 400, OSError 503, others as `status_of_error` of `build_app` says.
     """
 
     method: str  # GET, PUT, POST
     path: str
     answer: Callable[..., Any]
-    media_type: str = "application/json"  # of anything else the function gives the text
+    media_type: str = "application/json"  # for other types the function returns the text
 
 
 def build_app(
@@ -35,8 +35,8 @@ def build_app(
     """Build the application, behind its guard.
 
     Args:
-        routes: its addresses; there is nothing else, no listing and no documentation pages.
-        host_names: names beside `localhost` and plain addresses under which it may be asked.
+        routes: all its addresses; there are no documentation pages.
+        host_names: allowed Host names beside `localhost` and IP addresses.
         status_of_error: HTTP status of further errors.
         content_policy: Content-Security-Policy of all answers.
 
@@ -62,29 +62,29 @@ def build_app(
             route.path, route.answer, methods=[route.method], response_class=response_class, response_model=None
         )
 
-    def tell(status: int) -> Callable[[Request, Exception], Response]:
+    def build_handler(status: int) -> Callable[[Request, Exception], Response]:
         return lambda _, error: JSONResponse(render_error(str(error.args[0]) if error.args else str(error)), status)
 
     for error_type, status in {**_STATUS_OF_ERROR, **(status_of_error or {})}.items():
-        app.add_exception_handler(error_type, tell(status))
+        app.add_exception_handler(error_type, build_handler(status))
 
-    def tell_invalid(_: Request, error: Exception) -> Response:
+    def render_invalid(_: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         first = error.errors()[0]
         return JSONResponse(render_error(f"{'.'.join(map(str, first['loc']))}: {first['msg']}"), 422)
 
-    def tell_http(_: Request, error: Exception) -> Response:
+    def render_http(_: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         return JSONResponse(render_error(str(error.detail)), error.status_code, error.headers)
 
-    app.add_exception_handler(RequestValidationError, tell_invalid)
+    app.add_exception_handler(RequestValidationError, render_invalid)
     app.add_exception_handler(404, lambda _, __: JSONResponse(render_error("there is nothing at this address"), 404))
-    app.add_exception_handler(HTTPException, tell_http)
+    app.add_exception_handler(HTTPException, render_http)
     return Guard(app, frozenset(name.casefold() for name in host_names), content_policy)
 
 
 LOOPBACK = "127.0.0.1"
-_GRACE_S = 2  # for requests under way when the server is to end
+_SHUTDOWN_S = 2  # for requests in progress when the server stops
 
 
 def is_loopback(host: str) -> bool:
@@ -96,16 +96,16 @@ def is_loopback(host: str) -> bool:
 
 
 def serve_until_interrupted(app: Guard, host: str, port: int, announce: Callable[[str], None]) -> None:
-    """Listen, announce the address once it answers, and give back after Ctrl-C.
+    """Listen, announce the address once it answers, and return after Ctrl-C.
 
     Args:
-        app: what to serve.
+        app: the application.
         host: address to listen on.
-        port: 0 for any that is free.
+        port: 0: any free port.
         announce: called with the address, such as http://127.0.0.1:8000.
 
     Raises:
-        OSError: the address cannot be had.
+        OSError: the address is not available.
         ImportError: uvicorn is missing.
     """
     try:
@@ -122,11 +122,11 @@ def serve_until_interrupted(app: Guard, host: str, port: int, announce: Callable
             lifespan="off",
             ws="none",
             server_header=False,
-            timeout_graceful_shutdown=_GRACE_S,
+            timeout_graceful_shutdown=_SHUTDOWN_S,
         )
         try:
             uvicorn.Server(config).run(sockets=[listener])
-        except KeyboardInterrupt:  # uvicorn has ended in order and passes the signal on
+        except KeyboardInterrupt:  # uvicorn has shut down and raises the signal again
             return
 
 

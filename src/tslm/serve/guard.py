@@ -1,8 +1,8 @@
 """Guard of a local web application: allowed hosts, size of requests, and headers for browsers.
 
-A page of another site, open in the same browser, can send requests to this machine. It is kept out by three checks:
-the Host must be an address or a known name (a site whose name was rebound to this machine still sends its own), whoever
-changes something must come from this site, and the change must be JSON (which another site may not send unasked).
+A page of another site, open in the same browser, can send requests to this machine. Three checks refuse them: the Host
+must be an address or a known name (DNS rebinding keeps the name of the other site), the Origin of a change must be this
+site, and a change must be JSON (which a browser does not send to another site without asking it).
 """
 
 import ipaddress

@@ -97,8 +97,8 @@ def test_a_dry_run_lists_the_inner_runs(grid: Path, capsys: pytest.CaptureFixtur
     [
         ({"axes": {"data": {"a": ["stage.train_dir=x"]}}}, "axis data sets stage.train_dir=x"),
         ({"stages": ["stage1_mcq"]}, "stage1_mcq reads no nights"),
-        ({"folds": "-1"}, "no folds to tune within"),
-        ({"settings": ["stage.train_dir=a", "stage.test_dir=b"]}, "nested folds want one cohort for all"),
+        ({"folds": "-1"}, "has no folds"),
+        ({"settings": ["stage.train_dir=a", "stage.test_dir=b"]}, "nested folds need one cohort"),
     ],
 )
 def test_a_grid_that_cannot_be_tuned_says_why(

@@ -69,5 +69,5 @@ def test_free_answers_are_kept_as_written(cohort_dir: Path, tiny_llm: Path) -> N
 
 def test_a_prompt_that_is_too_long_says_what_to_lower(cohort_dir: Path, tiny_llm: Path) -> None:
     inputs = build_baseline_inputs(cohort_dir, (EEG,), llm=str(tiny_llm), num_digit_values=1900)
-    with pytest.raises(ValueError, match="write fewer than 1900 values an epoch with --digits"):
+    with pytest.raises(ValueError, match="write fewer than 1900 values per epoch with --digits"):
         BASELINES["text_digits"].fit(inputs)

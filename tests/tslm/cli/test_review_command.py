@@ -73,7 +73,7 @@ def test_mistakes_are_one_line(run_dir, tmp_path, capsys):
         ([str(tmp_path / "nowhere"), "--agreement"], "no predictions at"),
         ([str(other), "--agreement"], "there are no reviews at"),
         ([str(other), "--agreement", "--db", str(store)], "holds reviews of other predictions"),
-        ([str(run_dir), "--blind"], "begun with the expert's label in view"),
+        ([str(run_dir), "--blind"], "begun with the expert's label shown"),
         ([str(run_dir), "--blind", "--unblind"], "exclude one another"),
         ([str(run_dir), "--limit", "0"], "the limit is 0"),
         ([str(run_dir), "--data", str(tmp_path / "nodata")], "nodata"),

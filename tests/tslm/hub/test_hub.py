@@ -327,7 +327,7 @@ def test_a_pretrained_encoder_is_refused_with_what_to_do(tmp_path: Path) -> None
     config = small_config(model__name="masked_encoder", stage__trained=("encoder",))
     save_checkpoint(build_small_model(config), config, {}, tmp_path / "encoder")
     for kind in (TSLMClassifier, TSLMTextModel):
-        with pytest.raises(ValueError, match="pretrained encoder, which answers nothing yet; train stage0_encoder"):
+        with pytest.raises(ValueError, match="pretrained encoder without a head; train stage0_encoder"):
             kind.from_pretrained(tmp_path / "encoder")
 
 

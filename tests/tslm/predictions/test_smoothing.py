@@ -174,7 +174,7 @@ def test_what_is_no_probability_is_refused_by_its_epoch(row: list[float]) -> Non
 
 
 def test_probabilities_of_other_stages_are_refused() -> None:
-    with pytest.raises(ValueError, match="one column a stage, of 3"):
+    with pytest.raises(ValueError, match="one column per sleep stage, of 3"):
         check_probabilities(np.full((4, 5), 0.2), RODENT)
 
 

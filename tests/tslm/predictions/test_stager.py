@@ -280,7 +280,7 @@ def test_a_checkpoint_is_opened_with_its_temperatures_and_an_encoder_alone_is_re
     assert row["temperature"] == 5.0
     encoder = small_config(model__name="masked_encoder", stage__trained=("encoder",))
     save_checkpoint(build_small_model(encoder), encoder, {}, tmp_path / "encoder")
-    with pytest.raises(ValueError, match="holds an encoder that answers nothing yet; train stage0_encoder from it"):
+    with pytest.raises(ValueError, match="holds an encoder without a head; train stage0_encoder from it"):
         tslm.open_stager(tmp_path / "encoder")
 
 

@@ -1,12 +1,10 @@
-"""`tslm import-opentslm`: a checkpoint of the published OpenTSLM as a checkpoint folder of ours."""
+"""`tslm import-opentslm` and `tslm export-merged`: checkpoints from the published OpenTSLM, and merged adapters."""
 
 import argparse
 import re
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from tslm.cli.commands import Command
 
 if TYPE_CHECKING:
     from tslm.config.schema import RunConfig
@@ -16,10 +14,10 @@ if TYPE_CHECKING:
 
 
 def import_opentslm(arguments: argparse.Namespace) -> str:
-    """Write the checkpoint folder and describe what was read.
+    """Write the checkpoint folder and describe the imported model.
 
     Raises:
-        ValueError, OSError: what is wrong with the file, the language model or the call.
+        ValueError, OSError: an error in the file, the language model or the call.
     """
     if arguments.out.exists() and (not arguments.out.is_dir() or any(arguments.out.iterdir())):
         raise ValueError(f"{arguments.out} exists; remove it or choose another --out")
@@ -35,7 +33,7 @@ def import_opentslm(arguments: argparse.Namespace) -> str:
     return "\n".join([*lines, f"written: {arguments.out}"])
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_import_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `tslm import-opentslm`."""
     parser.add_argument(
         "checkpoint", type=Path, metavar="best_model.pt", help="file of OpenTSLM-SP or OpenTSLM-Flamingo"
@@ -51,11 +49,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--stage", default="stage4_sleep_cot", help="curriculum stage it was trained in (default: %(default)s)"
     )
     parser.add_argument(
-        "--num_heads", type=int, default=8, help="attention heads of its encoder; the file does not tell (default: 8)"
+        "--num_heads", type=int, default=8, help="attention heads of its encoder, which the file lacks (default: 8)"
     )
     parser.add_argument(
-        "--lora_alpha", type=int, help="alpha of its adapters (default: the file's, or where it does not tell, 32)"
+        "--lora_alpha", type=int, help="alpha of its adapters (default: the file's, or 32 if it has none)"
     )
+
+
+def export_merged(arguments: argparse.Namespace) -> str:
+    """Write a self-contained checkpoint; errors as TSLMTextModel's `from_pretrained` and `save_pretrained`."""
+    from tslm.hub import TSLMTextModel
+
+    model = TSLMTextModel.from_pretrained(arguments.checkpoint, merge_adapter=True)
+    model.save_pretrained(arguments.out)
+    return (
+        f"written: {arguments.out}; AutoModelForCausalLM loads {arguments.out / 'llm'} alone, AutoModel the whole "
+        "after `import tslm.hub`"
+    )
+
+
+def add_export_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `tslm export-merged`."""
+    parser.add_argument("checkpoint", help="folder of a text model's checkpoint, or a hub id owner/name")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="new folder")
 
 
 def _import_soft_prompt(content: dict[str, Any], arguments: argparse.Namespace) -> list[str]:
@@ -102,7 +118,7 @@ def _build_text_model(config: "RunConfig") -> "TextModel":
 
     from tslm.models import build_text_model
 
-    torch.manual_seed(config.seed)  # of the parts that the file lacks, which nothing reads
+    torch.manual_seed(config.seed)  # for unused parts that the file lacks
     return build_text_model(config)
 
 
@@ -132,7 +148,7 @@ def _describe(checkpoint: "OpenTslmCheckpoint", config: "RunConfig", arguments: 
     if checkpoint.lora:
         source = "given" if arguments.lora_alpha is not None else "of the file"
         if arguments.lora_alpha is None and checkpoint.lora_alpha is None:
-            source = "OpenTSLM's default, the file does not tell; --lora_alpha sets another"
+            source = "OpenTSLM's default, as the file has none; --lora_alpha sets another"
         lines.append(f"adapters: rank {lora.rank} on {', '.join(lora.target_modules)}; alpha {lora.alpha} ({source})")
     else:
         lines.append("adapters: none in the file")
@@ -148,12 +164,3 @@ def _describe_input(config: "RunConfig") -> list[str]:
         )
     lines.append("prompts are worded as ours, not as OpenTSLM's: expect worse answers until trained on a little")
     return lines
-
-
-IMPORT_OPENTSLM = Command(
-    name="import-opentslm",
-    summary="bring in a checkpoint of the published OpenTSLM",
-    example="tslm import-opentslm best_model.pt --llm llama-3.2-1b --out checkpoints/opentslm",
-    add_arguments=add_arguments,
-    run=import_opentslm,
-)
