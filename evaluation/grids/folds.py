@@ -6,7 +6,7 @@ Nested: each fold tests the cell of the grid that folds within its training subj
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -212,7 +212,7 @@ def build_nested_table(
     grid: GridConfig, rows: Sequence[Mapping[str, Any]], num_planned: int, num_inner: int
 ) -> dict[str, Any]:
     """Build the table of the outer folds and their means, ready for JSON."""
-    means = {key: asdict(estimate([row[key] for row in rows if key in row])) for key in AGREEMENT}
+    means = {key: estimate([row[key] for row in rows if key in row]) for key in AGREEMENT}
     about = {"name": grid.name, "stage": grid.stages[-1], "num_inner_folds": num_inner, "num_planned": num_planned}
     return {**about, "folds": list(rows), "metrics": means}
 

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,23 +31,14 @@ _NOTE = (
 )
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """A mean over folds; no bounds with one fold, no mean with none."""
-
-    mean: float | None
-    low: float | None
-    high: float | None
-    num_folds: int
-
-
-def estimate(values: Sequence[float]) -> Estimate:
-    """Estimate the mean of one value per fold with its Student's t interval."""
-    if len(values) < 2:
-        return Estimate(values[0] if values else None, None, None, len(values))
-    mean, error = float(np.mean(values)), float(stats.sem(values))
-    reach = error * float(stats.t.ppf((1 + _LEVEL) / 2, len(values) - 1))
-    return Estimate(mean, mean - reach, mean + reach, len(values))
+def estimate(values: Sequence[float]) -> dict[str, float | int | None]:
+    """The mean of one value per fold with its Student's t interval; no bounds for one fold, no mean for none."""
+    mean, low, high = values[0] if values else None, None, None
+    if len(values) > 1:
+        mean, error = float(np.mean(values)), float(stats.sem(values))
+        reach = error * float(stats.t.ppf((1 + _LEVEL) / 2, len(values) - 1))
+        low, high = mean - reach, mean + reach
+    return {"mean": mean, "low": low, "high": high, "num_folds": len(values)}
 
 
 def build_table(grid: GridConfig, runs: Sequence[Run]) -> dict[str, Any]:
@@ -74,11 +64,11 @@ def build_table(grid: GridConfig, runs: Sequence[Run]) -> dict[str, Any]:
         row: dict[str, Any] = dict(zip(axes, key, strict=True))
         row |= {"num_runs": len(scores["runs"]), "num_planned": num_planned[key[:-1]]}
         row |= {"is_leaky": scores["is_leaky"], "is_within_subject": scores["is_within_subject"]}
-        row["metrics"] = {name: asdict(estimate(list(folds.values()))) for name, folds in scores["by_fold"].items()}
+        row["metrics"] = {name: estimate(list(folds.values())) for name, folds in scores["by_fold"].items()}
         row["folds"] = scores["by_fold"]
         row["is_baseline"] = key == baseline
         row["differences"] = {
-            name: asdict(_compare(scores["by_fold"].get(name, {}), scored[baseline]["by_fold"].get(name, {})))
+            name: _compare(scores["by_fold"].get(name, {}), scored[baseline]["by_fold"].get(name, {}))
             for name in _COMPARED
         }
         rows.append(row)
@@ -186,7 +176,7 @@ def _find_baseline(grid: GridConfig, axes: Sequence[str], keys: Sequence[tuple[s
     return (fitting or list(keys))[0]
 
 
-def _compare(values: Mapping[int, float], baseline: Mapping[int, float]) -> Estimate:
+def _compare(values: Mapping[int, float], baseline: Mapping[int, float]) -> dict[str, Any]:
     return estimate([value - baseline[fold] for fold, value in values.items() if fold in baseline])
 
 
@@ -218,7 +208,7 @@ def _render_csv(table: Mapping[str, Any]) -> str:
     suffixes = ("", "_low", "_high", "_num_folds")
     head = [f"{name}{suffix}" for name in names for suffix in suffixes]
     head += [f"{name}_difference{suffix}" for name in _COMPARED for suffix in suffixes]
-    empty = asdict(estimate([]))
+    empty = estimate([])
     rows = []
     for row in table["rows"]:
         estimates = [row["metrics"].get(name, empty) for name in names]

@@ -38,8 +38,8 @@ class ReviewStore(AbstractContextManager["ReviewStore"]):
         Args:
             path: of the SQLite file.
             predictions_sha256: of the predictions as they are now.
-            predictions_path: for messages alone.
-            start_blinded: of a new file, whether the expert's label is hidden from its reviewers.
+            predictions_path: for messages.
+            start_blinded: whether a new file hides the expert's label from its reviewers.
             checks_shown: whether reviewers see the check of each claim against the measurements; saved with reviews.
 
         Raises:
@@ -99,10 +99,8 @@ class ReviewStore(AbstractContextManager["ReviewStore"]):
                 return known
             current = 0 if known is None else known.revision
             if base_revision != current:
-                raise ReviewConflictError(
-                    f"{sample_id} was changed elsewhere meanwhile (revision {current}, not {base_revision}); "
-                    "load it again"
-                )
+                found = f"revision {current}, not {base_revision}"
+                raise ReviewConflictError(f"{sample_id} was changed elsewhere meanwhile ({found}); load it again")
             if known is None and review.is_empty:
                 raise ValueError("the review is empty; give a rating, a stage or a comment")
             cursor.execute(

@@ -241,8 +241,8 @@ def test_smoothing_is_a_row_of_its_own_without_another_training(tmp_path: Path) 
 
 
 def test_one_fold_has_no_interval() -> None:
-    assert estimate([0.7]).mean == 0.7
-    assert (estimate([0.7]).low, estimate([]).mean) == (None, None)
+    assert estimate([0.7])["mean"] == 0.7
+    assert (estimate([0.7])["low"], estimate([])["mean"]) == (None, None)
 
 
 def test_a_run_that_fails_is_named_with_its_last_lines_and_the_others_go_on(

@@ -4,13 +4,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.factories.rows import OPTIONS, make_row
 from tslm.labels import LABEL_SETS
 from tslm.predictions.scorings import parse_scorings
 from tslm.scoring.systems import score_system
 
 evaluate = pytest.importorskip("evaluate", reason="needs the extra evaluate")
 FOLDER = Path(__file__).parents[3] / "evaluation" / "metrics" / "sleep_staging"
+OPTIONS = list(LABEL_SETS["aasm"].answers)
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,15 @@ def test_the_whole_set_comes_from_strings(metric: Any) -> None:
         predictions=texts, references=references, subjects=subjects, probabilities=probabilities, num_resamples=50
     )
     rows = [
-        make_row(idx, truth, text, subject, subject=subject, probabilities=values)
+        {
+            "system": "language_model",
+            "sample_id": str(idx),
+            "truth": truth,
+            "generated": text,
+            "options": OPTIONS,
+            "subject": subject,
+            "probabilities": values,
+        }
         for idx, (text, truth, subject, values) in enumerate(
             zip(texts, references, subjects, probabilities, strict=True)
         )

@@ -286,7 +286,7 @@ def test_a_hub_that_is_out_of_reach_is_one_line(monkeypatch: pytest.MonkeyPatch)
         ({"signals": np.where(np.arange(1200) == 700, np.inf, 1.0)}, "holds infinite values"),
         ({"signals": np.zeros(0)}, "the series is empty"),
         ({"signals": np.zeros(599)}, "less than one epoch of 30 s"),
-        ({"signals": np.zeros((2, 600))}, "wanted one dimension"),
+        ({"signals": np.zeros((2, 600))}, "give one dimension"),
         ({"signals": {"EMG": np.zeros(600)}}, f"there is no signal '{CHANNEL}'"),
         ({"signals": SIGNAL, "fs_hz": 0}, "wanted positive rates"),
         ({"signals": SIGNAL, "unit": "g"}, "unknown unit 'g'"),

@@ -160,7 +160,7 @@ def test_a_damaged_file_is_one_line(change: dict, said: str, tmp_path: Path) -> 
     ("nights", "changes", "said"),
     [
         ([], {}, "no epoch of 0 hypnograms"),
-        (["???"], {}, "no epoch of 1 hypnograms is scored as a stage of rodent"),
+        (["???"], {}, "no epoch of 1 hypnograms is scored as a sleep stage of rodent"),
         (["WN"], {"pseudocount": -1}, "0 or more"),
         (["WN"], {"pseudocount": 0, "self_loop": 0}, "above 0"),
     ],
