@@ -97,7 +97,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _adapt(config: RunConfig, arguments: argparse.Namespace) -> RunConfig:
-    stage = replace(
+    curriculum_stage = replace(
         config.stage,
         train_dir=str(arguments.data),
         val_dir=str(arguments.data),
@@ -110,7 +110,7 @@ def _adapt(config: RunConfig, arguments: argparse.Namespace) -> RunConfig:
         constrained=config.stage.constrained and not arguments.free_answers,
     )
     train = replace(config.train, eval_batch_size=arguments.batch_size or config.train.eval_batch_size)
-    return replace(config, stage=stage, train=train)
+    return replace(config, stage=curriculum_stage, train=train)
 
 
 if __name__ == "__main__":

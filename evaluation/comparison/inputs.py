@@ -21,14 +21,14 @@ def build_inputs(arguments: argparse.Namespace) -> tuple[BaselineInputs, bool]:
         FileNotFoundError: there is no cohort.
         ValueError: a leak; cohorts of several species; no such channel, label set or fold.
     """
-    stage = CurriculumStageConfig(
+    curriculum_stage = CurriculumStageConfig(
         name="the baselines",
         task="night",
         train_dir=str(arguments.train),
         test_dir=str(arguments.data),
         fold=arguments.fold,
     )
-    is_leaky = bool(check_leakage([RunConfig(stage=stage)]))
+    is_leaky = bool(check_leakage([RunConfig(stage=curriculum_stage)]))
     train, test = Nights(arguments.train, "train", ()), Nights(arguments.data, "test", ())
     groups = {}
     for nights in (train, test):

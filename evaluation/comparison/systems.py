@@ -222,8 +222,8 @@ def _load_scorer(
         )
     test = inputs.test
     is_leaky = find_test_leak(trained, test.cohort_dir, test.fold)
-    stage = replace(trained.stage, test_dir=str(test.cohort_dir), fold=test.fold)
-    stager = open_stager(checkpoint_dir, device, replace(trained, stage=stage))
+    curriculum_stage = replace(trained.stage, test_dir=str(test.cohort_dir), fold=test.fold)
+    stager = open_stager(checkpoint_dir, device, replace(trained, stage=curriculum_stage))
 
     def answer_rows() -> Iterator[PredictionRow]:
         for night in replace(test, channels=trained.stage.channels).read():

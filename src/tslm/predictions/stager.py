@@ -74,8 +74,8 @@ def choose_device(name: str) -> str:
 
 def find_test_leak(trained: RunConfig, test_dir: Path | str, fold: int) -> bool:
     """Whether a checkpoint was trained on other epochs of the test subjects; ValueError as `check_leakage`."""
-    stage = replace(trained.stage, test_dir=str(test_dir), fold=fold)
-    return bool(check_leakage([replace(trained, stage=stage)], may_lack_data=True))
+    curriculum_stage = replace(trained.stage, test_dir=str(test_dir), fold=fold)
+    return bool(check_leakage([replace(trained, stage=curriculum_stage)], may_lack_data=True))
 
 
 class Stager(Protocol):
