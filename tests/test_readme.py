@@ -62,8 +62,9 @@ def test_every_source_file_has_a_docstring(source: str) -> None:
             assert ast.get_docstring(ast.parse(read(path))), path
 
 
-def test_every_package_of_the_library_has_a_map_of_files_that_exist() -> None:
-    for path in (ROOT / "src" / "tslm").rglob("__init__.py"):
+@pytest.mark.parametrize("source", SOURCES)
+def test_every_package_has_a_map_of_files_that_exist(source: str) -> None:
+    for path in (ROOT / source).rglob("__init__.py"):
         docstring = ast.get_docstring(ast.parse(read(path)))
         assert docstring, path
         for name in re.findall(r"`(\w+\.py)`", docstring):

@@ -1,0 +1,1 @@
+"""Corpora from measured facts: questions (`mcq.py`), captions (`captions.py`) and ECG reasoning (`ecg.py`)."""

@@ -1,0 +1,1 @@
+"""Simulators: nights of people (`human`), days of rodents (`rodent`), ECGs (`ecg.py`), synthesis (`synthesis.py`)."""
