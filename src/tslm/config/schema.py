@@ -9,7 +9,10 @@ import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tslm.prompts import STYLES
+
 SAMPLINGS = {"natural": 0.0, "sqrt": 0.5, "balanced": 1.0}  # probability of a sample ~ class frequency^-power
+PRECISIONS = ("bf16", "fp32")
 TRACKERS = ("none", "mlflow")
 
 
@@ -194,6 +197,8 @@ class CurriculumStageConfig:
     def __post_init__(self) -> None:
         if self.sampling not in SAMPLINGS:
             raise ValueError(f"stage.sampling={self.sampling}; wanted one of: {', '.join(SAMPLINGS)}")
+        if self.prompt_style not in STYLES:
+            raise ValueError(f"stage.prompt_style={self.prompt_style}; wanted one of: {', '.join(STYLES)}")
         if not all(0 < factor < math.inf for factor in self.oversample.values()):
             raise ValueError(f"stage.oversample={self.oversample}; wanted factors above 0, as in {{REM: 2.0}}")
         if not 0 <= self.hard_examples < math.inf:
@@ -273,6 +278,13 @@ class TrainConfig:
     timeout_min: float = 30.0  # several processes: longest wait for another process, in minutes
     checkpoint_every_steps: int = 1000  # steps between checkpoints for --resume; 0: at the end of a pass only
     checkpoint_every_min: float = 10.0  # minutes between checkpoints for --resume; 0: not by time
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"train.precision={self.precision}; wanted one of: {', '.join(PRECISIONS)}")
+        for name in ("train_epochs", "batch_size", "grad_accum", "eval_batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"train.{name}={getattr(self, name)}; wanted 1 or more")
 
 
 @dataclass(frozen=True)

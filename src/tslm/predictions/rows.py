@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from types import NoneType
 from typing import Any, NotRequired, TypedDict
 
 import numpy as np
@@ -34,6 +35,18 @@ _REQUIRED: dict[str, tuple[type, ...]] = {
     "sample_id": (str,),
     "truth": (str,),
     "options": (list, tuple),
+}
+_OPTIONAL: dict[str, tuple[type, ...]] = {
+    "recording": (str,),
+    "subject": (str,),
+    "epoch_idx": (int, np.integer),
+    "onset_s": (int, float, np.number),
+    "fold": (int, np.integer),
+    "temperature": (int, float, np.number, NoneType),
+    "smoothing": (Mapping,),
+    "evidence": (Mapping,),
+    "leaky": (bool, np.bool_),
+    "within_subject": (bool, np.bool_),
 }
 _OLD_PREFIXES = ("label_", "classifier_", "smoothed_")  # of keys when one row held two systems
 _SUM_TOLERANCE = 1e-4  # files keep six digits, others' perhaps five
@@ -90,7 +103,9 @@ def read_predictions(path: Path) -> list[PredictionRow]:
     """
     rows, bad_lines = _read_lines(path)
     if bad_lines:
-        raise ValueError(f"{path}, {next(iter(bad_lines.values()))}; mend it or leave it out with --skip_bad")
+        raise ValueError(
+            f"{path}, {next(iter(bad_lines.values()))}; mend it or generate the file again (evaluation.score --skip_bad leaves it out)"
+        )
     return rows
 
 
@@ -112,6 +127,10 @@ def check_row(row: object, where: str) -> PredictionRow:
     for name, types in _REQUIRED.items():
         if not isinstance(row.get(name), types):
             raise ValueError(f"{where} has no {name!r} of type {types[0].__name__}")
+    for name, types in _OPTIONAL.items():
+        is_flag = isinstance(row.get(name), bool) and bool not in types  # in Python a truth value is a number, too
+        if name in row and (is_flag or not isinstance(row[name], types)):
+            raise ValueError(f"{where}: {name} is {row[name]!r}, which is no {types[0].__name__}")
     if "generated" not in row and "answer" not in row:
         raise ValueError(f"{where} has neither 'generated' nor 'answer'")
     if not isinstance(row.get("generated", ""), str) or not isinstance(row.get("answer"), str | None):

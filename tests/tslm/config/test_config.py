@@ -235,3 +235,12 @@ def test_every_setting_says_on_its_line_what_it_means() -> None:
             is_group = "default_factory=" in ast.unparse(node) and "dict" not in ast.unparse(node)
             last_line = source.splitlines()[(node.end_lineno or 0) - 1]
             assert is_group or "  # " in last_line, f"{group.name}: {ast.unparse(node)}"
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["train.precision=fp99", "train.batch_size=0", "train.train_epochs=-1", "stage.prompt_style=foo"],
+)
+def test_a_value_that_no_run_can_use_is_refused_when_the_settings_are_read(override: str) -> None:
+    with pytest.raises(ValueError, match=override):
+        compose_config("stage4_sleep_cot", overrides=[override])

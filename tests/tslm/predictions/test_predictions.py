@@ -76,6 +76,27 @@ def test_a_bad_line_is_named_or_left_out_on_request(tmp_path, line, message):
 
 
 @pytest.mark.parametrize(
+    "wrong",
+    [
+        {"epoch_idx": "x"},
+        {"epoch_idx": 3.5},
+        {"epoch_idx": True},
+        {"onset_s": None},
+        {"recording": 5},
+        {"temperature": "hot"},
+        {"smoothing": "bogus"},
+        {"evidence": [1]},
+        {"leaky": "no"},
+    ],
+)
+def test_a_value_of_the_wrong_type_is_refused_by_its_key(tmp_path, wrong):
+    path = tmp_path / "p.jsonl"
+    path.write_text(json.dumps(make_row(0) | wrong) + "\n")
+    with pytest.raises(ValueError, match=f"line 1: {next(iter(wrong))} is"):
+        read_predictions(path)
+
+
+@pytest.mark.parametrize(
     "old",
     [
         {name: value for name, value in make_row(1).items() if name != "system"},

@@ -119,7 +119,10 @@ def read_recording(path: Path, channels: Iterable[str] | None = None) -> Recordi
     wanted = list(metadata["scale_uv"]) if channels is None else list(channels)
     missing = [name for name in wanted if name not in metadata["scale_uv"]]
     if missing:
-        raise ValueError(f"{path.name} has no channel {missing[0]!r}; it has: {', '.join(metadata['scale_uv'])}")
+        raise ValueError(
+            f"{path.name} has no channel {missing[0]!r}; it has: {', '.join(metadata['scale_uv'])} "
+            "(stage.channel and stage.extra_channels name those to read)"
+        )
     unwanted = set(metadata["scale_uv"]) - set(wanted)
     names = [name for name in pq.read_schema(path).names if name not in unwanted]
     table = pq.read_table(path, columns=names).combine_chunks()
