@@ -135,7 +135,8 @@ def render_summary(metrics: dict) -> str:
     fold = f" fold {metrics['fold']}" if "fold" in metrics else ""
     leak = render_leak(metrics).partition(":")[0]
     leaky = f"{leak}, flatters: " if leak else ""
-    f1 = f"; F1 {json.dumps(per_class)}" if per_class else ""
+    rounded = {name: round(f1, 3) for name, f1 in per_class.items() if f1 is not None} if per_class else {}
+    f1 = f"; F1 {json.dumps(rounded)}" if rounded else ""
     return f"{metrics['stage']}{fold}: {leaky}{describe_metrics(metrics, _SHOWN)}{f1}"
 
 

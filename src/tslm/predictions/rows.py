@@ -104,7 +104,8 @@ def read_predictions(path: Path) -> list[PredictionRow]:
     rows, bad_lines = _read_lines(path)
     if bad_lines:
         raise ValueError(
-            f"{path}, {next(iter(bad_lines.values()))}; mend it or generate the file again (evaluation.score --skip_bad leaves it out)"
+            f"{path}, {next(iter(bad_lines.values()))}; "
+            "mend it or generate the file again (evaluation.score --skip_bad leaves it out)"
         )
     return rows
 
