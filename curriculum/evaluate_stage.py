@@ -18,6 +18,7 @@ from tslm.data.samples.collate import Collator
 from tslm.data.samples.dataset import TaskDataset, build_dataset, find_task
 from tslm.data.samples.sampling import ShareBatches, spread_subset
 from tslm.data.splits.provenance import describe_split
+from tslm.explain.faithfulness import add_faithfulness
 from tslm.models import build_tokenizer
 from tslm.predictions.night_scorer import Source
 from tslm.predictions.rows import PredictionRow, write_predictions
@@ -63,11 +64,22 @@ def evaluate_stage(config: RunConfig, accelerator: Accelerator, leaky: bool = Fa
 
 
 def _evaluate_answers(config: RunConfig, accelerator: Accelerator) -> tuple[list[PredictionRow], dict[str, Any]]:
+    rows = _answer_test(config, accelerator, config.stage.num_test_samples)
+    if config.writes_text and config.stage.num_alone_samples and config.stage.given == "all":
+        for inputs in ("facts", "series"):
+            alone = replace(config, stage=replace(config.stage, inputs=inputs))
+            rows += _answer_test(alone, accelerator, config.stage.num_alone_samples)
+    scorings = parse_scorings(rows)
+    metrics = score_systems(scorings)
+    add_faithfulness(metrics, scorings)
+    return rows, metrics
+
+
+def _answer_test(config: RunConfig, accelerator: Accelerator, num_samples: int) -> list[PredictionRow]:
+    """Rows of `num_samples` samples (0: all) of the test split."""
     stager = open_stager(checkpoint_dir(config, BEST), accelerator.device, config)
     source = stager.read_split("test")
-    units = stager.list_units(source, config.stage.num_test_samples)
-    rows = answer_shared(stager, source, units, accelerator)
-    return rows, score_systems(parse_scorings(rows))
+    return answer_shared(stager, source, stager.list_units(source, num_samples), accelerator)
 
 
 def answer_shared(

@@ -130,6 +130,9 @@ def find_start(config: RunConfig, args: argparse.Namespace) -> Path | None:
 
 def render_summary(metrics: dict) -> str:
     """Render the main scores in one line."""
+    from tslm.explain.faithfulness import describe_faithfulness  # not before a run ends: --help shall be fast
+
+    texts = [f"\n{line}" for line in describe_faithfulness(metrics)]
     metrics = pick_main_metrics(metrics)
     per_class = metrics.get("per_class_f1")
     fold = f" fold {metrics['fold']}" if "fold" in metrics else ""
@@ -137,7 +140,7 @@ def render_summary(metrics: dict) -> str:
     leaky = f"{leak}, flatters: " if leak else ""
     rounded = {name: round(f1, 3) for name, f1 in per_class.items() if f1 is not None} if per_class else {}
     f1 = f"; F1 {json.dumps(rounded)}" if rounded else ""
-    return f"{metrics['stage']}{fold}: {leaky}{describe_metrics(metrics, _SHOWN)}{f1}"
+    return f"{metrics['stage']}{fold}: {leaky}{describe_metrics(metrics, _SHOWN)}{f1}{''.join(texts)}"
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:

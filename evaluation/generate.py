@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tslm.command import fail
 from tslm.config.checkpoint import load_checkpoint_config
-from tslm.config.schema import RunConfig
+from tslm.config.schema import INPUTS, RunConfig
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -45,8 +45,10 @@ def generate(trained: RunConfig, config: RunConfig, arguments: argparse.Namespac
     leaky = arguments.split == "test" and find_test_leak(trained, config.stage.test_dir, config.stage.fold)
     check_answers(config, arguments.checkpoint)
     is_scorer = config.model.kind.role == "scorer"
-    if is_scorer and (arguments.no_rationale or arguments.free_answers):
-        raise ValueError("--no_rationale and --free_answers are for language models; a classifier writes no text")
+    if is_scorer and (arguments.no_rationale or arguments.free_answers or arguments.inputs):
+        raise ValueError(
+            "--no_rationale, --free_answers and --inputs are for language models; a classifier writes no text"
+        )
     if arguments.each_alone and not is_scorer:
         raise ValueError("--each_alone is for the classifier; a language model sees what it was trained with")
     stager = open_stager(arguments.checkpoint, choose_device(arguments.device), config, each_alone=arguments.each_alone)
@@ -89,6 +91,12 @@ def build_parser() -> argparse.ArgumentParser:
         help="language model only: choose the most likely answer without a rationale, many times faster",
     )
     parser.add_argument("--free_answers", action="store_true", help="language model only: do not constrain the answer")
+    parser.add_argument(
+        "--inputs",
+        choices=INPUTS,
+        help="language model only: answer from the signal and the measured facts (all), or from one of them alone; "
+        "default: the checkpoint's",
+    )
     parser.add_argument("--num_samples", type=int, default=0, help="number of samples to answer, spread evenly; 0: all")
     parser.add_argument("--batch_size", type=int, default=0, help="0: the checkpoint's")
     parser.add_argument("--max_new_tokens", type=int, default=0, help="0: the checkpoint's")
@@ -107,6 +115,7 @@ def _adapt(config: RunConfig, arguments: argparse.Namespace) -> RunConfig:
         channel=arguments.channel or config.stage.channel,
         extra_channels=config.stage.extra_channels if arguments.extra_channels is None else arguments.extra_channels,
         max_new_tokens=arguments.max_new_tokens or config.stage.max_new_tokens,
+        inputs=arguments.inputs or config.stage.inputs,
         constrained=config.stage.constrained and not arguments.free_answers,
     )
     train = replace(config.train, eval_batch_size=arguments.batch_size or config.train.eval_batch_size)

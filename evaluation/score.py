@@ -12,15 +12,14 @@ from typing import Any
 
 from tslm.command import fail
 from tslm.data.splits.split import SPLITS, render_leak
-from tslm.explain.faithfulness import score_texts
-from tslm.metric_names import percent
+from tslm.explain.faithfulness import add_faithfulness, describe_faithfulness
 from tslm.predictions.rows import read_intact_predictions, read_predictions
 from tslm.predictions.scorings import parse_scorings
 from tslm.predictions.truth import apply_truth, read_truth
 from tslm.scoring.display import describe_structure, list_score_rows, list_structure_rows
 from tslm.scoring.intervals import Resampling, render_unit
 from tslm.scoring.systems import score_systems, write_metrics
-from tslm.table import Cell, Table
+from tslm.table import Table
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,9 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             truth["truth"] = {"path": str(arguments.truth), "num_relabelled": num_relabelled}
         scorings = parse_scorings(rows)
         metrics = score_systems(scorings, num_resamples=arguments.num_resamples, seed=arguments.seed)
-        for name, scoring in scorings.items():
-            if faithfulness := score_texts(scoring, arguments.seed, arguments.num_resamples):
-                metrics["systems"][name]["faithfulness"] = faithfulness
+        add_faithfulness(metrics, scorings, arguments.seed, arguments.num_resamples)
     except (ValueError, OSError) as error:
         return fail(str(error), 2)
     metrics |= truth | {"num_bad_lines": len(bad_lines)}
@@ -103,35 +100,11 @@ def render_table(metrics: Mapping[str, Any]) -> str:
     for name, part in systems.items():
         if num_without := part.get("probabilities", {}).get("num_without"):
             notes.append(f"{name}: {num_without} samples have no probabilities, so no part in their scores")
-    notes += [_describe_faithfulness(part["faithfulness"]) for part in parts if "faithfulness" in part]
+    notes += describe_faithfulness(metrics)
     if main.get("absent_labels"):
         notes.append(f"not in the truth, so not in macro-F1: {', '.join(main['absent_labels'])}")
     rows = [*list_score_rows(parts), *list_structure_rows(parts)]
     return "\n".join([*lines, Table(["", *systems], rows, notes=notes).text()])
-
-
-def _describe_faithfulness(scores: Mapping[str, Any]) -> str:
-    num_checkable = scores["num_supported"] + scores["num_contradicted"]
-    shuffled = scores["shuffled"] or {"precision": None, "coverage": None}
-    intervals = scores.get("intervals", {})
-    line = (
-        f"rationales: {_format(scores['precision'], intervals.get('precision'))} of {num_checkable} checkable claims "
-        f"are true (shuffled between epochs {_format(shuffled['precision'])}), coverage {_format(scores['coverage'])} "
-        f"(shuffled {_format(shuffled['coverage'])}), {_format(scores['consistency'])} argue for their answer"
-    )
-    alike = scores["shuffled_alike"]
-    if alike is None:
-        return line
-    difference = _format(alike["difference"], alike["difference_interval"])
-    verdict = {True: "they follow the signal", False: "NOT GROUNDED in the signal", None: "too few to tell"}
-    return (
-        f"{line}\nbeyond what the prompt states truer by {difference} than beside epochs of like answer and amplitude, "
-        f"{Cell(percent(alike['gain']), 0, '%').text()} of what was to gain: {verdict[scores['grounded']]}"
-    )
-
-
-def _format(value: float | None, interval: Sequence[float | None] | None = None) -> str:
-    return Cell(value, interval=interval).text()
 
 
 if __name__ == "__main__":

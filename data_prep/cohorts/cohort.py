@@ -24,6 +24,7 @@ from tslm.data.cohorts.cohort import CohortConfig, RecordingFiles, find_recordin
 from tslm.data.cohorts.nights import Survey, read_scored_night, survey_recording
 from tslm.data.cohorts.subject_table import find_lit_epochs
 from tslm.data.epochs import cut_epochs, resample_recording, view_epochs
+from tslm.data.evidence import add_evidence
 from tslm.data.prepared.recordings import (
     EPOCH_SPLIT_COLUMN,
     PARTICIPANTS_FILE,
@@ -38,8 +39,6 @@ from tslm.data.readers.raw import RawRecording
 from tslm.data.splits.folds import draw_epoch_splits
 from tslm.data.splits.rules import DEFAULT_SPLIT, assign_splits, check_split, count_strata, needs_strata
 from tslm.data.splits.split import BY_EPOCH, Split
-from tslm.evidence.measure import measure_evidence
-from tslm.evidence.muscle import ENVELOPE_BELOW_HZ, find_emg_channel, measure_emg
 from tslm.hypnogram import SLEEP
 from tslm.labels import SleepStage
 from tslm.prompts import STYLES, check_style
@@ -169,13 +168,12 @@ def prepare_night(raw: RawRecording, wake_margin_min: float = WAKE_MARGIN_MIN, f
         fs_hz: Sampling rate of all channels; 0: the highest one of the channels.
 
     Returns:
-        The recording, not yet rounded to the stored resolution, with evidence columns, a bool column `<kind>_flag` for
+        The recording with evidence columns, a bool column `<kind>_flag` for
         each of ARTIFACT_KINDS, and a column `light` (1 on, 0 off) where the times of light are known.
 
     Raises:
         ValueError: The night has no sleep, or as `tslm.data.epochs.cut_epochs`.
     """
-    recorded_hz = {name: signal.fs_hz for name, signal in raw.signals.items()}
     raw = resample_recording(raw, fs_hz)
     num_epochs = len(next(iter(view_epochs(raw).values())))
     span = find_sleep_span(raw.sleep_stages[:num_epochs], round(wake_margin_min * 60 / raw.epoch_s))
@@ -183,12 +181,8 @@ def prepare_night(raw: RawRecording, wake_margin_min: float = WAKE_MARGIN_MIN, f
         raise ValueError(
             f"{raw.recording} holds no epoch of sleep within its signal; leave it out or check its hypnogram"
         )
-    night = cut_epochs(raw, span=span, as_stored=False)
-    evidence = measure_evidence(next(iter(night.channels.values())), night.fs_hz, raw.species)
-    emg_name = find_emg_channel(night.channels)
-    if emg_name is not None:
-        evidence |= _measure_emg(night.channels[emg_name], night.fs_hz, recorded_hz[emg_name])
-    columns: dict[str, np.ndarray | list[str]] = {**evidence, **night.columns}
+    night = add_evidence(cut_epochs(raw, span=span))
+    columns = {**night.columns}
     is_lit_E = find_lit_epochs(raw.start, raw.lights_on, raw.lights_off, night.onset_s, raw.epoch_s)
     if is_lit_E is not None:
         columns["light"] = is_lit_E.astype(np.int8)
@@ -201,10 +195,3 @@ def find_sleep_span(sleep_stages: Sequence[SleepStage], margin_epochs: int) -> r
     if not asleep:
         return range(0)
     return range(max(0, asleep[0] - margin_epochs), min(len(sleep_stages), asleep[-1] + margin_epochs + 1))
-
-
-def _measure_emg(epochs_EL: np.ndarray, fs_hz: float, recorded_hz: float) -> dict[str, np.ndarray]:
-    """Muscle tone; a channel recorded as a slow envelope is measured as one."""
-    if recorded_hz >= ENVELOPE_BELOW_HZ:
-        return measure_emg(epochs_EL, fs_hz)
-    return measure_emg(epochs_EL[:, :: max(1, round(fs_hz / recorded_hz))], recorded_hz)

@@ -1,15 +1,16 @@
 """Compose rationales from measured evidence, one per epoch; every claim is a measured value.
 
 1. choose the statements that hold, in sections                                          (`statements`)
-2. write them: `full` varies order and construction, `brief` is two lists                (_write_varied, _write_brief)
-3. end with the findings for and against the expert's label                              (_write_closing)
+2. write them: `full` varies order and construction                                      (_write_varied)
+   `brief` takes phrases of the prompt's line of facts as they are                       (tslm.evidence.facts_line)
+3. end with the findings for and against the expert's label, and their rules             (_write_closing)
 
 Only the closing depends on the expert's label. No text names a sleep stage; `tslm.answers.grammar.render_response`
 adds it. `wordings` is the table of phrases, `tslm.evidence.criteria` the table of findings per sleep stage.
 """
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -26,11 +27,13 @@ from data_prep.rationales.wordings import (
     REASONS,
     STATEMENTS,
     Choose,
+    Wording,
     write_out,
 )
 from tslm.data.prepared.recordings import Recording
 from tslm.evidence import words
 from tslm.evidence.criteria import Criterion, Facts, find_criteria
+from tslm.evidence.facts_line import BEHIND, phrase_facts
 from tslm.labels import ANSWER_NAMES, SleepStage
 from tslm.prompts import STYLES, check_style
 from tslm.seeds import hash_seed
@@ -38,7 +41,7 @@ from tslm.seeds import hash_seed
 
 @dataclass(frozen=True)
 class Rationale:
-    """A text, and the features (`tslm.evidence.criteria.Feature`) that its claims are about."""
+    """A text, and the features (`tslm.evidence.criteria.Feature`) of its varied statements and of its reasons."""
 
     text: str
     features: tuple[str, ...]
@@ -83,49 +86,65 @@ def write_rationales(
     if num_epochs != len(sleep_stages):
         raise ValueError(f"evidence of {num_epochs} epochs but {len(sleep_stages)} labels; pass one label per epoch")
     check_style(style)
-    is_human, is_brief = species == "human", style == "brief"
+    is_human = species == "human"
+    compose = compose_brief if style == "brief" else compose_varied
     return [
-        compose_rationale(words.epoch_facts(evidence, idx), sleep_stage, f"{seed}/{idx}", is_human, is_brief).text
+        compose(words.epoch_facts(evidence, idx), sleep_stage, f"{seed}/{idx}", is_human).text
         if sleep_stage in ANSWER_NAMES
         else ""
         for idx, sleep_stage in enumerate(sleep_stages)
     ]
 
 
-def compose_rationale(
-    facts: Facts, sleep_stage: SleepStage, seed: str, is_human: bool = True, is_brief: bool = False
-) -> Rationale:
-    """The rationale for one epoch's facts (`tslm.evidence.words.epoch_facts`)."""
-    if is_brief:
-        facts = {name: value for name, value in facts.items() if name not in _NOT_IN_BRIEF}
+def compose_varied(facts: Facts, sleep_stage: SleepStage, seed: str, is_human: bool = True) -> Rationale:
+    """The `full` rationale for one epoch's facts (`tslm.evidence.words.epoch_facts`)."""
+    if words.is_unmeasurable(facts):
+        return compose_brief(facts, sleep_stage, seed, is_human)
     slots = fill_slots(facts, is_human)
-    body, stated = _write_brief(facts, slots, is_human) if is_brief else _write_varied(facts, slots, is_human, seed)
+    body, stated = _write_varied(facts, slots, is_human, seed)
     rng = random.Random(f"{seed}/{sleep_stage}")
     held_for, held_against = find_criteria(sleep_stage, facts, is_human)
-    closing, cited = _write_closing(held_for, held_against, slots, rng, is_brief)
-    wordings_used = [*(STATEMENTS[name] for name in stated), *(REASONS[name] for name in cited)]
-    features = [feature.format_map(slots) for wording in wordings_used for feature in wording.features]
-    sentences = f"{body}. {closing}.".split(". ")
-    return Rationale(". ".join(text[0].upper() + text[1:] for text in sentences), tuple(features))
+    cited_for, cited_against = held_for[:2], held_against[: 1 if held_for else 2]
+    closing = _write_closing(cited_for, cited_against, slots, rng.choice, rng.shuffle)
+    return _join([body, closing], [*(STATEMENTS[name] for name in stated), *_reasons(cited_for, cited_against)], slots)
 
 
-# Columns and statements left out of a brief rationale.
-_NOT_IN_BRIEF = ("spindle_duration_s", "sawtooth_count", "emg_tone", "no_spindles", "no_k_complexes")
-MAX_STATEMENTS = 9
-MAX_BODY_WORDS = 47
-
-
-def _write_brief(facts: Facts, slots: Mapping[str, str], is_human: bool) -> tuple[str, list[str]]:
-    """Two sentences (amplitude and bands, then waveforms), and the names of their statements."""
-    first, second, third = (choose_human if is_human else choose_rodent)(facts, 0, random.Random(0))
-    sections = [first, second + third] if is_human else [first + second, third]
-    sections = [[name for name in names if name not in _NOT_IN_BRIEF] for names in sections]
-    sentences = [[write_out(STATEMENTS[name].phrases[0], slots, _choose_first) for name in names] for names in sections]
-    return ". ".join(", ".join(phrases) for phrases in sentences), [name for names in sections for name in names]
+def compose_brief(facts: Facts, sleep_stage: SleepStage, _seed: str = "", is_human: bool = True) -> Rationale:
+    """The `brief` rationale: phrases of the prompt's line of facts, one wording each, and one or two reasons."""
+    group = "human" if is_human else "rodent"
+    sections = phrase_facts(facts, group)
+    sentences = [
+        ", ".join(phrases)
+        for section in sections
+        if (phrases := [text for name, text in section.items() if name not in BEHIND])
+    ]
+    held_for, held_against = find_criteria(sleep_stage, facts, is_human)
+    if held_for:  # against it only findings that are present, or that decide
+        held_against = [row for row in held_against if row.finding.is_present or row.is_deciding]
+    cited_for, cited_against = held_for[: 1 if held_against else 2], held_against[:1]
+    if not (cited_for or cited_against):
+        return _join(sentences, [], {})
+    slots = fill_slots(facts, is_human)
+    closing = _write_closing(cited_for, cited_against, slots, _choose_first, lambda _phrases: None)
+    return _join([*sentences, closing], _reasons(cited_for, cited_against), slots)
 
 
 def _choose_first(options: Sequence[str]) -> str:
     return options[0]
+
+
+def _reasons(cited_for: Sequence[Criterion], cited_against: Sequence[Criterion]) -> list[Wording]:
+    return [REASONS[row.finding.name] for row in (*cited_for, *cited_against)]
+
+
+def _join(sentences: Sequence[str], wordings_used: Sequence[Wording], slots: Mapping[str, str]) -> Rationale:
+    features = [feature.format_map(slots) for wording in wordings_used for feature in wording.features]
+    text = f"{'. '.join(sentences)}.".split(". ")
+    return Rationale(". ".join(sentence[0].upper() + sentence[1:] for sentence in text), tuple(features))
+
+
+MAX_STATEMENTS = 9
+MAX_BODY_WORDS = 47
 
 
 def _write_varied(facts: Facts, slots: Mapping[str, str], is_human: bool, seed: str) -> tuple[str, list[str]]:
@@ -194,31 +213,31 @@ def _list(names: Sequence[str], slots: Mapping[str, str], rng: random.Random) ->
 
 
 def _write_closing(
-    held_for: Sequence[Criterion],
-    held_against: Sequence[Criterion],
+    cited_for: Sequence[Criterion],
+    cited_against: Sequence[Criterion],
     slots: Mapping[str, str],
-    rng: random.Random,
-    is_brief: bool,
-) -> tuple[str, list[str]]:
-    """The findings for the label, then those against it, and the names of the cited reasons."""
-    if is_brief and held_for:  # against it only findings that are present, or that decide
-        held_against = [row for row in held_against if row.finding.is_present or row.is_deciding]
-    names_for = [row.finding.name for row in held_for][: 1 if is_brief and held_against else 2]
-    names_against = [row.finding.name for row in held_against][: 1 if is_brief or names_for else 2]
-    choose = _choose_first if is_brief else rng.choice
-    parts = [_cite(FOR, names_for, slots, rng, choose)] if names_for else []
-    if names_against:
-        parts.append(_cite(AGAINST if names_for else ONLY_AGAINST, names_against, slots, rng, choose))
-    return choose(JOINS).join(parts), [*names_for, *names_against]
+    choose: Choose,
+    shuffle: Callable[[list[str]], None],
+) -> str:
+    """The findings for the label, then those against it, each with its rule."""
+    parts = [_cite(FOR, cited_for, slots, choose, shuffle)] if cited_for else []
+    if cited_against:
+        parts.append(_cite(AGAINST if cited_for else ONLY_AGAINST, cited_against, slots, choose, shuffle))
+    return choose(JOINS).join(parts)
 
 
 def _cite(
-    frames: Sequence[str], names: Sequence[str], slots: Mapping[str, str], rng: random.Random, choose: Choose
+    frames: Sequence[str],
+    rows: Sequence[Criterion],
+    slots: Mapping[str, str],
+    choose: Choose,
+    shuffle: Callable[[list[str]], None],
 ) -> str:
-    phrases = [write_out(choose(REASONS[name].phrases), slots, choose) for name in names]
-    if choose is not _choose_first:
-        rng.shuffle(phrases)
-    phrases.sort(key=lambda phrase: (phrase.startswith(_DENYING), not phrase.endswith("in the lead")))
+    phrases = [
+        f"{write_out(choose(REASONS[row.finding.name].phrases), slots, choose)} ({row.rule.name})" for row in rows
+    ]
+    shuffle(phrases)
+    phrases.sort(key=lambda phrase: (phrase.startswith(_DENYING), "in the lead" not in phrase))
     return write_out(choose(frames), {"reasons": " and ".join(phrases)}, choose)
 
 

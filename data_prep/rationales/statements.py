@@ -4,24 +4,28 @@ import random
 
 from tslm.evidence import words
 from tslm.evidence.criteria import Facts
+from tslm.evidence.facts_line import RODENT_BANDS, percent
 
-RODENT_BANDS = ("delta", "theta", "beta")
 _PRESENT_OF = {"little_alpha": "alpha", "still_eyes": "eyes"}  # statement of absence and of presence
 
 
 def fill_slots(facts: Facts, is_human: bool) -> dict[str, str]:
     """Texts for the slots of the wordings; some are templates with choices themselves."""
-    slots = {
+    slots = {"site": "chin" if is_human else "neck"}  # where the EMG is taken
+    if "emg_tone" in facts:
+        slots |= {"tone": words.tone_word(facts["emg_tone"]), "times": f"{facts['emg_tone']:.1f}"}
+    if words.is_unmeasurable(facts):
+        return slots
+    slots |= {
         "level": words.amplitude_word(facts["rms_uv"]),
         "rms": f"{facts['rms_uv']:.0f}",
         "peak_to_peak": f"{facts['peak_to_peak_uv']:.0f}",
         "peak": f"{facts['dominant_hz']:g}",
-        "slow": _percent(facts["slow_wave_fraction"]),
-        "alpha": _percent(facts["alpha_fraction"]),
+        "slow": percent(facts["slow_wave_fraction"]),
+        "alpha": percent(facts["alpha_fraction"]),
         "often": "at times" if facts["alpha_fraction"] <= words.ALPHA_MOST else "over half the time",
-        "artefact": _percent(facts["artefact_fraction"]),
-        **{f"{band}_share": _percent(facts[f"{band}_share"]) for band in RODENT_BANDS},
-        "site": "chin" if is_human else "neck",  # where the EMG is taken
+        "artefact": percent(facts["artefact_fraction"]),
+        **{f"{band}_share": percent(facts[f"{band}_share"]) for band in RODENT_BANDS},
         "spindles": _counted(facts["spindle_count"], "spindle"),
         "k_complexes": _counted(facts["k_complex_count"], "K-complex", "K-complexes"),
         "eyes": _counted(facts["eye_movement_count"], "eye movement"),
@@ -34,14 +38,8 @@ def fill_slots(facts: Facts, is_human: bool) -> dict[str, str]:
     if not is_human:
         others = [pair for pair in (first, second, *others) if pair[0] in RODENT_BANDS and pair != first]
     for place, (band, share) in zip(("first", "second", "third", "fourth"), (first, second, *others), strict=False):
-        slots |= {place: band, f"{place}_share": _percent(share)}
-    if "emg_tone" in facts:
-        slots |= {"tone": words.tone_word(facts["emg_tone"]), "times": f"{facts['emg_tone']:.1f}"}
+        slots |= {place: band, f"{place}_share": percent(share)}
     return slots
-
-
-def _percent(share: float) -> str:
-    return f"{round(100 * share)}%"
 
 
 def _counted(count: float, singular: str, plural: str = "", is_known: bool = False) -> str:

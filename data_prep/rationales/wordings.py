@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from tslm.evidence import words
 from tslm.evidence.criteria import Feature
 
 Choose = Callable[[Sequence[str]], str]
@@ -325,6 +326,7 @@ REASONS: dict[str, Wording] = {
     for name, (features, phrases) in {
         "slow_over": ((Feature.SLOW_WAVES,), (f"slow waves [past|over|above|in more than] a fifth[| {OF_TIME}]",)),
         "slow_under": ((Feature.SLOW_WAVES,), (f"slow waves [under|below|in less than] a fifth[| {OF_TIME}]",)),
+        "recent_waves": ((Feature.RECENT_WAVES,), (words.RECENT_WAVES,)),
         "spindles": ((Feature.SPINDLES,), ("{the_spindles}",)),
         "k_complexes": ((Feature.K_COMPLEXES,), ("{the_k_complexes}",)),
         "no_spindles": ((Feature.SPINDLES,), ("[absent|missing] spindles", "the [absence|lack] of spindles")),

@@ -70,12 +70,13 @@ class Example:
     answer: str  # the label in the response; empty where the task has none
     options: tuple[str, ...]  # the labels the answer may take
     window: NightWindow | None = None
+    reads_night: bool = True  # False: the window stands in a batch with others, but the language model does not read it
 
 
 _TOGETHER = (  # tensors of a batch that are there together: text, series, night windows
     ("input_ids_BT", "attention_mask_BT", "slot_BT", "series_seen_BT"),
     ("series_SL", "series_lengths_S", "series_row_S", "series_channel_S"),
-    ("window_BWCL", "epoch_mask_BW", "sleep_stage_idx_BW", "scored_idx_B"),
+    ("window_BWCL", "epoch_mask_BW", "sleep_stage_idx_BW", "scored_idx_B", "reads_night_B"),
 )
 
 
@@ -98,6 +99,7 @@ class Batch:
     sleep_stage_idx_BW: "torch.Tensor | None" = None  # int64, IGNORE_INDEX where unscored or outside
     target_BWK: "torch.Tensor | None" = None  # float32, soft targets; None: hard labels
     scored_idx_B: "torch.Tensor | None" = None  # int64
+    reads_night_B: "torch.Tensor | None" = None  # bool: whether the language model reads the window
     class_counts: dict[str, int] = field(
         default_factory=dict
     )  # supervised samples or epochs per answer; empty: no classes

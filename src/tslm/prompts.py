@@ -28,14 +28,24 @@ def render_series_text(name: str, mean: float, std: float, unit: str = "") -> st
     return f"\n{name}, mean {mean:.2f} and std {std:.2f}{of_unit}:"
 
 
-def render_sleep_prompt(answers: Sequence[str], epoch_s: float = 30, style: str = "full") -> Prompt:
-    """Sleep staging of one EEG epoch with a rationale (structure of the guide's section on prompts)."""
+def render_sleep_prompt(
+    answers: Sequence[str], epoch_s: float = 30, style: str = "full", facts_line: str = ""
+) -> Prompt:
+    """Sleep staging of one EEG epoch with a rationale (structure of the guide's section on prompts).
+
+    Args:
+        answers: names of the sleep stages.
+        epoch_s: length of the epoch.
+        style: one of STYLES.
+        facts_line: what was measured in the epoch (`tslm.evidence.facts_line`); empty: nothing is stated.
+    """
     check_style(style)
     names = ", ".join(answers)
+    stated = f"\n{facts_line}" if facts_line else ""
     if style == "brief":
         return Prompt(
             f"Stage this {epoch_s:g}-second EEG epoch.",
-            f"\nStages: {names}. Give the evidence, then the answer.\nRationale:",
+            f"{stated}\nStages: {names}. Give the evidence, then the answer.\nRationale:",
         )
     return Prompt(
         f"Below is one {epoch_s:g}-second epoch of sleep EEG. Decide which sleep stage it shows.\n"
@@ -45,7 +55,7 @@ def render_sleep_prompt(answers: Sequence[str], epoch_s: float = 30, style: str 
         "- Write one connected paragraph, without lists or headings.\n"
         "- Name the stage only at the very end.\n"
         "- Always commit to a rationale and to one stage.",
-        f"\nThe stage is one of: {names}.\n"
+        f"{stated}\nThe stage is one of: {names}.\n"
         f"Write the rationale now and finish with '{ANSWER_PREFIX}' followed by the stage.\nRationale:",
     )
 

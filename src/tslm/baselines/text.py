@@ -19,8 +19,8 @@ from tslm.config.schema import DigitsConfig, RunConfig
 from tslm.data.prepared.recordings import Recording
 from tslm.data.samples.collate import Collator
 from tslm.data.samples.dataset import SleepDataset
-from tslm.evidence.measure import EVIDENCE_COLUMNS
-from tslm.evidence.words import describe_evidence, round_facts
+from tslm.evidence.facts_line import render_facts_line
+from tslm.evidence.words import epoch_facts
 from tslm.labels import species_group
 from tslm.models import build_text_model, build_tokenizer
 from tslm.models.text_model import TextModel
@@ -41,10 +41,6 @@ class _QuestionDataset(SleepDataset):
     def __init__(self, recordings: list[Recording], config: RunConfig, in_words: bool, with_rationale: bool) -> None:
         super().__init__(recordings, config)
         self.in_words, self.with_rationale = in_words, with_rationale
-        if in_words:
-            for recording in recordings:
-                if missing := [name for name in EVIDENCE_COLUMNS if name not in recording.columns]:
-                    raise ValueError(f"{recording.recording} has no measured {missing[0]}; prepare the cohort again")
 
     def build_example(self, night: int, epoch: int) -> Example:
         example, recording = super().build_example(night, epoch), self.recordings[night]
@@ -52,10 +48,9 @@ class _QuestionDataset(SleepDataset):
         example = replace(example, pre_prompt=prompt.pre_prompt, post_prompt=prompt.post_prompt)
         if not self.in_words:
             return example
-        names = (*EVIDENCE_COLUMNS, *(["emg_tone"] if "emg_tone" in recording.columns else []))
-        facts = round_facts({name: float(recording.columns[name][epoch]) for name in names})
-        evidence = describe_evidence(facts, species_group(recording.species))
-        return replace(example, pre_prompt=f"{prompt.pre_prompt}\n{evidence}", series=())
+        facts = epoch_facts(self.evidence[night], epoch)
+        line = render_facts_line(facts, species_group(recording.species))
+        return replace(example, pre_prompt=f"{prompt.pre_prompt}\n{line}", series=())
 
 
 def fit_text_digits(inputs: BaselineInputs) -> Scorer:

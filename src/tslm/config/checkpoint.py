@@ -71,6 +71,9 @@ def parse_checkpoint_config(found: dict[str, Any], where: str) -> RunConfig:
         raise ValueError(f"{where} was made by tslm {made_by}, newer than this {__version__}; upgrade tslm-sleep")
     if SETTINGS_KEY not in found:
         raise ValueError(f"{where} is damaged: it has no {SETTINGS_KEY!r}")
+    stage = found[SETTINGS_KEY].get("stage")
+    if isinstance(stage, dict):  # made before prompts could state facts
+        found = found | {SETTINGS_KEY: found[SETTINGS_KEY] | {"stage": {"facts": "none"} | stage}}
     try:
         return merge_config(found[SETTINGS_KEY])
     except ValueError as error:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from tslm.prompts import STYLES
 
+FACTS = ("measured", "none")
+INPUTS = ("all", "facts", "series")
 SAMPLINGS = {"natural": 0.0, "sqrt": 0.5, "balanced": 1.0}  # probability of a sample ~ class frequency^-power
 PRECISIONS = ("bf16", "fp32")
 TRACKERS = ("none", "mlflow")
@@ -184,6 +186,11 @@ class CurriculumStageConfig:
     extra_channels: tuple[str, ...] = ()  # nights: channels read beside it (EOG, EMG)
     extra_in_text: bool = True  # sleep: the language model reads them as series too, not in the context alone
     prompt_style: str = "full"  # sleep: full or brief
+    facts: str = "measured"  # measured facts of the sample in its prompt: measured or none
+    inputs: str = "all"  # sleep: what a prompt holds: all, facts (no signal) or series (the signal, no facts)
+    facts_dropout: float = 0.15  # training: probability that a prompt states no fact
+    fact_dropout: float = 0.05  # training: probability that a single fact is not stated
+    series_dropout: float = 0.15  # training: probability that a prompt holds facts alone, no series and no night
     sampling: str = "natural"  # training samples by class: natural (as they are), balanced (evenly), sqrt (between)
     oversample: dict[str, float] = field(default_factory=dict)  # further factors by class, such as {REM: 2}
     hard_examples: float = 0.0  # probability ~ (last loss / mean loss)^this, between 1/4 and 4; 0: off
@@ -192,6 +199,7 @@ class CurriculumStageConfig:
     num_test_samples: int = 0  # test samples; 0: all
     max_new_tokens: int = 400  # longest generated response
     constrained: bool = True  # allow only the options of the sample after `Answer:`
+    num_alone_samples: int = 0  # sleep: test samples answered also from the facts alone and from the series alone
     num_calibration_samples: int = 128  # validation samples for the temperatures of a language model; 0: none
 
     def __post_init__(self) -> None:
@@ -199,10 +207,29 @@ class CurriculumStageConfig:
             raise ValueError(f"stage.sampling={self.sampling}; wanted one of: {', '.join(SAMPLINGS)}")
         if self.prompt_style not in STYLES:
             raise ValueError(f"stage.prompt_style={self.prompt_style}; wanted one of: {', '.join(STYLES)}")
+        for name, choices in (("facts", FACTS), ("inputs", INPUTS)):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"stage.{name}={getattr(self, name)}; wanted one of: {', '.join(choices)}")
+        if self.facts == "none" and self.inputs == "facts":
+            raise ValueError(
+                "stage.inputs=facts with stage.facts=none leaves nothing to read; set stage.facts=measured"
+            )
+        for name in ("facts_dropout", "fact_dropout", "series_dropout"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"stage.{name}={getattr(self, name):g}; wanted a probability, 0 to 1")
+        if self.facts_dropout + self.series_dropout > 1:
+            raise ValueError(
+                "stage.facts_dropout and stage.series_dropout exclude each other; wanted 1 or less together"
+            )
         if not all(0 < factor < math.inf for factor in self.oversample.values()):
             raise ValueError(f"stage.oversample={self.oversample}; wanted factors above 0, as in {{REM: 2.0}}")
         if not 0 <= self.hard_examples < math.inf:
             raise ValueError(f"stage.hard_examples={self.hard_examples:g}; wanted 0 (off) or more, 1 is usual")
+
+    @property
+    def given(self) -> str:
+        """What a prompt holds, as a row of predictions states it: all, facts or series."""
+        return "series" if self.facts == "none" else self.inputs
 
     @property
     def channels(self) -> tuple[str, ...]:

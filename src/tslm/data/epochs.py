@@ -28,15 +28,13 @@ from tslm.signals.filters import bridge_gaps, resample_polyphase
 MAX_MISSING_SHARE = 0.1  # of an epoch; an epoch with more is left out
 
 
-def cut_epochs(raw: RawRecording, fs_hz: float = 0.0, span: range | None = None, as_stored: bool = True) -> Recording:
+def cut_epochs(raw: RawRecording, fs_hz: float = 0.0, span: range | None = None) -> Recording:
     """Cut a recording into scoring epochs of `raw.epoch_s`.
 
     Args:
         raw: Signals, and one sleep stage per epoch from the same start; without stages all epochs are unscored.
         fs_hz: Sampling rate of the epochs; 0: the highest rate of the channels.
         span: Epochs to keep, counted from the start of the recording; None: all.
-        as_stored: Round the samples to the stored steps. Preparation measures evidence before rounding and passes
-            False, since `write_recording` rounds.
 
     Returns:
         Epochs with a bool column `<kind>_flag` for each kind of artefact; `notes` say what was changed.
@@ -72,7 +70,7 @@ def cut_epochs(raw: RawRecording, fs_hz: float = 0.0, span: range | None = None,
         units={name: signal.unit for name, signal in raw.signals.items() if signal.unit != "uV"},
         notes=(*raw.notes, *_describe_gaps(epochs, is_whole_E)),
     )
-    return round_to_stored(recording) if as_stored else recording
+    return round_to_stored(recording)
 
 
 def resample_recording(raw: RawRecording, fs_hz: float = 0.0) -> RawRecording:

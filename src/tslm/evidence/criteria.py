@@ -1,8 +1,8 @@
 """AASM criteria as one table: what is found in an epoch, and whether it speaks for or against a sleep stage.
 
 The writer of rationales cites the rows that hold, the checker weighs claims by them. Rules are those of the AASM
-manual for the scoring of sleep (2007, visual rules for adults), by the letter of their sleep stage. No manual covers
-rodents; their rows follow common practice.
+manual for the scoring of sleep (Iber et al. 2007, visual rules for adults) in our words, numbered as there: section 3
+is wake, 4 N1, 5 N2, 6 N3, 7 R, 8 movement. No manual covers rodents; their rules follow common practice.
 """
 
 from collections.abc import Callable, Mapping
@@ -31,6 +31,7 @@ class Feature(StrEnum):
     MIXED = "mixed"  # mixed frequencies
     PEAK_FREQUENCY = "peak_frequency"
     SPINDLES = "spindles"
+    RECENT_WAVES = "recent_waves"  # spindles and K-complexes of the epochs before
     SPINDLE_DENSITY = "spindle_density"
     SPINDLE_DURATION = "spindle_duration"
     K_COMPLEXES = "k_complexes"
@@ -43,6 +44,7 @@ class Feature(StrEnum):
     ARTEFACT = "artefact"
 
 
+_WITHOUT_EEG = (Feature.ARTEFACT, Feature.MUSCLE_TONE, Feature.RECENT_WAVES)
 BANDS = (Feature.DELTA, Feature.THETA, Feature.ALPHA, Feature.SIGMA, Feature.BETA)
 
 
@@ -64,13 +66,27 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class Rule:
+    """A rule of the AASM manual, or a convention for rodents.
+
+    Args:
+        name: section and paragraph of the manual of 2007 ("6.B"), or "rodent 1"; rationales cite it in brackets. It
+            names no sleep stage, so that a rationale does not give its answer away.
+        text: the rule in our words.
+    """
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True)
 class Criterion:
     """A finding that speaks for or against a sleep stage.
 
     Args:
         finding: what speaks.
         is_for: whether it speaks for the sleep stage, or against it.
-        rule: the manual's rule, or the practice.
+        rule: by which it does.
         is_deciding: whether a rationale for this sleep stage should name its features.
         is_weighed: whether any claim on the features counts for or against the sleep stage. False where only
             the finding's own threshold does: alpha in less than half of an epoch says nothing against N1.
@@ -78,7 +94,7 @@ class Criterion:
 
     finding: Finding
     is_for: bool
-    rule: str
+    rule: Rule
     is_deciding: bool = False
     is_weighed: bool = True
 
@@ -118,6 +134,7 @@ _BOTH = (_F.SPINDLES, _F.K_COMPLEXES)
 SLOW_OVER = Finding("slow_over", (_F.SLOW_WAVES,), True, _at_least("slow_wave_fraction", words.SLOW_WAVES_MANY))
 SLOW_UNDER = Finding("slow_under", (_F.SLOW_WAVES,), False, _below("slow_wave_fraction", words.SLOW_WAVES_MANY))
 SPINDLES = Finding("spindles", (_F.SPINDLES,), True, _at_least("spindle_count", 1))
+RECENT_WAVES = Finding("recent_waves", (_F.RECENT_WAVES,), True, _at_least("recent_wave_count", 1))
 K_COMPLEXES = Finding("k_complexes", (_F.K_COMPLEXES,), True, _at_least("k_complex_count", 1))
 NEITHER = Finding(
     "no_spindles_or_k", _BOTH, False, lambda facts: not facts["spindle_count"] and not facts["k_complex_count"]
@@ -144,21 +161,26 @@ TONE_LOW = Finding("tone", (_F.MUSCLE_TONE,), False, _has_tone("low"))
 ARTEFACT = Finding("artefact", (_F.ARTEFACT,), True, _at_least("artefact_fraction", words.ARTEFACT_SOME))
 NO_ARTEFACT = Finding("no_artefact", (_F.ARTEFACT,), False, _below("artefact_fraction", words.ARTEFACT_SOME))
 
-_W_ALPHA = "W: alpha rhythm in more than half of the epoch"
-_W_OPEN = "W without alpha: blinks, reading or rapid eye movements, with normal or high chin tone"
-_W_FAST = "W with open eyes: low-amplitude beta and alpha without a rhythm"
-_N1_MIXED = "N1: alpha gives way to low-amplitude mixed frequencies, chiefly 4-7 Hz, in more than half of the epoch"
-_N2_STARTS = "N2 starts with a K-complex or a train of spindles"
-_N3_SHARE = "N3: slow waves (0.5-2 Hz, over 75 uV) in a fifth of the epoch or more"
-_N3_DELTA = "N3: slow waves lie in the delta band"
-_R = "R: low-amplitude mixed frequencies, low chin tone and rapid eye movements"
-_R_SAWTOOTH = "R: sawtooth waves support it"
-_R_ENDS = "R ends with a K-complex or spindles without eye movements: N2"
-_MOVE = "movement: artefacts of movement or muscle hide the EEG for more than half of the epoch"
-_NREM = "NREM joins N1, N2 and N3: slow waves, delta and spindles, tone below that of wake"
-_RODENT_W = "rodents, wake: fast, low-amplitude EEG and muscle tone"
-_RODENT_NREM = "rodents, NREM: high-amplitude delta and low tone"
-_RODENT_R = "rodents, REM: regular theta, hardly any delta and the lowest tone"
+_W_ALPHA = Rule("3.B", "wake: alpha rhythm in more than half of the epoch")
+_W_OPEN = Rule(
+    "3.C", "wake without alpha rhythm: blinks, reading or rapid eye movements, with normal or high chin tone"
+)
+_W_FAST = Rule("3.A", "wake with open eyes: low-amplitude beta and alpha without a rhythm")
+_N1_MIXED = Rule(
+    "4.B", "N1: low-amplitude mixed frequencies, chiefly 4-7 Hz, replace alpha in more than half of the epoch"
+)
+_N2_STARTS = Rule("5.B", "N2 starts with a K-complex or a train of spindles")
+_N2_GOES_ON = Rule("5.C", "N2 goes on in epochs without spindles or K-complexes that follow such epochs")
+_N3_SHARE = Rule("6.B", "N3: slow waves (0.5-2 Hz, over 75 uV) in a fifth of the epoch or more")
+_N3_DELTA = Rule("6.A", "N3: slow waves lie in the delta band")
+_R = Rule("7.B", "R: low-amplitude mixed frequencies, low chin tone and rapid eye movements")
+_R_SAWTOOTH = Rule("7.A", "R: sawtooth waves support it")
+_R_ENDS = Rule("7.D", "R ends with K-complexes or spindles without eye movements")
+_MOVE = Rule("8.A", "movement: artefacts of movement or muscle hide the EEG for more than half of the epoch")
+_NREM = Rule("joined", "NREM joins N1, N2 and N3: slow waves, delta and spindles, tone below that of wake")
+_RODENT_W = Rule("rodent 1", "rodents, wake: fast, low-amplitude EEG and muscle tone")
+_RODENT_NREM = Rule("rodent 2", "rodents, NREM: high-amplitude delta and low tone")
+_RODENT_R = Rule("rodent 3", "rodents, REM: regular theta, hardly any delta and the lowest tone")
 
 # In order of weight. Of each sleep stage some row always holds.
 CRITERIA: dict[SleepStage, tuple[Criterion, ...]] = {
@@ -189,6 +211,7 @@ CRITERIA: dict[SleepStage, tuple[Criterion, ...]] = {
     SleepStage.N2: (
         Criterion(SPINDLES, True, _N2_STARTS, is_deciding=True),
         Criterion(K_COMPLEXES, True, _N2_STARTS, is_deciding=True),
+        Criterion(RECENT_WAVES, True, _N2_GOES_ON),
         Criterion(SLOW_OVER, False, _N3_SHARE, is_deciding=True),
         Criterion(NEITHER, False, _N2_STARTS),
         Criterion(ALPHA_MOST, False, _W_ALPHA, is_weighed=False),
@@ -257,13 +280,22 @@ RODENT_CRITERIA: dict[SleepStage, tuple[Criterion, ...]] = {
     ),
 }
 
+RULES: dict[str, Rule] = {
+    row.rule.name: row.rule for table in (CRITERIA, RODENT_CRITERIA) for rows in table.values() for row in rows
+}
+
 
 def find_criteria(
     sleep_stage: SleepStage, facts: Facts, is_human: bool = True
 ) -> tuple[list[Criterion], list[Criterion]]:
-    """The criteria that hold in an epoch, for a sleep stage and against it, in order of weight."""
-    table = CRITERIA if is_human else CRITERIA | RODENT_CRITERIA
-    held = [row for row in table[sleep_stage] if row.finding.holds(facts)]
+    """The criteria that hold in an epoch, for a sleep stage and against it, in order of weight.
+
+    Of an epoch that cannot be measured (`tslm.evidence.words.is_unmeasurable`) only those that need no EEG.
+    """
+    rows = (CRITERIA if is_human else CRITERIA | RODENT_CRITERIA)[sleep_stage]
+    if words.is_unmeasurable(facts):
+        rows = tuple(row for row in rows if not set(row.finding.features) - set(_WITHOUT_EEG))
+    held = [row for row in rows if row.finding.holds(facts)]
     return [row for row in held if row.is_for], [row for row in held if not row.is_for]
 
 
@@ -281,3 +313,24 @@ def weigh_feature(feature: Feature, sleep_stage: SleepStage) -> int:
         if row.is_weighed and feature in row.finding.features:
             return 1 if row.is_for == row.finding.is_present else -1
     return 0
+
+
+@cache
+def weigh_finding(feature: Feature, is_present: bool, sleep_stage: SleepStage, rule: str = "") -> int | None:
+    """1 where a finding speaks for a sleep stage, -1 where it speaks against it; None where no criterion says.
+
+    Args:
+        feature: what was found.
+        is_present: or found to be absent.
+        sleep_stage: to weigh it for.
+        rule: name of a cited rule; empty: any rule of the sleep stage.
+    """
+    rows = [
+        row
+        for row in (*CRITERIA.get(sleep_stage, ()), *RODENT_CRITERIA.get(sleep_stage, ()))
+        if feature in row.finding.features and rule in ("", row.rule.name)
+    ]
+    found = next((row for row in rows if row.finding.is_present == is_present), None)
+    if found is not None:
+        return 1 if found.is_for else -1
+    return (-1 if rows[0].is_for else 1) if rows and rows[0].is_weighed else None

@@ -21,6 +21,7 @@ from tslm.evidence.waveforms import (
     measure_spindles,
     slow_wave_share,
 )
+from tslm.evidence.words import RECENT_EPOCHS
 from tslm.labels import species_group
 from tslm.signals.artifacts import SATURATION_OF_GROUP_UV, measure_seconds
 from tslm.signals.spectrum import BANDS_HZ, EVIDENCE_BANDS_HZ, measure_psd, sum_band
@@ -41,6 +42,7 @@ EVIDENCE_COLUMNS: tuple[str, ...] = (
     "eye_movement_count",
     "artefact_fraction",
 )
+RECENT_COLUMN = "recent_wave_count"  # of `count_recent_waves`, which looks at the epochs before
 Bands = Mapping[str, tuple[float, float]]
 MIN_EPOCH_S = 4.0
 MIN_FS_HZ = 64.0
@@ -82,6 +84,24 @@ def measure_evidence(epochs_EL: np.ndarray, fs_hz: float, species: str = "human"
         for start in range(0, len(epochs_EL), _EPOCHS_AT_ONCE)
     ]
     return {name: np.concatenate([part[name] for part in parts]) for name in EVIDENCE_COLUMNS}
+
+
+def count_recent_waves(evidence: Mapping[str, np.ndarray], onset_s: np.ndarray, epoch_s: float) -> np.ndarray:
+    """(E,) int16 spindles and K-complexes of the three epochs before each, where they follow without a gap.
+
+    AASM 2007, rule 5.C: N2 goes on in epochs without either that follow such epochs.
+
+    Args:
+        evidence: columns of `measure_evidence` of consecutive epochs.
+        onset_s: (E,) start of each epoch, in time order.
+        epoch_s: length of an epoch.
+    """
+    waves_E = evidence["spindle_count"].astype(np.int16) + evidence["k_complex_count"].astype(np.int16)
+    recent_E = np.zeros_like(waves_E)
+    for back in range(1, min(RECENT_EPOCHS, len(waves_E) - 1) + 1):
+        follows_E = np.abs(onset_s[back:] - onset_s[:-back] - back * epoch_s) < epoch_s / 2
+        recent_E[back:] += np.where(follows_E, waves_E[:-back], 0)
+    return recent_E
 
 
 def _measure_chunk(epochs_EL: np.ndarray, fs_hz: float, group: str) -> dict[str, np.ndarray]:

@@ -1,7 +1,4 @@
-"""Thresholds of the words of rationales: the one table for writers and checkers.
-
-`describe_evidence` states the measurements in these words, without interpretation.
-"""
+"""Thresholds of the words of rationales: the one table for writers and checkers."""
 
 from collections.abc import Mapping
 
@@ -29,6 +26,11 @@ FAST_SHARE = 0.2  # beta share from which "fast activity" is said
 SECOND_BAND_SHARE = 0.1  # a second band is named from here on
 THETA_SHARE = 0.15  # theta counts as present from here on
 ARTEFACT_SOME = 0.1  # share of flat or clipped seconds worth a word
+ARTEFACT_MOST = 0.5  # above it nothing else of an epoch is measured
+UNMEASURABLE = "the rest cannot be measured"
+RECENT_EPOCHS = 3  # spindles and K-complexes of so many epochs before are recent
+STILL_EYES = "no visible eye movements"
+RECENT_WAVES = "recent spindles or K-complexes"
 EYE_MOVEMENTS_REPEATED = 2
 COUNT_FEW = 2  # "few", "rare" of single waveforms: up to
 COUNT_MANY = 3  # "many", "frequent": from here on
@@ -61,6 +63,11 @@ def count_word(count: int) -> str:
     return COUNT_WORDS[count] if count < len(COUNT_WORDS) else MANY_WORD
 
 
+def count_phrase(count: float, singular: str, plural: str = "") -> str:
+    """A count with its noun in words, such as "one spindle"."""
+    return f"{count_word(int(count))} {singular if count == 1 else plural or f'{singular}s'}"
+
+
 def rank_bands(evidence: Mapping[str, float]) -> list[tuple[str, float]]:
     """(band, share) from the strongest to the weakest."""
     shares = [(band, float(evidence[f"{band}_share"])) for band in BANDS_HZ]
@@ -86,6 +93,14 @@ def figure_slack(unit: str, value: float, is_rough: bool) -> float:
     return max(_SLACK[unit][is_rough], relative * value) + 1e-9
 
 
+_STILL_MEASURED = ("artefact_fraction", "emg_rms_uv", "emg_tone", "recent_wave_count")
+
+
+def is_unmeasurable(facts: Mapping[str, float]) -> bool:
+    """Whether an epoch is flat or clipped for the most part."""
+    return facts.get("artefact_fraction", 0.0) > ARTEFACT_MOST
+
+
 def epoch_facts(evidence: Mapping[str, np.ndarray], epoch_idx: int) -> dict[str, float]:
     """The evidence of one epoch as it may be written down (`round_facts`)."""
     return round_facts({name: float(values[epoch_idx]) for name, values in evidence.items()})
@@ -94,46 +109,13 @@ def epoch_facts(evidence: Mapping[str, np.ndarray], epoch_idx: int) -> dict[str,
 def round_facts(evidence_row: Mapping[str, float]) -> dict[str, float]:
     """Measured values as they may be written down: whole uV, Hz and seconds to a tenth, whole percents.
 
-    Words follow these rounded values, so a text can be checked without knowing what was rounded away.
+    Words follow these rounded values, so a text can be checked without knowing what was rounded away. Of an epoch that
+    is flat or clipped for the most part, only that and its EMG are facts: the rest cannot be measured.
     """
+    if is_unmeasurable(evidence_row):
+        evidence_row = {name: evidence_row[name] for name in _STILL_MEASURED if name in evidence_row}
     facts = {}
     for name, value in evidence_row.items():
         steps = 1 if name.endswith(("_uv", "_count")) else 10 if name.endswith(("_hz", "_s", "_per_min")) else 100
         facts[name] = round(value * steps) / steps
     return facts
-
-
-def describe_evidence(facts: Mapping[str, float], group: str) -> str:
-    """Sentences that state an epoch's measurements, for a reader who does not see the signal.
-
-    Args:
-        facts: rounded evidence of the epoch (`round_facts`), with `emg_tone` where it is known.
-        group: of species. Waveforms and words for amplitudes are those of people, and left out for rodents.
-    """
-    shares = ", ".join(f"{band} {100 * share:.0f}%" for band, share in rank_bands(facts))
-    is_human = group == "human"
-    word = f" ({amplitude_word(facts['rms_uv'])})" if is_human else ""
-    sentences = [
-        f"EEG amplitude: RMS {facts['rms_uv']:.0f} uV{word}, peak to peak {facts['peak_to_peak_uv']:.0f} uV.",
-        f"Share of power by band: {shares}.",
-        f"Power in 30-45 Hz over that below: {facts['high_frequency_ratio']:.2f}.",
-    ]
-    if is_human:
-        sentences.append(f"Alpha rhythm in {100 * facts['alpha_fraction']:.0f}% of the time.")
-        sentences.append(f"Slow waves in {100 * facts['slow_wave_fraction']:.0f}% of the time.")
-        counted = (f"{count_word(int(facts[column]))} {name}" for column, name in _COUNTED.items())
-        sentences.append(f"Counted: {', '.join(counted)}.")
-    if facts.get("emg_tone", 0.0) > 0:
-        tone = facts["emg_tone"]
-        sentences.append(f"Muscle tone: {tone_word(tone)}, {tone:.1f} times what is usual in this recording.")
-    if facts["artefact_fraction"] >= ARTEFACT_SOME:
-        sentences.append(f"Signal lost or clipped in {100 * facts['artefact_fraction']:.0f}% of the time.")
-    return " ".join(sentences)
-
-
-_COUNTED = {
-    "spindle_count": "sleep spindles",
-    "k_complex_count": "K-complexes",
-    "eye_movement_count": "eye movements",
-    "sawtooth_count": "trains of sawtooth waves",
-}

@@ -2,7 +2,8 @@
 
 A text that ignores the signal fits any epoch equally well. Two controls: another epoch of any kind, and another epoch
 with the same answer and about the amplitude that the prompt stated. The second exposes a model that writes what is
-typical of the sleep stage it answers, or of that sleep stage at that amplitude, which would pass the first. Both are a
+typical of the sleep stage it answers, or of that sleep stage at that amplitude, which would pass the first. With the
+measured facts in the prompt, every claim could be taken from there: then the controls compare all claims. Both are a
 mean over several derangements, in which no rationale keeps its epoch.
 
 Shape letters: N epochs, M columns of counts, R sums (one a resample, or a single one), K shuffles.
@@ -28,8 +29,9 @@ SHARES = {  # name of a share -> (column of the numerator, of the denominator)
     "precision_beyond_prompt": (2, 3),  # the same without the features of STATED_BY_PROMPT
     "coverage": (4, 5),  # share of the deciding features with a supported claim; 1 where the stage has such features
     "share_faithful": (6, 7),  # 1 where something is supported and nothing contradicted; 1
+    "consistency": (8, 9),  # 1 where the arguments speak for the answer; 1 where they speak for or against it
 }
-NUM_COLUMNS = 8
+NUM_COLUMNS = 10
 NUM_SHUFFLES = 5  # over all epochs
 _GROUP_SIZE = 8  # epochs of similar amplitude in a group; at most 15
 NUM_SHUFFLES_ALIKE = 14  # each epoch meets all others of its group, so chance hardly matters
@@ -70,13 +72,16 @@ class ClaimTable:
         return checked
 
 
-def count_claims(checked: Sequence[CheckedClaim], facts: Facts, sleep_stage: SleepStage | None) -> list[float]:
+def count_claims(
+    checked: Sequence[CheckedClaim], facts: Facts, sleep_stage: SleepStage | None, weight: float
+) -> list[float]:
     """Count the columns of one rationale checked against one epoch.
 
     Args:
         checked: its claims.
         facts: measurements of the epoch.
         sleep_stage: whose deciding evidence should be named; None where there is none.
+        weight: of the rationale for its own answer (`tslm.explain.claims.arguments.weigh_rationale`).
     """
     supported = [item.claim.feature for item in checked if item.verdict == Verdict.SUPPORTED]
     contradicted = [item.claim.feature for item in checked if item.verdict == Verdict.CONTRADICTED]
@@ -93,6 +98,8 @@ def count_claims(checked: Sequence[CheckedClaim], facts: Facts, sleep_stage: Sle
         float(bool(deciding)),
         float(bool(supported) and not contradicted),
         1.0,
+        float(weight > 0),
+        float(weight != 0),
     ]
 
 
@@ -153,6 +160,7 @@ def score_control(
     resampling: Resampling | None,
     num_shuffles: int,
     seed: int,
+    compared: str = "precision_beyond_prompt",
 ) -> dict[str, Any] | None:
     """Score rationales checked against other epochs of their group instead of their own.
 
@@ -164,11 +172,12 @@ def score_control(
         resampling: of the interval; None for none.
         num_shuffles: number of other epochs that each rationale is checked against.
         seed: of the shuffles.
+        compared: the share that is compared, `precision_beyond_prompt` or `precision`.
 
     Returns:
         None where nothing can be compared; else `num_rationales` that took part, `num_shuffles`, `precision`,
         `precision_beyond_prompt` and `coverage` of the control, `difference` by which the same rationales' own
-        precision beyond the prompt is above it, `difference_interval`, `gain`: the difference over the most it could
+        share is above it, `difference_interval`, `gain`: the difference over the most it could
         be, 0 for texts that fit others as well and 1 for texts that are true; and `is_above`: whether the difference is
         clear (`CLEAR_DIFFERENCE`) and its whole interval above zero (None without one, or over too few units).
     """
@@ -179,12 +188,12 @@ def score_control(
     other_KNM = np.array([[count_other(place, row[place]) for place in places] for row in partners_KN])
     pairs_N2M = np.concatenate([own_NM[places], other_KNM.mean(0)], axis=1)
     _, control = _measure(pairs_N2M.sum(0, keepdims=True))
-    (difference,) = _subtract(pairs_N2M.sum(0, keepdims=True))
+    (difference,) = _subtract(pairs_N2M.sum(0, keepdims=True), compared)
     interval: list[float | None] = [None, None]
     is_above = None
     if resampling is not None:
         resamples = Resamples(len(places), [subjects[place] for place in places] if subjects else None, resampling)
-        interval = resamples.find_interval(_subtract(resamples.sum(pairs_N2M)))
+        interval = resamples.find_interval(_subtract(resamples.sum(pairs_N2M), compared))
         if interval[0] is not None and resamples.num_units >= FEW_UNITS:
             is_above = interval[0] > 0 and bool(difference >= CLEAR_DIFFERENCE)
     return {
@@ -192,7 +201,7 @@ def score_control(
         "num_shuffles": num_shuffles,
         **{name: find_number(control[name][0]) for name in ("precision", "precision_beyond_prompt", "coverage")},
         "difference": find_number(difference),
-        "gain": find_number(difference / room) if (room := 1 - control["precision_beyond_prompt"][0]) > 0 else None,
+        "gain": find_number(difference / room) if (room := 1 - control[compared][0]) > 0 else None,
         "difference_interval": interval,
         "is_above": is_above,
     }
@@ -207,7 +216,7 @@ def _measure(pairs_R2M: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, np
     return measure_shares(pairs_R2M[:, :NUM_COLUMNS]), measure_shares(pairs_R2M[:, NUM_COLUMNS:])
 
 
-def _subtract(pairs_R2M: np.ndarray) -> np.ndarray:
+def _subtract(pairs_R2M: np.ndarray, compared: str) -> np.ndarray:
     own, control = _measure(pairs_R2M)
-    difference_R: np.ndarray = own["precision_beyond_prompt"] - control["precision_beyond_prompt"]
+    difference_R: np.ndarray = own[compared] - control[compared]
     return difference_R

@@ -2,7 +2,7 @@
 
 1. read every rationale into claims                           (claims.read)
 2. compare each claim with the facts of its epoch             (claims.checks)
-3. weigh whether the claims support the answer                (claims.checks, tslm.evidence.criteria)
+3. weigh whether its arguments support the answer             (claims.arguments, tslm.evidence.criteria)
 4. count the verdicts, with intervals                         (controls)
 5. count again with claims and epochs shuffled, the controls  (controls)
 """
@@ -18,7 +18,8 @@ import numpy as np
 from tslm.answers.grammar import remove_special_tokens
 from tslm.evidence import words
 from tslm.evidence.criteria import Feature
-from tslm.explain.claims.checks import CheckedClaim, Verdict, check_claim, weigh_claims
+from tslm.explain.claims.arguments import weigh_rationale
+from tslm.explain.claims.checks import CheckedClaim, Verdict, check_claim
 from tslm.explain.claims.read import read_claims
 from tslm.explain.controls import (
     NUM_SHUFFLES,
@@ -33,8 +34,11 @@ from tslm.explain.controls import (
     score_control,
 )
 from tslm.labels import ANSWER_NAMES, SleepStage, parse_sleep_stage
+from tslm.metric_names import percent
+from tslm.predictions.rows import STATING_FACTS
 from tslm.predictions.scorings import Scoring
 from tslm.scoring.intervals import DEFAULT_RESAMPLING, Resamples, Resampling, find_subjects
+from tslm.table import Cell
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,7 @@ def score_faithfulness(
     subjects: Sequence[str] | None = None,
     resampling: Resampling | None = DEFAULT_RESAMPLING,
     seed: int = 0,
+    facts_in_prompt: bool = False,
 ) -> dict[str, Any]:
     """Score how far rationales agree with the measurements of their epochs, and of other epochs as a control.
 
@@ -87,6 +92,7 @@ def score_faithfulness(
         subjects: of each epoch; None, or one for all: intervals are over blocks of epochs.
         resampling: of the intervals; None for none.
         seed: of the shuffles.
+        facts_in_prompt: whether the prompts stated the measured facts.
 
     Returns:
         `num_rationales`, `num_claims`, counts per verdict, `num_hedged`, `claims_per_rationale`;
@@ -94,11 +100,12 @@ def score_faithfulness(
         `precision_beyond_prompt`: the same without what the prompt states (`STATED_BY_PROMPT`);
         `coverage`: mean share of the features that decide the true sleep stage (`tslm.evidence.criteria`) of which the
         rationale makes a supported claim; `share_faithful`: rationales with a supported claim and no contradicted
-        one; `consistency`: rationales whose claims speak for their answer, over those whose claims speak for or
-        against it (`weigh_claims`); `precision_by_feature`; `intervals` of the four shares;
+        one; `consistency`: rationales whose arguments speak for their answer, over those whose arguments speak for
+        or against it (`weigh_rationale`); `precision_by_feature`; `intervals` of the five shares;
         `shuffled` and `shuffled_alike` (`score_control`): beside any other epoch, beside another one that was
-        answered alike and has about the same amplitude; `grounded`: True where claims are truer of their own epoch
-        than of those alike, False where they are not clearly so, None where that cannot be said.
+        answered alike and has about the same amplitude; `grounded`: True where claims beyond the prompt are truer of
+        their own epoch than of those alike, False where they are not clearly so, None where that cannot be said. With
+        the facts in the prompt `faithful_to_facts` stands in its place: the same of all claims.
 
     Raises:
         ValueError: lengths differ, or there is no rationale.
@@ -113,16 +120,16 @@ def score_faithfulness(
     table = ClaimTable(claims, [_round_row(row) for row in evidence_rows])
     checked = [table.check(place, place) for place in range(num)]
     verdicts = Counter(item.verdict for row in checked for item in row)
-    sides = [weigh_claims((item.claim for item in row), answer) for row, answer in zip(checked, answers, strict=True)]
-    num_for, num_against = sum(side > 0 for side in sides), sum(side < 0 for side in sides)
+    weights = [weigh_rationale(*of_one) for of_one in zip(rationales, claims, answers, strict=True)]
 
     def count(epoch: int, rationale: int) -> list[float]:
-        return count_claims(table.check(rationale, epoch), table.facts[epoch], truth[epoch])
+        return count_claims(table.check(rationale, epoch), table.facts[epoch], truth[epoch], weights[rationale])
 
     counts_NM = np.array([count(place, place) for place in range(num)])
-    shuffled = score_control(counts_NM, [""] * num, count, subjects, resampling, NUM_SHUFFLES, seed)
+    compared = "precision" if facts_in_prompt else "precision_beyond_prompt"
+    shuffled = score_control(counts_NM, [""] * num, count, subjects, resampling, NUM_SHUFFLES, seed, compared)
     groups = group_alike(answers, [row.get(STATED_COLUMN) for row in evidence_rows], seed)
-    alike = score_control(counts_NM, groups, count, subjects, resampling, NUM_SHUFFLES_ALIKE, seed)
+    alike = score_control(counts_NM, groups, count, subjects, resampling, NUM_SHUFFLES_ALIKE, seed, compared)
     return {
         "num_rationales": num,
         "num_claims": verdicts.total(),
@@ -132,12 +139,11 @@ def score_faithfulness(
         "num_hedged": sum(claim.hedged for row in claims for claim in row),
         "claims_per_rationale": verdicts.total() / num,
         **{name: find_number(share[0]) for name, share in measure_shares(counts_NM.sum(0, keepdims=True)).items()},
-        "consistency": num_for / (num_for + num_against) if num_for + num_against else None,
         "precision_by_feature": _score_features(checked),
         **({"intervals": _find_intervals(counts_NM, subjects, resampling)} if resampling else {}),
         "shuffled": shuffled,
         "shuffled_alike": alike,
-        "grounded": _decide_grounded(shuffled, alike),
+        "faithful_to_facts" if facts_in_prompt else "grounded": _decide_grounded(shuffled, alike),
     }
 
 
@@ -168,7 +174,62 @@ def score_texts(
         subjects=subjects,
         resampling=Resampling(num_resamples, seed, unit=unit) if num_resamples else None,
         seed=seed,
+        facts_in_prompt=any(row.get("inputs") in STATING_FACTS for row in staged.rows),
     )
+
+
+def add_faithfulness(
+    metrics: dict[str, Any],
+    scorings: Mapping[str, Scoring],
+    seed: int = 0,
+    num_resamples: int = Resampling.num_resamples,
+) -> None:
+    """Add `score_texts` of every system that wrote texts to its metrics (`tslm.scoring.systems.score_systems`)."""
+    for name, scoring in scorings.items():
+        if scores := score_texts(scoring, seed, num_resamples):
+            metrics["systems"][name]["faithfulness"] = scores
+
+
+def describe_faithfulness(metrics: Mapping[str, Any]) -> list[str]:
+    """A paragraph on the texts of every system of metrics.json that wrote some."""
+    parts = [(name, part["faithfulness"]) for name, part in metrics["systems"].items() if "faithfulness" in part]
+    return [f"{name.replace('_', ' ')}: {_describe_scores(scores)}" for name, scores in parts]
+
+
+def _describe_scores(scores: Mapping[str, Any]) -> str:
+    num_checkable = scores["num_supported"] + scores["num_contradicted"]
+    shuffled = scores["shuffled"] or {"precision": None, "coverage": None}
+    intervals = scores.get("intervals", {})
+    shares = {name: _format(scores[name], intervals.get(name)) for name in ("precision", "coverage", "consistency")}
+    line = (
+        f"rationales: {shares['precision']} of {num_checkable} checkable claims are true (shuffled between epochs "
+        f"{_format(shuffled['precision'])}), coverage {shares['coverage']} (shuffled {_format(shuffled['coverage'])}), "
+        f"{shares['consistency']} argue for their answer"
+    )
+    alike = scores["shuffled_alike"]
+    if alike is None:
+        return line
+    facts_in_prompt = "faithful_to_facts" in scores
+    verdicts = {
+        True: "they follow the facts in the prompt" if facts_in_prompt else "they follow the signal",
+        False: "NOT FAITHFUL to the facts in the prompt" if facts_in_prompt else "NOT GROUNDED in the signal",
+        None: "too few to tell",
+    }
+    difference = _format(alike["difference"], alike["difference_interval"])
+    return (
+        f"{line}\n{'' if facts_in_prompt else 'beyond what the prompt states '}truer by "
+        f"{difference} than beside epochs of like answer and amplitude, "
+        f"{Cell(percent(alike['gain']), 0, '%').text()} of what was to gain: {verdicts[decide_followed(scores)]}"
+    )
+
+
+def decide_followed(scores: Mapping[str, Any]) -> bool | None:
+    """`grounded`, or `faithful_to_facts` where the prompts stated the facts."""
+    return scores["faithful_to_facts"] if "faithful_to_facts" in scores else scores["grounded"]
+
+
+def _format(value: float | None, interval: Sequence[float | None] | None = None) -> str:
+    return Cell(value, interval=interval).text()
 
 
 def _decide_grounded(shuffled: Mapping[str, Any] | None, alike: Mapping[str, Any] | None) -> bool | None:

@@ -95,7 +95,10 @@ class Flamingo(nn.Module):
         if self.context_projector is not None and state_BH is not None:
             latents.append(self.context_projector(state_BH))
             not_last_BT = batch.attention_mask_BT & (batch.series_seen_BT < num_series_B[:, None])
-            starts.append(not_last_BT.sum(dim=1, keepdim=True).expand(-1, latents[-1].shape[1]))
+            start_B1 = not_last_BT.sum(dim=1, keepdim=True)
+            assert batch.reads_night_B is not None
+            start_B1 = start_B1.masked_fill(~batch.reads_night_B[:, None], _NEVER)
+            starts.append(start_B1.expand(-1, latents[-1].shape[1]))
         latents_BMD = torch.cat(latents, dim=1)
         keys_values = tuple(block.read_latents(latents_BMD) for block in self.blocks)  # type: ignore[operator]
         return DecoderInputs(words_BTE, Memory(keys_values, torch.cat(starts, dim=1)))

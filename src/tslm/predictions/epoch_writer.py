@@ -134,7 +134,7 @@ class EpochWriter:
             responses = self._explain(batch, options) if explain else self._choose(batch, options)
             for idx, example, response in zip(chunk, examples, responses, strict=True):
                 rows[idx] = {
-                    "system": LANGUAGE_MODEL,
+                    "system": name_writer(self.config.stage.inputs),
                     "sample_id": example.sample_id,
                     **dataset.describe(idx),  # type: ignore[typeddict-item]
                     "truth": example.answer,
@@ -199,6 +199,11 @@ class EpochWriter:
     @cached_property
     def _option_ids(self) -> dict[tuple[str, ...], list[list[int]]]:
         return {}
+
+
+def name_writer(inputs: str) -> str:
+    """Name of the system that a language model is with these inputs: `language_model`, `language_model:facts` ..."""
+    return LANGUAGE_MODEL if inputs == "all" else f"{LANGUAGE_MODEL}:{inputs}"
 
 
 def _describe_scores(scores: Sequence[float], temperature: float | None) -> dict[str, Any]:

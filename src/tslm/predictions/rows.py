@@ -45,9 +45,11 @@ _OPTIONAL: dict[str, tuple[type, ...]] = {
     "temperature": (int, float, np.number, NoneType),
     "smoothing": (Mapping,),
     "evidence": (Mapping,),
+    "inputs": (str,),
     "leaky": (bool, np.bool_),
     "within_subject": (bool, np.bool_),
 }
+STATING_FACTS = ("all", "facts")  # inputs of prompts that state the measured facts
 _OLD_PREFIXES = ("label_", "classifier_", "smoothed_")  # of keys when one row held two systems
 _SUM_TOLERANCE = 1e-4  # files keep six digits, others' perhaps five
 _DIGITS = 6
@@ -74,6 +76,7 @@ class PredictionRow(TypedDict):
     epoch_idx: NotRequired[int]
     onset_s: NotRequired[float]
     evidence: NotRequired[dict[str, Any]]  # measured facts of the epoch, by name
+    inputs: NotRequired[str]  # what the prompt held of the epoch: all (signal and facts), facts or series (the signal)
     fold: NotRequired[int]  # of a cross-validation: the one that tested it
     leaky: NotRequired[bool]  # True: training may hold other epochs of this subject, or the same series
     within_subject: NotRequired[bool]  # True, with `leaky`: only epochs of an earlier time (tslm.data.splits.folds)

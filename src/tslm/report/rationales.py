@@ -8,7 +8,7 @@ from typing import Any
 
 from tslm.answers.grammar import ANSWER_PREFIX, remove_special_tokens, split_response
 from tslm.explain.claims.checks import CheckedClaim, Verdict
-from tslm.explain.faithfulness import check_rationale, score_texts
+from tslm.explain.faithfulness import check_rationale, decide_followed, score_texts
 from tslm.metric_names import METRICS, build_cell
 from tslm.predictions.scorings import Scoring
 from tslm.report.format import describe_measurement, format_number, format_percent
@@ -69,11 +69,25 @@ _BESIDE = (
     ("shuffled_alike", "another of like answer and amplitude", "texts that only fit the answer do as well here"),
 )
 _SHARES = ("precision", "precision_beyond_prompt", "coverage")
-_GROUNDED = {
-    True: "<b>the texts follow the signal of their epoch.</b>",
-    False: "<b>the texts fit the answer rather than the epoch</b>, as those of a model would that ignores the signal.",
-    None: "too few epochs or people to say whether the texts follow the signal.",
+_UNDECIDED = "too few epochs or people to say what the texts follow."
+_FIT_ANSWER = (
+    "<b>the texts fit the answer rather than the epoch</b>, as those of a model would that ignores the signal."
+)
+_FOLLOWED = {  # whether the prompts stated the measured facts -> whether claims are truer of their own epoch
+    False: {
+        True: "<b>the texts follow the signal of their epoch.</b>",
+        False: _FIT_ANSWER,
+        None: _UNDECIDED,
+    },
+    True: {
+        True: "<b>the texts follow the measured facts of their epoch, which the prompts stated.</b>",
+        False: _FIT_ANSWER,
+        None: _UNDECIDED,
+    },
 }
+
+
+_BEYOND = {False: "Beyond what the prompt states, t", True: "T"}
 
 
 def render_faithfulness(scoring: Scoring) -> str:
@@ -92,13 +106,13 @@ def render_faithfulness(scoring: Scoring) -> str:
 def _judge(scores: Mapping[str, Any]) -> str:
     alike = scores["shuffled_alike"]
     if alike is None or alike["difference"] is None:
-        return f"There are {_GROUNDED[None]}"
+        return f"There are {_UNDECIDED}"
     low, high = alike["difference_interval"]
     interval = "" if low is None else f" (95&#8239;% interval {_points(low)} to {_points(high)})"
     return (
-        f"Beyond what the prompt states, they are truer of their own epoch by {_points(alike['difference'])} "
+        f"{_BEYOND['faithful_to_facts' in scores]}hey are truer of their own epoch by {_points(alike['difference'])} "
         f"percentage points{interval} than of others that were answered alike and have about the same amplitude: "
-        f"{_GROUNDED[scores['grounded']]}"
+        f"{_FOLLOWED['faithful_to_facts' in scores][decide_followed(scores)]}"
     )
 
 

@@ -106,7 +106,7 @@ class Collator:
             if series_as == "slots":
                 sequence.add([pad_id] * self.config.count_series_tokens(len(series.values_L)), SERIES_SLOT)
             sequence.num_series += 1
-        if series_as == "slots" and self.has_context and example.window is not None:
+        if series_as == "slots" and self.has_context and example.window is not None and example.reads_night:
             sequence.add([pad_id] * self.config.context.num_tokens, CONTEXT_SLOT)
         sequence.add(self._tokenize(example.post_prompt))
         if self.with_response:
@@ -156,6 +156,7 @@ class Collator:
         if targets:
             batch.target_BWK = torch.from_numpy(np.stack(targets))
         batch.scored_idx_B = torch.tensor([window.scored_idx for window in windows])
+        batch.reads_night_B = torch.tensor([example.reads_night for example in examples])
 
     def _normalize_window(self, example: Example, window: NightWindow) -> np.ndarray:
         assert window.values_WCL.shape[1] == len(window.references)

@@ -18,6 +18,7 @@ from tslm.answers.grammar import render_response
 from tslm.batch import IGNORE_INDEX, Example, NightWindow, Reference, Series
 from tslm.config.files import suggest
 from tslm.config.schema import CurriculumStageConfig, ModelConfig, RunConfig
+from tslm.data.evidence import read_evidence
 from tslm.data.prepared.corpora import CorpusSample, read_corpus
 from tslm.data.prepared.recordings import Recording
 from tslm.data.samples.corpus_dataset import CorpusDataset, SleepCotDataset, one_hot
@@ -31,9 +32,9 @@ from tslm.data.samples.night_windows import (
     load_recordings,
     measure_references,
 )
-from tslm.evidence.measure import EVIDENCE_COLUMNS
-from tslm.evidence.muscle import EMG_COLUMNS
-from tslm.labels import ANSWER_NAMES, LABEL_SETS, SleepStage
+from tslm.evidence.facts_line import phrase_facts, render_facts_line
+from tslm.evidence.words import epoch_facts
+from tslm.labels import ANSWER_NAMES, LABEL_SETS, SleepStage, species_group
 from tslm.prompts import (
     Prompt,
     render_caption_prompt,
@@ -42,8 +43,6 @@ from tslm.prompts import (
     render_series_text,
     render_sleep_prompt,
 )
-
-_MEASURED = (*EVIDENCE_COLUMNS, *EMG_COLUMNS)  # evidence in a row of predictions; artefact flags are not in it
 
 
 class TaskDataset(Protocol):
@@ -102,11 +101,16 @@ class RecordingsDataset:
 class SleepDataset(RecordingsDataset):
     """One sample per epoch that the label set can answer, with its neighbours in a window.
 
-    With `unscored`, every epoch is a sample; one without an expert's sleep stage has no answer.
+    With `unscored`, every epoch is a sample; one without an expert's sleep stage has no answer. With `varied`, for
+    training, some prompts lack the facts, single facts, or the signal (`stage.facts_dropout`, ...).
     """
 
-    def __init__(self, recordings: list[Recording], config: RunConfig, unscored: bool = False) -> None:
+    def __init__(
+        self, recordings: list[Recording], config: RunConfig, unscored: bool = False, varied: bool = False
+    ) -> None:
         super().__init__(recordings, config)
+        self.stage, self.varied = config.stage, varied
+        self.evidence = [read_evidence(recording, config.stage.channel) for recording in recordings]
         self.style = config.stage.prompt_style
         self.text_channels = self.channels if config.stage.extra_in_text else self.channels[:1]
         context = config.model.context
@@ -126,7 +130,9 @@ class SleepDataset(RecordingsDataset):
         """Any epoch of a night; one that is not scored has no answer."""
         recording = self.recordings[night]
         answer = ANSWER_NAMES.get(recording.sleep_stages[epoch], "")
-        prompt = render_sleep_prompt(self.label_set.answers, recording.epoch_s, self.style)
+        inputs = self._draw_inputs()
+        facts = self._state_facts(night, epoch) if inputs != "series" else ""
+        prompt = render_sleep_prompt(self.label_set.answers, recording.epoch_s, self.style, facts)
         series = [
             self._series(recording, epoch, channel_idx, self.references[night][channel_idx])
             for channel_idx in range(len(self.text_channels))
@@ -134,25 +140,27 @@ class SleepDataset(RecordingsDataset):
         return Example(
             sample_id=recording.name_epoch(epoch),
             pre_prompt=prompt.pre_prompt,
-            series=tuple(series),
+            series=tuple(series) if inputs != "facts" else (),
             post_prompt=prompt.post_prompt,
             response=render_response(_rationale(recording, epoch), answer),
             answer=answer,
             options=self.label_set.answers,
             window=self._cut_window(night, epoch) if self.window_epochs else None,
+            reads_night=inputs != "facts",
         )
 
     def describe(self, idx: int) -> dict[str, Any]:
         """Recording, subject, epoch, measured evidence, and whether the split leaks."""
         night, epoch = self.samples[idx]
         recording = self.recordings[night]
-        evidence = {name: float(recording.columns[name][epoch]) for name in _MEASURED if name in recording.columns}
+        evidence = {name: float(values_E[epoch]) for name, values_E in self.evidence[night].items()}
         return {
             "recording": recording.recording,
             "subject": recording.subject,
             "epoch_idx": int(epoch),
             "onset_s": float(recording.onset_s[epoch]),
             "evidence": evidence,
+            "inputs": self.stage.given,
             "leaky": recording.split.leaks,
             **({"within_subject": True} if recording.split.is_within_subject else {}),
         }
@@ -160,6 +168,23 @@ class SleepDataset(RecordingsDataset):
     def count_sample_classes(self) -> np.ndarray:
         """(num_samples, num_classes): the class of the epoch that is asked about."""
         return one_hot(self.class_idx, len(self.sleep_stages))
+
+    def _draw_inputs(self) -> str:
+        """What the next prompt holds: all, facts or series."""
+        given = self.stage.given
+        if not (self.varied and given == "all"):
+            return given
+        draw = _draw_uniform()
+        if draw < self.stage.facts_dropout:
+            return "series"
+        return "facts" if draw >= 1 - self.stage.series_dropout else "all"
+
+    def _state_facts(self, night: int, epoch: int) -> str:
+        facts = epoch_facts(self.evidence[night], epoch)
+        group = species_group(self.recordings[night].species)
+        names = [name for section in phrase_facts(facts, group) for name in section]
+        left_out = [name for name in names if self.varied and _draw_uniform() < self.stage.fact_dropout]
+        return render_facts_line(facts, group, left_out)
 
     def _series(self, recording: Recording, epoch: int, channel_idx: int, reference: Reference) -> Series:
         name = self.text_channels[channel_idx]
@@ -242,7 +267,10 @@ def state_timing(model: ModelConfig, dataset: TaskDataset) -> ModelConfig:
 
 
 def _read_sleep(config: RunConfig, folder: Path, split: str) -> TaskDataset:
-    return SleepDataset(_load_channels(config, folder, split), config)
+    recordings = _load_channels(config, folder, split)
+    if split == "train":
+        _check_described(recordings, config.stage.channel)
+    return SleepDataset(recordings, config, varied=split == "train")
 
 
 def _read_nights(config: RunConfig, folder: Path, split: str, unlabelled: bool = False) -> TaskDataset:
@@ -293,6 +321,23 @@ def find_task(curriculum_stage: CurriculumStageConfig) -> Task:
     if curriculum_stage.task not in TASKS:
         raise ValueError(f"unknown stage.task {curriculum_stage.task!r}; {suggest(curriculum_stage.task, list(TASKS))}")
     return TASKS[curriculum_stage.task]
+
+
+def _check_described(recordings: Sequence[Recording], channel: str) -> None:
+    """ValueError where rationales to learn from describe another channel than the one that is staged."""
+    for recording in recordings:
+        if "rationale" in recording.columns and recording.measured_channel != channel:
+            raise ValueError(
+                f"{recording.recording}: its rationales describe {recording.measured_channel!r}, stage.channel is "
+                f"{channel!r}; prepare the cohort with {channel!r} as its first channel"
+            )
+
+
+def _draw_uniform() -> float:
+    """A number from 0 to 1 of torch's generator, which training seeds by sample."""
+    import torch
+
+    return float(torch.rand(()))
 
 
 def _rationale(recording: Recording, epoch: int) -> str:

@@ -4,15 +4,13 @@ Words and thresholds are those of `tslm.evidence.words`, by which our own ration
 that no column measures is not checkable. Hedged claims are checked like others.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 
 from tslm.evidence import words
-from tslm.evidence.criteria import BANDS, Facts, Feature, weigh_feature
+from tslm.evidence.criteria import BANDS, Facts, Feature
 from tslm.explain.claims.read import FIGURES, Claim, Relation
-from tslm.labels import SleepStage
 
 
 class Verdict(StrEnum):
@@ -56,6 +54,7 @@ COLUMNS: dict[Feature, str] = {
     Feature.SPINDLES: "spindle_count",
     Feature.SPINDLE_DENSITY: "spindle_density_per_min",
     Feature.SPINDLE_DURATION: "spindle_duration_s",
+    Feature.RECENT_WAVES: "recent_wave_count",
     Feature.K_COMPLEXES: "k_complex_count",
     Feature.SLOW_WAVES: "slow_wave_fraction",
     Feature.SAWTOOTH: "sawtooth_count",
@@ -69,36 +68,9 @@ _PRESENT_FROM = {
     Feature.SLOW_WAVES: words.SLOW_WAVES_SOME,
     Feature.ARTEFACT: words.ARTEFACT_SOME,
     Feature.MUSCLE: words.MUSCLE_RATIO,
+    Feature.RECENT_WAVES: 1,
 }
 _RANKS = (Relation.LEADS, Relation.SECOND)
-
-
-def weigh_claims(claims: Iterable[Claim], answer: SleepStage | None) -> float:
-    """Weigh claims, true or not, for an answer: above 0 they support it, below 0 they contradict it."""
-    return sum(weigh_feature(claim.feature, answer) * _polarity(claim) for claim in claims) if answer else 0.0
-
-
-def _polarity(claim: Claim) -> float:
-    """Return 1 if a claim says that its feature is clearly present, -1 if absent, a value between if neither."""
-    if claim.relation in FIGURES and claim.value is not None:
-        return _polarity_of_figure(claim, claim.value)
-    if claim.relation == Relation.LEVEL:
-        sign = {0.0: -1.0, 2.0: 1.0, 3.0: 1.0}.get(claim.value or 0.0, 0.0)
-    elif claim.relation == Relation.FEW:
-        sign = -1.0
-    elif claim.feature == Feature.SLOW_WAVES and claim.relation != Relation.MANY:
-        sign = 1.0 if claim.negated else 0.5  # no number is given
-    else:
-        sign = 1.0
-    return -sign if claim.negated else sign
-
-
-def _polarity_of_figure(claim: Claim, value: float) -> float:
-    if claim.unit == "power":
-        return 0.0
-    bar = {Feature.SLOW_WAVES: words.SLOW_WAVES_MANY, Feature.ALPHA: words.ALPHA_MOST}.get(claim.feature, 1e-9)
-    is_above = value >= bar and claim.relation != Relation.AT_MOST
-    return 1.0 if is_above != claim.negated else -1.0
 
 
 @lru_cache(maxsize=1024)

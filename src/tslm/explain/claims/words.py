@@ -61,6 +61,7 @@ _WORDS: tuple[tuple[str, str, str], ...] = (
     ("term", "peak_frequency", r"(?:dominant|main)(?: \w+)? rhythm(?= (?:(?:is|of|at|near|around|about) )*\d)"),
     ("term", "mixed", rf"(?:mixed|varied|various)[- ]frequenc(?:y|ies)(?: {_WAVES})?|mixed(?=[,.])|lamf"),
     ("term", "k_complexes", r"k[- ]?complex(?:es)?|kcs?"),
+    ("term", "recent_waves", r"recent spindles(?: (?:or|and) k-?complexes)?"),
     ("term", "spindle_density", r"(?:sleep )?spindle (?:density|rate)"),
     ("term", "spindle_duration", r"(?:sleep )?spindle (?:duration|length)"),
     ("term", "spindles", r"(?:sleep[- ])?spindles?(?:-like)?(?: (?:activity|bursts?|waves?|events?))?"),
@@ -254,6 +255,7 @@ def _rows_for(key: str) -> tuple[re.Pattern[str], tuple[int, ...]]:
     return re.compile(rf"(?:{'|'.join(f'({_WORDS[row][2]})' for row in rows)})(?!\w)"), rows
 
 
+CITED_RULE = re.compile(r"\((?:rule )?(\d\.[a-f]|rodent \d|joined)\)")  # of a folded text
 _FOLD = {
     **{ord(letter): letter.lower() for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"},
     **dict.fromkeys(range(0x2010, 0x2016), "-"),
@@ -270,9 +272,14 @@ def fold(text: str) -> str:
     return text.translate(_FOLD)
 
 
+def blank_rules(folded: str) -> str:
+    """A folded text with spaces for the rules that it cites in brackets, such as "(6.b)"."""
+    return CITED_RULE.sub(lambda cited: " " * len(cited.group()), folded)
+
+
 def find_tokens(text: str) -> list[Token]:
-    """Tokens of a text in order; words that are not in the table are left out."""
-    folded = fold(text)
+    """Tokens of a text in order; words that are not in the table are left out, and so are cited rules."""
+    folded = blank_rules(fold(text))
     tokens = []
     stop = 0
     for start_match in _START.finditer(folded):

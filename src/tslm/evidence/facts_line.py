@@ -1,0 +1,124 @@
+"""The measured facts of an epoch as short phrases: one table for the prompt's line and for rationales in the style brief.
+
+A language model copies a fact that stands in its prompt in the words and the order in which its rationale has to cite
+it; facts that have to be reworded are copied wrongly. So both are written from the same phrases.
+"""
+
+from collections.abc import Collection, Mapping
+
+from tslm.evidence import words
+
+FACTS_PREFIX = "Measured: "
+RODENT_BANDS = ("delta", "theta", "beta")  # alpha, sigma and their waveforms are defined on the human scalp
+# Phrases of the line that the body of a brief rationale leaves out; its closing reason may cite them.
+BEHIND = ("theta", "recent_waves", "slow_share", "scarce_alpha", "still_eyes")
+
+
+def render_facts_line(facts: Mapping[str, float], group: str, left_out: Collection[str] = ()) -> str:
+    """The line of a prompt that states what was measured in an epoch, such as "Measured: low amplitude, RMS 9 uV; ...".
+
+    Sections are separated by semicolons: amplitude and bands, waveforms, and what lies around them.
+
+    Args:
+        facts: of the epoch (`tslm.evidence.words.epoch_facts`).
+        group: of species, human or rodent.
+        left_out: names of phrases (`phrase_facts`) that are not stated.
+
+    Returns:
+        The line without a line break; empty where every phrase is left out.
+    """
+    sections = [
+        ", ".join(phrase for name, phrase in section.items() if name not in left_out)
+        for section in phrase_facts(facts, group)
+    ]
+    text = "; ".join(section for section in sections if section)
+    return f"{FACTS_PREFIX}{text}." if text else ""
+
+
+def phrase_facts(facts: Mapping[str, float], group: str) -> list[dict[str, str]]:
+    """Phrases of an epoch's facts by name, in sections, in the order in which rationales cite them.
+
+    A waveform, activity or artefact that has no phrase was not found. An epoch that is mostly flat or clipped has one
+    phrase, which says that nothing else is measurable.
+
+    Args:
+        facts: of the epoch (`tslm.evidence.words.epoch_facts`).
+        group: of species. Of rodents, spindles, K-complexes, alpha and eye movements are left out.
+    """
+    if words.is_unmeasurable(facts):
+        return [{"artefact": _phrase_artefact(facts), "unmeasurable": words.UNMEASURABLE}]
+    return _phrase_human(facts) if group == "human" else _phrase_rodent(facts)
+
+
+def _phrase_human(facts: Mapping[str, float]) -> list[dict[str, str]]:
+    (first, first_share), (second, second_share), *_ = words.rank_bands(facts)
+    background = {
+        "amplitude": f"{words.amplitude_word(facts['rms_uv'])} amplitude, RMS {facts['rms_uv']:.0f} uV",
+        "bands": f"leading {first} {percent(first_share)}, then {second} {percent(second_share)}",
+    }
+    if "theta" not in (first, second) and facts["theta_share"] >= words.THETA_SHARE:
+        background["theta"] = f"theta {percent(facts['theta_share'])}"
+    slow, alpha = facts["slow_wave_fraction"], facts["alpha_fraction"]
+    waves = _phrase_waves(facts)
+    waves["slow_waves"] = "few slow waves" if slow < words.SLOW_WAVES_SOME else f"slow waves in {percent(slow)}"
+    if slow >= words.SLOW_WAVES_SOME:
+        waves["slow_share"] = f"{'past' if slow >= words.SLOW_WAVES_MANY else 'under'} a fifth"
+    if facts.get("recent_wave_count", 0) > 0:
+        waves["recent_waves"] = words.RECENT_WAVES
+    around: dict[str, str] = {}
+    if alpha < words.ALPHA_SOME:
+        around["scarce_alpha"] = "scarce alpha"
+    else:
+        around["alpha"] = "alpha over half of the time" if alpha > words.ALPHA_MOST else "alpha at times"
+    num_eyes = facts["eye_movement_count"]
+    around |= {"eyes": words.count_phrase(num_eyes, "eye movement")} if num_eyes else {"still_eyes": words.STILL_EYES}
+    if words.has_band(facts, "beta"):
+        around["fast"] = "much fast activity"
+    if facts["high_frequency_ratio"] >= words.MUSCLE_RATIO:
+        around["muscle"] = "muscle activity"
+    if facts.get("sawtooth_count", 0) > 0:
+        around["sawtooth"] = "sawtooth waves"
+    return [background, waves, around | _phrase_tone(facts) | _phrase_some_artefact(facts)]
+
+
+def _phrase_waves(facts: Mapping[str, float]) -> dict[str, str]:
+    spindles, k_complexes = facts["spindle_count"], facts["k_complex_count"]
+    if not spindles and not k_complexes:
+        return {"waves": "no spindles or K-complexes"}
+    counted = (
+        words.count_phrase(spindles, "spindle") if spindles else "",
+        words.count_phrase(k_complexes, "K-complex", "K-complexes") if k_complexes else "",
+    )
+    return {"waves": ", ".join(text for text in counted if text)}
+
+
+def _phrase_rodent(facts: Mapping[str, float]) -> list[dict[str, str]]:
+    (first, first_share), *_ = words.rank_bands(facts)
+    others = [band for band in RODENT_BANDS if band != first]
+    has_fast = words.has_band(facts, "beta")
+    background = {
+        "rms": f"RMS {facts['rms_uv']:.0f} uV",
+        "one_band": f"leading {first} {percent(first_share)}",
+        "rodent_bands": ", ".join(f"{band} {percent(facts[f'{band}_share'])}" for band in others),
+    }
+    around = {"fast": "much fast activity" if has_fast else "little fast activity"}
+    return [background, around | _phrase_tone(facts) | _phrase_some_artefact(facts)]
+
+
+def _phrase_tone(facts: Mapping[str, float]) -> dict[str, str]:
+    """Muscle tone where an EMG shows one (0 stands for a channel without signal) that is not moderate."""
+    tone = words.tone_word(facts["emg_tone"]) if facts.get("emg_tone", 0.0) > 0 else "moderate"
+    return {} if tone == "moderate" else {"tone": f"{tone} muscle tone"}
+
+
+def _phrase_some_artefact(facts: Mapping[str, float]) -> dict[str, str]:
+    return {"artefact": _phrase_artefact(facts)} if facts["artefact_fraction"] >= words.ARTEFACT_SOME else {}
+
+
+def _phrase_artefact(facts: Mapping[str, float]) -> str:
+    return f"flat or clipped parts in {percent(facts['artefact_fraction'])} of the time"
+
+
+def percent(share: float) -> str:
+    """A share in whole percents."""
+    return f"{round(100 * share)}%"
