@@ -57,6 +57,7 @@ def build_night(name: str, sleep_stages: Sequence[SleepStage], seed: int = 0, ga
         sleep_stages=tuple(sleep_stages),
         onset_s=onset_s,
         columns={**measure_evidence(epochs_EL, FS_HZ), "emg_tone": np.ones(len(sleep_stages))},
+        measured_channel=EEG,
     )
 
 

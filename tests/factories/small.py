@@ -28,9 +28,11 @@ from tslm.data.samples.corpus_dataset import CorpusDataset
 from tslm.data.samples.dataset import SleepDataset
 from tslm.data.splits.folds import draw_epoch_splits
 from tslm.data.splits.rules import assign_splits
+from tslm.evidence.measure import EVIDENCE_COLUMNS
 from tslm.labels import SleepStage
 from tslm.models import build_model, build_tokenizer
 from tslm.prompts import render_ecg_prompt
+from tslm.signals.spectrum import BANDS_HZ
 from tslm.training.optim import set_trained_parts
 from tslm.training.runs.manifest import Launch
 
@@ -78,9 +80,25 @@ def small_recording(
         onset_s=30.0 * np.arange(len(stages)) if onset_s is None else onset_s,
         columns={
             "rationale": [f"The rhythm is that of epoch {idx}." for idx in range(len(stages))],
-            "rms_uv": epochs_EL.std(axis=1),
+            **_draw_evidence(epochs_EL, rng),
             "motion_flag": np.arange(len(stages)) % 3 == 0,
         },
+        measured_channel=CHANNEL,
+    )
+
+
+def _draw_evidence(epochs_EL: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Evidence columns: at 20 Hz no detector works, so all but the amplitude are drawn."""
+    num_epochs = len(epochs_EL)
+    shares_EB = rng.dirichlet(np.ones(len(BANDS_HZ)), num_epochs)
+    drawn = {
+        name: rng.integers(0, 3, num_epochs) if name.endswith("_count") else rng.random(num_epochs) / 4
+        for name in EVIDENCE_COLUMNS
+    }
+    return (
+        drawn
+        | {"rms_uv": epochs_EL.std(axis=1)}
+        | {f"{band}_share": shares_EB[:, idx] for idx, band in enumerate(BANDS_HZ)}
     )
 
 
@@ -152,7 +170,7 @@ def small_config(tiny_dir: Path | str = "tiny", **changes: Any) -> RunConfig:
             flamingo=FlamingoConfig(num_latents=4, resampler_layers=1, num_heads=2, head_size=8, ff_factor=2),
             lora=LoRAConfig(rank=2, alpha=4),
         ),
-        stage=CurriculumStageConfig(max_new_tokens=6, prompt_style="brief"),
+        stage=CurriculumStageConfig(max_new_tokens=6, prompt_style="brief", facts="none"),
         optim=OptimConfig(),
         train=TrainConfig(train_epochs=1, batch_size=2, eval_batch_size=4, precision="fp32", log_every_steps=1),
     )

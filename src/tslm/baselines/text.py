@@ -48,7 +48,7 @@ class _QuestionDataset(SleepDataset):
         example = replace(example, pre_prompt=prompt.pre_prompt, post_prompt=prompt.post_prompt)
         if not self.in_words:
             return example
-        facts = epoch_facts(self.evidence[night], epoch)
+        facts = epoch_facts(self.read_evidence(night), epoch)
         line = render_facts_line(facts, species_group(recording.species))
         return replace(example, pre_prompt=f"{prompt.pre_prompt}\n{line}", series=())
 

@@ -13,6 +13,7 @@ from tslm.prompts import STYLES
 
 FACTS = ("measured", "none")
 INPUTS = ("all", "facts", "series")
+STATING_FACTS = ("all", "facts")  # inputs of prompts that state the measured facts
 SAMPLINGS = {"natural": 0.0, "sqrt": 0.5, "balanced": 1.0}  # probability of a sample ~ class frequency^-power
 PRECISIONS = ("bf16", "fp32")
 TRACKERS = ("none", "mlflow")

@@ -1,4 +1,4 @@
-"""Evidence of a recording, for every caller alike: prepared columns where they are of the staged channel, else measured.
+"""Evidence of a recording: prepared columns where they are of the staged channel, else measured.
 
 Shape letters: E epochs.
 """
@@ -31,14 +31,23 @@ def read_evidence(recording: Recording, channel: str) -> dict[str, np.ndarray]:
     Raises:
         ValueError: rate or length of the epochs are not those that the detectors take.
     """
-    prepared = {name: np.asarray(recording.columns[name]) for name in MEASURED_COLUMNS if name in recording.columns}
-    if recording.measured_channel == channel and all(name in prepared for name in EVIDENCE_COLUMNS):
-        return prepared if RECENT_COLUMN in prepared else prepared | _count_recent(recording, prepared)
+    prepared = find_prepared_evidence(recording, channel)
+    if all(name in prepared for name in EVIDENCE_COLUMNS):
+        return prepared
     try:
-        measured = measure_recording(recording, channel)
+        return prepared | measure_recording(recording, channel)
     except ValueError as error:
-        raise ValueError(f"{recording.recording}: {error}") from error
-    return {name: values for name, values in prepared.items() if name in EMG_COLUMNS} | measured
+        raise ValueError(f"{recording.recording}: {error}, or prompts without facts (stage.facts=none)") from error
+
+
+def find_prepared_evidence(recording: Recording, channel: str) -> dict[str, np.ndarray]:
+    """Evidence that a prepared recording has of a channel, and of its EMG, by column; empty where it has none."""
+    is_measured = recording.measured_channel == channel
+    wanted = MEASURED_COLUMNS if is_measured else EMG_COLUMNS
+    found = {name: np.asarray(recording.columns[name]) for name in wanted if name in recording.columns}
+    if is_measured and RECENT_COLUMN not in found and all(name in found for name in EVIDENCE_COLUMNS):
+        found |= _count_recent(recording, found)
+    return found
 
 
 def measure_recording(recording: Recording, channel: str = "") -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""The measured facts of an epoch as short phrases: one table for the prompt's line and for rationales in the style brief.
+"""Measured facts of an epoch as short phrases: one table for the line of a prompt and for brief rationales.
 
 A language model copies a fact that stands in its prompt in the words and the order in which its rationale has to cite
 it; facts that have to be reworded are copied wrongly. So both are written from the same phrases.

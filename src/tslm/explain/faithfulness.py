@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from tslm.answers.grammar import remove_special_tokens
+from tslm.config.schema import STATING_FACTS
 from tslm.evidence import words
 from tslm.evidence.criteria import Feature
 from tslm.explain.claims.arguments import weigh_rationale
@@ -35,7 +36,6 @@ from tslm.explain.controls import (
 )
 from tslm.labels import ANSWER_NAMES, SleepStage, parse_sleep_stage
 from tslm.metric_names import percent
-from tslm.predictions.rows import STATING_FACTS
 from tslm.predictions.scorings import Scoring
 from tslm.scoring.intervals import DEFAULT_RESAMPLING, Resamples, Resampling, find_subjects
 from tslm.table import Cell

@@ -49,7 +49,6 @@ _OPTIONAL: dict[str, tuple[type, ...]] = {
     "leaky": (bool, np.bool_),
     "within_subject": (bool, np.bool_),
 }
-STATING_FACTS = ("all", "facts")  # inputs of prompts that state the measured facts
 _OLD_PREFIXES = ("label_", "classifier_", "smoothed_")  # of keys when one row held two systems
 _SUM_TOLERANCE = 1e-4  # files keep six digits, others' perhaps five
 _DIGITS = 6

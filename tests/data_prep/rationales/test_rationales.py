@@ -4,7 +4,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from data_prep.rationales.compose import compose_rationale, write_rationales
+from data_prep.rationales.compose import compose_varied, write_rationales
 from data_prep.rationales.wordings import REASONS, STATEMENTS, write_out
 from tslm.answers.grammar import parse_answer, render_response
 from tslm.evidence import words
@@ -50,7 +50,7 @@ def test_the_checker_reads_and_confirms_every_claim_that_was_written(evidence_wi
     for stage in ANSWER_NAMES if is_human else RODENT_STAGES:
         for idx in range(200):
             facts = words.epoch_facts(evidence_with_tone, idx)
-            rationale = compose_rationale(facts, stage, f"{stage}/{idx}", is_human)
+            rationale = compose_varied(facts, stage, f"{stage}/{idx}", is_human)
             claims = read_claims(rationale.text)
             verdicts = {check_claim(claim, facts).verdict for claim in claims}
             assert verdicts == {"supported"}, rationale.text
@@ -132,7 +132,7 @@ def test_rationales_have_the_length_of_a_note(rationales):
 def test_what_stands_before_the_closing_does_not_depend_on_the_label(evidence):
     for idx in range(100):
         facts = words.epoch_facts(evidence, idx)
-        texts = [compose_rationale(facts, stage, f"0/{idx}").text for stage in (SleepStage.N2, SleepStage.WAKE)]
+        texts = [compose_varied(facts, stage, f"0/{idx}").text for stage in (SleepStage.N2, SleepStage.WAKE)]
         num_same = next(n for n, (a, b) in enumerate(zip(*texts, strict=False)) if a != b)
         assert texts[0][:num_same].count(". ") >= 2
 
@@ -148,7 +148,7 @@ def test_a_label_that_the_evidence_denies_is_doubted(evidence, stage):
     if stage == SleepStage.NREM:
         facts |= {"slow_wave_fraction": 0.0, "delta_share": 0.1, "theta_share": 0.6}
     for seed in range(20):
-        text = compose_rationale(facts, stage, str(seed)).text
+        text = compose_varied(facts, stage, str(seed)).text
         assert re.search("against|oubt|ncertain|objection|thin ground|open|missing|borderline", text), text
 
 

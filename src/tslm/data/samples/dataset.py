@@ -17,8 +17,8 @@ import numpy as np
 from tslm.answers.grammar import render_response
 from tslm.batch import IGNORE_INDEX, Example, NightWindow, Reference, Series
 from tslm.config.files import suggest
-from tslm.config.schema import CurriculumStageConfig, ModelConfig, RunConfig
-from tslm.data.evidence import read_evidence
+from tslm.config.schema import STATING_FACTS, CurriculumStageConfig, ModelConfig, RunConfig
+from tslm.data.evidence import find_prepared_evidence, read_evidence
 from tslm.data.prepared.corpora import CorpusSample, read_corpus
 from tslm.data.prepared.recordings import Recording
 from tslm.data.samples.corpus_dataset import CorpusDataset, SleepCotDataset, one_hot
@@ -110,7 +110,7 @@ class SleepDataset(RecordingsDataset):
     ) -> None:
         super().__init__(recordings, config)
         self.stage, self.varied = config.stage, varied
-        self.evidence = [read_evidence(recording, config.stage.channel) for recording in recordings]
+        self._evidence: dict[int, dict[str, np.ndarray]] = {}  # of the nights whose facts were asked for
         self.style = config.stage.prompt_style
         self.text_channels = self.channels if config.stage.extra_in_text else self.channels[:1]
         context = config.model.context
@@ -153,7 +153,7 @@ class SleepDataset(RecordingsDataset):
         """Recording, subject, epoch, measured evidence, and whether the split leaks."""
         night, epoch = self.samples[idx]
         recording = self.recordings[night]
-        evidence = {name: float(values_E[epoch]) for name, values_E in self.evidence[night].items()}
+        evidence = {name: float(values_E[epoch]) for name, values_E in self.read_evidence(night).items()}
         return {
             "recording": recording.recording,
             "subject": recording.subject,
@@ -169,6 +169,13 @@ class SleepDataset(RecordingsDataset):
         """(num_samples, num_classes): the class of the epoch that is asked about."""
         return one_hot(self.class_idx, len(self.sleep_stages))
 
+    def read_evidence(self, night: int) -> dict[str, np.ndarray]:
+        """Evidence of the staged channel of a night, (E,) each; none of a prepared night where nothing asks for it."""
+        if night not in self._evidence:
+            read = read_evidence if self.stage.given in STATING_FACTS else find_prepared_evidence
+            self._evidence[night] = read(self.recordings[night], self.stage.channel)
+        return self._evidence[night]
+
     def _draw_inputs(self) -> str:
         """What the next prompt holds: all, facts or series."""
         given = self.stage.given
@@ -180,7 +187,7 @@ class SleepDataset(RecordingsDataset):
         return "facts" if draw >= 1 - self.stage.series_dropout else "all"
 
     def _state_facts(self, night: int, epoch: int) -> str:
-        facts = epoch_facts(self.evidence[night], epoch)
+        facts = epoch_facts(self.read_evidence(night), epoch)
         group = species_group(self.recordings[night].species)
         names = [name for section in phrase_facts(facts, group) for name in section]
         left_out = [name for name in names if self.varied and _draw_uniform() < self.stage.fact_dropout]
