@@ -169,8 +169,8 @@ def prepare_night(raw: RawRecording, wake_margin_min: float = WAKE_MARGIN_MIN, f
         fs_hz: Sampling rate of all channels; 0: the highest one of the channels.
 
     Returns:
-        The recording, not yet rounded to the stored resolution, with evidence columns, a bool column `<kind>_flag` for
-        each of ARTIFACT_KINDS, and a column `light` (1 on, 0 off) where the times of light are known.
+        The recording with evidence columns, measured from the samples as they are stored, a bool column `<kind>_flag`
+        for each of ARTIFACT_KINDS, and a column `light` (1 on, 0 off) where the times of light are known.
 
     Raises:
         ValueError: The night has no sleep, or as `tslm.data.epochs.cut_epochs`.
@@ -183,7 +183,7 @@ def prepare_night(raw: RawRecording, wake_margin_min: float = WAKE_MARGIN_MIN, f
         raise ValueError(
             f"{raw.recording} holds no epoch of sleep within its signal; leave it out or check its hypnogram"
         )
-    night = cut_epochs(raw, span=span, as_stored=False)
+    night = cut_epochs(raw, span=span)
     evidence = measure_evidence(next(iter(night.channels.values())), night.fs_hz, raw.species)
     emg_name = find_emg_channel(night.channels)
     if emg_name is not None:

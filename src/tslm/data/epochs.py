@@ -6,8 +6,8 @@
 4. artefacts of the first channel are flagged
 5. samples are rounded to the steps in which prepared files store them
 
-A night that is scored directly and the same night prepared, written and read back give a model equal samples.
-Callers choose only the span.
+A night that is scored directly and the same night prepared, written and read back have equal samples, and so equal
+evidence and events. Callers choose only the span.
 
 Shape letters: E epochs, L samples of an epoch.
 """
@@ -28,18 +28,17 @@ from tslm.signals.filters import bridge_gaps, resample_polyphase
 MAX_MISSING_SHARE = 0.1  # of an epoch; an epoch with more is left out
 
 
-def cut_epochs(raw: RawRecording, fs_hz: float = 0.0, span: range | None = None, as_stored: bool = True) -> Recording:
+def cut_epochs(raw: RawRecording, fs_hz: float = 0.0, span: range | None = None) -> Recording:
     """Cut a recording into scoring epochs of `raw.epoch_s`.
 
     Args:
         raw: Signals, and one sleep stage per epoch from the same start; without stages all epochs are unscored.
         fs_hz: Sampling rate of the epochs; 0: the highest rate of the channels.
         span: Epochs to keep, counted from the start of the recording; None: all.
-        as_stored: Round the samples to the stored steps. Preparation measures evidence before rounding and passes
-            False, since `write_recording` rounds.
 
     Returns:
-        Epochs with a bool column `<kind>_flag` for each kind of artefact; `notes` say what was changed.
+        Epochs, their samples rounded to the stored steps, with a bool column `<kind>_flag` for each kind of artefact;
+        `notes` say what was changed.
 
     Raises:
         ValueError: No channel, infinite values, a recording shorter than one epoch, an epoch of no whole number of
@@ -72,7 +71,7 @@ def cut_epochs(raw: RawRecording, fs_hz: float = 0.0, span: range | None = None,
         units={name: signal.unit for name, signal in raw.signals.items() if signal.unit != "uV"},
         notes=(*raw.notes, *_describe_gaps(epochs, is_whole_E)),
     )
-    return round_to_stored(recording) if as_stored else recording
+    return round_to_stored(recording)
 
 
 def resample_recording(raw: RawRecording, fs_hz: float = 0.0) -> RawRecording:
