@@ -6,8 +6,10 @@
 Shape letters: E epochs, L samples of an epoch, W windows of an epoch, F frequencies.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy.fft
@@ -85,6 +87,31 @@ def find_events(epochs_EL: np.ndarray, fs_hz: float, species: str = "human") -> 
                 rows[idx].append(Event(kind, onset_s, duration_s))
         events += [sorted(row, key=lambda event: event.onset_s) for row in rows]
     return events
+
+
+def render_events(events: Iterable[Event]) -> list[list[Any]]:
+    """Events as files hold them: [kind, onset in s, duration in s] each, to a hundredth of a second."""
+    return [[event.kind.value, round(event.onset_s, 2), round(event.duration_s, 2)] for event in events]
+
+
+def parse_events(rows: Iterable[Any]) -> tuple[Event, ...]:
+    """Events from what `render_events` gives.
+
+    Raises:
+        ValueError: a row is not [kind, onset in s, duration in s] with a known kind and finite times of 0 or more.
+    """
+    return tuple(_parse_event(row) for row in rows)
+
+
+def _parse_event(row: Any) -> Event:
+    kind, *times_s = row if isinstance(row, list | tuple) else (None,)
+    is_timed = len(times_s) == 2 and all(
+        isinstance(time_s, int | float) and math.isfinite(time_s) and time_s >= 0 for time_s in times_s
+    )
+    if kind not in EVENT_KINDS["human"] or not is_timed:
+        kinds = ", ".join(EVENT_KINDS["human"])
+        raise ValueError(f"{row!r} is no event; wanted [kind, onset in s, duration in s] with a kind of: {kinds}")
+    return Event(Feature(kind), *times_s)
 
 
 def cut_chunks(epochs_EL: np.ndarray, fs_hz: float) -> Iterator[np.ndarray]:

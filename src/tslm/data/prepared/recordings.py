@@ -54,6 +54,7 @@ class Recording:
         default_factory=dict
     )  # units of channels that are no voltage; the others are in uV
     notes: tuple[str, ...] = ()  # what was changed on the way from the raw files
+    measured_channel: str = ""  # channel that the evidence columns are of; empty: there are none
     split: Split = Split()  # as participants.tsv has it; no part where it was read without
 
     @property
@@ -137,6 +138,7 @@ def read_recording(path: Path, channels: Iterable[str] | None = None) -> Recordi
         columns={name: _read_column(table, name) for name in names if name not in core},
         units={name: unit for name, unit in metadata.get("units", {}).items() if name in wanted},
         notes=tuple(metadata.get("notes", ())),
+        measured_channel=next(iter(metadata["scale_uv"])),  # the first one, as preparation measures it
     )
 
 

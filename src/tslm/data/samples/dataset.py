@@ -18,6 +18,7 @@ from tslm.answers.grammar import render_response
 from tslm.batch import IGNORE_INDEX, Example, NightWindow, Reference, Series
 from tslm.config.files import suggest
 from tslm.config.schema import CurriculumStageConfig, ModelConfig, RunConfig
+from tslm.data.events import recording_events
 from tslm.data.prepared.corpora import CorpusSample, read_corpus
 from tslm.data.prepared.recordings import Recording
 from tslm.data.samples.corpus_dataset import CorpusDataset, SleepCotDataset, one_hot
@@ -31,6 +32,7 @@ from tslm.data.samples.night_windows import (
     load_recordings,
     measure_references,
 )
+from tslm.evidence.events import render_events
 from tslm.evidence.measure import EVIDENCE_COLUMNS
 from tslm.evidence.muscle import EMG_COLUMNS
 from tslm.labels import ANSWER_NAMES, LABEL_SETS, SleepStage
@@ -143,16 +145,19 @@ class SleepDataset(RecordingsDataset):
         )
 
     def describe(self, idx: int) -> dict[str, Any]:
-        """Recording, subject, epoch, measured evidence, and whether the split leaks."""
+        """Recording, subject, epoch, measured evidence and its events, and whether the split leaks."""
         night, epoch = self.samples[idx]
         recording = self.recordings[night]
         evidence = {name: float(recording.columns[name][epoch]) for name in _MEASURED if name in recording.columns}
+        is_measured = evidence.keys() >= set(EVIDENCE_COLUMNS) and recording.measured_channel in ("", self.channels[0])
+        events = recording_events(recording, epochs=slice(epoch, epoch + 1)) if is_measured else []
         return {
             "recording": recording.recording,
             "subject": recording.subject,
             "epoch_idx": int(epoch),
             "onset_s": float(recording.onset_s[epoch]),
             "evidence": evidence,
+            **({"events": render_events(events[0])} if events else {}),
             "leaky": recording.split.leaks,
             **({"within_subject": True} if recording.split.is_within_subject else {}),
         }
