@@ -93,6 +93,7 @@ def _drop_unnamed_waves(tokens: Sequence[Token]) -> list[Token]:
 _WITHIN_SPAN = {
     "neg", "few", "many", "several", "sometimes", "prominent", "level", "count", "lead", "second", "percent",
     "part", "uv", "times", "hz", "seconds", "per_minute", "more", "less", "about", "time", "power", "gone", "seen",
+    "at", "span",
 }  # fmt: skip
 
 
@@ -184,7 +185,8 @@ def _continues(phrase: Phrase, last: Mention) -> bool:
     return (
         any(joint.value == ":" for joint in phrase.joints)
         or (first == "modal" and phrase.joined_by("clause") and len(phrase.tokens) == 1)
-        or first in ("percent", "part", "more", "less", "uv", "times", "lasting", "gone", "sometimes", "about")
+        or first
+        in ("percent", "part", "more", "less", "uv", "times", "lasting", "gone", "sometimes", "about", "at", "span")
         or (first in ("neg", "seen") and phrase.has("seen", "gone", "lead", "prominent"))
         or (first in ("level", "lead") and phrase.joined_by("and"))
     ) and not phrase.has("generic", "stage", "noun")
