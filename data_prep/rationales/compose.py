@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from data_prep.rationales.statements import choose_human, choose_rodent, fill_slots
+from data_prep.rationales.statements import choose_human, choose_rodent, cite_times, fill_slots, fill_time_slots
 from data_prep.rationales.wordings import (
     AGAINST,
     CONNECTORS,
@@ -28,9 +28,11 @@ from data_prep.rationales.wordings import (
     Choose,
     write_out,
 )
+from tslm.data.events import recording_events
 from tslm.data.prepared.recordings import Recording
 from tslm.evidence import words
 from tslm.evidence.criteria import Criterion, Facts, find_criteria
+from tslm.evidence.events import Event
 from tslm.labels import ANSWER_NAMES, SleepStage
 from tslm.prompts import STYLES, check_style
 from tslm.seeds import hash_seed
@@ -45,16 +47,17 @@ class Rationale:
 
 
 def add_rationales(recording: Recording, seed: int, style: str = STYLES[0]) -> Recording:
-    """Add a column `rationale` written from the evidence columns; errors as `write_rationales`.
+    """Add a column `rationale` written from the evidence columns and the events; errors as `write_rationales`.
 
     Args:
-        recording: Has the columns of `tslm.evidence.measure.measure_evidence`.
+        recording: Has the columns of `tslm.evidence.measure.measure_evidence`, and the channel that they are of.
         seed: Seed of the cohort; each recording's seed is derived from it.
         style: One of `tslm.prompts.STYLES`.
     """
     evidence = {name: values for name, values in recording.columns.items() if isinstance(values, np.ndarray)}
     own_seed = hash_seed(seed, recording.recording)
-    texts = write_rationales(evidence, recording.sleep_stages, own_seed, recording.species, style)
+    events = recording_events(recording)
+    texts = write_rationales(evidence, recording.sleep_stages, own_seed, recording.species, style, events)
     return replace(recording, columns={**recording.columns, "rationale": texts})
 
 
@@ -64,6 +67,7 @@ def write_rationales(
     seed: int,
     species: str = "human",
     style: str = STYLES[0],
+    events: Sequence[Sequence[Event]] | None = None,
 ) -> list[str]:
     """One rationale per epoch, empty if the label cannot be an answer (unscored).
 
@@ -75,17 +79,24 @@ def write_rationales(
         species: If not "human", the text leaves out spindles, K-complexes, alpha and eye movements, which are
             defined for the human scalp EEG.
         style: One of `tslm.prompts.STYLES`: `full` varies, `brief` makes few statements with one wording each.
+        events: Of each epoch, whose times `full` may say; None: it says none.
 
     Raises:
-        ValueError: Evidence and labels differ in length, or the style is unknown.
+        ValueError: Evidence, events and labels differ in length, or the style is unknown.
     """
     num_epochs = len(evidence["rms_uv"])
-    if num_epochs != len(sleep_stages):
-        raise ValueError(f"evidence of {num_epochs} epochs but {len(sleep_stages)} labels; pass one label per epoch")
+    events = [()] * num_epochs if events is None else events
+    if not num_epochs == len(sleep_stages) == len(events):
+        raise ValueError(
+            f"evidence of {num_epochs} epochs, but events of {len(events)} and {len(sleep_stages)} labels; pass one of "
+            "each per epoch"
+        )
     check_style(style)
     is_human, is_brief = species == "human", style == "brief"
     return [
-        compose_rationale(words.epoch_facts(evidence, idx), sleep_stage, f"{seed}/{idx}", is_human, is_brief).text
+        compose_rationale(
+            words.epoch_facts(evidence, idx), sleep_stage, f"{seed}/{idx}", is_human, is_brief, events[idx]
+        ).text
         if sleep_stage in ANSWER_NAMES
         else ""
         for idx, sleep_stage in enumerate(sleep_stages)
@@ -93,12 +104,17 @@ def write_rationales(
 
 
 def compose_rationale(
-    facts: Facts, sleep_stage: SleepStage, seed: str, is_human: bool = True, is_brief: bool = False
+    facts: Facts,
+    sleep_stage: SleepStage,
+    seed: str,
+    is_human: bool = True,
+    is_brief: bool = False,
+    events: Sequence[Event] = (),
 ) -> Rationale:
-    """The rationale for one epoch's facts (`tslm.evidence.words.epoch_facts`)."""
+    """The rationale for one epoch's facts (`tslm.evidence.words.epoch_facts`); `full` may say the times of events."""
     if is_brief:
         facts = {name: value for name, value in facts.items() if name not in _NOT_IN_BRIEF}
-    slots = fill_slots(facts, is_human)
+    slots = fill_slots(facts, is_human) | fill_time_slots(facts, events)
     body, stated = _write_brief(facts, slots, is_human) if is_brief else _write_varied(facts, slots, is_human, seed)
     rng = random.Random(f"{seed}/{sleep_stage}")
     held_for, held_against = find_criteria(sleep_stage, facts, is_human)
@@ -136,7 +152,8 @@ def _write_varied(facts: Facts, slots: Mapping[str, str], is_human: bool, seed: 
         if not is_human:
             amplitude, spectrum, around = sections
             sections = rng.choice((sections, [amplitude + spectrum, around], [spectrum, around + amplitude]))
-        body, stated = _write_sections([section for section in sections if section], slots, rng)
+        sections = [cite_times(section, slots, rng) for section in sections if section]
+        body, stated = _write_sections(sections, slots, rng)
         if len(body.split()) <= MAX_BODY_WORDS:
             break
     return body, stated

@@ -116,6 +116,7 @@ def test_a_denial_reaches_all_that_it_lists(text, pair):
         ("Spindles at about 12 s and an eye movement at second 3.", "spindles@~12at_s eye_movements@3at_s"),
         ("A possible spindle 12 s into the epoch.", "?spindles@12at_s"),
         ("No spindle is seen at 12 s.", "-spindles@12at_s"),
+        ("Spindles appear in the EEG at 12 s.", "spindles@12at_s"),
         ("Slow waves fill 30% of the epoch, from 10 to 25 s.", "slow_waves=0.3time slow_waves@10-25at_s"),
         ("Alpha at 3-8 s, theta at 9 s.", "alpha@3-8at_s theta"),
         ("Spindles lasting about 1.1 s at 12 s.", "spindles~1.1s spindles@12at_s"),

@@ -139,8 +139,15 @@ def _find_mentions(phrase: Phrase) -> list[Mention]:
             before.append(token)
     for mention in mentions:
         mention.is_open = not mention.after
-        mention.after = [*takewhile(lambda token: token.kind not in _CONCLUDES or token.value == "has", mention.after)]
+        said = [*takewhile(lambda token: token.kind not in _CONCLUDES or token.value == "has", mention.after)]
+        rest = mention.after[len(said) :]
+        if [token.kind for token in rest[:1]] == ["signal"]:
+            said += [token for token in rest[1:2] if token.kind in _PLACES]  # "spindles appear in the EEG at 12 s"
+        mention.after = said
     return mentions
+
+
+_PLACES = ("at", "span")
 
 
 # What follows these words is suggested by a mention, not said of it.
