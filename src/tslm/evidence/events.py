@@ -118,15 +118,25 @@ def cut_chunks(epochs_EL: np.ndarray, fs_hz: float) -> Iterator[np.ndarray]:
     """Some epochs at a time, float32.
 
     Raises:
-        ValueError: the array is not two-dimensional, an epoch is shorter than 4 s, or the rate is too low.
+        ValueError: epochs of different lengths or no array of two dimensions, an epoch shorter than 4 s, a rate that is
+            too low, or values that are not finite.
     """
-    epochs_EL = np.asarray(epochs_EL)
+    try:
+        epochs_EL = np.asarray(epochs_EL)
+    except ValueError as error:
+        raise ValueError("epochs differ in length; wanted (num_epochs, samples): cut them to one length") from error
     if epochs_EL.ndim != 2:
         raise ValueError(f"epochs have shape {epochs_EL.shape}; wanted (num_epochs, samples): reshape the signal first")
     if not fs_hz >= MIN_FS_HZ:
-        raise ValueError(f"sampling rate is {fs_hz:g} Hz; evidence up to 30 Hz needs {MIN_FS_HZ:g} Hz or more")
+        raise ValueError(
+            f"sampling rate is {fs_hz:g} Hz; evidence up to 30 Hz needs {MIN_FS_HZ:g} Hz or more: give a faster channel"
+        )
     if epochs_EL.shape[1] < MIN_EPOCH_S * fs_hz:
-        raise ValueError(f"epochs last {epochs_EL.shape[1] / fs_hz:g} s; evidence needs {MIN_EPOCH_S:g} s or more")
+        raise ValueError(
+            f"epochs last {epochs_EL.shape[1] / fs_hz:g} s; evidence needs {MIN_EPOCH_S:g} s or more: cut longer epochs"
+        )
+    if not np.isfinite(epochs_EL).all():
+        raise ValueError("epochs hold NaN or infinite values; wanted finite microvolts: bridge or leave out the gaps")
     for start in range(0, len(epochs_EL), _EPOCHS_AT_ONCE):
         yield epochs_EL[start : start + _EPOCHS_AT_ONCE].astype(np.float32)
 

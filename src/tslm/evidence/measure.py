@@ -48,8 +48,7 @@ def measure_evidence(epochs_EL: np.ndarray, fs_hz: float, species: str = "human"
             scalp EEG for every species; of other species only the slow waves say something.
 
     Raises:
-        ValueError: the array is not two-dimensional, an epoch is shorter than 4 s, the rate is too low, or
-            the species is unknown.
+        ValueError: as `tslm.evidence.events.cut_chunks`, or the species is unknown.
     """
     group = species_group(species)
     parts = [_measure_chunk(chunk_EL, fs_hz, group) for chunk_EL in cut_chunks(epochs_EL, fs_hz)]

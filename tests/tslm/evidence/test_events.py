@@ -139,17 +139,19 @@ def test_of_rodents_only_slow_waves_and_artefacts_are_events():
 
 
 @pytest.mark.parametrize(
-    ("shape", "fs_hz", "species", "complaint"),
+    ("epochs", "fs_hz", "species", "complaint"),
     [
-        ((3000,), 100.0, "human", r"shape \(3000,\); wanted \(num_epochs, samples\)"),
-        ((2, 3000), 50.0, "human", "50 Hz; .* needs 64 Hz or more"),
-        ((2, 3000), float("nan"), "human", "nan Hz; .* needs 64 Hz or more"),
-        ((2, 399), 100.0, "human", r"last 3.99 s; .* needs 4 s or more"),
-        ((2, 3000), 100.0, "newt", "human, mouse, rat"),
+        (np.zeros(3000), 100.0, "human", r"shape \(3000,\); wanted \(num_epochs, samples\)"),
+        ([np.zeros(3000), np.zeros(2999)], 100.0, "human", r"differ in length; wanted \(num_epochs, samples\)"),
+        (np.zeros((2, 3000)), 50.0, "human", "50 Hz; .* needs 64 Hz or more"),
+        (np.zeros((2, 3000)), float("nan"), "human", "nan Hz; .* needs 64 Hz or more"),
+        (np.zeros((2, 399)), 100.0, "human", r"last 3.99 s; .* needs 4 s or more"),
+        (np.full((2, 3000), np.nan), 100.0, "human", "NaN or infinite values; wanted finite microvolts"),
+        (np.zeros((2, 3000)), 100.0, "newt", "human, mouse, rat"),
     ],
 )
-def test_epochs_that_no_detector_takes_are_refused_in_one_line(shape, fs_hz, species, complaint):
+def test_epochs_that_no_detector_takes_are_refused_in_one_line(epochs, fs_hz, species, complaint):
     for measure in (find_events, measure_evidence):
         with pytest.raises(ValueError, match=complaint) as error:
-            measure(np.zeros(shape), fs_hz, species)
+            measure(epochs, fs_hz, species)
         assert "\n" not in str(error.value)
