@@ -200,7 +200,19 @@ def _write_sentence(
 
 # A reader may apply what is said of the first item of a list to all items, so these come last.
 _ENDING = ("a lack", "an absence", "no spindles", "no K-complexes", "neither")
-_FAR_REACHING = ("no ", "few ", "hardly", "little", "next", "scant", "scarcely", "barely", "almost")
+_FAR_REACHING = (
+    "no ",
+    "few ",
+    "hardly",
+    "little",
+    "next",
+    "scant",
+    "scarcely",
+    "barely",
+    "almost",
+    "limited",
+    "sparse",
+)
 _REACHING = ("abundant", "prominent", "much")
 
 

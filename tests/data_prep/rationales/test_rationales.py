@@ -66,6 +66,14 @@ def test_the_checker_reads_and_confirms_every_claim_that_was_written(evidence_wi
             assert len(claims) >= len(rationale.features) >= 6
 
 
+def test_scarce_fast_activity_is_not_read_as_scarce_alpha_in_any_wording(evidence):
+    facts = dict.fromkeys(evidence, 0.0) | {"rms_uv": 14.0, "dominant_hz": 2.0, "alpha_fraction": 0.3}
+    facts |= {"delta_share": 0.6, "theta_share": 0.2, "alpha_share": 0.15, "sigma_share": 0.03, "beta_share": 0.02}
+    for seed in range(1000):
+        text = compose_rationale(facts, SleepStage.N1, str(seed)).text
+        assert {check_claim(claim, facts).verdict for claim in read_claims(text)} == {"supported"}, text
+
+
 def test_times_are_said_of_many_epochs_with_few_waveforms_and_are_those_of_their_events(evidence, events):
     texts = write_rationales(evidence, [SleepStage.N2] * len(events), seed=3, events=events)
     num_timed = 0
