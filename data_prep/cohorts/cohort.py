@@ -168,8 +168,8 @@ def prepare_night(raw: RawRecording, wake_margin_min: float = WAKE_MARGIN_MIN, f
         fs_hz: Sampling rate of all channels; 0: the highest one of the channels.
 
     Returns:
-        The recording with evidence columns, a bool column `<kind>_flag` for
-        each of ARTIFACT_KINDS, and a column `light` (1 on, 0 off) where the times of light are known.
+        The recording with evidence columns, measured from the samples as they are stored, a bool column `<kind>_flag`
+        for each of ARTIFACT_KINDS, and a column `light` (1 on, 0 off) where the times of light are known.
 
     Raises:
         ValueError: The night has no sleep, or as `tslm.data.epochs.cut_epochs`.

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from data_prep.rationales.statements import choose_human, choose_rodent, fill_slots
+from data_prep.rationales.statements import choose_human, choose_rodent, cite_times, fill_slots, fill_time_slots
 from data_prep.rationales.wordings import (
     AGAINST,
     CONNECTORS,
@@ -30,9 +30,11 @@ from data_prep.rationales.wordings import (
     Wording,
     write_out,
 )
+from tslm.data.events import recording_events
 from tslm.data.prepared.recordings import Recording
 from tslm.evidence import words
 from tslm.evidence.criteria import Criterion, Facts, find_criteria
+from tslm.evidence.events import Event
 from tslm.evidence.facts_line import BEHIND, phrase_facts
 from tslm.labels import ANSWER_NAMES, SleepStage
 from tslm.prompts import STYLES, check_style
@@ -48,16 +50,17 @@ class Rationale:
 
 
 def add_rationales(recording: Recording, seed: int, style: str = STYLES[0]) -> Recording:
-    """Add a column `rationale` written from the evidence columns; errors as `write_rationales`.
+    """Add a column `rationale` written from the evidence columns and the events; errors as `write_rationales`.
 
     Args:
-        recording: Has the columns of `tslm.evidence.measure.measure_evidence`.
+        recording: Has the columns of `tslm.evidence.measure.measure_evidence`, and the channel that they are of.
         seed: Seed of the cohort; each recording's seed is derived from it.
         style: One of `tslm.prompts.STYLES`.
     """
     evidence = {name: values for name, values in recording.columns.items() if isinstance(values, np.ndarray)}
     own_seed = hash_seed(seed, recording.recording)
-    texts = write_rationales(evidence, recording.sleep_stages, own_seed, recording.species, style)
+    events = recording_events(recording)
+    texts = write_rationales(evidence, recording.sleep_stages, own_seed, recording.species, style, events)
     return replace(recording, columns={**recording.columns, "rationale": texts})
 
 
@@ -67,6 +70,7 @@ def write_rationales(
     seed: int,
     species: str = "human",
     style: str = STYLES[0],
+    events: Sequence[Sequence[Event]] | None = None,
 ) -> list[str]:
     """One rationale per epoch, empty if the label cannot be an answer (unscored).
 
@@ -78,29 +82,36 @@ def write_rationales(
         species: If not "human", the text leaves out spindles, K-complexes, alpha and eye movements, which are
             defined for the human scalp EEG.
         style: One of `tslm.prompts.STYLES`: `full` varies, `brief` makes few statements with one wording each.
+        events: Of each epoch, whose times `full` may say; None: it says none.
 
     Raises:
-        ValueError: Evidence and labels differ in length, or the style is unknown.
+        ValueError: Evidence, events and labels differ in length, or the style is unknown.
     """
     num_epochs = len(evidence["rms_uv"])
-    if num_epochs != len(sleep_stages):
-        raise ValueError(f"evidence of {num_epochs} epochs but {len(sleep_stages)} labels; pass one label per epoch")
+    events = [()] * num_epochs if events is None else events
+    if not num_epochs == len(sleep_stages) == len(events):
+        raise ValueError(
+            f"evidence of {num_epochs} epochs, but events of {len(events)} and {len(sleep_stages)} labels; pass one of "
+            "each per epoch"
+        )
     check_style(style)
     is_human = species == "human"
     compose = compose_brief if style == "brief" else compose_varied
     return [
-        compose(words.epoch_facts(evidence, idx), sleep_stage, f"{seed}/{idx}", is_human).text
+        compose(words.epoch_facts(evidence, idx), sleep_stage, f"{seed}/{idx}", is_human, events[idx]).text
         if sleep_stage in ANSWER_NAMES
         else ""
         for idx, sleep_stage in enumerate(sleep_stages)
     ]
 
 
-def compose_varied(facts: Facts, sleep_stage: SleepStage, seed: str, is_human: bool = True) -> Rationale:
-    """The `full` rationale for one epoch's facts (`tslm.evidence.words.epoch_facts`)."""
+def compose_varied(
+    facts: Facts, sleep_stage: SleepStage, seed: str, is_human: bool = True, events: Sequence[Event] = ()
+) -> Rationale:
+    """The `full` rationale for one epoch's facts (`tslm.evidence.words.epoch_facts`), with times of events."""
     if words.is_unmeasurable(facts):
         return compose_brief(facts, sleep_stage, seed, is_human)
-    slots = fill_slots(facts, is_human)
+    slots = fill_slots(facts, is_human) | fill_time_slots(facts, events)
     body, stated = _write_varied(facts, slots, is_human, seed)
     rng = random.Random(f"{seed}/{sleep_stage}")
     held_for, held_against = find_criteria(sleep_stage, facts, is_human)
@@ -109,7 +120,9 @@ def compose_varied(facts: Facts, sleep_stage: SleepStage, seed: str, is_human: b
     return _join([body, closing], [*(STATEMENTS[name] for name in stated), *_reasons(cited_for, cited_against)], slots)
 
 
-def compose_brief(facts: Facts, sleep_stage: SleepStage, _seed: str = "", is_human: bool = True) -> Rationale:
+def compose_brief(
+    facts: Facts, sleep_stage: SleepStage, _seed: str = "", is_human: bool = True, _events: Sequence[Event] = ()
+) -> Rationale:
     """The `brief` rationale: phrases of the prompt's line of facts, one wording each, and one or two reasons."""
     group = "human" if is_human else "rodent"
     sections = phrase_facts(facts, group)
@@ -155,7 +168,8 @@ def _write_varied(facts: Facts, slots: Mapping[str, str], is_human: bool, seed: 
         if not is_human:
             amplitude, spectrum, around = sections
             sections = rng.choice((sections, [amplitude + spectrum, around], [spectrum, around + amplitude]))
-        body, stated = _write_sections([section for section in sections if section], slots, rng)
+        sections = [cite_times(section, slots, rng) for section in sections if section]
+        body, stated = _write_sections(sections, slots, rng)
         if len(body.split()) <= MAX_BODY_WORDS:
             break
     return body, stated
@@ -202,7 +216,19 @@ def _write_sentence(
 
 # A reader may apply what is said of the first item of a list to all items, so these come last.
 _ENDING = ("a lack", "an absence", "no spindles", "no K-complexes", "neither")
-_FAR_REACHING = ("no ", "few ", "hardly", "little", "next", "scant", "scarcely", "barely", "almost")
+_FAR_REACHING = (
+    "no ",
+    "few ",
+    "hardly",
+    "little",
+    "next",
+    "scant",
+    "scarcely",
+    "barely",
+    "almost",
+    "limited",
+    "sparse",
+)
 _REACHING = ("abundant", "prominent", "much")
 
 

@@ -1,11 +1,20 @@
 """Choose the statements of a rationale from an epoch's facts, and fill the slots of their wordings."""
 
 import random
+from collections.abc import Iterable, Mapping
 
 from tslm.evidence import words
-from tslm.evidence.criteria import Facts
+from tslm.evidence.criteria import Facts, Feature
+from tslm.evidence.events import Event
 from tslm.evidence.facts_line import RODENT_BANDS, percent
 
+# Statement that counts a waveform -> (statement that also says where, slot of the times, kind of event, its count)
+_TIMED = {
+    "spindles": ("timed_spindles", "spindle_times", Feature.SPINDLES, "spindle_count"),
+    "k_complexes": ("timed_k_complexes", "k_complex_times", Feature.K_COMPLEXES, "k_complex_count"),
+    "eyes": ("timed_eyes", "eye_times", Feature.EYE_MOVEMENTS, "eye_movement_count"),
+}
+MAX_TIMES = 3  # of one waveform in a text; where there are more, none is said
 _PRESENT_OF = {"little_alpha": "alpha", "still_eyes": "eyes"}  # statement of absence and of presence
 
 
@@ -40,6 +49,25 @@ def fill_slots(facts: Facts, is_human: bool) -> dict[str, str]:
     for place, (band, share) in zip(("first", "second", "third", "fourth"), (first, second, *others), strict=False):
         slots |= {place: band, f"{place}_share": percent(share)}
     return slots
+
+
+def fill_time_slots(facts: Facts, events: Iterable[Event]) -> dict[str, str]:
+    """Slots of the times of each waveform, in whole seconds from the start of the epoch, where they can be said."""
+    slots = {}
+    for _, slot, kind, column in _TIMED.values():
+        times_s = sorted({round(event.onset_s) for event in events if event.kind == kind})
+        if times_s and len(times_s) == facts[column] <= MAX_TIMES:
+            *first, last = map(str, times_s)
+            slots[slot] = (
+                f"[{' s, '.join(first)} s and {last} s|{', '.join(first)} and {last} s]" if first else f"{last} s"
+            )
+    return slots
+
+
+def cite_times(names: Iterable[str], slots: Mapping[str, str], rng: random.Random) -> list[str]:
+    """The statements, half of those on waveforms whose times can be said (`fill_time_slots`) with their times."""
+    sayable = {name: timed for name, (timed, slot, *_) in _TIMED.items() if slot in slots}
+    return [sayable[name] if name in sayable and rng.random() < 0.5 else name for name in names]
 
 
 def _counted(count: float, singular: str, plural: str = "", is_known: bool = False) -> str:

@@ -189,6 +189,11 @@ _WAVEFORMS: dict[str, Wording] = {
         (f"{{spindles}} {STOOD_OUT}", f"{EPOCH} {HOLDS} {{spindles}}"),
         ("{spindles}",),
     ),
+    "timed_spindles": Wording(
+        (Feature.SPINDLES, Feature.SPINDLES),
+        (f"{{spindles}} {STOOD_OUT} at {{spindle_times}}", f"{EPOCH} {HOLDS} {{spindles}} at {{spindle_times}}"),
+        ("{spindles} at {spindle_times}",),
+    ),
     "long_spindles": Wording(
         (Feature.SPINDLES, Feature.SPINDLES),
         (
@@ -206,6 +211,14 @@ _WAVEFORMS: dict[str, Wording] = {
         (Feature.K_COMPLEXES,),
         (f"{{k_complexes}} {STOOD_OUT}", f"{EPOCH} {HOLDS} {{k_complexes}}"),
         ("{k_complexes}",),
+    ),
+    "timed_k_complexes": Wording(
+        (Feature.K_COMPLEXES, Feature.K_COMPLEXES),
+        (
+            f"{{k_complexes}} {STOOD_OUT} at {{k_complex_times}}",
+            f"{EPOCH} {HOLDS} {{k_complexes}} at {{k_complex_times}}",
+        ),
+        ("{k_complexes} at {k_complex_times}",),
     ),
     "slow_waves": Wording(
         (Feature.SLOW_WAVES,),
@@ -260,6 +273,14 @@ _SURROUNDINGS: dict[str, Wording] = {
             "[the trace|the derivation|the electrode] [picks up|catches|holds] {eyes}",
         ),
         ("{eyes}",),
+    ),
+    "timed_eyes": Wording(
+        (Feature.EYE_MOVEMENTS, Feature.EYE_MOVEMENTS),
+        (
+            "{eyes} [can be counted|can be made out|crossed the trace|marked the trace] at {eye_times}",
+            "[the trace|the derivation|the electrode] [picks up|catches|holds] {eyes} at {eye_times}",
+        ),
+        ("{eyes} at {eye_times}",),
     ),
     "still_eyes": Wording(
         (Feature.EYE_MOVEMENTS,),

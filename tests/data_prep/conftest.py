@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from tests.factories.local_server import LocalServer
+from tslm.evidence.criteria import Feature
+from tslm.evidence.events import Event
 from tslm.evidence.measure import BANDS_HZ, EVIDENCE_COLUMNS
 from tslm.labels import SleepStage
 
@@ -103,6 +105,25 @@ def evidence() -> dict[str, np.ndarray]:
     columns["spindle_duration_s"] = np.where(columns["spindle_count"] > 0, rng.uniform(0.5, 2, NUM_EPOCHS), 0.0)
     assert set(columns) == set(EVIDENCE_COLUMNS)
     return columns
+
+
+@pytest.fixture(scope="session")
+def events(evidence) -> list[list[Event]]:
+    """Events of each epoch, as many of a kind as are counted."""
+    rng = np.random.default_rng(7)
+    count_columns = {
+        Feature.SPINDLES: "spindle_count",
+        Feature.K_COMPLEXES: "k_complex_count",
+        Feature.EYE_MOVEMENTS: "eye_movement_count",
+    }
+    return [
+        [
+            Event(kind, onset_s, float(rng.uniform(0.3, 0.5)))
+            for kind, column in count_columns.items()
+            for onset_s in sorted(rng.choice(np.arange(0.0, 29.5, 0.51), evidence[column][idx], replace=False).tolist())
+        ]
+        for idx in range(NUM_EPOCHS)
+    ]
 
 
 @pytest.fixture(scope="session")

@@ -6,8 +6,8 @@
 4. artefacts of the first channel are flagged
 5. samples are rounded to the steps in which prepared files store them
 
-A night that is scored directly and the same night prepared, written and read back give a model equal samples.
-Callers choose only the span.
+A night that is scored directly and the same night prepared, written and read back have equal samples, and so equal
+evidence and events. Callers choose only the span.
 
 Shape letters: E epochs, L samples of an epoch.
 """
@@ -37,7 +37,8 @@ def cut_epochs(raw: RawRecording, fs_hz: float = 0.0, span: range | None = None)
         span: Epochs to keep, counted from the start of the recording; None: all.
 
     Returns:
-        Epochs with a bool column `<kind>_flag` for each kind of artefact; `notes` say what was changed.
+        Epochs, their samples rounded to the stored steps, with a bool column `<kind>_flag` for each kind of artefact;
+        `notes` say what was changed.
 
     Raises:
         ValueError: No channel, infinite values, a recording shorter than one epoch, an epoch of no whole number of

@@ -9,22 +9,12 @@ Shape letters: E epochs, L samples of an epoch, F frequencies.
 from collections.abc import Mapping
 
 import numpy as np
-import scipy.fft
-import scipy.signal
 
-from tslm.evidence.eyes import count_eye_movements
-from tslm.evidence.waveforms import (
-    count_k_complexes,
-    count_sawtooth_trains,
-    filter_bands,
-    find_slow_waves,
-    measure_spindles,
-    slow_wave_share,
-)
+from tslm.evidence.criteria import Feature
+from tslm.evidence.events import EVENT_KINDS, cut_chunks, find_features
 from tslm.evidence.words import RECENT_EPOCHS
 from tslm.labels import species_group
-from tslm.signals.artifacts import SATURATION_OF_GROUP_UV, measure_seconds
-from tslm.signals.spectrum import BANDS_HZ, EVIDENCE_BANDS_HZ, measure_psd, sum_band
+from tslm.signals.spectrum import BANDS_HZ, EVIDENCE_BANDS_HZ, Bands, measure_psd, sum_band
 
 EVIDENCE_COLUMNS: tuple[str, ...] = (
     "rms_uv",
@@ -43,10 +33,6 @@ EVIDENCE_COLUMNS: tuple[str, ...] = (
     "artefact_fraction",
 )
 RECENT_COLUMN = "recent_wave_count"  # of `count_recent_waves`, which looks at the epochs before
-Bands = Mapping[str, tuple[float, float]]
-MIN_EPOCH_S = 4.0
-MIN_FS_HZ = 64.0
-_EPOCHS_AT_ONCE = 64  # keeps the working arrays in the cache
 
 
 def measure_evidence(epochs_EL: np.ndarray, fs_hz: float, species: str = "human") -> dict[str, np.ndarray]:
@@ -66,24 +52,14 @@ def measure_evidence(epochs_EL: np.ndarray, fs_hz: float, species: str = "human"
             scalp EEG for every species; of other species only the slow waves say something.
 
     Raises:
-        ValueError: the array is not two-dimensional, an epoch is shorter than 4 s, the rate is too low, or
-            the species is unknown.
+        ValueError: as `tslm.evidence.events.cut_chunks`, or the species is unknown.
     """
     group = species_group(species)
-    epochs_EL = np.asarray(epochs_EL)
-    if epochs_EL.ndim != 2:
-        raise ValueError(f"epochs have shape {epochs_EL.shape}; wanted (num_epochs, samples): reshape the signal first")
-    if fs_hz < MIN_FS_HZ:
-        raise ValueError(f"sampling rate is {fs_hz:g} Hz; evidence up to 30 Hz needs {MIN_FS_HZ:g} Hz or more")
-    if epochs_EL.shape[1] < MIN_EPOCH_S * fs_hz:
-        raise ValueError(f"epochs last {epochs_EL.shape[1] / fs_hz:g} s; evidence needs {MIN_EPOCH_S:g} s or more")
-    if not len(epochs_EL):
-        return {name: np.zeros(0, dtype=_dtype(name)) for name in EVIDENCE_COLUMNS}
-    parts = [
-        _measure_chunk(epochs_EL[start : start + _EPOCHS_AT_ONCE].astype(np.float32), fs_hz, group)
-        for start in range(0, len(epochs_EL), _EPOCHS_AT_ONCE)
-    ]
-    return {name: np.concatenate([part[name] for part in parts]) for name in EVIDENCE_COLUMNS}
+    parts = [_measure_chunk(chunk_EL, fs_hz, group) for chunk_EL in cut_chunks(epochs_EL, fs_hz)]
+    return {
+        name: np.concatenate([np.zeros(0, dtype=_dtype(name)), *(part[name] for part in parts)])
+        for name in EVIDENCE_COLUMNS
+    }
 
 
 def count_recent_waves(evidence: Mapping[str, np.ndarray], onset_s: np.ndarray, epoch_s: float) -> np.ndarray:
@@ -105,25 +81,22 @@ def count_recent_waves(evidence: Mapping[str, np.ndarray], onset_s: np.ndarray, 
 
 
 def _measure_chunk(epochs_EL: np.ndarray, fs_hz: float, group: str) -> dict[str, np.ndarray]:
-    bands_hz = EVIDENCE_BANDS_HZ[group]
-    artefact_fraction = _artefact_fraction(epochs_EL, fs_hz, SATURATION_OF_GROUP_UV[group])
     centred_EL = epochs_EL - epochs_EL.mean(axis=1, keepdims=True)
-    bands = filter_bands(centred_EL, fs_hz)
-    waves = find_slow_waves(bands["slow"], fs_hz)
-    num_spindles, spindle_s = measure_spindles(bands, fs_hz)
+    found = find_features(epochs_EL, centred_EL, fs_hz, group, EVENT_KINDS["human"])
+    num_spindles = found[Feature.SPINDLES].count()
     values = {
         "rms_uv": np.sqrt(np.mean(centred_EL**2, axis=1)),
         "peak_to_peak_uv": np.ptp(epochs_EL, axis=1),
-        **_spectral_shares(centred_EL, fs_hz, bands_hz),
-        "alpha_fraction": _alpha_fraction(centred_EL, fs_hz, bands_hz),
-        "slow_wave_fraction": slow_wave_share(waves, epochs_EL.shape),
+        **_spectral_shares(centred_EL, fs_hz, EVIDENCE_BANDS_HZ[group]),
+        "alpha_fraction": found[Feature.ALPHA].measure_share(),
+        "slow_wave_fraction": found[Feature.SLOW_WAVES].measure_share(),
         "spindle_count": num_spindles,
         "spindle_density_per_min": num_spindles * (60 * fs_hz / epochs_EL.shape[1]),
-        "spindle_duration_s": spindle_s,
-        "k_complex_count": count_k_complexes(waves, bands["slow"], fs_hz),
-        "sawtooth_count": count_sawtooth_trains(bands, fs_hz),
-        "eye_movement_count": count_eye_movements(bands["eyes"], waves, fs_hz),
-        "artefact_fraction": artefact_fraction,
+        "spindle_duration_s": found[Feature.SPINDLES].measure_mean_s(fs_hz),
+        "k_complex_count": found[Feature.K_COMPLEXES].count(),
+        "sawtooth_count": found[Feature.SAWTOOTH].count(),
+        "eye_movement_count": found[Feature.EYE_MOVEMENTS].count(),
+        "artefact_fraction": found[Feature.ARTEFACT].measure_share(),
     }
     return {name: value.astype(_dtype(name), copy=False) for name, value in values.items()}
 
@@ -140,29 +113,6 @@ def _spectral_shares(centred_EL: np.ndarray, fs_hz: float, bands_hz: Bands) -> d
     dominant_hz = np.where(has_power_E, freqs_hz[scored_mask][weighted_EF.argmax(axis=1)], 0.0)
     high_frequency_ratio = sum_band(psd_EF, freqs_hz, 30.0, top_hz) / total_E if top_hz > 30 else 0 * total_E
     return {**shares, "high_frequency_ratio": high_frequency_ratio, "dominant_hz": dominant_hz}
-
-
-def _alpha_fraction(centred_EL: np.ndarray, fs_hz: float, bands_hz: Bands) -> np.ndarray:
-    """Share of the epoch in which alpha carries more power than theta, sigma or beta.
-
-    2-s Hann windows every second. Delta is left out, so slow eye movements do not mask a rhythm
-    that the eye still sees. AASM 2007: more than half the epoch in alpha is wake.
-    """
-    length = round(2 * fs_hz)
-    windows_EWL = np.lib.stride_tricks.sliding_window_view(centred_EL, length, axis=1)[:, :: round(fs_hz)]
-    taper_L = scipy.signal.windows.hann(length, sym=False).astype(np.float32)
-    spectrum_EWF = scipy.fft.rfft(windows_EWL * taper_L, axis=-1)
-    power_EWF = spectrum_EWF.real**2 + spectrum_EWF.imag**2
-    freqs_hz = scipy.fft.rfftfreq(length, 1 / fs_hz)
-    power = {band: sum_band(power_EWF, freqs_hz, *edges) for band, edges in bands_hz.items()}
-    rivals_EW = np.maximum(np.maximum(power["theta"], power["sigma"]), power["beta"])
-    return (power["alpha"] > rivals_EW).mean(axis=1)
-
-
-def _artefact_fraction(epochs_EL: np.ndarray, fs_hz: float, saturation_uv: float) -> np.ndarray:
-    """Share of the epoch's whole seconds that are flat (under 1 uV peak to peak) or reach the saturation level."""
-    flat_ES, saturated_ES, _ = measure_seconds(epochs_EL, fs_hz, saturation_uv)
-    return (flat_ES | saturated_ES).mean(axis=1)
 
 
 def _dtype(column: str) -> type:

@@ -11,6 +11,8 @@ import scipy.fft
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy.ndimage import maximum_filter1d, uniform_filter1d
 
+from tslm.evidence.stretches import Stretches, find_stretches
+
 # Pass bands in Hz; the edges fall off as raised cosines over the second figure.
 _FILTERS: dict[str, tuple[float, float, float, float]] = {
     "slow": (0.5, 2.0, 0.2, 1.0),  # slow waves, AASM 2007
@@ -26,13 +28,16 @@ SLOW_TROUGH_UV = 40.0  # the negative half by itself, as in YASA; keeps the ring
 SPINDLE_S = (0.5, 2.0)  # shortest by AASM 2007, longest by YASA
 SAWTOOTH_HZ = (2.0, 6.0)  # AASM 2007; most lie at 2.5-3 Hz (Bernardi et al. 2019)
 SAWTOOTH_RMS_UV = 5.8  # of a triangular wave of 20 uV peak to peak, about the smallest that scorers mark
-SAWTOOTH_REGULARITY = 0.55  # autocorrelation after one wave, see `count_sawtooth_trains`
+SAWTOOTH_REGULARITY = 0.55  # autocorrelation after one wave, see `find_sawtooth_trains`
 _SAWTOOTH_WINDOW_S, _SAWTOOTH_HOP_S = 3.0, 0.5
 
 
 @dataclass(frozen=True)
 class SlowWaves:
-    """Pairs of neighbouring half-waves of 0.5-2 Hz that exceed 75 uV; positions in the flattened epochs."""
+    """Pairs of neighbouring half-waves of 0.5-2 Hz that exceed 75 uV, in time order; positions in the flattened epochs.
+
+    Neighbouring pairs share a half-wave.
+    """
 
     start_samples: np.ndarray  # (num_waves,) int64
     stop_samples: np.ndarray  # (num_waves,) int64, exclusive
@@ -83,13 +88,20 @@ def cover_samples(starts: np.ndarray, stops: np.ndarray, num_samples: int) -> np
     return np.cumsum(edges[:-1]) > 0
 
 
-def slow_wave_share(waves: SlowWaves, shape_EL: tuple[int, ...]) -> np.ndarray:
-    """(num_epochs,) share of each epoch's samples that lie in a slow wave; AASM 2007 asks a fifth for N3."""
-    return cover_samples(waves.start_samples, waves.stop_samples, int(np.prod(shape_EL))).reshape(shape_EL).mean(axis=1)
+def merge_slow_waves(waves: SlowWaves, shape_EL: tuple[int, int]) -> Stretches:
+    """Stretches of slow waves that adjoin; AASM 2007 asks a fifth of the epoch for N3."""
+    num_epochs, num_samples = shape_EL
+    epoch_idx = waves.start_samples // max(num_samples, 1)
+    is_first = np.ones(len(epoch_idx), dtype=bool)
+    is_first[1:] = (waves.start_samples[1:] > waves.stop_samples[:-1]) | (epoch_idx[1:] != epoch_idx[:-1])
+    is_last = np.append(is_first[1:], True)[: len(is_first)]
+    before = epoch_idx * num_samples
+    starts, stops = (waves.start_samples - before)[is_first], (waves.stop_samples - before)[is_last]
+    return Stretches(epoch_idx[is_first], starts, stops, num_epochs, num_samples)
 
 
-def count_k_complexes(waves: SlowWaves, slow_EL: np.ndarray, fs_hz: float) -> np.ndarray:
-    """(num_epochs,) K-complexes: a negative wave, then a positive one, alone and clear of the background.
+def find_k_complexes(waves: SlowWaves, slow_EL: np.ndarray, fs_hz: float) -> Stretches:
+    """K-complexes: a negative wave, then a positive one, alone and clear of the background.
 
     AASM 2007: at least 0.5 s, stands out. Here: a negative-first slow wave, the negative peak no smaller
     than half the crest, deeper than 3 times the epoch's typical slow amplitude (1.48 x median of
@@ -104,11 +116,13 @@ def count_k_complexes(waves: SlowWaves, slow_EL: np.ndarray, fs_hz: float) -> np
         & (-waves.trough_uv >= 0.5 * waves.crest_uv)
         & (-waves.trough_uv >= 3.0 * typical_uv[epoch_idx])
     )
-    return np.bincount(epoch_idx[kept], minlength=num_epochs)
+    epoch_idx = epoch_idx[kept]
+    starts, stops = (side[kept] - epoch_idx * num_samples for side in (waves.start_samples, waves.stop_samples))
+    return Stretches(epoch_idx, starts, stops, num_epochs, num_samples)
 
 
-def measure_spindles(bands: dict[str, np.ndarray], fs_hz: float) -> tuple[np.ndarray, np.ndarray]:
-    """Number of sleep spindles of 0.5-2 s, (num_epochs,), and their mean duration in s, 0 where there is none.
+def find_spindles(bands: Mapping[str, np.ndarray], fs_hz: float) -> Stretches:
+    """Sleep spindles of 0.5-2 s.
 
     A spindle lasts as long as the moving RMS of sigma stays over its threshold; the RMS's window of
     0.3 s lengthens short ones by up to as much.
@@ -133,11 +147,11 @@ def measure_spindles(bands: dict[str, np.ndarray], fs_hz: float) -> tuple[np.nda
     rms_EL = np.sqrt(np.maximum(sigma_power_EL, 0.0))
     strong_EL = rms_EL > _trimmed_threshold(rms_EL, 1.5)
     core_EL = correlated_EL & rich_EL & narrow_EL & strong_EL
-    return _measure_runs(strong_EL, core_EL, fs_hz)
+    return _keep_spindles(find_stretches(strong_EL), core_EL, fs_hz)
 
 
-def count_sawtooth_trains(bands: dict[str, np.ndarray], fs_hz: float) -> np.ndarray:
-    """(num_epochs,) trains of sawtooth waves: 2-6 Hz, triangular, often notched, as in REM sleep (AASM 2007).
+def find_sawtooth_trains(bands: Mapping[str, np.ndarray], fs_hz: float) -> Stretches:
+    """Trains of sawtooth waves: 2-6 Hz, triangular, often notched, as in REM sleep (AASM 2007).
 
     What sets a train apart from mixed frequencies is that it repeats itself. In windows of 3 s every
     0.5 s the signal of 1.5-12 Hz must resemble itself after one wave (autocorrelation first peaks between
@@ -168,7 +182,7 @@ def count_sawtooth_trains(bands: dict[str, np.ndarray], fs_hz: float) -> np.ndar
     power_EW = products_EWL[..., 0] / length
     slow_EW = np.square(sliding_window_view(bands["slow"], length, axis=1)[:, ::hop]).mean(axis=-1)
     in_train_EW = repeats_EW & (power_EW >= SAWTOOTH_RMS_UV**2) & (slow_EW <= power_EW)
-    return np.count_nonzero(np.diff(in_train_EW.astype(np.int8), axis=1, prepend=0) == 1, axis=1)
+    return find_stretches(in_train_EW, hop, length)
 
 
 def _gain(freqs_hz: np.ndarray, low_hz: float, high_hz: float, low_edge_hz: float, high_edge_hz: float) -> np.ndarray:
@@ -201,22 +215,13 @@ def _loudest_around(waves: SlowWaves, slow_EL: np.ndarray, reach: int) -> np.nda
     return np.maximum(window_EL[epoch_idx, start], window_EL[epoch_idx, stop + reach])
 
 
-def _measure_runs(extent_EL: np.ndarray, core_EL: np.ndarray, fs_hz: float) -> tuple[np.ndarray, np.ndarray]:
-    """Number and mean duration in s, each (num_epochs,), of runs of `extent` of spindle length with a core sample."""
-    num_epochs, num_samples = extent_EL.shape
-    walled = np.zeros((num_epochs, num_samples + 2), dtype=np.int8)
-    walled[:, 1:-1] = extent_EL
-    edges = np.diff(walled, axis=1)
-    epoch_idx, starts = np.nonzero(edges == 1)
-    stops = np.nonzero(edges == -1)[1]
-    num_core = np.zeros((num_epochs, num_samples + 1), dtype=np.int32)
+def _keep_spindles(strong: Stretches, core_EL: np.ndarray, fs_hz: float) -> Stretches:
+    """The stretches of a spindle's length that hold a core sample."""
+    num_core = np.zeros((len(core_EL), core_EL.shape[1] + 1), dtype=np.int32)
     np.cumsum(core_EL, axis=1, out=num_core[:, 1:])
-    holds_core = num_core[epoch_idx, stops] > num_core[epoch_idx, starts]
-    duration_s = (stops - starts) / fs_hz
-    kept = holds_core & (duration_s >= SPINDLE_S[0]) & (duration_s <= SPINDLE_S[1])
-    counts = np.bincount(epoch_idx[kept], minlength=num_epochs)
-    total_s = np.bincount(epoch_idx[kept], duration_s[kept], minlength=num_epochs)
-    return counts, total_s / np.maximum(counts, 1)
+    holds_core = num_core[strong.epoch_idx, strong.stops] > num_core[strong.epoch_idx, strong.starts]
+    duration_s = (strong.stops - strong.starts) / fs_hz
+    return strong.take(holds_core & (duration_s >= SPINDLE_S[0]) & (duration_s <= SPINDLE_S[1]))
 
 
 def _trimmed_threshold(values_EL: np.ndarray, num_deviations: float) -> np.ndarray:

@@ -44,12 +44,14 @@ _SLACK = {
     "uv": (1.0, 3.0),
     "hz": (0.3, 1.0),
     "s": (0.1, 0.3),
+    "at_s": (0.5, 1.0),  # from either end of an event; times are written in whole seconds
     "per_minute": (0.5, 1.0),
     "times": (0.05, 0.2),
     "count": (0.0, 1.0),
     "time": (0.01, 0.05),
     "power": (0.01, 0.05),
 }
+STRETCH_COVERED = 0.5  # share of a written stretch ("from 3 to 12 s") that events must cover
 _RELATIVE_SLACK = {"uv": (0.03, 0.15)}  # of the figure, where that is more
 
 

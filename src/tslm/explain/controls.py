@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from tslm.evidence.criteria import Facts, Feature, list_deciding_features
+from tslm.evidence.events import Event
 from tslm.explain.claims.checks import COLUMNS, CheckedClaim, Verdict, check_claim
 from tslm.explain.claims.read import Claim
 from tslm.labels import SleepStage
@@ -45,10 +46,13 @@ class ClaimTable:
     Args:
         claims: of each rationale; equal claims of one rationale, hedged or not, count once.
         facts: of each epoch.
+        events: of each epoch; None where they are not known.
     """
 
-    def __init__(self, claims: Sequence[Sequence[Claim]], facts: Sequence[Facts]) -> None:
-        self.facts = facts
+    def __init__(
+        self, claims: Sequence[Sequence[Claim]], facts: Sequence[Facts], events: Sequence[Sequence[Event] | None]
+    ) -> None:
+        self.facts, self.events = facts, events
         places: dict[Claim, int] = {}
         self._said = [
             list(
@@ -67,7 +71,7 @@ class ClaimTable:
         for place in self._said[rationale]:
             key = (place, epoch)
             if key not in self._checked:
-                self._checked[key] = check_claim(self._claims[place], self.facts[epoch])
+                self._checked[key] = check_claim(self._claims[place], self.facts[epoch], self.events[epoch])
             checked.append(self._checked[key])
         return checked
 

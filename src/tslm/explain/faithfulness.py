@@ -19,6 +19,7 @@ from tslm.answers.grammar import remove_special_tokens
 from tslm.config.schema import STATING_FACTS
 from tslm.evidence import words
 from tslm.evidence.criteria import Feature
+from tslm.evidence.events import Event, parse_events
 from tslm.explain.claims.arguments import weigh_rationale
 from tslm.explain.claims.checks import CheckedClaim, Verdict, check_claim
 from tslm.explain.claims.read import read_claims
@@ -57,16 +58,25 @@ class CheckedRationale:
         return self.count(Verdict.SUPPORTED) > 0 and self.count(Verdict.CONTRADICTED) == 0
 
 
-def check_rationale(text: str, evidence_row: Mapping[str, float | None]) -> CheckedRationale:
+EventRows = Sequence[Sequence[Any]]  # as in a row of predictions (`tslm.evidence.events.render_events`)
+
+
+def check_rationale(
+    text: str, evidence_row: Mapping[str, float | None], event_rows: EventRows | None = None
+) -> CheckedRationale:
     """Read a rationale and check every claim.
 
     Args:
         text: rationale, with or without its answer.
         evidence_row: measured values of the epoch by column of `tslm.evidence.measure`; a column
             that is missing or None makes claims on it not checkable.
+        event_rows: events of the epoch; None makes claims on times not checkable.
+
+    Raises:
+        ValueError: something that is no event.
     """
-    facts = _round_row(evidence_row)
-    return CheckedRationale(tuple(check_claim(claim, facts) for claim in read_claims(text)))
+    facts, events = _round_row(evidence_row), _parse_event_rows(event_rows)
+    return CheckedRationale(tuple(check_claim(claim, facts, events) for claim in read_claims(text)))
 
 
 def score_faithfulness(
@@ -75,6 +85,7 @@ def score_faithfulness(
     truth: Sequence[SleepStage | None],
     answers: Sequence[SleepStage | None],
     *,
+    event_rows: Sequence[EventRows | None] | None = None,
     subjects: Sequence[str] | None = None,
     resampling: Resampling | None = DEFAULT_RESAMPLING,
     seed: int = 0,
@@ -89,6 +100,7 @@ def score_faithfulness(
         evidence_rows: measured values of the same epochs.
         truth: the sleep stage whose deciding evidence should be named; None where there is none.
         answers: the sleep stage that the rationale's author answered; None where it did not parse.
+        event_rows: events of the same epochs; None, or None for an epoch: not known, claims on times are not checkable.
         subjects: of each epoch; None, or one for all: intervals are over blocks of epochs.
         resampling: of the intervals; None for none.
         seed: of the shuffles.
@@ -108,16 +120,18 @@ def score_faithfulness(
         the facts in the prompt `faithful_to_facts` stands in its place: the same of all claims.
 
     Raises:
-        ValueError: lengths differ, or there is no rationale.
+        ValueError: lengths differ, there is no rationale, or something is no event.
     """
     num = len(rationales)
-    if not num or not num == len(evidence_rows) == len(truth) == len(answers):
+    event_rows = [None] * num if event_rows is None else event_rows
+    if not num or not num == len(evidence_rows) == len(truth) == len(answers) == len(event_rows):
         raise ValueError(
-            f"{num} rationales, {len(evidence_rows)} rows of evidence, {len(truth)} true stages and {len(answers)}"
-            " answers; pass one of each an epoch, at least one"
+            f"{num} rationales, {len(evidence_rows)} rows of evidence, {len(event_rows)} of events, {len(truth)} true "
+            f"stages and {len(answers)} answers; pass one of each an epoch, at least one"
         )
     claims = [read_claims(text) for text in rationales]
-    table = ClaimTable(claims, [_round_row(row) for row in evidence_rows])
+    events = [_parse_event_rows(rows) for rows in event_rows]
+    table = ClaimTable(claims, [_round_row(row) for row in evidence_rows], events)
     checked = [table.check(place, place) for place in range(num)]
     verdicts = Counter(item.verdict for row in checked for item in row)
     weights = [weigh_rationale(*of_one) for of_one in zip(rationales, claims, answers, strict=True)]
@@ -171,6 +185,7 @@ def score_texts(
         [row["evidence"] for row in staged.rows],
         [parse_sleep_stage(row["truth"]) for row in staged.rows],
         [parse_sleep_stage(answer) if answer else None for answer in staged.answers],
+        event_rows=[row.get("events") for row in staged.rows],
         subjects=subjects,
         resampling=Resampling(num_resamples, seed, unit=unit) if num_resamples else None,
         seed=seed,
@@ -249,6 +264,10 @@ def _round_row(evidence_row: Mapping[str, float | None]) -> dict[str, float]:
     return words.round_facts(
         {name: value for name, value in evidence_row.items() if isinstance(value, int | float) and math.isfinite(value)}
     )
+
+
+def _parse_event_rows(event_rows: EventRows | None) -> tuple[Event, ...] | None:
+    return None if event_rows is None else parse_events(event_rows)
 
 
 def _score_features(checked: Sequence[Sequence[CheckedClaim]]) -> dict[str, dict[str, float]]:

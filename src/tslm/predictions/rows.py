@@ -14,6 +14,7 @@ from typing import Any, NotRequired, TypedDict
 import numpy as np
 
 from tslm.data.prepared.recordings import Recording
+from tslm.evidence.events import parse_events
 from tslm.files import to_plain, write_text
 from tslm.labels import ANSWER_NAMES, LabelSet
 
@@ -46,6 +47,7 @@ _OPTIONAL: dict[str, tuple[type, ...]] = {
     "smoothing": (Mapping,),
     "evidence": (Mapping,),
     "inputs": (str,),
+    "events": (list, tuple),
     "leaky": (bool, np.bool_),
     "within_subject": (bool, np.bool_),
 }
@@ -76,6 +78,7 @@ class PredictionRow(TypedDict):
     onset_s: NotRequired[float]
     evidence: NotRequired[dict[str, Any]]  # measured facts of the epoch, by name
     inputs: NotRequired[str]  # what the prompt held of the epoch: all (signal and facts), facts or series (the signal)
+    events: NotRequired[list[list[Any]]]  # [kind, onset in s, duration in s] (tslm.evidence.events.render_events)
     fold: NotRequired[int]  # of a cross-validation: the one that tested it
     leaky: NotRequired[bool]  # True: training may hold other epochs of this subject, or the same series
     within_subject: NotRequired[bool]  # True, with `leaky`: only epochs of an earlier time (tslm.data.splits.folds)
@@ -142,6 +145,10 @@ def check_row(row: object, where: str) -> PredictionRow:
     for name in ("truth", "answer"):
         if options and row.get(name) is not None and row[name] not in options:
             raise ValueError(f"{where}: {name} {row[name]!r} is none of its options: {', '.join(map(str, options))}")
+    try:
+        parse_events(row.get("events", ()))
+    except ValueError as error:
+        raise ValueError(f"{where}: events: {error}") from error
     if row.get("probabilities") is not None:
         _check_probabilities(row["probabilities"], len(options), f"{where}: probabilities")
     return row  # type: ignore[return-value]

@@ -116,7 +116,9 @@ def collect_samples(scorings: Mapping[str, Scoring]) -> list[dict[str, Any]]:
     samples: dict[str, dict[str, Any]] = {}
     for scoring in scorings.values():
         for row in scoring.rows:
-            facts = {name: value for name, value in row.items() if name in (*SAMPLE_KEYS, "target", "evidence")}
+            facts = {
+                name: value for name, value in row.items() if name in (*SAMPLE_KEYS, "target", "evidence", "events")
+            }
             samples[row["sample_id"]] = facts | samples.get(row["sample_id"], {})
     return list(samples.values())
 

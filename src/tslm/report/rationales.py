@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tslm.answers.grammar import ANSWER_PREFIX, remove_special_tokens, split_response
-from tslm.explain.claims.checks import CheckedClaim, Verdict
-from tslm.explain.faithfulness import check_rationale, decide_followed, score_texts
+from tslm.explain.claims.checks import Verdict
+from tslm.explain.claims.read import TIMED
+from tslm.explain.explanations import describe_claims
+from tslm.explain.faithfulness import EventRows, decide_followed, score_texts
 from tslm.metric_names import METRICS, build_cell
 from tslm.predictions.scorings import Scoring
 from tslm.report.format import describe_measurement, format_number, format_percent
@@ -18,12 +20,13 @@ VERDICTS = (Verdict.SUPPORTED, Verdict.CONTRADICTED, Verdict.NOT_CHECKABLE)
 MAX_CHARACTERS = 3000  # of a text; what runs away beyond is cut, and says so
 
 
-def describe_rationale(generated: str, evidence: Mapping[str, Any]) -> dict[str, Any]:
+def describe_rationale(generated: str, evidence: Mapping[str, Any], events: EventRows | None = None) -> dict[str, Any]:
     """What the page shows of one generated text, ready for JSON.
 
     Args:
         generated: raw text of the model.
         evidence: measured values of the epoch by column; empty: nothing can be checked.
+        events: of the epoch, as in a row of predictions; None: not known.
 
     Returns:
         `pieces`: [text, positions of the claims that rest on it] whose texts joined are the rationale;
@@ -34,10 +37,10 @@ def describe_rationale(generated: str, evidence: Mapping[str, Any]) -> dict[str,
     text = remove_special_tokens(generated).strip()
     rationale, answer = split_response(text)
     rationale, num_cut = rationale[:MAX_CHARACTERS], max(len(rationale) - MAX_CHARACTERS, 0)
-    checked = check_rationale(rationale, evidence).claims
+    claims = describe_claims(rationale, evidence, events)
     return {
-        "pieces": cut_text(rationale, [(item.claim.start, item.claim.stop) for item in checked]),
-        "claims": [_describe_claim(item) for item in checked],
+        "pieces": cut_text(rationale, [(claim["start"], claim["stop"]) for claim in claims]),
+        "claims": [_describe_claim(claim) for claim in claims],
         "answer": answer[:MAX_CHARACTERS] if ANSWER_PREFIX in text else "",
         "cut": num_cut,
     }
@@ -52,11 +55,13 @@ def cut_text(text: str, spans: Sequence[tuple[int, int]]) -> list[tuple[str, lis
     ]
 
 
-def _describe_claim(checked: CheckedClaim) -> tuple[int, int, str]:
+def _describe_claim(claim: Mapping[str, Any]) -> tuple[int, int, str]:
     measured = ""
-    if checked.column and checked.measured is not None:
-        measured = " ".join(describe_measurement(checked.column, checked.measured))
-    return VERDICTS.index(checked.verdict), int(checked.claim.hedged), measured
+    if claim["column"] and claim["measured"] is not None:
+        measured = " ".join(describe_measurement(claim["column"], claim["measured"]))
+    if claim["relation"] in TIMED and claim["places"]:
+        measured += f", at {', '.join(f'{onset_s:.1f}' for onset_s, _ in claim['places'])} s"
+    return VERDICTS.index(claim["verdict"]), int(claim["hedged"]), measured
 
 
 _UNCHECKED = (

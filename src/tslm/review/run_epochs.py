@@ -109,6 +109,7 @@ _SHOWN_BLINDED = (
     "probabilities",
     "smoothing",
     "evidence",
+    "events",
 )
 
 

@@ -3,11 +3,14 @@
 Shape letters: E epochs, L samples of an epoch, F frequencies.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 import scipy.signal
 
+Bands = Mapping[str, tuple[float, float]]  # name -> lowest and highest frequency in Hz
 # AASM bands; sigma is where spindles live (AASM manual 2007: 11-16 Hz, mostly 12-14 Hz).
-BANDS_HZ: dict[str, tuple[float, float]] = {
+BANDS_HZ: Bands = {
     "delta": (0.5, 4.0),
     "theta": (4.0, 8.0),
     "alpha": (8.0, 12.0),
@@ -15,7 +18,7 @@ BANDS_HZ: dict[str, tuple[float, float]] = {
     "beta": (16.0, 30.0),
 }
 # Bands of evidence: disjoint, so that one of them leads. Rodents have no alpha rhythm, only a hertz beside theta.
-EVIDENCE_BANDS_HZ: dict[str, dict[str, tuple[float, float]]] = {
+EVIDENCE_BANDS_HZ: dict[str, Bands] = {
     "human": BANDS_HZ,
     "rodent": {
         "delta": (0.5, 4.0),
@@ -26,7 +29,7 @@ EVIDENCE_BANDS_HZ: dict[str, dict[str, tuple[float, float]]] = {
     },
 }
 # Bands of features. The rodents' hippocampal theta and their slower spindles have their own, and overlap with alpha.
-FEATURE_BANDS_HZ: dict[str, dict[str, tuple[float, float]]] = {
+FEATURE_BANDS_HZ: dict[str, Bands] = {
     "human": {**BANDS_HZ, "gamma": (30.0, 45.0)},
     "rodent": {
         "delta": (0.5, 4.0),

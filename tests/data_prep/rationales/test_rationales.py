@@ -4,12 +4,18 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from data_prep.rationales.compose import compose_varied, write_rationales
+from data_prep.cohorts.cohort import prepare_night
+from data_prep.rationales.compose import add_rationales, compose_varied, write_rationales
 from data_prep.rationales.wordings import REASONS, STATEMENTS, write_out
+from data_prep.simulators.human.night import simulate_human_night
 from tslm.answers.grammar import parse_answer, render_response
+from tslm.data.events import recording_events
 from tslm.evidence import words
+from tslm.evidence.events import parse_events, render_events
+from tslm.evidence.measure import EVIDENCE_COLUMNS
 from tslm.explain.claims.checks import check_claim
-from tslm.explain.claims.read import read_claims
+from tslm.explain.claims.read import TIMED, Relation, read_claims
+from tslm.explain.faithfulness import check_rationale
 from tslm.labels import ANSWER_NAMES, SleepStage
 
 RODENT_STAGES = (SleepStage.WAKE, SleepStage.NREM, SleepStage.REM)
@@ -46,17 +52,60 @@ def test_only_stages_that_can_be_answered_get_a_rationale(rationales, sleep_stag
 
 
 @pytest.mark.parametrize("is_human", [True, False], ids=["human", "rodent"])
-def test_the_checker_reads_and_confirms_every_claim_that_was_written(evidence_with_tone, is_human):
+def test_the_checker_reads_and_confirms_every_claim_that_was_written(evidence_with_tone, events, is_human):
     for stage in ANSWER_NAMES if is_human else RODENT_STAGES:
         for idx in range(200):
             facts = words.epoch_facts(evidence_with_tone, idx)
-            rationale = compose_varied(facts, stage, f"{stage}/{idx}", is_human)
+            rationale = compose_varied(facts, stage, f"{stage}/{idx}", is_human, events[idx])
             claims = read_claims(rationale.text)
-            verdicts = {check_claim(claim, facts).verdict for claim in claims}
+            stored = parse_events(render_events(events[idx]))
+            verdicts = {check_claim(claim, facts, stored).verdict for claim in claims}
             assert verdicts == {"supported"}, rationale.text
             unread = Counter(map(str, rationale.features)) - Counter(str(claim.feature) for claim in claims)
             assert not unread, rationale.text
             assert len(claims) >= len(rationale.features) >= 6
+
+
+def test_scarce_fast_activity_is_not_read_as_scarce_alpha_in_any_wording(evidence):
+    facts = dict.fromkeys(evidence, 0.0) | {"rms_uv": 14.0, "dominant_hz": 2.0, "alpha_fraction": 0.3}
+    facts |= {"delta_share": 0.6, "theta_share": 0.2, "alpha_share": 0.15, "sigma_share": 0.03, "beta_share": 0.02}
+    for seed in range(1000):
+        text = compose_varied(facts, SleepStage.N1, str(seed)).text
+        assert {check_claim(claim, facts).verdict for claim in read_claims(text)} == {"supported"}, text
+
+
+def test_times_are_said_of_many_epochs_with_few_waveforms_and_are_those_of_their_events(evidence, events):
+    texts = write_rationales(evidence, [SleepStage.N2] * len(events), seed=3, events=events)
+    num_timed = 0
+    for idx, text in enumerate(texts):
+        claims = [claim for claim in read_claims(text) if claim.relation == Relation.AT]
+        num_timed += bool(claims)
+        for feature in {claim.feature for claim in claims}:
+            said_s = [claim.value for claim in claims if claim.feature == feature]
+            assert said_s == [round(event.onset_s) for event in events[idx] if event.kind == feature]
+            assert len(said_s) <= 3
+    assert num_timed > 0.4 * len(texts)
+
+
+def test_every_claim_about_a_prepared_night_is_confirmed_beside_its_rows_of_evidence_and_events():
+    night = add_rationales(prepare_night(simulate_human_night(11, 0)), seed=0)
+    measured = {name: values for name, values in night.columns.items() if name in EVIDENCE_COLUMNS}
+    num_timed = 0
+    for idx, (text, events) in enumerate(zip(night.columns["rationale"], recording_events(night), strict=True)):
+        row = {name: float(values[idx]) for name, values in measured.items()}
+        claims = check_rationale(text, row, render_events(events)).claims
+        assert {item.verdict for item in claims} <= {"supported"}, text
+        timed = [item for item in claims if item.claim.relation == Relation.AT]
+        assert all(item.places for item in timed)
+        num_timed += bool(timed)
+    assert num_timed > 0.05 * night.num_epochs
+
+
+def test_without_events_no_time_is_said_and_a_brief_text_says_none_with_them(evidence, events, sleep_stages):
+    with_events = write_rationales(evidence, sleep_stages, seed=3, style="brief", events=events)
+    assert with_events == write_rationales(evidence, sleep_stages, seed=3, style="brief")
+    for text in write_rationales(evidence, sleep_stages, seed=3):
+        assert not any(claim.relation in TIMED for claim in read_claims(text))
 
 
 def test_columns_that_were_not_measured_go_unmentioned(evidence):
@@ -78,6 +127,9 @@ def test_every_wording_of_every_row_is_read_as_the_claims_of_its_row(evidence_wi
         "the_k_complexes": "the single K-complex",
         "the_eyes": "the 4 eye movements",
         "often": "at times",
+        "spindle_times": "[3 s and 12 s|3 and 12 s]",
+        "k_complex_times": "4 s",
+        "eye_times": "[4 s, 9 s and 20 s|4, 9 and 20 s]",
     }
     for name, wording in [*STATEMENTS.items(), *REASONS.items()]:
         wanted = Counter(str(feature).format_map(slots) for feature in wording.features)
@@ -167,8 +219,10 @@ def test_rodent_texts_say_nothing_that_only_human_scalp_eeg_defines(evidence_wit
 
 
 def test_labels_of_another_length_are_refused(evidence):
-    with pytest.raises(ValueError, match="600 epochs but 1 labels"):
+    with pytest.raises(ValueError, match="600 epochs, but events of 600 and 1 labels"):
         write_rationales(evidence, [SleepStage.WAKE], seed=0)
+    with pytest.raises(ValueError, match="600 epochs, but events of 1 and 600 labels"):
+        write_rationales(evidence, [SleepStage.WAKE] * 600, seed=0, events=[[]])
 
 
 def test_an_unknown_style_is_refused(evidence):

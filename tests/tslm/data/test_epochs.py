@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from data_prep.prepare import main
 from tests.factories.recordings import make_noise, write_night, write_table
@@ -18,6 +20,7 @@ from tslm.data.readers.open import open_signals
 from tslm.data.readers.raw import RawRecording, RawSignal, SignalsConfig
 from tslm.data.samples.dataset import SleepDataset
 from tslm.data.samples.night_windows import measure_references
+from tslm.evidence.measure import measure_evidence
 from tslm.hub import TSLMProcessor
 from tslm.labels import SleepStage
 from tslm.models import build_tokenizer
@@ -100,6 +103,9 @@ def test_a_model_gets_equal_inputs_by_every_door(write: Any, tmp_path: Path, tin
             assert np.array_equal(night.channels[name], prepared.channels[name])
         for name, flags in night.columns.items():
             assert np.array_equal(flags, prepared.columns[name])
+    for night in (prepared, single, direct):
+        for name, values in measure_evidence(night.channels[EEG], night.fs_hz).items():
+            assert np.array_equal(values, prepared.columns[name])
     batches = []
     for night in (prepared, single):
         dataset = SleepDataset([night], config)
@@ -150,13 +156,19 @@ def test_a_span_is_counted_from_the_start_of_the_recording() -> None:
     assert cut_epochs(raw).num_epochs == 4
 
 
-def test_samples_are_rounded_to_the_stored_steps_unless_asked_otherwise() -> None:
+def test_samples_are_rounded_to_the_stored_steps() -> None:
     raw = make_raw(EEG=make_noise(2 * EPOCH_S, FS_HZ))
-    exact = cut_epochs(raw, as_stored=False)
-    assert np.array_equal(exact.channels["EEG"].ravel(), raw.signals["EEG"].values)
-    rounded = cut_epochs(raw).channels["EEG"]
-    assert np.array_equal(rounded, round_to_stored(exact).channels["EEG"])
-    assert 0 < np.abs(rounded - exact.channels["EEG"]).max() < np.abs(rounded).max() / 32767
+    exact, rounded = raw.signals["EEG"].values, cut_epochs(raw).channels["EEG"].ravel()
+    step_uv = np.abs(exact).max() / 32767
+    np.testing.assert_allclose(rounded / step_uv, np.rint(exact / step_uv), atol=1e-2)
+    assert 0 < np.abs(rounded - exact).max() < step_uv
+
+
+@given(largest_uv=st.floats(1e-3, 1e5), seed=st.integers(0, 100))
+def test_samples_rounded_twice_are_those_rounded_once(largest_uv: float, seed: int) -> None:
+    values = largest_uv * np.random.default_rng(seed).uniform(-1, 1, round(EPOCH_S * FS_HZ))
+    once = cut_epochs(make_raw(EEG=RawSignal(values.astype(np.float32), FS_HZ)))
+    assert np.array_equal(round_to_stored(once).channels["EEG"], once.channels["EEG"])
 
 
 def test_infinite_samples_are_refused() -> None:

@@ -7,7 +7,14 @@ from tests.factories.labelled_sentences import MODEL, OWN
 from tslm.explain.claims.read import Claim, Relation, read_claims
 from tslm.explain.claims.words import LEVEL_WORDS
 
-_SIGNS = {Relation.EQUALS: "=", Relation.ABOUT: "~", Relation.AT_LEAST: ">=", Relation.AT_MOST: "<="}
+_SIGNS = {
+    Relation.EQUALS: "=",
+    Relation.ABOUT: "~",
+    Relation.AT_LEAST: ">=",
+    Relation.AT_MOST: "<=",
+    Relation.AT: "@",
+    Relation.NEAR: "@~",
+}
 
 
 def render(claim: Claim) -> str:
@@ -95,3 +102,31 @@ def test_words_are_taken_for_what_they_are_said_of(text, label):
 def test_a_denial_reaches_all_that_it_lists(text, pair):
     features = [feature.replace(" ", "_").replace("-", "_").lower() for feature in pair]
     assert read_labels(text.format(*pair)) == Counter(f"-{feature}" for feature in features)
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        ("A spindle at 12 s.", "spindles@12at_s"),
+        ("Two K-complexes at 4 s and 17 s.", "k_complexes=2count k_complexes@4at_s k_complexes@17at_s"),
+        (
+            "K-complexes at 4, 9.5 and 17 seconds, no spindles.",
+            "k_complexes@4at_s k_complexes@9.5at_s k_complexes@17at_s -spindles",
+        ),
+        ("Spindles at about 12 s and an eye movement at second 3.", "spindles@~12at_s eye_movements@3at_s"),
+        ("A possible spindle 12 s into the epoch.", "?spindles@12at_s"),
+        ("No spindle is seen at 12 s.", "-spindles@12at_s"),
+        ("Spindles appear in the EEG at 12 s.", "spindles@12at_s"),
+        ("Slow waves fill 30% of the epoch, from 10 to 25 s.", "slow_waves=0.3time slow_waves@10-25at_s"),
+        ("Alpha at 3-8 s, theta at 9 s.", "alpha@3-8at_s theta"),
+        ("Spindles lasting about 1.1 s at 12 s.", "spindles~1.1s spindles@12at_s"),
+        ("Spindles lasting from 0.5 to 1 s.", "spindles=0.5-1s"),
+        (
+            "Slow waves at 2 s intervals; spindles at 3 per minute; alpha at 10 Hz.",
+            "slow_waves spindles=3per_minute alpha",
+        ),
+        ("The amplitude is low at 12 uV, and alpha comes at times.", "amplitude:low amplitude=12uv alpha:sometimes"),
+    ],
+)
+def test_times_are_claims_on_where_a_waveform_lies(text, label):
+    assert read_labels(text) == parse_label(label)

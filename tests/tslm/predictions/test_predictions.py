@@ -18,7 +18,10 @@ from tslm.predictions.scorings import collect_samples, join_scorings, parse_scor
 
 
 def test_rows_come_back_as_written(tmp_path):
-    rows = [make_row(0), make_row(1, probabilities=[0.2] * 5, evidence={"delta": 0.5, "note": "µV"})]
+    rows = [
+        make_row(0),
+        make_row(1, probabilities=[0.2] * 5, evidence={"delta": 0.5, "note": "µV"}, events=[["alpha", 3, 1.5]]),
+    ]
     path = tmp_path / "run" / "test_predictions.jsonl"
     write_predictions(rows, path)
     assert read_predictions(path) == rows
@@ -63,6 +66,7 @@ def test_a_refused_row_leaves_the_older_file_alone(tmp_path):
             "line 2: probabilities must be 0 or more and sum to 1, not 0.8",
         ),
         (json.dumps(make_row(1, probabilities=[0.9, 0.2, -0.1, 0, 0])), "must be 0 or more"),
+        (json.dumps(make_row(1, events=[["spindles", 3.0]])), r"line 2: events: \['spindles', 3.0\] is no event"),
     ],
 )
 def test_a_bad_line_is_named_or_left_out_on_request(tmp_path, line, message):
@@ -86,6 +90,7 @@ def test_a_bad_line_is_named_or_left_out_on_request(tmp_path, line, message):
         {"temperature": "hot"},
         {"smoothing": "bogus"},
         {"evidence": [1]},
+        {"events": "spindles"},
         {"leaky": "no"},
     ],
 )

@@ -34,6 +34,16 @@ def test_claims_stand_beside_what_was_measured():
     assert described["answer"] == "REM sleep"
 
 
+def test_a_claim_on_a_time_is_checked_beside_the_events_and_shows_theirs():
+    evidence, events = {"spindle_count": 2}, [["spindles", 4.2, 0.9], ["spindles", 25.5, 1.1]]
+    text = "A spindle at 4 s. Spindles at 12 s."
+    claims = describe_rationale(text, evidence, events)["claims"]
+    assert [VERDICTS[verdict] for verdict, *_ in claims] == [Verdict.SUPPORTED, Verdict.CONTRADICTED]
+    assert [measured for *_, measured in claims] == ["Spindle count 2, at 4.2 s", "Spindle count 2, at 4.2, 25.5 s"]
+    unknown = describe_rationale(text, evidence)["claims"]
+    assert [VERDICTS[verdict] for verdict, *_ in unknown] == [Verdict.NOT_CHECKABLE] * 2
+
+
 def test_a_runaway_text_is_cut_and_counted():
     described = describe_rationale("alpha " * 5000, {})
     assert sum(len(piece) for piece, _ in described["pieces"]) == MAX_CHARACTERS

@@ -18,6 +18,7 @@ from tslm.answers.grammar import render_response
 from tslm.batch import IGNORE_INDEX, Example, NightWindow, Reference, Series
 from tslm.config.files import suggest
 from tslm.config.schema import STATING_FACTS, CurriculumStageConfig, ModelConfig, RunConfig
+from tslm.data.events import recording_events
 from tslm.data.evidence import find_prepared_evidence, read_evidence
 from tslm.data.prepared.corpora import CorpusSample, read_corpus
 from tslm.data.prepared.recordings import Recording
@@ -32,7 +33,9 @@ from tslm.data.samples.night_windows import (
     load_recordings,
     measure_references,
 )
+from tslm.evidence.events import render_events
 from tslm.evidence.facts_line import phrase_facts, render_facts_line
+from tslm.evidence.measure import EVIDENCE_COLUMNS
 from tslm.evidence.words import epoch_facts
 from tslm.labels import ANSWER_NAMES, LABEL_SETS, SleepStage, species_group
 from tslm.prompts import (
@@ -150,10 +153,13 @@ class SleepDataset(RecordingsDataset):
         )
 
     def describe(self, idx: int) -> dict[str, Any]:
-        """Recording, subject, epoch, measured evidence, and whether the split leaks."""
+        """Recording, subject, epoch, measured evidence and its events, and whether the split leaks."""
         night, epoch = self.samples[idx]
         recording = self.recordings[night]
         evidence = {name: float(values_E[epoch]) for name, values_E in self.read_evidence(night).items()}
+        is_measured = evidence.keys() >= set(EVIDENCE_COLUMNS)
+        of_one = slice(epoch, epoch + 1)
+        events = recording_events(recording, self.stage.channel, of_one) if is_measured else []
         return {
             "recording": recording.recording,
             "subject": recording.subject,
@@ -161,6 +167,7 @@ class SleepDataset(RecordingsDataset):
             "onset_s": float(recording.onset_s[epoch]),
             "evidence": evidence,
             "inputs": self.stage.given,
+            **({"events": render_events(events[0])} if events else {}),
             "leaky": recording.split.leaks,
             **({"within_subject": True} if recording.split.is_within_subject else {}),
         }

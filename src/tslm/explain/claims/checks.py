@@ -1,16 +1,19 @@
 """Check of one claim against the measurements of its epoch: supported, contradicted or not checkable.
 
 Words and thresholds are those of `tslm.evidence.words`, by which our own rationales are written. A claim on something
-that no column measures is not checkable. Hedged claims are checked like others.
+that no column measures is not checkable. A claim on a time ("a spindle at 12 s") is compared with the events of the
+epoch, and not checkable where these are not known. Hedged claims are checked like others.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 
 from tslm.evidence import words
 from tslm.evidence.criteria import BANDS, Facts, Feature
-from tslm.explain.claims.read import FIGURES, Claim, Relation
+from tslm.evidence.events import Event
+from tslm.explain.claims.read import FIGURES, TIMED, Claim, Relation
 
 
 class Verdict(StrEnum):
@@ -23,27 +26,73 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class CheckedClaim:
-    """A claim, its verdict, and the evidence column by which it was checked, with its value as rounded for words."""
+    """A claim, its verdict, and what it was checked by.
+
+    Args:
+        claim: what was said.
+        verdict: whether it holds.
+        column: of evidence.
+        measured: its value, as rounded for words.
+        places: (onset_s, duration_s) of the events that the claim rests on: those at the time that it cites, else all
+            of its feature; empty where the feature has no events, or they are not known.
+    """
 
     claim: Claim
     verdict: Verdict
     column: str = ""
     measured: float | None = None
+    places: tuple[tuple[float, float], ...] = ()
 
 
-def check_claim(claim: Claim, facts: Facts) -> CheckedClaim:
-    """Compare one claim with the facts (`tslm.evidence.words.round_facts`) of its epoch."""
+def check_claim(claim: Claim, facts: Facts, events: Sequence[Event] | None = None) -> CheckedClaim:
+    """Compare one claim with its epoch.
+
+    Args:
+        claim: what was said.
+        facts: measurements of the epoch (`tslm.evidence.words.round_facts`).
+        events: of the epoch; None: not known.
+    """
     column = _column(claim.feature, claim.relation, claim.unit)
     if column not in facts:
         return CheckedClaim(claim, Verdict.NOT_CHECKABLE)
-    holds = _CHECKS.get(claim.feature, _check_figure)(claim, facts, column)
+    own = _select_events(claim.feature, column, events or ())
+    if claim.relation in TIMED:
+        cited = _find_cited(claim, own)
+        holds, own = None if events is None else bool(cited), cited or own
+    else:
+        holds = _CHECKS.get(claim.feature, _check_figure)(claim, facts, column)
     if holds is None:
         verdict = Verdict.NOT_CHECKABLE
     else:
         verdict = Verdict.SUPPORTED if holds != claim.negated else Verdict.CONTRADICTED
-    return CheckedClaim(claim, verdict, column, facts[column])
+    places = tuple((event.onset_s, event.duration_s) for event in own)
+    return CheckedClaim(claim, verdict, column, facts[column], places)
 
 
+def _select_events(feature: Feature, column: str, events: Sequence[Event]) -> list[Event]:
+    """The events that a claim on a feature rests on; a share of power rests on none."""
+    kind = _KIND_OF.get(feature, feature)
+    return [] if column.endswith("_share") else [event for event in events if event.kind == kind]
+
+
+def _find_cited(claim: Claim, events: Sequence[Event]) -> list[Event]:
+    """The events at the time that a claim cites; in a stretch, a rhythm must cover enough of it."""
+    start_s = claim.value or 0.0
+    stop_s = start_s if claim.upper is None else claim.upper
+    slack_s = words.figure_slack(claim.unit, start_s, is_rough=claim.relation == Relation.NEAR)
+    ends_s = [(event.onset_s, event.onset_s + event.duration_s) for event in events]
+    covered_s = sum(max(0.0, min(stop_s, end_s) - max(start_s, onset_s)) for onset_s, end_s in ends_s)
+    if claim.feature in _RHYTHMS and covered_s < words.STRETCH_COVERED * (stop_s - start_s):
+        return []
+    return [
+        event
+        for event, (onset_s, end_s) in zip(events, ends_s, strict=True)
+        if onset_s - slack_s <= stop_s and start_s <= end_s + slack_s
+    ]
+
+
+_KIND_OF = {Feature.SPINDLE_DENSITY: Feature.SPINDLES, Feature.SPINDLE_DURATION: Feature.SPINDLES}
+_RHYTHMS = (Feature.SLOW_WAVES, Feature.ALPHA, Feature.ARTEFACT)
 # The evidence column by which claims on a feature are checked; `_column` has the exceptions.
 COLUMNS: dict[Feature, str] = {
     Feature.AMPLITUDE: "rms_uv",

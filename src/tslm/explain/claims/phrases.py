@@ -93,6 +93,7 @@ def _drop_unnamed_waves(tokens: Sequence[Token]) -> list[Token]:
 _WITHIN_SPAN = {
     "neg", "few", "many", "several", "sometimes", "prominent", "level", "count", "lead", "second", "percent",
     "part", "uv", "times", "hz", "seconds", "per_minute", "more", "less", "about", "time", "power", "gone", "seen",
+    "at", "span",
 }  # fmt: skip
 
 
@@ -138,8 +139,15 @@ def _find_mentions(phrase: Phrase) -> list[Mention]:
             before.append(token)
     for mention in mentions:
         mention.is_open = not mention.after
-        mention.after = [*takewhile(lambda token: token.kind not in _CONCLUDES or token.value == "has", mention.after)]
+        said = [*takewhile(lambda token: token.kind not in _CONCLUDES or token.value == "has", mention.after)]
+        rest = mention.after[len(said) :]
+        if [token.kind for token in rest[:1]] == ["signal"]:
+            said += [token for token in rest[1:2] if token.kind in _PLACES]  # "spindles appear in the EEG at 12 s"
+        mention.after = said
     return mentions
+
+
+_PLACES = ("at", "span")
 
 
 # What follows these words is suggested by a mention, not said of it.
@@ -184,7 +192,8 @@ def _continues(phrase: Phrase, last: Mention) -> bool:
     return (
         any(joint.value == ":" for joint in phrase.joints)
         or (first == "modal" and phrase.joined_by("clause") and len(phrase.tokens) == 1)
-        or first in ("percent", "part", "more", "less", "uv", "times", "lasting", "gone", "sometimes", "about")
+        or first
+        in ("percent", "part", "more", "less", "uv", "times", "lasting", "gone", "sometimes", "about", "at", "span")
         or (first in ("neg", "seen") and phrase.has("seen", "gone", "lead", "prominent"))
         or (first in ("level", "lead") and phrase.joined_by("and"))
     ) and not phrase.has("generic", "stage", "noun")

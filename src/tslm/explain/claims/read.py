@@ -16,7 +16,7 @@ from tslm.answers.grammar import split_response
 from tslm.evidence.criteria import BANDS, Feature
 from tslm.explain.claims.phrases import MENTIONED, Mention, find_lists, split_phrases
 from tslm.explain.claims.scope import mark_denied, mark_generic, mark_hedged, mark_shared
-from tslm.explain.claims.words import LEVEL_WORDS, Token, find_tokens, read_part, read_range
+from tslm.explain.claims.words import LEVEL_WORDS, Token, find_tokens, read_part, read_range, read_times
 
 
 class Relation(StrEnum):
@@ -33,6 +33,8 @@ class Relation(StrEnum):
     ABOUT = "about"
     AT_LEAST = "at_least"
     AT_MOST = "at_most"
+    AT = "at"  # value: a time in s from the start of the epoch; value to upper: a stretch of it
+    NEAR = "near"  # the same, roughly
 
 
 @dataclass(frozen=True)
@@ -45,12 +47,14 @@ class Claim:
     stop: int
     value: float | None = None
     upper: float | None = None  # end of a range; None where it is one value
-    unit: str = ""  # of value: uv, hz, s, per_minute, count, time (share of the epoch), power (share of 0.5-30 Hz)
+    # of value: uv, hz, s, per_minute, count, time (share of the epoch), power (share of 0.5-30 Hz), at_s (see AT)
+    unit: str = ""
     negated: bool = False
     hedged: bool = False
 
 
 FIGURES = (Relation.EQUALS, Relation.ABOUT, Relation.AT_LEAST, Relation.AT_MOST)  # relations that need a value
+TIMED = (Relation.AT, Relation.NEAR)
 
 
 def read_claims(text: str) -> tuple[Claim, ...]:
@@ -97,7 +101,8 @@ _AMPLITUDES = (Feature.RMS, Feature.PEAK_TO_PEAK)  # without a figure they are t
 _LARGE_WAVES = (Feature.SLOW_WAVES, Feature.K_COMPLEXES)  # a figure in uV is their peak-to-peak amplitude
 _COUNTED = (Feature.SPINDLES, Feature.K_COMPLEXES, Feature.SAWTOOTH, Feature.VERTEX, Feature.EYE_MOVEMENTS)
 _HAVE_SHARE = (*BANDS, Feature.GAMMA, Feature.SLOW_WAVES, Feature.ARTEFACT)
-_UNIT_OF = {"uv": "uv", "hz": "hz", "seconds": "s", "per_minute": "per_minute", "times": "times"}
+_HAVE_PLACE = (*_COUNTED, Feature.SLOW_WAVES, Feature.ALPHA, Feature.ARTEFACT)
+_UNIT_OF = {"uv": "uv", "hz": "hz", "seconds": "s", "span": "s", "per_minute": "per_minute", "times": "times"}
 _UNITS = {
     Feature.AMPLITUDE: "uv",
     Feature.RMS: "uv",
@@ -201,7 +206,12 @@ def _read_figures(mention: Mention, said: Sequence[tuple[Token, bool]]) -> Itera
             relation = relation if is_next else Relation.EQUALS
             strict = not token.text.startswith(("at ", "no ", "reach", "up to"))
             continue
-        if token.kind in ("percent", "part") and feature in _HAVE_SHARE:
+        if token.kind == "at" and feature in _HAVE_PLACE:
+            timed = Relation.NEAR if token.value else Relation.AT
+            yield from ((timed, time_s, None, "at_s", negated) for time_s in read_times(token.text))
+        elif token.kind == "span" and feature in _HAVE_PLACE and not mention.has("lasting"):
+            yield Relation.AT, *read_range(token.text), "at_s", negated
+        elif token.kind in ("percent", "part") and feature in _HAVE_SHARE:
             low, high = (
                 (read_part(token.text),) * 2 if token.kind == "part" else (v / 100 for v in read_range(token.text))
             )
@@ -210,7 +220,7 @@ def _read_figures(mention: Mention, said: Sequence[tuple[Token, bool]]) -> Itera
             _UNIT_OF[token.kind] == _UNITS.get(feature)
             or (token.kind == "uv" and feature in _LARGE_WAVES and relation == Relation.AT_LEAST)
             or (token.kind == "per_minute" and feature == Feature.SPINDLES)
-            or (token.kind == "seconds" and feature == Feature.SPINDLES and mention.has("lasting"))
+            or (token.kind in ("seconds", "span") and feature == Feature.SPINDLES and mention.has("lasting"))
         ):
             low, high = read_range(token.text)
             yield relation, low, high if high > low else None, _UNIT_OF[token.kind], negated

@@ -26,6 +26,9 @@ class Token(NamedTuple):
 
 _NUMBER = r"\d+(?:\.\d+)?"
 _RANGE = rf"(?:between {_NUMBER} and )?{_NUMBER}(?: ?(?:-|to) ?{_NUMBER})?"
+_S = r"(?:s|secs?|seconds?)"
+_TIMES = rf"(?:{_NUMBER}(?: ?{_S})?(?:, and|,| and) )*{_NUMBER}"  # "4 s and 17", "4, 9 and 17"
+_ROUGHLY = r"(?:about|around|roughly|approximately|nearly|close to|near|some)"
 _COUNT = r"(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|\d+(?!\.?\d))"
 _WAVES = (
     r"(?:waves?|oscillations?|activity|patterns?|components?|waveforms?|rhythms?|fluctuations?|bursts?|deflections?)"
@@ -42,6 +45,15 @@ _SLEEP_KIND = (
 )
 
 _WORDS: tuple[tuple[str, str, str], ...] = (
+    # places in the epoch, before figures
+    ("at", "about", rf"at {_ROUGHLY} {_TIMES} ?{_S}"),
+    ("at", "", rf"at (?:{_TIMES} ?{_S}|seconds? {_TIMES})(?! (?:intervals?|long))"),
+    (
+        "at",
+        "",
+        rf"{_NUMBER} ?{_S} (?:into|after the (?:start|onset) of) (?:the |this )?(?:epoch|trace|record\w*|window)",
+    ),
+    ("span", "", rf"(?:from|at) {_NUMBER}(?: ?{_S})? ?(?:-|to|until|through) ?{_NUMBER} ?{_S}"),
     # figures
     ("percent", "", rf"{_RANGE} ?(?:%|percent|per cent)"),
     ("uv", "", rf"{_RANGE} ?(?:uv|microvolts?)"),
@@ -305,6 +317,11 @@ def read_range(text: str) -> tuple[float, float]:
     numbers = [float(number) for number in re.findall(_NUMBER, text)]
     numbers += [NUMBER_WORDS[word] for word in re.findall(r"[a-z]+", text) if word in NUMBER_WORDS]
     return (min(numbers), max(numbers)) if numbers else (1.0, 1.0)
+
+
+def read_times(text: str) -> tuple[float, ...]:
+    """All times of a list such as "at 4 s, 9 s and 17 s"."""
+    return tuple(float(number) for number in re.findall(_NUMBER, text))
 
 
 def read_part(text: str) -> float:

@@ -141,7 +141,8 @@ def embed_json(data: Mapping[str, Any]) -> str:
 def _describe_rationales(writer: Scoring, samples: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     text_of = {row["sample_id"]: row.get("generated", "") for row in writer.rows}
     return [
-        describe_rationale(text_of.get(sample["sample_id"], ""), sample.get("evidence") or {}) for sample in samples
+        describe_rationale(text_of.get(sample["sample_id"], ""), sample.get("evidence") or {}, sample.get("events"))
+        for sample in samples
     ]
 
 
