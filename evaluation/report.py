@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
 
-import numpy as np
 from tqdm import tqdm
 
 from evaluation.score import render_table
@@ -20,7 +19,8 @@ from tslm.command import run_command
 from tslm.config.files import CONFIG_FILE, load_config
 from tslm.data.prepared.recordings import Recording, read_recording
 from tslm.predictions.scorings import Scoring, collect_samples, join_scorings, read_scorings, select_recording
-from tslm.report.examples import choose_examples
+from tslm.report.events import collect_events
+from tslm.report.examples import Excerpt, choose_examples
 from tslm.report.page import plan_night_pages, write_report
 from tslm.report.sections import list_writers
 from tslm.scoring.systems import score_systems
@@ -48,7 +48,7 @@ def _report(arguments: argparse.Namespace) -> str:
     out = arguments.out or predictions.with_name("report.html")
     nights = {} if arguments.overview_only else plan_night_pages(scorings, out)
     links = {name: quote(path.relative_to(out.parent).as_posix()) for name, path in nights.items()}
-    waveforms: dict[str, np.ndarray] = {}
+    waveforms: dict[str, Excerpt] = {}
     for writer in list_writers(scorings) if len(names) > 1 else []:
         waveforms |= signals.read_epochs(choose_examples(writer))
     write_report(scorings, metrics, out, arguments.title, facts, waveforms, signals, links)
@@ -133,18 +133,19 @@ class _Signals:
         sources = [read_recording(self._cohort_dir / f"{name}.parquet", []).source for name in names if name]
         return list(filter(None, dict.fromkeys(sources)))
 
-    def read_epochs(self, scoring: Scoring) -> dict[str, np.ndarray]:
-        """Read the first channel's signal of some rows: (samples,) microvolt by sample_id."""
-        waveforms: dict[str, np.ndarray] = {}
+    def read_epochs(self, scoring: Scoring) -> dict[str, Excerpt]:
+        """Read the first channel's signal of some rows by sample_id, with the waveforms found in it."""
+        excerpts: dict[str, Excerpt] = {}
         for name in dict.fromkeys(row.get("recording", "") for row in scoring.rows):
             recording = self(name)
             if recording is None:
                 continue
             epochs_EL = next(iter(recording.channels.values()))
-            for row in scoring.rows:
-                if row.get("recording") == name and row.get("epoch_idx", len(epochs_EL)) < len(epochs_EL):
-                    waveforms[row["sample_id"]] = epochs_EL[row["epoch_idx"]]
-        return waveforms
+            own = (row for row in scoring.rows if row.get("recording") == name)
+            rows = [row for row in own if row.get("epoch_idx", len(epochs_EL)) < len(epochs_EL)]
+            for row, events in zip(rows, collect_events(rows, recording), strict=True):
+                excerpts[row["sample_id"]] = Excerpt(epochs_EL[row["epoch_idx"]], events or ())
+        return excerpts
 
 
 if __name__ == "__main__":

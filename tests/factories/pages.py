@@ -90,15 +90,20 @@ def write_page(rows, path, **more):
 
 
 def small_night(num_rows=40, text=None):
-    """(rows, recording): both systems with probabilities, signals of EEG, EOG and EMG, a flag, two epochs missing."""
+    """(rows, recording): both systems with probabilities, signals of EEG, EOG and EMG, a flag, two epochs missing.
+
+    Two spindles and a slow wave lie in each epoch, of which the text names the spindles.
+    """
     rng = np.random.default_rng(num_rows)
     rows = [row for row in make_rows(num_rows + 2) if row["epoch_idx"] not in (60, 61)]
     for idx, row in enumerate(of_system(rows)):
         row["probabilities"] = rng.dirichlet(np.ones(5)).tolist()
         row["generated"] = text or (
-            f"Low amplitude, RMS {12 + idx % 2} uV. Two spindles and possibly a K-complex. Answer: {row['truth']}"
+            f"Low amplitude, RMS {12 + idx % 2} uV. Two spindles and possibly a K-complex. "
+            f"Decisive: the spindles (5.B). Answer: {row['truth']}"
         )
         row["evidence"] = {"rms_uv": 12.5, "spindle_count": 2, "k_complex_count": 0, "delta_share": 0.41}
+        row["events"] = [["spindles", 3.0, 1.0], ["spindles", 12.5 + 0.1 * (idx % 3), 0.8], ["slow_waves", 20.0, 2.5]]
     num_epochs = 40 + num_rows + 2
     noise_EL = rng.normal(0, 20, (num_epochs, 3000)).astype(np.float32)
     recording = Recording(

@@ -31,6 +31,7 @@ def make_rows(num_rows: int = 12, truth_seed: int = 0) -> list[dict[str, Any]]:
                 sample_id=f"n1:{idx}",
                 target=f"Reference text {truth_seed}. Answer: {truth}",
                 evidence={"rms_uv": 10.0 + idx, "spindle_count": 2.0, "delta_share": 0.5},
+                events=[["spindles", 3.0, 1.0], ["spindles", 12.5, 0.8], ["slow_waves", 20.0, 2.5]],
                 probabilities=rng.dirichlet(np.ones(len(OPTIONS))).tolist(),
             )
         )

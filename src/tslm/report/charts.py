@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from tslm.evidence.events import Event
 from tslm.hypnogram import Hypnogram
 from tslm.labels import SleepStage
 from tslm.predictions.nights import SHORT_NAMES, STAGE_OF_ANSWER, short_label
+from tslm.report.events import draw_bands, render_lanes
 
 _TICK_STEPS_H = (1 / 12, 1 / 6, 0.5, 1, 2, 4, 8, 24)
 _MAX_TICKS = 13
@@ -90,13 +92,14 @@ def pick_wave_limit_uv(waveforms_uv: Sequence[np.ndarray]) -> float:
     return next((limit for limit in (25.0, 50.0, 75.0, 100.0, 150.0, 200.0) if peak <= limit), 250.0)
 
 
-def draw_waveform(values_uv: np.ndarray, epoch_s: float, limit_uv: float) -> str:
+def draw_waveform(values_uv: np.ndarray, epoch_s: float, limit_uv: float, events: Sequence[Event] = ()) -> str:
     """One epoch's signal between -limit and +limit (clipped beyond), a faint line a second.
 
     Args:
         values_uv: (samples,) microvolt; long signals keep their minimum and maximum per pixel column.
         epoch_s: length of the epoch.
         limit_uv: half the height of the chart.
+        events: waveforms found in it, marked behind the trace and in lanes above it.
     """
     values_uv = np.asarray(values_uv, dtype=np.float64)
     middle_uv = float(np.median(values_uv))
@@ -111,8 +114,10 @@ def draw_waveform(values_uv: np.ndarray, epoch_s: float, limit_uv: float) -> str
     major = "".join(f"M{a:.1f} 0V{_WAVE_HEIGHT}" for second, a in seconds if second % 5 == 0)
     rms_uv = float(np.sqrt(np.mean((values_uv - values_uv.mean()) ** 2)))
     return (
-        f'<div class="wave"><svg viewBox="0 0 {_WAVE_WIDTH} {_WAVE_HEIGHT}" preserveAspectRatio="none" role="img" '
+        f'<div class="wave{" marked" if events else ""}">{render_lanes(events, epoch_s)}'
+        f'<svg viewBox="0 0 {_WAVE_WIDTH} {_WAVE_HEIGHT}" preserveAspectRatio="none" role="img" '
         f'aria-label="Signal of this epoch, {epoch_s:g} seconds, root mean square {rms_uv:.0f} microvolt">'
+        f"{draw_bands(events, epoch_s, _WAVE_WIDTH, _WAVE_HEIGHT)}"
         f'<path class="second" d="{minor}"/><path class="five" d="{major}M0 50H{_WAVE_WIDTH}"/>'
         f'<polyline points="{line}"/></svg>'
         f'<div class="wave-scale" aria-hidden="true"><span>0 s</span><span>full height ±{limit_uv:g} µV</span>'

@@ -2,19 +2,30 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 
 import numpy as np
 
 from tslm.answers.grammar import ANSWER_PREFIX, remove_special_tokens, split_response
+from tslm.evidence.events import Event
 from tslm.predictions.nights import is_staging
 from tslm.predictions.rows import PredictionRow
 from tslm.predictions.scorings import Scoring, render_system
 from tslm.report.charts import draw_waveform, pick_wave_limit_uv, render_stage_chip
 from tslm.report.format import describe_measurement
+from tslm.report.rationales import mark_rules, render_rules
 
 NUM_EXAMPLES = 10
 _MAX_CHARACTERS = 1500
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """The signal of an example's epoch, and the waveforms found in it."""
+
+    values_uv: np.ndarray  # (samples,)
+    events: Sequence[Event] = ()
 
 
 def choose_examples(scoring: Scoring, num_examples: int = NUM_EXAMPLES) -> Scoring:
@@ -43,22 +54,22 @@ def choose_examples(scoring: Scoring, num_examples: int = NUM_EXAMPLES) -> Scori
 
 
 def render_examples(
-    examples: Scoring, scorings: Mapping[str, Scoring], waveforms: Mapping[str, np.ndarray], epoch_s: float
+    examples: Scoring, scorings: Mapping[str, Scoring], waveforms: Mapping[str, Excerpt], epoch_s: float
 ) -> str:
     """Cards of the examples with the answers of all systems.
 
-    `waveforms` maps sample_id to (samples,) microvolt and may lack any.
+    `waveforms` maps sample_id to the signal and may lack any.
     """
     answers_of: dict[str, list[tuple[str, str | None, PredictionRow]]] = {}
     for name, scoring in scorings.items():
         for row, answer in zip(scoring.rows, scoring.answers, strict=True):
             answers_of.setdefault(row["sample_id"], []).append((render_system(name), answer, row))
-    shown = [waveforms[row["sample_id"]] for row in examples.rows if row["sample_id"] in waveforms]
+    shown = [waveforms[row["sample_id"]].values_uv for row in examples.rows if row["sample_id"] in waveforms]
     limit_uv = pick_wave_limit_uv(shown)
     cards = []
     for row, answer in zip(examples.rows, examples.answers, strict=True):
-        values_uv = waveforms.get(row["sample_id"])
-        wave = draw_waveform(values_uv, epoch_s, limit_uv) if values_uv is not None else ""
+        excerpt = waveforms.get(row["sample_id"])
+        wave = draw_waveform(excerpt.values_uv, epoch_s, limit_uv, excerpt.events) if excerpt is not None else ""
         cards.append(_render_card(row, answer, answers_of[row["sample_id"]], wave))
     return "".join(cards)
 
@@ -93,7 +104,8 @@ def _render_card(
         f'<article class="example"><header><h3>{escape(_name_epoch(row))}</h3>{verdict}</header>{wave}'
         '<div class="columns"><div><h4>Written by the model</h4>'
         f"<blockquote>{_render_generated(row.get('generated', ''))}</blockquote>"
-        f"{reference}</div>{_render_evidence(row.get('evidence') or {})}</div></article>"
+        f"{render_rules(row.get('generated', ''))}{reference}</div>"
+        f"{_render_evidence(row.get('evidence') or {})}</div></article>"
     )
 
 
@@ -112,7 +124,7 @@ def _render_generated(generated: str) -> str:
     if not shown:
         return "<em>empty</em>"
     last = f" <b>{ANSWER_PREFIX} {escape(answer)}</b>" if ANSWER_PREFIX in shown else ""
-    return f"{escape(rationale)}{last}{note}"
+    return f"{mark_rules(rationale)}{last}{note}"
 
 
 def _render_evidence(evidence: Mapping[str, object]) -> str:

@@ -27,13 +27,12 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from tslm.data.prepared.recordings import Recording
 from tslm.files import write_beside
 from tslm.predictions.nights import build_nights, is_staging, shown_levels
 from tslm.predictions.scorings import Scoring, collect_samples, render_system
 from tslm.report.charts import render_confusion
+from tslm.report.examples import Excerpt
 from tslm.report.night.document import NightDocument, build_night_document, embed_json, split_document
 from tslm.report.night.hypnograms import render_hypnograms
 from tslm.report.night.section import pack_plotly, render_night_section
@@ -51,7 +50,7 @@ from tslm.report.sections import (
 
 MAX_PAGE_BYTES = 6_000_000  # of a night
 _RESERVED_BYTES = 250_000  # for style, scripts, tables and static drawings
-_SCRIPTS = ("page.js", "night_chart.js", "epoch_panel.js", "start.js")
+_SCRIPTS = ("page.js", "night_chart.js", "epoch_panel.js", "event_marks.js", "start.js")
 _ICON = (
     "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 8 8'%3E"
     "%3Cpath d='M0 2h3v3h2v-2h3' fill='none' stroke='%230b62a8'/%3E%3C/svg%3E"
@@ -77,7 +76,7 @@ def build_page(
     title: str = "",
     facts: Mapping[str, str] | None = None,
     recording: Recording | None = None,
-    waveforms: Mapping[str, np.ndarray] | None = None,
+    waveforms: Mapping[str, Excerpt] | None = None,
     links: Mapping[str, str] | None = None,
     show_expert: bool = True,
 ) -> PageDocument:
@@ -91,7 +90,7 @@ def build_page(
         facts: for the foot of the page, by name: config, seed, checkpoint, data source, licence. A text of
             several lines folds away.
         recording: the signals of that one recording.
-        waveforms: sample_id -> (samples,) microvolt, for examples on pages without a night.
+        waveforms: sample_id -> its signal, for examples on pages without a night.
         links: recording -> address of its own page, for a page of several.
         show_expert: False leaves out everything that rests on the expert's stages; the page must show a night.
 
@@ -168,7 +167,7 @@ def write_report(
     path: Path,
     title: str = "",
     facts: Mapping[str, str] | None = None,
-    waveforms: Mapping[str, np.ndarray] | None = None,
+    waveforms: Mapping[str, Excerpt] | None = None,
     load_recording: Callable[[str], Recording | None] | None = None,
     links: Mapping[str, str] | None = None,
 ) -> None:

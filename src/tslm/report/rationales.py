@@ -4,11 +4,13 @@ True of their own epoch, and true of other epochs: those are the controls.
 """
 
 from collections.abc import Mapping, Sequence
+from html import escape
 from typing import Any
 
 from tslm.answers.grammar import ANSWER_PREFIX, remove_special_tokens, split_response
-from tslm.explain.claims.checks import Verdict
-from tslm.explain.claims.read import TIMED
+from tslm.evidence.criteria import RULES, Feature
+from tslm.explain.claims.checks import EVENT_KIND_OF, Verdict
+from tslm.explain.claims.words import CITED_RULE, fold
 from tslm.explain.explanations import describe_claims
 from tslm.explain.faithfulness import EventRows, decide_followed, score_texts
 from tslm.metric_names import METRICS, build_cell
@@ -30,9 +32,9 @@ def describe_rationale(generated: str, evidence: Mapping[str, Any], events: Even
 
     Returns:
         `pieces`: [text, positions of the claims that rest on it] whose texts joined are the rationale;
-        `claims`: [verdict (position in `VERDICTS`), hedged (0 or 1), what was measured in words] of each, in the
-        order of the text; `answer`: what stands after `Answer:`, empty without; `cut`: how many characters
-        were cut off.
+        `claims`: [verdict (position in `VERDICTS`), hedged (0 or 1), what was measured in words, positions of the
+        events that it rests on] of each, in the order of the text; `answer`: what stands after `Answer:`, empty
+        without; `cut`: how many characters were cut off.
     """
     text = remove_special_tokens(generated).strip()
     rationale, answer = split_response(text)
@@ -40,7 +42,7 @@ def describe_rationale(generated: str, evidence: Mapping[str, Any], events: Even
     claims = describe_claims(rationale, evidence, events)
     return {
         "pieces": cut_text(rationale, [(claim["start"], claim["stop"]) for claim in claims]),
-        "claims": [_describe_claim(claim) for claim in claims],
+        "claims": [_describe_claim(claim, events or ()) for claim in claims],
         "answer": answer[:MAX_CHARACTERS] if ANSWER_PREFIX in text else "",
         "cut": num_cut,
     }
@@ -55,13 +57,43 @@ def cut_text(text: str, spans: Sequence[tuple[int, int]]) -> list[tuple[str, lis
     ]
 
 
-def _describe_claim(claim: Mapping[str, Any]) -> tuple[int, int, str]:
+def _describe_claim(claim: Mapping[str, Any], events: EventRows) -> tuple[int, int, str, list[int]]:
     measured = ""
     if claim["column"] and claim["measured"] is not None:
         measured = " ".join(describe_measurement(claim["column"], claim["measured"]))
-    if claim["relation"] in TIMED and claim["places"]:
-        measured += f", at {', '.join(f'{onset_s:.1f}' for onset_s, _ in claim['places'])} s"
-    return VERDICTS.index(claim["verdict"]), int(claim["hedged"]), measured
+    feature = Feature(claim["feature"])
+    kind = EVENT_KIND_OF.get(feature, feature)
+    own = [idx for idx, event in enumerate(events) if event[0] == kind and [*event[1:]] in claim["places"]]
+    return VERDICTS.index(claim["verdict"]), int(claim["hedged"]), measured, own
+
+
+_RULE_OF = {fold(name): rule for name, rule in RULES.items()}
+
+
+def find_rules(text: str) -> dict[str, tuple[str, str]]:
+    """(name, words) of each rule that a text cites, by the citation as it stands there, such as "(6.B)"."""
+    cited = {}
+    for match in CITED_RULE.finditer(fold(text)):
+        rule = _RULE_OF.get(match[1])
+        cited[text[slice(*match.span())]] = (
+            (rule.name, rule.text) if rule else (text[slice(*match.span(1))], "no rule of this name")
+        )
+    return cited
+
+
+def mark_rules(text: str) -> str:
+    """A text as HTML whose citations show the words of their rule."""
+    shown = escape(text)
+    for citation, (_, words) in find_rules(text).items():
+        shown = shown.replace(citation, f'<abbr class="rule" title="{escape(words)}">{citation}</abbr>')
+    return shown
+
+
+def render_rules(text: str) -> str:
+    """The list of the rules that a text cites; empty without."""
+    rules = dict(find_rules(text).values())
+    items = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(words)}</dd></div>" for name, words in rules.items())
+    return f'<div class="rules"><h4>Rules cited</h4><dl>{items}</dl></div>' if rules else ""
 
 
 _UNCHECKED = (

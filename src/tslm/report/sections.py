@@ -4,13 +4,11 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-import numpy as np
-
 from tslm.metric_names import AGREEMENT, METRICS
 from tslm.predictions.nights import build_nights, find_epoch_s, shown_levels
 from tslm.predictions.scorings import Scoring, collect_samples, render_system
 from tslm.report.charts import render_confusion
-from tslm.report.examples import choose_examples, is_right, render_examples
+from tslm.report.examples import Excerpt, choose_examples, is_right, render_examples
 from tslm.report.format import format_interval, format_number
 from tslm.report.night.hypnograms import render_hypnograms, render_statistics
 from tslm.report.rationales import render_faithfulness
@@ -150,7 +148,7 @@ def render_confusions(metrics: Mapping[str, Mapping[str, Any]]) -> str:
     )
 
 
-def render_rationales(scorings: Mapping[str, Scoring], waveforms: Mapping[str, np.ndarray]) -> str:
+def render_rationales(scorings: Mapping[str, Scoring], waveforms: Mapping[str, Excerpt]) -> str:
     """Render the faithfulness of each system's texts, and examples."""
     parts = []
     for scoring in list_writers(scorings):

@@ -27,7 +27,7 @@ def test_pieces_joined_are_the_text_and_name_the_spans_that_cover_them(text, spa
 def test_claims_stand_beside_what_was_measured():
     evidence = {"rms_uv": 12.4, "spindle_count": 2.0, "k_complex_count": 0.0}
     described = describe_rationale("RMS 12 uV. Possibly a K-complex, sawtooth waves. Answer: REM sleep<eos>", evidence)
-    verdicts = [(VERDICTS[verdict], hedged, measured) for verdict, hedged, measured in described["claims"]]
+    verdicts = [(VERDICTS[verdict], hedged, measured) for verdict, hedged, measured, _ in described["claims"]]
     assert (Verdict.SUPPORTED, 0, "RMS 12 µV") in verdicts
     assert (Verdict.CONTRADICTED, 1, "K-complex count 0") in verdicts
     assert verdicts[-1][0] == Verdict.NOT_CHECKABLE
@@ -39,7 +39,10 @@ def test_a_claim_on_a_time_is_checked_beside_the_events_and_shows_theirs():
     text = "A spindle at 4 s. Spindles at 12 s."
     claims = describe_rationale(text, evidence, events)["claims"]
     assert [VERDICTS[verdict] for verdict, *_ in claims] == [Verdict.SUPPORTED, Verdict.CONTRADICTED]
-    assert [measured for *_, measured in claims] == ["Spindle count 2, at 4.2 s", "Spindle count 2, at 4.2, 25.5 s"]
+    assert [(measured, resting) for *_, measured, resting in claims] == [
+        ("Spindle count 2", [0]),
+        ("Spindle count 2", [0, 1]),
+    ]
     unknown = describe_rationale(text, evidence)["claims"]
     assert [VERDICTS[verdict] for verdict, *_ in unknown] == [Verdict.NOT_CHECKABLE] * 2
 

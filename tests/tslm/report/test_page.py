@@ -6,6 +6,8 @@ import pytest
 
 from tests.factories.pages import make_rows, small_night, write_page
 from tests.factories.rows import OPTIONS, make_row, of_system
+from tslm.evidence.criteria import Feature
+from tslm.evidence.events import Event
 from tslm.explain.faithfulness import score_texts
 from tslm.hypnogram import Hypnogram
 from tslm.labels import LABEL_SETS, SleepStage
@@ -13,7 +15,7 @@ from tslm.predictions.nights import build_nights, pick_levels, shown_levels
 from tslm.predictions.rows import CLASSIFIER, LANGUAGE_MODEL
 from tslm.predictions.scorings import parse_scorings
 from tslm.report.charts import draw_hypnogram, draw_time_axis, draw_waveform
-from tslm.report.examples import choose_examples
+from tslm.report.examples import Excerpt, choose_examples
 from tslm.report.night.hypnograms import render_statistics
 from tslm.report.page import build_drawings, build_page, render_page, write_report
 from tslm.report.rationales import render_faithfulness
@@ -164,9 +166,14 @@ def test_few_rows_and_absent_stages_fill_up_to_ten(num_rows):
 
 def test_waveforms_and_texts_stand_in_the_cards(tmp_path):
     rows = [*make_rows(5), *make_rows(5, "n2")]
-    waves = {row["sample_id"]: np.sin(np.arange(3000) / 20).astype(np.float32) for row in rows[:4]}
-    page = write_page(rows, tmp_path / "r.html", waveforms=waves)
-    assert [attrs.get("class") for attrs in page.find("div")].count("wave") == 4
+    values_uv = np.sin(np.arange(3000) / 20).astype(np.float32)
+    shown = {
+        row["sample_id"]: Excerpt(values_uv, [Event(Feature.SPINDLES, 6.0, 1.5)] * idx)
+        for idx, row in enumerate(rows[:3])
+    }
+    page = write_page(rows, tmp_path / "r.html", waveforms=shown)
+    classes = [attrs.get("class") for attrs in page.find("div")]
+    assert (classes.count("wave"), classes.count("wave marked")) == (1, 2)
     assert "Answer: Wake" in page.text
     assert "<|im_end|>" not in page.text
     assert "12.5 µV" in page.text

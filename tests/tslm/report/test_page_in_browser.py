@@ -1,3 +1,4 @@
+import re
 from contextlib import contextmanager
 
 import numpy as np
@@ -5,6 +6,7 @@ import pytest
 
 from tests.factories.browser import DESKTOP, PHONE
 from tests.factories.pages import small_night, write_page
+from tslm.evidence.criteria import RULES
 
 NAUGHTY = "</script><script>document.title = 'mine'</script><img src=x onerror='document.title = 1'> Answer: Wake"
 
@@ -41,6 +43,7 @@ def shared_page(chromium, report):
 @pytest.fixture
 def page(shared_page):
     """The page as it opens, for tests that change nothing but the epoch."""
+    shared_page.mouse.move(0, 0)
     shared_page.evaluate("tslmPage.select(0); document.activeElement.blur()")
     return shared_page
 
@@ -106,6 +109,85 @@ def test_a_claim_shows_what_was_measured_on_hover_and_on_focus(page):
     assert "contradicted, hedged" in hedged.locator(".tip").inner_text()
 
 
+def lit(page, selector):
+    return page.eval_on_selector_all(selector, "found => found.map((one) => one.classList.contains('lit'))")
+
+
+def test_a_claim_lights_its_waveforms_in_the_trace_on_hover_and_on_focus(page):
+    marks = "#wave-lanes .event"
+    assert lit(page, marks) == [False] * 3
+    page.locator("mark.claim", has_text="Two spindles").hover()
+    assert lit(page, marks) == [True, True, False]
+    assert lit(page, "#wave-bands .band") == [True, True, False]
+    assert "In the trace at 3.0, 12.5 s" in page.locator("mark.claim:hover .tip").inner_text()
+    page.mouse.move(0, 0)
+    assert lit(page, marks) == [False] * 3
+    page.locator("mark.claim", has_text=re.compile("^spindles")).focus()
+    assert lit(page, marks) == [True, True, False]
+    page.keyboard.press("Escape")
+    assert lit(page, marks) == [False] * 3
+    page.locator("mark.claim", has_text="RMS 12 uV").focus()
+    assert lit(page, marks) == [False] * 3
+
+
+def test_a_mark_highlights_the_claims_that_rest_on_it_until_escape(page):
+    spindle, slow_wave = page.locator("#wave-lanes .event").nth(1), page.locator("#wave-lanes .event").nth(2)
+    claims = page.eval_on_selector_all("mark.claim", "found => found.map((one) => /spindle/.test(one.textContent))")
+    spindle.click()
+    assert lit(page, "mark.claim") == claims
+    assert lit(page, "#wave-lanes .event") == [False, True, False]
+    assert page.inner_text("#event-note").startswith("Spindle: at 12.5 s, 0.8 s long. In the text: “Two spindles” ✓")
+    slow_wave.click()
+    assert not any(lit(page, "mark.claim"))
+    assert "The text does not speak of it." in page.inner_text("#event-note")
+    slow_wave.click()  # a second time
+    assert lit(page, "#wave-lanes .event") == [False] * 3
+    page.locator(".lane-name", has_text="spindle").press("Enter")
+    assert lit(page, "#wave-lanes .event") == [True, True, False]
+    assert page.locator(".lane-name", has_text="spindle").get_attribute("aria-pressed") == "true"
+    page.keyboard.press("Escape")
+    assert not any(lit(page, "mark.claim")) and not page.inner_text("#event-note")
+    spindle.click()
+    page.keyboard.press("ArrowRight")
+    assert lit(page, "#wave-lanes .event") == [False] * 3
+
+
+def test_marks_lie_over_their_place_of_the_trace_also_when_it_is_zoomed(page):
+    def place(selector):
+        return page.locator(selector).first.bounding_box()
+
+    for first, last in ((-5, 35), (2, 6)):
+        page.evaluate(f"Plotly.relayout('wave-chart', {{'xaxis.range': [{first}, {last}]}})")
+        drag = place("#wave-chart .nsewdrag")
+        left = drag["x"] + drag["width"] * (3.0 - first) / (last - first)
+        for selector in ("#wave-lanes .event", "#wave-bands .band"):
+            box = place(selector)
+            assert box["x"] == pytest.approx(left, abs=1)
+            assert box["width"] == pytest.approx(drag["width"] / (last - first), abs=1)
+        band = place("#wave-bands .band")
+        assert (band["y"], band["height"]) == pytest.approx((drag["y"], drag["height"]), abs=1)
+        page.mouse.click(left + box["width"] / 2, drag["y"] + 40)
+        assert lit(page, "#wave-lanes .event") == [True, False, False]
+        page.mouse.click(drag["x"] + drag["width"] * 0.9, drag["y"] + 40)  # where nothing was found
+        assert lit(page, "#wave-lanes .event") == [False] * 3
+
+
+def test_a_cited_rule_shows_its_words(page):
+    words = RULES["5.B"].text
+    assert page.locator("#epoch-text abbr", has_text="(5.B)").get_attribute("title") == words
+    assert page.inner_text("#epoch-text .rules dd") == words
+
+
+def test_marks_stand_on_a_scale_of_their_own_where_there_is_no_signal(chromium, tmp_path):
+    write_page(small_night()[0], tmp_path / "r.html")
+    with open_page(chromium, tmp_path / "r.html") as page:
+        track, mark = (page.locator(f"#wave-lanes {name}").first.bounding_box() for name in (".track", ".event"))
+        assert mark["x"] - track["x"] == pytest.approx(track["width"] * 3 / 30, abs=1)
+        assert page.inner_text("#wave-lanes .wave-scale").split() == ["0", "s", "30", "s"]
+        page.locator("mark.claim", has_text="Two spindles").hover()
+        assert lit(page, "#wave-lanes .event") == [True, True, False]
+
+
 def test_the_picture_of_an_epoch_stands_soon_after_the_click(page):
     times_ms = []
     for _ in range(6):
@@ -128,6 +210,10 @@ def test_nothing_reaches_over_the_edge(chromium, report, window):
             drag = page.locator("#night-chart .nsewdrag").first.bounding_box()
             page.touchscreen.tap(drag["x"] + drag["width"] * 10.5 / 42, drag["y"] + 30)
             assert position(page) == 10
+            page.locator("#wave-lanes .event").first.tap()
+            assert any(lit(page, "mark.claim"))
+            page.locator("mark.claim", has_text="Two spindles").tap()
+            assert lit(page, "#wave-lanes .event") == [True, True, False]
 
 
 def test_what_a_model_wrote_stays_text(chromium, tmp_path):

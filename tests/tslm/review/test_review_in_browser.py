@@ -173,6 +173,24 @@ def test_arrows_go_to_neighbouring_epochs_as_on_the_page_and_keep_what_was_typed
         assert checked(page, "accuracy") == ["4"]
 
 
+def test_a_mark_in_the_trace_leads_to_the_claim_and_keys_go_on_answering(chromium, serve):
+    server = serve()
+    with open_review(chromium, server, charts=True) as page:
+        page.evaluate("tslmPage.ready")
+        first, claim = shown(page), page.locator("mark.claim", has_text="two spindles")
+        page.locator("#wave-lanes .event").first.click()
+        expect(claim).to_have_class(re.compile("lit"))
+        press(page, "4")
+        wait_until_saved(page)
+        assert server.store.find("Ann", first).review == Review(accuracy=4)
+        page.locator(".lane-name").first.press("Enter")  # a button's key, not the form's
+        assert shown(page) == first
+        press(page, "Escape")
+        expect(claim).not_to_have_class(re.compile("lit"))
+        claim.hover()
+        assert page.locator("#wave-bands .band.lit").count() == 2
+
+
 def test_a_second_reviewer_sees_the_same_epochs_and_nothing_of_the_first(chromium, serve):
     server = serve()
     with open_review(chromium, server) as page:

@@ -50,6 +50,12 @@ def test_checks_of_claims_can_be_hidden_and_the_text_stays(run):
     ]
 
 
+def test_places_of_waveforms_are_on_the_page_whether_the_expert_is_hidden_or_not(run):
+    shown, hidden = (read_night(ReviewPages(run, "n1", None, blinded=blinded).render()) for blinded in (False, True))
+    assert shown["events"] == hidden["events"]
+    assert hidden["events"]["epochs"][0][:3] == [0, 300, 100]
+
+
 def test_a_missing_recording_of_signals_is_told(run, tmp_path):
     (tmp_path / "data" / "n2.parquet").unlink()
     with pytest.raises(FileNotFoundError, match=r"lacks n2\.parquet"):

@@ -71,7 +71,7 @@ def check_claim(claim: Claim, facts: Facts, events: Sequence[Event] | None = Non
 
 def _select_events(feature: Feature, column: str, events: Sequence[Event]) -> list[Event]:
     """The events that a claim on a feature rests on; a share of power rests on none."""
-    kind = _KIND_OF.get(feature, feature)
+    kind = EVENT_KIND_OF.get(feature, feature)
     return [] if column.endswith("_share") else [event for event in events if event.kind == kind]
 
 
@@ -91,7 +91,8 @@ def _find_cited(claim: Claim, events: Sequence[Event]) -> list[Event]:
     ]
 
 
-_KIND_OF = {Feature.SPINDLE_DENSITY: Feature.SPINDLES, Feature.SPINDLE_DURATION: Feature.SPINDLES}
+# The kind of events of features that are named otherwise.
+EVENT_KIND_OF = {Feature.SPINDLE_DENSITY: Feature.SPINDLES, Feature.SPINDLE_DURATION: Feature.SPINDLES}
 _RHYTHMS = (Feature.SLOW_WAVES, Feature.ALPHA, Feature.ARTEFACT)
 # The evidence column by which claims on a feature are checked; `_column` has the exceptions.
 COLUMNS: dict[Feature, str] = {

@@ -11,6 +11,9 @@ The object (`<script type="application/json" id="tslm-document">`), every list i
 - `writer`: name of the first system that writes texts, or null; `rationales`: its texts, [{pieces, claims, answer,
   cut}], see `tslm.report.rationales`; `verdicts`: the words for a claim's;
   `references`: [text] where there are some
+- `events`: {channel that was measured, lanes: [[kind, name]], epochs: [[lane, onset, duration, ...] or null]}: where
+  waveforms lie in each epoch, in hundredths of a second; null where that is not known
+- `rules`: {citation as it stands in the texts, such as "(6.B)": [name, words]}
 - `evidence`: {names, values: [[text or null of each name]]}
 - `flags`: {kind: [positions]} or null where nothing looked for artefacts
 - `emg`: {channel, unit, num_windows, values} or null; `spectrogram` and `waveforms`: shapes of the
@@ -32,9 +35,11 @@ import numpy as np
 
 from tslm.answers.grammar import remove_special_tokens
 from tslm.data.prepared.recordings import Recording
+from tslm.evidence.events import Event, render_events
 from tslm.labels import ANSWER_NAMES, SleepStage
 from tslm.predictions.nights import SHORT_NAMES, STAGE_OF_ANSWER, find_epoch_s, shown_levels
 from tslm.predictions.scorings import Scoring, collect_samples, render_system
+from tslm.report.events import EVENT_NAMES, collect_events, pack_events
 from tslm.report.format import describe_measurement
 from tslm.report.night.tracks import (
     Spectrogram,
@@ -45,12 +50,12 @@ from tslm.report.night.tracks import (
     unit_of,
 )
 from tslm.report.night.waveforms import pack_waveforms
-from tslm.report.rationales import VERDICTS, describe_rationale
+from tslm.report.rationales import VERDICTS, describe_rationale, find_rules
 from tslm.scoring.probabilities import measure_entropy
 
 MAX_CHANNELS = 3
 UNCERTAIN_FROM = 0.5  # normalised entropy
-PACKED = ("rationales", "references", "evidence")
+PACKED = ("rationales", "references", "evidence", "events")
 _PACKED_FROM_BYTES = 1_500_000  # of JSON; smaller documents stay readable in the page's source
 
 
@@ -82,6 +87,12 @@ def build_night_document(
     """
     rows = sorted(collect_samples(scorings), key=lambda row: row["epoch_idx"])
     epoch_idx = np.array([row["epoch_idx"] for row in rows])
+    if recording is not None and epoch_idx[-1] >= recording.num_epochs:
+        raise ValueError(
+            f"the predictions name epoch {epoch_idx[-1]} of {recording.recording}, which has {recording.num_epochs}; "
+            "give the data that was scored"
+        )
+    events = collect_events(rows, recording)
     levels = shown_levels(rows)
     sample_ids = [row["sample_id"] for row in rows]
     systems = [_describe_system(scoring, sample_ids, levels) for scoring in scorings.values()]
@@ -100,9 +111,11 @@ def build_night_document(
         "systems": systems,
         "lists": lists,
         "writer": render_system(writer.system) if writer else None,
-        "rationales": _describe_rationales(writer, rows) if writer else [],
+        "rationales": _describe_rationales(writer, rows, events) if writer else [],
         "verdicts": [str(verdict) for verdict in VERDICTS],
+        "rules": _describe_rules(writer) if writer else {},
         "evidence": _describe_evidence(rows),
+        "events": _describe_events(events, recording),
         "flags": None,
         "emg": None,
         "spectrogram": None,
@@ -114,6 +127,9 @@ def build_night_document(
         data["expert"] = expert
         if any(row.get("target") for row in rows):
             data["references"] = [remove_special_tokens(row.get("target", "")).strip() for row in rows]
+    if data["events"] is None:
+        why = "were not given" if recording is None else "cannot be measured"
+        data["notes"].append(f"Where waveforms lie is not known: the predictions do not say, and the signals {why}.")
     blobs: dict[str, bytes] = {}
     if recording is not None:
         _add_signals(data, blobs, recording, epoch_idx, max_bytes)
@@ -138,12 +154,23 @@ def embed_json(data: Mapping[str, Any]) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _describe_rationales(writer: Scoring, samples: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _describe_rationales(
+    writer: Scoring, samples: Sequence[Mapping[str, Any]], events: Sequence[Sequence[Event] | None]
+) -> list[dict[str, Any]]:
     text_of = {row["sample_id"]: row.get("generated", "") for row in writer.rows}
     return [
-        describe_rationale(text_of.get(sample["sample_id"], ""), sample.get("evidence") or {}, sample.get("events"))
-        for sample in samples
+        describe_rationale(
+            text_of.get(sample["sample_id"], ""),
+            sample.get("evidence") or {},
+            None if found is None else render_events(found),
+        )
+        for sample, found in zip(samples, events, strict=True)
     ]
+
+
+def _describe_rules(writer: Scoring) -> dict[str, list[str]]:
+    rules = find_rules("\n".join(row.get("generated", "") for row in writer.rows))
+    return {citation: [*rule] for citation, rule in rules.items()}
 
 
 def _describe_system(scoring: Scoring, sample_ids: Sequence[str], levels: Sequence[SleepStage]) -> dict[str, Any]:
@@ -192,14 +219,18 @@ def _list_epochs(systems: Sequence[Mapping[str, Any]], expert: Sequence[str] | N
     return lists
 
 
+def _describe_events(events: Sequence[Sequence[Event] | None], recording: Recording | None) -> dict[str, Any] | None:
+    """Where waveforms lie; None where that is known of no epoch."""
+    if all(found is None for found in events):
+        return None
+    channel = recording.measured_channel or next(iter(recording.channels)) if recording is not None else ""
+    packed = [None if found is None else pack_events(found) for found in events]
+    return {"channel": channel, "lanes": list(EVENT_NAMES.items()), "epochs": packed}
+
+
 def _add_signals(
     data: dict[str, Any], blobs: dict[str, bytes], recording: Recording, epoch_idx: np.ndarray, max_bytes: int
 ) -> None:
-    if epoch_idx[-1] >= recording.num_epochs:
-        raise ValueError(
-            f"the predictions name epoch {epoch_idx[-1]} of {recording.recording}, which has {recording.num_epochs}; "
-            "give the data that was scored"
-        )
     shown = _pick_channels(recording)
     channels = {name: recording.channels[name][epoch_idx] for name in shown}
     positions = np.round((np.asarray(data["onset_s"]) - data["onset_s"][0]) / data["epoch_s"]).astype(int)

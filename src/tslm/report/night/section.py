@@ -17,7 +17,7 @@ def render_night_section(night: Mapping[str, Any], static_night: str, epoch_pane
         '<noscript><p class="warning">The charts need JavaScript; what follows does not.</p></noscript>'
         f'<div id="night-static">{static_night}</div>'
         '<div id="night-chart" class="chart" hidden></div><div id="night-tip" class="tip" hidden></div>'
-        f'<p class="help">{_KEYS}</p>'
+        f'<p class="help">{_KEYS}{_MARKS if night["events"] else ""}</p>'
         f"{_render_panel(epoch_panel_extra)}" + (f'<ul class="notes">{notes}</ul>' if notes else "") + "</section>"
     )
 
@@ -26,6 +26,10 @@ _KEYS = (
     "Click an epoch, or use the keys: <kbd>←</kbd> <kbd>→</kbd> by one; <kbd>p</kbd> <kbd>n</kbd> (here also "
     "<kbd>↑</kbd> <kbd>↓</kbd>) through the list chosen above; <kbd>+</kbd> <kbd>−</kbd> <kbd>0</kbd> zoom. "
     "Drag across to zoom, double-click for all."
+)
+_MARKS = (
+    " Point at a claim of the text to see its waveforms in the trace; click a mark to see the claims that rest on it, "
+    "<kbd>Esc</kbd> to end that."
 )
 
 
@@ -55,7 +59,9 @@ def _render_panel(extra: str) -> str:
         '<h3 id="epoch-title" aria-live="polite">Epoch</h3>'
         '<button type="button" id="epoch-next" aria-label="Next epoch">→</button>'
         '<dl class="stages" id="epoch-stages"></dl></header>'
-        '<div id="wave-chart" class="chart"></div><p id="wave-note" class="fine"></p>'
+        '<div id="wave" class="chart"><div id="wave-lanes" class="lanes"></div>'
+        '<div class="wave-frame"><div id="wave-chart"></div><div id="wave-bands" aria-hidden="true"></div></div></div>'
+        '<p id="wave-note" class="fine"></p><p id="event-note" class="fine" role="status"></p>'
         '<div class="epoch-grid"><div id="epoch-text"></div><div id="epoch-probabilities"></div>'
         f'<div id="epoch-measured"></div></div><aside id="epoch-extra">{extra}</aside></div>'
     )

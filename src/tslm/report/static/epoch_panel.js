@@ -6,15 +6,18 @@ let storedRow = null; // of the blobs by position, where they do not hold all ep
 
 function fillPanel() {
   const at = state.position;
+  const isLost = document.activeElement.closest("#epoch-text, #wave-lanes"); // what has the focus is replaced
   byId("epoch-title").textContent = `Epoch ${night.epoch_idx[at]}, ${timeText(at)}`;
   byId("epoch-back").disabled = at === 0;
   byId("epoch-next").disabled = at === numEpochs - 1;
   const stages = systems.map((system) => describeAnswer(system.name, system.answers[at], night.expert && night.expert[at]));
   if (night.expert) stages.unshift(describeAnswer("Expert", night.expert[at], null));
   byId("epoch-stages").replaceChildren(...stages);
+  fillMarks(at);
   byId("epoch-text").replaceChildren(...describeRationale(at));
   byId("epoch-probabilities").replaceChildren(...describeProbabilities(at));
   byId("epoch-measured").replaceChildren(...describeEvidence(at));
+  if (isLost) byId("epoch").focus({ preventScroll: true });
 }
 
 function describeAnswer(name, code, expert) {
@@ -24,22 +27,42 @@ function describeAnswer(name, code, expert) {
 }
 
 function describeRationale(at) {
+  claimsShown = [];
   if (!night.rationales || !night.writer) return []; // not unpacked yet, this browser cannot, or nobody writes
   const { pieces, answer, cut } = night.rationales[at];
-  const claims = night.rationales[at].claims.map(([verdict, hedged, measured], number) => ({
+  const claims = night.rationales[at].claims.map(([verdict, hedged, measured, resting], number) => ({
     words: pieces.filter(([, numbers]) => numbers.includes(number)).map(([text]) => text).join(""),
-    verdict: night.verdicts[verdict], hedged, measured: measured || "not measured",
+    verdict: night.verdicts[verdict], hedged, measured: measured || "not measured", marks: resting.map((idx) => marks[idx]),
   }));
+  claimsShown = claims;
   const quote = make("blockquote", "");
-  for (const [text, numbers] of pieces) quote.append(numbers.length ? markPiece(text, numbers, claims) : text);
+  for (const [text, numbers] of pieces) quote.append(...(numbers.length ? [markPiece(text, numbers, claims)] : markRules(text)));
   if (!pieces.length && !answer) quote.append(make("em", "", "empty"));
   if (cut) quote.append(make("em", "", ` … ${cut.toLocaleString("en")} characters more`));
   if (answer) quote.append(" ", make("b", "", `Answer: ${answer}`));
   const parts = [make("h4", "", `Written by the ${night.writer.toLowerCase()}`), quote];
   if (claims.length) parts.push(listClaims(claims));
+  parts.push(...listRules(pieces));
   const reference = night.references && night.references[at];
   if (reference) parts.push(make("details", "", make("summary", "", "Reference text for this epoch"), make("p", "", reference)));
   return parts;
+}
+
+/** A text whose citations of rules show their words. */
+function markRules(text) {
+  return text.split(/(\([^()]*\))/).map((part) => {
+    if (!Object.hasOwn(night.rules, part)) return part;
+    const cited = make("abbr", "rule", part);
+    cited.title = night.rules[part][1];
+    return cited;
+  });
+}
+
+function listRules(pieces) {
+  const cited = pieces.map(([text]) => text).join("").match(/\([^()]*\)/g) || [];
+  const rules = new Map(cited.filter((part) => Object.hasOwn(night.rules, part)).map((part) => night.rules[part]));
+  const items = [...rules].map(([name, words]) => make("div", "", make("dt", "", name), make("dd", "", words)));
+  return items.length ? [make("div", "rules", make("h4", "", "Rules cited"), make("dl", "", ...items))] : [];
 }
 
 /** A piece of the text under the worst verdict of its claims; what was measured stands in its tip. */
@@ -47,11 +70,13 @@ function markPiece(text, numbers, claims) {
   const rank = ["contradicted", "supported", "not checkable"];
   const verdict = rank.find((kind) => numbers.some((number) => claims[number].verdict === kind));
   const hedged = numbers.some((number) => claims[number].hedged);
-  const mark = make("mark", `claim ${verdict.replace(" ", "-")}${hedged ? " hedged" : ""}`, text);
-  const tip = make("span", "tip", ...numbers.map((number) => make("span", "", claimWords(claims[number]))));
+  const mark = make("mark", `claim ${verdict.replace(" ", "-")}${hedged ? " hedged" : ""}`, ...markRules(text));
+  const lines = numbers.flatMap((number) => [claimWords(claims[number]), claimPlaces(claims[number])]).filter(Boolean);
+  const tip = make("span", "tip", ...[...new Set(lines)].map((line) => make("span", "", line)));
   tip.id = `claim-tip-${numbers.join("-")}-${text.length}`;
   tip.setAttribute("role", "tooltip");
   mark.tabIndex = 0;
+  mark.dataset.claims = numbers.join(" ");
   mark.setAttribute("aria-describedby", tip.id);
   mark.append(make("span", "sign", SIGNS[verdict]), tip);
   return mark;
@@ -65,6 +90,7 @@ function listClaims(claims) {
   const count = (verdict) => claims.filter((claim) => claim.verdict === verdict).length;
   const summary = Object.keys(SIGNS).map((verdict) => `${count(verdict)} ${verdict} ${SIGNS[verdict]}`).join(", ");
   const items = claims.map((claim) => make("li", claim.verdict.replace(" ", "-"), make("span", "sign", SIGNS[claim.verdict]), ` “${claim.words}”: ${claim.verdict}${claim.hedged ? " (hedged)" : ""}; measured ${claim.measured}`));
+  items.forEach((item, number) => { item.dataset.claims = number; });
   const list = make("details", "claims", make("summary", "", `Claims: ${summary}`), make("ul", "", ...items));
   return list;
 }
@@ -165,8 +191,13 @@ async function drawWaves() {
     traces.push({ ...faint, yaxis: axis, mode: "lines", line: { width: 1, color: colour("soft") }, opacity: 0.55, hoverinfo: "skip" });
     traces.push({ x: seconds, y: values, yaxis: axis, mode: "lines", line: { width: 1.1, color: colour("ink") }, hovertemplate: `%{x:.2f} s, %{y:.1f} ${plain(channel.unit)}<extra></extra>` });
   });
+  const measured = channels.findIndex((channel) => night.events && channel.name === night.events.channel);
+  layBands(measured < 0 ? [0, 0] : layout[measured ? `yaxis${measured + 1}` : "yaxis"].domain, height - layout.margin.b, layout.margin.t);
   note.textContent = isHeld ? "" : "The waveform of this epoch is not on the page; see the notes below.";
+  const isNew = !chart.data;
   await Plotly.react(chart, traces, layout, CONFIG);
+  if (isNew) chart.on("plotly_relayout", placeMarks);
+  placeMarks();
 }
 
 function median(values) {

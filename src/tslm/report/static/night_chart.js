@@ -227,18 +227,24 @@ async function drawNight() {
 // Plotly tells of clicks only where it has already seen the pointer hover, so pointers are read here.
 const CLICK_PIXELS = 5;
 
-function connectChart(chart) {
+/** Calls `act` after a press without a drag that `begins` accepted. */
+function onPress(element, begins, act) {
   let down = null;
-  chart.addEventListener("pointerdown", (event) => {
-    down = positionAt(chart, event) === null || event.button ? null : [event.clientX, event.clientY];
+  element.addEventListener("pointerdown", (event) => {
+    down = event.button || !begins(event) ? null : [event.clientX, event.clientY];
   }, true);
   window.addEventListener("pointerup", (event) => {
     const isClick = down && Math.hypot(event.clientX - down[0], event.clientY - down[1]) < CLICK_PIXELS;
     down = null;
-    if (!isClick) return;
+    if (isClick) act(event);
+  }, true);
+}
+
+function connectChart(chart) {
+  onPress(chart, (event) => positionAt(chart, event) !== null, (event) => {
     select(positionAt(chart, event));
     byId("epoch").focus({ preventScroll: true });
-  }, true);
+  });
   chart.addEventListener("pointermove", (event) => showTip(positionAt(chart, event), event));
   chart.addEventListener("pointerleave", () => showTip(null));
   NARROW.addEventListener("change", drawNight);

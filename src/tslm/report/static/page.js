@@ -142,6 +142,7 @@ function onKey(event) {
 }
 
 function connect() {
+  connectMarks();
   document.addEventListener("keydown", onKey);
   byId("epoch-back").addEventListener("click", () => step(-1));
   byId("epoch-next").addEventListener("click", () => step(1));
