@@ -134,7 +134,7 @@ _BOTH = (_F.SPINDLES, _F.K_COMPLEXES)
 SLOW_OVER = Finding("slow_over", (_F.SLOW_WAVES,), True, _at_least("slow_wave_fraction", words.SLOW_WAVES_MANY))
 SLOW_UNDER = Finding("slow_under", (_F.SLOW_WAVES,), False, _below("slow_wave_fraction", words.SLOW_WAVES_MANY))
 SPINDLES = Finding("spindles", (_F.SPINDLES,), True, _at_least("spindle_count", 1))
-RECENT_WAVES = Finding("recent_waves", (_F.RECENT_WAVES,), True, _at_least("recent_wave_count", 1))
+RECENT_WAVES = Finding("recent_waves", (_F.RECENT_WAVES,), True, words.has_recent_waves)
 K_COMPLEXES = Finding("k_complexes", (_F.K_COMPLEXES,), True, _at_least("k_complex_count", 1))
 NEITHER = Finding(
     "no_spindles_or_k", _BOTH, False, lambda facts: not facts["spindle_count"] and not facts["k_complex_count"]

@@ -63,7 +63,7 @@ def _phrase_human(facts: Mapping[str, float]) -> list[dict[str, str]]:
     waves["slow_waves"] = "few slow waves" if slow < words.SLOW_WAVES_SOME else f"slow waves in {percent(slow)}"
     if slow >= words.SLOW_WAVES_SOME:
         waves["slow_share"] = f"{'past' if slow >= words.SLOW_WAVES_MANY else 'under'} a fifth"
-    if facts.get("recent_wave_count", 0) > 0:
+    if words.has_recent_waves(facts):
         waves["recent_waves"] = words.RECENT_WAVES
     around: dict[str, str] = {}
     if alpha < words.ALPHA_SOME:

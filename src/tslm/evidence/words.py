@@ -70,6 +70,12 @@ def count_phrase(count: float, singular: str, plural: str = "") -> str:
     return f"{count_word(int(count))} {singular if count == 1 else plural or f'{singular}s'}"
 
 
+def has_recent_waves(facts: Mapping[str, float]) -> bool:
+    """Whether spindles or K-complexes lie in the epochs before one that has neither: where they count."""
+    has_own = facts.get("spindle_count", 0) or facts.get("k_complex_count", 0)
+    return facts.get("recent_wave_count", 0) > 0 and not has_own
+
+
 def rank_bands(evidence: Mapping[str, float]) -> list[tuple[str, float]]:
     """(band, share) from the strongest to the weakest."""
     shares = [(band, float(evidence[f"{band}_share"])) for band in BANDS_HZ]

@@ -43,8 +43,9 @@ class SoftPrompt(nn.Module):
             embeds_BTE = _fill(embeds_BTE, batch.slot_BT == SERIES_SLOT, self._series_tokens(batch, reader))
         if self.context_projector is not None and state_BH is not None:
             assert batch.reads_night_B is not None
-            context_RE = self.context_projector(state_BH[batch.reads_night_B]).flatten(0, 1)
-            embeds_BTE = _fill(embeds_BTE, batch.slot_BT == CONTEXT_SLOT, context_RE)
+            if batch.reads_night_B.any():
+                context_RE = self.context_projector(state_BH[batch.reads_night_B]).flatten(0, 1)
+                embeds_BTE = _fill(embeds_BTE, batch.slot_BT == CONTEXT_SLOT, context_RE)
         return DecoderInputs(embeds_BTE)
 
     def _series_tokens(self, batch: Batch, reader: EpochReader) -> Tensor:

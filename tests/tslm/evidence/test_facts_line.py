@@ -1,0 +1,104 @@
+import itertools
+
+import numpy as np
+import pytest
+
+from tslm.evidence import words
+from tslm.evidence.facts_line import BEHIND, FACTS_PREFIX, phrase_facts, render_facts_line
+from tslm.evidence.measure import count_recent_waves, measure_evidence
+
+STAGE_NAMES = ("REM", "N2", "stage", "awake", "wake", "sleep")
+
+
+def measured() -> dict[str, float]:
+    time_s = np.arange(3000) / 100
+    epoch = 30 * np.sin(2 * np.pi * time_s) + np.random.default_rng(0).normal(0, 5, 3000)
+    return words.epoch_facts(measure_evidence(epoch[None], 100.0), 0)
+
+
+def test_every_figure_is_the_measured_one_and_no_stage_is_named() -> None:
+    facts = measured() | {"emg_tone": 0.5, "artefact_fraction": 0.2, "spindle_count": 2.0, "slow_wave_fraction": 0.3}
+    line = render_facts_line(facts, "human")
+    for part in (
+        f"{FACTS_PREFIX}{words.amplitude_word(facts['rms_uv'])} amplitude, RMS {facts['rms_uv']:.0f} uV",
+        f"leading delta {100 * facts['delta_share']:.0f}%, then ",
+        f"slow waves in {100 * facts['slow_wave_fraction']:.0f}%",
+        "two spindles",
+        "low muscle tone",
+        "flat or clipped parts in 20% of the time",
+    ):
+        assert part in line
+    assert not any(name in line for name in STAGE_NAMES)
+
+
+def test_rodents_are_described_without_waveforms_of_people() -> None:
+    line = render_facts_line(measured() | {"emg_tone": 2.0}, "rodent")
+    assert "theta" in line and "high muscle tone" in line
+    assert not any(word in line for word in ("spindle", "K-complex", "alpha", "eye", "moderate"))
+
+
+@pytest.mark.parametrize("group", ["human", "rodent"])
+def test_each_phrase_can_be_left_out_by_its_name(group: str) -> None:
+    facts = measured()
+    names = [name for section in phrase_facts(facts, group) for name in section]
+    phrases = {name: text for section in phrase_facts(facts, group) for name, text in section.items()}
+    whole = render_facts_line(facts, group)
+    for name in names:
+        line = render_facts_line(facts, group, [name])
+        assert phrases[name] not in line
+        assert all(phrases[other] in line for other in names if other != name)
+        assert len(line) < len(whole)
+    assert render_facts_line(facts, group, names) == ""
+
+
+@pytest.mark.parametrize("artefact_fraction", [0.51, 0.8, 1.0])
+@pytest.mark.parametrize("group", ["human", "rodent"])
+def test_a_flat_or_clipped_epoch_is_unmeasurable_and_nothing_is_zero(artefact_fraction: float, group: str) -> None:
+    facts = words.round_facts(measured() | {"artefact_fraction": artefact_fraction})
+    line = render_facts_line(facts, group)
+    assert words.UNMEASURABLE in line
+    assert "RMS" not in line and "delta" not in line and "no spindles" not in line
+    assert "rms_uv" not in facts
+
+
+def test_a_flat_signal_is_measured_as_unmeasurable() -> None:
+    facts = words.epoch_facts(measure_evidence(np.zeros((1, 3000)), 100.0), 0)
+    assert render_facts_line(facts, "human") == (
+        f"{FACTS_PREFIX}flat or clipped parts in 100% of the time, {words.UNMEASURABLE}."
+    )
+
+
+def test_equal_lines_state_equal_facts() -> None:
+    """Facts that differ in what a rationale may say have different lines."""
+    lines = set()
+    cases = list(itertools.product((0, 1, 2), (0, 1), (0.0, 0.1, 0.3), (0.1, 0.3, 0.6), (0, 2), (0, 3)))
+    cases = [case for case in cases if not (case[-1] and (case[0] or case[1]))]  # recent waves count beside no own ones
+    for spindles, k_complexes, slow, alpha, eyes, recent in cases:
+        facts = measured() | {
+            "spindle_count": spindles,
+            "k_complex_count": k_complexes,
+            "slow_wave_fraction": slow,
+            "alpha_fraction": alpha,
+            "eye_movement_count": eyes,
+            "recent_wave_count": recent,
+        }
+        lines.add(render_facts_line(facts, "human"))
+    assert len(lines) == len(cases)
+
+
+def test_what_the_body_of_a_brief_rationale_leaves_out_is_named() -> None:
+    facts = measured() | {"slow_wave_fraction": 0.3, "recent_wave_count": 1.0, "alpha_fraction": 0.0}
+    facts |= {"spindle_count": 0.0, "k_complex_count": 0.0, "eye_movement_count": 0.0}
+    names = {name for section in phrase_facts(facts, "human") for name in section}
+    assert {"recent_waves", "slow_share", "scarce_alpha", "still_eyes"} <= names & set(BEHIND)
+
+
+def test_recent_waves_are_those_of_three_epochs_before_without_a_gap() -> None:
+    evidence = {"spindle_count": np.array([1, 0, 2, 0, 0, 0, 0]), "k_complex_count": np.array([0, 1, 0, 0, 0, 0, 0])}
+    onset_s = 30.0 * np.arange(7)
+    assert count_recent_waves(evidence, onset_s, 30.0).tolist() == [0, 1, 2, 4, 3, 2, 0]
+    onset_s[3:] += 600
+    assert count_recent_waves(evidence, onset_s, 30.0).tolist() == [0, 1, 2, 0, 0, 0, 0]
+    assert count_recent_waves({name: values[:1] for name, values in evidence.items()}, onset_s[:1], 30.0).tolist() == [
+        0
+    ]
