@@ -10,9 +10,9 @@ from data_prep.rationales.wordings import REASONS, STATEMENTS, write_out
 from data_prep.simulators.human.night import simulate_human_night
 from tslm.answers.grammar import parse_answer, render_response
 from tslm.data.events import recording_events
+from tslm.data.evidence import MEASURED_COLUMNS
 from tslm.evidence import words
 from tslm.evidence.events import parse_events, render_events
-from tslm.evidence.measure import EVIDENCE_COLUMNS
 from tslm.explain.claims.checks import check_claim
 from tslm.explain.claims.read import TIMED, Relation, read_claims
 from tslm.explain.faithfulness import check_rationale
@@ -89,7 +89,7 @@ def test_times_are_said_of_many_epochs_with_few_waveforms_and_are_those_of_their
 
 def test_every_claim_about_a_prepared_night_is_confirmed_beside_its_rows_of_evidence_and_events():
     night = add_rationales(prepare_night(simulate_human_night(11, 0)), seed=0)
-    measured = {name: values for name, values in night.columns.items() if name in EVIDENCE_COLUMNS}
+    measured = {name: values for name, values in night.columns.items() if name in MEASURED_COLUMNS}
     num_timed = 0
     for idx, (text, events) in enumerate(zip(night.columns["rationale"], recording_events(night), strict=True)):
         row = {name: float(values[idx]) for name, values in measured.items()}
