@@ -136,9 +136,9 @@ class _Rows:
         return torch.tensor(tokens, device=logits_RV.device)
 
     def write(self, step: int, token_R: Tensor) -> Tensor:
-        """Put down one token a row; pads where a row has finished."""
+        """Put down one token a row but for finished ones, whose answer may stand there; they go on with pads."""
         token_R = token_R.masked_fill(self.finished_R, self.pad_token_id)
-        self.answers_BT[self.row_R, step] = token_R
+        self.answers_BT[self.row_R[~self.finished_R], step] = token_R[~self.finished_R]
         self.num_written = max(self.num_written, step + 1)
         return token_R
 

@@ -161,6 +161,17 @@ def test_constrained_answers_are_the_most_likely_options_whatever_stands_in_the_
         assert model.score_labels(batch, [labels])[0].tolist() == pytest.approx(scores, abs=1e-3)
 
 
+def test_an_answer_given_early_stays_while_others_are_written(case: Any, tiny_llm: Path) -> None:
+    config, model, examples = case
+    tokenizer = AutoTokenizer.from_pretrained(tiny_llm)
+    grammars = AnswerGrammars(tokenizer)
+    states = [grammars.begin([one.options], 60 if row else 30)[0] for row, one in enumerate(examples)]
+    rows = model.generate(collate(config, examples, with_response=False), 60, END, END, states).tolist()
+    for row, example in zip(rows, examples, strict=True):
+        text = tokenizer.decode(row[: row.index(END)], skip_special_tokens=True)
+        assert parse_answer(text, example.options) in example.options
+
+
 def test_samples_without_options_are_left_free(tiny_llm: Path) -> None:
     config = small_config(tiny_llm)
     model = build_text_model(config, build_llm("llama")).eval()
