@@ -14,8 +14,10 @@ from tslm.answers.grammar import ANSWER_PREFIX, parse_answer, render_answer
 from tslm.config.schema import LLMConfig
 from tslm.data.samples.collate import extend_prompts, tokenize_response, tokenize_text
 from tslm.models import build_text_model
+from tslm.models.decoding.decode import Sampling
 from tslm.models.decoding.grammar import AnswerGrammar, AnswerGrammars, AnswerState, AnswerVocabulary
 from tslm.models.llm.backbone import load_tokenizer
+from tslm.seeds import hash_seed
 
 STAGES = ("Wake", "Non-REM stage 1", "Non-REM stage 2", "Non-REM stage 3", "REM sleep", "Movement")
 LETTERED = ("(a) slow", "(b) fast", "(b) faster")
@@ -133,9 +135,10 @@ def case(request: pytest.FixtureRequest, tiny_llm: Path) -> Any:
     return config, model, [dataset[0], dataset[3], dataset[6], dataset[7], dataset[8]]
 
 
+@pytest.mark.parametrize("sampled", [False, True])
 @torch.no_grad()
 def test_constrained_answers_are_the_most_likely_options_whatever_stands_in_the_batch(
-    case: Any, tiny_llm: Path
+    case: Any, tiny_llm: Path, sampled: bool
 ) -> None:
     config, model, examples = case
     tokenizer = AutoTokenizer.from_pretrained(tiny_llm)
@@ -144,7 +147,9 @@ def test_constrained_answers_are_the_most_likely_options_whatever_stands_in_the_
     def answer(some: list[Any]) -> Any:
         states = grammars.begin([one.options for one in some], budget)
         batch = collate(config, some, with_response=False)
-        return model.generate(batch, budget, END, END, states).tolist(), states
+        generators = [torch.Generator().manual_seed(hash_seed(one.sample_id)) for one in some]
+        chosen = Sampling(0.8, generators) if sampled else None
+        return model.generate(batch, budget, END, END, states, chosen).tolist(), states
 
     together, states = answer(examples)
     for row, example in enumerate(examples):
