@@ -103,11 +103,33 @@ def render_table(metrics: Mapping[str, Any]) -> str:
     for name, part in systems.items():
         if num_without := part.get("probabilities", {}).get("num_without"):
             notes.append(f"{name}: {num_without} samples have no probabilities, so no part in their scores")
-    notes += [_describe_faithfulness(part["faithfulness"]) for part in parts if "faithfulness" in part]
+    notes += [_describe_texts(part["faithfulness"]) for part in parts if "faithfulness" in part]
     if main.get("absent_labels"):
         notes.append(f"not in the truth, so not in macro-F1: {', '.join(main['absent_labels'])}")
     rows = [*list_score_rows(parts), *list_structure_rows(parts)]
     return "\n".join([*lines, Table(["", *systems], rows, notes=notes).text()])
+
+
+def _describe_texts(scores: Mapping[str, Any]) -> str:
+    """Faithfulness of texts as first written, and after verification where there was any."""
+    if "verification" not in scores:
+        return _describe_faithfulness(scores)
+    before, changed = scores["before_verification"], scores["verification"]
+    figures = [
+        f"{name} {_format(before[key], before.get('intervals', {}).get(key))} -> "
+        f"{_format(scores[key], scores.get('intervals', {}).get(key))}"
+        for key, name in (
+            ("precision", "true"),
+            ("share_faithful", "without a false claim"),
+            ("claims_per_rationale", "claims a rationale"),
+        )
+    ]
+    shares = {name: Cell(percent(value), 1, "%").text() for name, value in changed.items() if "share" in name}
+    return (
+        f"before verification, {_describe_faithfulness(before)}\nverification: {', '.join(figures)}; "
+        f"{shares['share_rewritten']} written again ({changed['mean_tries']:.2f} tries a text), "
+        f"{shares['share_struck']} with a struck sentence, {shares['share_sentences_struck']} of sentences struck"
+    )
 
 
 def _describe_faithfulness(scores: Mapping[str, Any]) -> str:
