@@ -25,13 +25,16 @@ function describeAnswer(name, code, expert) {
 
 function describeRationale(at) {
   if (!night.rationales || !night.writer) return []; // not unpacked yet, this browser cannot, or nobody writes
-  const { pieces, answer, cut } = night.rationales[at];
+  const { pieces, struck, answer, cut } = night.rationales[at];
   const claims = night.rationales[at].claims.map(([verdict, hedged, measured], number) => ({
     words: pieces.filter(([, numbers]) => numbers.includes(number)).map(([text]) => text).join(""),
     verdict: night.verdicts[verdict], hedged, measured: measured || "not measured",
   }));
   const quote = make("blockquote", "");
-  for (const [text, numbers] of pieces) quote.append(numbers.length ? markPiece(text, numbers, claims) : text);
+  pieces.forEach(([text, numbers], place) => {
+    const piece = numbers.length ? markPiece(text, numbers, claims) : text;
+    quote.append(struck.includes(place) ? strikePiece(piece) : piece);
+  });
   if (!pieces.length && !answer) quote.append(make("em", "", "empty"));
   if (cut) quote.append(make("em", "", ` … ${cut.toLocaleString("en")} characters more`));
   if (answer) quote.append(" ", make("b", "", `Answer: ${answer}`));
@@ -40,6 +43,13 @@ function describeRationale(at) {
   const reference = night.references && night.references[at];
   if (reference) parts.push(make("details", "", make("summary", "", "Reference text for this epoch"), make("p", "", reference)));
   return parts;
+}
+
+/** A piece of a sentence that verification struck. */
+function strikePiece(piece) {
+  const struck = make("del", "", piece);
+  struck.title = "contradicts the measurement";
+  return struck;
 }
 
 /** A piece of the text under the worst verdict of its claims; what was measured stands in its tip. */
