@@ -11,10 +11,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 from tslm.command import fail
 from tslm.config.checkpoint import load_checkpoint_config
 from tslm.config.schema import INPUTS, RunConfig
+
+if TYPE_CHECKING:
+    from tslm.predictions.rows import PredictionRow
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,15 +27,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         trained = load_checkpoint_config(arguments.checkpoint)
-        num_rows = generate(trained, _adapt(trained, arguments), arguments)
+        rows = generate(trained, _adapt(trained, arguments), arguments)
     except (ValueError, OSError) as error:
         return fail(str(error), 2)
-    print(f"{num_rows} predictions written to {arguments.out}; score them: python -m evaluation.score {arguments.out}")
+    changed = ""
+    if arguments.verify:
+        num_rewritten, num_struck = (sum(bool(row.get(key)) for row in rows) for key in ("tries", "struck"))
+        changed = f" ({num_rewritten} texts written again, {num_struck} with a struck sentence)"
+    print(
+        f"{len(rows)} predictions{changed} written to {arguments.out}; "
+        f"score them: python -m evaluation.score {arguments.out}"
+    )
     return 0
 
 
-def generate(trained: RunConfig, config: RunConfig, arguments: argparse.Namespace) -> int:
-    """Write one prediction row per sample and return their number.
+def generate(trained: RunConfig, config: RunConfig, arguments: argparse.Namespace) -> "list[PredictionRow]":
+    """Write one prediction row per sample and return them.
 
     Args:
         trained: config of the checkpoint.
@@ -39,28 +50,39 @@ def generate(trained: RunConfig, config: RunConfig, arguments: argparse.Namespac
         arguments: of the command line.
     """
     # Imported here, so that --help and a mistyped path answer at once.
+    from tslm.data.samples.dataset import TaskDataset
+    from tslm.explain.verify import Writer, verify_rows
     from tslm.predictions.rows import write_predictions
     from tslm.predictions.stager import check_answers, choose_device, find_test_leak, open_stager
 
     leaky = arguments.split == "test" and find_test_leak(trained, config.stage.test_dir, config.stage.fold)
     check_answers(config, arguments.checkpoint)
     is_scorer = config.model.kind.role == "scorer"
-    if is_scorer and (arguments.no_rationale or arguments.free_answers or arguments.inputs):
+    if is_scorer and (arguments.no_rationale or arguments.free_answers or arguments.inputs or arguments.verify):
         raise ValueError(
-            "--no_rationale, --free_answers and --inputs are for language models; a classifier writes no text"
+            "--no_rationale, --free_answers, --inputs and --verify are for language models; a classifier writes no text"
+        )
+    if arguments.verify and (arguments.no_rationale or not config.stage.constrained):
+        raise ValueError(
+            "--verify checks rationales that end in one of the options; leave out --no_rationale and --free_answers "
+            "(stage.constrained=false)"
         )
     if arguments.each_alone and not is_scorer:
         raise ValueError("--each_alone is for the classifier; a language model sees what it was trained with")
     stager = open_stager(arguments.checkpoint, choose_device(arguments.device), config, each_alone=arguments.each_alone)
     source = stager.read_split(arguments.split)
     units = stager.list_units(source, config.stage.num_test_samples)
+    if arguments.verify and not any(cast(TaskDataset, source).describe(idx).get("evidence") for idx in units):
+        raise ValueError(f"{arguments.data} holds no evidence to check a text by; --verify needs measured recordings")
     rows = list(stager.answer(source, units, not arguments.no_rationale, show_progress=True))
     if not rows:
         raise ValueError(
             f"{config.stage.test_dir} holds nothing in split {arguments.split!r} that this checkpoint can answer"
         )
+    if arguments.verify:
+        rows = verify_rows(cast(Writer, stager), source, units, rows, show_progress=True)
     write_predictions([row | {"leaky": True} for row in rows] if leaky else rows, arguments.out)
-    return len(rows)
+    return rows
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -96,6 +118,11 @@ def build_parser() -> argparse.ArgumentParser:
         choices=INPUTS,
         help="language model only: answer from the signal and the measured facts (all), or from one of them alone; "
         "default: the checkpoint's",
+    )
+    parser.add_argument(
+        "--verify",
+        action="store_true",
+        help="language model only: write a text that the measurements contradict again, then strike what is false",
     )
     parser.add_argument("--num_samples", type=int, default=0, help="number of samples to answer, spread evenly; 0: all")
     parser.add_argument("--batch_size", type=int, default=0, help="0: the checkpoint's")

@@ -31,5 +31,5 @@ def derive_seed(seed: int, draw: Draw, *place: int) -> int:
 
 
 def hash_seed(*names: str | int) -> int:
-    """A 64-bit seed for one draw of data preparation, from the user's seed and names such as that of a recording."""
+    """A 64-bit seed for the draws of one thing, from the user's seed and names such as that of a recording."""
     return int.from_bytes(hashlib.sha256("/".join(map(str, names)).encode()).digest()[:8])

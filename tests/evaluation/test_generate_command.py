@@ -14,7 +14,9 @@ from tests.factories.small import (
 )
 from tslm.data.prepared.recordings import read_participants, write_participants, write_recording
 from tslm.data.splits.split import BY_EPOCH, Split
+from tslm.predictions.epoch_writer import EpochWriter
 from tslm.predictions.rows import read_predictions
+from tslm.predictions.scorings import parse_row_answer
 from tslm.training.checkpoints.checkpoint import save_checkpoint
 
 
@@ -92,6 +94,53 @@ def test_people_the_checkpoint_was_trained_on_are_no_test(
     assert not (tmp_path / "p.jsonl").exists()
     assert generate(checkpoint, tmp_path / "trained", "--split", "train") == 0
     assert {row["recording"] for row in read_predictions(tmp_path / "p.jsonl")} == {"night1", "night2"}
+
+
+@pytest.fixture
+def writer(tmp_path: Path, tiny_llm: Path) -> Path:
+    """A language model that was trained on the small cohort in `trained`."""
+    cohort = str(write_small_cohort(tmp_path / "trained"))
+    config = small_config(tiny_llm, stage__train_dir=cohort, stage__max_new_tokens=30)
+    save_checkpoint(build_small_model(config, lora_noise=0.1), config, {}, tmp_path / "best")
+    return tmp_path / "best"
+
+
+def test_verified_texts_keep_answers_and_first_texts_and_the_command_counts_the_changed_ones(
+    writer: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert generate(writer, tmp_path / "trained") == 0
+    plain = read_predictions(tmp_path / "p.jsonl")
+    false = "Low amplitude, RMS 999 uV."  # said of every epoch, in every text
+    explain = EpochWriter._explain
+    monkeypatch.setattr(
+        EpochWriter,
+        "_explain",
+        lambda *arguments: [each | {"generated": f"{false} {each['generated']}"} for each in explain(*arguments)],
+    )
+    assert generate(writer, tmp_path / "trained", "--verify") == 0
+    verified = read_predictions(tmp_path / "p.jsonl")
+    assert "10 predictions (10 texts written again, 10 with a struck sentence)" in capsys.readouterr().out
+    for row, first in zip(verified, plain, strict=True):
+        assert (row["first_generated"], row["tries"]) == (f"{false} {first['generated']}", 3)
+        assert false in "".join(sentence for _, sentence in row["struck"])
+        assert parse_row_answer(row) == parse_row_answer(first)
+        assert row["probabilities"] == first["probabilities"]
+
+
+def test_only_rationales_that_end_in_an_option_can_be_verified(
+    writer: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for more in ("--no_rationale", "--free_answers"):
+        assert generate(writer, tmp_path / "trained", "--verify", more) == 2
+        assert "--verify checks rationales" in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "p.jsonl").exists()
+
+
+def test_a_classifier_has_no_text_to_verify(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert generate(checkpoint, tmp_path / "trained", "--verify") == 2
+    assert "a classifier writes no text" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_a_split_by_epoch_marks_every_answer(checkpoint: Path, tmp_path: Path) -> None:

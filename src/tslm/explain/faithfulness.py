@@ -22,11 +22,10 @@ from tslm.evidence.criteria import Feature
 from tslm.evidence.events import Event, parse_events
 from tslm.explain.claims.arguments import weigh_rationale
 from tslm.explain.claims.checks import CheckedClaim, Verdict, check_claim
-from tslm.explain.claims.read import read_claims
+from tslm.explain.claims.read import read_claims, split_sentences
 from tslm.explain.controls import (
     NUM_SHUFFLES,
     NUM_SHUFFLES_ALIKE,
-    SHARES,
     STATED_COLUMN,
     ClaimTable,
     count_claims,
@@ -37,6 +36,7 @@ from tslm.explain.controls import (
 )
 from tslm.labels import ANSWER_NAMES, SleepStage, parse_sleep_stage
 from tslm.metric_names import percent
+from tslm.predictions.rows import PredictionRow
 from tslm.predictions.scorings import Scoring
 from tslm.scoring.intervals import DEFAULT_RESAMPLING, Resamples, Resampling, find_subjects
 from tslm.table import Cell
@@ -113,11 +113,11 @@ def score_faithfulness(
         `coverage`: mean share of the features that decide the true sleep stage (`tslm.evidence.criteria`) of which the
         rationale makes a supported claim; `share_faithful`: rationales with a supported claim and no contradicted
         one; `consistency`: rationales whose arguments speak for their answer, over those whose arguments speak for
-        or against it (`weigh_rationale`); `precision_by_feature`; `intervals` of the five shares;
-        `shuffled` and `shuffled_alike` (`score_control`): beside any other epoch, beside another one that was
-        answered alike and has about the same amplitude; `grounded`: True where claims beyond the prompt are truer of
-        their own epoch than of those alike, False where they are not clearly so, None where that cannot be said. With
-        the facts in the prompt `faithful_to_facts` stands in its place: the same of all claims.
+        or against it (`weigh_rationale`); `precision_by_feature`; `intervals` of the five shares and of
+        `claims_per_rationale`; `shuffled` and `shuffled_alike` (`score_control`): beside any other epoch, beside
+        another one that was answered alike and has about the same amplitude; `grounded`: True where claims beyond the
+        prompt are truer of their own epoch than of those alike, False where they are not clearly so, None where that
+        cannot be said. With the facts in the prompt `faithful_to_facts` stands in its place: the same of all claims.
 
     Raises:
         ValueError: lengths differ, there is no rationale, or something is no event.
@@ -154,7 +154,7 @@ def score_faithfulness(
         "claims_per_rationale": verdicts.total() / num,
         **{name: find_number(share[0]) for name, share in measure_shares(counts_NM.sum(0, keepdims=True)).items()},
         "precision_by_feature": _score_features(checked),
-        **({"intervals": _find_intervals(counts_NM, subjects, resampling)} if resampling else {}),
+        **({"intervals": _find_intervals(counts_NM, checked, subjects, resampling)} if resampling else {}),
         "shuffled": shuffled,
         "shuffled_alike": alike,
         "faithful_to_facts" if facts_in_prompt else "grounded": _decide_grounded(shuffled, alike),
@@ -167,6 +167,9 @@ def score_texts(
     """`score_faithfulness` of one system's texts: of rows that carry evidence and have a sleep stage as truth.
 
     None if there is no such row, as for questions about other series. No intervals with `num_resamples` 0.
+
+    Of verified texts (tslm.explain.verify) further: `verification` (how much it changed) and `before_verification`, the
+    scores of the first texts. Only those say whether the model follows the signal, so `grounded` is theirs.
     """
     scoring = scoring.sort_by_time()
     staged = scoring.select(
@@ -180,17 +183,44 @@ def score_texts(
     if not staged.rows:
         return None
     subjects, unit = find_subjects(staged.rows)
-    return score_faithfulness(
-        [remove_special_tokens(row["generated"]) for row in staged.rows],
-        [row["evidence"] for row in staged.rows],
-        [parse_sleep_stage(row["truth"]) for row in staged.rows],
-        [parse_sleep_stage(answer) if answer else None for answer in staged.answers],
-        event_rows=[row.get("events") for row in staged.rows],
-        subjects=subjects,
-        resampling=Resampling(num_resamples, seed, unit=unit) if num_resamples else None,
-        seed=seed,
-        facts_in_prompt=any(row.get("inputs") in STATING_FACTS for row in staged.rows),
-    )
+
+    def score(texts: Sequence[str]) -> dict[str, Any]:
+        return score_faithfulness(
+            [remove_special_tokens(text) for text in texts],
+            [row["evidence"] for row in staged.rows],
+            [parse_sleep_stage(row["truth"]) for row in staged.rows],
+            [parse_sleep_stage(answer) if answer else None for answer in staged.answers],
+            event_rows=[row.get("events") for row in staged.rows],
+            subjects=subjects,
+            resampling=Resampling(num_resamples, seed, unit=unit) if num_resamples else None,
+            seed=seed,
+            facts_in_prompt=any(row.get("inputs") in STATING_FACTS for row in staged.rows),
+        )
+
+    scores = score([row["generated"] for row in staged.rows])
+    verified = [row for row in staged.rows if "first_generated" in row]
+    if not verified:
+        return scores
+    before = score([row.get("first_generated", row["generated"]) for row in staged.rows])
+    followed = "faithful_to_facts" if "faithful_to_facts" in before else "grounded"
+    return scores | {
+        followed: before[followed],
+        "verification": _describe_verification(verified),
+        "before_verification": before,
+    }
+
+
+def _describe_verification(verified: Sequence[PredictionRow]) -> dict[str, float]:
+    """Describe what verification changed: texts written again, texts with a struck sentence, tries, sentences."""
+    num_kept = sum(len(split_sentences(row["generated"])) for row in verified)
+    num_struck = sum(len(row["struck"]) for row in verified)
+    return {
+        "num_verified": len(verified),
+        "share_rewritten": sum(row["tries"] > 0 for row in verified) / len(verified),
+        "share_struck": sum(bool(row["struck"]) for row in verified) / len(verified),
+        "mean_tries": sum(row["tries"] for row in verified) / len(verified),
+        "share_sentences_struck": num_struck / max(num_kept + num_struck, 1),
+    }
 
 
 def add_faithfulness(
@@ -208,7 +238,29 @@ def add_faithfulness(
 def describe_faithfulness(metrics: Mapping[str, Any]) -> list[str]:
     """A paragraph on the texts of every system of metrics.json that wrote some."""
     parts = [(name, part["faithfulness"]) for name, part in metrics["systems"].items() if "faithfulness" in part]
-    return [f"{name.replace('_', ' ')}: {_describe_scores(scores)}" for name, scores in parts]
+    return [f"{name.replace('_', ' ')}: {_describe_verified(scores)}" for name, scores in parts]
+
+
+def _describe_verified(scores: Mapping[str, Any]) -> str:
+    """Texts as first written, and what verification changed where there was any."""
+    if "verification" not in scores:
+        return _describe_scores(scores)
+    before, changed = scores["before_verification"], scores["verification"]
+    figures = [
+        f"{name} {_format(before[key], before.get('intervals', {}).get(key))} -> "
+        f"{_format(scores[key], scores.get('intervals', {}).get(key))}"
+        for key, name in (
+            ("precision", "true"),
+            ("share_faithful", "without a false claim"),
+            ("claims_per_rationale", "claims a rationale"),
+        )
+    ]
+    shares = {name: Cell(percent(value), 1, "%").text() for name, value in changed.items() if "share" in name}
+    return (
+        f"before verification, {_describe_scores(before)}\nverification: {', '.join(figures)}; "
+        f"{shares['share_rewritten']} written again ({changed['mean_tries']:.2f} tries a text), "
+        f"{shares['share_struck']} with a struck sentence, {shares['share_sentences_struck']} of sentences struck"
+    )
 
 
 def _describe_scores(scores: Mapping[str, Any]) -> str:
@@ -254,10 +306,17 @@ def _decide_grounded(shuffled: Mapping[str, Any] | None, alike: Mapping[str, Any
     return alike["is_above"] if alike else None
 
 
-def _find_intervals(counts_NM: np.ndarray, subjects: Sequence[str] | None, resampling: Resampling) -> dict[str, Any]:
+def _find_intervals(
+    counts_NM: np.ndarray,
+    checked: Sequence[Sequence[CheckedClaim]],
+    subjects: Sequence[str] | None,
+    resampling: Resampling,
+) -> dict[str, Any]:
     resamples = Resamples(len(counts_NM), subjects, resampling)
-    shares = measure_shares(resamples.sum(counts_NM))
-    return {name: resamples.find_interval(shares[name]) for name in SHARES} | resamples.describe()
+    values = measure_shares(resamples.sum(counts_NM))
+    claims_R, rationales_R = resamples.sum(np.array([[len(row), 1.0] for row in checked])).T
+    values["claims_per_rationale"] = claims_R / rationales_R
+    return {name: resamples.find_interval(value_R) for name, value_R in values.items()} | resamples.describe()
 
 
 def _round_row(evidence_row: Mapping[str, float | None]) -> dict[str, float]:

@@ -14,7 +14,7 @@ from transformers import DynamicCache, PreTrainedModel
 from tslm.batch import IGNORE_INDEX, Batch
 from tslm.config.schema import LossConfig, ModelConfig, OptimConfig
 from tslm.models.classifier import Classifier
-from tslm.models.decoding.decode import decode_greedy, position_ids, read_prompts
+from tslm.models.decoding.decode import Sampling, decode, position_ids, read_prompts
 from tslm.models.decoding.grammar import AnswerState
 from tslm.models.decoding.label_scoring import build_label_tree, score_label_trees
 from tslm.models.epoch_reader import EpochReader
@@ -98,13 +98,14 @@ class TextModel(nn.Module):
         end_token_id: int,
         pad_token_id: int,
         answers: Sequence[AnswerState | None] | None = None,
+        sampling: Sampling | None = None,
     ) -> Tensor:
-        """Greedy continuation: (B, <= max_new_tokens) token ids, pad_token_id after each end.
+        """Most likely or sampled continuation: (B, <= max_new_tokens) token ids, pad_token_id after each end.
 
         `answers` constrains each response to the options of its sample; afterwards it holds their log-likelihoods.
         """
         assert batch.attention_mask_BT is not None
-        return decode_greedy(
+        return decode(
             self.causal_lm,
             self.fuse(batch),
             batch.attention_mask_BT,
@@ -112,6 +113,7 @@ class TextModel(nn.Module):
             end_token_id,
             pad_token_id,
             answers,
+            sampling,
         )
 
     @torch.no_grad()

@@ -1,6 +1,6 @@
 """Epochs, or samples of a corpus, answered by a language model: chosen among the options, or after a rationale."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, cast
@@ -18,13 +18,16 @@ from tslm.data.samples.collate import Collator, tokenize_labels
 from tslm.data.samples.dataset import SleepDataset, TaskDataset, build_dataset
 from tslm.data.samples.sampling import sort_by_prompt, spread_subset
 from tslm.models import build_tokenizer
+from tslm.models.decoding.decode import Sampling
 from tslm.models.decoding.grammar import AnswerGrammars, AnswerState
 from tslm.models.text_model import TextModel
 from tslm.predictions.calibration import Calibration, fit_row_temperature, scale_scores
 from tslm.predictions.night_scorer import Source, open_autocast
 from tslm.predictions.rows import LANGUAGE_MODEL, PredictionRow
+from tslm.seeds import hash_seed
 
 _DIGITS = 6
+Responses = list[dict[str, Any]]
 
 
 @dataclass
@@ -69,11 +72,35 @@ class EpochWriter:
         if units is None:
             answerable = getattr(dataset, "class_idx", np.zeros(len(dataset))) != IGNORE_INDEX
             units = np.flatnonzero(answerable).tolist()
-        self.model.eval()
+        respond = self._explain if explain else self._choose
         with tqdm(total=len(units), desc="generate", unit="sample", disable=not show_progress) as bar:
             size = rows_at_once or max(1, len(units))
             for first in range(0, len(units), size):
-                yield from self._answer(dataset, units[first : first + size], explain, bar)
+                yield from self._answer(dataset, units[first : first + size], respond, bar)
+
+    def rewrite(
+        self, source: Source, units: Sequence[int], attempt: int, temperature: float, show_progress: bool = False
+    ) -> list[PredictionRow]:
+        """Rows as `answer` gives them, with sampled texts.
+
+        A text depends on the seed of the config, its sample and the attempt alone, not on the batch.
+
+        Args:
+            source: as for `answer`.
+            units: the samples.
+            attempt: number of the text among those of a sample.
+            temperature: of the sampling, above 0.
+            show_progress: whether to show a progress bar.
+        """
+
+        def respond(batch: Batch, options: Sequence[Sequence[str]]) -> Responses:
+            seeds = [hash_seed(self.config.seed, sample_id, "attempt", attempt) for sample_id in batch.sample_ids]
+            return self._explain(
+                batch, options, Sampling(temperature, [torch.Generator().manual_seed(seed) for seed in seeds])
+            )
+
+        with tqdm(total=len(units), desc=f"rewrite {attempt}", unit="sample", disable=not show_progress) as bar:
+            return self._answer(self._open(source), units, respond, bar)
 
     def score(self, recording: Recording) -> np.ndarray:
         """Probabilities of every epoch, (num_epochs, num_classes), chosen without a rationale."""
@@ -86,14 +113,16 @@ class EpochWriter:
         options: Sequence[Sequence[str]],
         max_new_tokens: int | None = None,
         constrained: bool | None = None,
+        sampling: Sampling | None = None,
     ) -> tuple[Tensor, list[AnswerState | None]]:
-        """Greedy responses to a batch of prompts: token ids (B, <= max_new_tokens), and the state of each grammar.
+        """Responses to a batch of prompts: token ids (B, <= max_new_tokens), and the state of each grammar.
 
         Args:
             batch: on the model's device.
             options: of each sample; empty: free text.
             max_new_tokens: None: the checkpoint's setting.
             constrained: whether each response ends in one of its options; None: the checkpoint's setting.
+            sampling: None: the most likely tokens.
         """
         stage = self.config.stage
         limit = max_new_tokens or stage.max_new_tokens
@@ -102,7 +131,8 @@ class EpochWriter:
             states = self._grammars.begin(options, limit)
         collator = self._collator
         with open_autocast(self.device, self.config):
-            return self.model.generate(batch, limit, collator.end_token_id, collator.pad_token_id, states), states
+            ids_BT = self.model.generate(batch, limit, collator.end_token_id, collator.pad_token_id, states, sampling)
+        return ids_BT, states
 
     def score_options(self, batch: Batch, options: Sequence[Sequence[str]]) -> Tensor:
         """Log-likelihood of each option directly after the prompt, (B, K) float32; -inf beyond a sample's options."""
@@ -123,7 +153,14 @@ class EpochWriter:
     def average_probabilities(self) -> None:
         """None: a writer answers only some of the epochs."""
 
-    def _answer(self, dataset: TaskDataset, units: Sequence[int], explain: bool, bar: tqdm) -> list[PredictionRow]:
+    def _answer(
+        self,
+        dataset: TaskDataset,
+        units: Sequence[int],
+        respond: Callable[[Batch, Sequence[Sequence[str]]], Responses],
+        bar: tqdm,
+    ) -> list[PredictionRow]:
+        self.model.eval()
         order, rows = sort_by_prompt(dataset, units, self.config.model), dict[int, PredictionRow]()
         batch_size = self.config.train.eval_batch_size
         for first in range(0, len(order), batch_size):
@@ -131,7 +168,7 @@ class EpochWriter:
             examples = [dataset[idx] for idx in chunk]
             batch = self._collator(examples).to(self.device)
             options = [example.options for example in examples]
-            responses = self._explain(batch, options) if explain else self._choose(batch, options)
+            responses = respond(batch, options)
             for idx, example, response in zip(chunk, examples, responses, strict=True):
                 rows[idx] = {
                     "system": name_writer(self.config.stage.inputs),
@@ -145,9 +182,9 @@ class EpochWriter:
             bar.update(len(chunk))
         return [rows[idx] for idx in units]
 
-    def _explain(self, batch: Batch, options: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
+    def _explain(self, batch: Batch, options: Sequence[Sequence[str]], sampling: Sampling | None = None) -> Responses:
         """Keys of each row about the response: its text and, if constrained, the scores of the options."""
-        ids_BT, states = self.write(batch, options)
+        ids_BT, states = self.write(batch, options, sampling=sampling)
         end_id, responses = self._collator.end_token_id, []
         for ids_T, state in zip(ids_BT.tolist(), states, strict=True):
             ended = ids_T.index(end_id) if end_id in ids_T else len(ids_T)
@@ -160,7 +197,7 @@ class EpochWriter:
             responses.append(response)
         return responses
 
-    def _choose(self, batch: Batch, options: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
+    def _choose(self, batch: Batch, options: Sequence[Sequence[str]]) -> Responses:
         """Keys of each row about the most likely option directly after the prompt."""
         if not all(options):
             raise ValueError("answers without a rationale need samples with options; captions have none")

@@ -50,7 +50,13 @@ _OPTIONAL: dict[str, tuple[type, ...]] = {
     "events": (list, tuple),
     "leaky": (bool, np.bool_),
     "within_subject": (bool, np.bool_),
+    "first_generated": (str,),
+    "tries": (int, np.integer),
+    "struck": (list, tuple),
+    "claims_before": (Mapping,),
+    "claims_after": (Mapping,),
 }
+VERIFICATION_KEYS = ("first_generated", "tries", "struck", "claims_before", "claims_after")
 _OLD_PREFIXES = ("label_", "classifier_", "smoothed_")  # of keys when one row held two systems
 _SUM_TOLERANCE = 1e-4  # files keep six digits, others' perhaps five
 _DIGITS = 6
@@ -70,6 +76,11 @@ class PredictionRow(TypedDict):
     log_likelihoods: NotRequired[list[float]]  # language model, of each option as written; before calibration
     forced: NotRequired[bool]  # decoding inserted `Answer:`, at the end of the text or of the token budget
     corrected: NotRequired[bool]  # the answer differs from the model's unconstrained one
+    first_generated: NotRequired[str]  # of a verified text (tslm.explain.verify): the text before verification
+    tries: NotRequired[int]  # how often it was written again
+    struck: NotRequired[list[tuple[int, str]]]  # (offset in `generated` where it stood, sentence that was struck)
+    claims_before: NotRequired[dict[str, int]]  # supported, contradicted, not_checkable claims of `first_generated`
+    claims_after: NotRequired[dict[str, int]]  # the same of `generated`, which is without the struck sentences
     smoothing: NotRequired[dict[str, Any]]  # of a smoothed system: the method
     target: NotRequired[str]  # reference response
     recording: NotRequired[str]
@@ -151,6 +162,7 @@ def check_row(row: object, where: str) -> PredictionRow:
         raise ValueError(f"{where}: events: {error}") from error
     if row.get("probabilities") is not None:
         _check_probabilities(row["probabilities"], len(options), f"{where}: probabilities")
+    _check_verification(row, where)
     return row  # type: ignore[return-value]
 
 
@@ -236,6 +248,18 @@ def _load_line(line: bytes, number: int) -> object:
         return json.loads(line)
     except ValueError as error:  # also bytes that are not UTF-8, where a line was cut inside a letter
         raise ValueError(f"line {number} is not whole JSON (cut off?)") from error
+
+
+def _check_verification(row: Mapping[str, Any], where: str) -> None:
+    """Raise ValueError unless the row has all keys of a verified text or none of them."""
+    lacking = [name for name in ("generated", *VERIFICATION_KEYS) if name not in row]
+    if not lacking:
+        for struck in row["struck"]:
+            offset, sentence = struck if isinstance(struck, list | tuple) and len(struck) == 2 else (None, None)
+            if type(offset) is not int or not 0 <= offset <= len(row["generated"]) or not isinstance(sentence, str):
+                raise ValueError(f"{where}: struck holds {struck!r}, which is no offset in 'generated' with a sentence")
+    elif set(VERIFICATION_KEYS) & row.keys():
+        raise ValueError(f"{where} has keys of a verified text but no {lacking[0]!r}")
 
 
 def _check_probabilities(values: Any, num_options: int, where: str) -> None:

@@ -9,12 +9,13 @@ import numpy as np
 
 from tslm.answers.grammar import ANSWER_PREFIX, remove_special_tokens, split_response
 from tslm.evidence.events import Event
+from tslm.explain.verify import restore_struck
 from tslm.predictions.nights import is_staging
 from tslm.predictions.rows import PredictionRow
 from tslm.predictions.scorings import Scoring, render_system
 from tslm.report.charts import draw_waveform, pick_wave_limit_uv, render_stage_chip
 from tslm.report.format import describe_measurement
-from tslm.report.rationales import mark_rules, render_rules
+from tslm.report.rationales import cut_text, mark_rules, render_rules
 
 NUM_EXAMPLES = 10
 _MAX_CHARACTERS = 1500
@@ -103,7 +104,7 @@ def _render_card(
     return (
         f'<article class="example"><header><h3>{escape(_name_epoch(row))}</h3>{verdict}</header>{wave}'
         '<div class="columns"><div><h4>Written by the model</h4>'
-        f"<blockquote>{_render_generated(row.get('generated', ''))}</blockquote>"
+        f"<blockquote>{_render_generated(row)}</blockquote>"
         f"{render_rules(row.get('generated', ''))}{reference}</div>"
         f"{_render_evidence(row.get('evidence') or {})}</div></article>"
     )
@@ -115,16 +116,21 @@ def _render_answer(name: str, answer: str | None, row: PredictionRow) -> str:
     return f"<div><dt>{escape(name)}</dt><dd>{render_stage_chip(answer)}{percent}</dd></div>"
 
 
-def _render_generated(generated: str) -> str:
-    shown, note = remove_special_tokens(generated).strip(), ""
+def _render_generated(row: PredictionRow) -> str:
+    whole, spans = restore_struck(row.get("generated", ""), row.get("struck", ()))
+    shown, note = remove_special_tokens(whole).strip(), ""
     if len(shown) > _MAX_CHARACTERS:
         shown = shown[:_MAX_CHARACTERS]
-        note = f" <em>… cut here, {len(generated):,} characters in all</em>"
+        note = f" <em>… cut here, {len(whole):,} characters in all</em>"
     rationale, answer = split_response(shown)
     if not shown:
         return "<em>empty</em>"
     last = f" <b>{ANSWER_PREFIX} {escape(answer)}</b>" if ANSWER_PREFIX in shown else ""
-    return f"{mark_rules(rationale)}{last}{note}"
+    pieces = (
+        f'<del title="contradicts the measurement">{mark_rules(piece)}</del>' if covering else mark_rules(piece)
+        for piece, covering in cut_text(rationale, spans)
+    )
+    return f"{''.join(pieces)}{last}{note}"
 
 
 def _render_evidence(evidence: Mapping[str, object]) -> str:

@@ -13,6 +13,7 @@ from tslm.explain.claims.checks import EVENT_KIND_OF, Verdict
 from tslm.explain.claims.words import CITED_RULE, fold
 from tslm.explain.explanations import describe_claims
 from tslm.explain.faithfulness import EventRows, decide_followed, score_texts
+from tslm.explain.verify import restore_struck
 from tslm.metric_names import METRICS, build_cell
 from tslm.predictions.scorings import Scoring
 from tslm.report.format import describe_measurement, format_number, format_percent
@@ -22,26 +23,35 @@ VERDICTS = (Verdict.SUPPORTED, Verdict.CONTRADICTED, Verdict.NOT_CHECKABLE)
 MAX_CHARACTERS = 3000  # of a text; what runs away beyond is cut, and says so
 
 
-def describe_rationale(generated: str, evidence: Mapping[str, Any], events: EventRows | None = None) -> dict[str, Any]:
+def describe_rationale(
+    generated: str,
+    evidence: Mapping[str, Any],
+    events: EventRows | None = None,
+    struck: Sequence[tuple[int, str]] = (),
+) -> dict[str, Any]:
     """What the page shows of one generated text, ready for JSON.
 
     Args:
         generated: raw text of the model.
         evidence: measured values of the epoch by column; empty: nothing can be checked.
         events: of the epoch, as in a row of predictions; None: not known.
+        struck: sentences that verification struck, as in a row of predictions.
 
     Returns:
-        `pieces`: [text, positions of the claims that rest on it] whose texts joined are the rationale;
-        `claims`: [verdict (position in `VERDICTS`), hedged (0 or 1), what was measured in words, positions of the
-        events that it rests on] of each, in the order of the text; `answer`: what stands after `Answer:`, empty
-        without; `cut`: how many characters were cut off.
+        `pieces`: [text, positions of the claims that rest on it] whose texts joined are the rationale with its struck
+        sentences; `struck`: positions of their pieces; `claims`: [verdict (position in `VERDICTS`), hedged (0 or 1),
+        what was measured in words, positions of the events that it rests on] of each, in the order of the text;
+        `answer`: what stands after `Answer:`, empty without; `cut`: how many characters were cut off.
     """
-    text = remove_special_tokens(generated).strip()
+    whole, struck_spans = restore_struck(generated, struck)
+    text = remove_special_tokens(whole).strip()
     rationale, answer = split_response(text)
     rationale, num_cut = rationale[:MAX_CHARACTERS], max(len(rationale) - MAX_CHARACTERS, 0)
     claims = describe_claims(rationale, evidence, events)
+    pieces = cut_text(rationale, [*((claim["start"], claim["stop"]) for claim in claims), *struck_spans])
     return {
-        "pieces": cut_text(rationale, [(claim["start"], claim["stop"]) for claim in claims]),
+        "pieces": [(piece, [idx for idx in covering if idx < len(claims)]) for piece, covering in pieces],
+        "struck": [place for place, (_, covering) in enumerate(pieces) if any(idx >= len(claims) for idx in covering)],
         "claims": [_describe_claim(claim, events or ()) for claim in claims],
         "answer": answer[:MAX_CHARACTERS] if ANSWER_PREFIX in text else "",
         "cut": num_cut,
@@ -102,6 +112,7 @@ _UNCHECKED = (
 )
 _BESIDE = (
     ("own", "their own epoch", "what the texts are worth"),
+    ("before_verification", "their own epoch, before verification", "what the texts were worth as first written"),
     ("shuffled", "any other epoch", "texts that ignore the signal do as well here"),
     ("shuffled_alike", "another of like answer and amplitude", "texts that only fit the answer do as well here"),
 )
@@ -133,10 +144,25 @@ def render_faithfulness(scoring: Scoring) -> str:
     if scores is None or scores["precision"] is None:
         return f'<p class="warning" role="note">{_UNCHECKED}</p>'
     num_checkable = scores["num_supported"] + scores["num_contradicted"]
+    first = scores.get("before_verification", scores)
     return (
         f'<p class="warning" role="note"><b>{format_percent(scores["precision"])} of '
         f"{format_number(num_checkable, 'claim')} that could be checked agree with what was measured</b> in the same "
-        f"epoch. {_judge(scores)}</p>{_render_controls(scores)}{_render_kinds(scores['precision_by_feature'])}"
+        f"epoch. {_describe_verification(scores)}{_judge(first)}</p>{_render_controls(scores)}"
+        f"{_render_kinds(first['precision_by_feature'])}"
+    )
+
+
+def _describe_verification(scores: Mapping[str, Any]) -> str:
+    """Say what verification changed; empty for texts as first written."""
+    if "verification" not in scores:
+        return ""
+    changed = scores["verification"]
+    return (
+        f"The texts were checked while they were written: {format_percent(changed['share_rewritten'])} had a false "
+        f"claim and were written again, and {format_percent(changed['share_sentences_struck'])} of all sentences are "
+        f"struck. <b>As first written, {format_percent(scores['before_verification']['precision'])} of their claims "
+        "agreed.</b> "
     )
 
 

@@ -101,9 +101,14 @@ def build_content_policy(page: str) -> str:
 
 
 def _hide_checks(night: NightDocument) -> NightDocument:
-    """Remove the verdicts on the claims from a night."""
+    """Remove the verdicts on the claims, and the sentences struck for them, from a night."""
     plain = [
-        text | {"pieces": [(piece, []) for piece, _ in text["pieces"]], "claims": []}
+        text
+        | {
+            "pieces": [(piece, []) for place, (piece, _) in enumerate(text["pieces"]) if place not in text["struck"]],
+            "claims": [],
+            "struck": [],
+        }
         for text in night.data["rationales"]
     ]
     return replace(night, data={**night.data, "rationales": plain})

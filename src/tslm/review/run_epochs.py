@@ -105,6 +105,7 @@ _SHOWN_BLINDED = (
     "onset_s",
     "options",
     "generated",
+    "struck",
     "answer",
     "probabilities",
     "smoothing",

@@ -16,6 +16,8 @@ from tslm.predictions.rows import (
 )
 from tslm.predictions.scorings import collect_samples, join_scorings, parse_scorings, read_scorings
 
+VERIFIED = {"first_generated": "It is.", "tries": 1, "struck": [[0, "No. "]], "claims_before": {}, "claims_after": {}}
+
 
 def test_rows_come_back_as_written(tmp_path):
     rows = [
@@ -58,6 +60,10 @@ def test_a_refused_row_leaves_the_older_file_alone(tmp_path):
         (json.dumps(make_row(1, options=["Wake", "Coma"], truth="REM sleep")), "truth 'REM sleep' is none"),
         (json.dumps(make_row(1) | {"answer": "Coma"}), "answer 'Coma' is none of its options"),
         (json.dumps(make_row(1) | {"generated": 5}), "must be texts"),
+        (json.dumps(make_row(1) | {"tries": 2}), "verified text but no 'first_generated'"),
+        (json.dumps(make_row(1) | VERIFIED | {"tries": "2"}), "tries is '2', which is no int"),
+        (json.dumps(make_row(1) | VERIFIED | {"struck": [[999, "No."]]}), "no offset in 'generated'"),
+        (json.dumps(make_row(1) | VERIFIED | {"struck": ["No."]}), "no offset in 'generated'"),
         (json.dumps({k: v for k, v in make_row(1).items() if k != "generated"}), "neither 'generated' nor 'answer'"),
         (json.dumps(make_row(1, probabilities=[0.5])), "must be 5 finite numbers"),
         (json.dumps(make_row(1, probabilities=[0.5, 0.5, 0, 0, None])), "must be 5 finite numbers"),

@@ -47,6 +47,17 @@ def test_a_claim_on_a_time_is_checked_beside_the_events_and_shows_theirs():
     assert [VERDICTS[verdict] for verdict, *_ in unknown] == [Verdict.NOT_CHECKABLE] * 2
 
 
+def test_struck_sentences_stand_in_the_text_and_are_named():
+    struck = [(0, "RMS 40 uV. "), (len("Two spindles. "), "Three K-complexes. ")]
+    evidence = {"rms_uv": 12.4, "spindle_count": 2.0, "k_complex_count": 0.0}
+    described = describe_rationale("Two spindles. Answer: REM sleep", evidence, struck=struck)
+    pieces = [text for text, _ in described["pieces"]]
+    assert "".join(pieces) == "RMS 40 uV. Two spindles. Three K-complexes."
+    assert [pieces[place] for place in described["struck"]] == ["RMS 40 uV", ". ", "Three K-complexes", "."]
+    verdicts = [VERDICTS[verdict] for verdict, *_ in described["claims"]]
+    assert verdicts == [Verdict.CONTRADICTED, Verdict.SUPPORTED, Verdict.CONTRADICTED]
+
+
 def test_a_runaway_text_is_cut_and_counted():
     described = describe_rationale("alpha " * 5000, {})
     assert sum(len(piece) for piece, _ in described["pieces"]) == MAX_CHARACTERS

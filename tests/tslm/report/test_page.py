@@ -151,6 +151,20 @@ def test_ten_examples_hold_right_and_wrong_of_every_stage_and_an_unreadable_one(
     assert any(row["generated"] == "Cut off before" for row in examples)
 
 
+def test_struck_sentences_are_crossed_out_and_the_first_texts_are_judged(tmp_path):
+    rows = [*make_rows(20, "n1", classifier=False), *make_rows(20, "n2", classifier=False)]
+    for row in rows:
+        row["first_generated"] = f"<b>No spindles. {row['generated']}"
+        row |= {"tries": 3, "struck": [[0, "<b>No spindles. "]], "claims_before": {}, "claims_after": {}}
+    page = write_page(rows, tmp_path / "r.html")
+    (title,) = {attrs["title"] for attrs in page.find("del")}
+    assert title == "contradicts the measurement"
+    assert len(page.find("del")) == 10
+    assert "<b>No spindles. RMS" in page.text
+    assert "100.0 % had a false claim and were written again" in page.text
+    assert "Beside their own epoch, before verification" in page.text
+
+
 def test_examples_do_not_depend_on_the_order_of_the_rows():
     rows = make_rows(300)
     chosen = {row["sample_id"] for row in choose_examples(parse_texts(rows)).rows}

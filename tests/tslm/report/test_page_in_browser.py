@@ -62,6 +62,20 @@ def test_a_click_on_the_night_shows_that_epoch(page):
     assert "RMS 12 uV" in page.inner_text("#epoch-text")
 
 
+def test_struck_sentences_are_crossed_out_with_their_claims(chromium, tmp_path):
+    rows, _ = small_night(text="Two spindles. Answer: Wake")
+    for row in rows:
+        row["struck"] = [(len("Two spindles. "), "Three K-complexes. ")]
+    write_page(rows, tmp_path / "r.html")
+    with open_page(chromium, tmp_path / "r.html") as page:
+        assert page.inner_text("#epoch-text blockquote").startswith("Two spindles")
+        struck = page.locator("#epoch-text del")
+        assert struck.first.get_attribute("title") == "contradicts the measurement"
+        assert struck.locator("mark.contradicted").count() == 1
+        assert "Three K-complexes" in "".join(struck.all_inner_texts())
+        assert "Two" not in "".join(struck.all_inner_texts())
+
+
 def test_hovering_the_night_tells_the_stages_of_that_epoch(page):
     drag = page.locator("#night-chart .nsewdrag").first.bounding_box()
     page.mouse.move(drag["x"] + drag["width"] * 10.5 / 42, drag["y"] + 30)

@@ -56,6 +56,17 @@ def test_places_of_waveforms_are_on_the_page_whether_the_expert_is_hidden_or_not
     assert hidden["events"]["epochs"][0][:3] == [0, 300, 100]
 
 
+def test_struck_sentences_are_shown_with_the_checks_alone(run):
+    for row in run.rows:
+        row["struck"] = [(0, "Three spindles. ")]
+    marked, plain = (
+        read_night(ReviewPages(run, "n1", None, blinded=True, checks_shown=shown).render())["rationales"]
+        for shown in (True, False)
+    )
+    assert all(text["pieces"][text["struck"][0]][0] == "Three spindles" for text in marked)
+    assert not any(text["struck"] or "Three spindles" in str(text["pieces"]) for text in plain)
+
+
 def test_a_missing_recording_of_signals_is_told(run, tmp_path):
     (tmp_path / "data" / "n2.parquet").unlink()
     with pytest.raises(FileNotFoundError, match=r"lacks n2\.parquet"):

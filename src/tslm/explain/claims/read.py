@@ -11,8 +11,9 @@ A hedged statement is a claim, marked hedged.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import pairwise
 
-from tslm.answers.grammar import split_response
+from tslm.answers.grammar import ANSWER_PREFIX, split_response
 from tslm.evidence.criteria import BANDS, Feature
 from tslm.explain.claims.phrases import MENTIONED, Mention, find_lists, split_phrases
 from tslm.explain.claims.scope import mark_denied, mark_generic, mark_hedged, mark_shared
@@ -70,6 +71,16 @@ def read_claims(text: str) -> tuple[Claim, ...]:
         else:
             sentence.append(token)
     return tuple(claims)
+
+
+def split_sentences(text: str) -> list[str]:
+    """Split a rationale into sentences as `read_claims` does; joined they are the text up to `Answer:`."""
+    before, prefix, _ = text.rpartition(ANSWER_PREFIX)
+    rationale = before if prefix else text
+    stops = [token.stop for token in find_tokens(rationale) if token.kind == "stop"]
+    ends = [stop + len(rationale[stop:]) - len(rationale[stop:].lstrip()) for stop in stops]
+    edges = sorted({0, *ends, len(rationale)})
+    return [text[start:stop] for start, stop in pairwise(edges)]
 
 
 def _read_sentence(tokens: Sequence[Token], offset: int) -> Iterator[Claim]:

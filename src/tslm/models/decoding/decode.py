@@ -1,4 +1,4 @@
-"""Greedy decoding from embeddings, for batches of prompts padded on the left.
+"""Decoding from embeddings, greedy or sampled, for batches of prompts padded on the left.
 
 Shape letters: B prompts, R prompts still being answered, T sequence positions, E LLM width,
 V vocabulary.
@@ -9,6 +9,7 @@ matrix B times over, and it carries finished answers to the end of the longest o
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +18,27 @@ from transformers import DynamicCache, PreTrainedModel
 from tslm.models.decoding.grammar import AnswerState
 from tslm.models.decoding.label_scoring import build_label_tree, fork_cache, score_label_trees
 from tslm.models.fusion import DecoderInputs, SeriesMemory, run_decoder
+from tslm.models.llm.backbone import cap_logits
 
 _FINISHED_SHARE = 0.25  # answered rows leave the batch once they are this share of it
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Random choice of each token.
+
+    Attributes:
+        temperature: divides the logits; above 0.
+        generators: one a prompt, on the CPU, so that no text depends on its batch or on the device.
+    """
+
+    temperature: float
+    generators: Sequence[torch.Generator]
+
+    def draw(self, row: int, logits_V: Tensor) -> int:
+        """The next token of one row."""
+        probability_V = (logits_V.cpu() / self.temperature).softmax(-1)
+        return int(torch.multinomial(probability_V, 1, generator=self.generators[row]))
 
 
 def position_ids(attention_mask_BT: Tensor) -> Tensor:
@@ -46,7 +66,7 @@ def read_prompts(causal_lm: PreTrainedModel, inputs: DecoderInputs, mask_BT: Ten
 
 
 @torch.no_grad()
-def decode_greedy(
+def decode(
     causal_lm: PreTrainedModel,
     inputs: DecoderInputs,
     attention_mask_BT: Tensor,
@@ -54,8 +74,9 @@ def decode_greedy(
     end_token_id: int,
     pad_token_id: int,
     answers: Sequence[AnswerState | None] | None = None,
+    sampling: Sampling | None = None,
 ) -> Tensor:
-    """The most likely continuation, token by token: (B, <= max_new_tokens) int64.
+    """A continuation, token by token: (B, <= max_new_tokens) int64.
 
     A row ends with `end_token_id` and is filled up with `pad_token_id`.
 
@@ -67,17 +88,20 @@ def decode_greedy(
         end_token_id: closes a response.
         pad_token_id: stands after the end of a row.
         answers: grammar state of each row, None for a free one. Once a row has written `Answer:`, all its options
-            are scored in one pass and the most likely one is its answer.
+            are scored in one pass and the most likely one is its answer, in a sampled text, too.
+        sampling: chooses the tokens before the answer; None: the most likely ones.
     """
     head, words = causal_lm.get_output_embeddings(), causal_lm.get_input_embeddings()
     assert isinstance(head, nn.Module) and isinstance(words, nn.Module)
     answers = [None] * len(attention_mask_BT) if answers is None else answers
     num_steps = max([max_new_tokens, *(state.num_left for state in answers if state is not None)])
     cache = DynamicCache(config=causal_lm.config)
-    batch = _Rows(attention_mask_BT, inputs.memory, answers, num_steps, pad_token_id)
+    batch = _Rows(attention_mask_BT, inputs.memory, answers, num_steps, pad_token_id, sampling)
     may_wait = not any(cache.is_sliding)  # in a window, the pads of a waiting row would push out what it still sees
     for step in range(num_steps):
         logits_RV = head(read_prompts(causal_lm, inputs, batch.mask_RT, cache)[:, -1].contiguous())
+        if sampling is not None:
+            logits_RV = cap_logits(logits_RV.float(), causal_lm)
         token_R = batch.write(step, batch.choose(logits_RV))
         batch.finished_R |= token_R == end_token_id
         batch.finish_answered(step)
@@ -107,6 +131,7 @@ class _Rows:
         states: Sequence[AnswerState | None],
         num_steps: int,
         pad_token_id: int,
+        sampling: Sampling | None,
     ) -> None:
         self.answers_BT = mask_BT.new_full((len(mask_BT), num_steps), pad_token_id, dtype=torch.int64)
         self.num_written = 0
@@ -118,10 +143,11 @@ class _Rows:
         self.rows = list(range(len(mask_BT)))
         self.finished_R = torch.zeros(len(mask_BT), dtype=torch.bool, device=mask_BT.device)
         self.pad_token_id = pad_token_id
+        self.sampling = sampling
 
     def choose(self, logits_RV: Tensor) -> Tensor:
-        """The most likely token that each row's grammar allows, (R,) int64."""
-        tokens = logits_RV.argmax(dim=-1).tolist()
+        """The token of each row, one that its grammar allows: (R,) int64."""
+        tokens = self._pick(logits_RV, self.rows)
         for place, row in enumerate(self.rows):
             state = self.states[row]
             if state is None or state.is_at_answer:
@@ -131,14 +157,15 @@ class _Rows:
                 tokens[place] = forced
             elif tokens[place] in banned:
                 banned_idx = torch.tensor(sorted(banned), device=logits_RV.device)
-                tokens[place] = int(logits_RV[place].index_fill(0, banned_idx, -torch.inf).argmax())
+                allowed_V = logits_RV[place].index_fill(0, banned_idx, -torch.inf)
+                (tokens[place],) = self._pick(allowed_V[None], [row])
             state.advance(tokens[place])
         return torch.tensor(tokens, device=logits_RV.device)
 
     def write(self, step: int, token_R: Tensor) -> Tensor:
-        """Put down one token a row; pads where a row has finished."""
+        """Put down one token a row but for finished ones, whose answer may stand there; they go on with pads."""
         token_R = token_R.masked_fill(self.finished_R, self.pad_token_id)
-        self.answers_BT[self.row_R, step] = token_R
+        self.answers_BT[self.row_R[~self.finished_R], step] = token_R[~self.finished_R]
         self.num_written = max(self.num_written, step + 1)
         return token_R
 
@@ -160,6 +187,11 @@ class _Rows:
         self.row_R, self.mask_RT, self.finished_R = self.row_R[places], self.mask_RT[places], self.finished_R[places]
         self.memory = None if self.memory is None else self.memory.select_rows(places)
         self.rows = self.row_R.tolist()
+
+    def _pick(self, logits_RV: Tensor, rows: Sequence[int]) -> list[int]:
+        if self.sampling is None:
+            return logits_RV.argmax(dim=-1).tolist()
+        return [self.sampling.draw(row, logits_V) for row, logits_V in zip(rows, logits_RV, strict=True)]
 
 
 def _close_answers(causal_lm: PreTrainedModel, cache: DynamicCache, batch: _Rows) -> None:

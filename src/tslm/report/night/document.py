@@ -8,8 +8,8 @@ The object (`<script type="application/json" id="tslm-document">`), every list i
 - `expert`: code of each epoch's stage or null; the key is absent where the expert is hidden
 - `systems`: [{name, answers: [code or null], probabilities: [[of each stage of `stages`] or null] or null,
   uncertainty: [0 to 1 or null] or null}]
-- `writer`: name of the first system that writes texts, or null; `rationales`: its texts, [{pieces, claims, answer,
-  cut}], see `tslm.report.rationales`; `verdicts`: the words for a claim's;
+- `writer`: name of the first system that writes texts, or null; `rationales`: its texts, [{pieces, struck, claims,
+  answer, cut}], see `tslm.report.rationales`; `verdicts`: the words for a claim's;
   `references`: [text] where there are some
 - `events`: {channel that was measured, lanes: [[kind, name]], epochs: [[lane, onset, duration, ...] or null]}: where
   waveforms lie in each epoch, in hundredths of a second; null where that is not known
@@ -157,14 +157,16 @@ def embed_json(data: Mapping[str, Any]) -> str:
 def _describe_rationales(
     writer: Scoring, samples: Sequence[Mapping[str, Any]], events: Sequence[Sequence[Event] | None]
 ) -> list[dict[str, Any]]:
-    text_of = {row["sample_id"]: row.get("generated", "") for row in writer.rows}
+    row_of: dict[str, Mapping[str, Any]] = {row["sample_id"]: row for row in writer.rows}
+    rows = [row_of.get(sample["sample_id"], {}) for sample in samples]
     return [
         describe_rationale(
-            text_of.get(sample["sample_id"], ""),
+            row.get("generated", ""),
             sample.get("evidence") or {},
             None if found is None else render_events(found),
+            row.get("struck", ()),
         )
-        for sample, found in zip(samples, events, strict=True)
+        for row, sample, found in zip(rows, samples, events, strict=True)
     ]
 
 

@@ -29,14 +29,17 @@ function describeAnswer(name, code, expert) {
 function describeRationale(at) {
   claimsShown = [];
   if (!night.rationales || !night.writer) return []; // not unpacked yet, this browser cannot, or nobody writes
-  const { pieces, answer, cut } = night.rationales[at];
+  const { pieces, struck, answer, cut } = night.rationales[at];
   const claims = night.rationales[at].claims.map(([verdict, hedged, measured, resting], number) => ({
     words: pieces.filter(([, numbers]) => numbers.includes(number)).map(([text]) => text).join(""),
     verdict: night.verdicts[verdict], hedged, measured: measured || "not measured", marks: resting.map((idx) => marks[idx]),
   }));
   claimsShown = claims;
   const quote = make("blockquote", "");
-  for (const [text, numbers] of pieces) quote.append(...(numbers.length ? [markPiece(text, numbers, claims)] : markRules(text)));
+  pieces.forEach(([text, numbers], place) => {
+    const parts = numbers.length ? [markPiece(text, numbers, claims)] : markRules(text);
+    quote.append(...(struck.includes(place) ? [strikePiece(parts)] : parts));
+  });
   if (!pieces.length && !answer) quote.append(make("em", "", "empty"));
   if (cut) quote.append(make("em", "", ` … ${cut.toLocaleString("en")} characters more`));
   if (answer) quote.append(" ", make("b", "", `Answer: ${answer}`));
@@ -63,6 +66,13 @@ function listRules(pieces) {
   const rules = new Map(cited.filter((part) => Object.hasOwn(night.rules, part)).map((part) => night.rules[part]));
   const items = [...rules].map(([name, words]) => make("div", "", make("dt", "", name), make("dd", "", words)));
   return items.length ? [make("div", "rules", make("h4", "", "Rules cited"), make("dl", "", ...items))] : [];
+}
+
+/** Parts of a sentence that verification struck. */
+function strikePiece(parts) {
+  const struck = make("del", "", ...parts);
+  struck.title = "contradicts the measurement";
+  return struck;
 }
 
 /** A piece of the text under the worst verdict of its claims; what was measured stands in its tip. */

@@ -14,8 +14,10 @@ from tslm.answers.grammar import ANSWER_PREFIX, parse_answer, render_answer
 from tslm.config.schema import LLMConfig
 from tslm.data.samples.collate import extend_prompts, tokenize_response, tokenize_text
 from tslm.models import build_text_model
+from tslm.models.decoding.decode import Sampling
 from tslm.models.decoding.grammar import AnswerGrammar, AnswerGrammars, AnswerState, AnswerVocabulary
 from tslm.models.llm.backbone import load_tokenizer
+from tslm.seeds import hash_seed
 
 STAGES = ("Wake", "Non-REM stage 1", "Non-REM stage 2", "Non-REM stage 3", "REM sleep", "Movement")
 LETTERED = ("(a) slow", "(b) fast", "(b) faster")
@@ -133,9 +135,10 @@ def case(request: pytest.FixtureRequest, tiny_llm: Path) -> Any:
     return config, model, [dataset[0], dataset[3], dataset[6], dataset[7], dataset[8]]
 
 
+@pytest.mark.parametrize("sampled", [False, True])
 @torch.no_grad()
 def test_constrained_answers_are_the_most_likely_options_whatever_stands_in_the_batch(
-    case: Any, tiny_llm: Path
+    case: Any, tiny_llm: Path, sampled: bool
 ) -> None:
     config, model, examples = case
     tokenizer = AutoTokenizer.from_pretrained(tiny_llm)
@@ -144,7 +147,9 @@ def test_constrained_answers_are_the_most_likely_options_whatever_stands_in_the_
     def answer(some: list[Any]) -> Any:
         states = grammars.begin([one.options for one in some], budget)
         batch = collate(config, some, with_response=False)
-        return model.generate(batch, budget, END, END, states).tolist(), states
+        generators = [torch.Generator().manual_seed(hash_seed(one.sample_id)) for one in some]
+        chosen = Sampling(0.8, generators) if sampled else None
+        return model.generate(batch, budget, END, END, states, chosen).tolist(), states
 
     together, states = answer(examples)
     for row, example in enumerate(examples):
@@ -159,6 +164,17 @@ def test_constrained_answers_are_the_most_likely_options_whatever_stands_in_the_
         written = ids[: len(ids) - len(labels[scores.index(max(scores))])]
         batch = extend_prompts(collate(config, [example], with_response=False), [written], END)
         assert model.score_labels(batch, [labels])[0].tolist() == pytest.approx(scores, abs=1e-3)
+
+
+def test_an_answer_given_early_stays_while_others_are_written(case: Any, tiny_llm: Path) -> None:
+    config, model, examples = case
+    tokenizer = AutoTokenizer.from_pretrained(tiny_llm)
+    grammars = AnswerGrammars(tokenizer)
+    states = [grammars.begin([one.options], 60 if row else 30)[0] for row, one in enumerate(examples)]
+    rows = model.generate(collate(config, examples, with_response=False), 60, END, END, states).tolist()
+    for row, example in zip(rows, examples, strict=True):
+        text = tokenizer.decode(row[: row.index(END)], skip_special_tokens=True)
+        assert parse_answer(text, example.options) in example.options
 
 
 def test_samples_without_options_are_left_free(tiny_llm: Path) -> None:
