@@ -13,6 +13,7 @@ from tslm.prompts import STYLES
 
 SAMPLINGS = {"natural": 0.0, "sqrt": 0.5, "balanced": 1.0}  # probability of a sample ~ class frequency^-power
 PRECISIONS = ("bf16", "fp32")
+FACTS = ("measured", "none")
 TRACKERS = ("none", "mlflow")
 
 
@@ -184,6 +185,7 @@ class CurriculumStageConfig:
     extra_channels: tuple[str, ...] = ()  # nights: channels read beside it (EOG, EMG)
     extra_in_text: bool = True  # sleep: the language model reads them as series too, not in the context alone
     prompt_style: str = "full"  # sleep: full or brief
+    facts: str = ""  # line of measured facts in the prompt: measured or none; empty: as the task has it
     sampling: str = "natural"  # training samples by class: natural (as they are), balanced (evenly), sqrt (between)
     oversample: dict[str, float] = field(default_factory=dict)  # further factors by class, such as {REM: 2}
     hard_examples: float = 0.0  # probability ~ (last loss / mean loss)^this, between 1/4 and 4; 0: off
@@ -199,6 +201,8 @@ class CurriculumStageConfig:
             raise ValueError(f"stage.sampling={self.sampling}; wanted one of: {', '.join(SAMPLINGS)}")
         if self.prompt_style not in STYLES:
             raise ValueError(f"stage.prompt_style={self.prompt_style}; wanted one of: {', '.join(STYLES)}")
+        if self.facts not in ("", *FACTS):
+            raise ValueError(f"stage.facts={self.facts}; wanted one of: {', '.join(FACTS)}")
         if not all(0 < factor < math.inf for factor in self.oversample.values()):
             raise ValueError(f"stage.oversample={self.oversample}; wanted factors above 0, as in {{REM: 2.0}}")
         if not 0 <= self.hard_examples < math.inf:
