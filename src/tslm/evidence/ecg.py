@@ -18,6 +18,7 @@ MIN_SECONDS = 1.0
 MIN_FS_HZ = 25.0  # below it the QRS complex is narrower than two samples
 SLOW_BPM, FAST_BPM = 60, 100
 PAUSE_S = 1.5
+R_HEIGHT_PREFIX = "r_height_mv_"  # of a lead's figure in `list_ecg_facts`
 EARLY_SHARE = 0.8  # an RR interval under this share of the median ends in an early beat
 
 
@@ -136,7 +137,7 @@ def list_ecg_facts(facts: EcgFacts, leads: Sequence[str]) -> dict[str, float]:
         "rate_change": facts.rate_change,
         "rate_first_bpm": first_bpm,
         "rate_last_bpm": last_bpm,
-        **{f"r_height_mv_{lead}": float(height) for lead, height in zip(leads, facts.r_heights, strict=False)},
+        **{f"{R_HEIGHT_PREFIX}{lead}": float(height) for lead, height in zip(leads, facts.r_heights, strict=False)},
     }
 
 
