@@ -185,14 +185,16 @@ def phrase_ecg(facts: EcgFacts, leads: Sequence[str]) -> dict[str, str]:
     early = early_word(float(facts.rr_s.min() / np.median(facts.rr_s)))
     phrases = {
         "beats": f"{facts.num_beats} beats",
-        "rate": f"mean rate is {round(facts.rate_bpm)} bpm",
-        "course": f"{_COURSE_VERBS[course]} from {round(first_bpm)} to {round(last_bpm)}",
         "intervals": f"RR intervals run from {facts.rr_s.min():.2f} to {facts.longest_rr_s:.2f} s",
         "variation": f"vary by {round(100 * facts.rr_variation)}%",
         "median": f"median {np.median(facts.rr_s):.2f} s",
     }
     if early is not None:
         phrases["early"] = "shortest far below" if early == "yes" else "shortest not far below"
+    phrases |= {
+        "rate": f"mean rate is {round(facts.rate_bpm)} bpm",
+        "course": f"{_COURSE_VERBS[course]} from {round(first_bpm)} to {round(last_bpm)}",
+    }
     order = np.argsort(-facts.r_heights)
     if leads:
         phrases["r_wave"] = f"R wave {phrase_r_height(facts, leads, int(order[0]))}"

@@ -45,8 +45,8 @@ def test_the_prompts_of_corpora_have_no_line_by_default(task, tmp_path):
 
 def test_the_line_of_an_ecg_lists_its_facts_in_the_words_of_rationales():
     assert state_ecg_facts(RECORD) == (
-        "13 beats, mean rate is 75 bpm, holds from 75 to 75, RR intervals run from 0.80 to 0.80 s, vary by 0%, "
-        "median 0.80 s, shortest not far below, R wave 1.0 mV in lead II"
+        "13 beats, RR intervals run from 0.80 to 0.80 s, vary by 0%, median 0.80 s, shortest not far below, "
+        "mean rate is 75 bpm, holds from 75 to 75, R wave 1.0 mV in lead II"
     )
 
 
