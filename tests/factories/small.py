@@ -130,6 +130,7 @@ def small_sample(idx: int, task: str = "choice", num_series: int = 1) -> CorpusS
         unit="mV",
         rationale={"choice": "", "caption": "A regular rhythm.", "ecg": "Seen in both leads."}[task],
         answer="" if is_caption else options[idx % 2],
+        fs_hz=100.0,
     )
 
 

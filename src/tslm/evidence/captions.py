@@ -1,13 +1,14 @@
 """Statements on a series, as captions make them and as the prompt's line of facts lists them.
 
-A series with a sampling rate is a signal: its statements are of amplitude and rhythm. Others have a level, a trend, a
-cycle, spikes. A statement on what is too near its threshold is left out.
+A series in microvolt whose sampling rate is known is a signal: its statements are of amplitude and rhythm. Others, and
+signals too short or too coarse for that, have a level, a trend, a cycle, spikes. A statement on what is too near its
+threshold is left out.
 """
 
 import numpy as np
 
 from tslm.evidence import series as words
-from tslm.evidence.measure import measure_evidence
+from tslm.evidence.measure import MIN_EPOCH_S, MIN_FS_HZ, measure_evidence
 from tslm.evidence.series import SeriesFacts, UnmeasurableError, measure_series
 from tslm.evidence.words import SECOND_BAND_SHARE, count_word, rank_bands
 
@@ -18,8 +19,8 @@ def state_series(values_L: np.ndarray, fs_hz: float = 0.0) -> dict[str, tuple[st
     """Statements that hold, by name, in the order of captions; each in its wordings, the first that of the facts.
 
     Args:
-        values_L: (num_samples,) in any unit; in microvolt with a sampling rate.
-        fs_hz: sampling rate; 0 where the series has none.
+        values_L: (num_samples,) in any unit.
+        fs_hz: sampling rate of a signal in microvolt; 0 for any other series.
 
     Raises:
         UnmeasurableError: the series is flat, too short or not finite.
@@ -27,7 +28,8 @@ def state_series(values_L: np.ndarray, fs_hz: float = 0.0) -> dict[str, tuple[st
     facts = measure_series(values_L)
     if facts.minimum == facts.maximum:
         raise UnmeasurableError("the series is flat")
-    wordings = _state_rhythm(values_L, fs_hz) if fs_hz else _state_course(facts, values_L)
+    has_rhythm = fs_hz >= MIN_FS_HZ and len(values_L) >= MIN_EPOCH_S * fs_hz
+    wordings = _state_rhythm(values_L, fs_hz) if has_rhythm else _state_course(facts, values_L)
     return {name: texts for name, texts in wordings.items() if texts}
 
 

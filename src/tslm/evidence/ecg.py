@@ -183,22 +183,18 @@ def phrase_ecg(facts: EcgFacts, leads: Sequence[str]) -> dict[str, str]:
     first_bpm, last_bpm = facts.rate_course_bpm
     course = course_word(facts.rate_change)
     early = early_word(float(facts.rr_s.min() / np.median(facts.rr_s)))
+    tallest = int(facts.r_heights.argmax())
     phrases = {
         "beats": f"{facts.num_beats} beats",
         "intervals": f"RR intervals run from {facts.rr_s.min():.2f} to {facts.longest_rr_s:.2f} s",
         "variation": f"vary by {round(100 * facts.rr_variation)}%",
         "median": f"median {np.median(facts.rr_s):.2f} s",
-    }
-    if early is not None:
-        phrases["early"] = "shortest far below" if early == "yes" else "shortest not far below"
-    phrases |= {
+        "early": {"yes": "shortest far below", "no": "shortest not far below", None: ""}[early],
         "rate": f"mean rate is {round(facts.rate_bpm)} bpm",
         "course": f"{_COURSE_VERBS[course]} from {round(first_bpm)} to {round(last_bpm)}",
+        "r_wave": f"R wave {phrase_r_height(facts, leads, tallest)}" if leads else "",
     }
-    order = np.argsort(-facts.r_heights)
-    if leads:
-        phrases["r_wave"] = f"R wave {phrase_r_height(facts, leads, int(order[0]))}"
-    return phrases
+    return {name: phrase for name, phrase in phrases.items() if phrase}
 
 
 def phrase_r_height(facts: EcgFacts, leads: Sequence[str], lead_idx: int) -> str:

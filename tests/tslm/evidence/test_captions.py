@@ -31,7 +31,13 @@ def test_what_is_too_near_its_threshold_is_left_out():
 def test_a_signal_with_a_rate_is_stated_by_its_rhythm():
     alpha = 20 * np.sin(2 * np.pi * 10 * TIME / 100) + _noise()
     assert render_series_facts(alpha, 100.0).startswith("RMS 14 uV, alpha holds most power, ")
-    assert "alpha" not in render_series_facts(alpha)
+    for others in (
+        render_series_facts(alpha),
+        render_series_facts(alpha[:300], 100.0),
+        render_series_facts(alpha, 50.0),
+    ):
+        assert "alpha" not in others
+        assert "between" in others
 
 
 @pytest.mark.parametrize("fs_hz", [0.0, 100.0])

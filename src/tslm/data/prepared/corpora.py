@@ -36,7 +36,7 @@ class CorpusSample:
     unit: str
     rationale: str  # reasoning, or the caption itself; may be empty for multiple choice
     answer: str  # one of `options`; empty for captions
-    fs_hz: float = 0.0  # sampling rate of the series; 0 where they have none, such as yearly values
+    fs_hz: float = 0.0  # sampling rate of the series; 0 where they have none (yearly values) or several
 
 
 CORPUS_FILE = "corpus.json"  # beside the splits of a published corpus: what came of it, and whether its splits leak

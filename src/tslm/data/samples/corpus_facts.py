@@ -14,7 +14,8 @@ from tslm.evidence.series import UnmeasurableError
 def state_series_facts(sample: CorpusSample) -> str:
     """One line on each series of a sample, under its name where there are several."""
     named = zip(sample.series_names, sample.series, strict=True)
-    return _join({name: _state(partial(render_series_facts, values_L, sample.fs_hz)) for name, values_L in named})
+    fs_hz = sample.fs_hz if sample.unit == "uV" else 0.0
+    return _join({name: _state(partial(render_series_facts, values_L, fs_hz)) for name, values_L in named})
 
 
 def state_ecg_facts(sample: CorpusSample) -> str:

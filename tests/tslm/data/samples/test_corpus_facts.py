@@ -129,6 +129,12 @@ def test_an_unmeasurable_series_says_so_and_why():
     assert state_series_facts(flat) == "not measurable, the series is flat"
 
 
+def test_a_rhythm_is_stated_of_signals_in_microvolt_only():
+    (signal,) = (sample for sample in captions.build_samples(5, 3, 0.0, 1.0) if sample.sample_id.endswith("-0"))
+    assert state_series_facts(signal).startswith("RMS ")
+    assert "RMS" not in state_series_facts(replace(signal, unit="mV"))
+
+
 def test_r_heights_are_stated_in_millivolt_only():
     assert "R wave" not in state_ecg_facts(replace(RECORD, unit=""))
 
