@@ -61,13 +61,13 @@ class _Phrase:
 
 
 _READ = "\0"  # stands for each character that was read
-_NO = r"(?:\b(?:not?|never|nor|without|lacks|absence of|free of)\b|n't\b)"
+_NO = r"(?:\b(?:not?|never|neither|nor|without|lacks|absence of|free of)\b|n't\b)"
 _NOT_BEFORE = re.compile(rf"{_NO} (?:[a-z]+ )?$", re.IGNORECASE)  # "not very regular"
 _NONE_BEFORE = re.compile(  # "no early beats, blocks or pauses"
     rf"{_NO}(?:(?!\b(?:but|and|with|however|yet|is|are)\b)[^.;:])*$", re.IGNORECASE
 )
 _DENIED_AFTER = re.compile(
-    r" (?:(?:is|are|was|were) )?(?:not (?:\w+ )?(?:seen|present|found|detected|evident)|absent)\b"
+    r":? (?:(?:is|are|was|were) )?(?:not (?:\w+ )?(?:seen|present|found|detected|evident)|absent|none)\b"
 )
 _PARTS = {
     "about": r"(?P<about>about |around |approximately |roughly |nearly |almost |~ ?)?",
@@ -77,7 +77,7 @@ _PARTS = {
     "bpm_value": r"(?<![\d.])(?P<value>\d{2,3})",
     "bpm_upper": r"(?P<upper>\d{2,3})",
     "bpm": r"(?: ?bpm\b| (?:heart)?beats? (?:per|a) min(?:ute)?\b| ?beats?/min(?:ute)?\b| ?/ ?min\b)",
-    "bare": r"(?![\d.]*\d)(?! ?(?:s|ms|sec\w*|mV|uV|%|samples|(?:heart)?beats)\b)",
+    "bare": r"(?![\d.]*\d)(?! ?(?:s|ms|sec\w*|mV|uV|%|samples|years?|kg|(?:heart)?beats)\b)",
     "s": r" ?(?P<unit>ms|milliseconds?|s|sec|seconds?)\b",
     "over": r"(?P<word>over|above|more than|greater than|higher than|faster than|longer than|exceeds|exceeding|"
     r"under|below|less than|lower than|slower than|shorter than)",
@@ -118,7 +118,7 @@ _PHRASES = (
     _phrase(
         EcgKind.INTERVALS,
         "rr_range",
-        r"\b<rr> (?:run|range|vary|lie|go)s? (?:from|between) <about><value>(?: ?m?s)?<to><upper><s>",
+        r"\b<rr> (?:run|range|vary|lie|go|are)s? (?:from|between) <about><value>(?: ?m?s)?<to><upper><s>",
     ),
     _phrase(
         EcgKind.INTERVALS,

@@ -81,6 +81,9 @@ TRUE_OF_EVEN = [
     "The shortest 0.80 s, not far below.",
     "The rhythm isn't irregular.",
     "There is no tachycardia or bradycardia.",
+    "Neither early beats nor pauses can be seen.",
+    "Rhythm: regular. Pauses: none.",
+    "RR intervals are between 0.8 s and 0.8 s.",
     "The R wave reaches 1.0 mV in lead II and 0.5 mV in lead V5, so it is tallest in lead II.",
 ]
 FALSE_OF_EVEN = [
@@ -130,6 +133,7 @@ def test_an_early_beat_and_a_pause_are_counted():
         "The PR interval is 0.16 s, less than 0.20 s. PR intervals range from 0.12 to 0.20 s.",
         "It is even more likely that the axis is normal. ST elevation of 2 mm.",
         "Answer: irregular",
+        "The patient weighs over 100 kg. QT interval below 450 ms.",
         "There are irregularities in the baseline, over 50 uV.",
     ],
 )
