@@ -2,17 +2,17 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 
 from data_prep.corpora.build import QuestionFamily, draw_question
 from data_prep.simulators.ecg import FS_HZ, LEADS, draw_rhythm, simulate_ecg
-from tslm.data.prepared.corpora import CorpusSample
-from tslm.evidence.ecg import EARLY_SHARE, EcgFacts, measure_ecg
+from tslm.data.prepared.corpora import CorpusSample, render_lead
+from tslm.evidence import ecg
+from tslm.evidence.ecg import FAST_BPM, PAUSE_S, SLOW_BPM, EcgFacts, measure_ecg
 from tslm.seeds import hash_seed
 
-_PAUSE_S = 1.5
 _MIN_BEATS_TO_ASK = 5
 
 
@@ -23,6 +23,11 @@ class EcgRecord:
     leads: tuple[str, ...]
     ecg_CL: np.ndarray  # (num_leads, num_samples) float32, millivolt
     facts: EcgFacts
+
+    @cached_property
+    def phrases(self) -> dict[str, str]:
+        """The phrases of its facts, which the prompt's line of facts has too."""
+        return ecg.phrase_ecg(self.facts, self.leads)
 
 
 def build_samples(num_samples: int, seed: int, num_leads: int = 2) -> Iterator[CorpusSample]:
@@ -62,74 +67,43 @@ def _build_sample(
         question=family.questions[rng.integers(len(family.questions))],
         options=tuple(options[idx] for idx in rng.permutation(len(options))),
         series=tuple(record.ecg_CL),
-        series_names=tuple(f"Lead {lead}, {FS_HZ:g} Hz" for lead in record.leads),
+        series_names=tuple(render_lead(lead, FS_HZ) for lead in record.leads),
         unit="mV",
         rationale=family.explain(record, answer),
         answer=answer,
+        fs_hz=FS_HZ,
     )
 
 
-def _rate_class(record: EcgRecord) -> str | None:
-    rate_bpm = record.facts.rate_bpm
-    if min(abs(rate_bpm - 60), abs(rate_bpm - 100)) < 2:
-        return None
-    return "slow" if rate_bpm < 60 else "normal" if rate_bpm <= 100 else "fast"
-
-
 def _explain_rate(record: EcgRecord, answer: str) -> str:
-    where = {"slow": "under 60", "normal": "between 60 and 100", "fast": "over 100"}[answer]
-    return f"{_beats(record)} The mean rate is {round(record.facts.rate_bpm)} bpm, {where}."
-
-
-def _regularity(record: EcgRecord) -> str | None:
-    variation = record.facts.rr_variation
-    return "regular" if variation <= 0.05 else "irregular" if variation >= 0.12 else None
+    where = {"slow": f"under {SLOW_BPM}", "normal": f"between {SLOW_BPM} and {FAST_BPM}", "fast": f"over {FAST_BPM}"}
+    return f"{_beats(record)} The {record.phrases['rate']}, {where[answer]}."
 
 
 def _explain_regularity(record: EcgRecord, answer: str) -> str:
-    percent = round(100 * record.facts.rr_variation)
     spread = "which is even" if answer == "regular" else "which is uneven"
-    return f"{_beats(record)} {_intervals(record)} They vary by {percent}%, {spread}."
+    return f"{_beats(record)} {record.phrases['intervals']}. They {record.phrases['variation']}, {spread}."
 
 
 def _early(record: EcgRecord) -> str | None:
-    shares = record.facts.rr_s / np.median(record.facts.rr_s)
-    if (np.abs(shares - EARLY_SHARE) < 0.04).any():
-        return None
-    return "yes" if record.facts.num_early_beats else "no"
+    words = [ecg.early_word(share) for share in record.facts.rr_s / np.median(record.facts.rr_s)]
+    return None if None in words else "yes" if "yes" in words else "no"
 
 
 def _explain_early(record: EcgRecord, answer: str) -> str:
     facts = record.facts
-    median_s = float(np.median(facts.rr_s))
     far = "far" if answer == "yes" else "not far"
-    intervals = f"The median RR interval is {median_s:.2f} s, the shortest {facts.rr_s.min():.2f} s"
+    intervals = f"The median RR interval is {np.median(facts.rr_s):.2f} s, the shortest {facts.rr_s.min():.2f} s"
     return f"{_beats(record)} {intervals}, {far} below."
-
-
-def _pause(record: EcgRecord) -> str | None:
-    longest_s = record.facts.longest_rr_s
-    return None if abs(longest_s - _PAUSE_S) < 0.06 else "yes" if longest_s > _PAUSE_S else "no"
 
 
 def _explain_pause(record: EcgRecord, answer: str) -> str:
     than = "more" if answer == "yes" else "less"
-    return f"{_beats(record)} The longest RR interval is {record.facts.longest_rr_s:.2f} s, {than} than {_PAUSE_S:g} s."
+    return f"{_beats(record)} The longest RR interval is {record.facts.longest_rr_s:.2f} s, {than} than {PAUSE_S:g} s."
 
 
-def _course(record: EcgRecord) -> str | None:
-    change = record.facts.rate_change
-    if change >= 1.12 or change <= 1 / 1.12:
-        return "faster" if change > 1 else "slower"
-    return "steady" if abs(change - 1) <= 0.04 else None
-
-
-def _explain_course(record: EcgRecord, answer: str) -> str:
-    rr_s = record.facts.rr_s
-    third = max(len(rr_s) // 3, 1)
-    first, last = round(60 / rr_s[:third].mean()), round(60 / rr_s[-third:].mean())
-    verb = {"faster": "rises", "slower": "falls", "steady": "holds"}[answer]
-    return f"{_beats(record)} The rate {verb} from {first} to {last} bpm."
+def _explain_course(record: EcgRecord, _answer: str) -> str:
+    return f"{_beats(record)} The rate {record.phrases['course']} bpm."
 
 
 def _count(record: EcgRecord) -> str | None:
@@ -137,7 +111,7 @@ def _count(record: EcgRecord) -> str | None:
 
 
 def _explain_count(record: EcgRecord, _answer: str) -> str:
-    return f"{_intervals(record)} The mean rate is {round(record.facts.rate_bpm)} bpm."
+    return f"{record.phrases['intervals']}. The {record.phrases['rate']}."
 
 
 def _count_options(record: EcgRecord, rng: np.random.Generator) -> tuple[str, ...]:
@@ -155,7 +129,7 @@ def _tallest(record: EcgRecord) -> str | None:
 
 def _explain_tallest(record: EcgRecord, _answer: str) -> str:
     order = np.argsort(-record.facts.r_heights)[:2]
-    listed = " and ".join(f"{record.facts.r_heights[idx]:.1f} mV in lead {record.leads[idx]}" for idx in order)
+    listed = " and ".join(ecg.phrase_r_height(record.facts, record.leads, int(idx)) for idx in order)
     return f"The R wave reaches {listed}."
 
 
@@ -164,11 +138,7 @@ def _tallest_options(record: EcgRecord, _rng: np.random.Generator) -> tuple[str,
 
 
 def _beats(record: EcgRecord) -> str:
-    return f"{record.facts.num_beats} beats."
-
-
-def _intervals(record: EcgRecord) -> str:
-    return f"RR intervals run from {record.facts.rr_s.min():.2f} to {record.facts.rr_s.max():.2f} s."
+    return f"{record.phrases['beats']}."
 
 
 _RECORD_OPTIONS: dict[str, Callable[[EcgRecord, np.random.Generator], tuple[str, ...]]] = {
@@ -180,14 +150,14 @@ FAMILIES: tuple[QuestionFamily, ...] = (
         "rate",
         ("Is the heart rate slow, normal or fast?", "Which class does the heart rate belong to?"),
         ("slow", "normal", "fast"),
-        _rate_class,
+        lambda record: ecg.rate_word(record.facts.rate_bpm),
         _explain_rate,
     ),
     QuestionFamily(
         "regularity",
         ("Is the rhythm regular or irregular?", "How even are the intervals between beats?"),
         ("regular", "irregular"),
-        _regularity,
+        lambda record: ecg.regularity_word(record.facts.rr_variation),
         _explain_regularity,
     ),
     QuestionFamily(
@@ -201,14 +171,14 @@ FAMILIES: tuple[QuestionFamily, ...] = (
         "pause",
         ("Is there a pause of more than 1.5 seconds between beats?",),
         ("yes", "no"),
-        _pause,
+        lambda record: ecg.pause_word(record.facts.longest_rr_s),
         _explain_pause,
     ),
     QuestionFamily(
         "course",
         ("Does the heart rate change over the record?",),
         ("faster", "slower", "steady"),
-        _course,
+        lambda record: ecg.course_word(record.facts.rate_change),
         _explain_course,
     ),
     QuestionFamily("count", ("How many beats does the record show?",), (), _count, _explain_count),

@@ -68,7 +68,7 @@ def _build_sample(
     options = tuple(f"({chr(ord('a') + idx)}) {text}" for idx, text in enumerate(shuffled))
     question = family.questions[rng.integers(len(family.questions))]
     values, names, right = (series.values_L,), (series.name,), options[shuffled.index(answer)]
-    return CorpusSample(sample_id, question, options, values, names, series.unit, "", right)
+    return CorpusSample(sample_id, question, options, values, names, series.unit, "", right, series.fs_hz)
 
 
 def _period_answers(answer: str, rng: np.random.Generator) -> list[str]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from data_prep.published.ptbxl import LEADS, SOURCE, EcgPatient, EcgRecords, read_patients
 from data_prep.published.rows import Row, find_raw_dir, read_csv_rows, read_json_rows, write_published
-from tslm.data.prepared.corpora import CorpusSample
+from tslm.data.prepared.corpora import CorpusSample, render_lead
 
 ANSWERS_FILE = "answers_for_each_template.csv"
 _ECG_QA_SOURCE = "ecgqa/ptbxl of github.com/Jwoo5/ecg-qa"
@@ -174,10 +174,10 @@ def _join(
             raise row.unusable("ecg_id", f"names a record that is not in {records.records_dir}", str(ecg_id)) from error
         except ValueError as error:
             raise row.unusable("ecg_id", "names a record that cannot be used", str(error)) from error
-        first_word = f"{ordinal} ECG, lead" if len(ecg_ids) > 1 else "Lead"
-        names.extend(f"{first_word} {lead}, {records.fs_hz} Hz" for lead in records.leads)
-    sample_id = f"{corpus}:{row.where}"
-    return CorpusSample(sample_id, question, options, tuple(series), tuple(names), "mV", rationale, answer)
+        record = f"{ordinal} ECG" if len(ecg_ids) > 1 else ""
+        names.extend(render_lead(lead, records.fs_hz, record) for lead in records.leads)
+    sample_id, fs_hz = f"{corpus}:{row.where}", float(records.fs_hz)
+    return CorpusSample(sample_id, question, options, tuple(series), tuple(names), "mV", rationale, answer, fs_hz)
 
 
 def _template_options(row: Row, options_of: Mapping[int, tuple[str, ...]]) -> tuple[str, ...]:

@@ -74,6 +74,7 @@ def build_sample(row: Row, channel: str, fs_hz: float, uv_per_unit: float) -> Co
         unit="uV",
         rationale=rationale,
         answer=answer,
+        fs_hz=fs_hz,
     )
 
 

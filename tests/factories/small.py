@@ -21,7 +21,7 @@ from tslm.config.schema import (
     RunConfig,
     TrainConfig,
 )
-from tslm.data.prepared.corpora import CorpusSample, write_corpus
+from tslm.data.prepared.corpora import CorpusSample, render_lead, write_corpus
 from tslm.data.prepared.recordings import Recording, write_participants, write_recording
 from tslm.data.samples.collate import Collator
 from tslm.data.samples.corpus_dataset import CorpusDataset
@@ -148,6 +148,25 @@ def small_sample(idx: int, task: str = "choice", num_series: int = 1) -> CorpusS
         unit="mV",
         rationale={"choice": "", "caption": "A regular rhythm.", "ecg": "Seen in both leads."}[task],
         answer="" if is_caption else options[idx % 2],
+        fs_hz=100.0,
+    )
+
+
+def small_ecg_sample(rr_s: Sequence[float], fs_hz: float = 100.0, leads: Sequence[str] = ("II", "V5")) -> CorpusSample:
+    """A question about an ECG with these RR intervals; the R wave is 1 mV in the first lead, half of it in the next."""
+    beats_s = 0.5 + np.concatenate([[0.0], np.cumsum(rr_s)])
+    time_s = np.arange(round((beats_s[-1] + 0.5) * fs_hz)) / fs_hz
+    lead_L = np.exp(-0.5 * ((time_s[:, None] - beats_s) / 0.012) ** 2).sum(axis=1)
+    return CorpusSample(
+        sample_id="ecg",
+        question="How fast is it?",
+        options=("slow", "fast"),
+        series=tuple((lead_L / 2**idx).astype(np.float32) for idx in range(len(leads))),
+        series_names=tuple(render_lead(lead, fs_hz) for lead in leads),
+        unit="mV",
+        rationale="",
+        answer="slow",
+        fs_hz=fs_hz,
     )
 
 

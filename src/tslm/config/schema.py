@@ -187,7 +187,7 @@ class CurriculumStageConfig:
     extra_channels: tuple[str, ...] = ()  # nights: channels read beside it (EOG, EMG)
     extra_in_text: bool = True  # sleep: the language model reads them as series too, not in the context alone
     prompt_style: str = "full"  # sleep: full or brief
-    facts: str = "measured"  # measured facts of the sample in its prompt: measured or none
+    facts: str = ""  # line of measured facts in the prompt: measured or none; empty: as the task has it
     inputs: str = "all"  # sleep: what a prompt holds: all, facts (no signal) or series (the signal, no facts)
     facts_dropout: float = 0.15  # training: probability that a prompt states no fact
     fact_dropout: float = 0.05  # training: probability that a single fact is not stated
@@ -208,9 +208,10 @@ class CurriculumStageConfig:
             raise ValueError(f"stage.sampling={self.sampling}; wanted one of: {', '.join(SAMPLINGS)}")
         if self.prompt_style not in STYLES:
             raise ValueError(f"stage.prompt_style={self.prompt_style}; wanted one of: {', '.join(STYLES)}")
-        for name, choices in (("facts", FACTS), ("inputs", INPUTS)):
+        for name, choices in (("facts", ("", *FACTS)), ("inputs", INPUTS)):
             if getattr(self, name) not in choices:
-                raise ValueError(f"stage.{name}={getattr(self, name)}; wanted one of: {', '.join(choices)}")
+                wanted = ", ".join(filter(None, choices))
+                raise ValueError(f"stage.{name}={getattr(self, name)}; wanted one of: {wanted}")
         if self.facts == "none" and self.inputs == "facts":
             raise ValueError(
                 "stage.inputs=facts with stage.facts=none leaves nothing to read; set stage.facts=measured"

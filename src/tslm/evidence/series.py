@@ -19,6 +19,10 @@ LONGEST_PERIOD_SAMPLES = 300  # of 1,000: at least three cycles are seen
 SHORTEST_PERIOD_SAMPLES = 20
 
 
+class UnmeasurableError(ValueError):
+    """The signal holds nothing to measure; the message is the reason in a few words."""
+
+
 @dataclass(frozen=True)
 class SeriesFacts:
     """Measured figures of one series of n samples; positions are sample indices."""
@@ -46,12 +50,19 @@ class SeriesFacts:
 
 
 def measure_series(values_L: np.ndarray) -> SeriesFacts:
-    """Facts of a series (num_samples,) of any unit; ValueError when it is too short or not finite."""
+    """Facts of a series (num_samples,) of any unit.
+
+    Raises:
+        UnmeasurableError: it is too short or not finite.
+        ValueError: it has another shape.
+    """
     values_L = np.asarray(values_L, dtype=np.float64)
-    if values_L.ndim != 1 or len(values_L) < MIN_SAMPLES:
-        raise ValueError(f"a series of shape {values_L.shape} cannot be measured; give {MIN_SAMPLES} samples or more")
+    if values_L.ndim != 1:
+        raise ValueError(f"the series has shape {values_L.shape}; wanted (num_samples,)")
+    if len(values_L) < MIN_SAMPLES:
+        raise UnmeasurableError(f"{len(values_L)} samples long, {MIN_SAMPLES} samples are needed")
     if not np.isfinite(values_L).all():
-        raise ValueError("the series holds NaN or infinite values; fill or cut them first")
+        raise UnmeasurableError("the series holds NaN or infinite values")
     tenth = max(len(values_L) // 10, 1)
     trend_change, trend_share, detrended_L = _fit_line(values_L)
     shift_idx, shift_change, shift_share, shift_step = _fit_shift(values_L)

@@ -116,6 +116,12 @@ def find_subjects(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str] | None, 
     return None, RECORDINGS
 
 
+def find_units(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], str]:
+    """Find the unit of each row that answers a question: as `find_subjects`, else the question itself."""
+    subjects, unit = find_subjects(rows)
+    return ([str(row["sample_id"]) for row in rows], QUESTIONS) if subjects is None else (subjects, unit)
+
+
 def render_unit(intervals: dict[str, Any]) -> str:
     """Describe the units of the intervals, and their limits, in one line."""
     unit, num_units = intervals["unit"], intervals["num_units"]

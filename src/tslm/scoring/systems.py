@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from tslm.explain.ecg_checks import score_ecg_claims
 from tslm.files import to_plain, write_beside
 from tslm.predictions.scorings import Scoring, collect_samples
-from tslm.scoring.intervals import QUESTIONS, Resamples, Resampling, find_subjects
+from tslm.scoring.intervals import Resamples, Resampling, find_subjects, find_units
 from tslm.scoring.metrics import bootstrap_intervals, compute_metrics
 from tslm.scoring.probabilities import score_own_probabilities
 from tslm.scoring.structure import score_own_structure
@@ -66,12 +67,15 @@ def score_system(scoring: Scoring, *, num_resamples: int = Resampling.num_resamp
         recordings, and `structure` (tslm.scoring.structure) where rows are epochs of nights. For questions with options
         of their own: num_samples, num_correct, num_parse_failures, accuracy and its interval (over people where rows
         name them, else over questions). For captions: num_samples. In any case `num_unscored`, the rows without
-        options, and `smoothing` where answers were smoothed over time.
+        options, `smoothing` where answers were smoothed over time, and `ecg_claims` (`score_ecg_claims`) where texts
+        are about measured ECGs.
     """
     scored = scoring.select(idx for idx, row in enumerate(scoring.rows) if row["options"]).sort_by_time()
     about: dict[str, Any] = {"num_unscored": len(scoring.rows) - len(scored.rows)}
     if scoring.smoothing:
         about["smoothing"] = scoring.smoothing
+    if ecg_claims := score_ecg_claims(scoring, num_resamples, seed):
+        about["ecg_claims"] = ecg_claims
     if not scored.rows:
         return {"num_samples": len(scoring.rows), **about}
     if len({frozenset(row["options"]) for row in scored.rows}) > 1:
@@ -123,10 +127,8 @@ def _score_questions(scoring: Scoring, num_resamples: int, seed: int) -> dict[st
         "accuracy": float(is_right_N.mean()),
     }
     if num_resamples:
-        subjects, unit = find_subjects(rows)
-        if subjects is None:
-            subjects, unit = [row["sample_id"] for row in rows], QUESTIONS
-        resamples = Resamples(len(rows), subjects, Resampling(num_resamples, seed, unit=unit))
+        units, unit = find_units(rows)
+        resamples = Resamples(len(rows), units, Resampling(num_resamples, seed, unit=unit))
         right_R, all_R = resamples.sum(np.stack([is_right_N, np.ones(len(rows))], axis=1)).T
         metrics["intervals"] = {"accuracy": resamples.find_interval(right_R / all_R)} | resamples.describe()
     return metrics

@@ -3,6 +3,7 @@ import pytest
 
 from data_prep.simulators.ecg import FS_HZ, draw_rhythm, simulate_ecg
 from tslm.evidence.ecg import find_r_peaks, measure_ecg
+from tslm.evidence.series import UnmeasurableError
 
 
 def _records(num_records: int):
@@ -49,6 +50,26 @@ def test_facts_of_even_beats_are_theirs():
     assert facts.r_heights == pytest.approx([1.0, 0.5], abs=0.1)
 
 
-def test_a_record_without_beats_is_refused():
-    with pytest.raises(ValueError, match="0 beats found"):
-        measure_ecg(np.zeros((1, 1000)), FS_HZ)
+@pytest.mark.parametrize(
+    ("ecg", "fs_hz", "reason"),
+    [
+        (np.zeros((1, 1000)), FS_HZ, "the record is flat"),
+        (np.full((2, 1000), 0.7), FS_HZ, "the record is flat"),
+        (np.eye(1, 120, 30) + np.eye(1, 120, 90), FS_HZ, "2 beats found, 3 are needed"),
+        (np.eye(1, 50, 20), FS_HZ, "0.5 s long, 1 s is needed"),
+        (np.full((1, 1000), np.nan), FS_HZ, "NaN or infinite"),
+        (np.eye(1, 1000, 500), 10.0, "10 samples a second, 25 are needed"),
+    ],
+)
+def test_a_record_that_holds_no_rhythm_is_refused_with_the_reason(ecg, fs_hz, reason):
+    with pytest.raises(UnmeasurableError, match=reason):
+        measure_ecg(ecg, fs_hz)
+
+
+@pytest.mark.parametrize(
+    ("ecg", "fs_hz", "message"), [(np.zeros(1000), FS_HZ, "shape"), (np.eye(1, 1000, 500), 0.0, "fs_hz=0")]
+)
+def test_a_wrong_shape_or_an_unknown_rate_is_an_error_of_the_caller(ecg, fs_hz, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        measure_ecg(ecg, fs_hz)
+    assert not isinstance(caught.value, UnmeasurableError)

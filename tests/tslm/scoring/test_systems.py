@@ -36,6 +36,22 @@ def test_score_counts_parse_failures_as_wrong():
     assert "per_recording" not in metrics
 
 
+@pytest.mark.parametrize("options", [("yes", "no"), ("a", "b")])
+def test_texts_about_measured_ecgs_have_their_claims_scored(options):
+    evidence = {"rate_bpm": 72.4, "rr_variation": 0.02, "beat_count": 12.0}
+    texts = ("Regular, about 70 bpm. Answer: yes", "12 beats. 90 bpm. Answer: no")
+    rows = [
+        make_row(idx, "yes" if idx == 0 else options[0], text, options=[*(("yes", "no") if idx == 0 else options)])
+        | {"evidence": evidence}
+        for idx, text in enumerate(texts)
+    ]
+    scores = score_one(rows, num_resamples=10)["ecg_claims"]
+    assert (scores["num_checkable"], scores["precision"]) == (4, 0.75)
+    assert scores["rate_and_regularity"] == {"num_checkable": 3, "precision": pytest.approx(2 / 3)}
+    assert set(scores["intervals"]) >= {"precision", "rate_and_regularity"}
+    assert "ecg_claims" not in score_one([row | {"evidence": {"rms_uv": 9.0}} for row in rows], num_resamples=0)
+
+
 def test_every_system_is_scored_on_its_own_rows():
     rows = [make_row(0), make_row(1), make_row(2)]
     rows += [classify(rows[0], [0.1, 0.1, 0.6, 0.1, 0.1]), classify(rows[1], [1.0, 0, 0, 0, 0], "yasa")]

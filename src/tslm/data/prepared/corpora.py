@@ -8,6 +8,7 @@ than memory.
 """
 
 import hashlib
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields
@@ -35,6 +36,7 @@ class CorpusSample:
     unit: str
     rationale: str  # reasoning, or the caption itself; may be empty for multiple choice
     answer: str  # one of `options`; empty for captions
+    fs_hz: float = 0.0  # sampling rate of the series; 0 where they have none (yearly values) or several
 
 
 CORPUS_FILE = "corpus.json"  # beside the splits of a published corpus: what came of it, and whether its splits leak
@@ -48,11 +50,25 @@ _ROWS = pa.schema(
         "unit": pa.string(),
         "rationale": pa.string(),
         "answer": pa.string(),
+        "fs_hz": pa.float64(),
     }
 )
+_WITHOUT_RATE = [name for name in _ROWS.names if name != "fs_hz"]  # columns before corpora stated the rate
+_LEAD_NAME = re.compile(r"(?:(?P<record>.+), l|L)ead (?P<lead>[^,]+), [\d.]+ Hz")
 _SERIES = pa.schema({"values": pa.list_(pa.float32())})
 _ROWS_AT_ONCE = 1000
 _VALUES_AT_ONCE = 1 << 20  # 4 MB of series are held before they are written
+
+
+def render_lead(lead: str, fs_hz: float, record: str = "") -> str:
+    """Name of an ECG lead's series, "Lead II, 100 Hz"; "First ECG, lead II, 100 Hz" where a sample has several."""
+    return f"{record}, lead {lead}, {fs_hz:g} Hz" if record else f"Lead {lead}, {fs_hz:g} Hz"
+
+
+def parse_lead(series_name: str) -> tuple[str, str]:
+    """(record, lead) of a series named by `render_lead`; any other name is that of a lead of the only record."""
+    match = _LEAD_NAME.fullmatch(series_name)
+    return (match["record"] or "", match["lead"]) if match else ("", series_name)
 
 
 def is_leaky_corpus(corpus_dir: Path) -> bool:
@@ -102,7 +118,13 @@ class Corpus(Sequence[CorpusSample]):
             unit=row["unit"],
             rationale=row["rationale"],
             answer=row["answer"],
+            fs_hz=row.get("fs_hz", 0.0),
         )
+
+    @property
+    def states_rate(self) -> bool:
+        """Whether `fs_hz` is known; in a corpus of an earlier version it is 0 throughout."""
+        return "fs_hz" in self._rows.schema.names
 
     @property
     def answers(self) -> list[str]:
@@ -153,7 +175,7 @@ def read_corpus(corpus_dir: Path, split: str) -> Corpus:
             f"{rows_path} is missing; make it with: python -m data_prep.prepare CORPUS --out {corpus_dir}"
         )
     rows = pq.read_table(rows_path)
-    if rows.schema.names != _ROWS.names or not series_path.is_file():
+    if rows.schema.names not in (_ROWS.names, _WITHOUT_RATE) or not series_path.is_file():
         raise ValueError(
             f"{rows_path} is not a prepared corpus with its {series_path.name} beside it: columns "
             f"{', '.join(rows.schema.names)}, wanted {', '.join(_ROWS.names)}; prepare it again"

@@ -10,6 +10,7 @@ from tslm.answers.grammar import render_response
 from tslm.batch import Example, Reference, Series
 from tslm.config.schema import RunConfig
 from tslm.data.prepared.corpora import Corpus, CorpusSample
+from tslm.evidence.facts_line import FACTS_PREFIX
 from tslm.labels import LABEL_SETS, SleepStage
 from tslm.prompts import Prompt, render_series_text, render_sleep_prompt
 from tslm.signals.normalize import measure_reference
@@ -23,8 +24,23 @@ class CorpusDataset:
 
     sleep_stages: tuple[SleepStage, ...] = ()
 
-    def __init__(self, samples: Sequence[CorpusSample], render_prompt: Callable[[CorpusSample], Prompt]) -> None:
+    def __init__(
+        self,
+        samples: Sequence[CorpusSample],
+        render_prompt: Callable[[CorpusSample], Prompt],
+        state_facts: Callable[[CorpusSample], str] | None = None,
+        list_evidence: Callable[[CorpusSample], dict[str, float]] | None = None,
+    ) -> None:
+        """Read samples one by one.
+
+        Args:
+            samples: of one split.
+            render_prompt: text around the series of a sample.
+            state_facts: the prompt's line of what was measured in a sample; None: no such line.
+            list_evidence: measured figures of a sample for the predictions file; None: none.
+        """
         self.samples, self.render_prompt = samples, render_prompt
+        self.state_facts, self.list_evidence = state_facts, list_evidence
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -43,19 +59,24 @@ class CorpusDataset:
                 )
                 for name, values_L in zip(sample.series_names, sample.series, strict=True)
             ),
-            post_prompt=prompt.post_prompt,
+            post_prompt=self._render_facts(sample) + prompt.post_prompt,
             response=render_response(sample.rationale, sample.answer),
             answer=sample.answer,
             options=sample.options,
         )
 
     def describe(self, idx: int) -> dict[str, Any]:
-        """The question."""
-        return {"question": self.samples[idx].question}
+        """The question, and the measured evidence where the task has some."""
+        sample = self.samples[idx]
+        evidence = self.list_evidence(sample) if self.list_evidence else {}
+        return {"question": sample.question, **({"evidence": evidence} if evidence else {})}
 
     def count_sample_classes(self) -> np.ndarray:
         """(num_samples, 0): the answers are no classes."""
         return np.zeros((len(self.samples), 0), dtype=np.int64)
+
+    def _render_facts(self, sample: CorpusSample) -> str:
+        return f"\n{FACTS_PREFIX}{self.state_facts(sample)}." if self.state_facts else ""
 
 
 class SleepCotDataset(CorpusDataset):

@@ -23,6 +23,7 @@ from tslm.data.evidence import find_prepared_evidence, read_evidence
 from tslm.data.prepared.corpora import CorpusSample, read_corpus
 from tslm.data.prepared.recordings import Recording
 from tslm.data.samples.corpus_dataset import CorpusDataset, SleepCotDataset, one_hot
+from tslm.data.samples.corpus_facts import list_ecg_evidence, state_ecg_facts, state_series_facts
 from tslm.data.samples.night_windows import (
     augment_window,
     build_targets,
@@ -295,8 +296,21 @@ def _load_channels(config: RunConfig, folder: Path, split: str) -> list[Recordin
     return load_recordings(folder, split, config.stage.channels, config.stage.fold)
 
 
-def _corpus_reader(render_prompt: Callable[[CorpusSample], Prompt]) -> Callable[[RunConfig, Path, str], TaskDataset]:
-    return lambda _config, folder, split: CorpusDataset(read_corpus(folder, split), render_prompt)
+def _corpus_reader(
+    render_prompt: Callable[[CorpusSample], Prompt],
+    state_facts: Callable[[CorpusSample], str],
+    list_evidence: Callable[[CorpusSample], dict[str, float]] | None = None,
+) -> Callable[[RunConfig, Path, str], TaskDataset]:
+    def read(config: RunConfig, folder: Path, split: str) -> CorpusDataset:
+        corpus, has_facts = read_corpus(folder, split), has_facts_line(config.stage)
+        if has_facts and not corpus.states_rate:
+            raise ValueError(
+                f"the {split} corpus in {folder} does not state the sampling rate of its series, which "
+                "stage.facts=measured needs; prepare the corpus again, or set stage.facts=none"
+            )
+        return CorpusDataset(corpus, render_prompt, state_facts if has_facts else None, list_evidence)
+
+    return read
 
 
 @dataclass(frozen=True)
@@ -306,6 +320,7 @@ class Task:
     read: Callable[[RunConfig, Path, str], TaskDataset]  # (config, folder, split): samples with their prompts
     metric: str  # sleep, accuracy, perplexity or reconstruction
     reads_recordings: bool = False  # prepared recordings; others read a corpus
+    facts: str = ""  # default of stage.facts, measured or none; empty: the task has no line of facts
     source: str = ""  # of the recordings whose unnamed subjects the corpus holds; empty: none
 
     @property
@@ -315,14 +330,25 @@ class Task:
 
 
 TASKS: dict[str, Task] = {
-    "sleep": Task(_read_sleep, "sleep", reads_recordings=True),
+    "sleep": Task(_read_sleep, "sleep", reads_recordings=True, facts="measured"),
     "night": Task(_read_nights, "sleep", reads_recordings=True),
     "unlabelled": Task(partial(_read_nights, unlabelled=True), "reconstruction", reads_recordings=True),
-    "choice": Task(_corpus_reader(lambda sample: render_choice_prompt(sample.question, sample.options)), "accuracy"),
-    "caption": Task(_corpus_reader(lambda _sample: render_caption_prompt()), "perplexity"),
-    "ecg": Task(
-        _corpus_reader(lambda sample: render_ecg_prompt(sample.question, sample.options, bool(sample.rationale))),
+    "choice": Task(
+        _corpus_reader(lambda sample: render_choice_prompt(sample.question, sample.options), state_series_facts),
         "accuracy",
+        facts="none",
+    ),
+    "caption": Task(
+        _corpus_reader(lambda _sample: render_caption_prompt(), state_series_facts), "perplexity", facts="none"
+    ),
+    "ecg": Task(
+        _corpus_reader(
+            lambda sample: render_ecg_prompt(sample.question, sample.options, bool(sample.rationale)),
+            state_ecg_facts,
+            list_ecg_evidence,
+        ),
+        "accuracy",
+        facts="none",
     ),
     "sleep_cot": Task(
         lambda config, folder, split: SleepCotDataset(read_corpus(folder, split), config), "sleep", source="sleep_edf"
@@ -352,6 +378,16 @@ def _draw_uniform() -> float:
     import torch
 
     return float(torch.rand(()))
+
+
+def has_facts_line(curriculum_stage: CurriculumStageConfig) -> bool:
+    """Whether prompts state what was measured (`stage.facts`); ValueError where the task has nothing to state."""
+    default = find_task(curriculum_stage).facts
+    if curriculum_stage.facts == "measured" and not default:
+        raise ValueError(
+            f"stage.facts=measured: the task {curriculum_stage.task} has no facts to state; set it to none"
+        )
+    return (curriculum_stage.facts or default) == "measured"
 
 
 def _rationale(recording: Recording, epoch: int) -> str:
