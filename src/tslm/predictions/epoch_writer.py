@@ -1,6 +1,6 @@
 """Epochs, or samples of a corpus, answered by a language model: chosen among the options, or after a rationale."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, cast
@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from tslm.batch import IGNORE_INDEX, Batch
 from tslm.config.schema import RunConfig
 from tslm.data.prepared.recordings import Recording
-from tslm.data.samples.collate import Collator, tokenize_labels
+from tslm.data.samples.collate import Collator, LabelTokens, extend_prompts, tokenize_labels
 from tslm.data.samples.dataset import SleepDataset, TaskDataset, build_dataset
 from tslm.data.samples.sampling import sort_by_prompt, spread_subset
 from tslm.models import build_tokenizer
@@ -75,6 +75,20 @@ class EpochWriter:
             for first in range(0, len(units), size):
                 yield from self._answer(dataset, units[first : first + size], explain, bar)
 
+    def answer_after(
+        self, source: Source, rationales: Mapping[int, str], show_progress: bool = False
+    ) -> Iterator[PredictionRow]:
+        """Rows of samples whose rationale is given, in their order: the most likely option after it.
+
+        Args:
+            source: as for `answer`.
+            rationales: index of a sample -> its rationale, without the answer; empty: the answer follows the prompt.
+            show_progress: whether a bar is shown.
+        """
+        self.model.eval()
+        with tqdm(total=len(rationales), desc="answer", unit="sample", disable=not show_progress) as bar:
+            yield from self._answer(self._open(source), list(rationales), False, bar, rationales)
+
     def score(self, recording: Recording) -> np.ndarray:
         """Probabilities of every epoch, (num_epochs, num_classes), chosen without a rationale."""
         rows = self.answer(recording, range(recording.num_epochs), explain=False)
@@ -104,10 +118,20 @@ class EpochWriter:
         with open_autocast(self.device, self.config):
             return self.model.generate(batch, limit, collator.end_token_id, collator.pad_token_id, states), states
 
-    def score_options(self, batch: Batch, options: Sequence[Sequence[str]]) -> Tensor:
-        """Log-likelihood of each option directly after the prompt, (B, K) float32; -inf beyond a sample's options."""
+    def score_options(self, batch: Batch, options: Sequence[Sequence[str]], rationales: Sequence[str] = ()) -> Tensor:
+        """Log-likelihood of each option, (B, K) float32; -inf beyond a sample's options.
+
+        Args:
+            batch: on the model's device.
+            options: of each sample.
+            rationales: of each sample, what stands before the option; empty: it follows the prompt directly.
+        """
+        given = rationales or [""] * len(options)
+        tokens = [self._tokenize_options(tuple(one), text) for one, text in zip(options, given, strict=True)]
+        if any(given):
+            batch = extend_prompts(batch, [one.given for one in tokens], self._collator.pad_token_id)
         with open_autocast(self.device, self.config):
-            return self.model.score_labels(batch, [self._tokenize_options(tuple(one)) for one in options])
+            return self.model.score_labels(batch, [one.labels for one in tokens])
 
     def fit_calibration(self, show_progress: bool = True) -> Calibration:
         """Temperatures of answers directly after the prompt, and after a generated rationale."""
@@ -123,7 +147,14 @@ class EpochWriter:
     def average_probabilities(self) -> None:
         """None: a writer answers only some of the epochs."""
 
-    def _answer(self, dataset: TaskDataset, units: Sequence[int], explain: bool, bar: tqdm) -> list[PredictionRow]:
+    def _answer(
+        self,
+        dataset: TaskDataset,
+        units: Sequence[int],
+        explain: bool,
+        bar: tqdm,
+        rationales: Mapping[int, str] | None = None,
+    ) -> list[PredictionRow]:
         order, rows = sort_by_prompt(dataset, units, self.config.model), dict[int, PredictionRow]()
         batch_size = self.config.train.eval_batch_size
         for first in range(0, len(order), batch_size):
@@ -131,7 +162,8 @@ class EpochWriter:
             examples = [dataset[idx] for idx in chunk]
             batch = self._collator(examples).to(self.device)
             options = [example.options for example in examples]
-            responses = self._explain(batch, options) if explain else self._choose(batch, options)
+            given = [(rationales or {}).get(idx, "") for idx in chunk]
+            responses = self._explain(batch, options) if explain else self._choose(batch, options, given)
             for idx, example, response in zip(chunk, examples, responses, strict=True):
                 rows[idx] = {
                     "system": name_writer(self.config.stage.inputs),
@@ -160,15 +192,19 @@ class EpochWriter:
             responses.append(response)
         return responses
 
-    def _choose(self, batch: Batch, options: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
-        """Keys of each row about the most likely option directly after the prompt."""
+    def _choose(
+        self, batch: Batch, options: Sequence[Sequence[str]], rationales: Sequence[str]
+    ) -> list[dict[str, Any]]:
+        """Keys of each row about the most likely option after a given rationale, or directly after the prompt."""
         if not all(options):
             raise ValueError("answers without a rationale need samples with options; captions have none")
         responses = []
-        for scores_K, one in zip(self.score_options(batch, options).tolist(), options, strict=True):
+        scores_BK = self.score_options(batch, options, rationales).tolist()
+        for scores_K, one, text in zip(scores_BK, options, rationales, strict=True):
             scores = scores_K[: len(one)]
             best = max(range(len(one)), key=scores.__getitem__)
-            responses.append({"answer": one[best], **_describe_scores(scores, self.calibration.answer)})
+            temperature = self.calibration.rationale if text else self.calibration.answer
+            responses.append({"answer": one[best], **_describe_scores(scores, temperature)})
         return responses
 
     def _open(self, source: Source) -> TaskDataset:
@@ -191,13 +227,15 @@ class EpochWriter:
     def _grammars(self) -> AnswerGrammars:
         return AnswerGrammars(self._tokenizer)
 
-    def _tokenize_options(self, options: tuple[str, ...]) -> list[list[int]]:
-        if options not in self._option_ids:
-            self._option_ids[options] = tokenize_labels(self._tokenizer, options).labels
-        return self._option_ids[options]
+    def _tokenize_options(self, options: tuple[str, ...], rationale: str) -> LabelTokens:
+        if rationale:
+            return tokenize_labels(self._tokenizer, options, rationale)
+        if options not in self._option_tokens:
+            self._option_tokens[options] = tokenize_labels(self._tokenizer, options)
+        return self._option_tokens[options]
 
     @cached_property
-    def _option_ids(self) -> dict[tuple[str, ...], list[list[int]]]:
+    def _option_tokens(self) -> dict[tuple[str, ...], LabelTokens]:
         return {}
 
 
