@@ -131,18 +131,23 @@ def comment_of(node: ast.AnnAssign, lines: list[str]) -> str:
 
 def commands_page() -> str:
     """The help of each command."""
-    tslm = help_of("tslm.cli", [])
-    names = re.findall(r"^    ([a-z][a-z_-]+)\b", tslm.partition("commands:")[2], re.MULTILINE)
-    sections = {"tslm": tslm} | {f"tslm {name}": help_of("tslm.cli", [name]) for name in names}
+    sections = help_of_all("tslm", "tslm.cli")
     for path in [path for folder in APPLICATIONS for path in sorted((ROOT / folder).rglob("*.py"))]:
         source = path.read_text(encoding="utf-8")
         if '__name__ == "__main__"' in source and "def main(argv" in source:
             module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
-            sections[f"python -m {module}"] = help_of(module, [])
+            sections |= help_of_all(f"python -m {module}", module)
     parts = ["# Commands", "What each command prints for `--help`."]
     for name, text in sections.items():
         parts += [f"## {name}", f"```text\n{text.rstrip()}\n```"]
     return "\n\n".join(parts) + "\n"
+
+
+def help_of_all(command: str, module: str) -> dict[str, str]:
+    """The help of a command and of its sub-commands, by what one types."""
+    text = help_of(module, [])
+    names = re.findall(r"^    ([a-z][a-z_-]+)\b", text.partition("\ncommands:")[2], re.MULTILINE)
+    return {command: text} | {f"{command} {name}": help_of(module, [name]) for name in names}
 
 
 def help_of(module: str, command: list[str]) -> str:

@@ -1,118 +1,173 @@
-"""Run a grid of experiments and compare its cells; only missing runs are trained.
+r"""Experiments: a grid of trainings, or interventions on what a language model reads and writes.
 
 Example:
-    python -m evaluation.experiments configs/experiments/phase1_small.yaml --dry_run
+    python -m evaluation.experiments run configs/experiments/phase1_small.yaml --dry_run
+    python -m evaluation.experiments intervene --checkpoint RUN/checkpoints/best --data prepared/sim_test \\
+        --out RUN/results
 """
 
 import argparse
 import logging
-import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
-import numpy as np
+from evaluation.grids import run as grid_run
+from evaluation.grids.launcher import run_training_command
+from tslm.command import run_command
+from tslm.config.checkpoint import load_checkpoint_config
+from tslm.config.schema import RunConfig
+from tslm.files import write_json, write_text
 
-from evaluation.grids.folds import plan_nested, run_nested
-from evaluation.grids.grid import GridConfig, check_settings, expand_grid, load_grid
-from evaluation.grids.launcher import (
-    Run,
-    find_missing,
-    read_seconds,
-    report_failures,
-    run_training_command,
-    train_runs,
-)
-from evaluation.grids.table import build_table, render_markdown, write_table
-
-logger = logging.getLogger(__name__)
+_PROG = "python -m evaluation.experiments"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; 0 all runs are complete, 1 one failed or was interrupted, 2 a mistake in the grid or call."""
-    return run_training_command(_run, build_parser().parse_intermixed_args(argv))
+    """Run a sub-command; 0 done, 1 a run failed or was interrupted, 2 a mistake in the call or the data."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    command = next((command for command in COMMANDS if words[:1] == [command.name]), None)
+    if command is None:
+        build_parser().parse_args(words)
+        raise AssertionError("a parser of sub-commands ends where there is none")
+    return command.run(_build_command(command).parse_intermixed_args(words[1:]))
 
 
-def _run(arguments: argparse.Namespace) -> int:
-    """Return the exit code of all runs, or of the plan alone."""
-    grid = load_grid(arguments.grid)
-    check_settings(grid)
-    runs = expand_grid(grid)
-    chosen = expand_grid(grid, arguments.only) if arguments.only else runs
-    if arguments.nested:
-        outer_folds = plan_nested(grid, arguments.only, arguments.nested)
-        if not arguments.dry_run:
-            return run_nested(grid, outer_folds, arguments.nested, arguments.jobs)
-        print("\n".join(describe_plan(outer.grid, outer.inner_runs, arguments.jobs) for outer in outer_folds))
-        return 0
-    if arguments.dry_run:
-        print(describe_plan(grid, chosen, arguments.jobs))
-        return 0
-    return run_experiments(grid, runs, chosen, arguments.jobs)
+def _intervene(arguments: argparse.Namespace) -> int:
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    return run_command(lambda: intervene(load_checkpoint_config(arguments.checkpoint), arguments))
 
 
-def run_experiments(grid: GridConfig, runs: Sequence[Run], chosen: Sequence[Run], num_jobs: int) -> int:
-    """Train the chosen runs that are missing, rewrite the table after each, and return the exit code."""
-    missing = find_missing(chosen)
-    logger.info("%s: %d of %d runs are missing", grid.name, len(missing), len(chosen))
-    num_complete = len(chosen) - len(missing)
-    failed = train_runs(
-        missing,
-        grid.launch,
-        num_jobs,
-        grid.name,
-        num_complete,
-        lambda: write_table(build_table(grid, runs), grid.folder),
+def intervene(trained: RunConfig, arguments: argparse.Namespace) -> str:
+    """Write interventions.json and interventions.md, and return the table.
+
+    Args:
+        trained: config of the checkpoint.
+        arguments: of the command line.
+    """
+    # Imported here, so that --help and a mistyped path answer at once.
+    from tslm.data.samples.night_windows import load_recordings
+    from tslm.data.splits.split import render_leak
+    from tslm.explain.interventions.outcomes import INTERVENTIONS_FILE, build_table
+    from tslm.explain.interventions.run import EDIT_NAMES, Writer, check_edits, run_interventions
+    from tslm.predictions.stager import choose_device, find_test_leak, open_stager
+    from tslm.scoring.intervals import Resampling
+
+    if not trained.writes_text:
+        raise ValueError(f"{arguments.checkpoint} writes no text; give the checkpoint of a language model")
+    if arguments.num_epochs < 1:
+        raise ValueError(f"--num_epochs {arguments.num_epochs}: give 1 or more")
+    edits = arguments.edits or EDIT_NAMES
+    check_edits(trained, edits, arguments.conditions)
+    config = _adapt(trained, arguments)
+    leaky = find_test_leak(trained, config.stage.test_dir, config.stage.fold)
+    nights = load_recordings(arguments.data, "test", config.stage.channels, config.stage.fold)
+    writer = cast(Writer, open_stager(arguments.checkpoint, choose_device(arguments.device), config))
+    rows = run_interventions(
+        writer,
+        nights,
+        edits=edits,
+        conditions=arguments.conditions,
+        num_epochs=arguments.num_epochs,
+        seed=arguments.seed,
+        resampling=Resampling(arguments.num_resamples, arguments.seed),
+        show_progress=True,
     )
-    table = build_table(grid, runs)
-    path = write_table(table, grid.folder)
-    print(f"{render_markdown(table)}\nwritten to {path}, table.csv and table.json beside it")
-    return report_failures(failed)
+    found = {
+        "checkpoint": str(arguments.checkpoint),
+        "data": str(arguments.data),
+        "num_epochs": arguments.num_epochs,
+        "seed": arguments.seed,
+        "leaky": leaky,
+        "edits": rows,
+    }
+    table = build_table(rows, render_leak(found))
+    write_json(found, arguments.out / INTERVENTIONS_FILE)
+    path = arguments.out / INTERVENTIONS_FILE.replace(".json", ".md")
+    write_text(table.markdown(), path)
+    return f"{table.text()}\nwritten to {path}, {INTERVENTIONS_FILE} beside it"
 
 
-def describe_plan(grid: GridConfig, runs: Sequence[Run], num_jobs: int) -> str:
-    """Describe the runs, the commands of missing ones, and the expected duration."""
-    missing = find_missing(runs)
-    known = {run.folder: read_seconds(run) for run in runs if run not in missing}
-    seconds = {folder: taken for folder, taken in known.items() if taken is not None}
-    lines = [f"complete  {run.name}" for run in runs if run not in missing]
-    lines += [f"missing   {run.name}: {shlex.join([*grid.launch, *run.arguments])}" for run in missing]
-    lines.append(
-        f"{len(runs)} runs of {grid.name}, {len(missing)} missing; {len(grid.smoothing)} ways of smoothing each"
+def _adapt(config: RunConfig, arguments: argparse.Namespace) -> RunConfig:
+    data = str(arguments.data)
+    stage = replace(config.stage, train_dir=data, val_dir=data, test_dir=data, constrained=True)
+    train = replace(config.train, eval_batch_size=arguments.batch_size or config.train.eval_batch_size)
+    return replace(config, stage=stage, train=train)
+
+
+def _add_intervene_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--checkpoint", type=Path, required=True, metavar="DIR", help="of a language model")
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="prepared cohort with a test split")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="a run's results folder, for its report to show"
     )
-    if not missing:
-        return "\n".join(lines)
-    if not seconds:
-        return "\n".join([*lines, "no run has finished yet, so the duration is unknown"])
-    of_cell: dict[Path, list[float]] = {}
-    for folder, taken in seconds.items():
-        of_cell.setdefault(folder.parent, []).append(taken)
-    usual = float(np.mean(list(seconds.values())))
-    total = sum(float(np.mean(of_cell.get(run.folder.parent, [usual]))) for run in missing) / num_jobs
-    lines.append(f"about {total / 60:.0f} min with --jobs {num_jobs}, from the {len(seconds)} runs that have finished")
-    return "\n".join(lines)
+    parser.add_argument("--num_epochs", type=int, default=60, help="largest number of epochs an edit")
+    parser.add_argument(
+        "--conditions",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="what follows an edit: all (signal and facts), series (signal, without facts in the prompt), facts (the "
+        "facts, against the signal); default: those that the checkpoint's prompts allow",
+    )
+    parser.add_argument("--edits", nargs="+", default=[], metavar="NAME", help="default: all")
+    parser.add_argument("--num_resamples", type=int, default=2000, help="bootstrap resamples of the intervals")
+    parser.add_argument("--seed", type=int, default=0, help="of the draws of epochs, edits and resamples")
+    parser.add_argument("--batch_size", type=int, default=0, help="0: the checkpoint's")
+    parser.add_argument("--device", default="", help="cpu, cuda, cuda:1 ...; default: a GPU if there is one")
+
+
+@dataclass(frozen=True)
+class Command:
+    """One sub-command."""
+
+    name: str
+    summary: str  # one line, shown by `--help`
+    example: str
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int]  # returns the exit code
+
+
+COMMANDS = (
+    Command(
+        "run",
+        "train every missing run of a grid, resume what was interrupted, and write one table",
+        "run configs/experiments/phase1.yaml fold=0 loss=focal --jobs 2",
+        grid_run.add_arguments,
+        lambda arguments: run_training_command(grid_run.run_grid, arguments),
+    ),
+    Command(
+        "intervene",
+        "edit signal, facts and rationale, and measure whether text and answer follow",
+        "intervene --checkpoint RUN/checkpoints/best --data prepared/sim_test --out RUN/results",
+        _add_intervene_arguments,
+        _intervene,
+    ),
+)
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Command line of `python -m evaluation.experiments`."""
+    """Command line of `python -m evaluation.experiments` with all its sub-commands."""
     parser = argparse.ArgumentParser(
-        prog="python -m evaluation.experiments",
-        description="Train every missing run of a grid, resume what was interrupted, and write one table.",
-        epilog="example: python -m evaluation.experiments configs/experiments/phase1.yaml fold=0 loss=focal --jobs 2",
+        prog=_PROG,
+        description="Run experiments on trained models, or on grids of trainings.",
+        epilog=f"`{_PROG} COMMAND --help` shows an example.",
     )
-    parser.add_argument(
-        "grid", type=Path, metavar="GRID.yaml", help="axes, folds and settings; see configs/experiments"
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        subparsers.add_parser(command.name, help=command.summary)
+    return parser
+
+
+def _build_command(command: Command) -> argparse.ArgumentParser:
+    """The command line of a sub-command; argparse cannot mix positional and other arguments below another parser."""
+    parser = argparse.ArgumentParser(
+        prog=f"{_PROG} {command.name}",
+        description=f"{command.summary[0].upper()}{command.summary[1:]}.",
+        epilog=f"example: {_PROG} {command.example}",
     )
-    parser.add_argument("only", nargs="*", metavar="axis=value", help="only these values, e.g. fold=0,1 backbone=ssm")
-    parser.add_argument("--jobs", type=int, default=1, help="number of parallel runs; they share the CPU cores")
-    parser.add_argument(
-        "--nested",
-        type=int,
-        default=0,
-        metavar="K",
-        help="nested cross-validation: choose a cell by K folds within each fold's training subjects, and test it once",
-    )
-    parser.add_argument("--dry_run", action="store_true", help="list the runs, train nothing")
+    command.add_arguments(parser)
     return parser
 
 

@@ -18,6 +18,8 @@ from evaluation.score import render_table
 from tslm.command import run_command
 from tslm.config.files import CONFIG_FILE, load_config
 from tslm.data.prepared.recordings import Recording, read_recording
+from tslm.explain.interventions.outcomes import INTERVENTIONS_FILE
+from tslm.files import read_json
 from tslm.predictions.scorings import Scoring, collect_samples, join_scorings, read_scorings, select_recording
 from tslm.report.events import collect_events
 from tslm.report.examples import Excerpt, choose_examples
@@ -51,7 +53,8 @@ def _report(arguments: argparse.Namespace) -> str:
     waveforms: dict[str, Excerpt] = {}
     for writer in list_writers(scorings) if len(names) > 1 else []:
         waveforms |= signals.read_epochs(choose_examples(writer))
-    write_report(scorings, metrics, out, arguments.title, facts, waveforms, signals, links)
+    interventions = read_json(predictions.with_name(INTERVENTIONS_FILE))
+    write_report(scorings, metrics, out, arguments.title, facts, waveforms, signals, links, interventions)
     for name, path in tqdm(nights.items(), unit="night", disable=None if nights else True):
         of_night = select_recording(scorings, name)
         title = f"{arguments.title}: {name}" if arguments.title else f"The night {name}"

@@ -1,1 +1,4 @@
-"""Grids of trainings: `grid.py` expands, `launcher.py` trains, `folds.py` pools folds, `table.py` renders."""
+"""Grids of trainings, and folds.
+
+`grid.py` expands, `run.py` and `launcher.py` train, `folds.py` pools folds, `table.py` renders.
+"""

@@ -1,6 +1,6 @@
 """Epochs, or samples of a corpus, answered by a language model: chosen among the options, or after a rationale."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, cast
@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from tslm.batch import IGNORE_INDEX, Batch
 from tslm.config.schema import RunConfig
 from tslm.data.prepared.recordings import Recording
-from tslm.data.samples.collate import Collator, tokenize_labels
+from tslm.data.samples.collate import Collator, LabelTokens, extend_prompts, tokenize_labels
 from tslm.data.samples.dataset import SleepDataset, TaskDataset, build_dataset
 from tslm.data.samples.sampling import sort_by_prompt, spread_subset
 from tslm.models import build_tokenizer
@@ -72,7 +72,10 @@ class EpochWriter:
         if units is None:
             answerable = getattr(dataset, "class_idx", np.zeros(len(dataset))) != IGNORE_INDEX
             units = np.flatnonzero(answerable).tolist()
-        respond = self._explain if explain else self._choose
+
+        def respond(batch: Batch, options: Sequence[Sequence[str]], _units: Sequence[int]) -> Responses:
+            return self._explain(batch, options) if explain else self._choose(batch, options, [""] * len(options))
+
         with tqdm(total=len(units), desc="generate", unit="sample", disable=not show_progress) as bar:
             size = rows_at_once or max(1, len(units))
             for first in range(0, len(units), size):
@@ -93,7 +96,7 @@ class EpochWriter:
             show_progress: whether to show a progress bar.
         """
 
-        def respond(batch: Batch, options: Sequence[Sequence[str]]) -> Responses:
+        def respond(batch: Batch, options: Sequence[Sequence[str]], _units: Sequence[int]) -> Responses:
             seeds = [hash_seed(self.config.seed, sample_id, "attempt", attempt) for sample_id in batch.sample_ids]
             return self._explain(
                 batch, options, Sampling(temperature, [torch.Generator().manual_seed(seed) for seed in seeds])
@@ -101,6 +104,23 @@ class EpochWriter:
 
         with tqdm(total=len(units), desc=f"rewrite {attempt}", unit="sample", disable=not show_progress) as bar:
             return self._answer(self._open(source), units, respond, bar)
+
+    def answer_after(
+        self, source: Source, rationales: Mapping[int, str], show_progress: bool = False
+    ) -> Iterator[PredictionRow]:
+        """Rows of samples whose rationale is given, in their order: the most likely option after it.
+
+        Args:
+            source: as for `answer`.
+            rationales: index of a sample -> its rationale, without the answer; empty: the answer follows the prompt.
+            show_progress: whether a bar is shown.
+        """
+
+        def respond(batch: Batch, options: Sequence[Sequence[str]], units: Sequence[int]) -> Responses:
+            return self._choose(batch, options, [rationales[idx] for idx in units])
+
+        with tqdm(total=len(rationales), desc="answer", unit="sample", disable=not show_progress) as bar:
+            yield from self._answer(self._open(source), list(rationales), respond, bar)
 
     def score(self, recording: Recording) -> np.ndarray:
         """Probabilities of every epoch, (num_epochs, num_classes), chosen without a rationale."""
@@ -134,10 +154,20 @@ class EpochWriter:
             ids_BT = self.model.generate(batch, limit, collator.end_token_id, collator.pad_token_id, states, sampling)
         return ids_BT, states
 
-    def score_options(self, batch: Batch, options: Sequence[Sequence[str]]) -> Tensor:
-        """Log-likelihood of each option directly after the prompt, (B, K) float32; -inf beyond a sample's options."""
+    def score_options(self, batch: Batch, options: Sequence[Sequence[str]], rationales: Sequence[str] = ()) -> Tensor:
+        """Log-likelihood of each option, (B, K) float32; -inf beyond a sample's options.
+
+        Args:
+            batch: on the model's device.
+            options: of each sample.
+            rationales: of each sample, what stands before the option; empty: it follows the prompt directly.
+        """
+        given = rationales or [""] * len(options)
+        tokens = [self._tokenize_options(tuple(one), text) for one, text in zip(options, given, strict=True)]
+        if any(given):
+            batch = extend_prompts(batch, [one.given for one in tokens], self._collator.pad_token_id)
         with open_autocast(self.device, self.config):
-            return self.model.score_labels(batch, [self._tokenize_options(tuple(one)) for one in options])
+            return self.model.score_labels(batch, [one.labels for one in tokens])
 
     def fit_calibration(self, show_progress: bool = True) -> Calibration:
         """Temperatures of answers directly after the prompt, and after a generated rationale."""
@@ -157,7 +187,7 @@ class EpochWriter:
         self,
         dataset: TaskDataset,
         units: Sequence[int],
-        respond: Callable[[Batch, Sequence[Sequence[str]]], Responses],
+        respond: Callable[[Batch, Sequence[Sequence[str]], Sequence[int]], Responses],
         bar: tqdm,
     ) -> list[PredictionRow]:
         self.model.eval()
@@ -168,7 +198,7 @@ class EpochWriter:
             examples = [dataset[idx] for idx in chunk]
             batch = self._collator(examples).to(self.device)
             options = [example.options for example in examples]
-            responses = respond(batch, options)
+            responses = respond(batch, options, chunk)
             for idx, example, response in zip(chunk, examples, responses, strict=True):
                 rows[idx] = {
                     "system": name_writer(self.config.stage.inputs),
@@ -197,15 +227,17 @@ class EpochWriter:
             responses.append(response)
         return responses
 
-    def _choose(self, batch: Batch, options: Sequence[Sequence[str]]) -> Responses:
-        """Keys of each row about the most likely option directly after the prompt."""
+    def _choose(self, batch: Batch, options: Sequence[Sequence[str]], rationales: Sequence[str]) -> Responses:
+        """Keys of each row about the most likely option after a given rationale, or directly after the prompt."""
         if not all(options):
             raise ValueError("answers without a rationale need samples with options; captions have none")
         responses = []
-        for scores_K, one in zip(self.score_options(batch, options).tolist(), options, strict=True):
+        scores_BK = self.score_options(batch, options, rationales).tolist()
+        for scores_K, one, text in zip(scores_BK, options, rationales, strict=True):
             scores = scores_K[: len(one)]
             best = max(range(len(one)), key=scores.__getitem__)
-            responses.append({"answer": one[best], **_describe_scores(scores, self.calibration.answer)})
+            temperature = self.calibration.rationale if text else self.calibration.answer
+            responses.append({"answer": one[best], **_describe_scores(scores, temperature)})
         return responses
 
     def _open(self, source: Source) -> TaskDataset:
@@ -228,13 +260,15 @@ class EpochWriter:
     def _grammars(self) -> AnswerGrammars:
         return AnswerGrammars(self._tokenizer)
 
-    def _tokenize_options(self, options: tuple[str, ...]) -> list[list[int]]:
-        if options not in self._option_ids:
-            self._option_ids[options] = tokenize_labels(self._tokenizer, options).labels
-        return self._option_ids[options]
+    def _tokenize_options(self, options: tuple[str, ...], rationale: str) -> LabelTokens:
+        if rationale:
+            return tokenize_labels(self._tokenizer, options, rationale)
+        if options not in self._option_tokens:
+            self._option_tokens[options] = tokenize_labels(self._tokenizer, options)
+        return self._option_tokens[options]
 
     @cached_property
-    def _option_ids(self) -> dict[tuple[str, ...], list[list[int]]]:
+    def _option_tokens(self) -> dict[tuple[str, ...], LabelTokens]:
         return {}
 
 

@@ -41,6 +41,7 @@ from tslm.report.sections import (
     render_confusions,
     render_footer,
     render_header,
+    render_interventions,
     render_night_statistics,
     render_nights,
     render_rationales,
@@ -79,6 +80,7 @@ def build_page(
     waveforms: Mapping[str, Excerpt] | None = None,
     links: Mapping[str, str] | None = None,
     show_expert: bool = True,
+    interventions: Mapping[str, Any] | None = None,
 ) -> PageDocument:
     """Put a page together.
 
@@ -93,6 +95,7 @@ def build_page(
         waveforms: sample_id -> its signal, for examples on pages without a night.
         links: recording -> address of its own page, for a page of several.
         show_expert: False leaves out everything that rests on the expert's stages; the page must show a night.
+        interventions: on the checkpoint, as in interventions.json; None or empty: there were none.
 
     Raises:
         ValueError: no rows, no metrics, two samples of one epoch, or the expert is to be hidden where there is no
@@ -120,11 +123,13 @@ def build_page(
             render_probability_charts(by_name),
             render_structure(by_name),
             render_rationales(scorings, waveforms or {}),
+            render_interventions(interventions or {}),
         ]
         return PageDocument(title, header, sections, footer)
     night = _build_night(scorings, recording, show_expert=True)
     sections = [
         render_text_scores(scorings),
+        render_interventions(interventions or {}),
         render_scores(by_name),
         render_confusions(by_name),
         render_probability_charts(by_name),
@@ -170,6 +175,7 @@ def write_report(
     waveforms: Mapping[str, Excerpt] | None = None,
     load_recording: Callable[[str], Recording | None] | None = None,
     links: Mapping[str, str] | None = None,
+    interventions: Mapping[str, Any] | None = None,
 ) -> None:
     """Write the page beside `path`, then rename.
 
@@ -182,13 +188,23 @@ def write_report(
         waveforms: for examples on pages without a night.
         load_recording: gives the signals of a recording by its name; None: a page without signals.
         links: for pages of several recordings, see `plan_night_pages`.
+        interventions: see `build_page`.
 
     Raises:
         ValueError: as `build_page`.
     """
     names = {sample.get("recording", "") for sample in collect_samples(scorings)}
     one = load_recording(names.pop()) if load_recording is not None and len(names) == 1 else None
-    page = build_page(scorings, metrics, title=title, facts=facts, recording=one, waveforms=waveforms, links=links)
+    page = build_page(
+        scorings,
+        metrics,
+        title=title,
+        facts=facts,
+        recording=one,
+        waveforms=waveforms,
+        links=links,
+        interventions=interventions,
+    )
     with write_beside(path) as partial:
         partial.write_text(render_page(page), encoding="utf-8")
 

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from tslm.data.splits.split import render_leak
+from tslm.explain.interventions.outcomes import build_table
 from tslm.metric_names import AGREEMENT, METRICS
 from tslm.predictions.nights import build_nights, find_epoch_s, shown_levels
 from tslm.predictions.scorings import Scoring, collect_samples, render_system
@@ -167,6 +169,18 @@ def render_rationales(scorings: Mapping[str, Scoring], waveforms: Mapping[str, E
 def render_text_scores(scorings: Mapping[str, Scoring]) -> str:
     """Render the faithfulness of each system's texts; the texts themselves are in the panel of the epoch."""
     return _render_texts(scorings, [render_faithfulness(scoring) for scoring in list_writers(scorings)])
+
+
+def render_interventions(found: Mapping[str, Any]) -> str:
+    """Render the table of interventions on a checkpoint (interventions.json); empty where there were none."""
+    if not found:
+        return ""
+    table = build_table(found["edits"], render_leak(found)).html("interventions")
+    return (
+        '<section aria-labelledby="interventions"><h2 id="interventions">Do text and answer follow an edit?</h2>'
+        f"<p>Signal, stated facts or rationale were edited, one at a time, in {escape(found['data'])}.</p>"
+        f"{table}</section>"
+    )
 
 
 def list_writers(scorings: Mapping[str, Scoring]) -> list[Scoring]:

@@ -171,7 +171,7 @@ def test_the_grids_of_the_project_can_be_run() -> None:
 def test_a_mistake_in_grid_or_call_is_one_line_before_anything_runs(
     changes: dict, arguments: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    assert main([str(write_grid(tmp_path, **changes)), *arguments]) == 2
+    assert main(["run", str(write_grid(tmp_path, **changes)), *arguments]) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert said in error
@@ -180,20 +180,20 @@ def test_a_mistake_in_grid_or_call_is_one_line_before_anything_runs(
 
 
 def test_a_missing_grid_says_where_grids_are(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    assert main([str(tmp_path / "nothing.yaml")]) == 2
+    assert main(["run", str(tmp_path / "nothing.yaml")]) == 2
     assert "configs/experiments" in capsys.readouterr().err
 
 
 def test_a_dry_run_lists_commands_and_then_a_time(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     path = write_grid(tmp_path)
-    assert main([str(path), "--dry_run"]) == 0
+    assert main(["run", str(path), "--dry_run"]) == 0
     printed = capsys.readouterr().out
     assert printed.count("missing   ") == 12
     assert "no run has finished yet" in printed
     assert not (tmp_path / "results").exists()
-    assert main([str(path), "fold=0"]) == 0
+    assert main(["run", str(path), "fold=0"]) == 0
     capsys.readouterr()
-    assert main([str(path), "--dry_run"]) == 0
+    assert main(["run", str(path), "--dry_run"]) == 0
     printed = capsys.readouterr().out
     assert printed.count("complete ") == 4
     assert "about 0 min with --jobs 1, from the 4 runs" in printed
@@ -201,7 +201,7 @@ def test_a_dry_run_lists_commands_and_then_a_time(tmp_path: Path, capsys: pytest
 
 def test_the_table_has_means_intervals_and_paired_differences(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     path = write_grid(tmp_path, baseline={"loss": "plain", "smoothing": "none"}, seeds="0,1")
-    assert main([str(path), "--jobs", "2"]) == 0
+    assert main(["run", str(path), "--jobs", "2"]) == 0
     table = read_table(tmp_path)
     assert (table["num_runs"], table["num_planned"], len(table["rows"])) == (24, 24, 8)
     row = next(row for row in table["rows"] if (row["loss"], row["smoothing"]) == ("smooth", "none"))
@@ -226,17 +226,17 @@ def test_the_table_has_means_intervals_and_paired_differences(tmp_path: Path, ca
 
 
 def test_smoothing_is_a_row_of_its_own_without_another_training(tmp_path: Path) -> None:
-    assert main([str(write_grid(tmp_path)), "fold=1"]) == 0
+    assert main(["run", str(write_grid(tmp_path)), "fold=1"]) == 0
     table = read_table(tmp_path)
     accuracy = {row["smoothing"]: row["metrics"]["accuracy"]["mean"] for row in table["rows"][:2]}
     assert accuracy == {"none": pytest.approx(0.6), "median3": 1.0}
     kept = list((tmp_path / "results").rglob("smoothed_median3.metrics.json"))
     assert len(kept) == len(list((tmp_path / "results").rglob(RECORD_FILE))) == 4
     times = [path.stat().st_mtime_ns for path in kept]
-    assert main([str(write_grid(tmp_path)), "fold=1"]) == 0
+    assert main(["run", str(write_grid(tmp_path)), "fold=1"]) == 0
     assert [path.stat().st_mtime_ns for path in kept] == times
     smoothing = {"none": {"method": "none"}, "median3": {"method": "median", "window_epochs": 1}}
-    assert main([str(write_grid(tmp_path, smoothing=smoothing)), "fold=1"]) == 0
+    assert main(["run", str(write_grid(tmp_path, smoothing=smoothing)), "fold=1"]) == 0
     assert read_table(tmp_path)["rows"][1]["metrics"]["accuracy"]["mean"] == 0.95
 
 
@@ -249,7 +249,7 @@ def test_a_run_that_fails_is_named_with_its_last_lines_and_the_others_go_on(
     tmp_path: Path, capsys: pytest.CaptureFixture, caplog: pytest.LogCaptureFixture
 ) -> None:
     axes = {"loss": {"plain": [], "broken": ["loss.label_smoothing=0.3"], "smooth": ["loss.label_smoothing=0.1"]}}
-    assert main([str(write_grid(tmp_path, axes=axes, folds="0,1"))]) == 1
+    assert main(["run", str(write_grid(tmp_path, axes=axes, folds="0,1"))]) == 1
     error = capsys.readouterr().err
     assert error.count("error: broken-") == 2
     assert "the loss is not finite" in error
@@ -270,9 +270,9 @@ def test_a_run_that_another_process_trains_is_left_alone(tmp_path: Path, capsys:
     run.folder.mkdir(parents=True)
     with (run.folder / LOG_FILE).open("a") as log:
         fcntl.flock(log, fcntl.LOCK_EX)
-        assert main([str(path)]) == 1
+        assert main(["run", str(path)]) == 1
         assert "another process trains this run already" in capsys.readouterr().err
-    assert main([str(path)]) == 0
+    assert main(["run", str(path)]) == 0
 
 
 def write_folds(cohort_dir: Path) -> None:
@@ -299,14 +299,14 @@ def test_an_interrupted_grid_is_finished_by_the_same_command(tmp_path: Path, mon
     os.mkfifo(tmp_path / "gate")
     monkeypatch.setenv("GATE", str(tmp_path / "gate"))
     path = write_grid(tmp_path, axes={"loss": {"plain": [], "smooth": ["loss.label_smoothing=0.1"]}}, folds="0,1")
-    command = [sys.executable, "-m", "evaluation.experiments", str(path)]
+    command = [sys.executable, "-m", "evaluation.experiments", "run", str(path)]
     results = tmp_path / "results"
     error = interrupt(command, lambda: bool(list(results.rglob("table.json"))))
     monkeypatch.delenv("GATE")
     assert "interrupted; the same command goes on" in error
     done = {path: path.stat().st_mtime_ns for path in results.rglob("metrics.json")}
     assert 1 <= len(done) <= 2
-    assert main([str(path)]) == 0
+    assert main(["run", str(path)]) == 0
     assert all(path.stat().st_mtime_ns == before for path, before in done.items())
     assert [row["num_runs"] for row in read_table(tmp_path)["rows"]] == [2] * 4
 
@@ -333,7 +333,7 @@ def test_a_run_of_train_py_that_was_interrupted_goes_on_and_is_smoothed_by_its_o
         assert train(list(run.arguments)) == 1
     assert read_events()[-1] == "stopped"
     assert not list((tmp_path / "results").rglob("metrics.json"))
-    assert main([str(path)]) == 0
+    assert main(["run", str(path)]) == 0
     assert "resume" in read_events()
     rows = read_table(tmp_path)["rows"]
     assert [row["num_runs"] for row in rows] == [1, 1]

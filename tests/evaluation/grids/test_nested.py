@@ -60,7 +60,7 @@ def write_grid(folder: Path, **changes: Any) -> Path:
 def test_each_fold_is_tested_once_by_the_cell_that_its_inner_folds_chose(
     grid: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    assert main([str(grid), "--nested", "3", "fold=4"]) == 0
+    assert main(["run", str(grid), "--nested", "3", "fold=4"]) == 0
     table = json.loads((grid.parent / "results" / "grid" / "nested.json").read_text())
     assert [row["fold"] for row in table["folds"]] == [4]
     for row in table["folds"]:
@@ -80,12 +80,12 @@ def test_an_inner_run_that_has_read_a_test_subject_stops_the_command(
     grid: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PLANT", "night2")
-    assert main([str(grid), "--nested", "3", "fold=2", "loss=smooth1"]) == 2
+    assert main(["run", str(grid), "--nested", "3", "fold=2", "loss=smooth1"]) == 2
     assert "has read night2 of subject s2, whom that fold tests: a leak" in capsys.readouterr().err
 
 
 def test_a_dry_run_lists_the_inner_runs(grid: Path, capsys: pytest.CaptureFixture) -> None:
-    assert main([str(grid), "--nested", "3", "fold=0", "loss=smooth1", "--dry_run"]) == 0
+    assert main(["run", str(grid), "--nested", "3", "fold=0", "loss=smooth1", "--dry_run"]) == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("missing")]
     assert len(lines) == 3
     assert all(f"stage.test_dir={grid.parent}/results/grid/nested/fold_0/cohort" in line for line in lines)
@@ -104,7 +104,7 @@ def test_a_dry_run_lists_the_inner_runs(grid: Path, capsys: pytest.CaptureFixtur
 def test_a_grid_that_cannot_be_tuned_says_why(
     changes: dict[str, Any], said: str, grid: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    assert main([str(write_grid(grid.parent, **changes)), "--nested", "3"]) == 2
+    assert main(["run", str(write_grid(grid.parent, **changes)), "--nested", "3"]) == 2
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1

@@ -10,6 +10,7 @@ from scipy.special import softmax
 from transformers import AutoTokenizer
 
 import tslm
+from tests.factories.recordings import build_night, draw_stages
 from tests.factories.small import (
     CHANNEL,
     build_small_model,
@@ -22,7 +23,7 @@ from tests.factories.small import (
 from tslm.answers.grammar import parse_answer
 from tslm.data.samples.collate import Collator
 from tslm.data.samples.corpus_dataset import CorpusDataset
-from tslm.data.samples.dataset import NightDataset
+from tslm.data.samples.dataset import NightDataset, SleepDataset
 from tslm.labels import SleepStage
 from tslm.predictions.calibration import Calibration, save_calibration
 from tslm.predictions.epoch_writer import EpochWriter
@@ -293,3 +294,17 @@ def test_a_language_model_cannot_leave_neighbours_out(text_model: Any) -> None:
 def test_the_package_is_imported_without_torch() -> None:
     code = "import sys, tslm; assert 'torch' not in sys.modules; assert callable(tslm.open_stager)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_answers_after_given_rationales_are_those_of_each_alone_and_without_one_those_after_the_prompt() -> None:
+    config = small_config(model__encoder__max_patches=64)
+    writer = EpochWriter(build_small_model(config, lora_noise=0.5), config)
+    dataset = SleepDataset([build_night("n", draw_stages(10, 0))], config)
+    texts = {4: "Two spindles.", 1: "", 7: "Slow waves in 40% of the epoch, leading delta."}
+    rows = list(writer.answer_after(dataset, texts))
+    assert [row["epoch_idx"] for row in rows] == [4, 1, 7]
+    for (idx, text), row in zip(texts.items(), rows, strict=True):
+        (alone,) = writer.answer_after(dataset, {idx: text})
+        (plain,) = writer.answer(dataset, [idx], explain=False)
+        assert np.allclose(row["log_likelihoods"], alone["log_likelihoods"], atol=1e-3)
+        assert np.allclose(row["log_likelihoods"], plain["log_likelihoods"], atol=1e-3) == (not text)

@@ -48,6 +48,8 @@ from tslm.prompts import (
     render_sleep_prompt,
 )
 
+References = Sequence[tuple[Reference, ...]]  # of each recording, those of its channels
+
 
 class TaskDataset(Protocol):
     """Samples of one split of one curriculum stage."""
@@ -68,17 +70,20 @@ class TaskDataset(Protocol):
 
 
 class RecordingsDataset:
-    """Samples around an epoch of prepared recordings: `samples` holds the position of each, (night, epoch)."""
+    """Samples around an epoch of prepared recordings: `samples` holds the position of each, (night, epoch).
+
+    `references` are those of the recordings' channels, for parts of nights; None: measured on the recordings.
+    """
 
     samples: list[tuple[int, int]]
     window_epochs: int
 
-    def __init__(self, recordings: list[Recording], config: RunConfig) -> None:
+    def __init__(self, recordings: list[Recording], config: RunConfig, references: References | None = None) -> None:
         check_timing(recordings, config.model)
         self.recordings, self.channels = recordings, config.stage.channels
         self.label_set = LABEL_SETS[config.model.label_set]
         self.sleep_stages = self.label_set.sleep_stages
-        self.references = [measure_references(recording, self.channels) for recording in recordings]
+        self.references = references or [measure_references(recording, self.channels) for recording in recordings]
         self.sleep_stage_idx = [index_sleep_stages(recording, self.label_set) for recording in recordings]
         self.targets = build_targets(recordings, self.sleep_stage_idx, self.label_set, config.loss)
 
@@ -110,9 +115,14 @@ class SleepDataset(RecordingsDataset):
     """
 
     def __init__(
-        self, recordings: list[Recording], config: RunConfig, unscored: bool = False, varied: bool = False
+        self,
+        recordings: list[Recording],
+        config: RunConfig,
+        unscored: bool = False,
+        varied: bool = False,
+        references: References | None = None,
     ) -> None:
-        super().__init__(recordings, config)
+        super().__init__(recordings, config, references)
         self.stage, self.varied = config.stage, varied
         self._evidence: dict[int, dict[str, np.ndarray]] = {}  # of the nights whose facts were asked for
         self.style = config.stage.prompt_style

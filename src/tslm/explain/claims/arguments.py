@@ -55,7 +55,7 @@ def weigh_rationale(text: str, claims: Sequence[Claim], answer: SleepStage | Non
         return 0.0
     arguments = read_arguments(text, claims)
     if not arguments:
-        return sum(weigh_feature(claim.feature, answer) * _polarity(claim) for claim in claims)
+        return sum(weigh_feature(claim.feature, answer) * find_polarity(claim) for claim in claims)
     told = {(argument.claim.feature, argument.is_for) for argument in arguments if argument.claim.unit != "power"}
     weights = [
         (argument.is_for, _weigh(argument, answer))
@@ -72,7 +72,7 @@ def weigh_rationale(text: str, claims: Sequence[Claim], answer: SleepStage | Non
 def _weigh(argument: Argument, answer: SleepStage) -> float | None:
     """Weigh one argument; None where no criterion of the sleep stage has its feature and its rule."""
     claim = argument.claim
-    is_present = _polarity(claim) > 0
+    is_present = find_polarity(claim) > 0
     if claim.unit == "power":
         is_present = (claim.value or 0.0) >= words.BAND_SHARES.get(claim.feature, 1.0)
     return weigh_finding(claim.feature, is_present, answer, argument.rule)
@@ -100,10 +100,10 @@ _AGAINST = re.compile(
 )
 
 
-def _polarity(claim: Claim) -> float:
+def find_polarity(claim: Claim) -> float:
     """Return 1 if a claim says that its feature is clearly present, -1 if absent, a value between if neither."""
     if claim.relation in FIGURES and claim.value is not None:
-        return _polarity_of_figure(claim, claim.value)
+        return _find_polarity_of_figure(claim, claim.value)
     if claim.relation == Relation.LEVEL:
         sign = {0.0: -1.0, 2.0: 1.0, 3.0: 1.0}.get(claim.value or 0.0, 0.0)
     elif claim.relation == Relation.FEW:
@@ -115,7 +115,7 @@ def _polarity(claim: Claim) -> float:
     return -sign if claim.negated else sign
 
 
-def _polarity_of_figure(claim: Claim, value: float) -> float:
+def _find_polarity_of_figure(claim: Claim, value: float) -> float:
     if claim.unit == "power":
         return 0.0
     if claim.unit == "times":
