@@ -134,12 +134,28 @@ def compose_brief(
     held_for, held_against = find_criteria(sleep_stage, facts, is_human)
     if held_for:  # against it only findings that are present, or that decide
         held_against = [row for row in held_against if row.finding.is_present or row.is_deciding]
-    cited_for, cited_against = held_for[: 1 if held_against else 2], held_against[:1]
+    cited_for, cited_against = [row for row in held_for if row.rule == held_for[0].rule][:2], held_against[:1]
     if not (cited_for or cited_against):
         return _join(sentences, [], {})
     slots = fill_slots(facts, is_human)
-    closing = _write_closing(cited_for, cited_against, slots, _choose_first, lambda _phrases: None)
+    closing = _write_brief_closing(cited_for, cited_against, slots)
     return _join([*sentences, closing], _reasons(cited_for, cited_against), slots)
+
+
+def _write_brief_closing(
+    cited_for: Sequence[Criterion], cited_against: Sequence[Criterion], slots: Mapping[str, str]
+) -> str:
+    """The rule that decides with its reasons, then the one that leaves doubt.
+
+    The rule comes first: a language model that has written it has decided, and its reasons and answer follow from it.
+    """
+    frames = zip(("decisive", "doubt" if cited_for else "doubt remains"), (cited_for, cited_against), strict=True)
+    return "; ".join(
+        f"{frame} ({rows[0].rule.name}): "
+        + " and ".join(write_out(REASONS[row.finding.name].phrases[0], slots, _choose_first) for row in rows)
+        for frame, rows in frames
+        if rows
+    )
 
 
 def _choose_first(options: Sequence[str]) -> str:

@@ -189,9 +189,9 @@ class CurriculumStageConfig:
     prompt_style: str = "full"  # sleep: full or brief
     facts: str = ""  # line of measured facts in the prompt: measured or none; empty: as the task has it
     inputs: str = "all"  # sleep: what a prompt holds: all, facts (no signal) or series (the signal, no facts)
-    facts_dropout: float = 0.15  # training: probability that a prompt states no fact
+    facts_dropout: float = 0.25  # training: probability that a prompt states no fact
     fact_dropout: float = 0.05  # training: probability that a single fact is not stated
-    series_dropout: float = 0.15  # training: probability that a prompt holds facts alone, no series and no night
+    series_dropout: float = 0.1  # training: probability that a prompt holds facts alone, no series and no night
     sampling: str = "natural"  # training samples by class: natural (as they are), balanced (evenly), sqrt (between)
     oversample: dict[str, float] = field(default_factory=dict)  # further factors by class, such as {REM: 2}
     hard_examples: float = 0.0  # probability ~ (last loss / mean loss)^this, between 1/4 and 4; 0: off

@@ -5,10 +5,7 @@ from tslm.explain.claims.arguments import read_arguments, weigh_rationale
 from tslm.explain.claims.read import read_claims
 from tslm.labels import SleepStage
 
-N3_TEXT = (
-    "Moderate amplitude, slow waves in 15%. "
-    "Decisive: leading delta (6.A); doubt comes from slow waves under a fifth (6.B)."
-)
+N3_TEXT = "Moderate amplitude, slow waves in 15%. Decisive (6.A): leading delta; doubt (6.B): slow waves under a fifth."
 
 
 def weigh(text: str, answer: SleepStage) -> float:

@@ -1,7 +1,7 @@
 """Arguments of a rationale: claims that it cites for its answer or against it, and whether they speak so.
 
-"Decisive: leading delta (6.A); doubt comes from slow waves under a fifth (6.B)" cites the first claim for the answer
-and the second against it. Whether a claim speaks for a sleep stage is decided by the table of criteria.
+"Decisive (6.A): leading delta; doubt (6.B): slow waves under a fifth" cites the first claim for the answer and the
+second against it. Whether a claim speaks for a sleep stage is decided by the table of criteria.
 """
 
 import re
@@ -39,7 +39,9 @@ def read_arguments(text: str, claims: Sequence[Claim]) -> list[Argument]:
             continue
         for claim in claims:
             if start <= claim.start < stop:
-                rule = next((name for end, name in rules if claim.stop <= end <= stop), "")
+                after = [name for end, name in rules if claim.stop <= end <= stop]  # "theta (4.B)"
+                before = [name for end, name in rules if start <= end <= claim.start]  # "decisive (4.B): theta"
+                rule = (after[:1] or before[-1:] or [""])[0]
                 arguments.append(Argument(claim, not is_against, rule))
     return arguments
 
