@@ -17,7 +17,7 @@ MEASURED_COLUMNS = (*EVIDENCE_COLUMNS, RECENT_COLUMN, *EMG_COLUMNS)
 
 def add_evidence(recording: Recording) -> Recording:
     """The recording with evidence of its first channel, and of its EMG where it has one, as columns."""
-    columns = {**recording.columns, **measure_recording(recording)}
+    columns = {**measure_recording(recording), **recording.columns}
     return replace(recording, columns=columns, measured_channel=next(iter(recording.channels)))
 
 

@@ -237,7 +237,9 @@ def add_faithfulness(
 
 def describe_faithfulness(metrics: Mapping[str, Any]) -> list[str]:
     """A paragraph on the texts of every system of metrics.json that wrote some."""
-    parts = [(name, part["faithfulness"]) for name, part in metrics["systems"].items() if "faithfulness" in part]
+    parts = [
+        (name, part["faithfulness"]) for name, part in metrics.get("systems", {}).items() if "faithfulness" in part
+    ]
     return [f"{name.replace('_', ' ')}: {_describe_verified(scores)}" for name, scores in parts]
 
 

@@ -77,6 +77,34 @@ def test_series_of_different_length_and_number_in_one_batch_are_their_singles(va
     assert float(together.loss_sum) == pytest.approx(alone, rel=1e-5)
 
 
+@pytest.mark.parametrize("fusion", FUSIONS)
+@torch.no_grad()
+def test_prompts_with_and_without_their_signal_in_one_batch_are_their_singles(fusion: str, tiny_llm: Path) -> None:
+    config = small_config(tiny_llm, model__name=fusion, stage__facts="measured")
+    model = open_gates(build_small_model(config, lora_noise=0.1))
+    examples = [
+        sleep_dataset(replace(config, stage=replace(config.stage, inputs=inputs)))[idx]
+        for idx, inputs in enumerate(("all", "facts", "series", "facts"))
+    ]
+    together = model(collate(config, examples))
+    alone = [model(collate(config, [example])) for example in examples]
+    assert together.loss_B.tolist() == pytest.approx([float(out.loss_sum / out.weight_sum) for out in alone], rel=1e-5)
+
+
+@pytest.mark.parametrize("fusion", ["soft_prompt", "flamingo"])
+@torch.no_grad()
+def test_facts_alone_are_answered_alike_whatever_the_signal(fusion: str, tiny_llm: Path) -> None:
+    config = small_config(tiny_llm, model__name=fusion, stage__facts="measured", stage__inputs="facts")
+    model = open_gates(build_small_model(config, lora_noise=0.1))
+    example = sleep_dataset(config)[3]
+    assert example.window is not None
+    louder = replace(example, window=replace(example.window, values_WCL=5 * example.window.values_WCL[::-1]))
+    losses = [float(model(collate(config, [item])).loss_sum) for item in (example, louder)]
+    assert losses[0] == losses[1]
+    seen = [float(model(collate(config, [replace(item, reads_night=True)])).loss_sum) for item in (example, louder)]
+    assert seen[0] != seen[1]
+
+
 @torch.no_grad()
 def test_padding_does_not_change_the_loss(case) -> None:
     config, model, examples = case

@@ -34,7 +34,7 @@ from tslm.data.samples.night_windows import (
     load_recordings,
     measure_references,
 )
-from tslm.evidence.events import render_events
+from tslm.evidence.events import MIN_FS_HZ, render_events
 from tslm.evidence.facts_line import phrase_facts, render_facts_line
 from tslm.evidence.measure import EVIDENCE_COLUMNS
 from tslm.evidence.words import epoch_facts
@@ -168,7 +168,7 @@ class SleepDataset(RecordingsDataset):
         night, epoch = self.samples[idx]
         recording = self.recordings[night]
         evidence = {name: float(values_E[epoch]) for name, values_E in self.read_evidence(night).items()}
-        is_measured = evidence.keys() >= set(EVIDENCE_COLUMNS)
+        is_measured = evidence.keys() >= set(EVIDENCE_COLUMNS) and recording.fs_hz >= MIN_FS_HZ
         of_one = slice(epoch, epoch + 1)
         events = recording_events(recording, self.stage.channel, of_one) if is_measured else []
         return {
