@@ -16,7 +16,12 @@ from tslm.explain.interventions.run import EDIT_NAMES
 from tslm.predictions.rows import write_predictions
 from tslm.training.checkpoints.checkpoint import save_checkpoint
 
-SETTINGS = {"stage__channel": "EEG Fpz-Cz", "model__encoder__max_patches": 64, "stage__max_new_tokens": 12}
+SETTINGS = {
+    "stage__facts": "measured",
+    "stage__channel": "EEG Fpz-Cz",
+    "model__encoder__max_patches": 64,
+    "stage__max_new_tokens": 12,
+}
 
 
 @pytest.fixture(scope="module")

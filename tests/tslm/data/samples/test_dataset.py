@@ -46,7 +46,7 @@ def test_a_sleep_sample_holds_rationale_answer_and_measured_text() -> None:
     assert f"mean {values.mean():.2f} and std {values.std():.2f} uV" in example.series[0].text
     assert example.answer in example.options
     assert example.answer not in example.pre_prompt
-    assert dataset.describe(3)["evidence"] == {"rms_uv": pytest.approx(values.std(), rel=1e-3)}
+    assert dataset.describe(3)["evidence"]["rms_uv"] == pytest.approx(values.std(), rel=1e-3)
 
 
 def test_a_window_stops_at_the_ends_and_at_gaps() -> None:

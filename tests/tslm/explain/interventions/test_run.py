@@ -24,7 +24,9 @@ from tslm.predictions.rows import PredictionRow
 from tslm.scoring.intervals import Resampling
 
 STAGES = LABEL_SETS["aasm"].sleep_stages
-CONFIG = small_config(stage__channel="EEG Fpz-Cz", model__encoder__max_patches=64, model__encoder__patch_size=100)
+CONFIG = small_config(
+    stage__facts="measured", stage__channel="EEG Fpz-Cz", model__encoder__max_patches=64, model__encoder__patch_size=100
+)
 FAST = Resampling(num_resamples=100)
 
 
