@@ -1,7 +1,8 @@
-"""Verification of rationales while they are written: a text that the measurements contradict is written again.
+"""Verification of rationales while they are written: a text that is false, or argues for another answer, is rewritten.
 
-1. check all claims of a text against the measurements of its epoch           (faithfulness.check_rationale)
-2. write each text with a contradicted claim again, sampled, `MAX_TRIES` times at most
+1. check all claims of a text against the measurements of its epoch           (faithfulness.check_rationale),
+   and whether its arguments speak for its answer                             (claims.arguments.find_misused)
+2. write each text with a fault again, sampled, `MAX_TRIES` times at most
 3. take the first text of the same answer without one, else the one with the fewest, and strike the sentences that
    hold one
 
@@ -11,9 +12,12 @@ Verification changes no answer and no probability: a row keeps those of its firs
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from tslm.answers.grammar import split_response
+from tslm.explain.claims.arguments import find_misused, read_arguments
 from tslm.explain.claims.checks import Verdict
 from tslm.explain.claims.read import split_sentences
 from tslm.explain.faithfulness import CheckedRationale, EventRows, check_rationale
+from tslm.labels import ANSWER_NAMES, parse_sleep_stage
 from tslm.predictions.rows import PredictionRow
 from tslm.predictions.scorings import parse_row_answer
 
@@ -57,16 +61,25 @@ def verify_rows(
     return [texts[place].choose() if place in texts else row for place, row in enumerate(rows)]
 
 
-def strike_contradicted(
+def find_faults(text: str, checked: CheckedRationale) -> list[int]:
+    """Where in a text its faults start: contradicted claims, and arguments that do not speak as they are cited."""
+    false = {item.claim.start for item in checked.claims if item.verdict == Verdict.CONTRADICTED}
+    answer = parse_sleep_stage(split_response(text)[1])
+    if answer in ANSWER_NAMES:
+        arguments = read_arguments(text, [item.claim for item in checked.claims])
+        false |= {argument.claim.start for argument in find_misused(arguments, answer)}
+    return sorted(false)
+
+
+def strike_faults(
     text: str, evidence: Mapping[str, Any], events: EventRows | None = None
 ) -> tuple[str, list[tuple[int, str]]]:
-    """Strike the sentences that hold a contradicted claim; `Answer:` and what follows it stay.
+    """Strike the sentences that hold a fault (`find_faults`); `Answer:` and what follows it stay.
 
     Returns:
         The text without them, and each struck sentence with the offset in that text at which it stood.
     """
-    checked = check_rationale(text, evidence, events)
-    false = [item.claim.start for item in checked.claims if item.verdict == Verdict.CONTRADICTED]
+    false = find_faults(text, check_rationale(text, evidence, events))
     kept, struck, start = "", list[tuple[int, str]](), 0
     for sentence in split_sentences(text):
         stop = start + len(sentence)
@@ -79,7 +92,7 @@ def strike_contradicted(
 
 
 def restore_struck(text: str, struck: Sequence[tuple[int, str]]) -> tuple[str, list[tuple[int, int]]]:
-    """The text with its struck sentences, and where each stands in it: the inverse of `strike_contradicted`."""
+    """The text with its struck sentences, and where each stands in it: the inverse of `strike_faults`."""
     restored, spans, start = "", list[tuple[int, int]](), 0
     for offset, sentence in struck:
         restored += text[start:offset]
@@ -98,8 +111,8 @@ class _Candidates:
 
     @property
     def has_true_text(self) -> bool:
-        """Whether no claim of the last text is contradicted."""
-        return not self.checks[-1].count(Verdict.CONTRADICTED)
+        """Whether the last text has no fault."""
+        return not find_faults(self.texts[-1], self.checks[-1])
 
     def add(self, row: PredictionRow) -> None:
         """Take a rewrite, if it has the same answer."""
@@ -109,11 +122,9 @@ class _Candidates:
             self.checks.append(self._check(row["generated"]))
 
     def choose(self) -> PredictionRow:
-        """The row with the text of the fewest contradicted claims, the earliest of several, and these struck."""
-        text, check = min(
-            zip(self.texts, self.checks, strict=True), key=lambda pair: pair[1].count(Verdict.CONTRADICTED)
-        )
-        generated, struck = strike_contradicted(text, self.row["evidence"], self.row.get("events"))
+        """The row with the text of the fewest faults, the earliest of several, and these struck."""
+        text, check = min(zip(self.texts, self.checks, strict=True), key=lambda pair: len(find_faults(*pair)))
+        generated, struck = strike_faults(text, self.row["evidence"], self.row.get("events"))
         return self.row | {
             "generated": generated,
             "first_generated": self.texts[0],

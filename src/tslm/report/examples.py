@@ -127,7 +127,7 @@ def _render_generated(row: PredictionRow) -> str:
         return "<em>empty</em>"
     last = f" <b>{ANSWER_PREFIX} {escape(answer)}</b>" if ANSWER_PREFIX in shown else ""
     pieces = (
-        f'<del title="contradicts the measurement">{mark_rules(piece)}</del>' if covering else mark_rules(piece)
+        f'<del title="contradicts the measurement or the answer">{mark_rules(piece)}</del>' if covering else mark_rules(piece)
         for piece, covering in cut_text(rationale, spans)
     )
     return f"{''.join(pieces)}{last}{note}"

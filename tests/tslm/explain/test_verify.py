@@ -7,7 +7,7 @@ from tests.factories.small import build_small_model, sleep_dataset, small_config
 from tslm.answers.grammar import parse_answer
 from tslm.explain.claims.read import read_claims, split_sentences
 from tslm.explain.faithfulness import check_rationale, score_texts
-from tslm.explain.verify import MAX_TRIES, restore_struck, strike_contradicted, verify_rows
+from tslm.explain.verify import MAX_TRIES, restore_struck, strike_faults, verify_rows
 from tslm.predictions.epoch_writer import EpochWriter
 from tslm.predictions.rows import VERIFICATION_KEYS, read_predictions, write_predictions
 from tslm.predictions.scorings import parse_row_answer, parse_scorings
@@ -17,7 +17,7 @@ TRUE = (
     "RMS 12 uV.",
     "Two spindles, no K-complexes.",
     "One eye movement;",
-    "Decisive: the spindles.",
+    "Spindles are seen.",
     "Sawtooth waves.",
 )
 FALSE = ("RMS 40 uV.", "No spindles.", "Two spindles, one K-complex;", "Decisive: absent spindles.")
@@ -86,6 +86,16 @@ def test_where_no_text_is_true_the_one_with_the_fewest_false_claims_is_struck():
     assert verified["claims_after"] == {"supported": 1, "contradicted": 0, "not_checkable": 0}
 
 
+def test_an_argument_for_another_answer_is_written_again_or_struck():
+    fitting = "Two spindles. Decisive (5.B): the spindles. Answer: Non-REM stage 2"
+    for misused in ("Decisive (5.B): the eye movement.", "Decisive (7.B): the spindles.", "Doubt (5.B): the spindles."):
+        first = f"Two spindles. {misused} Answer: Non-REM stage 2"
+        assert check_rationale(first, EVIDENCE).is_faithful
+        _, verified, _ = verify([first, fitting], [first] * (MAX_TRIES + 1))
+        assert [row["generated"] for row in verified] == [fitting, "Two spindles. Answer: Non-REM stage 2"]
+        assert [bool(row["struck"]) for row in verified] == [False, True]
+
+
 def test_rows_without_evidence_text_or_options_are_left_alone():
     rows = [
         make_row(0, generated="No spindles. Answer: Wake"),
@@ -115,7 +125,7 @@ def test_verified_texts_have_no_false_claim_and_the_answers_and_probabilities_of
 def test_striking_takes_only_the_sentences_that_hold_a_false_claim(text):
     sentences = split_sentences(text)
     assert "".join(sentences) == text[: text.rindex("Answer:")]
-    kept, struck = strike_contradicted(text, EVIDENCE)
+    kept, struck = strike_faults(text, EVIDENCE)
     assert {sentence.strip() for _, sentence in struck} == set(FALSE) & {sentence.strip() for sentence in sentences}
     assert [claim.feature for claim in read_claims(kept)] == [
         item.claim.feature

@@ -49,26 +49,31 @@ def read_arguments(text: str, claims: Sequence[Claim]) -> list[Argument]:
 def weigh_rationale(text: str, claims: Sequence[Claim], answer: SleepStage | None) -> float:
     """Weigh a rationale for its answer: above 0 it speaks for it, below 0 against it, 0 for neither.
 
-    Where the text says what decides, its arguments are weighed: they speak for the answer if those cited for it do on
-    balance, none of them speaks against it, none that is cited against it speaks for it, and each cited rule is one of
-    that sleep stage. A text that only states its doubts weighs 0. Without arguments all claims are weighed.
+    Where the text says what decides, its arguments are weighed: they speak for the answer if some are cited for it and
+    none is misused (`find_misused`). A text that only states its doubts weighs 0. Without arguments all claims are
+    weighed.
     """
     if answer is None:
         return 0.0
     arguments = read_arguments(text, claims)
     if not arguments:
         return sum(weigh_feature(claim.feature, answer) * find_polarity(claim) for claim in claims)
-    told = {(argument.claim.feature, argument.is_for) for argument in arguments if argument.claim.unit != "power"}
-    weights = [
-        (argument.is_for, _weigh(argument, answer))
-        for argument in arguments
-        if argument.claim.unit != "power"
-        or (argument.claim.feature, argument.is_for) not in told  # "leading delta 45%"
-    ]
-    if any(weight is None or (weight < 0 if is_for else weight > 0) for is_for, weight in weights):
+    if find_misused(arguments, answer):
         return -1.0
-    cited_for = [weight for is_for, weight in weights if is_for]
-    return 1.0 if sum(weight or 0.0 for weight in cited_for) > 0 else -1.0 if cited_for else 0.0
+    return 1.0 if any(argument.is_for for argument in arguments) else 0.0
+
+
+def find_misused(arguments: Sequence[Argument], answer: SleepStage) -> list[Argument]:
+    """Arguments that do not speak as they are cited: by no criterion of the answer, or by one for the other side."""
+    told = {(argument.claim.feature, argument.is_for) for argument in arguments if argument.claim.unit != "power"}
+    misused = []
+    for argument in arguments:
+        if argument.claim.unit == "power" and (argument.claim.feature, argument.is_for) in told:
+            continue  # "leading delta 45%": the lead is the argument
+        weight = _weigh(argument, answer)
+        if weight is None or (weight < 0 if argument.is_for else weight > 0):
+            misused.append(argument)
+    return misused
 
 
 def _weigh(argument: Argument, answer: SleepStage) -> float | None:

@@ -71,7 +71,7 @@ function listRules(pieces) {
 /** Parts of a sentence that verification struck. */
 function strikePiece(parts) {
   const struck = make("del", "", ...parts);
-  struck.title = "contradicts the measurement";
+  struck.title = "contradicts the measurement or the answer";
   return struck;
 }
 
