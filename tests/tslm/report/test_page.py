@@ -158,7 +158,7 @@ def test_struck_sentences_are_crossed_out_and_the_first_texts_are_judged(tmp_pat
         row |= {"tries": 3, "struck": [[0, "<b>No spindles. "]], "claims_before": {}, "claims_after": {}}
     page = write_page(rows, tmp_path / "r.html")
     (title,) = {attrs["title"] for attrs in page.find("del")}
-    assert title == "contradicts the measurement"
+    assert title == "contradicts the measurement or the answer"
     assert len(page.find("del")) == 10
     assert "<b>No spindles. RMS" in page.text
     assert "100.0 % had a false claim and were written again" in page.text

@@ -70,7 +70,7 @@ def test_struck_sentences_are_crossed_out_with_their_claims(chromium, tmp_path):
     with open_page(chromium, tmp_path / "r.html") as page:
         assert page.inner_text("#epoch-text blockquote").startswith("Two spindles")
         struck = page.locator("#epoch-text del")
-        assert struck.first.get_attribute("title") == "contradicts the measurement"
+        assert struck.first.get_attribute("title") == "contradicts the measurement or the answer"
         assert struck.locator("mark.contradicted").count() == 1
         assert "Three K-complexes" in "".join(struck.all_inner_texts())
         assert "Two" not in "".join(struck.all_inner_texts())
