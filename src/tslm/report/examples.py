@@ -19,6 +19,7 @@ from tslm.report.rationales import cut_text, mark_rules, render_rules
 
 NUM_EXAMPLES = 10
 _MAX_CHARACTERS = 1500
+_STRUCK = "contradicts the measurement or the answer"
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ def _render_generated(row: PredictionRow) -> str:
         return "<em>empty</em>"
     last = f" <b>{ANSWER_PREFIX} {escape(answer)}</b>" if ANSWER_PREFIX in shown else ""
     pieces = (
-        f'<del title="contradicts the measurement or the answer">{mark_rules(piece)}</del>' if covering else mark_rules(piece)
+        f'<del title="{_STRUCK}">{mark_rules(piece)}</del>' if covering else mark_rules(piece)
         for piece, covering in cut_text(rationale, spans)
     )
     return f"{''.join(pieces)}{last}{note}"
