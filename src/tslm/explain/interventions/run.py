@@ -17,7 +17,7 @@ from tslm.answers.grammar import parse_answer, split_response
 from tslm.config.schema import RunConfig
 from tslm.data.evidence import read_evidence
 from tslm.data.prepared.recordings import Recording
-from tslm.data.samples.dataset import SleepDataset, find_task
+from tslm.data.samples.dataset import SleepDataset, find_task, has_facts_line
 from tslm.data.samples.night_windows import measure_references
 from tslm.evidence.criteria import Facts
 from tslm.explain.claims.read import read_claims
@@ -122,12 +122,12 @@ def check_edits(config: RunConfig, edits: Sequence[str], conditions: Sequence[st
         raise ValueError(
             f"interventions are on the sleep of people; this checkpoint's label set is {config.model.label_set!r}"
         )
-    allowed = _ALLOWED[config.stage.given]
+    given = config.stage.inputs if has_facts_line(config.stage) else "series"
+    allowed = _ALLOWED[given]
     chosen = tuple(Condition(name) for name in conditions) or allowed
     if refused := [condition for condition in chosen if condition not in allowed]:
         raise ValueError(
-            f"condition {refused[0].value!r}: this checkpoint's prompts hold {config.stage.given} alone; "
-            f"choose {', '.join(allowed)}"
+            f"condition {refused[0].value!r}: this checkpoint's prompts hold {given} alone; choose {', '.join(allowed)}"
         )
     return chosen
 
