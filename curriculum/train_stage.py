@@ -18,7 +18,8 @@ from curriculum.processes import check_same_on_all
 from tslm.config.files import CONFIG_FILE, save_config
 from tslm.config.schema import RunConfig
 from tslm.data.samples.collate import Collator
-from tslm.data.samples.dataset import NightDataset, SleepDataset, TaskDataset, build_dataset, find_task, state_timing
+from tslm.data.samples.dataset import TaskDataset, build_dataset, find_task, state_timing
+from tslm.data.samples.recordings_dataset import NightDataset, SleepDataset
 from tslm.data.samples.sampling import TrainBatches
 from tslm.data.splits.provenance import checksum_data, compare_checksums, describe_split
 from tslm.files import restore_swapped

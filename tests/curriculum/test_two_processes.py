@@ -18,7 +18,7 @@ from tests.factories.launching import ACCELERATE_CONFIGS, end_ranks, shard_on_cp
 from tests.factories.tiny_run import command
 from tslm.config.compose import compose_config
 from tslm.config.schema import RunConfig
-from tslm.data.samples.dataset import NightDataset
+from tslm.data.samples.recordings_dataset import NightDataset
 from tslm.predictions.rows import read_predictions
 from tslm.training.loop import TrainingStoppedError
 from tslm.training.process import StopSignals

@@ -5,7 +5,8 @@ from accelerate import Accelerator
 
 from curriculum.evaluate_stage import build_validation
 from tests.factories.small import build_small_model, small_config, small_recording, write_small_cohort
-from tslm.data.samples.dataset import NightDataset, SleepDataset, build_dataset
+from tslm.data.samples.dataset import build_dataset
+from tslm.data.samples.recordings_dataset import NightDataset, SleepDataset
 from tslm.predictions.night_scorer import NightScorer
 from tslm.predictions.scorings import parse_scorings
 from tslm.scoring.systems import score_system

@@ -25,7 +25,7 @@ from tslm.data.prepared.corpora import CorpusSample, render_lead, write_corpus
 from tslm.data.prepared.recordings import Recording, write_participants, write_recording
 from tslm.data.samples.collate import Collator
 from tslm.data.samples.corpus_dataset import CorpusDataset
-from tslm.data.samples.dataset import SleepDataset
+from tslm.data.samples.recordings_dataset import SleepDataset
 from tslm.data.splits.folds import draw_epoch_splits
 from tslm.data.splits.rules import assign_splits
 from tslm.evidence.measure import EVIDENCE_COLUMNS

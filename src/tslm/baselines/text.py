@@ -18,7 +18,7 @@ from tslm.config.compose import compose_config
 from tslm.config.schema import DigitsConfig, RunConfig
 from tslm.data.prepared.recordings import Recording
 from tslm.data.samples.collate import Collator
-from tslm.data.samples.dataset import SleepDataset
+from tslm.data.samples.recordings_dataset import SleepDataset
 from tslm.evidence.facts_line import render_facts_line
 from tslm.evidence.words import epoch_facts
 from tslm.labels import species_group

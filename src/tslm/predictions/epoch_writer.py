@@ -15,7 +15,8 @@ from tslm.batch import IGNORE_INDEX, Batch
 from tslm.config.schema import RunConfig
 from tslm.data.prepared.recordings import Recording
 from tslm.data.samples.collate import Collator, LabelTokens, extend_prompts, tokenize_labels
-from tslm.data.samples.dataset import SleepDataset, TaskDataset, build_dataset
+from tslm.data.samples.dataset import TaskDataset, build_dataset
+from tslm.data.samples.recordings_dataset import SleepDataset
 from tslm.data.samples.sampling import sort_by_prompt, spread_subset
 from tslm.models import build_tokenizer
 from tslm.models.decoding.decode import Sampling

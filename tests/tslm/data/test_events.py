@@ -9,7 +9,7 @@ from data_prep.simulators.human.night import simulate_human_night
 from tests.factories.small import small_config
 from tslm.data.events import recording_events
 from tslm.data.prepared.recordings import Recording, read_recording, write_recording
-from tslm.data.samples.dataset import SleepDataset
+from tslm.data.samples.recordings_dataset import SleepDataset
 from tslm.evidence.criteria import Feature
 from tslm.evidence.events import find_events, parse_events, render_events
 

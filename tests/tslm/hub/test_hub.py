@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoProces
 from tests.factories.small import AASM, CHANNEL, build_small_model, collate, small_config, small_recording
 from tslm.cli.main import main
 from tslm.data.prepared.recordings import round_to_stored, write_recording
-from tslm.data.samples.dataset import SleepDataset
+from tslm.data.samples.recordings_dataset import SleepDataset
 from tslm.hub import TSLMClassifier, TSLMProcessor, TSLMTextModel, repository
 from tslm.labels import SleepStage
 from tslm.predictions.calibration import Calibration, save_calibration

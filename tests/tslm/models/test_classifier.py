@@ -10,7 +10,7 @@ from tslm.batch import IGNORE_INDEX
 from tslm.config.files import merge_config
 from tslm.config.schema import OptimConfig, RunConfig
 from tslm.data.samples.collate import Collator
-from tslm.data.samples.dataset import NightDataset
+from tslm.data.samples.recordings_dataset import NightDataset
 from tslm.models import build_model
 from tslm.models.classifier import Classifier
 from tslm.models.epoch_reader import EpochReader

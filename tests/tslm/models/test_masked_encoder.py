@@ -9,7 +9,7 @@ from tests.factories.small import build_small_model, small_config, small_recordi
 from tslm.config.files import merge_config
 from tslm.config.schema import MaskingConfig, RunConfig
 from tslm.data.samples.collate import Collator
-from tslm.data.samples.dataset import NightDataset
+from tslm.data.samples.recordings_dataset import NightDataset
 from tslm.labels import SleepStage
 from tslm.models.masked_encoder import MaskedEncoder, draw_blocks
 from tslm.training.checkpoints.checkpoint import load_checkpoint, load_weights, save_checkpoint

@@ -16,7 +16,7 @@ from tests.factories.small import build_small_model, small_recording
 from tslm.config.compose import compose_config, list_group
 from tslm.config.schema import MODEL_KINDS, RunConfig
 from tslm.data.samples.collate import Collator
-from tslm.data.samples.dataset import NightDataset
+from tslm.data.samples.recordings_dataset import NightDataset
 from tslm.predictions.night_scorer import NightScorer
 from tslm.training.checkpoints.checkpoint import load_checkpoint, load_weights, save_checkpoint
 from tslm.training.runs.folder import run_dir

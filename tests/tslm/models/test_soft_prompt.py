@@ -17,7 +17,7 @@ from tests.factories.small import (
     small_recording,
 )
 from tslm.batch import CONTEXT_SLOT, SERIES_SLOT
-from tslm.data.samples.dataset import SleepDataset
+from tslm.data.samples.recordings_dataset import SleepDataset
 from tslm.models import build_text_model
 from tslm.models.decoding.decode import position_ids
 from tslm.models.llm.backbone import word_embeddings

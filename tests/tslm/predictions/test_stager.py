@@ -23,7 +23,7 @@ from tests.factories.small import (
 from tslm.answers.grammar import parse_answer
 from tslm.data.samples.collate import Collator
 from tslm.data.samples.corpus_dataset import CorpusDataset
-from tslm.data.samples.dataset import NightDataset, SleepDataset
+from tslm.data.samples.recordings_dataset import NightDataset, SleepDataset
 from tslm.labels import SleepStage
 from tslm.predictions.calibration import Calibration, save_calibration
 from tslm.predictions.epoch_writer import EpochWriter

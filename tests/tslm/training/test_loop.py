@@ -19,7 +19,7 @@ from tslm.batch import Batch
 from tslm.config.schema import OptimConfig, TrainConfig
 from tslm.data.samples.collate import Collator
 from tslm.data.samples.corpus_dataset import CorpusDataset
-from tslm.data.samples.dataset import NightDataset
+from tslm.data.samples.recordings_dataset import NightDataset
 from tslm.data.samples.sampling import TrainBatches, TrainData
 from tslm.models import build_tokenizer
 from tslm.models.interface import ModelOutput

@@ -10,7 +10,8 @@ from tests.factories.small import collate, sleep_dataset, small_config, small_re
 from tslm.batch import CONTEXT_SLOT, IGNORE_INDEX, SERIES_SLOT, TEXT_SLOT, Example, Series
 from tslm.data.samples.collate import Collator
 from tslm.data.samples.corpus_dataset import CorpusDataset
-from tslm.data.samples.dataset import TASKS, NightDataset
+from tslm.data.samples.dataset import TASKS
+from tslm.data.samples.recordings_dataset import NightDataset
 from tslm.prompts import render_choice_prompt
 
 

@@ -17,8 +17,9 @@ from tests.factories.small import (
 from tslm.batch import IGNORE_INDEX, Reference
 from tslm.config.schema import AugmentConfig
 from tslm.data.prepared.recordings import read_participants, write_participants, write_recording
-from tslm.data.samples.dataset import NightDataset, SleepDataset, build_dataset, state_timing
+from tslm.data.samples.dataset import build_dataset, state_timing
 from tslm.data.samples.night_windows import cut_window, load_recordings
+from tslm.data.samples.recordings_dataset import NightDataset, SleepDataset
 from tslm.data.samples.sample_weights import weigh_samples
 from tslm.data.samples.sampling import draw_samples, spread_subset
 from tslm.labels import SleepStage

@@ -10,7 +10,7 @@ from tests.factories.small import CHANNEL, sleep_dataset, small_config, small_re
 from tslm.config.schema import CurriculumStageConfig
 from tslm.data.evidence import find_prepared_evidence, read_evidence
 from tslm.data.prepared.recordings import read_recording, write_recording
-from tslm.data.samples.dataset import SleepDataset
+from tslm.data.samples.recordings_dataset import SleepDataset
 from tslm.evidence.facts_line import FACTS_PREFIX, phrase_facts, render_facts_line
 from tslm.evidence.measure import EVIDENCE_COLUMNS, measure_evidence
 from tslm.evidence.words import epoch_facts

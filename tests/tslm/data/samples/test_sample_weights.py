@@ -10,7 +10,7 @@ from tests.factories.small import AASM, small_config, small_recording, small_sam
 from tslm.config.compose import compose_config
 from tslm.config.schema import CurriculumStageConfig as Stage
 from tslm.data.samples.corpus_dataset import CorpusDataset
-from tslm.data.samples.dataset import NightDataset, SleepDataset
+from tslm.data.samples.recordings_dataset import NightDataset, SleepDataset
 from tslm.data.samples.sample_weights import weigh_hardness, weigh_samples
 from tslm.labels import SleepStage
 from tslm.prompts import render_choice_prompt

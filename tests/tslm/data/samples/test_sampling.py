@@ -11,7 +11,7 @@ from tests.factories.small import AASM, collate, sleep_dataset, small_config, sm
 from tslm.config.schema import RunConfig
 from tslm.data.samples.collate import Collator
 from tslm.data.samples.corpus_dataset import CorpusDataset
-from tslm.data.samples.dataset import NightDataset, SleepDataset
+from tslm.data.samples.recordings_dataset import NightDataset, SleepDataset
 from tslm.data.samples.sampling import TrainBatches, bucket_by_length, estimate_length, sort_by_prompt
 from tslm.models import build_tokenizer
 from tslm.prompts import render_ecg_prompt

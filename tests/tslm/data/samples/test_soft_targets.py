@@ -12,8 +12,8 @@ from tslm.batch import IGNORE_INDEX
 from tslm.config.schema import LossConfig
 from tslm.data.prepared.recordings import Recording, read_recording, write_recording
 from tslm.data.samples.collate import Collator
-from tslm.data.samples.dataset import NightDataset, SleepDataset
 from tslm.data.samples.night_windows import build_targets, index_sleep_stages, smooth_boundaries
+from tslm.data.samples.recordings_dataset import NightDataset, SleepDataset
 from tslm.labels import LABEL_SETS, SleepStage
 
 LABELS = LABEL_SETS["aasm"]
