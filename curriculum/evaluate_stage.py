@@ -65,7 +65,8 @@ def evaluate_stage(config: RunConfig, accelerator: Accelerator, leaky: bool = Fa
 
 def _evaluate_answers(config: RunConfig, accelerator: Accelerator) -> tuple[list[PredictionRow], dict[str, Any]]:
     rows = _answer_test(config, accelerator, config.stage.num_test_samples)
-    if config.writes_text and config.stage.num_alone_samples and config.stage.given == "all":
+    has_both = find_task(config.stage).reads_recordings and config.stage.prompt_inputs == "all"
+    if config.writes_text and config.stage.num_alone_samples and has_both:
         for inputs in ("facts", "series"):
             alone = replace(config, stage=replace(config.stage, inputs=inputs))
             rows += _answer_test(alone, accelerator, config.stage.num_alone_samples)

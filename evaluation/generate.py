@@ -50,7 +50,7 @@ def generate(trained: RunConfig, config: RunConfig, arguments: argparse.Namespac
         arguments: of the command line.
     """
     # Imported here, so that --help and a mistyped path answer at once.
-    from tslm.data.samples.dataset import TaskDataset
+    from tslm.data.samples.dataset import TaskDataset, find_task
     from tslm.explain.verify import Writer, verify_rows
     from tslm.predictions.rows import write_predictions
     from tslm.predictions.stager import check_answers, choose_device, find_test_leak, open_stager
@@ -67,6 +67,8 @@ def generate(trained: RunConfig, config: RunConfig, arguments: argparse.Namespac
             "--verify checks rationales that end in one of the options; leave out --no_rationale and --free_answers "
             "(stage.constrained=false)"
         )
+    if arguments.inputs and not find_task(config.stage).reads_recordings:
+        raise ValueError(f"--inputs chooses among signal and facts of nights; the task {config.stage.task} has none")
     if arguments.each_alone and not is_scorer:
         raise ValueError("--each_alone is for the classifier; a language model sees what it was trained with")
     stager = open_stager(arguments.checkpoint, choose_device(arguments.device), config, each_alone=arguments.each_alone)

@@ -95,14 +95,18 @@ def write_rationales(
             "each per epoch"
         )
     check_style(style)
-    is_human = species == "human"
-    compose = compose_brief if style == "brief" else compose_varied
-    return [
-        compose(words.epoch_facts(evidence, idx), sleep_stage, f"{seed}/{idx}", is_human, events[idx]).text
-        if sleep_stage in ANSWER_NAMES
-        else ""
-        for idx, sleep_stage in enumerate(sleep_stages)
-    ]
+    is_human, is_brief = species == "human", style == "brief"
+    texts = []
+    for idx, sleep_stage in enumerate(sleep_stages):
+        if sleep_stage not in ANSWER_NAMES:
+            texts.append("")
+            continue
+        facts = words.epoch_facts(evidence, idx)
+        if is_brief:
+            texts.append(compose_brief(facts, sleep_stage, is_human).text)
+        else:
+            texts.append(compose_varied(facts, sleep_stage, f"{seed}/{idx}", is_human, events[idx]).text)
+    return texts
 
 
 def compose_varied(
@@ -110,7 +114,7 @@ def compose_varied(
 ) -> Rationale:
     """The `full` rationale for one epoch's facts (`tslm.evidence.words.epoch_facts`), with times of events."""
     if words.is_unmeasurable(facts):
-        return compose_brief(facts, sleep_stage, seed, is_human)
+        return compose_brief(facts, sleep_stage, is_human)
     slots = fill_slots(facts, is_human) | fill_time_slots(facts, events)
     body, stated = _write_varied(facts, slots, is_human, seed)
     rng = random.Random(f"{seed}/{sleep_stage}")
@@ -120,9 +124,7 @@ def compose_varied(
     return _join([body, closing], [*(STATEMENTS[name] for name in stated), *_reasons(cited_for, cited_against)], slots)
 
 
-def compose_brief(
-    facts: Facts, sleep_stage: SleepStage, _seed: str = "", is_human: bool = True, _events: Sequence[Event] = ()
-) -> Rationale:
+def compose_brief(facts: Facts, sleep_stage: SleepStage, is_human: bool = True) -> Rationale:
     """The `brief` rationale: phrases of the prompt's line of facts, one wording each, and one or two reasons."""
     group = "human" if is_human else "rodent"
     sections = phrase_facts(facts, group)

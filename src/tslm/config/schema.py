@@ -229,7 +229,7 @@ class CurriculumStageConfig:
             raise ValueError(f"stage.hard_examples={self.hard_examples:g}; wanted 0 (off) or more, 1 is usual")
 
     @property
-    def given(self) -> str:
+    def prompt_inputs(self) -> str:
         """What a prompt holds, as a row of predictions states it: all, facts or series."""
         return "series" if self.facts == "none" else self.inputs
 

@@ -142,7 +142,7 @@ class SleepDataset(RecordingsDataset):
             "epoch_idx": int(epoch),
             "onset_s": float(recording.onset_s[epoch]),
             "evidence": evidence,
-            "inputs": self.stage.given,
+            "inputs": self.stage.prompt_inputs,
             **({"events": render_events(events[0])} if events else {}),
             "leaky": recording.split.leaks,
             **({"within_subject": True} if recording.split.is_within_subject else {}),
@@ -155,15 +155,15 @@ class SleepDataset(RecordingsDataset):
     def read_evidence(self, night: int) -> dict[str, np.ndarray]:
         """Evidence of the staged channel of a night, (E,) each; none of a prepared night where nothing asks for it."""
         if night not in self._evidence:
-            read = read_evidence if self.stage.given in STATING_FACTS else find_prepared_evidence
+            read = read_evidence if self.stage.prompt_inputs in STATING_FACTS else find_prepared_evidence
             self._evidence[night] = read(self.recordings[night], self.stage.channel)
         return self._evidence[night]
 
     def _draw_inputs(self) -> str:
         """What the next prompt holds: all, facts or series."""
-        given = self.stage.given
-        if not (self.varied and given == "all"):
-            return given
+        inputs = self.stage.prompt_inputs
+        if not (self.varied and inputs == "all"):
+            return inputs
         draw = _draw_uniform()
         if draw < self.stage.facts_dropout:
             return "series"
