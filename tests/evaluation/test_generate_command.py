@@ -143,6 +143,24 @@ def test_a_classifier_has_no_text_to_verify(
     assert "a classifier writes no text" in capsys.readouterr().err.splitlines()[-1]
 
 
+def test_inputs_name_the_system_and_are_refused_where_there_is_nothing_to_choose(
+    checkpoint: Path, tiny_llm: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert generate(checkpoint, tmp_path / "trained", "--inputs", "series") == 2
+    assert "a classifier writes no text" in capsys.readouterr().err.splitlines()[-1]
+    for folder, changes in (("asks", {"stage__task": "choice"}), ("reads", {})):
+        config = small_config(tiny_llm, stage__train_dir=str(tmp_path / "trained"), **changes)
+        save_checkpoint(build_small_model(config), config, {}, tmp_path / folder)
+    assert generate(tmp_path / "asks", tmp_path / "trained", "--inputs", "series") == 2
+    assert "the task choice has none" in capsys.readouterr().err.splitlines()[-1]
+    assert generate(tmp_path / "reads", tmp_path / "trained", "--inputs", "facts") == 2  # trained without facts
+    assert "leaves nothing to read" in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "p.jsonl").exists()
+    assert generate(tmp_path / "reads", tmp_path / "trained", "--inputs", "series", "--num_samples", "2") == 0
+    rows = read_predictions(tmp_path / "p.jsonl")
+    assert {(row["system"], row["inputs"]) for row in rows} == {("language_model:series", "series")}
+
+
 def test_a_split_by_epoch_marks_every_answer(checkpoint: Path, tmp_path: Path) -> None:
     recording = split_by_epoch(small_recording("night1", 60))
     write_participants([write_recording(recording, tmp_path / "leaky", BY_EPOCH)], tmp_path / "leaky")
