@@ -10,7 +10,7 @@ import numpy as np
 
 from data_prep.corpora.build import NamedSeries, draw_oscillation, draw_real, draw_simulated
 from tslm.data.prepared.corpora import CorpusSample
-from tslm.evidence.captions import ONLY_IN_FACTS, state_series
+from tslm.evidence.text.captions import ONLY_IN_FACTS, state_series
 from tslm.seeds import hash_seed
 
 _MOST_STATEMENTS = 5

@@ -2,8 +2,9 @@
 
 1. choose the statements that hold, in sections                                          (`statements`)
 2. write them: `full` varies order and construction                                      (_write_varied)
-   `brief` takes phrases of the prompt's line of facts as they are                       (tslm.evidence.facts_line)
-3. end with the findings for and against the expert's label, and their rules             (_write_closing)
+   `brief` takes phrases of the prompt's line of facts as they are                       (tslm.evidence.text.facts_line)
+3. end with the findings for and against the expert's label, and their rules             (_write_closing;
+   `brief`: tslm.evidence.text.closing)
 
 Only the closing depends on the expert's label. No text names a sleep stage; `tslm.answers.grammar.render_response`
 adds it. `wordings` is the table of phrases, `tslm.evidence.criteria` the table of findings per sleep stage.
@@ -35,7 +36,8 @@ from tslm.data.prepared.recordings import Recording
 from tslm.evidence import words
 from tslm.evidence.criteria import Criterion, Facts, find_criteria
 from tslm.evidence.events import Event
-from tslm.evidence.facts_line import BEHIND, phrase_facts
+from tslm.evidence.text.closing import choose_reasons, render_closing
+from tslm.evidence.text.facts_line import BEHIND, phrase_facts
 from tslm.labels import ANSWER_NAMES, SleepStage
 from tslm.prompts import STYLES, check_style
 from tslm.seeds import hash_seed
@@ -133,35 +135,10 @@ def compose_brief(facts: Facts, sleep_stage: SleepStage, is_human: bool = True) 
         for section in sections
         if (phrases := [text for name, text in section.items() if name not in BEHIND])
     ]
-    held_for, held_against = find_criteria(sleep_stage, facts, is_human)
-    if held_for:  # against it only findings that are present, or that decide
-        held_against = [row for row in held_against if row.finding.is_present or row.is_deciding]
-    cited_for, cited_against = [row for row in held_for if row.rule == held_for[0].rule][:2], held_against[:1]
-    if not (cited_for or cited_against):
-        return _join(sentences, [], {})
-    slots = fill_slots(facts, is_human)
-    closing = _write_brief_closing(cited_for, cited_against, slots)
-    return _join([*sentences, closing], _reasons(cited_for, cited_against), slots)
-
-
-def _write_brief_closing(
-    cited_for: Sequence[Criterion], cited_against: Sequence[Criterion], slots: Mapping[str, str]
-) -> str:
-    """The rule that decides with its reasons, then the one that leaves doubt.
-
-    The rule comes first: a language model that has written it has decided, and its reasons and answer follow from it.
-    """
-    frames = zip(("decisive", "doubt" if cited_for else "doubt remains"), (cited_for, cited_against), strict=True)
-    return "; ".join(
-        f"{frame} ({rows[0].rule.name}): "
-        + " and ".join(write_out(REASONS[row.finding.name].phrases[0], slots, _choose_first) for row in rows)
-        for frame, rows in frames
-        if rows
-    )
-
-
-def _choose_first(options: Sequence[str]) -> str:
-    return options[0]
+    cited_for, cited_against = choose_reasons(facts, sleep_stage, is_human)
+    closing = render_closing(facts, sleep_stage, is_human)
+    slots = fill_slots(facts, is_human) if closing else {}
+    return _join([*sentences, *filter(None, [closing.removesuffix(".")])], _reasons(cited_for, cited_against), slots)
 
 
 def _reasons(cited_for: Sequence[Criterion], cited_against: Sequence[Criterion]) -> list[Wording]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from tslm.evidence import words
 from tslm.evidence.criteria import Facts, Feature
 from tslm.evidence.events import Event
-from tslm.evidence.facts_line import RODENT_BANDS, percent
+from tslm.evidence.text.facts_line import RODENT_BANDS, percent
 
 # Statement that counts a waveform -> (statement that also says where, slot of the times, kind of event, its count)
 _TIMED = {

@@ -70,6 +70,7 @@ class Example:
     answer: str  # the label in the response; empty where the task has none
     options: tuple[str, ...]  # the labels the answer may take
     window: NightWindow | None = None
+    closings: tuple[str, ...] = ()  # of each option, the closing reason that holds for it; empty: closings are free
     reads_night: bool = True  # False: the window stands in a batch with others, but the language model does not read it
 
 
@@ -103,6 +104,7 @@ class Batch:
     class_counts: dict[str, int] = field(
         default_factory=dict
     )  # supervised samples or epochs per answer; empty: no classes
+    closings: list[tuple[str, ...]] = field(default_factory=list)  # of each sample; empty: all are free
     is_filler: bool = False  # keeps this process in step with the others; its loss does not count
 
     def to(self, device: "torch.device | str", non_blocking: bool = False) -> "Batch":

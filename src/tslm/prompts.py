@@ -37,7 +37,7 @@ def render_sleep_prompt(
         answers: names of the sleep stages.
         epoch_s: length of the epoch.
         style: one of STYLES.
-        facts_line: what was measured in the epoch (`tslm.evidence.facts_line`); empty: nothing is stated.
+        facts_line: what was measured in the epoch (`tslm.evidence.text.facts_line`); empty: nothing is stated.
     """
     check_style(style)
     names = ", ".join(answers)

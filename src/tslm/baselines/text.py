@@ -19,7 +19,7 @@ from tslm.config.schema import DigitsConfig, RunConfig
 from tslm.data.prepared.recordings import Recording
 from tslm.data.samples.collate import Collator
 from tslm.data.samples.recordings_dataset import SleepDataset
-from tslm.evidence.facts_line import render_facts_line
+from tslm.evidence.text.facts_line import render_facts_line
 from tslm.evidence.words import epoch_facts
 from tslm.labels import species_group
 from tslm.models import build_text_model, build_tokenizer

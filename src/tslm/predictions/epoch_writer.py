@@ -149,7 +149,7 @@ class EpochWriter:
         limit = max_new_tokens or stage.max_new_tokens
         states: list[AnswerState | None] = [None] * len(options)
         if stage.constrained if constrained is None else constrained:
-            states = self._grammars.begin(options, limit)
+            states = self._grammars.begin(options, limit, batch.closings)
         collator = self._collator
         with open_autocast(self.device, self.config):
             ids_BT = self.model.generate(batch, limit, collator.end_token_id, collator.pad_token_id, states, sampling)

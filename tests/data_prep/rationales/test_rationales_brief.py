@@ -6,8 +6,8 @@ import pytest
 from data_prep.rationales.compose import write_rationales
 from tslm.answers.grammar import parse_answer, render_response
 from tslm.evidence import words
-from tslm.evidence.facts_line import FACTS_PREFIX, render_facts_line
 from tslm.evidence.measure import BANDS_HZ
+from tslm.evidence.text.facts_line import FACTS_PREFIX, render_facts_line
 from tslm.explain.faithfulness import check_rationale
 from tslm.labels import ANSWER_NAMES, SleepStage
 

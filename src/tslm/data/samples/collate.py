@@ -66,6 +66,8 @@ class Collator:
         batch = Batch(sample_ids=[example.sample_id for example in examples])
         if self.tokenizer is not None:
             self._add_text(batch, examples)
+            if not self.with_response:
+                batch.closings = [example.closings for example in examples]
             if self.config.kind.series_as != "digits":
                 self._add_series(batch, examples)
         self._add_windows(batch, examples)

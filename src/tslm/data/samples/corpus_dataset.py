@@ -10,7 +10,7 @@ from tslm.answers.grammar import render_response
 from tslm.batch import Example, Reference, Series
 from tslm.config.schema import RunConfig
 from tslm.data.prepared.corpora import Corpus, CorpusSample
-from tslm.evidence.facts_line import FACTS_PREFIX
+from tslm.evidence.text.facts_line import FACTS_PREFIX
 from tslm.labels import LABEL_SETS, SleepStage
 from tslm.prompts import Prompt, render_series_text, render_sleep_prompt
 from tslm.signals.normalize import measure_reference

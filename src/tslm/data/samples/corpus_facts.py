@@ -6,9 +6,9 @@ from functools import partial
 import numpy as np
 
 from tslm.data.prepared.corpora import CorpusSample, parse_lead
-from tslm.evidence.captions import render_series_facts
 from tslm.evidence.ecg import EcgFacts, list_ecg_facts, measure_ecg, render_ecg_facts
 from tslm.evidence.series import UnmeasurableError
+from tslm.evidence.text.captions import render_series_facts
 
 
 def state_series_facts(sample: CorpusSample) -> str:

@@ -22,8 +22,9 @@ from tslm.data.samples.night_windows import (
     measure_references,
 )
 from tslm.evidence.events import MIN_FS_HZ, render_events
-from tslm.evidence.facts_line import phrase_facts, render_facts_line
 from tslm.evidence.measure import EVIDENCE_COLUMNS
+from tslm.evidence.text.closing import render_closing
+from tslm.evidence.text.facts_line import phrase_facts, render_facts_line
 from tslm.evidence.words import epoch_facts
 from tslm.labels import ANSWER_NAMES, LABEL_SETS, species_group
 from tslm.prompts import (
@@ -125,6 +126,7 @@ class SleepDataset(RecordingsDataset):
             answer=answer,
             options=self.label_set.answers,
             window=self._cut_window(night, epoch) if self.window_epochs else None,
+            closings=self._list_closings(night, epoch) if facts else (),
             reads_night=inputs != "facts",
         )
 
@@ -175,6 +177,15 @@ class SleepDataset(RecordingsDataset):
         names = [name for section in phrase_facts(facts, group) for name in section]
         left_out = [name for name in names if self.varied and _draw_uniform() < self.stage.fact_dropout]
         return render_facts_line(facts, group, left_out)
+
+    def _list_closings(self, night: int, epoch: int) -> tuple[str, ...]:
+        """Of each answer the closing that holds; none where the model is free, or where an answer has none."""
+        if self.style != "brief" or self.stage.reasons == "free" or not self.stage.constrained:
+            return ()
+        facts = epoch_facts(self.read_evidence(night), epoch)
+        is_human = species_group(self.recordings[night].species) == "human"
+        closings = tuple(render_closing(facts, sleep_stage, is_human) for sleep_stage in self.sleep_stages)
+        return closings if all(closings) else ()
 
     def _series(self, recording: Recording, epoch: int, channel_idx: int, reference: Reference) -> Series:
         name = self.text_channels[channel_idx]

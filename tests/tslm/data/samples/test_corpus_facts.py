@@ -13,8 +13,8 @@ from tests.factories.small import small_config, small_ecg_sample, small_sample
 from tslm.data.prepared.corpora import CorpusSample, parse_lead, read_corpus, render_lead, write_corpus
 from tslm.data.samples.corpus_facts import list_ecg_evidence, state_ecg_facts, state_series_facts
 from tslm.data.samples.dataset import TASKS, build_dataset, has_facts_line
-from tslm.evidence.captions import state_series
 from tslm.evidence.ecg import FAST_BPM, PAUSE_S, SLOW_BPM
+from tslm.evidence.text.captions import state_series
 from tslm.models.llm.store import get_cache_dir
 
 RECORD = small_ecg_sample([0.8] * 12)

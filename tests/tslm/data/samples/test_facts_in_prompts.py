@@ -11,8 +11,9 @@ from tslm.config.schema import CurriculumStageConfig
 from tslm.data.evidence import find_prepared_evidence, read_evidence
 from tslm.data.prepared.recordings import read_recording, write_recording
 from tslm.data.samples.recordings_dataset import SleepDataset
-from tslm.evidence.facts_line import FACTS_PREFIX, phrase_facts, render_facts_line
 from tslm.evidence.measure import EVIDENCE_COLUMNS, measure_evidence
+from tslm.evidence.text.closing import render_closing
+from tslm.evidence.text.facts_line import FACTS_PREFIX, phrase_facts, render_facts_line
 from tslm.evidence.words import epoch_facts
 
 
@@ -33,6 +34,21 @@ def test_a_prompt_holds_the_inputs_that_are_asked_for(inputs: str, has_line: boo
     assert len(example.series) == num_series
     assert example.reads_night == (inputs != "facts")
     assert dataset.describe(3)["inputs"] == inputs
+
+
+def test_each_answer_has_its_closing_where_the_prompt_states_the_facts() -> None:
+    dataset = build_dataset(prompt_style="brief")
+    facts = epoch_facts(dataset.read_evidence(0), 3)
+    assert dataset[3].closings == tuple(render_closing(facts, sleep_stage) for sleep_stage in dataset.sleep_stages)
+
+
+@pytest.mark.parametrize("stage", [{"inputs": "series"}, {"reasons": "free"}, {"constrained": False}])
+def test_closings_are_free_without_facts_and_where_it_is_said(stage: dict[str, object]) -> None:
+    assert build_dataset(**{"prompt_style": "brief", **stage})[3].closings == ()
+
+
+def test_closings_of_full_rationales_vary_and_are_free() -> None:
+    assert build_dataset(prompt_style="full")[3].closings == ()
 
 
 def test_without_facts_the_prompt_is_as_it_was() -> None:

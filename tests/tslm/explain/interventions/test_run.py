@@ -11,8 +11,8 @@ from tests.factories.small import small_config
 from tslm.config.schema import RunConfig
 from tslm.data.prepared.recordings import Recording
 from tslm.data.samples.recordings_dataset import SleepDataset
-from tslm.evidence.facts_line import FACTS_PREFIX, render_facts_line
 from tslm.evidence.measure import measure_evidence
+from tslm.evidence.text.facts_line import FACTS_PREFIX, render_facts_line
 from tslm.evidence.words import epoch_facts
 from tslm.explain.claims.arguments import weigh_rationale
 from tslm.explain.claims.read import read_claims

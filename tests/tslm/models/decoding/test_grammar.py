@@ -13,12 +13,21 @@ from tests.factories.small import collate, open_gates, sleep_dataset, small_conf
 from tslm.answers.grammar import ANSWER_PREFIX, parse_answer, render_answer
 from tslm.config.schema import LLMConfig
 from tslm.data.samples.collate import extend_prompts, tokenize_response, tokenize_text
+from tslm.evidence.text.closing import CLOSING_PREFIX
 from tslm.models import build_text_model
 from tslm.models.decoding.decode import Sampling
 from tslm.models.decoding.grammar import AnswerGrammar, AnswerGrammars, AnswerState, AnswerVocabulary
 from tslm.models.llm.backbone import load_tokenizer
 from tslm.seeds import hash_seed
 
+CLOSINGS = (
+    "Decisive (3.C): eye movements.",
+    "Decisive (4.B): theta; doubt (5.B): the spindle.",
+    "Decisive (5.B): the spindle.",
+    "Decisive: nothing; doubt (6.B): slow waves under a fifth.",
+    "Decisive (7.B): eye movements and theta; doubt (7.D): the spindle.",
+    "Decisive: nothing; doubt (8.A): the absence of flat or clipped parts.",
+)
 STAGES = ("Wake", "Non-REM stage 1", "Non-REM stage 2", "Non-REM stage 3", "REM sleep", "Movement")
 LETTERED = ("(a) slow", "(b) fast", "(b) faster")
 END = 256
@@ -38,17 +47,21 @@ def tokenizer(request: pytest.FixtureRequest, tiny_llm: Path) -> PreTrainedToken
 
 
 @cache
-def vocabulary_of(tokenizer: Any) -> AnswerVocabulary:
-    return AnswerVocabulary(tokenizer)
+def vocabulary_of(tokenizer: Any, cue: str = ANSWER_PREFIX) -> AnswerVocabulary:
+    return AnswerVocabulary(tokenizer, cue)
 
 
-def write(tokenizer: Any, options: tuple[str, ...], wishes: list[int], budget: int) -> Any:
+def write(
+    tokenizer: Any, options: tuple[str, ...], wishes: list[int], budget: int, closings: tuple[str, ...] = ()
+) -> Any:
     """(text, state, ids) of a model whose first choice at each step is the next wish, then id 0.
 
-    Of the options it likes the one best that the wishes go on with, or else the first.
+    Of the endings it likes the one best that the wishes go on with, or else the first.
     """
-    grammar = AnswerGrammar(vocabulary_of(tokenizer), options)
-    state = AnswerState(grammar, budget)
+    state = AnswerState(AnswerGrammar(vocabulary_of(tokenizer), options), budget)
+    if closings:
+        grammar = AnswerGrammar(vocabulary_of(tokenizer, CLOSING_PREFIX), options, closings)
+        state = AnswerState(grammar, budget, other=state.grammar)
     ids: list[int] = []
     while not state.is_at_answer:
         preferred = wishes[len(ids)] if len(ids) < len(wishes) else 0
@@ -59,7 +72,7 @@ def write(tokenizer: Any, options: tuple[str, ...], wishes: list[int], budget: i
             preferred = next(token for token in range(len(tokenizer)) if token not in banned)
         state.advance(preferred)
         ids.append(preferred)
-    is_preferred = [label == wishes[len(ids) : len(ids) + len(label)] for label in grammar.labels]
+    is_preferred = [label == wishes[len(ids) : len(ids) + len(label)] for label in state.grammar.labels]
     ids += state.finish([float(wanted) for wanted in is_preferred], is_preferred)
     return tokenizer.decode(ids, skip_special_tokens=True), state, ids
 
@@ -110,6 +123,34 @@ def test_labels_after_the_prefix_are_the_tail_of_the_training_tokens(tokenizer: 
     grammar = AnswerGrammar(vocabulary_of(tokenizer), STAGES)
     for option, label in zip(STAGES, grammar.labels, strict=True):
         assert grammar.opening + label == tokenize_response(tokenizer, render_answer(option))
+
+
+def test_with_closings_a_response_as_trained_passes_unchanged(tokenizer: Any) -> None:
+    for option, closing in zip(STAGES, CLOSINGS, strict=True):
+        ids = tokenize_response(tokenizer, f"Slow waves: many. {closing} {render_answer(option)}")
+        text, state, written = write(tokenizer, STAGES, ids, 160, CLOSINGS)
+        assert written == ids
+        assert not (state.forced or state.corrected)
+        assert text.endswith(f"{closing} {render_answer(option)}")
+
+
+def test_an_end_and_a_spent_budget_force_one_of_the_closings(tokenizer: Any) -> None:
+    endings = [f"{closing} {render_answer(option)}" for closing, option in zip(CLOSINGS, STAGES, strict=True)]
+    end, words = tokenizer.eos_token_id, tokenize_text(tokenizer, " slow waves")
+    own = tokenize_text(tokenizer, " Decisive (1.A): the moon.")
+    for wishes, budget in (([end], 160), (words * 60, 150), (own, 160)):
+        text, state, ids = write(tokenizer, STAGES, wishes, budget, CLOSINGS)
+        assert text.endswith(tuple(endings))
+        assert state.forced == (wishes is not own)
+        assert len(ids) <= budget
+
+
+def test_an_answer_before_any_closing_is_one_of_the_options(tokenizer: Any) -> None:
+    wishes = tokenize_text(tokenizer, " Slow waves: many. Answer: moon")
+    text, state, _ = write(tokenizer, STAGES, wishes, 160, CLOSINGS)
+    assert parse_answer(text, STAGES) in STAGES
+    assert CLOSING_PREFIX not in text
+    assert len(state.label_scores) == len(STAGES)
 
 
 def test_an_end_without_answer_and_the_end_of_the_budget_force_one(tokenizer: Any) -> None:

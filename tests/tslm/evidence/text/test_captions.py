@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from tslm.evidence.captions import render_series_facts, state_series
 from tslm.evidence.series import UnmeasurableError, measure_series
+from tslm.evidence.text.captions import render_series_facts, state_series
 
 TIME = np.arange(1000)
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from tslm.evidence import words
-from tslm.evidence.facts_line import BEHIND, FACTS_PREFIX, phrase_facts, render_facts_line
 from tslm.evidence.measure import count_recent_waves, measure_evidence
+from tslm.evidence.text.facts_line import BEHIND, FACTS_PREFIX, phrase_facts, render_facts_line
 
 STAGE_NAMES = ("REM", "N2", "stage", "awake", "wake", "sleep")
 
