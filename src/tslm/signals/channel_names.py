@@ -104,13 +104,18 @@ class ChannelName:
         return self.role == "eeg" and self.plus in (*MASTOIDS, LINKED)
 
     @property
+    def is_chin(self) -> bool:
+        """Whether it is an EMG of the chin by its name."""
+        return self.role == "emg" and self.plus.startswith("Chin")
+
+    @property
     def place(self) -> str:
         """Where it is recorded, in a word or two."""
         if self.role == "eeg":
             return "reference electrode" if self.is_reference else self.region or "site not stated"
         if self.role == "eog":
             return _EYES.get(frozenset((self.plus, self.minus)), _EYES.get(frozenset((self.plus,)), "eye not stated"))
-        return "chin" if self.plus.startswith("Chin") else "muscle not stated"
+        return "chin" if self.is_chin else "muscle not stated"
 
     def describe(self) -> str:
         """Role and place, or what an "other" channel records."""

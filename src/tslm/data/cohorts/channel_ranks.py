@@ -106,10 +106,9 @@ def _rank_eog(trained: ChannelName, name: ChannelName) -> tuple[int, ...]:
 
 def _rank_emg(trained: ChannelName, name: ChannelName) -> tuple[int, ...]:
     """Rank of an EMG: the chin as a channel or as the difference of two leads, one of its leads, an unstated muscle."""
-    is_chin = name.plus.startswith("Chin")
     return (
         int(not name.plus or (name.plus, name.minus) != (trained.plus, trained.minus)),
-        int(not is_chin),
+        int(not name.is_chin),
         int(not (name.minus or name.plus in ("Chin", "EMG"))),
         int(not name.plus),
         int(name.plus[-1:]) if name.plus[-1:].isdigit() else 0,
