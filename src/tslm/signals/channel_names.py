@@ -19,7 +19,7 @@ REGIONS = ("frontal", "central", "parietal", "occipital", "temporal")
 
 _SITE = r"(?:fp|af|fc|ft|cp|tp|po|[fctpo])(?:z|10|[1-9])"
 _HORIZONTAL = r"(?:hori?z?\w*)?(?:off)?"
-_CHIN = r"(?:chin|submental\w*|subment|ment(?:al\w*)?)"
+_CHIN = r"(?:chin|submental\w*|subment|m(?:ental\w*|ent))"
 
 # Role, electrode as it is called here, spellings of one lead. Group 1, where there is one, is added to the electrode.
 _ELECTRODES: tuple[tuple[str, str, str], ...] = (
@@ -46,9 +46,9 @@ _OTHER_CHANNELS: tuple[tuple[str, str], ...] = (
     ("EMG of another muscle", r"(?<!al)arm\d?(?![a-z])|intercost|diaphr|masset|biceps|extensor|flexor|\bedb\b|\bfds\b"),
     ("oxygen saturation", r"s[pa]?o2|osat|satur|oxim|o2 ?sat|\box(?: ?stat\w*)?\b"),
     ("carbon dioxide", r"co2|capno"),
-    ("pulse", r"puls|pleth|heart|\b(?:d?h\.?r\.?(?:ate)?|pr|ppg|ptt|pwa|bpm)(?![a-z])"),
+    ("pulse", r"pulse?|pleth|heart|\b(?:d?h\.?r\.?(?:ate)?|pr|ppg|ptt|pwa|bpm)(?![a-z])"),
     ("snoring or sound", r"snor|sound|audio|\bmic\b|microphone|volume"),
-    ("breathing", r"flow|resp|therm|nasal|\bnas\b|cannul|c?pap\b|ptaf|\bc?pres(?:s|sure)?\b|pneum|mouth"),
+    ("breathing", r"flow|resp|therm|nasal|\bnas\b|cannul|c?pap\b|ptaf|\bc?(?:press?|pressure)\b|pneum|mouth"),
     ("breathing", r"leak|tidal|\bair\b|\brip\b|abdo|\babd\b|thor|\bthx\b|chest|effort|\brib|\bsum\b|induct|\bic\b"),
     ("position or movement", r"posit|\bpos(?:angle)?\b|body|activity|acti[gw]|gyro|motion"),
     ("position or movement", r"\bacc(?:el\w*)?(?: ?[xyz])?\b|\b[xyz][ -]?axis|elevation|gravity|movement"),
@@ -180,7 +180,7 @@ def _read_without_electrodes(squeezed: str) -> ChannelName:
     if "eog" in squeezed:
         return ChannelName("eog")
     if "emg" in squeezed or re.search(r"nuchal|neck|trapez", squeezed):
-        return ChannelName("emg", "Chin" if re.search(r"chin|ment", squeezed) else "")
+        return ChannelName("emg", "Chin" if re.search(r"chin|mental", squeezed) else "")
     region = _REGION_WORD.fullmatch(squeezed) or _REGION_LETTER.fullmatch(squeezed)
     if region or _EEG.search(squeezed):
         number = _NUMBER.search(squeezed)

@@ -45,7 +45,7 @@ COHORTS = {
         ("EEG", "EOG(L) - EOG(R)", "EMG"),
     ),
     "mesa": (
-        "EKG, EOG-L, EOG-R, EMG, EEG1, EEG2, EEG3, Pres, Flow, Snore, Thor, Abdo, Leg, Pos, EEG1_Off, Pleth, DHR",
+        "EKG, EOG-L, EOG-R, EMG, EEG1, EEG2, EEG3, Flow, Snore, Thor, Abdo, Leg, Pos, EEG1_Off, Pleth, DHR",
         ("EEG1", "EOG-L - EOG-R", "EMG"),
     ),
     "mros": (
@@ -54,7 +54,7 @@ COHORTS = {
         ("C4 - A1", "EOG L - EOG R", "L Chin - R Chin"),
     ),
     "chat": (
-        "E1, E2, F3, F4, C3, C4, T3, T4, O1, O2, M1, M2, Cchin, Lchin, Rchin, ECG1, Lleg1, Rleg2, Chest, ABD, Snore",
+        "E1, E2, F3, F4, C3, C4, T3, T4, O1, O2, M1, M2, Cchin, Lchin, Rchin, ECG1, Lleg1, Rleg2, Chest, Snore",
         ("F4 - M1", "E1 - E2", "Cchin - Lchin"),
     ),
     "wsc": (
@@ -62,7 +62,7 @@ COHORTS = {
         ("F3_M2", "E1 - E2", "chin"),
     ),
     "physionet_2018": (
-        "F3-M2, F4-M1, C3-M2, C4-M1, O1-M2, O2-M1, E1-M2, Chin1-Chin2, ABD, CHEST, AIRFLOW, SaO2, ECG",
+        "F3-M2, F4-M1, C3-M2, C4-M1, O1-M2, O2-M1, E1-M2, Chin1-Chin2, CHEST, AIRFLOW, SaO2, ECG",
         ("F4-M1", "E1-M2", "Chin1-Chin2"),
     ),
     "isruc": (  # X1 is the chin, which its name does not say
