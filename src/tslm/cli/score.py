@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     import numpy as np
 
     from tslm.config.schema import RunConfig
+    from tslm.data.cohorts.channel_choice import ChannelChoice
     from tslm.data.cohorts.nights import SingleNight
+    from tslm.data.readers.raw import SignalFile
 
 _BEST = "results/**/checkpoints/best"
 _HOW_TO_TRAIN = (
@@ -47,8 +49,12 @@ def score(arguments: argparse.Namespace) -> str:
         raise FileNotFoundError(f"there is no file {arguments.night}")
     checkpoint_dir = arguments.checkpoint or find_checkpoint(Path())
     config = load_classifier_config(checkpoint_dir)
-    channels = choose_channels(config, arguments.channel, arguments.extra_channels)
-    night = _read_night(arguments, channels, config)
+    given = match_given_channels(config, arguments.channel, arguments.extra_channels)
+    file = _open_night(arguments)
+    if arguments.list_channels:
+        return _list_channels(file, config, given)
+    choice = _choose_channels(file, config, given)
+    night = _read_night(file, choice.channels, config, arguments.whole)
 
     # These import torch, so they follow the checks of the call.
     from tslm.predictions.smoothing import Smoothing, smooth_stages
@@ -67,7 +73,7 @@ def score(arguments: argparse.Namespace) -> str:
     hypnogram = Hypnogram(tuple(SleepStage(row["stage"]) for row in rows), config.model.epoch_s)
     report = {
         "file": str(arguments.night),
-        "channels": channels,
+        "channels": choice.channels,
         "fs_hz": config.model.fs_hz,
         "epoch_s": config.model.epoch_s,
         "start": recording.start,
@@ -76,7 +82,8 @@ def score(arguments: argparse.Namespace) -> str:
         "temperature": None if arguments.each_alone else stager.calibration.classifier,
         "smoothing": arguments.smoothing,
         "num_smoothed_epochs": sum(row["stage"] != row.get("stage_unsmoothed", row["stage"]) for row in rows),
-        "notes": list(recording.notes),
+        "warnings": list(choice.warnings),
+        "notes": [*choice.notes, *recording.notes],
         "num_unsure_epochs": int((probabilities_EK.max(axis=1) < _UNSURE_BELOW).sum()),
         "artifact_epochs": dict(Counter(kind for row in rows for kind in row["artifacts"].split())),
         "statistics": hypnogram.statistics(label_set.sleep_stages),
@@ -114,17 +121,19 @@ def load_classifier_config(checkpoint_dir: Path) -> "RunConfig":
     return config
 
 
-def choose_channels(config: "RunConfig", channel: str, extra_channels: Sequence[str] | None) -> dict[str, str]:
-    """Map the model's channels, the EEG first, to channels of the file: the given ones, or those of the same name.
+def match_given_channels(config: "RunConfig", channel: str, extra_channels: Sequence[str] | None) -> dict[str, str]:
+    """Map those of the model's channels that the caller names to channels of the file.
 
     Raises:
-        ValueError: another number of channels than the model reads.
+        ValueError: another number of extra channels than the model reads.
     """
-    extra = config.stage.extra_channels if extra_channels is None else tuple(extra_channels)
-    if len(extra) != len(config.stage.extra_channels):
+    given = {config.stage.channel: channel} if channel else {}
+    if extra_channels is None:
+        return given
+    if len(extra_channels) != len(config.stage.extra_channels):
         names = ", ".join(config.stage.extra_channels) or "none"
-        raise ValueError(f"{len(extra)} extra channels were given; the model was trained with: {names}")
-    return dict(zip(config.stage.channels, (channel or config.stage.channel, *extra), strict=True))
+        raise ValueError(f"{len(extra_channels)} extra channels were given; the model was trained with: {names}")
+    return given | dict(zip(config.stage.extra_channels, extra_channels, strict=True))
 
 
 def build_rows(
@@ -182,10 +191,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--checkpoint", type=Path, metavar="DIR", help="of a classifier; default: the newest below results/"
     )
     parser.add_argument(
-        "--channel", default="", metavar="NAME", help="channel, or 'C4 - M1'; default: the name it was trained on"
+        "--channel",
+        default="",
+        metavar="NAME",
+        help="channel, or 'C4 - M1'; default: what is closest to the training's",
     )
     parser.add_argument(
-        "--extra_channels", nargs="*", metavar="NAME", help="EOG, EMG, in the order of the training; default: as there"
+        "--extra_channels",
+        nargs="*",
+        metavar="NAME",
+        help="EOG, EMG, in the order of the training; default: chosen, too",
+    )
+    parser.add_argument(
+        "--list_channels", action="store_true", help="list the channels and what each is read as, and score nothing"
     )
     parser.add_argument(
         "--out", type=Path, default=Path(), metavar="DIR|FILE.csv", help="default: NIGHT_hypnogram.csv in this folder"
@@ -201,14 +219,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="cpu", help="cpu (the default) is fast enough for one night; or cuda")
 
 
-def _read_night(arguments: argparse.Namespace, channels: dict[str, str], config: "RunConfig") -> "SingleNight":
+def _open_night(arguments: argparse.Namespace) -> "SignalFile":
     from tslm.data.cohorts.cohort import parse_signals
-    from tslm.data.cohorts.nights import read_single_night
     from tslm.data.readers.open import open_signals
 
-    file = open_signals(arguments.night, parse_signals(arguments.read))
+    return open_signals(arguments.night, parse_signals(arguments.read))
+
+
+def _list_channels(file: "SignalFile", config: "RunConfig", given: dict[str, str]) -> str:
+    from tslm.data.cohorts.channel_choice import list_channels
+
+    return list_channels(file, config.stage.channels, given).text()
+
+
+def _choose_channels(file: "SignalFile", config: "RunConfig", given: dict[str, str]) -> "ChannelChoice":
+    from tslm.data.cohorts.channel_choice import choose_channels
+
+    choice = choose_channels(file, config.stage.channels, given)
+    if choice.missing:
+        raise ValueError(choice.complaint)
+    return choice
+
+
+def _read_night(file: "SignalFile", channels: dict[str, str], config: "RunConfig", whole: bool) -> "SingleNight":
+    from tslm.data.cohorts.nights import read_single_night
+
     species = LABEL_SETS[config.model.label_set].species
-    return read_single_night(file, channels, config.model.fs_hz, config.model.epoch_s, species, arguments.whole)
+    return read_single_night(file, channels, config.model.fs_hz, config.model.epoch_s, species, whole)
 
 
 def _describe(report: dict[str, Any], hypnogram: Hypnogram, label_set: LabelSet, wall_s: float) -> list[str]:
@@ -218,6 +255,7 @@ def _describe(report: dict[str, Any], hypnogram: Hypnogram, label_set: LabelSet,
         f"{', '.join(report['channels'].values())} by {report['checkpoint']}",
         *[f"smoothed by {report['smoothing']}: {report['num_smoothed_epochs']} epochs changed"]
         * (report["smoothing"] != "none"),
+        *(f"warning: {warning}" for warning in report["warnings"]),
         *(f"note: {note}" for note in report["notes"]),
         "",
     ]

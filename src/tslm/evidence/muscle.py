@@ -9,22 +9,19 @@ rank is the amplitude of a sine: a model that reads log energies reads the rank.
 Shape letters: E epochs, L samples of an epoch, S seconds of an epoch, Q quantiles.
 """
 
-import re
 from collections.abc import Iterable
 
 import numpy as np
 
 from tslm.batch import ToneScale
 from tslm.evidence.waveforms import filter_bands
+from tslm.signals.channel_names import read_channel_name
 
 EMG_COLUMNS: tuple[str, ...] = ("emg_rms_uv", "emg_tone")
 EMG_BAND_HZ = (10.0, 100.0)  # filters of the chin EMG, AASM 2007
 # Slower than this a channel cannot hold an EMG, only its envelope: the Sleep-EDF cassettes store
 # the rectified and smoothed submental EMG at 1 Hz, in microvolt RMS (Kemp et al. 2000).
 ENVELOPE_BELOW_HZ = 20.0
-_EMG = re.compile(r"\bEMG|EMG\b|\bchin|submental|mentalis", re.IGNORECASE)
-_CHIN = re.compile(r"\bchin|submental|mentalis", re.IGNORECASE)
-_OTHER_MUSCLE = re.compile(r"leg|tib|limb|arm\b|intercost|diaphr|masset", re.IGNORECASE)
 _EPOCHS_AT_ONCE = 64
 _NUM_QUANTILES = 401
 _LOG_FLOOR = 1e-3  # microvolt; a dead electrode has a tone too, the lowest
@@ -34,8 +31,8 @@ _CARRIER = 0.25  # cycles a sample
 
 def find_emg_channel(names: Iterable[str]) -> str | None:
     """The channel that shows muscle tone, by its name: chin before any other EMG, never a leg; None without one."""
-    found = [name for name in names if _EMG.search(name) and not _OTHER_MUSCLE.search(name)]
-    return next((name for name in found if _CHIN.search(name)), found[0] if found else None)
+    found = {name: said for name in names if (said := read_channel_name(name)).role == "emg"}
+    return next((name for name, said in found.items() if said.is_chin), next(iter(found), None))
 
 
 def measure_emg(epochs_EL: np.ndarray, fs_hz: float) -> dict[str, np.ndarray]:

@@ -355,7 +355,41 @@ def test_a_model_of_several_channels_finds_each_by_its_own_name_or_the_one_given
     rows = [read_rows(tmp_path / f"{name}_hypnogram.csv") for name in "ab"]
     assert rows[0] == rows[1]
     code, _, err = run(capsys, tmp_path / "b.edf", *fixed, "--channel", "C4")
-    assert (code, "no channel 'EMG submental'; it has: C4, X1" in err) == (2, True)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "no EMG to read as 'EMG submental'; it has: C4, X1; name a channel" in err
+
+
+def test_channels_of_other_names_are_chosen_and_said(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    config = classifier_config(stage__extra_channels=("EMG submental",))
+    save_checkpoint(build_small_model(config), config, {}, tmp_path / "best")
+    eeg = make_signals()[CHANNEL]
+    mastoid = RawSignal(np.roll(eeg.values, 1000) / 10, FS_HZ)
+    muscle = RawSignal(eeg.values[::-1].copy(), FS_HZ)
+    path = write_night(tmp_path / "night.edf", {"Leg L": muscle, "EEG C4": eeg, "Chin": muscle, "EEG A1": mastoid})
+    fixed = ("--checkpoint", tmp_path / "best", "--out", tmp_path)
+    code, out, _ = run(capsys, path, *fixed)
+    assert code == 0
+    assert "warning: 'EEG C4 - EEG A1' is a central EEG; the model was trained on a frontal one" in out
+    assert "note: EEG: 'EEG C4 - EEG A1' (no channel 'EEG Fpz-Cz' in the file; central)" in out
+    report = json.loads((tmp_path / "night_hypnogram.json").read_text())
+    assert report["channels"] == {CHANNEL: "EEG C4 - EEG A1", "EMG submental": "Chin"}
+    assert report["warnings"][0] in out
+    assert any(note.startswith("EMG: 'Chin'") for note in report["notes"])
+    chosen = read_rows(tmp_path / "night_hypnogram.csv")
+    given = ("--channel", "EEG C4 - EEG A1", "--extra_channels", "Chin")
+    code, out, _ = run(capsys, path, *fixed, *given)
+    assert (code, "warning:" in out) == (0, False)
+    assert read_rows(tmp_path / "night_hypnogram.csv") == chosen
+
+
+def test_channels_are_listed_without_a_score(night: Path, checkpoint: Path, tmp_path: Path, capsys: Any) -> None:
+    code, out, _ = run(capsys, night, "--checkpoint", checkpoint, "--out", tmp_path / "out", "--list_channels")
+    assert code == 0
+    lines = {line.split("  ")[0]: line for line in out.splitlines()}
+    assert lines[CHANNEL].endswith(CHANNEL)
+    assert "EEG Fpz-Cz comes first" in lines["EEG Pz-Oz"]
+    assert "left out" in lines["flat"]
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("arguments", [["--help"], *([command.name, "--help"] for command in COMMANDS)])

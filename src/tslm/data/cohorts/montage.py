@@ -7,10 +7,9 @@ import numpy as np
 
 from tslm.data.cohorts.cohort import ChannelConfig, DerivationConfig
 from tslm.data.readers.raw import RawSignal, SignalFile
+from tslm.signals.channel_names import read_channel_name
 
 MIN_EEG_FS_HZ = 50.0  # spindles reach 16 Hz; below this rate they are folded or filtered away
-_SITE = r"(?:Fp|AF|FC|FT|CP|TP|PO|F|C|T|P|O|A|M)(?:z|\d{1,2})"
-_EEG_NAME = re.compile(rf"EEG.*|{_SITE}(?:[-:/ ].*)?", re.IGNORECASE)
 _NUMBERED = re.compile(r"(.+)#(\d+)")
 _MAX_CLIPPED_SHARE = 0.5  # of samples at the two ends of a channel's range; more, and nothing can be read from it
 _NOTED_CLIPPED_SHARE = 0.01
@@ -25,11 +24,6 @@ _BELIEVED_UV = (0.5, 500.0)
 _MIN_FS_HZ = 50.0  # slower channels are envelopes, which may lie anywhere; their header is believed
 _MIN_BLOCK_SAMPLES = 16
 _MAX_BLOCKS = 2000
-
-
-def is_eeg_name(name: str) -> bool:
-    """Whether the name of a channel says EEG or begins with a 10-20 site."""
-    return _EEG_NAME.fullmatch(name) is not None
 
 
 def read_montage(file: SignalFile, channels: Mapping[str, ChannelConfig]) -> tuple[dict[str, RawSignal], list[str]]:
@@ -55,7 +49,7 @@ def read_montage(file: SignalFile, channels: Mapping[str, ChannelConfig]) -> tup
                 notes.append(f"{name}: not recorded, left out")
                 continue
             wanted = " or ".join(repr(one.name) for one in config.any)
-            raise ValueError(f"{file.path} has no channel {wanted}; it has: {_list_names(file)}")
+            raise ValueError(f"{file.path} has no channel {wanted}; it has: {list_names(file)}")
         try:
             signal, phrases = _derive(file, name, derivation, config.unit)
         except ValueError as error:
@@ -69,7 +63,7 @@ def read_montage(file: SignalFile, channels: Mapping[str, ChannelConfig]) -> tup
 
 
 def _can_derive(file: SignalFile, derivation: DerivationConfig) -> bool:
-    return all(_find_positions(file, name) for name in (derivation.plus, *derivation.minus))
+    return all(find_positions(file, name) for name in (derivation.plus, *derivation.minus))
 
 
 def _derive(file: SignalFile, name: str, derivation: DerivationConfig, unit: str) -> tuple[RawSignal, list[str]]:
@@ -94,14 +88,14 @@ def _derive(file: SignalFile, name: str, derivation: DerivationConfig, unit: str
 def _read_channel(file: SignalFile, prepared: str, wanted: str, unit: str) -> tuple[RawSignal, list[str]]:
     idx = _pick_position(file, wanted)
     channel = file.channels[idx]
-    is_eeg = is_eeg_name(prepared) or is_eeg_name(channel.name)
+    is_eeg = "eeg" in (read_channel_name(prepared).role, read_channel_name(channel.name).role)
     if not channel.fs_hz > 0 or (is_eeg and channel.fs_hz < MIN_EEG_FS_HZ):
         raise ValueError(
             f"channel {channel.name!r} of {file.path} has {channel.fs_hz:g} Hz; EEG needs {MIN_EEG_FS_HZ:g} Hz or more"
         )
     values = file.read_values(idx)
     where = f"channel {channel.name!r} of {file.path}"
-    notes = _check_range(values, where)
+    notes = check_range(values, where)
     if unit and parse_voltage_unit(unit) is None:
         return RawSignal(values, channel.fs_hz, unit), notes
     if unit:
@@ -115,7 +109,7 @@ def _read_channel(file: SignalFile, prepared: str, wanted: str, unit: str) -> tu
     return RawSignal(values, channel.fs_hz), [*notes, phrase] if phrase else notes
 
 
-def _check_range(values: np.ndarray, where: str) -> list[str]:
+def check_range(values: np.ndarray, where: str) -> list[str]:
     """Refuse a flat or saturated channel; note the share of samples that are clipped."""
     low, high = np.fmin.reduce(values, initial=np.inf), np.fmax.reduce(values, initial=-np.inf)
     if not low < high:
@@ -136,7 +130,7 @@ def _count_runs(values: np.ndarray, limit: float) -> int:
     return int((at_limit[1:] & at_limit[:-1]).sum())
 
 
-def _find_positions(file: SignalFile, wanted: str) -> list[int]:
+def find_positions(file: SignalFile, wanted: str) -> list[int]:
     """Positions of the channels of a name, regardless of case and spacing; `NAME#2` is the second of them."""
     exact = [idx for idx, channel in enumerate(file.channels) if _plain(channel.name) == _plain(wanted)]
     numbered = _NUMBERED.fullmatch(wanted)
@@ -148,7 +142,7 @@ def _find_positions(file: SignalFile, wanted: str) -> list[int]:
 
 
 def _pick_position(file: SignalFile, wanted: str) -> int:
-    positions = _find_positions(file, wanted)
+    positions = find_positions(file, wanted)
     if len(positions) > 1:
         listed = ", ".join(f"{wanted}#{number}" for number in range(1, len(positions) + 1))
         raise ValueError(f"{file.path} has {len(positions)} channels named {wanted!r}; say which: {listed}")
@@ -159,7 +153,8 @@ def _plain(name: str) -> str:
     return " ".join(name.split()).casefold()
 
 
-def _list_names(file: SignalFile) -> str:
+def list_names(file: SignalFile) -> str:
+    """Names of all channels in one line."""
     return ", ".join(channel.name for channel in file.channels) or "none"
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tslm.data.cohorts.cohort import parse_cohort
-from tslm.data.cohorts.montage import convert_to_uv, is_eeg_name, measure_spread, parse_voltage_unit, read_montage
+from tslm.data.cohorts.montage import convert_to_uv, measure_spread, parse_voltage_unit, read_montage
 from tslm.data.readers.raw import ChannelInfo, RawSignal, SignalFile
 
 EEG = np.random.default_rng(0).normal(0, 30, 12_800).astype(np.float32)
@@ -153,13 +153,3 @@ def test_a_slow_drift_does_not_pass_for_another_unit() -> None:
 )
 def test_units_as_headers_write_them(text: str, uv: float | None) -> None:
     assert parse_voltage_unit(text) == uv
-
-
-@pytest.mark.parametrize("name", ["C3-M2", "Fpz", "O1:A2", "EEG2", "EEG Fpz-Cz"])
-def test_eeg_is_known_by_word_or_site(name: str) -> None:
-    assert is_eeg_name(name)
-
-
-@pytest.mark.parametrize("name", ["ECG", "Chin", "Temp rectal", "Pos", "EMG submental"])
-def test_other_channels_are_no_eeg(name: str) -> None:
-    assert not is_eeg_name(name)
