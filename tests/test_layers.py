@@ -30,6 +30,7 @@ SINGLE_DOOR = (
     "onnxruntime",
     "fastapi",
     "plotly",
+    "matplotlib",
     "mne",
     "yasa",
     "h5py",

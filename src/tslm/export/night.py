@@ -5,20 +5,16 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from tslm.data.prepared.recordings import Recording
+from tslm.data.readers.edf.header import NO_START
 from tslm.evidence.events import Event
 from tslm.hypnogram import Hypnogram
 from tslm.labels import LabelSet, SleepStage
 from tslm.predictions.rows import PredictionRow
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-NO_DATE = datetime(1985, 1, 1)  # the first day that an EDF header can express; EDF+ takes it for "unknown"
 
 
 @dataclass(frozen=True)
@@ -93,12 +89,12 @@ class NightResult:
 
     def remove_identity(self) -> "NightResult":
         """The night without the patient's code and the date; the time of day and the file's name stay."""
-        start = self.start and self.start.replace(year=NO_DATE.year, month=NO_DATE.month, day=NO_DATE.day)
+        start = self.start and self.start.replace(year=NO_START.year, month=NO_START.month, day=NO_START.day)
         anonymous = replace(self.recording, subject="", age="", sex="", start=start.isoformat() if start else "")
         return replace(self, recording=anonymous)
 
-    def plot(self) -> "Figure":
-        """The hypnogram above the probabilities of the sleep stages; see `tslm.export.figure.draw_night`."""
+    def plot(self) -> Any:
+        """The matplotlib Figure of hypnogram and probabilities; see `tslm.export.figure.draw_night`."""
         from tslm.export.figure import draw_night
 
         return draw_night(self)
