@@ -65,7 +65,7 @@ def list_annotations(night: NightResult) -> list[Annotation]:
         notes += [
             Annotation(epoch * epoch_s + event.onset_s, event.duration_s, _EVENT_TEXTS[event.kind]) for event in events
         ]
-    return sorted(notes, key=lambda note: note.onset_s)
+    return sorted(notes, key=lambda note: (note.onset_s, note.duration_s, note.text))
 
 
 def write_annotations(night: NightResult, path: Path) -> None:

@@ -18,6 +18,7 @@ from tslm.export.night import NightResult
 from tslm.files import DISCLAIMER, write_beside
 from tslm.labels import SleepStage
 from tslm.predictions.nights import SHORT_NAMES, pick_levels
+from tslm.report.charts import pick_tick_step_h
 
 _COLOUR_OF = {
     SleepStage.WAKE: "wake",
@@ -29,8 +30,6 @@ _COLOUR_OF = {
     SleepStage.MOVEMENT: "move",
 }  # variables of page.css
 _SIZE_INCHES, _DPI = (11.0, 4.6), 150
-_TICK_STEPS_H = (0.25, 0.5, 1.0, 2.0, 4.0)
-_MAX_TICKS = 14
 
 
 def write_figure(night: NightResult, path: Path) -> None:
@@ -82,13 +81,13 @@ def _draw_probabilities(axes: Axes, night: NightResult) -> None:
     probabilities_EK = np.full((len(night.span), len(levels)), np.nan)
     order = [night.label_set.index(sleep_stage) for sleep_stage in levels]
     probabilities_EK[[epoch - night.span.start for epoch in night.epoch_idx]] = night.probabilities_EK[:, order]
-    edges_h = (np.arange(len(night.span) + 1) + night.span.start) * epoch_h
-    below_E = np.where(np.isnan(probabilities_EK[:, 0]), np.nan, 0.0)
+    # An epoch is drawn from its first to its last moment, so also the one before a gap has a width.
+    edges_h = np.repeat(np.arange(len(night.span) + 1) + night.span.start, 2)[1:-1] * epoch_h
+    below_E = np.zeros(len(night.span))
     for idx, sleep_stage in reversed(list(enumerate(levels))):
         above_E = below_E + probabilities_EK[:, idx]
-        # An epoch's value holds to its end, so the last one is drawn twice.
-        below, above = (np.append(values, values[-1]) for values in (below_E, above_E))
-        axes.fill_between(edges_h, below, above, step="post", color=colours[_COLOUR_OF[sleep_stage]], linewidth=0)
+        colour = colours[_COLOUR_OF[sleep_stage]]
+        axes.fill_between(edges_h, np.repeat(below_E, 2), np.repeat(above_E, 2), color=colour, linewidth=0)
         below_E = above_E
     axes.set_ylim(0, 1)
     axes.set_yticks([0, 0.5, 1], ["0", "50 %", "100 %"])
@@ -105,8 +104,7 @@ def _label_time(axes: Axes, night: NightResult) -> None:
         offset_h = (start - midnight) / timedelta(hours=1)
     else:
         offset_h = 0.0
-    step_h = next((step for step in _TICK_STEPS_H if (stop_h - start_h) / step < _MAX_TICKS), _TICK_STEPS_H[-1])
-    axes.xaxis.set_major_locator(MultipleLocator(step_h, offset=-offset_h))
+    axes.xaxis.set_major_locator(MultipleLocator(pick_tick_step_h(stop_h - start_h), offset=-offset_h))
 
     def render_time(time_h: float, _position: int | None = None) -> str:
         minutes = round((time_h + offset_h) * 60)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -80,7 +80,9 @@ class NightResult:
         """The night's hypnogram over its whole span; an epoch without signal is UNSCORED."""
         of_epoch = dict(zip(self.epoch_idx, self.sleep_stages, strict=True))
         stages = tuple(of_epoch.get(epoch, SleepStage.UNSCORED) for epoch in self.span)
-        return Hypnogram(stages, self.recording.epoch_s, self.recording.start)
+        epoch_s = self.recording.epoch_s
+        start = self.start and self.start + timedelta(seconds=self.span.start * epoch_s)
+        return Hypnogram(stages, epoch_s, start.isoformat() if start else "")
 
     @property
     def start(self) -> datetime | None:
