@@ -32,10 +32,10 @@ def night() -> NightResult:
             "sample_id": recording.name_epoch(idx),
             "truth": "Wake",
             "options": list(staged.label_set.answers),
-            "generated": f"There are 2 spindles. Answer: {ANSWER_NAMES[sleep_stage]}<|im_end|>",
+            "generated": f"It rests. There are 2 spindles. Answer: {ANSWER_NAMES[sleep_stage]}<|im_end|>",
             "probabilities": staged.probabilities_EK[idx].tolist(),
-            "evidence": {"spindle_count": 2.0 + idx % 2},
-            "struck": [(0, "There is one K-complex. ")] if idx == 1 else [],
+            "evidence": {"spindle_count": 2.0 + idx % 2, "k_complex_count": 0.0},
+            "struck": [(9, "There is one K-complex. ")] if idx == 1 else [],
         }
         for idx, sleep_stage in enumerate(staged.sleep_stages)
     ]

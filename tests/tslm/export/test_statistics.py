@@ -39,6 +39,25 @@ def test_statistics_are_those_of_yasa(name: str, stages: tuple[SleepStage, ...],
         assert (np.nan if value is None else value) == pytest.approx(float(expected[key]), abs=1e-4, nan_ok=True), key
 
 
+def test_the_example_of_yasas_documentation_has_its_figures() -> None:
+    codes = [0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3, 2, 3, 3, 4, 4, 4, 4, 0, 0]
+    measured = measure_yasa_statistics(Hypnogram(tuple(HUMAN[code] for code in codes)), LABEL_SETS["aasm"])
+    expected = {
+        "TIB": 10.0,
+        "SPT": 8.0,
+        "WASO": 0.0,
+        "TST": 8.0,
+        "N1": 1.5,
+        "N2": 2.0,
+        "N3": 2.5,
+        "REM": 2.0,
+        "SOL": 1.0,
+    }
+    expected |= {"Lat_N1": 1.0, "Lat_N2": 2.5, "Lat_N3": 4.0, "Lat_REM": 7.0, "SE": 80.0, "SME": 100.0}
+    expected |= {"%N1": 18.75, "%N2": 25.0, "%N3": 31.25, "%REM": 25.0}
+    assert expected.items() <= measured.items()
+
+
 def test_latencies_count_from_the_start_of_the_hypnogram() -> None:
     stages = tuple(map(SleepStage, ("W", "W", "N1", "N2", "W", "R")))
     measured = measure_yasa_statistics(Hypnogram(stages), LABEL_SETS["aasm"])
