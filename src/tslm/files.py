@@ -1,4 +1,4 @@
-"""Atomic writes, checksums and JSON files."""
+"""Atomic writes, checksums and JSON files, and the sentence that every file of results carries."""
 
 import hashlib
 import json
@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+DISCLAIMER = "Not a medical device; not for clinical decisions."
 
 
 @contextmanager

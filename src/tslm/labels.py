@@ -84,6 +84,18 @@ RK_ANNOTATIONS: dict[str, SleepStage] = {
     "Sleep stage ?": SleepStage.UNSCORED,
 }
 
+# Standard EDF+ annotation texts (edfplus.info/specs/edftexts.html) and their AASM codes; N is any non-REM sleep.
+AASM_ANNOTATIONS: dict[str, SleepStage] = {
+    "Sleep stage W": SleepStage.WAKE,
+    "Sleep stage N1": SleepStage.N1,
+    "Sleep stage N2": SleepStage.N2,
+    "Sleep stage N3": SleepStage.N3,
+    "Sleep stage R": SleepStage.REM,
+    "Sleep stage N": SleepStage.NREM,
+    "Movement time": SleepStage.MOVEMENT,
+    "Sleep stage ?": SleepStage.UNSCORED,
+}
+
 # Text before and after the number of a sleep stage: "sleep stage 2", "NREM-2", "stage II of non-REM sleep".
 _NREM = r"(?:(?:non[- ]?|n)(?:rem|rapid[- ]eye[- ]movement))"
 _BEFORE_NUMBER = rf"(?:{_NREM}(?: sleep)?,?[- ]?)?(?:sleep )?(?:(?:stage|phase)[- ]?)?"

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from tslm.data.prepared.recordings import Recording, write_participants, write_r
 from tslm.data.readers.edf.writer import write_edf
 from tslm.data.readers.raw import RawRecording, RawSignal
 from tslm.evidence.measure import measure_evidence
+from tslm.export.night import NightResult
 from tslm.labels import LABEL_SETS, SleepStage
 
 EEG, EMG = "EEG Fpz-Cz", "EMG chin"
@@ -25,10 +27,14 @@ def make_noise(duration_s: float, fs_hz: float, seed: int = 0) -> RawSignal:
 
 
 def write_night(
-    path: Path, signals: Mapping[str, RawSignal], sleep_stages: Sequence[SleepStage] = (), epoch_s: float = 30.0
+    path: Path,
+    signals: Mapping[str, RawSignal],
+    sleep_stages: Sequence[SleepStage] = (),
+    epoch_s: float = 30.0,
+    start: str = "",
 ) -> Path:
     """An EDF file of the signals, its hypnogram in a file of the same stem that ends in .hyp."""
-    raw = RawRecording(path.stem, "", signals, tuple(sleep_stages), epoch_s)
+    raw = RawRecording(path.stem, "", signals, tuple(sleep_stages), epoch_s, start=start)
     write_edf(raw, path, path.with_suffix(".hyp"))
     return path
 
@@ -59,6 +65,20 @@ def build_night(name: str, sleep_stages: Sequence[SleepStage], seed: int = 0, ga
         columns={**measure_evidence(epochs_EL, FS_HZ), "emg_tone": np.ones(len(sleep_stages))},
         measured_channel=EEG,
     )
+
+
+def build_staged_night(recording: Recording, **more: Any) -> NightResult:
+    """A night that a random classifier has staged, with a minute before and after it that has no signal."""
+    num_epochs, first = recording.num_epochs, round(recording.onset_s[0] / recording.epoch_s)
+    probabilities_EK = np.random.default_rng(0).dirichlet(np.ones(5), num_epochs).astype(np.float32)
+    settings = {
+        "span": range(first - 2, round(recording.onset_s[-1] / recording.epoch_s) + 3),
+        "label_set": AASM,
+        "sleep_stages": tuple(AASM.sleep_stages[idx] for idx in probabilities_EK.argmax(axis=1)),
+        "probabilities_EK": probabilities_EK,
+        "file": Path("raw") / f"{recording.recording}.edf",
+    } | more
+    return NightResult(recording, **settings)  # type: ignore[arg-type]
 
 
 def draw_stages(num_epochs: int, seed: int) -> list[SleepStage]:

@@ -1,4 +1,4 @@
-"""YASA (Vallat & Walker 2021), an independent sleep scorer.
+"""YASA (Vallat & Walker 2021): an independent sleep scorer, and hypnograms as its toolbox takes them.
 
 YASA was trained on some 3,000 real nights, independently of this project, so it can judge simulated nights.
 """
@@ -11,6 +11,7 @@ import numpy as np
 
 from tslm.data.readers.mne import build_mne_raw
 from tslm.data.readers.raw import RawRecording
+from tslm.hypnogram import Hypnogram
 from tslm.labels import LABEL_SETS, SleepStage
 
 YASA_EPOCH_S = 30.0
@@ -22,6 +23,12 @@ _STAGES = {
     "N3": SleepStage.N3,
     "REM": SleepStage.REM,
     "R": SleepStage.REM,
+}
+_YASA_NAMES = {
+    SleepStage.WAKE: "WAKE",
+    SleepStage.REM: "REM",
+    SleepStage.MOVEMENT: "ART",
+    SleepStage.UNSCORED: "UNS",
 }
 
 
@@ -45,6 +52,25 @@ def score_with_yasa(
     table = _predict(recording, channel, eog, emg).proba
     of_stage = {_STAGES[str(name)]: table[name].to_numpy(dtype=np.float64) for name in table.columns}
     return np.stack([of_stage[sleep_stage] for sleep_stage in LABEL_SETS["aasm"].sleep_stages], axis=1)
+
+
+def build_yasa_hypnogram(hypnogram: Hypnogram) -> Any:
+    """The yasa.Hypnogram of a hypnogram: movement is ART, unscored UNS; three stages where there is NREM.
+
+    Raises:
+        ImportError: YASA is not installed.
+        ValueError: no epoch, or NREM beside N1, N2 or N3, which no hypnogram of YASA holds.
+    """
+    yasa = _import_yasa()
+    stages = set(hypnogram.sleep_stages)
+    if not stages or (SleepStage.NREM in stages and stages & {SleepStage.N1, SleepStage.N2, SleepStage.N3}):
+        raise ValueError(f"a yasa.Hypnogram holds NREM or N1 to N3, and one epoch at least; got: {sorted(stages)}")
+    return yasa.Hypnogram(
+        [_YASA_NAMES.get(sleep_stage, sleep_stage.value) for sleep_stage in hypnogram.sleep_stages],
+        n_stages=3 if SleepStage.NREM in stages else 5,
+        freq=f"{hypnogram.epoch_s:g}s",
+        start=hypnogram.start or None,
+    )
 
 
 def check_yasa() -> None:

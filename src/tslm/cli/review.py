@@ -28,7 +28,7 @@ def review(arguments: argparse.Namespace) -> str:
         raise ValueError("--blind and --unblind exclude one another; give one of them")
     run = read_review_run(arguments.run_dir, arguments.classifier)
     path = arguments.db or run.predictions_path.with_name(_STORE_FILE)
-    is_output = arguments.export is not None or arguments.agreement is not None
+    is_output = any(out is not None for out in (arguments.export, arguments.export_hypnogram, arguments.agreement))
     if is_output and not path.is_file():
         raise FileNotFoundError(f"there are no reviews at {path}; collect some with: tslm review {arguments.run_dir}")
     with ReviewStore(
@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--classifier", type=Path, metavar="RUN", help="run of a classifier that scored the same epochs"
     )
     parser.add_argument(
-        "--reviewer", metavar="NAME", help="accept reviews of this person only; default: the page asks for a name"
+        "--reviewer", metavar="NAME", help="this person's reviews only; default: the page asks for a name"
     )
     parser.add_argument("--blind", action="store_true", help="hide the expert's label permanently; see --unblind")
     parser.add_argument("--unblind", action="store_true", help="show the expert's label of a blinded review")
@@ -69,6 +69,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=int, default=8765, help="0: any free port (default: %(default)s)")
     parser.add_argument("--export", type=Path, metavar="FILE.csv", help="write all reviews as a table, serve nothing")
     parser.add_argument(
+        "--export_hypnogram",
+        type=Path,
+        metavar="FILE.csv",
+        help="write the reviewer's stages, the model's where there is none, as a hypnogram; of several recordings as "
+        "FILE_RECORDING.csv each; serve nothing",
+    )
+    parser.add_argument(
         "--agreement",
         type=Path,
         nargs="?",
@@ -79,8 +86,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _write_outputs(arguments: argparse.Namespace, run: "ReviewRun", store: "ReviewStore") -> str:
+    from tslm.export.rows import write_rows
     from tslm.files import write_text
     from tslm.review.agreement import render_agreement, score_agreement
+    from tslm.review.hypnograms import build_reviewed_hypnograms
     from tslm.review.records import render_reviews
 
     reviews = store.list_latest()
@@ -89,6 +98,14 @@ def _write_outputs(arguments: argparse.Namespace, run: "ReviewRun", store: "Revi
     if arguments.export is not None:
         write_text(render_reviews(reviews, run, with_expert), arguments.export)
         lines.append(f"{len(reviews)} reviews written: {arguments.export}")
+    if arguments.export_hypnogram is not None:
+        hypnograms = build_reviewed_hypnograms(reviews, run, arguments.reviewer)
+        for recording, rows in hypnograms.items():
+            path = arguments.export_hypnogram
+            path = path if len(hypnograms) == 1 else path.with_stem(f"{path.stem}_{recording}")
+            write_rows(rows, path)
+            num_reviewed = sum(row["is_reviewed"] for row in rows)
+            lines.append(f"{num_reviewed} of {len(rows)} epochs reviewed, hypnogram written: {path}")
     if arguments.agreement is not None:
         scores = score_agreement(reviews, run.options, run.answers, run.expert if with_expert else None)
         if arguments.agreement == Path("-"):

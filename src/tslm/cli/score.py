@@ -2,20 +2,18 @@
 
 import argparse
 import time
-from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tslm.files import write_json, write_text
+from tslm.files import write_json
 from tslm.hypnogram import Hypnogram
 from tslm.labels import ANSWER_NAMES, LABEL_SETS, LabelSet, SleepStage
 from tslm.metric_names import METRICS
 from tslm.table import Cell, Row, Table
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from tslm.config.schema import RunConfig
     from tslm.data.cohorts.channel_choice import ChannelChoice
     from tslm.data.cohorts.nights import SingleNight
@@ -26,7 +24,6 @@ _HOW_TO_TRAIN = (
     "train one (`make demo`, or `accelerate launch curriculum/train.py --config scorer --stages stage0_encoder`) "
     "and run this where its results folder is, or give --checkpoint DIR"
 )
-_UNSURE_BELOW = 0.5  # probability of the chosen sleep stage
 _STATISTICS = (
     "time_in_bed_min",
     "total_sleep_min",
@@ -45,6 +42,9 @@ def score(arguments: argparse.Namespace) -> str:
         ValueError, FileNotFoundError: an error in the checkpoint, the recording or the call.
     """
     started_s = time.monotonic()
+    is_table = arguments.out.suffix.lower() == ".csv"
+    if is_table and arguments.exports:
+        raise ValueError(f"--exports writes a folder a night; {arguments.out} is a file: give --out DIR")
     if not arguments.night.is_file():
         raise FileNotFoundError(f"there is no file {arguments.night}")
     checkpoint_dir = arguments.checkpoint or find_checkpoint(Path())
@@ -57,6 +57,10 @@ def score(arguments: argparse.Namespace) -> str:
     night = _read_night(file, choice.channels, config, arguments.whole)
 
     # These import torch, so they follow the checks of the call.
+    from tslm.data.events import has_events, recording_events
+    from tslm.export.night import NightResult
+    from tslm.export.rows import describe_stages, write_hypnogram
+    from tslm.export.statistics import summarise_night
     from tslm.predictions.smoothing import Smoothing, smooth_stages
     from tslm.predictions.stager import open_stager
 
@@ -67,30 +71,39 @@ def score(arguments: argparse.Namespace) -> str:
     if smoothing.method != "none":
         smoothed_E = smooth_stages(probabilities_EK, recording.onset_s, recording.epoch_s, smoothing, transitions)
     label_set = LABEL_SETS[config.model.label_set]
-    rows = build_rows(night, probabilities_EK, label_set, smoothed_E)
-    out = arguments.out
-    table_path = out if out.suffix.lower() == ".csv" else out / f"{arguments.night.stem}_hypnogram.csv"
-    hypnogram = Hypnogram(tuple(SleepStage(row["stage"]) for row in rows), config.model.epoch_s)
-    report = {
-        "file": str(arguments.night),
-        "channels": choice.channels,
-        "fs_hz": config.model.fs_hz,
-        "epoch_s": config.model.epoch_s,
-        "start": recording.start,
+    likely = tuple(label_set.sleep_stages[idx] for idx in probabilities_EK.argmax(axis=1))
+    smoothed = likely if smoothed_E is None else tuple(label_set.sleep_stages[idx] for idx in smoothed_E)
+    result = NightResult(
+        replace(recording, notes=(*choice.notes, *recording.notes)),
+        night.span,
+        label_set,
+        smoothed,
+        probabilities_EK,
+        arguments.night,
+        choice.channels,
+        {"classifier": str(checkpoint_dir)},
+        unsmoothed=None if smoothed_E is None else likely,
+        smoothing=arguments.smoothing,
+        warnings=choice.warnings,
+        events=recording_events(recording) if arguments.exports and has_events(recording) else None,
+    )
+    result = result if arguments.keep_identity else result.remove_identity()
+    summary = summarise_night(result) | {
         "checkpoint": str(checkpoint_dir),
         "neighbours_seen": not arguments.each_alone,
         "temperature": None if arguments.each_alone else stager.calibration.classifier,
-        "smoothing": arguments.smoothing,
-        "num_smoothed_epochs": sum(row["stage"] != row.get("stage_unsmoothed", row["stage"]) for row in rows),
-        "warnings": list(choice.warnings),
-        "notes": [*choice.notes, *recording.notes],
-        "num_unsure_epochs": int((probabilities_EK.max(axis=1) < _UNSURE_BELOW).sum()),
-        "artifact_epochs": dict(Counter(kind for row in rows for kind in row["artifacts"].split())),
-        "statistics": hypnogram.statistics(label_set.sleep_stages),
     }
-    write_text(Table(list(rows[0]), [list(row.values()) for row in rows]).csv(), table_path)
-    write_json(report, table_path.with_suffix(".json"))
-    return "\n".join([*_describe(report, hypnogram, label_set, time.monotonic() - started_s), f"written: {table_path}"])
+    if arguments.exports:
+        from tslm.export.table import write_exports  # it loads matplotlib
+
+        written = arguments.out / arguments.night.stem
+        write_exports(result, written, arguments.keep_identity)
+    else:
+        written = arguments.out if is_table else arguments.out / f"{arguments.night.stem}_hypnogram.csv"
+        write_hypnogram(result, written)
+        write_json(summary | {"epochs": describe_stages(result)}, written.with_suffix(".json"))
+    described = _describe(summary, result.hypnogram, label_set, time.monotonic() - started_s)
+    return "\n".join([*described, f"written: {written}"])
 
 
 def find_checkpoint(folder: Path) -> Path:
@@ -136,45 +149,6 @@ def match_given_channels(config: "RunConfig", channel: str, extra_channels: Sequ
     return given | dict(zip(config.stage.extra_channels, extra_channels, strict=True))
 
 
-def build_rows(
-    night: "SingleNight",
-    probabilities_EK: "np.ndarray",
-    label_set: LabelSet,
-    smoothed_E: "np.ndarray | None" = None,
-) -> list[dict[str, Any]]:
-    """One row per epoch of the night; an epoch without signal is UNSCORED and has no probabilities.
-
-    Args:
-        night: the scored night.
-        probabilities_EK: (scored epochs, sleep stages) of `night.recording`.
-        label_set: sleep stages in the order of the probabilities.
-        smoothed_E: (scored epochs,) sleep stages after smoothing; None: no column for the unsmoothed ones.
-    """
-    import numpy as np
-
-    recording = night.recording
-    likely_E = probabilities_EK.argmax(axis=1)
-    by_column = {"stage": likely_E} if smoothed_E is None else {"stage": smoothed_E, "stage_unsmoothed": likely_E}
-    names = [f"p_{sleep_stage.value}" for sleep_stage in label_set.sleep_stages]
-    entropy_E = (probabilities_EK * -np.log2(np.clip(probabilities_EK, 1e-12, 1))).sum(axis=1)
-    scored: dict[int, dict[str, Any]] = {}
-    for idx, onset_s in enumerate(recording.onset_s):
-        row = {column: label_set.sleep_stages[of_epoch[idx]].value for column, of_epoch in by_column.items()}
-        row |= {name: f"{value:.4f}" for name, value in zip(names, probabilities_EK[idx], strict=True)}
-        row["entropy_bits"] = f"{entropy_E[idx]:.3f}"
-        row["artifacts"] = " ".join(
-            name.removesuffix("_flag") for name, flags in recording.columns.items() if flags[idx]
-        )
-        scored[round(onset_s / recording.epoch_s)] = row
-    missing = dict.fromkeys(by_column, SleepStage.UNSCORED.value) | dict.fromkeys([*names, "entropy_bits"], "")
-    missing["artifacts"] = "missing"
-    epoch_s = recording.epoch_s
-    return [
-        {"epoch_idx": epoch, "onset_s": epoch * epoch_s, "duration_s": epoch_s} | scored.get(epoch, missing)
-        for epoch in night.span
-    ]
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `tslm score`."""
     parser.add_argument(
@@ -207,6 +181,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--out", type=Path, default=Path(), metavar="DIR|FILE.csv", help="default: NIGHT_hypnogram.csv in this folder"
+    )
+    parser.add_argument(
+        "--exports",
+        action="store_true",
+        help="write DIR/NIGHT instead: hypnogram, statistics, events, drawing, BIDS and EDF+ annotations",
+    )
+    parser.add_argument(
+        "--keep_identity", action="store_true", help="write the date and the patient's code; default: 1985-01-01, none"
     )
     parser.add_argument("--whole", action="store_true", help="score the whole recording, where it is longer than 12 h")
     parser.add_argument("--each_alone", action="store_true", help="score each epoch without its neighbours")
@@ -268,7 +250,7 @@ def _describe(report: dict[str, Any], hypnogram: Hypnogram, label_set: LabelSet,
         share = "" if percent is None else f"{percent:.1f} % {whole}"
         minutes = Cell(statistics[f"{sleep_stage.value}_min"], 1, "min", detail=share)
         rows.append([ANSWER_NAMES[sleep_stage], minutes])
-    rows.append(["unsure", f"{report['num_unsure_epochs']} epochs (most likely stage under {_UNSURE_BELOW:.0%})"])
+    rows.append(["unsure", f"{report['num_unsure_epochs']} epochs (most likely stage under 50 %)"])
     flagged = ", ".join(f"{kind} {number}" for kind, number in report["artifact_epochs"].items())
     rows.append(["epochs with artefacts", flagged or "none"])
     return [*lines, Table(["", ""], rows).text(), ""]

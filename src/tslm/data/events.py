@@ -5,7 +5,7 @@ time, and no file needs to hold them.
 """
 
 from tslm.data.prepared.recordings import Recording
-from tslm.evidence.events import Event, find_events
+from tslm.evidence.events import MIN_EPOCH_S, MIN_FS_HZ, Event, find_events
 
 
 def recording_events(recording: Recording, channel: str = "", epochs: slice = slice(None)) -> list[list[Event]]:
@@ -30,3 +30,8 @@ def recording_events(recording: Recording, channel: str = "", epochs: slice = sl
         return find_events(recording.channels[channel][epochs], recording.fs_hz, recording.species)
     except ValueError as error:
         raise ValueError(f"{recording.recording}: {error}") from error
+
+
+def has_events(recording: Recording) -> bool:
+    """Whether its rate and the length of its epochs are those that the detectors take."""
+    return recording.fs_hz >= MIN_FS_HZ and recording.epoch_s >= MIN_EPOCH_S

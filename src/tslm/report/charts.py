@@ -73,7 +73,7 @@ def draw_differences(expert: Hypnogram, scorer: Hypnogram, description: str) -> 
 def draw_time_axis(start_s: float, stop_s: float) -> str:
     """Ticks in hours at round times between two moments of the recording; a narrow page hides every other one."""
     span_h = (stop_s - start_s) / 3600
-    step_h = next((step for step in _TICK_STEPS_H if span_h / step < _MAX_TICKS), _TICK_STEPS_H[-1])
+    step_h = pick_tick_step_h(span_h)
     first = int(np.ceil(start_s / 3600 / step_h - 1e-9))
     ticks = []
     for idx in range(first, int(np.floor(stop_s / 3600 / step_h + 1e-9)) + 1):
@@ -82,6 +82,11 @@ def draw_time_axis(start_s: float, stop_s: float) -> str:
         kind = "tick" if (idx - first) % 2 == 0 else "tick minor"
         ticks.append(f'<span class="{kind}" style="left:{left:.3f}%">{minutes // 60}:{minutes % 60:02d}</span>')
     return f'<div class="axis" aria-hidden="true">{"".join(ticks)}</div>'
+
+
+def pick_tick_step_h(span_h: float) -> float:
+    """Hours from one tick to the next on an axis of time: a round step that gives no more than a dozen."""
+    return next((step for step in _TICK_STEPS_H if span_h / step < _MAX_TICKS), _TICK_STEPS_H[-1])
 
 
 def pick_wave_limit_uv(waveforms_uv: Sequence[np.ndarray]) -> float:

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from tslm.data.events import recording_events
+from tslm.data.events import has_events, recording_events
 from tslm.data.prepared.recordings import Recording
 from tslm.evidence.criteria import Feature
-from tslm.evidence.events import MIN_EPOCH_S, MIN_FS_HZ, Event, parse_events, render_events
+from tslm.evidence.events import Event, parse_events, render_events
 
 # The lanes from top to bottom, by the name of one waveform. Classes of page.css are `event-<kind>`.
 EVENT_NAMES: dict[Feature, str] = {
@@ -35,7 +35,7 @@ def collect_events(rows: Sequence[Mapping[str, Any]], recording: Recording | Non
     """
     known = [parse_events(row["events"]) if "events" in row else None for row in rows]
     lacking = [row["epoch_idx"] for row, events in zip(rows, known, strict=True) if events is None and recording]
-    if not lacking or recording is None or recording.fs_hz < MIN_FS_HZ or recording.epoch_s < MIN_EPOCH_S:
+    if not lacking or recording is None or not has_events(recording):
         return [*known]
     first = min(lacking)
     measured = recording_events(recording, epochs=slice(first, max(lacking) + 1))

@@ -6,6 +6,7 @@ from typing import Any
 
 from tslm.data.splits.split import render_leak
 from tslm.explain.interventions.outcomes import build_table
+from tslm.files import DISCLAIMER
 from tslm.metric_names import AGREEMENT, METRICS
 from tslm.predictions.nights import build_nights, find_epoch_s, shown_levels
 from tslm.predictions.scorings import Scoring, collect_samples, render_system
@@ -206,8 +207,8 @@ def render_footer(facts: Mapping[str, str]) -> str:
     items = "".join(f"<div><dt>{escape(name)}</dt><dd>{_render_fact(text)}</dd></div>" for name, text in facts.items())
     listed = f"<dl>{items}</dl>" if facts else "<p>Config, seed, checkpoint and data source were not stated.</p>"
     return (
-        f'<footer><h2>Where these figures come from</h2>{listed}<p class="fine">For research. Not a medical device and '
-        "not for diagnosis. Sleep statistics after the AASM manual; agreement words after "
+        f'<footer><h2>Where these figures come from</h2>{listed}<p class="fine">For research. {DISCLAIMER} '
+        "Sleep statistics after the AASM manual; agreement words after "
         "Landis &amp; Koch 1977.</p></footer>"
     )
 

@@ -14,6 +14,8 @@ pytest.importorskip("fastapi", reason="needs the extra review")
 
 from tests.factories.reviews import OPTIONS, make_rows, write_run
 from tslm.cli import main
+from tslm.data.readers.hypnograms import HypnogramConfig, read_hypnogram_file
+from tslm.labels import LABEL_SETS
 from tslm.review.records import Review
 from tslm.review.run_epochs import read_review_run
 from tslm.review.store import ReviewStore
@@ -105,3 +107,38 @@ def test_the_page_is_served_until_ctrl_c_which_is_no_error(run_dir):
     assert process.returncode == 0
     assert 'id="review"' in page
     assert "complete of 3: none" in rest
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(path.open(encoding="utf-8")))
+
+
+def test_a_reviewers_stages_come_back_as_a_hypnogram(run_dir, tmp_path, capsys):
+    fill(run_dir)
+    out = tmp_path / "h.csv"
+    assert main(["review", str(run_dir), "--export_hypnogram", str(out)]) == 2
+    assert "choose with --reviewer one of: Ann, Bo" in capsys.readouterr().err
+    assert main(["review", str(run_dir), "--export_hypnogram", str(out), "--reviewer", "Ann"]) == 0
+    assert f"12 of 30 epochs reviewed, hypnogram written: {out}" in capsys.readouterr().out
+    rows, answers = read_csv(out), list(read_review_run(run_dir).answers.values())
+    stage_of = {name: stage.value for name, stage in zip(OPTIONS, LABEL_SETS["aasm"].sleep_stages, strict=True)}
+    assert [row["epoch_idx"] for row in rows] == [str(40 + idx) for idx in range(30)]
+    assert [row["stage"] for row in rows[:12]] == [stage_of[OPTIONS[idx % 5]] for idx in range(12)]
+    assert [row["stage"] for row in rows[12:]] == [stage_of[answer] for answer in answers[12:]]
+    assert [row["stage_model"] for row in rows] == [stage_of[answer] for answer in answers]
+    labels = read_hypnogram_file(out, HypnogramConfig(), 30.0)
+    assert [label.text for label in labels] == [row["stage"] for row in rows]
+
+
+def test_the_hypnograms_of_several_recordings_are_files_of_their_own(tmp_path):
+    rows = make_rows(6)
+    others = [row | {"recording": "n2", "sample_id": row["sample_id"].replace("n1", "n2")} for row in rows]
+    lacking = [row for row in others if row["epoch_idx"] != 42]
+    run_dir = write_run(tmp_path / "run", rows + lacking)
+    fill(run_dir, 3)
+    out = tmp_path / "h.csv"
+    assert main(["review", str(run_dir), "--export_hypnogram", str(out), "--reviewer", "Bo"]) == 0
+    first, second = (read_csv(tmp_path / f"h_{name}.csv") for name in ("n1", "n2"))
+    assert [row["is_reviewed"] for row in first] == ["1"] * 3 + ["0"] * 3
+    assert [row["stage"] == "UNSCORED" for row in second] == [idx == 2 for idx in range(6)]
+    assert not out.exists()

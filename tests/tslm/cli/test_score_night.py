@@ -18,6 +18,8 @@ from tslm.config.checkpoint import CHECKPOINT_CONFIG_FILE
 from tslm.data.prepared.recordings import Recording
 from tslm.data.readers.hypnograms import HypnogramConfig, read_hypnogram_file
 from tslm.data.readers.raw import RawSignal
+from tslm.export.table import EXPORTS
+from tslm.files import DISCLAIMER
 from tslm.labels import LABEL_SETS, SleepStage
 from tslm.predictions.night_scorer import NightScorer
 from tslm.predictions.transitions import Transitions, save_transitions
@@ -112,6 +114,35 @@ def test_the_table_is_a_hypnogram_to_our_own_reader(
     assert [(label.onset_s, label.duration_s, label.text) for label in labels] == [
         (30.0 * idx, 30.0, row["stage"]) for idx, row in enumerate(rows)
     ]
+
+
+def test_the_json_holds_the_probabilities_and_no_date_unless_asked_for(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    path = write_night(tmp_path / "dated.edf", make_signals(), start="2019-04-23T22:15:30")
+    fixed = (path, "--checkpoint", checkpoint, "--out")
+    run(capsys, *fixed, tmp_path / "h.csv")
+    run(capsys, *fixed, tmp_path / "dated.csv", "--keep_identity")
+    report, dated = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("h", "dated"))
+    written = [[epoch["probabilities"][stage] for stage in STAGES] for epoch in report["epochs"]]
+    np.testing.assert_allclose(written, probabilities_of(read_rows(tmp_path / "h.csv")), atol=6e-5)
+    assert report["disclaimer"] == DISCLAIMER
+    assert (report["start"], dated["start"]) == ("1985-01-01T22:15:30", "2019-04-23T22:15:30")
+
+
+def test_exports_are_a_folder_of_the_same_table(
+    night: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    fixed = (night, "--checkpoint", checkpoint, "--out")
+    code, out, _ = run(capsys, *fixed, tmp_path, "--exports")
+    assert (code, f"written: {tmp_path / 'night'}" in out) == (0, True)
+    run(capsys, *fixed, tmp_path)
+    assert read_rows(tmp_path / "night" / "hypnogram.csv") == read_rows(tmp_path / "night_hypnogram.csv")
+    shared = json.loads((tmp_path / "night" / "statistics.json").read_text())
+    assert shared.items() <= json.loads((tmp_path / "night_hypnogram.json").read_text()).items()
+    assert len(list((tmp_path / "night").iterdir())) == len(EXPORTS) - 1  # without texts
+    code, _, err = run(capsys, *fixed, tmp_path / "h.csv", "--exports")
+    assert (code, "give --out DIR" in err) == (2, True)
 
 
 def test_a_file_of_another_rate_is_resampled_and_says_so(

@@ -10,7 +10,7 @@ from tslm import __version__
 from tslm.config.schema import RunConfig
 from tslm.data.samples.dataset import find_task
 from tslm.data.splits.split import render_leak
-from tslm.files import write_beside
+from tslm.files import DISCLAIMER, write_beside
 from tslm.metric_names import AGREEMENT, METRICS, build_cell
 from tslm.models.llm.store import EMBEDDED_LLMS, TINY_LLM, find_licence, get_hub_id
 from tslm.table import Row, Table
@@ -41,7 +41,7 @@ from transformers import AutoModel
 
 model = AutoModel.from_pretrained("{name}")
 """
-_LIMITS = """- Not a medical device; not for clinical decisions. Research only.
+_LIMITS = f"""- {DISCLAIMER} Research only.
 - Other derivations, amplifiers, age groups and illnesses than those of the data above were not tried.
 - Rationales may state what is not in the signal: `python -m evaluation.score` says which share of a model's claims
   the measurements confirm."""

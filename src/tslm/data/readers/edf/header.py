@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
+NO_START = datetime(1985, 1, 1)  # the first day that the header can express; stands for an unknown date
 _FIXED_BYTES = 256
 _BYTES_PER_CHANNEL = 256
 _LEAST_RECORD_S = 1e-4  # 0 stands for files of annotations only

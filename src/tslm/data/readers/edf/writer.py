@@ -1,6 +1,7 @@
-"""EDF+ writer: a recording as one file of signals and one of annotations."""
+"""EDF+ writer: a recording as one file of signals and one of annotations, or annotations alone."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from itertools import groupby
 from pathlib import Path
@@ -8,11 +9,10 @@ from pathlib import Path
 import numpy as np
 import pyedflib
 
-from tslm.data.readers.raw import RawRecording
+from tslm.data.readers.edf.header import NO_START
+from tslm.data.readers.raw import Annotation, RawRecording
 from tslm.files import write_beside
 from tslm.labels import RK_ANNOTATIONS, SleepStage
-
-_NO_START = datetime(1985, 1, 1)  # the first day an EDF header can express
 
 
 def write_edf(
@@ -40,7 +40,26 @@ def write_edf(
         )
     with write_beside(psg_path) as partial_psg, write_beside(hypnogram_path) as partial_hypnogram:
         _write_signals(recording, partial_psg)
-        _write_annotations(recording, partial_hypnogram, text_of)
+        with _open_annotations(partial_hypnogram) as writer:
+            _write_identity(writer, recording)
+            _write_annotations(_list_bouts(recording, text_of), writer)
+
+
+def write_edf_annotations(
+    annotations: Sequence[Annotation], path: Path, start: datetime | None, patient_code: str = ""
+) -> None:
+    """Write an EDF+ file of annotations alone, to be opened beside the signals; it appears whole or not at all.
+
+    Args:
+        annotations: in any order; times are kept to 0.1 ms.
+        path: the file.
+        start: of the recording; None: 1985-01-01 at midnight.
+        patient_code: of the header; empty: unknown.
+    """
+    with write_beside(path) as partial, _open_annotations(partial) as writer:
+        writer.setStartdatetime(start or NO_START)
+        writer.setPatientCode(patient_code.replace(" ", "_"))
+        _write_annotations(annotations, writer)
 
 
 def _write_signals(recording: RawRecording, path: Path) -> None:
@@ -68,21 +87,32 @@ def _write_signals(recording: RawRecording, path: Path) -> None:
         writer.close()
 
 
-def _write_annotations(recording: RawRecording, path: Path, text_of: Mapping[SleepStage, str]) -> None:
+def _list_bouts(recording: RawRecording, text_of: Mapping[SleepStage, str]) -> list[Annotation]:
+    annotations, epoch_idx = [], 0
+    for sleep_stage, bout in groupby(recording.sleep_stages):
+        num_epochs = len(list(bout))
+        onset_s, duration_s = epoch_idx * recording.epoch_s, num_epochs * recording.epoch_s
+        annotations.append(Annotation(onset_s, duration_s, text_of[sleep_stage]))
+        epoch_idx += num_epochs
+    return annotations
+
+
+@contextmanager
+def _open_annotations(path: Path) -> Iterator[pyedflib.EdfWriter]:
     writer = pyedflib.EdfWriter(str(path), 0, file_type=pyedflib.FILETYPE_EDFPLUS)
     try:
-        _write_identity(writer, recording)
-        epoch_idx = 0
-        for sleep_stage, bout in groupby(recording.sleep_stages):
-            num_epochs = len(list(bout))
-            writer.writeAnnotation(epoch_idx * recording.epoch_s, num_epochs * recording.epoch_s, text_of[sleep_stage])
-            epoch_idx += num_epochs
+        yield writer
     finally:
         writer.close()
 
 
+def _write_annotations(annotations: Sequence[Annotation], writer: pyedflib.EdfWriter) -> None:
+    for note in annotations:
+        writer.writeAnnotation(note.onset_s, note.duration_s, note.text)
+
+
 def _write_identity(writer: pyedflib.EdfWriter, recording: RawRecording) -> None:
-    writer.setStartdatetime(datetime.fromisoformat(recording.start) if recording.start else _NO_START)
+    writer.setStartdatetime(datetime.fromisoformat(recording.start) if recording.start else NO_START)
     writer.setPatientCode(recording.subject.replace(" ", "_"))
     if recording.sex in ("F", "M"):
         writer.setSex(1 if recording.sex == "M" else 0)

@@ -1,0 +1,110 @@
+"""A staged night: what a stager made of one recording, ready to be written, drawn or handed to YASA."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tslm.data.prepared.recordings import Recording
+from tslm.data.readers.edf.header import NO_START
+from tslm.evidence.events import Event
+from tslm.hypnogram import Hypnogram
+from tslm.labels import LabelSet, SleepStage
+from tslm.predictions.rows import PredictionRow
+
+
+@dataclass(frozen=True)
+class NightResult:
+    """One staged night.
+
+    An epoch whose signal is missing is left out of `recording` (`tslm.data.epochs.cut_epochs`), but it is in `span` and
+    in `hypnogram`. Outputs number epochs from the start of the file, as `span` does.
+
+    Attributes:
+        recording: epochs that were staged, with their onset in the file, artefact flags and notes.
+        span: epochs of the file that the night covers (`tslm.data.cohorts.nights.SingleNight.span`).
+        label_set: sleep stages in the order of the probabilities.
+        sleep_stages: of each epoch of `recording`, after smoothing; UNSCORED where an answer could not be read.
+        probabilities_EK: (epochs of `recording`, sleep stages) float32, calibrated, before smoothing.
+        file: path of the signals. Outputs hold its name without the folder.
+        channels: name by which the model knows a channel to the file's channel.
+        checkpoints: system (`language_model`, `classifier`) to its checkpoint.
+        unsmoothed: sleep stages before smoothing; None: nothing was smoothed.
+        smoothing: method of smoothing, as `tslm.predictions.smoothing.Smoothing` names it.
+        warnings: what makes the answers less certain, such as a channel of another region than in the training.
+        rows: of the language model, one for each epoch of `recording` in order; None: no texts.
+        events: of each epoch of `recording` (`tslm.data.events.recording_events`); None: not looked for.
+
+    Raises:
+        ValueError: lengths that differ, or an epoch outside the span.
+    """
+
+    recording: Recording
+    span: range
+    label_set: LabelSet
+    sleep_stages: tuple[SleepStage, ...]
+    probabilities_EK: np.ndarray
+    file: Path
+    channels: Mapping[str, str] = field(default_factory=dict)
+    checkpoints: Mapping[str, str] = field(default_factory=dict)
+    unsmoothed: tuple[SleepStage, ...] | None = None
+    smoothing: str = "none"
+    warnings: tuple[str, ...] = ()
+    rows: Sequence[PredictionRow] | None = None
+    events: Sequence[Sequence[Event]] | None = None
+
+    def __post_init__(self) -> None:
+        num_epochs = self.recording.num_epochs
+        parts = {name: getattr(self, name) for name in ("sleep_stages", "unsmoothed", "rows", "events")}
+        for name, part in parts.items():
+            if part is not None and len(part) != num_epochs:
+                raise ValueError(f"{name} has {len(part)} epochs, the recording {num_epochs}; give one for each")
+        if self.probabilities_EK.shape != (num_epochs, len(self.label_set.sleep_stages)):
+            raise ValueError(
+                f"probabilities_EK has shape {self.probabilities_EK.shape}; wanted {num_epochs} epochs and "
+                f"{len(self.label_set.sleep_stages)} sleep stages"
+            )
+        if outside := set(self.epoch_idx) - set(self.span):
+            raise ValueError(f"epoch {min(outside)} of {self.file.name} is outside the night's {self.span}")
+
+    @cached_property
+    def epoch_idx(self) -> tuple[int, ...]:
+        """Number of each epoch of `recording` in the file, from 0."""
+        epoch_s = self.recording.epoch_s
+        return tuple(round(onset_s / epoch_s) for onset_s in self.recording.onset_s.tolist())
+
+    @cached_property
+    def hypnogram(self) -> Hypnogram:
+        """The night's hypnogram over its whole span; an epoch without signal is UNSCORED."""
+        of_epoch = dict(zip(self.epoch_idx, self.sleep_stages, strict=True))
+        stages = tuple(of_epoch.get(epoch, SleepStage.UNSCORED) for epoch in self.span)
+        epoch_s = self.recording.epoch_s
+        start = self.start and self.start + timedelta(seconds=self.span.start * epoch_s)
+        return Hypnogram(stages, epoch_s, start.isoformat() if start else "")
+
+    @property
+    def start(self) -> datetime | None:
+        """Start of the file; None where unknown."""
+        return datetime.fromisoformat(self.recording.start) if self.recording.start else None
+
+    def remove_identity(self) -> "NightResult":
+        """The night without the patient's code and the date; the time of day and the file's name stay."""
+        start = self.start and self.start.replace(year=NO_START.year, month=NO_START.month, day=NO_START.day)
+        anonymous = replace(self.recording, subject="", age="", sex="", start=start.isoformat() if start else "")
+        return replace(self, recording=anonymous)
+
+    def plot(self) -> Any:
+        """The matplotlib Figure of hypnogram and probabilities; see `tslm.export.figure.draw_night`."""
+        from tslm.export.figure import draw_night
+
+        return draw_night(self)
+
+    def to_yasa(self) -> Any:
+        """The hypnogram as a yasa.Hypnogram; see `tslm.baselines.yasa.build_yasa_hypnogram`."""
+        from tslm.baselines.yasa import build_yasa_hypnogram
+
+        return build_yasa_hypnogram(self.hypnogram)
