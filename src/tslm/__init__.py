@@ -8,12 +8,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tslm.hypnogram import Hypnogram
+    from tslm.labels import SleepStage
     from tslm.predictions.stager import open_stager
+    from tslm.staging.night import score_night, stage_night
 
-__all__ = ["open_stager"]
+__all__ = ["Hypnogram", "SleepStage", "open_stager", "score_night", "stage_night"]
 __version__ = "0.1.0"
 
-_MODULES = {"open_stager": "tslm.predictions.stager"}  # imported at first use: `import tslm` stays quick
+# Imported at first use: `import tslm` stays quick.
+_MODULES = {
+    "Hypnogram": "tslm.hypnogram",
+    "SleepStage": "tslm.labels",
+    "open_stager": "tslm.predictions.stager",
+    "score_night": "tslm.staging.night",
+    "stage_night": "tslm.staging.night",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tslm import __version__
-from tslm.cli import checkpoints, inspect, review, score
+from tslm.cli import checkpoints, inspect, review, score, stage
 from tslm.command import run_command
 
 
@@ -22,6 +22,13 @@ class Command:
 
 
 COMMANDS = (
+    Command(
+        "stage",
+        "recordings to stages, probabilities, checked explanations and a report, without preparation or training",
+        "tslm stage NIGHT.edf --model results/demo --out staged",
+        stage.add_arguments,
+        stage.stage,
+    ),
     Command(
         "score",
         "the fast classifier alone: a recording to a hypnogram with probabilities, in seconds",

@@ -29,7 +29,7 @@ def describe_epochs(night: NightResult) -> list[dict[str, Any]]:
     """Each epoch of the recording, ready for JSON.
 
     Returns:
-        Of each epoch what `tslm.export.rows.describe_stages` gives and, where there are texts, `system`; `answer` as
+        Of each epoch what `tslm.export.rows.describe_stages` gives and, where it has a text, `system`; `answer` as
         the model words it (null: it could not be read); `text` as generated, without struck sentences; `reasoning`, the
         text without the answer; `claims` of the reasoning (`tslm.explain.explanations.describe_claims`, `start` and
         `stop` in `reasoning`); and `struck`, the sentences that verification struck: `text`, the `offset` in
@@ -39,9 +39,9 @@ def describe_epochs(night: NightResult) -> list[dict[str, Any]]:
         ValueError: something that is no event.
     """
     described = describe_stages(night)
-    if night.rows is None:
-        return described
-    return [epoch | _describe_text(row) for epoch, row in zip(described, night.rows, strict=True)]
+    for row in night.rows or ():
+        described[row["epoch_idx"]] |= _describe_text(row)
+    return described
 
 
 def _describe_text(row: PredictionRow) -> dict[str, Any]:

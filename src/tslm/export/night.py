@@ -36,7 +36,9 @@ class NightResult:
         unsmoothed: sleep stages before smoothing; None: nothing was smoothed.
         smoothing: method of smoothing, as `tslm.predictions.smoothing.Smoothing` names it.
         warnings: what makes the answers less certain, such as a channel of another region than in the training.
-        rows: of the language model, one for each epoch of `recording` in order; None: no texts.
+        temperature: that the probabilities were calibrated with; None: not calibrated.
+        explain: epochs that the language model was asked for (`tslm.staging.night.StagingOptions`).
+        rows: of the language model, of some or all epochs of `recording` in order; None: no texts were asked for.
         events: of each epoch of `recording` (`tslm.data.events.recording_events`); None: not looked for.
 
     Raises:
@@ -54,12 +56,14 @@ class NightResult:
     unsmoothed: tuple[SleepStage, ...] | None = None
     smoothing: str = "none"
     warnings: tuple[str, ...] = ()
+    temperature: float | None = None
+    explain: str = "none"
     rows: Sequence[PredictionRow] | None = None
     events: Sequence[Sequence[Event]] | None = None
 
     def __post_init__(self) -> None:
         num_epochs = self.recording.num_epochs
-        parts = {name: getattr(self, name) for name in ("sleep_stages", "unsmoothed", "rows", "events")}
+        parts = {name: getattr(self, name) for name in ("sleep_stages", "unsmoothed", "events")}
         for name, part in parts.items():
             if part is not None and len(part) != num_epochs:
                 raise ValueError(f"{name} has {len(part)} epochs, the recording {num_epochs}; give one for each")
@@ -68,6 +72,9 @@ class NightResult:
                 f"probabilities_EK has shape {self.probabilities_EK.shape}; wanted {num_epochs} epochs and "
                 f"{len(self.label_set.sleep_stages)} sleep stages"
             )
+        explained = [row["epoch_idx"] for row in self.rows or ()]
+        if explained != sorted(set(explained) & set(range(num_epochs))):
+            raise ValueError(f"rows are not of {num_epochs} epochs in order, each once")
         if outside := set(self.epoch_idx) - set(self.span):
             raise ValueError(f"epoch {min(outside)} of {self.file.name} is outside the night's {self.span}")
 
@@ -96,6 +103,54 @@ class NightResult:
         start = self.start and self.start.replace(year=NO_START.year, month=NO_START.month, day=NO_START.day)
         anonymous = replace(self.recording, subject="", age="", sex="", start=start.isoformat() if start else "")
         return replace(self, recording=anonymous)
+
+    @property
+    def explanations(self) -> list[dict[str, Any]]:
+        """Of each epoch with a text its stage, probabilities, answer, text and checked claims.
+
+        See `tslm.export.explanations.describe_epochs`.
+        """
+        from tslm.export.explanations import describe_epochs
+
+        return [epoch for epoch in describe_epochs(self) if "text" in epoch]
+
+    @property
+    def probabilities(self) -> Any:
+        """A pandas DataFrame with a row an epoch of `recording` and a column a sleep stage, before smoothing.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise ImportError("a table of probabilities needs pandas; or use probabilities_EK") from error
+        names = [sleep_stage.value for sleep_stage in self.label_set.sleep_stages]
+        return pd.DataFrame(self.probabilities_EK, index=pd.Index(self.epoch_idx, name="epoch_idx"), columns=names)
+
+    def to_events(self) -> list[dict[str, Any]]:
+        """Each detected waveform, rhythm and artefact: kind, epoch_idx, onset_s in the file, duration_s."""
+        from tslm.export.rows import list_event_rows
+
+        return list_event_rows(self)
+
+    def to_edf(self, path: Path | str, keep_identity: bool = False) -> None:
+        """Write stages and events as EDF+ annotations; see `tslm.export.annotations.write_annotations`."""
+        from tslm.export.annotations import write_annotations
+
+        write_annotations(self if keep_identity else self.remove_identity(), Path(path))
+
+    def report(self, path: Path | str, keep_identity: bool = False) -> None:
+        """Write the page of the night, which opens without a network."""
+        from tslm.export.page import write_page
+
+        write_page(self if keep_identity else self.remove_identity(), Path(path))
+
+    def write(self, folder: Path | str, keep_identity: bool = False) -> dict[str, Path]:
+        """Write all exports; see `tslm.export.table.write_exports`."""
+        from tslm.export.table import write_exports
+
+        return write_exports(self, Path(folder), keep_identity)
 
     def plot(self) -> Any:
         """The matplotlib Figure of hypnogram and probabilities; see `tslm.export.figure.draw_night`."""

@@ -92,11 +92,16 @@ def write_rows(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
 
 
 def write_events(night: NightResult, path: Path) -> None:
-    """Write events.csv: kind, epoch, onset from the start of the file and duration of each detected event."""
-    assert night.events is not None
-    rows = [
-        (event.kind.value, epoch, round(epoch * night.recording.epoch_s + event.onset_s, 2), round(event.duration_s, 2))
-        for epoch, events in zip(night.epoch_idx, night.events, strict=True)
+    """Write events.csv, the rows of `list_event_rows`."""
+    write_text(Table(_EVENT_COLUMNS, [list(row.values()) for row in list_event_rows(night)]).csv(), path)
+
+
+def list_event_rows(night: NightResult) -> list[dict[str, Any]]:
+    """Kind, epoch, onset from the start of the file and duration of each detected event; none without events."""
+    epoch_s = night.recording.epoch_s
+    values = (
+        (event.kind.value, epoch, round(epoch * epoch_s + event.onset_s, 2), round(event.duration_s, 2))
+        for epoch, events in zip(night.epoch_idx, night.events or (), strict=night.events is not None)
         for event in events
-    ]
-    write_text(Table(_EVENT_COLUMNS, rows).csv(), path)
+    )
+    return [dict(zip(_EVENT_COLUMNS, each, strict=True)) for each in values]

@@ -61,6 +61,8 @@ def summarise_night(night: NightResult) -> dict[str, Any]:
             "start": recording.start,
             "checkpoints": night.checkpoints,
             "smoothing": night.smoothing,
+            "explain": night.explain,
+            "num_explained_epochs": len(night.rows or ()),
             "num_smoothed_epochs": sum(a is not b for a, b in zip(before, night.sleep_stages, strict=True)),
             "warnings": night.warnings,
             "notes": recording.notes,

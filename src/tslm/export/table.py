@@ -8,6 +8,7 @@ from tslm.export.annotations import name_in_bids, write_annotations, write_bids_
 from tslm.export.explanations import write_explanations
 from tslm.export.figure import write_figure
 from tslm.export.night import NightResult
+from tslm.export.page import write_page
 from tslm.export.rows import write_events, write_hypnogram
 from tslm.export.statistics import write_statistics
 
@@ -28,11 +29,13 @@ EXPORTS: dict[str, Export] = {
         "explanations.json", "answer, text and checked claims of each epoch", write_explanations, needs="rows"
     ),
     "figure": Export("hypnogram.png", "hypnogram over the probabilities of the stages", write_figure),
-    "statistics": Export("statistics.json", "sleep statistics, also under YASA's names", write_statistics),
     "events": Export("events.csv", "detected waveforms and artefacts with their times", write_events, needs="events"),
     "bids": Export("{bids}_events.tsv", "stages as events of BIDS", write_bids_events),
     "bids_sidecar": Export("{bids}_events.json", "what the columns of the BIDS events mean", write_bids_sidecar),
     "annotations": Export("annotations.edf", "stages and events as EDF+ annotations, for viewers", write_annotations),
+    "page": Export("report.html", "a page of the night: hypnogram, signals, texts, marked waveforms", write_page),
+    # The last one: a folder that has it is complete.
+    "statistics": Export("statistics.json", "sleep statistics, also under YASA's names", write_statistics),
 }
 
 

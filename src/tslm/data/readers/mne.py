@@ -11,7 +11,7 @@ from scipy.io.matlab import MatReadError
 from tslm.data.readers.raw import Annotation, ChannelInfo, RawRecording, SignalFile
 
 if TYPE_CHECKING:
-    from mne.io import RawArray
+    from mne.io import BaseRaw, RawArray
 
 _VOLT_PER_UV = 1e-6
 _VOLTAGES = ("eeg", "eog", "emg", "ecg", "seeg", "ecog", "dbs", "bio")  # MNE's types that it gives in volt
@@ -39,6 +39,11 @@ def open_mne(path: Path) -> SignalFile:
         raw = mne.io.read_raw(path, preload=False, verbose="error")
     except _READ_ERRORS as error:
         raise ValueError(f"{path} cannot be read by MNE: {' '.join(str(error).split())[:200]}") from error
+    return hold_mne_raw(raw, path)
+
+
+def hold_mne_raw(raw: "BaseRaw", path: Path) -> SignalFile:
+    """A Raw object of MNE as an open file of that path; its filters and crops are kept."""
     fs_hz = float(raw.info["sfreq"])
     kinds = raw.get_channel_types()
     date = raw.info["meas_date"]

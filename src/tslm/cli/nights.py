@@ -1,0 +1,216 @@
+"""What `tslm stage` and `tslm score` share: arguments, and one or many nights, on one or several processes."""
+
+import argparse
+import logging
+import time
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tslm.labels import ANSWER_NAMES, SleepStage
+from tslm.metric_names import METRICS
+from tslm.table import Cell, Row, Table
+
+if TYPE_CHECKING:
+    from tslm.export.night import NightResult
+    from tslm.staging.models import StagingModels
+    from tslm.staging.night import NightStager, StagingOptions
+
+FindStaged = Callable[[Path, argparse.Namespace, "StagingModels", "StagingOptions"], str]
+WriteNight = Callable[["NightResult", argparse.Namespace], str]  # gives the lines to print
+_LOGGER = logging.getLogger(__name__)
+_STATISTICS = (
+    "time_in_bed_min",
+    "total_sleep_min",
+    "sleep_efficiency_percent",
+    "sleep_onset_latency_min",
+    "rem_latency_min",
+    "waso_min",
+    "num_transitions",
+)
+
+
+def add_night_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of both commands."""
+    parser.add_argument(
+        "nights",
+        type=Path,
+        nargs="+",
+        metavar="NIGHT",
+        help="EDF, EDF+, BDF, CSV, TSV, .mat, what MNE reads, or a folder of them",
+    )
+    parser.add_argument(
+        "--read",
+        nargs="+",
+        default=[],
+        metavar="key=value",
+        help="how to read a CSV or .mat file: fs_hz=100 unit=mV time_column=t",
+    )
+    parser.add_argument(
+        "--channel",
+        default="",
+        metavar="NAME",
+        help="channel, or 'C4 - M1'; default: what is closest to the training's",
+    )
+    parser.add_argument(
+        "--extra_channels",
+        nargs="*",
+        metavar="NAME",
+        help="EOG, EMG, in the order of the training; default: chosen, too",
+    )
+    parser.add_argument(
+        "--list_channels", action="store_true", help="list the channels and what each is read as, and stage nothing"
+    )
+    parser.add_argument(
+        "--smoothing",
+        choices=("none", "median", "hmm", "posterior"),
+        default="none",
+        help="smooth sleep stages over time: median of 5 epochs, or by the transitions of the training nights",
+    )
+    parser.add_argument("--whole", action="store_true", help="stage the whole recording, where it is longer than 12 h")
+    parser.add_argument(
+        "--keep_identity", action="store_true", help="write the date and the patient's code; default: 1985-01-01, none"
+    )
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="nights at a time, a process each")
+
+
+def run_nights(
+    arguments: argparse.Namespace,
+    models: "StagingModels",
+    options: "StagingOptions",
+    write: WriteNight,
+    find_staged: FindStaged | None = None,
+) -> str:
+    """Stage the nights of a call and write each as soon as it is done; returns the text to print.
+
+    Of several nights, one that fails is reported and the others go on.
+
+    Args:
+        arguments: of the command line.
+        models: the checkpoints.
+        options: what is done with each night.
+        write: writes a staged night and returns the lines to print.
+        find_staged: gives a line on a night that is staged already; None or an empty line: it is staged.
+
+    Raises:
+        ValueError, FileNotFoundError, OSError, ImportError: of a single night; of several, ValueError at the end that
+            names those that failed.
+    """
+    from tslm.staging.sources import find_nights
+
+    paths = find_nights(arguments.nights)
+    if arguments.workers < 1:
+        raise ValueError(f"--workers {arguments.workers}; wanted 1 or more")
+    if arguments.list_channels:
+        return "\n\n".join(_list_channels(path, arguments, models, options) for path in paths)
+    if len(paths) == 1:
+        return _stage_night(paths[0], arguments, models, options, write, find_staged)
+    return _stage_many(paths, arguments, models, options, write, find_staged)
+
+
+def _stage_many(
+    paths: list[Path],
+    arguments: argparse.Namespace,
+    models: "StagingModels",
+    options: "StagingOptions",
+    write: WriteNight,
+    find_staged: FindStaged | None,
+) -> str:
+    from joblib import Parallel, delayed
+    from tqdm import tqdm
+
+    jobs = (delayed(_try_night)(path, arguments, models, options, write, find_staged) for path in paths)
+    done = Parallel(n_jobs=arguments.workers, return_as="generator")(jobs)
+    failed = 0
+    for path, (text, error) in tqdm(zip(paths, done, strict=True), total=len(paths), unit="night"):
+        failed += bool(error)
+        _LOGGER.warning("%s", f"{path}: error: {error}" if error else text)
+    if failed:
+        raise ValueError(f"{failed} of {len(paths)} nights failed, each with its error above")
+    return f"{len(paths)} nights"
+
+
+def _try_night(path: Path, *others: Any) -> tuple[str, str]:
+    """The lines of a night, or the error in one line."""
+    try:
+        return _stage_night(path, *others), ""
+    except (ValueError, OSError, ImportError) as error:
+        return "", " ".join(str(error).split())
+
+
+def _stage_night(
+    path: Path,
+    arguments: argparse.Namespace,
+    models: "StagingModels",
+    options: "StagingOptions",
+    write: WriteNight,
+    find_staged: FindStaged | None,
+) -> str:
+    if find_staged is not None and (line := find_staged(path, arguments, models, options)):
+        return line
+    started_s = time.monotonic()
+    file = _open(path, arguments)
+    stager = _load_stager(models.classifier_dir, models.writer_dir, options, arguments.device)
+    night = stager.stage(file, show_progress=True)
+    night = night if arguments.keep_identity else night.remove_identity()
+    wall_s = time.monotonic() - started_s
+    return "\n".join([*describe_night(night, options, wall_s), write(night, arguments)])
+
+
+@lru_cache(maxsize=1)
+def _load_stager(
+    classifier_dir: Path, writer_dir: Path | None, options: "StagingOptions", device: str
+) -> "NightStager":
+    """The stager of this process, which keeps its models from night to night."""
+    from tslm.staging.models import load_models
+    from tslm.staging.night import NightStager
+
+    return NightStager(load_models(classifier_dir, writer_dir), options, device)
+
+
+def _open(path: Path, arguments: argparse.Namespace) -> Any:
+    from tslm.data.cohorts.cohort import parse_signals
+    from tslm.data.readers.open import open_signals
+
+    return open_signals(path, parse_signals(arguments.read))
+
+
+def _list_channels(
+    path: Path, arguments: argparse.Namespace, models: "StagingModels", options: "StagingOptions"
+) -> str:
+    from tslm.data.cohorts.channel_choice import list_channels
+
+    return f"{path}\n{list_channels(_open(path, arguments), models.channels, dict(options.given)).text()}"
+
+
+def describe_night(night: "NightResult", options: "StagingOptions", wall_s: float) -> list[str]:
+    """Lines about a staged night: channels, notes, and sleep statistics as a table."""
+    from tslm.export.statistics import summarise_night
+
+    summary, hypnogram, label_set = summarise_night(night), night.hypnogram, night.label_set
+    seen = "each alone" if options.each_alone else "each with its neighbours"
+    checkpoints = "; ".join(f"{system.replace('_', ' ')} {folder}" for system, folder in night.checkpoints.items())
+    lines = [
+        f"{night.file.name}: {hypnogram.num_epochs} epochs of {summary['epoch_s']:g} s, {seen}, "
+        f"staged in {wall_s:.1f} s",
+        f"{', '.join(night.channels.values())} by {checkpoints}",
+        *[f"smoothed by {night.smoothing}: {summary['num_smoothed_epochs']} epochs changed"]
+        * (night.smoothing != "none"),
+        *(f"warning: {warning}" for warning in night.warnings),
+        *(f"note: {note}" for note in night.recording.notes),
+        "",
+    ]
+    statistics = summary["statistics"]
+    metrics = {key: METRICS[key] for key in _STATISTICS}
+    rows: list[Row] = [[each.name, Cell(statistics[key], each.decimals, each.unit)] for key, each in metrics.items()]
+    for sleep_stage in label_set.sleep_stages:
+        percent = statistics[f"{sleep_stage.value}_percent"]
+        whole = "of the night" if sleep_stage in (SleepStage.WAKE, SleepStage.MOVEMENT) else "of sleep"
+        share = "" if percent is None else f"{percent:.1f} % {whole}"
+        minutes = Cell(statistics[f"{sleep_stage.value}_min"], 1, "min", detail=share)
+        rows.append([ANSWER_NAMES[sleep_stage], minutes])
+    rows.append(["unsure", f"{summary['num_unsure_epochs']} epochs (most likely stage under 50 %)"])
+    flagged = ", ".join(f"{kind} {number}" for kind, number in summary["artifact_epochs"].items())
+    rows.append(["epochs with artefacts", flagged or "none"])
+    return [*lines, Table(["", ""], rows).text(), ""]

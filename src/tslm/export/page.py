@@ -1,0 +1,66 @@
+"""report.html: the page of a staged night, epoch by epoch, with texts and marked waveforms."""
+
+from pathlib import Path
+
+from tslm import __version__
+from tslm.export.night import NightResult
+from tslm.files import write_beside
+from tslm.labels import ANSWER_NAMES, SleepStage
+from tslm.predictions.rows import CLASSIFIER, PredictionRow, build_night_rows
+from tslm.predictions.scorings import parse_scorings
+from tslm.report.page import build_page, render_page
+
+
+def write_page(night: NightResult, path: Path) -> None:
+    """Write report.html."""
+    page = build_page(
+        parse_scorings(build_rows(night)),
+        {},
+        title=f"The night {night.file.name}",
+        facts=_collect_facts(night),
+        recording=night.recording,
+        show_expert=False,
+    )
+    with write_beside(path) as partial:
+        partial.write_text(render_page(page), encoding="utf-8")
+
+
+def build_rows(night: NightResult) -> list[PredictionRow]:
+    """Prediction rows of all systems of a night: the language model, the classifier, and its smoothed answers."""
+    scored = list(
+        build_night_rows(
+            night.recording,
+            night.probabilities_EK,
+            night.label_set,
+            night.temperature,
+            epochs=range(night.recording.num_epochs),
+        )
+    )
+    smoothed: list[PredictionRow] = []
+    if night.unsmoothed is not None:
+        smoothed = [
+            {
+                **row,
+                "system": f"{CLASSIFIER}+{night.smoothing}",
+                "answer": ANSWER_NAMES.get(stage),
+                "probabilities": None,
+            }
+            for row, stage in zip(scored, night.sleep_stages, strict=True)
+        ]
+    return [*(night.rows or ()), *smoothed, *scored]
+
+
+def _collect_facts(night: NightResult) -> dict[str, str]:
+    """For the foot of the page."""
+    facts = {
+        "File": night.file.name,
+        "Channels": ", ".join(night.channels.values()),
+        **{f"Checkpoint, {system.replace('_', ' ')}": folder for system, folder in night.checkpoints.items()},
+        "Smoothing": night.smoothing,
+        "Notes": "\n".join((*night.warnings, *night.recording.notes)),
+        "tslm": __version__,
+    }
+    unscored = sum(stage is SleepStage.UNSCORED for stage in night.hypnogram.sleep_stages)
+    return {name: text for name, text in facts.items() if text} | (
+        {"Epochs without signal": str(unscored)} if unscored else {}
+    )

@@ -1,0 +1,113 @@
+"""The checkpoints that stage a night: a classifier, and a language model that explains."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tslm.config.checkpoint import CHECKPOINT_CONFIG_FILE, load_checkpoint_config
+from tslm.config.schema import RunConfig
+
+DEFAULT_FOLDER = Path("results")
+_BEST = "**/checkpoints/best"
+_HOW_TO_TRAIN = "train one (`make demo`), or name a folder of results or a checkpoint: --model FOLDER"
+
+
+@dataclass(frozen=True)
+class StagingModels:
+    """Checkpoints' folders and settings; `writer` is None where no texts are wanted."""
+
+    classifier_dir: Path
+    classifier: RunConfig
+    writer_dir: Path | None = None
+    writer: RunConfig | None = None
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """All channels that the models read, the staged EEG first."""
+        others = self.writer.stage.channels if self.writer else ()
+        return tuple(dict.fromkeys((*self.classifier.stage.channels, *others)))
+
+
+def find_models(folder: Path | None = None, llm: str = "", with_texts: bool = True) -> StagingModels:
+    """Find a classifier and, for texts, a language model of sleep.
+
+    Args:
+        folder: a checkpoint of a classifier, or a folder below which the newest ones are taken; None: results.
+        llm: short name or checkpoint of the language model; empty: the newest.
+        with_texts: whether a language model is wanted.
+
+    Raises:
+        FileNotFoundError: no such checkpoint; the message says how to get one, or to do without texts.
+        ValueError: a checkpoint of the wrong kind, or models of different rates, epochs or sleep stages.
+    """
+    folder = DEFAULT_FOLDER if folder is None else folder
+    is_checkpoint = (folder / CHECKPOINT_CONFIG_FILE).is_file()
+    classifier_dir = folder if is_checkpoint else next(_list_newest(folder, "scorer"), None)
+    if classifier_dir is None:
+        raise FileNotFoundError(f"there is no checkpoint of a classifier below {folder}; {_HOW_TO_TRAIN}")
+    return load_models(classifier_dir, _find_writer(folder, llm) if with_texts else None)
+
+
+def load_models(classifier_dir: Path, writer_dir: Path | None = None) -> StagingModels:
+    """The settings of checkpoints; errors as `find_models`."""
+    classifier = load_classifier_config(classifier_dir)
+    if writer_dir is None:
+        return StagingModels(classifier_dir, classifier)
+    models = StagingModels(classifier_dir, classifier, writer_dir, load_checkpoint_config(writer_dir))
+    _check_alike(models)
+    return models
+
+
+def load_classifier_config(checkpoint_dir: Path) -> RunConfig:
+    """Config of a classifier's checkpoint.
+
+    Raises:
+        FileNotFoundError: no checkpoint there.
+        ValueError: no classifier, a newer version, or an unknown sampling rate.
+    """
+    config = load_checkpoint_config(checkpoint_dir)
+    if config.model.kind.role != "scorer":
+        raise ValueError(f"{checkpoint_dir} holds the model {config.model.name!r}, no classifier; {_HOW_TO_TRAIN}")
+    if not config.model.fs_hz or not config.model.epoch_s:
+        raise ValueError(f"{checkpoint_dir} does not say at which rate it reads; train it again with this version")
+    return config
+
+
+def _find_writer(folder: Path, llm: str) -> Path:
+    if llm and (Path(llm) / CHECKPOINT_CONFIG_FILE).is_file():
+        config = load_checkpoint_config(Path(llm))
+        if not _explains_sleep(config):
+            raise ValueError(f"{llm} holds {config.model.name!r} of {config.stage.name}, which explains no sleep")
+        return Path(llm)
+    for candidate in _list_newest(folder, "writer"):
+        config = load_checkpoint_config(candidate)
+        if _explains_sleep(config) and llm in ("", config.llm.name):
+            return candidate
+    named = f" of {llm}" if llm else ""
+    raise FileNotFoundError(
+        f"there is no language model{named} that explains sleep below {folder}; train one (`make demo`), name its "
+        "checkpoint (--llm FOLDER), or stage without texts (--explain none)"
+    )
+
+
+def _explains_sleep(config: RunConfig) -> bool:
+    return config.model.kind.role == "writer" and config.stage.task == "sleep"
+
+
+def _list_newest(folder: Path, role: str) -> Iterator[Path]:
+    """Best checkpoints of a role below a folder, the newest first."""
+    found = [path.parent for path in folder.glob(f"{_BEST}/{CHECKPOINT_CONFIG_FILE}")]
+    for path in sorted(found, key=lambda path: (path / CHECKPOINT_CONFIG_FILE).stat().st_mtime, reverse=True):
+        if load_checkpoint_config(path).model.kind.role == role:
+            yield path
+
+
+def _check_alike(models: StagingModels) -> None:
+    assert models.writer is not None
+    for name in ("label_set", "fs_hz", "epoch_s"):
+        ours, theirs = getattr(models.classifier.model, name), getattr(models.writer.model, name)
+        if ours != theirs:
+            raise ValueError(
+                f"model.{name} is {ours} in {models.classifier_dir} and {theirs} in {models.writer_dir}; "
+                "the two cannot stage one night"
+            )

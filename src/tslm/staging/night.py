@@ -1,0 +1,270 @@
+"""One recording staged: the classifier scores the whole night, the language model explains the epochs asked for.
+
+1. choose the recording's channels for those of the models          (tslm.data.cohorts.channel_choice)
+2. resample, find the night, cut it into epochs                     (tslm.data.cohorts.nights)
+3. score all epochs, smooth                                         (tslm.predictions)
+4. let the language model answer and explain the epochs asked for, check every claim, strike what is false
+                                                                    (tslm.explain.verify)
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tslm.data.cohorts.channel_choice import choose_channels
+from tslm.data.cohorts.nights import SingleNight, read_single_night
+from tslm.data.events import has_events, recording_events
+from tslm.data.readers.raw import SignalFile
+from tslm.export.night import NightResult
+from tslm.labels import LABEL_SETS
+from tslm.predictions.rows import CLASSIFIER, LANGUAGE_MODEL, PredictionRow
+from tslm.predictions.smoothing import Smoothing, smooth_stages
+from tslm.staging.models import StagingModels, find_models
+from tslm.staging.sources import open_source
+
+if TYPE_CHECKING:
+    from tslm.predictions.epoch_writer import EpochWriter
+    from tslm.predictions.night_scorer import NightScorer
+
+UNCERTAIN_SHARE = 0.2  # of the epochs, those that `explain="uncertain"` takes
+_SPAN = re.compile(r"(\d+)(?:-(\d+))?")
+
+
+@dataclass(frozen=True)
+class StagingOptions:
+    """What is done with a night.
+
+    Attributes:
+        explain: epochs that the language model explains: uncertain (the least certain fifth by the classifier), all,
+            none, or numbers from the start of the file ("12,40-60").
+        given: pairs of the models' channel and the recording's, where the caller chose it.
+        smoothing: none, median, hmm or posterior.
+        whole: stage the day, too, where a recording is longer than 12 h.
+        each_alone: score each epoch without its neighbours.
+        with_events: look for spindles, slow waves and the like in every epoch.
+    """
+
+    explain: str = "uncertain"
+    given: tuple[tuple[str, str], ...] = ()
+    smoothing: str = "none"
+    whole: bool = False
+    each_alone: bool = False
+    with_events: bool = True
+
+
+class NightStager:
+    """Stages recordings by the same models, which are loaded once.
+
+    Args:
+        models: the checkpoints.
+        options: what is done with each night.
+        device: cpu, cuda ...; empty: a GPU if there is one.
+    """
+
+    def __init__(self, models: StagingModels, options: StagingOptions, device: str = "") -> None:
+        self.models, self.options, self.device = models, options, device
+        self.smoothing = Smoothing(options.smoothing)
+        self.transitions = self.smoothing.load_transitions(models.classifier_dir)
+
+    @cached_property
+    def scorer(self) -> "NightScorer":
+        """The classifier."""
+        from tslm.predictions.stager import choose_device, open_stager
+
+        device = choose_device(self.device)
+        return open_stager(self.models.classifier_dir, device, each_alone=self.options.each_alone)  # type: ignore[return-value]
+
+    @cached_property
+    def writer(self) -> "EpochWriter":
+        """The language model."""
+        from tslm.predictions.stager import choose_device, open_stager
+
+        assert self.models.writer_dir is not None
+        return open_stager(self.models.writer_dir, choose_device(self.device))  # type: ignore[return-value]
+
+    def stage(self, file: SignalFile, show_progress: bool = False) -> NightResult:
+        """Stage one recording.
+
+        Args:
+            file: an open recording.
+            show_progress: whether the language model shows a progress bar.
+
+        Raises:
+            ValueError: no EEG, a channel that is missing or flat, a recording shorter than an epoch, or epochs to be
+                explained that it does not have.
+        """
+        model = self.models.classifier.model
+        label_set = LABEL_SETS[model.label_set]
+        choice = choose_channels(file, self.models.channels, dict(self.options.given))
+        if choice.missing:
+            raise ValueError(choice.complaint)
+        night = read_single_night(
+            file, choice.channels, model.fs_hz, model.epoch_s, label_set.species, self.options.whole
+        )
+        night = replace(night, recording=replace(night.recording, notes=(*choice.notes, *night.recording.notes)))
+        recording = night.recording
+        if self.options.explain not in ("all", "uncertain", "none"):
+            list_numbered_epochs(self.options.explain, night)  # before the work begins
+        probabilities_EK = self.scorer.score(recording)
+        stages = tuple(label_set.sleep_stages[idx] for idx in probabilities_EK.argmax(axis=1))
+        unsmoothed = None
+        if self.smoothing.method != "none":
+            smoothed_E = smooth_stages(
+                probabilities_EK, recording.onset_s, recording.epoch_s, self.smoothing, self.transitions
+            )
+            stages, unsmoothed = tuple(label_set.sleep_stages[idx] for idx in smoothed_E), stages
+        rows = None if self.models.writer is None else self._explain(night, probabilities_EK, show_progress)
+        return NightResult(
+            recording,
+            night.span,
+            label_set,
+            stages,
+            probabilities_EK,
+            file.path,
+            choice.channels,
+            describe_checkpoints(self.models),
+            unsmoothed=unsmoothed,
+            smoothing=self.options.smoothing,
+            warnings=choice.warnings,
+            temperature=self.scorer.temperature,
+            explain=self.options.explain,
+            rows=rows,
+            events=recording_events(recording) if self.options.with_events and has_events(recording) else None,
+        )
+
+    def _explain(self, night: SingleNight, probabilities_EK: np.ndarray, show_progress: bool) -> list[PredictionRow]:
+        """Verified rows of the language model, in the order of time."""
+        from tslm.explain.verify import verify_rows
+
+        epochs = choose_explained(self.options.explain, night, probabilities_EK)
+        rows = list(self.writer.answer(night.recording, epochs, show_progress=show_progress))
+        return verify_rows(self.writer, night.recording, epochs, rows, show_progress=show_progress)
+
+
+def describe_checkpoints(models: StagingModels) -> dict[str, str]:
+    """System to the folder of its checkpoint."""
+    writer = {LANGUAGE_MODEL: str(models.writer_dir)} if models.writer_dir else {}
+    return {CLASSIFIER: str(models.classifier_dir), **writer}
+
+
+def choose_explained(explain: str, night: SingleNight, probabilities_EK: np.ndarray) -> list[int]:
+    """Positions in the recording of the epochs to be explained, ascending.
+
+    Args:
+        explain: as in `StagingOptions`.
+        night: the recording.
+        probabilities_EK: (epochs of the recording, sleep stages) of the classifier.
+
+    Raises:
+        ValueError: as `list_numbered_epochs`.
+    """
+    num_epochs = night.recording.num_epochs
+    if explain == "none":
+        return []
+    if explain == "all":
+        return list(range(num_epochs))
+    if explain == "uncertain":
+        num_explained = max(1, round(UNCERTAIN_SHARE * num_epochs))
+        return sorted(np.argsort(probabilities_EK.max(axis=1), kind="stable")[:num_explained].tolist())
+    return list_numbered_epochs(explain, night)
+
+
+def list_numbered_epochs(text: str, night: SingleNight) -> list[int]:
+    """Positions in the recording of epochs numbered from the start of the file, such as "12,40-60", ascending.
+
+    Raises:
+        ValueError: no such list, or an epoch that the staged part does not have or that has no signal.
+    """
+    wanted: set[int] = set()
+    for part in text.split(","):
+        match = _SPAN.fullmatch(part.strip())
+        if not match:
+            raise ValueError(f"explain={text!r}; wanted uncertain, all, none, or epochs such as 12,40-60")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last < first:
+            raise ValueError(f"explain={text!r}: {part.strip()} ends before it begins")
+        wanted.update(range(first, last + 1))
+    onset_s = night.recording.onset_s.tolist()
+    position = {round(each / night.recording.epoch_s): idx for idx, each in enumerate(onset_s)}
+    missing = sorted(wanted - position.keys())
+    if missing:
+        raise ValueError(
+            f"epoch {missing[0]} is not among the staged ones of {night.recording.recording}, "
+            f"{night.span.start} to {night.span.stop - 1}, or has no signal"
+        )
+    return sorted(position[epoch] for epoch in wanted)
+
+
+def match_given_channels(
+    models: StagingModels, channel: str = "", extra_channels: Sequence[str] | None = None
+) -> tuple[tuple[str, str], ...]:
+    """Those of the models' channels that the caller names, each with its channel of the recording.
+
+    Args:
+        models: the checkpoints.
+        channel: for the EEG; empty: not named.
+        extra_channels: for the others, in the order of the training; None: not named.
+
+    Raises:
+        ValueError: another number of extra channels than the models read.
+    """
+    first, *others = models.channels
+    given = ((first, channel),) if channel else ()
+    if extra_channels is None:
+        return given
+    if len(extra_channels) != len(others):
+        names = ", ".join(others) or "none"
+        raise ValueError(f"{len(extra_channels)} extra channels were given; the model was trained with: {names}")
+    return (*given, *zip(others, extra_channels, strict=True))
+
+
+def stage_night(
+    source: Any,
+    fs_hz: float = 0.0,
+    *,
+    model: Any = None,
+    llm: str = "",
+    explain: str = "uncertain",
+    channel: str = "",
+    extra_channels: Sequence[str] | None = None,
+    unit: str = "uV",
+    smoothing: str = "none",
+    whole: bool = False,
+    device: str = "",
+    show_progress: bool = False,
+) -> NightResult:
+    """Stage and explain one night.
+
+    Args:
+        source: path of a recording, an MNE Raw object, a mapping from channel to signal, or one signal, an EEG.
+        fs_hz: sampling rate of arrays, of a CSV or of a .mat file, in Hz.
+        model: checkpoint of a classifier, or a folder of results; None: results.
+        llm: short name or checkpoint of the language model; empty: the newest.
+        explain: uncertain, all, none, or epochs such as "12,40-60" (`StagingOptions`).
+        channel: EEG to be staged, or a difference ("C4 - M1"); empty: the closest to that of the training.
+        extra_channels: EOG and EMG, in the order of the training; None: the closest.
+        unit: of arrays.
+        smoothing: none, median, hmm or posterior.
+        whole: stage the day, too, where a recording is longer than 12 h.
+        device: cpu, cuda ...; empty: a GPU if there is one.
+        show_progress: whether a progress bar is shown.
+
+    Raises:
+        FileNotFoundError: no such recording or checkpoint.
+        ValueError: as `NightStager.stage`.
+        OSError: the language model cannot be loaded.
+    """
+    models = find_models(None if model is None else Path(model), llm, with_texts=explain != "none")
+    given = match_given_channels(models, channel, extra_channels)
+    stager = NightStager(models, StagingOptions(explain, given, smoothing, whole), device)
+    return stager.stage(open_source(source, fs_hz, unit), show_progress)
+
+
+def score_night(source: Any, fs_hz: float = 0.0, **options: Any) -> NightResult:
+    """Stage one night by the classifier alone; arguments as `stage_night`."""
+    return stage_night(source, fs_hz, **options, explain="none")
