@@ -56,7 +56,8 @@ def test_a_refused_row_leaves_the_older_file_alone(tmp_path):
     [
         ('{"sample_id": "b", "truth": "Wa', "line 2 is not whole JSON"),
         ("[1, 2]", "line 2 is not a JSON object"),
-        (json.dumps({"system": "yasa", "sample_id": "b"}), "line 2 has no 'truth'"),
+        (json.dumps({"system": "yasa", "sample_id": "b"}), "line 2 has no 'options'"),
+        (json.dumps(make_row(1) | {"truth": 5}), "truth is 5, which is no str"),
         (json.dumps(make_row(1, options=["Wake", "Coma"], truth="REM sleep")), "truth 'REM sleep' is none"),
         (json.dumps(make_row(1) | {"answer": "Coma"}), "answer 'Coma' is none of its options"),
         (json.dumps(make_row(1) | {"generated": 5}), "must be texts"),

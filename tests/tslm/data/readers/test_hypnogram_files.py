@@ -78,15 +78,12 @@ def test_entities_in_xml_are_refused_before_they_grow(tmp_path: Path, encoding: 
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("h.txt", b"\n\n", "holds no label"),
         ("h.txt", b"\xff\xfe\x00", "is no text"),
         ("h.csv", b"a,b\n1,2\n", "has no column of labels; it has: a, b"),
         ("h.csv", b"", "has no column of labels"),
         ("h.csv", b"onset,stage\nsoon,W\n", "onset is 'soon' in row 1"),
         ("h.csv", b"onset,stage\nnan,W\n", "wanted a finite number"),
-        ("h.csv", b"onset,stage\n1\n", "holds no label"),
         ("h.csv", b"epoch,stage\n5,W\n6,W\n", "begins with epoch 5"),
-        ("h.xml", b"<PSGAnnotation><ScoredEvents/></PSGAnnotation>", "holds no label"),
         ("h.xml", b"<PSGAnnotation>", "is no XML file"),
         ("h.xml", b"", "is no XML file"),
         ("h.xml", b"<a><ScoredEvent><EventType>Stages|Stages</EventType><EventConcept>W</EventConcept>"
