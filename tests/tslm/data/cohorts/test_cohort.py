@@ -151,6 +151,19 @@ def test_files_that_cannot_be_paired_are_named(
         find_recordings(config, tmp_path)
 
 
+def test_a_recording_without_its_hypnogram_names_what_is_missing_and_a_hypnogram_is_no_recording(
+    tmp_path: Path,
+) -> None:
+    touch(tmp_path, "a.edf", "b.edf", "b_stages.edf")
+    content = {"signals": {"files": "*.edf"}, "hypnogram": {"files": ["{stem}_stages.edf", "{stem}.txt"]}}
+    found = find_recordings(parse_cohort(content), tmp_path)
+    assert [(files.recording, files.missing) for files in found] == [("a", "a_stages.edf or a.txt"), ("b", "")]
+    with pytest.raises(
+        ValueError, match=r"a\.edf needs one hypnogram beside it, 0 found; wanted a_stages\.edf or a\.txt"
+    ):
+        find_recordings(parse_cohort(content | {"missing_labels": "error"}), tmp_path)
+
+
 def test_an_empty_folder_says_what_was_looked_for(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"holds no \*\*/\*-PSG\.edf; get nights with: python -m data_prep"):
         find_recordings(load_cohort("sleep_edf"), tmp_path)

@@ -99,6 +99,20 @@ def test_a_file_that_is_no_hypnogram_is_named(tmp_path: Path, name: str, content
         read_hypnogram_file(tmp_path / "absent.txt", HypnogramConfig(), 30)
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("h.txt", "\n\n"),
+        ("h.csv", "onset,stage\n1\n"),
+        ("h.csv", "onset,stage\n1,n/a\n"),
+        ("h.xml", "<PSGAnnotation><ScoredEvents/></PSGAnnotation>"),
+    ],
+)
+def test_a_hypnogram_without_a_label_holds_no_epoch(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_text(content)
+    assert read_stages(tmp_path / name, HypnogramConfig()) == ()
+
+
 def test_epochs_of_another_length_count_where_they_cover_the_middle() -> None:
     labels = [Annotation(idx * 20.0, 20.0, text) for idx, text in enumerate(["W", "N1", "N2", "N2", "R", "R"])]
     assert build_sleep_stages(labels, CODES, HypnogramConfig(), 30) == (W, N2, N2, R)
