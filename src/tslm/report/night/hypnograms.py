@@ -51,7 +51,12 @@ def _render_track(night: Night, scorer: str, levels: Sequence[SleepStage]) -> st
 
 
 def _render_table(night: Night, levels: Sequence[SleepStage]) -> str:
-    statistics = {scorer: hypnogram.statistics(levels) for scorer, hypnogram in night.hypnograms.items()}
+    is_compared = min(night.num_compared.values()) / night.num_epochs >= MIN_COVERAGE
+    statistics = {
+        scorer: hypnogram.statistics(levels)
+        for scorer, hypnogram in night.hypnograms.items()
+        if scorer != EXPERT or is_compared
+    }
     rows: list[list[Cell]] = []
     for key in NIGHT_STATISTICS:
         metric = METRICS[key]
@@ -60,7 +65,7 @@ def _render_table(night: Night, levels: Sequence[SleepStage]) -> str:
         whole = "TIB" if sleep_stage in (SleepStage.WAKE, SleepStage.MOVEMENT) else "TST"
         head = Cell(f"{ANSWER_NAMES[sleep_stage]}, min", hint=f"and percent of {whole}")
         rows.append([head, *_list_cells(statistics, f"{sleep_stage.value}_min", 1, f"{sleep_stage.value}_percent")])
-    difference = "In brackets the difference from the expert. " if night.expert else ""
+    difference = "In brackets the difference from the expert. " if is_compared else ""
     note = f"{difference}Unread epochs count as neither sleep nor wake."
     return Table(["Measure", *statistics], rows, "Sleep statistics", [note]).html("statistics")
 
