@@ -39,13 +39,23 @@ def compare(arguments: argparse.Namespace) -> str:
     Raises:
         ValueError, OSError: what is wrong with the data, a system or a file.
     """
+    from evaluation.comparison.agreement import compare_answers
     from evaluation.comparison.inputs import build_inputs  # here, so that --help answers at once
     from evaluation.comparison.systems import answer, check_rows, read_file, smooth_answers
     from evaluation.comparison.table import build_table, render_markdown, write_table
     from tslm.baselines.inputs import spread_epochs
+    from tslm.predictions.scorings import render_unreferenced
     from tslm.predictions.truth import read_truth
     from tslm.scoring.intervals import Resampling
 
+    if arguments.agreement and (arguments.systems or arguments.checkpoint or arguments.smooth):
+        raise ValueError("--agreement compares files alone; leave out --systems, --checkpoint and --smooth")
+    if arguments.agreement:
+        answered = [one for name, path in arguments.predictions for one in read_file(name, path)]
+        _check_names([one.system.name for one in answered], arguments)
+        return compare_answers(answered, arguments.out, Resampling(arguments.num_resamples, arguments.seed))
+    if arguments.train is None or arguments.data is None:
+        raise ValueError("give --train and --data, the prepared cohorts; --agreement alone needs neither")
     inputs, is_leaky = build_inputs(arguments)
     whole = read_truth(arguments.data, inputs.label_set.answers, fold=arguments.fold)
     sample_ids = spread_epochs(list(whole), arguments.max_epochs, arguments.seed)
@@ -53,6 +63,7 @@ def compare(arguments: argparse.Namespace) -> str:
     systems = _list_systems(arguments)
     files = [one for name, path in arguments.predictions for one in read_file(name, path)]
     _check_names([*(system.name for system in systems), *(one.system.name for one in files)], arguments)
+    unscored = {row["sample_id"] for one in files for row in one.rows if row["truth"] is None} - set(whole)
     for one in files:  # before anything slow
         check_rows(one.system.name, one.rows, whole, sample_ids)
     answered = [answer(system, inputs, arguments.out / "predictions", arguments.resume) for system in systems]
@@ -75,7 +86,8 @@ def compare(arguments: argparse.Namespace) -> str:
     resampling = Resampling(arguments.num_resamples, arguments.seed)
     table = build_table(answered, truth, inputs.label_set, arguments.reference, resampling, about)
     paths = write_table(table, arguments.out)
-    return f"{render_markdown(table)}\nwritten: {', '.join(map(str, paths))}"
+    left_out = f"{render_unreferenced(len(unscored))}\n" if unscored else ""
+    return f"{render_markdown(table)}\n{left_out}written: {', '.join(map(str, paths))}"
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -85,10 +97,8 @@ def build_parser() -> argparse.ArgumentParser:
         description="Put baselines and trained models beside each other on the same epochs, as one table.",
         epilog=_EXAMPLE,
     )
-    parser.add_argument(
-        "--train", type=Path, required=True, metavar="DIR", help="prepared cohort to train the baselines on"
-    )
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="prepared cohort to test on")
+    parser.add_argument("--train", type=Path, metavar="DIR", help="prepared cohort to train the baselines on")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="prepared cohort to test on")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the table and predictions")
     parser.add_argument(
         "--systems",
@@ -123,6 +133,11 @@ def build_parser() -> argparse.ArgumentParser:
         default=[],
         metavar="NAME",
         help="add a row of these systems smoothed by the transitions of the training hypnograms (Viterbi)",
+    )
+    parser.add_argument(
+        "--agreement",
+        action="store_true",
+        help="compare the systems of --predictions with one another, without an expert and without --train and --data",
     )
     parser.add_argument("--reference", default="", metavar="NAME", help="row to compare with; default: the first model")
     parser.add_argument("--channel", default="", help="EEG of the baselines; default: the test recordings' first")

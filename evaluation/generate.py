@@ -30,6 +30,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         rows = generate(trained, _adapt(trained, arguments), arguments)
     except (ValueError, OSError) as error:
         return fail(str(error), 2)
+    from tslm.predictions.scorings import count_unreferenced, parse_scorings, render_unreferenced
+
+    if line := render_unreferenced(count_unreferenced(parse_scorings(rows))):
+        print(line)
     changed = ""
     if arguments.verify:
         num_rewritten, num_struck = (sum(bool(row.get(key)) for row in rows) for key in ("tries", "struck"))
@@ -71,7 +75,9 @@ def generate(trained: RunConfig, config: RunConfig, arguments: argparse.Namespac
         raise ValueError(f"--inputs chooses among signal and facts of nights; the task {config.stage.task} has none")
     if arguments.each_alone and not is_scorer:
         raise ValueError("--each_alone is for the classifier; a language model sees what it was trained with")
-    stager = open_stager(arguments.checkpoint, choose_device(arguments.device), config, each_alone=arguments.each_alone)
+    unscored = _choose_unscored(arguments, find_task(config.stage).reads_recordings)
+    device = choose_device(arguments.device)
+    stager = open_stager(arguments.checkpoint, device, config, each_alone=arguments.each_alone, unscored=unscored)
     source = stager.read_split(arguments.split)
     units = stager.list_units(source, config.stage.num_test_samples)
     if arguments.verify and not any(cast(TaskDataset, source).describe(idx).get("evidence") for idx in units):
@@ -126,11 +132,38 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="language model only: write a text that the measurements contradict again, then strike what is false",
     )
+    parser.add_argument(
+        "--unscored",
+        action="store_true",
+        help="answer also the epochs that the expert left out; without it those of nights without any label alone",
+    )
     parser.add_argument("--num_samples", type=int, default=0, help="number of samples to answer, spread evenly; 0: all")
     parser.add_argument("--batch_size", type=int, default=0, help="0: the checkpoint's")
     parser.add_argument("--max_new_tokens", type=int, default=0, help="0: the checkpoint's")
     parser.add_argument("--device", default="", help="cpu, cuda, cuda:1 ...; default: a GPU if there is one")
     return parser
+
+
+def _choose_unscored(arguments: argparse.Namespace, reads_recordings: bool) -> str:
+    """Which epochs without an expert's stage are answered; none where epochs of one recording are in several splits.
+
+    Raises:
+        FileNotFoundError, ValueError: no cohort, or --unscored where it cannot be.
+    """
+    from tslm.data.prepared.recordings import read_participants
+
+    if not reads_recordings:
+        if arguments.unscored:
+            raise ValueError("--unscored is for nights; a corpus has an answer to each of its questions")
+        return "none"
+    if any(row.split.leaks for row in read_participants(arguments.data)):
+        if arguments.unscored:
+            raise ValueError(
+                f"--unscored: the split of {arguments.data} hides labels of other parts of a recording; split it by "
+                "subject: python -m data_prep.split"
+            )
+        return "none"
+    return "all" if arguments.unscored else "nights"
 
 
 def _adapt(config: RunConfig, arguments: argparse.Namespace) -> RunConfig:

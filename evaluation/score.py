@@ -14,9 +14,14 @@ from tslm.command import fail
 from tslm.data.splits.split import SPLITS, render_leak
 from tslm.explain.faithfulness import add_faithfulness, describe_faithfulness
 from tslm.predictions.rows import read_intact_predictions, read_predictions
-from tslm.predictions.scorings import parse_scorings
+from tslm.predictions.scorings import parse_scorings, render_unreferenced
 from tslm.predictions.truth import apply_truth, read_truth
-from tslm.scoring.display import describe_structure, list_score_rows, list_structure_rows
+from tslm.scoring.display import (
+    describe_structure,
+    list_score_rows,
+    list_structure_rows,
+    list_unreferenced_rows,
+)
 from tslm.scoring.intervals import Resampling, render_unit
 from tslm.scoring.systems import score_systems, write_metrics
 from tslm.table import Table
@@ -86,7 +91,12 @@ def build_parser() -> argparse.ArgumentParser:
 
 def render_table(metrics: Mapping[str, Any]) -> str:
     """Render the metrics as aligned text, one column per system."""
-    systems = {name.replace("_", " "): part for name, part in metrics["systems"].items() if "accuracy" in part}
+    parts_of = {name.replace("_", " "): part for name, part in metrics["systems"].items()}
+    systems = {name: part for name, part in parts_of.items() if "accuracy" in part}
+    unreferenced = _render_unreferenced(parts_of)
+    if not systems and unreferenced:
+        lines = [f"{metrics['num_samples']} samples", *filter(None, [render_leak(metrics)]), unreferenced]
+        return "\n".join([*lines, *describe_faithfulness(metrics)])
     if not systems:
         return f"{metrics['num_samples']} samples without options (captions): nothing to score"
     main, parts = next(iter(systems.values())), list(systems.values())
@@ -104,7 +114,19 @@ def render_table(metrics: Mapping[str, Any]) -> str:
     if main.get("absent_labels"):
         notes.append(f"not in the truth, so not in macro-F1: {', '.join(main['absent_labels'])}")
     rows = [*list_score_rows(parts), *list_structure_rows(parts)]
-    return "\n".join([*lines, Table(["", *systems], rows, notes=notes).text()])
+    return "\n".join([*lines, Table(["", *systems], rows, notes=notes).text(), *filter(None, [unreferenced])])
+
+
+def _render_unreferenced(systems: Mapping[str, Mapping[str, Any]]) -> str:
+    """The line on samples without a reference and the table of what needs none; empty where all have one."""
+    parts = {name: part["without_reference"] for name, part in systems.items() if "without_reference" in part}
+    if not parts:
+        return ""
+    rows = list_unreferenced_rows(list(parts.values()))
+    num_nights = max(len(part.get("nights", {})) for part in parts.values())
+    notes = [f"means of {num_nights} nights"] if num_nights > 1 else []
+    line = render_unreferenced(max(part["num_samples"] for part in parts.values()))
+    return f"{line}\n{Table(['', *parts], rows, notes=notes).text()}"
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import numpy as np
 from tslm.command import run_command
 from tslm.labels import LABEL_SETS, LabelSet
 from tslm.predictions.rows import PredictionRow, read_predictions, write_predictions
-from tslm.predictions.scorings import Scoring, parse_scorings
+from tslm.predictions.scorings import Scoring, count_unreferenced, parse_scorings, render_unreferenced
 from tslm.predictions.smoothing import METHODS, Smoothing, smooth_predictions
 from tslm.predictions.transitions import Transitions, find_transitions
 from tslm.training.runs.folder import BEST, CHECKPOINTS_DIR
@@ -44,6 +44,7 @@ def smooth(arguments: argparse.Namespace) -> str:
     added = parse_scorings(smoothed)
     write_predictions([*(row for row in rows if row["system"] not in added), *smoothed], out)
     lines = [_describe_changes(scoring, rows) for scoring in added.values()]
+    lines += filter(None, [render_unreferenced(count_unreferenced(added))])
     lines.append(f"written: {out}")
     lines.append(f"score it: python -m evaluation.score {out} --out {out.with_suffix('.metrics.json')}")
     return "\n".join(lines)

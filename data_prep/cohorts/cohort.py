@@ -1,7 +1,8 @@
 """Prepare a cohort: raw recordings become a folder of prepared recordings, with splits made once, by subject.
 
 1. read a raw recording with one sleep stage per epoch
-2. cut epochs from `wake_margin_min` before the first sleep to as long after the last (`prepare_night`)
+2. cut epochs from `wake_margin_min` before the first sleep to as long after the last (`prepare_night`); of a recording
+   without labels all of it, or the night alone (`night_only`)
 3. measure the evidence of each epoch on the first channel, and muscle tone on the EMG channel
 4. write rationales from the evidence (`data_prep.rationales.compose`)
 5. assign splits and write the recording, at last participants.tsv
@@ -21,7 +22,14 @@ from tqdm import tqdm
 from data_prep.cohorts.sleep_edf_subjects import SubjectNight, apply_table, read_subject_tables
 from data_prep.rationales.compose import add_rationales
 from tslm.data.cohorts.cohort import CohortConfig, RecordingFiles, find_recordings
-from tslm.data.cohorts.nights import Survey, read_scored_night, survey_recording
+from tslm.data.cohorts.nights import (
+    LONGEST_NIGHT_S,
+    Survey,
+    describe_night,
+    find_night,
+    read_scored_night,
+    survey_recording,
+)
 from tslm.data.cohorts.subject_table import find_lit_epochs
 from tslm.data.epochs import cut_epochs, resample_recording, view_epochs
 from tslm.data.evidence import add_evidence
@@ -40,8 +48,9 @@ from tslm.data.splits.folds import draw_epoch_splits
 from tslm.data.splits.rules import DEFAULT_SPLIT, assign_splits, check_split, count_strata, needs_strata
 from tslm.data.splits.split import BY_EPOCH, Split
 from tslm.hypnogram import SLEEP
-from tslm.labels import SleepStage
+from tslm.labels import SleepStage, species_group
 from tslm.prompts import STYLES, check_style
+from tslm.signals.filters import bridge_gaps
 
 WAKE_MARGIN_MIN = 30.0
 logger = logging.getLogger(__name__)
@@ -66,6 +75,7 @@ class CohortOptions(NightOptions):
     """Options of a cohort of files; the cohort's YAML holds the other settings."""
 
     raw_dir: Path | None = None
+    night_only: bool = False  # of people's recordings without labels keep the night alone, as `tslm score` does
 
 
 @dataclass(frozen=True)
@@ -75,6 +85,7 @@ class Night:
     subject: str
     read: Callable[[], RawRecording]
     fs_hz: float = 0.0  # rate of all prepared channels; 0: the highest of them
+    night_only: bool = False  # see `prepare_night`
 
 
 def prepare_cohort(config: CohortConfig, options: CohortOptions, out_dir: Path, workers: int = 1) -> list[Participant]:
@@ -84,7 +95,8 @@ def prepare_cohort(config: CohortConfig, options: CohortOptions, out_dir: Path, 
 
     Raises:
         FileNotFoundError: `raw_dir` is not given, is missing, or holds no recording.
-        ValueError: A recording lacks its hypnogram, a label is unknown (all of them are listed), or a file is damaged.
+        ValueError: A label is unknown (all of them are listed), or a file is damaged; or a recording lacks labels under
+            missing_labels=error.
         ImportError: A file's reader needs an extra that is not installed.
     """
     found = find_recordings(config, options.raw_dir)
@@ -92,7 +104,7 @@ def prepare_cohort(config: CohortConfig, options: CohortOptions, out_dir: Path, 
     _check_labels(config, found, surveys)
     table = read_subject_tables(options.raw_dir) if options.raw_dir else {}
     nights = [
-        Night(survey.subject, partial(_read_night, config, files, table), config.fs_hz)
+        Night(survey.subject, partial(_read_night, config, files, table), config.fs_hz, options.night_only)
         for survey, files in zip(surveys, found, strict=True)
     ]
     return prepare_nights(nights, out_dir, options, workers)
@@ -144,7 +156,7 @@ def prepare_nights(nights: Sequence[Night], out_dir: Path, options: NightOptions
 def _prepare_one(night: Night, out_dir: Path, split: Split, options: NightOptions) -> Participant:
     with threadpool_limits(1):  # another order of summation would change the last bit
         raw = night.read()
-        recording = prepare_night(raw, options.wake_margin_min, night.fs_hz)
+        recording = prepare_night(raw, options.wake_margin_min, night.fs_hz, night.night_only)
         recording = add_rationales(recording, options.seed, options.rationale)
         if split.rule == BY_EPOCH:
             splits = draw_epoch_splits(recording.sleep_stages, recording.recording, options.seed)
@@ -156,16 +168,20 @@ def _read_night(config: CohortConfig, files: RecordingFiles, table: Mapping[str,
     return apply_table(read_scored_night(config, files), table)
 
 
-def prepare_night(raw: RawRecording, wake_margin_min: float = WAKE_MARGIN_MIN, fs_hz: float = 0.0) -> Recording:
+def prepare_night(
+    raw: RawRecording, wake_margin_min: float = WAKE_MARGIN_MIN, fs_hz: float = 0.0, night_only: bool = False
+) -> Recording:
     """Cut a night into epochs and add what can be measured in each.
 
     Movement and unscored epochs inside the span stay, with labels MOVE and UNSCORED, so that time has no gaps;
-    training and scoring leave them out by their label.
+    training and scoring leave them out by their label. Without sleep stages all epochs stay, unscored, and a note says
+    so.
 
     Args:
-        raw: Signals in microvolt and one sleep stage per epoch, both from the start of the recording.
+        raw: Signals in microvolt and one sleep stage per epoch, both from the start of the recording; or no stages.
         wake_margin_min: Minutes kept before the first and after the last epoch of sleep.
         fs_hz: Sampling rate of all channels; 0: the highest one of the channels.
+        night_only: Without sleep stages, keep the night alone (`find_night`) of a person's recording.
 
     Returns:
         The recording with evidence columns, measured from the samples as they are stored, a bool column `<kind>_flag`
@@ -175,18 +191,36 @@ def prepare_night(raw: RawRecording, wake_margin_min: float = WAKE_MARGIN_MIN, f
         ValueError: The night has no sleep, or as `tslm.data.epochs.cut_epochs`.
     """
     raw = resample_recording(raw, fs_hz)
-    num_epochs = len(next(iter(view_epochs(raw).values())))
-    span = find_sleep_span(raw.sleep_stages[:num_epochs], round(wake_margin_min * 60 / raw.epoch_s))
+    first_EL, notes = next(iter(view_epochs(raw).values())), list[str]()
+    if raw.sleep_stages:
+        span = find_sleep_span(raw.sleep_stages[: len(first_EL)], round(wake_margin_min * 60 / raw.epoch_s))
+    else:
+        span, notes = _choose_unlabelled_span(raw, first_EL, night_only)
     if not span:
         raise ValueError(
             f"{raw.recording} holds no epoch of sleep within its signal; leave it out or check its hypnogram"
         )
     night = add_evidence(cut_epochs(raw, span=span))
+    night = replace(night, notes=(*night.notes, *notes))
     columns = {**night.columns}
     is_lit_E = find_lit_epochs(raw.start, raw.lights_on, raw.lights_off, night.onset_s, raw.epoch_s)
     if is_lit_E is not None:
         columns["light"] = is_lit_E.astype(np.int8)
     return replace(night, columns=columns)
+
+
+def _choose_unlabelled_span(raw: RawRecording, first_EL: np.ndarray, night_only: bool) -> tuple[range, list[str]]:
+    """Epochs to keep of a recording without sleep stages, and notes."""
+    whole, hours = range(len(first_EL)), len(first_EL) * raw.epoch_s / 3600
+    is_day = species_group(raw.species) == "human" and hours * 3600 > LONGEST_NIGHT_S
+    if not (is_day and night_only):
+        hint = ", night_only=true keeps the night alone" if is_day else ""
+        return whole, [f"the whole recording is kept, {hours:.1f} h{hint}"]
+    fs_hz = next(iter(raw.signals.values())).fs_hz
+    span = find_night(bridge_gaps(first_EL), fs_hz, raw.epoch_s)
+    if len(span) == len(whole):
+        return whole, [f"the whole recording is kept, {hours:.1f} h: no night stands out by its quiet muscles"]
+    return span, [describe_night(raw, span, len(whole))]
 
 
 def find_sleep_span(sleep_stages: Sequence[SleepStage], margin_epochs: int) -> range:

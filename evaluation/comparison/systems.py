@@ -134,7 +134,8 @@ def check_rows(
 
     Args:
         name: of the system, for messages.
-        rows: its predictions, for all epochs of the truth or for exactly the compared ones.
+        rows: its predictions, for all epochs of the truth or for exactly the compared ones; further rows without a
+            reference answer, of epochs that no expert scored, are left out.
         truth: all epochs of the test nights (`tslm.predictions.truth.read_truth`).
         compared: sample_ids of the epochs to compare.
 
@@ -143,12 +144,13 @@ def check_rows(
             them.
     """
     sample_ids = [sample_id for sample_id in truth if sample_id in compared]
+    rows = [row for row in rows if row["truth"] is not None or row["sample_id"] in truth]
     is_part = len(rows) == len(sample_ids) < len(truth)
     try:
         aligned = align_rows(rows, sample_ids if is_part else list(truth), "the test data")
     except ValueError as error:
         raise ValueError(f"{name}: {error}; systems are compared on the same epochs only") from error
-    if other := [row["sample_id"] for row in aligned if row["truth"] != truth[row["sample_id"]]["truth"]]:
+    if other := [row["sample_id"] for row in aligned if row["truth"] not in (None, truth[row["sample_id"]]["truth"])]:
         raise ValueError(
             f"{name}: {len(other)} of {len(aligned)} epochs have another expert's stage than the test data: "
             f"{', '.join(other[:_MAX_NAMED])}; generate the predictions again, or name the data they are of"

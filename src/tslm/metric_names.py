@@ -56,6 +56,16 @@ NIGHT_ERRORS = (  # quantities of a night of which errors are shown
     "sleep_onset_latency_min",
     "rem_latency_min",
 )
+NIGHT_STATISTICS = (  # of a night, as reports show them
+    "time_in_bed_min",
+    "sleep_period_min",
+    "total_sleep_min",
+    "sleep_efficiency_percent",
+    "sleep_onset_latency_min",
+    "rem_latency_min",
+    "waso_min",
+    "num_transitions",
+)
 METRICS = {
     "accuracy": Metric("accuracy"),
     "macro_f1": Metric("macro-F1"),
@@ -73,6 +83,8 @@ METRICS = {
     "perplexity": Metric("perplexity", better="lower"),
     "loss": Metric("loss", better="lower"),
     "explained_variance": Metric("explained variance"),
+    "mean_entropy": Metric("mean entropy", better="none", meaning="0 certain, 1 uniform"),
+    "mean_margin": Metric("mean margin", better="none", meaning="1 certain, 0 undecided"),
     "num_samples": Metric("samples", better="none"),
     "num_parse_failures": Metric("unreadable answers", better="lower"),
     "edit_distance_epochs": Metric("edit distance, epochs", better="lower", meaning="edits an epoch"),

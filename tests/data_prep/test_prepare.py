@@ -29,6 +29,7 @@ from tslm.data.prepared.recordings import (
 )
 from tslm.data.readers.edf.writer import write_edf
 from tslm.data.readers.raw import RawRecording, RawSignal
+from tslm.data.splits.folds import render_counts
 from tslm.data.splits.split import BY_EPOCH, Split
 from tslm.evidence.measure import EVIDENCE_COLUMNS, RECENT_COLUMN
 from tslm.evidence.muscle import EMG_COLUMNS
@@ -179,10 +180,33 @@ def test_sleep_edf_is_prepared_by_subject_and_does_not_depend_on_the_workers(raw
     assert all(row.source == "sleep_edf" for row in rows)
 
 
-def test_a_night_without_its_hypnogram_and_an_empty_folder_are_named(raw_dir: Path, tmp_path: Path) -> None:
+def test_a_night_without_its_hypnogram_changes_no_other_night(raw_dir: Path, tmp_path: Path) -> None:
+    options = CohortOptions(raw_dir=raw_dir, wake_margin_min=MARGIN_MIN)
+    before = prepare_cohort(SLEEP_EDF, options, tmp_path / "out")
     next(raw_dir.rglob("SC4902EC*")).unlink()
-    with pytest.raises(ValueError, match=r"SC4902E0-PSG\.edf needs one hypnogram beside it, 0 found"):
-        prepare_cohort(SLEEP_EDF, CohortOptions(raw_dir=raw_dir), tmp_path / "out")
+    after = prepare_cohort(SLEEP_EDF, options, tmp_path / "out")
+    assert [row for row in after if row.has_labels] == [row for row in before if row.recording != "SC4902E0"]
+    assert "no labels: no hypnogram beside it, wanted SC4902*-Hypnogram.edf" in after[1].notes
+    assert render_counts(after).endswith(", 1 without labels")
+
+
+@pytest.mark.parametrize("night_only", [False, True])
+def test_a_day_without_labels_is_kept_whole_or_its_night_alone(night_only: bool) -> None:
+    """Twenty hours of strong muscles but for eight hours in between."""
+    fs_hz, num_s = 100, 20 * 3600
+    rng, at_h = np.random.default_rng(0), np.arange(num_s * fs_hz) / fs_hz / 3600
+    values = rng.normal(0, np.where((at_h >= 8) & (at_h < 16), 2, 20)).astype(np.float32)
+    raw = RawRecording("day", "s", {"EEG": RawSignal(values, fs_hz)}, (), 30.0, start="2020-01-01T14:00:00")
+    night = prepare_night(raw, night_only=night_only)
+    hours = (night.onset_s[0] / 3600, (night.onset_s[-1] + 30) / 3600)
+    assert hours == (pytest.approx((7.5, 16.5), abs=0.2) if night_only else (0, 20))
+    assert ("night_only=true keeps the night alone" in night.notes[-1]) != night_only
+    assert ("the night was found from 21:3" in night.notes[-1]) == night_only
+    rat = prepare_night(replace(raw, species="rat"), night_only=night_only)
+    assert rat.num_epochs == num_s // 30
+
+
+def test_an_empty_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match="python -m data_prep.download sleep-edf"):
         prepare_cohort(SLEEP_EDF, CohortOptions(raw_dir=tmp_path / "empty"), tmp_path / "out")

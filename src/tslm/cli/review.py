@@ -119,6 +119,7 @@ def _write_outputs(arguments: argparse.Namespace, run: "ReviewRun", store: "Revi
 def _serve(arguments: argparse.Namespace, run: "ReviewRun", store: "ReviewStore") -> str:
     import socket
 
+    from tslm.predictions.scorings import count_unreferenced, render_unreferenced
     from tslm.review.page import ReviewPages, build_content_policy
     from tslm.review.run_epochs import order_epochs
     from tslm.review.service import STATUS_OF_ERROR, ReviewService
@@ -145,6 +146,8 @@ def _serve(arguments: argparse.Namespace, run: "ReviewRun", store: "ReviewStore"
     app = build_app(service.build_routes(pages.render), names, STATUS_OF_ERROR, policy)
 
     def announce(address: str) -> None:
+        if line := render_unreferenced(count_unreferenced(run.scorings)):
+            sys.stdout.write(f"{line}\n")
         sys.stdout.write(f"{len(queue)} epochs to review at {address}\nCtrl-C ends; reviews are in {store.path}\n")
         sys.stdout.flush()
 

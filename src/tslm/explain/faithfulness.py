@@ -36,6 +36,7 @@ from tslm.explain.controls import (
 )
 from tslm.labels import ANSWER_NAMES, SleepStage, parse_sleep_stage
 from tslm.metric_names import percent
+from tslm.predictions.nights import is_staging
 from tslm.predictions.rows import PredictionRow
 from tslm.predictions.scorings import Scoring
 from tslm.scoring.intervals import DEFAULT_RESAMPLING, Resamples, Resampling, find_subjects
@@ -164,7 +165,9 @@ def score_faithfulness(
 def score_texts(
     scoring: Scoring, seed: int = 0, num_resamples: int = Resampling.num_resamples
 ) -> dict[str, Any] | None:
-    """`score_faithfulness` of one system's texts: of rows that carry evidence and have a sleep stage as truth.
+    """`score_faithfulness` of one system's texts: of rows that carry evidence and are answered by a sleep stage.
+
+    Rows without a reference are among them; only `coverage` needs one.
 
     None if there is no such row, as for questions about other series. No intervals with `num_resamples` 0.
 
@@ -177,8 +180,8 @@ def score_texts(
         for idx, row in enumerate(scoring.rows)
         if row.get("evidence")
         and "generated" in row
-        and parse_sleep_stage(row["truth"]) in ANSWER_NAMES
         and row["options"]
+        and (is_staging([row]) if row["truth"] is None else parse_sleep_stage(row["truth"]) in ANSWER_NAMES)
     )
     if not staged.rows:
         return None
@@ -188,7 +191,7 @@ def score_texts(
         return score_faithfulness(
             [remove_special_tokens(text) for text in texts],
             [row["evidence"] for row in staged.rows],
-            [parse_sleep_stage(row["truth"]) for row in staged.rows],
+            [parse_sleep_stage(row["truth"] or "") for row in staged.rows],
             [parse_sleep_stage(answer) if answer else None for answer in staged.answers],
             event_rows=[row.get("events") for row in staged.rows],
             subjects=subjects,

@@ -75,8 +75,8 @@ def fit_temperature(scores_NK: np.ndarray, truth_N: np.ndarray) -> float | None:
 
 
 def fit_row_temperature(rows: Sequence[PredictionRow], scores: Sequence[Sequence[float] | np.ndarray]) -> float | None:
-    """`fit_temperature` of rows that share their options, from the scores of these."""
-    truth = np.array([row["options"].index(row["truth"]) for row in rows], dtype=np.int64)
+    """`fit_temperature` of rows with a reference answer that share their options, from the scores of these."""
+    truth = np.array([row["options"].index(row["truth"] or "") for row in rows], dtype=np.int64)
     return fit_temperature(np.array(scores), truth)
 
 

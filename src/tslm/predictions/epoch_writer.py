@@ -11,11 +11,12 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
-from tslm.batch import IGNORE_INDEX, Batch
+from tslm.batch import Batch
 from tslm.config.schema import RunConfig
 from tslm.data.prepared.recordings import Recording
 from tslm.data.samples.collate import Collator, LabelTokens, extend_prompts, tokenize_labels
 from tslm.data.samples.dataset import TaskDataset, build_dataset
+from tslm.data.samples.night_windows import choose_epochs
 from tslm.data.samples.recordings_dataset import SleepDataset
 from tslm.data.samples.sampling import sort_by_prompt, spread_subset
 from tslm.models import build_tokenizer
@@ -39,6 +40,7 @@ class EpochWriter:
     config: RunConfig
     calibration: Calibration = Calibration()
     each_alone: bool = False
+    unscored: str = "none"  # of UNSCORED
 
     def __post_init__(self) -> None:
         if self.each_alone:
@@ -51,7 +53,7 @@ class EpochWriter:
 
     def read_split(self, split: str) -> TaskDataset:
         """The samples of a split."""
-        return build_dataset(self.config, split)
+        return build_dataset(self.config, split, self.unscored)
 
     def list_units(self, source: Source, num_samples: int = 0) -> list[int]:
         """Indices of `num_samples` samples (0: all), spread evenly over the set."""
@@ -71,8 +73,7 @@ class EpochWriter:
         """
         dataset = self._open(source)
         if units is None:
-            answerable = getattr(dataset, "class_idx", np.zeros(len(dataset))) != IGNORE_INDEX
-            units = np.flatnonzero(answerable).tolist()
+            units = self._list_asked(source, dataset)
 
         def respond(batch: Batch, options: Sequence[Sequence[str]], _units: Sequence[int]) -> Responses:
             return self._explain(batch, options) if explain else self._choose(batch, options, [""] * len(options))
@@ -172,7 +173,8 @@ class EpochWriter:
 
     def fit_calibration(self, show_progress: bool = True) -> Calibration:
         """Temperatures of answers directly after the prompt, and after a generated rationale."""
-        plain, dataset = replace(self, calibration=Calibration()), self.read_split("val")
+        plain = replace(self, calibration=Calibration(), unscored="none")
+        dataset = plain.read_split("val")
         units = self.list_units(dataset, self.config.stage.num_calibration_samples)
         temperatures = []
         for explain in (False, True):
@@ -205,7 +207,7 @@ class EpochWriter:
                     "system": name_writer(self.config.stage.inputs),
                     "sample_id": example.sample_id,
                     **dataset.describe(idx),  # type: ignore[typeddict-item]
-                    "truth": example.answer,
+                    "truth": example.answer or None,
                     "options": list(example.options),
                     **response,
                     "target": example.response,
@@ -244,8 +246,14 @@ class EpochWriter:
     def _open(self, source: Source) -> TaskDataset:
         """The samples of a source; of recordings, every epoch, scored or not."""
         if isinstance(source, Recording):
-            return SleepDataset([source], self.config, unscored=True)
+            return SleepDataset([source], self.config, "all")
         return cast(TaskDataset, source)
+
+    def _list_asked(self, source: Source, dataset: TaskDataset) -> list[int]:
+        """Indices of the samples that are answered where none are named; a split holds no others."""
+        class_idx = getattr(dataset, "class_idx", np.zeros(len(dataset)))
+        is_recording = isinstance(source, Recording)
+        return choose_epochs(class_idx, self.unscored if is_recording or self.unscored == "none" else "all").tolist()
 
     @cached_property
     def _tokenizer(self) -> PreTrainedTokenizerBase:

@@ -14,7 +14,14 @@ from torch import Tensor
 from tslm.config.schema import RunConfig
 from tslm.data.prepared.recordings import Recording
 from tslm.data.samples.dataset import TaskDataset
-from tslm.data.samples.night_windows import check_num_channels, check_timing, load_recordings, measure_references
+from tslm.data.samples.night_windows import (
+    check_num_channels,
+    check_timing,
+    choose_epochs,
+    index_sleep_stages,
+    load_recordings,
+    measure_references,
+)
 from tslm.hypnogram import split_at_gaps
 from tslm.labels import LABEL_SETS
 from tslm.models.classifier import Classifier
@@ -33,6 +40,7 @@ class NightScorer:
     config: RunConfig
     calibration: Calibration = Calibration()
     each_alone: bool = False  # use the head that reads each epoch without its neighbours
+    unscored: str = "none"  # of UNSCORED
 
     @property
     def temperature(self) -> float | None:
@@ -64,13 +72,16 @@ class NightScorer:
         """Rows of a recording's epochs, or of some nights; see `Stager.answer`."""
         label_set, nights = LABEL_SETS[self.config.model.label_set], _list_nights(source)
         if isinstance(source, Recording):
-            chosen, epochs = [0], units
+            chosen, asked = [0], units
         else:
-            chosen, epochs = list(range(len(nights)) if units is None else units), None
+            chosen, asked = list(range(len(nights)) if units is None else units), None
         check_timing([nights[idx] for idx in chosen], self.config.model)
         for idx in chosen:
             with open_autocast(self.device, self.config):
                 probabilities_EK = self.score(nights[idx])
+            epochs = asked
+            if epochs is None:
+                epochs = choose_epochs(index_sleep_stages(nights[idx], label_set), self.unscored).tolist()
             yield from build_night_rows(nights[idx], probabilities_EK, label_set, self.temperature, epochs=epochs)
 
     def score(self, recording: Recording) -> np.ndarray:
@@ -103,14 +114,14 @@ class NightScorer:
 
     def fit_calibration(self, show_progress: bool = True) -> Calibration:  # noqa: ARG002 - it takes seconds
         """The temperature of all validation epochs."""
-        plain = replace(self, calibration=Calibration())
+        plain = replace(self, calibration=Calibration(), unscored="none")
         rows = list(plain.answer(self.read_split("val")))
         scores = [np.log(np.clip(row["probabilities"] or [], 1e-6, 1.0)) for row in rows]
         return Calibration(classifier=fit_row_temperature(rows, scores))
 
     def average_probabilities(self) -> np.ndarray | None:
         """Mean over all validation epochs; None where none is scored."""
-        rows = list(self.answer(self.read_split("val")))
+        rows = list(replace(self, unscored="none").answer(self.read_split("val")))
         return np.mean([row["probabilities"] or [] for row in rows], axis=0) if rows else None
 
 

@@ -28,21 +28,29 @@ _LEVELS = (
 
 @dataclass(frozen=True)
 class Night:
-    """One recording as scored by the expert and by each system, over the same epochs."""
+    """One recording as scored by the expert, where one did, and by each system, over the same epochs."""
 
     recording: str
     onset_s: float  # of the first epoch shown
-    hypnograms: Mapping[str, Hypnogram]  # by scorer, expert first; unscored where missing or not parsed
+    hypnograms: Mapping[str, Hypnogram]  # by scorer, an expert first; unscored where missing or not parsed
     num_predicted: Mapping[str, int]  # epochs with a row of each system
 
+    num_compared: Mapping[str, int]  # those of them that the expert scored
+
     @property
-    def expert(self) -> Hypnogram:
-        """The expert's scoring."""
-        return self.hypnograms[EXPERT]
+    def expert(self) -> Hypnogram | None:
+        """The expert's scoring; None where no epoch has one."""
+        return self.hypnograms.get(EXPERT)
+
+    @property
+    def num_epochs(self) -> int:
+        """Epochs from the first to the last shown."""
+        return next(iter(self.hypnograms.values())).num_epochs
 
     def count_same(self, scorer: str) -> int:
         """Number of epochs in which a scorer agrees with the expert."""
-        pairs = zip(self.expert.sleep_stages, self.hypnograms[scorer].sleep_stages, strict=True)
+        truths = self.expert.sleep_stages if self.expert else (SleepStage.UNSCORED,) * self.num_epochs
+        pairs = zip(truths, self.hypnograms[scorer].sleep_stages, strict=True)
         return sum(truth is answer for truth, answer in pairs if truth is not SleepStage.UNSCORED)
 
 
@@ -108,7 +116,8 @@ def _build_night(recording: str, scorings: Mapping[str, Scoring]) -> Night:
     if len(repeated):
         raise ValueError(f"epoch {idx[repeated[0]]} of recording {recording!r} stands in two rows; keep one of them")
     epoch_s = find_epoch_s(samples)
-    answers: dict[str, dict[int, str | None]] = {EXPERT: {row["epoch_idx"]: row["truth"] for row in samples}}
+    truths = {row["epoch_idx"]: row["truth"] for row in samples}
+    answers: dict[str, dict[int, str | None]] = {EXPERT: truths} if any(truths.values()) else {}
     for name, scoring in scorings.items():
         rows = zip(scoring.rows, scoring.answers, strict=True)
         answers[render_system(name)] = {row["epoch_idx"]: answer for row, answer in rows}
@@ -119,4 +128,5 @@ def _build_night(recording: str, scorings: Mapping[str, Scoring]) -> Night:
         hypnograms[scorer] = Hypnogram(sleep_stages, epoch_s)
     onset_s = samples[0].get("onset_s", float(idx[0]) * epoch_s)
     num_predicted = {render_system(name): len(scoring.rows) for name, scoring in scorings.items()}
-    return Night(recording, onset_s, hypnograms, num_predicted)
+    num_compared = {render_system(name): len(scoring.select_referenced().rows) for name, scoring in scorings.items()}
+    return Night(recording, onset_s, hypnograms, num_predicted, num_compared)

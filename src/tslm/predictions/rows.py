@@ -34,10 +34,10 @@ SAMPLE_KEYS = (
 _REQUIRED: dict[str, tuple[type, ...]] = {
     "system": (str,),
     "sample_id": (str,),
-    "truth": (str,),
     "options": (list, tuple),
 }
 _OPTIONAL: dict[str, tuple[type, ...]] = {
+    "truth": (str, NoneType),
     "recording": (str,),
     "subject": (str,),
     "epoch_idx": (int, np.integer),
@@ -67,7 +67,7 @@ class PredictionRow(TypedDict):
 
     system: str  # language_model, classifier, yasa, ...; classifier+hmm: its answers smoothed over time
     sample_id: str
-    truth: str  # answer name, one of `options`; empty for captions
+    truth: str | None  # answer name, one of `options`; None: no reference answer; a line may lack the key
     options: list[str]  # answer names the task allows; empty for captions
     generated: NotRequired[str]  # raw text of a language model, which holds the answer; `answer` is then ignored
     answer: NotRequired[str | None]  # of a system that writes no text; None: no answer, which counts as wrong
@@ -105,7 +105,7 @@ def write_predictions(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
     seen: dict[tuple[str, str], int] = {}
     for number, row in enumerate(rows, start=1):
         _check_new(check_row(row, f"row {number}"), number, seen, "row")
-        lines.append(json.dumps(to_plain(row), ensure_ascii=False, allow_nan=False) + "\n")
+        lines.append(json.dumps(to_plain(_name_truth(row)), ensure_ascii=False, allow_nan=False) + "\n")
     write_text("".join(lines), path)
 
 
@@ -177,7 +177,7 @@ def build_night_rows(
     """One row per epoch; the most probable sleep stage is the answer.
 
     Args:
-        recording: the night, with the expert's sleep stages.
+        recording: the night, with the expert's sleep stages where there are some.
         probabilities_EK: (num_epochs, num_stages) of all its epochs, in the label set's order.
         label_set: the sleep stages.
         temperature: that they were calibrated with; None: not calibrated.
@@ -188,7 +188,7 @@ def build_night_rows(
     if epochs is None:
         epochs = [idx for idx, sleep_stage in enumerate(recording.sleep_stages) if label_set.index(sleep_stage) >= 0]
     for epoch in epochs:
-        probability_K = probabilities_EK[epoch]
+        probability_K, sleep_stage = probabilities_EK[epoch], recording.sleep_stages[epoch]
         row: PredictionRow = {
             "system": system,
             "sample_id": recording.name_epoch(epoch),
@@ -196,7 +196,7 @@ def build_night_rows(
             "subject": recording.subject,
             "epoch_idx": epoch,
             "onset_s": float(recording.onset_s[epoch]),
-            "truth": ANSWER_NAMES.get(recording.sleep_stages[epoch], ""),
+            "truth": ANSWER_NAMES[sleep_stage] if label_set.index(sleep_stage) >= 0 else None,
             "options": list(label_set.answers),
             "answer": label_set.answers[int(probability_K.argmax())],
             "probabilities": [round(float(value), _DIGITS) for value in probability_K],
@@ -231,10 +231,15 @@ def _read_lines(path: Path) -> tuple[list[PredictionRow], dict[int, str]]:
                     "python -m evaluation.generate, or curriculum/train.py --eval_only for those of a run"
                 )
             _check_new(row, number, seen, f"{path}, line")
-            rows.append(row)
+            rows.append(_name_truth(row))
     if not rows and not bad_lines:
         raise ValueError(f"{path} is empty; generate the predictions again")
     return rows, bad_lines
+
+
+def _name_truth(row: Mapping[str, Any]) -> PredictionRow:
+    """The row with `truth` None where it has no reference answer: where the key is absent or, of captions, empty."""
+    return row if row.get("truth") else {**row, "truth": None}  # type: ignore[return-value, typeddict-item]
 
 
 def _is_of_old_form(row: object) -> bool:

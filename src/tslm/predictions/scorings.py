@@ -26,8 +26,10 @@ class Scoring:
 
     @property
     def truth(self) -> list[str]:
-        """The reference answer of each row."""
-        return [row["truth"] for row in self.rows]
+        """The reference answer of each row; every row must have one (`select_referenced`)."""
+        truth = [row["truth"] for row in self.rows if row["truth"] is not None]
+        assert len(truth) == len(self.rows)
+        return truth
 
     @property
     def options(self) -> list[str]:
@@ -53,6 +55,10 @@ class Scoring:
         """The same system on some of the rows, in the order of their positions."""
         chosen = list(positions)
         return Scoring(self.system, tuple(self.rows[idx] for idx in chosen), tuple(self.answers[idx] for idx in chosen))
+
+    def select_referenced(self) -> "Scoring":
+        """The same system on the rows that have a reference answer."""
+        return self.select(idx for idx, row in enumerate(self.rows) if row["truth"] is not None)
 
     def sort_by_time(self) -> "Scoring":
         """Rows by recording and onset; in their present order if a row lacks either."""
@@ -121,6 +127,20 @@ def collect_samples(scorings: Mapping[str, Scoring]) -> list[dict[str, Any]]:
             }
             samples[row["sample_id"]] = facts | samples.get(row["sample_id"], {})
     return list(samples.values())
+
+
+def count_unreferenced(scorings: Mapping[str, Scoring]) -> int:
+    """Number of samples with options but without a reference answer."""
+    return sum(bool(sample["options"]) and sample["truth"] is None for sample in collect_samples(scorings))
+
+
+def render_unreferenced(num_epochs: int) -> str:
+    """Line on epochs without a reference; empty where there are none."""
+    return (
+        f"no reference: {num_epochs} epochs without an expert's stage; figures that need one are left out"
+        if num_epochs
+        else ""
+    )
 
 
 def select_recording(scorings: Mapping[str, Scoring], recording: str) -> dict[str, Scoring]:

@@ -30,6 +30,7 @@ def open_stager(
     config: RunConfig | None = None,
     merge_adapter: bool = True,
     each_alone: bool = False,
+    unscored: str = "none",
 ) -> "Stager":
     """The stager of a checkpoint's folder.
 
@@ -39,6 +40,7 @@ def open_stager(
         config: settings of data and decoding that replace the checkpoint's; those of the model stay.
         merge_adapter: add the adapters into the language model's weights, which answers faster.
         each_alone: let a classifier score each epoch without its neighbours.
+        unscored: which epochs without an expert's stage it answers where none are named (`night_windows.UNSCORED`).
 
     Raises:
         FileNotFoundError: no checkpoint there.
@@ -48,14 +50,18 @@ def open_stager(
     check_answers(load_checkpoint_config(Path(folder)), folder)
     model, saved = load_checkpoint(Path(folder), merge_adapter)
     config = saved if config is None else replace(config, model=saved.model, llm=saved.llm)
-    return build_stager(model.to(device), config, load_calibration(Path(folder)), each_alone)
+    return build_stager(model.to(device), config, load_calibration(Path(folder)), each_alone, unscored)
 
 
 def build_stager(
-    model: nn.Module, config: RunConfig, calibration: Calibration | None = None, each_alone: bool = False
+    model: nn.Module,
+    config: RunConfig,
+    calibration: Calibration | None = None,
+    each_alone: bool = False,
+    unscored: str = "none",
 ) -> "Stager":
     """The stager of a model in memory, as `config` built it; arguments as `open_stager`."""
-    return STAGERS[config.model.kind.role](model, config, calibration or Calibration(), each_alone)
+    return STAGERS[config.model.kind.role](model, config, calibration or Calibration(), each_alone, unscored)
 
 
 def check_answers(config: RunConfig, folder: Path | str) -> None:
@@ -85,6 +91,7 @@ class Stager(Protocol):
     config: RunConfig
     calibration: Calibration
     each_alone: bool  # a scorer scores each epoch without its neighbours
+    unscored: str  # which epochs without an expert's stage it answers where none are named; one of UNSCORED
 
     def read_split(self, split: str) -> Source:
         """The run's data of a split; errors as `build_dataset`."""
@@ -104,7 +111,8 @@ class Stager(Protocol):
 
         Args:
             source: a recording, or what `read_split` gives.
-            units: epochs of a recording, or some of `list_units`; None: all that have a reference answer.
+            units: epochs of a recording, or some of `list_units`; None: all that have a reference answer, and those
+                that `unscored` adds.
             explain: whether a writer gives a rationale; otherwise it chooses among the options directly.
             rows_at_once: rows that a writer yields at a time; 0: all.
             show_progress: whether a writer shows a progress bar.
@@ -126,7 +134,7 @@ class Stager(Protocol):
         """
 
 
-STAGERS: dict[str, Callable[[Any, RunConfig, Calibration, bool], Stager]] = {
+STAGERS: dict[str, Callable[[Any, RunConfig, Calibration, bool, str], Stager]] = {
     "scorer": NightScorer,
     "writer": EpochWriter,
 }

@@ -59,16 +59,21 @@ def read_truth(path: Path, options: Sequence[str], split: str = "test", fold: in
 def apply_truth(rows: Sequence[PredictionRow], labelled: Mapping[str, TrueEpoch]) -> tuple[list[PredictionRow], int]:
     """Rows of each system in the order of the truth, with its labels and subjects, and the number of changed labels.
 
+    Rows without a reference answer that the truth does not know either come last, as they are.
+
     Raises:
         ValueError: rows of other epochs than the truth; the message names them.
     """
     relabelled: list[PredictionRow] = []
     other = set()
     for system in dict.fromkeys(row["system"] for row in rows):
-        for row in align_rows([row for row in rows if row["system"] == system], list(labelled), "the truth"):
-            relabelled.append(row | labelled[row["sample_id"]])
-            if row["truth"] != relabelled[-1]["truth"]:
+        own = [row for row in rows if row["system"] == system]
+        known = [row for row in own if row["truth"] is not None or row["sample_id"] in labelled]
+        for row in align_rows(known, list(labelled), "the truth"):
+            relabelled.append({**row, **labelled[row["sample_id"]]})
+            if row["truth"] not in (None, relabelled[-1]["truth"]):
                 other.add(row["sample_id"])
+        relabelled += [row for row in own if row["truth"] is None and row["sample_id"] not in labelled]
     return relabelled, len(other)
 
 

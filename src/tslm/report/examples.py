@@ -33,6 +33,8 @@ class Excerpt:
 def choose_examples(scoring: Scoring, num_examples: int = NUM_EXAMPLES) -> Scoring:
     """Rows to show, by rule and not by taste: of each true label one right and one wrong answer.
 
+    Rows without a reference answer stand with those of the label that they were answered with.
+
     The hash of the sample_id orders the rows, so the choice is the same on every machine and does
     not prefer the start of the night. Where some answers could not be read, the first of those
     stands for the wrong answers of its label. What is then missing to `num_examples` is filled
@@ -41,10 +43,11 @@ def choose_examples(scoring: Scoring, num_examples: int = NUM_EXAMPLES) -> Scori
     rows, answers = scoring.rows, scoring.answers
     labels = list(dict.fromkeys(option for row in rows for option in row["options"]))
     piles: dict[str, list[int]] = {label: [] for label in labels}
+    label_of = [row["truth"] or answer or "" for row, answer in zip(rows, answers, strict=True)]
     ordered = sorted(range(len(rows)), key=lambda idx: hashlib.sha256(rows[idx]["sample_id"].encode()).digest())
     unread = [idx for idx in ordered if rows[idx]["options"] and answers[idx] is None][:1]
     for idx in dict.fromkeys([*unread, *ordered]):
-        piles.setdefault(rows[idx]["truth"], []).append(idx)
+        piles.setdefault(label_of[idx], []).append(idx)
     for pile in piles.values():
         firsts = {is_right(rows[idx], answers[idx]): idx for idx in reversed(pile)}
         shown_first = [firsts[kind] for kind in (True, False) if kind in firsts]
@@ -52,7 +55,7 @@ def choose_examples(scoring: Scoring, num_examples: int = NUM_EXAMPLES) -> Scori
     depth = max((len(pile) for pile in piles.values()), default=0)
     in_turn = [pile[turn] for turn in range(depth) for pile in piles.values() if turn < len(pile)]
     order = {label: place for place, label in enumerate(piles)}
-    return scoring.select(sorted(sorted(in_turn[:num_examples]), key=lambda idx: order[rows[idx]["truth"]]))
+    return scoring.select(sorted(sorted(in_turn[:num_examples]), key=lambda idx: order[label_of[idx]]))
 
 
 def render_examples(
@@ -77,15 +80,17 @@ def render_examples(
 
 
 def is_right(row: PredictionRow, answer: str | None) -> bool:
-    """Whether the answer is the expert's; a task without options has nothing to get wrong."""
-    return not row["options"] or answer == row["truth"]
+    """Whether the answer is the expert's; without options or a reference there is nothing to get wrong."""
+    return not row["options"] or row["truth"] in (None, answer)
 
 
 def _render_card(
     row: PredictionRow, answer: str | None, answers: Sequence[tuple[str, str | None, PredictionRow]], wave: str
 ) -> str:
-    verdict = ""
-    if row["options"]:
+    verdict = (
+        f'<dl class="stages">{"".join(_render_answer(*given) for given in answers)}</dl>' if row["options"] else ""
+    )
+    if row["options"] and row["truth"] is not None:
         judge = "Expert" if is_staging([row]) else "Reference"
         kind, sign, words = (
             ("right", "✓", f"Same as the {judge.lower()}")

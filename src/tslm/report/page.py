@@ -104,6 +104,8 @@ def build_page(
     samples = collect_samples(scorings)
     if not samples or (show_expert and not metrics.get("systems")):
         raise ValueError("a report needs at least one prediction and the metrics of one system")
+    if is_staging(samples) and not any(sample["truth"] for sample in samples):
+        title = title or "Sleep stages by the model"
     title = title or f"How well does the model {'stage sleep' if is_staging(samples) else 'answer'}?"
     footer = render_footer(facts or {})
     names = {sample.get("recording", "") for sample in samples}

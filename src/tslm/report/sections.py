@@ -9,7 +9,12 @@ from tslm.explain.interventions.outcomes import build_table
 from tslm.files import DISCLAIMER
 from tslm.metric_names import AGREEMENT, METRICS
 from tslm.predictions.nights import build_nights, find_epoch_s, shown_levels
-from tslm.predictions.scorings import Scoring, collect_samples, render_system
+from tslm.predictions.scorings import (
+    Scoring,
+    collect_samples,
+    render_system,
+    render_unreferenced,
+)
 from tslm.report.charts import render_confusion
 from tslm.report.examples import Excerpt, choose_examples, is_right, render_examples
 from tslm.report.format import format_interval, format_number
@@ -92,6 +97,11 @@ def _summarise(metrics: Mapping[str, Mapping[str, Any]]) -> str:
         sentences.append(first if idx == 0 else f"The {escape(name.lower())}: {right} ({share}){word}.")
     if any("Non-REM stage 2" in values.get("labels", ()) for values in metrics.values()):
         sentences.append("Two human scorers of the same night typically reach a kappa of about 0.76 (Lee et al. 2022).")
+    if num_without := max(
+        (values.get("without_reference", {}).get("num_samples", 0) for values in metrics.values()), default=0
+    ):
+        line = render_unreferenced(num_without)
+        sentences.append(f"{line[0].upper()}{line[1:]}.")
     return " ".join(sentences) or "These samples have no options to choose from, so nothing is scored here."
 
 
@@ -107,8 +117,9 @@ def render_nights(scorings: Mapping[str, Scoring], links: Mapping[str, str] | No
     parts = []
     for idx, night in enumerate(nights):
         same = ", ".join(
-            f"{scorer}: same stage in {100 * night.count_same(scorer) / night.num_predicted[scorer]:.1f}&#8239;%"
-            for scorer in list(night.hypnograms)[1:]
+            f"{scorer}: same stage in {100 * night.count_same(scorer) / num_compared:.1f}&#8239;%"
+            for scorer, num_compared in night.num_compared.items()
+            if num_compared
         )
         parts.append(
             f'<details class="recording"{" open" if idx == 0 else ""}><summary>'
@@ -157,11 +168,14 @@ def render_rationales(scorings: Mapping[str, Scoring], waveforms: Mapping[str, E
     for scoring in list_writers(scorings):
         examples = choose_examples(scoring)
         num_wrong = sum(not is_right(row, answer) for row, answer in zip(examples.rows, examples.answers, strict=True))
-        rule = (
-            f"{format_number(len(examples.rows), 'text')}, picked by a fixed rule and not by hand: of each reference "
-            "answer one right and one wrong case where there are both. So the share of wrong answers here "
-            f"({num_wrong} of {len(examples.rows)}) is not that of the scores above."
-        )
+        rule = f"{format_number(len(examples.rows), 'text')}, picked by a fixed rule and not by hand: of each "
+        if any(row["truth"] for row in examples.rows):
+            rule += (
+                "reference answer one right and one wrong case where there are both. So the share of wrong answers "
+                f"here ({num_wrong} of {len(examples.rows)}) is not that of the scores above."
+            )
+        else:
+            rule += "answer some."
         cards = render_examples(examples, scorings, waveforms, find_epoch_s(scoring.rows))
         parts.append(f"{render_faithfulness(scoring)}<p>{rule}</p>{cards}")
     return _render_texts(scorings, parts)

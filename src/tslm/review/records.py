@@ -174,5 +174,5 @@ def _build_row(saved: SavedReview, run: ReviewRun) -> dict[str, Any]:
         "checks_shown": int(saved.checks_shown),
         "revision": saved.revision,
         "saved_at": saved.saved_at,
-        _EXPERT_COLUMN: row["truth"],
+        _EXPERT_COLUMN: row["truth"] or "",
     }

@@ -56,8 +56,8 @@ class ReviewRun:
 
     @property
     def expert(self) -> dict[str, str]:
-        """The expert's label by sample_id."""
-        return {row["sample_id"]: row["truth"] for row in self.rows}
+        """The expert's label by sample_id, where there is one."""
+        return {row["sample_id"]: row["truth"] for row in self.rows if row["truth"] is not None}
 
 
 def read_review_run(run: Path, classifier: Path | None = None) -> ReviewRun:
@@ -84,7 +84,7 @@ def read_review_run(run: Path, classifier: Path | None = None) -> ReviewRun:
 
 
 def hide_expert(scorings: Mapping[str, Scoring]) -> dict[str, Scoring]:
-    """Hide the expert's label in the rows of all systems: every `truth` is the first option."""
+    """Hide the expert's label in the rows of all systems: no row has a `truth`."""
     return {
         name: replace(scoring, rows=tuple(_hide_label(row) for row in scoring.rows))
         for name, scoring in scorings.items()
@@ -93,7 +93,7 @@ def hide_expert(scorings: Mapping[str, Scoring]) -> dict[str, Scoring]:
 
 def _hide_label(row: PredictionRow) -> PredictionRow:
     hidden: Any = {name: value for name, value in row.items() if name in _SHOWN_BLINDED}
-    return hidden | {"truth": row["options"][0]}
+    return hidden | {"truth": None}
 
 
 # Excludes the expert's label, the reference text, and keys that later versions may add.

@@ -4,7 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from tslm.metric_names import AGREEMENT, DISTANCES, METRICS, NIGHT_ERRORS, PROBABILITIES, build_cell, percent
+from tslm.metric_names import (
+    AGREEMENT,
+    DISTANCES,
+    METRICS,
+    NIGHT_ERRORS,
+    NIGHT_STATISTICS,
+    PROBABILITIES,
+    build_cell,
+    percent,
+)
 from tslm.table import Cell
 
 Rows = list[list[Cell]]
@@ -75,6 +84,29 @@ def list_structure_rows(systems: Sequence[Mapping[str, Any]]) -> Rows:
         errors = [structure.get("quantities", {}).get(key, {}) for structure in structures]
         cells = [Cell(error.get("bias"), metric.decimals, "", error.get("limits"), is_signed=True) for error in errors]
         rows.append([Cell(f"error of {metric.title}"), *cells])
+    return rows
+
+
+def list_unreferenced_rows(parts: Sequence[Mapping[str, Any]]) -> Rows:
+    """Rows of what needs no reference: sleep statistics as means of nights, uncertainty, unreadable answers.
+
+    Args:
+        parts: `without_reference` of each system, as `tslm.scoring.systems` gives it.
+    """
+    rows = []
+    nights = [list(part.get("nights", {}).values()) for part in parts]
+    if any(nights):
+        for key in NIGHT_STATISTICS:
+            found = [[value for night in of_one if (value := night[key]) is not None] for of_one in nights]
+            metric = METRICS[key]
+            cells = [Cell(sum(values) / len(values) if values else None, metric.decimals) for values in found]
+            rows.append([Cell(metric.title), *cells])
+    uncertain = [part.get("uncertainty", {}) for part in parts]
+    for key in ("mean_entropy", "mean_margin"):
+        if any(key in part for part in uncertain):
+            rows.append([Cell(METRICS[key].title), *(build_cell(key, part) for part in uncertain)])
+    unread = METRICS["num_parse_failures"].name
+    rows.append([Cell(unread), *(Cell(part["num_parse_failures"]) for part in parts)])
     return rows
 
 

@@ -47,7 +47,7 @@ def score_own_probabilities(scoring: Scoring, num_resamples: int, seed: int) -> 
     scores = score_probabilities(probabilities_NK, truth_N, labels) | {
         "num_without": len(scoring.rows) - len(kept.rows),
         "temperatures": sorted({value for value in temperature_N if value is not None}),
-        "uncertainty": {"mean_entropy": float(entropy_N.mean()), "mean_margin": float(margin_N.mean())},
+        "uncertainty": measure_uncertainty(kept),
         "selection": {
             "entropy": score_selection(-entropy_N, truth_N, answer_N, len(labels)),
             "margin": score_selection(margin_N, truth_N, answer_N, len(labels)),
@@ -63,9 +63,21 @@ def score_own_probabilities(scoring: Scoring, num_resamples: int, seed: int) -> 
         scores["uncalibrated"] = score_probabilities(before_NK, truth_N, labels)
     if all(row.get("log_likelihoods") for row in kept.rows):
         scores["answer_perplexity"] = measure_perplexity(
-            [row["log_likelihoods"][row["options"].index(row["truth"])] for row in kept.rows]
+            [
+                row["log_likelihoods"][row["options"].index(truth)]
+                for row, truth in zip(kept.rows, kept.truth, strict=True)
+            ]
         )
     return scores
+
+
+def measure_uncertainty(scoring: Scoring) -> dict[str, float] | None:
+    """Mean entropy and margin of the rows that have probabilities; None if no row has any."""
+    probabilities_NK, positions = scoring.read_probabilities(scoring.options)
+    if not positions:
+        return None
+    entropy_N, margin_N = measure_entropy(probabilities_NK), measure_margin(probabilities_NK)
+    return {"mean_entropy": float(entropy_N.mean()), "mean_margin": float(margin_N.mean())}
 
 
 def score_probabilities(

@@ -24,6 +24,7 @@ from tslm.predictions.transitions import IMPOSSIBLE_STEPS, count_steps
 from tslm.scoring.bland_altman import MIN_NIGHTS, score_agreement
 
 _GAP = SleepStage.UNSCORED
+MIN_COVERAGE = 0.95  # share of a stretch that must have predictions before sleep statistics mean anything
 _SYMBOLS = {sleep_stage: chr(ord("A") + idx) for idx, sleep_stage in enumerate(SleepStage)}
 _MIN_FOLLOWING = 0.5  # of a recording's epochs that follow on the one before; samples from a night have no structure
 _STATISTICS = (
@@ -144,7 +145,7 @@ def score_own_structure(scoring: Scoring) -> dict[str, Any] | None:
 
 
 def build_night_pair(scoring: Scoring) -> NightPair:
-    """Build the two hypnograms of one recording from its rows; epochs without a row are unscored.
+    """Build the two hypnograms of one recording from its rows; epochs without a row, or a reference, are unscored.
 
     The place of a row is its onset, or its index where rows tell no onsets.
 
@@ -164,9 +165,37 @@ def build_night_pair(scoring: Scoring) -> NightPair:
             raise ValueError(f"onsets of recording {recording!r} do not grow with the index of the epoch")
     expert, predicted = ([_GAP] * (int(place_E[-1]) + 1) for _ in range(2))
     for place, row, answer in zip(place_E, rows, scoring.answers, strict=True):
-        expert[place] = STAGE_OF_ANSWER[row["truth"]]
+        expert[place] = _GAP if row["truth"] is None else STAGE_OF_ANSWER[row["truth"]]
         predicted[place] = _GAP if answer is None else STAGE_OF_ANSWER[answer]
     return NightPair(recording, Hypnogram(tuple(expert), epoch_s), Hypnogram(tuple(predicted), epoch_s))
+
+
+def score_nights(scoring: Scoring) -> dict[str, dict[str, float | None]]:
+    """Sleep statistics of the nights that no expert scored, by recording, as one system scored them.
+
+    Nights of which rows cover less than MIN_COVERAGE have none.
+
+    Args:
+        scoring: rows with the same options.
+
+    Raises:
+        ValueError: two rows are the same epoch of a recording.
+    """
+    if not scoring.rows or any("epoch_idx" not in row for row in scoring.rows) or not is_staging(scoring.rows):
+        return {}
+    sleep_stages = [STAGE_OF_ANSWER[option] for option in scoring.options]
+    by_recording: dict[str, list[int]] = {}
+    for idx, row in enumerate(scoring.rows):
+        by_recording.setdefault(row.get("recording", ""), []).append(idx)
+    found: dict[str, dict[str, float | None]] = {}
+    for recording, positions in by_recording.items():
+        night = scoring.select(positions)
+        if any(row["truth"] is not None for row in night.rows):
+            continue
+        predicted = build_night_pair(night).predicted
+        if len(positions) >= MIN_COVERAGE * predicted.num_epochs:
+            found[recording] = dict(predicted.statistics(sleep_stages))
+    return found
 
 
 def list_quantities(sleep_stages: Sequence[SleepStage]) -> list[str]:

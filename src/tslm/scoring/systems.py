@@ -13,8 +13,8 @@ from tslm.files import to_plain, write_beside
 from tslm.predictions.scorings import Scoring, collect_samples
 from tslm.scoring.intervals import Resamples, Resampling, find_subjects, find_units
 from tslm.scoring.metrics import bootstrap_intervals, compute_metrics
-from tslm.scoring.probabilities import score_own_probabilities
-from tslm.scoring.structure import score_own_structure
+from tslm.scoring.probabilities import measure_uncertainty, score_own_probabilities
+from tslm.scoring.structure import score_nights, score_own_structure
 
 _NUMBERS = re.compile(r'\[\n([^\[\]{}"]*)\n *\]')  # a list of nothing but numbers, as json indents it
 
@@ -68,10 +68,15 @@ def score_system(scoring: Scoring, *, num_resamples: int = Resampling.num_resamp
         of their own: num_samples, num_correct, num_parse_failures, accuracy and its interval (over people where rows
         name them, else over questions). For captions: num_samples. In any case `num_unscored`, the rows without
         options, `smoothing` where answers were smoothed over time, and `ecg_claims` (`score_ecg_claims`) where texts
-        are about measured ECGs.
+        are about measured ECGs. All of this is of the rows with a reference answer; where rows have none,
+        `without_reference` holds what needs none: their num_samples and num_parse_failures, `uncertainty` (mean entropy
+        and margin) and `nights`, the sleep statistics of nights that no expert scored (`score_nights`).
     """
-    scored = scoring.select(idx for idx, row in enumerate(scoring.rows) if row["options"]).sort_by_time()
-    about: dict[str, Any] = {"num_unscored": len(scoring.rows) - len(scored.rows)}
+    asked = scoring.select(idx for idx, row in enumerate(scoring.rows) if row["options"]).sort_by_time()
+    scored = asked.select_referenced()
+    about: dict[str, Any] = {"num_unscored": len(scoring.rows) - len(asked.rows)}
+    if len(scored.rows) < len(asked.rows):
+        about["without_reference"] = _score_unreferenced(asked)
     if scoring.smoothing:
         about["smoothing"] = scoring.smoothing
     if ecg_claims := score_ecg_claims(scoring, num_resamples, seed):
@@ -91,6 +96,21 @@ def write_metrics(metrics: Mapping[str, Any], path: Path) -> None:
         partial.write_text(f"{text}\n", encoding="utf-8")
 
 
+def _score_unreferenced(scoring: Scoring) -> dict[str, Any]:
+    """Score what needs no reference: of the rows that have none, and of the nights that no expert scored."""
+    positions = [idx for idx, row in enumerate(scoring.rows) if row["truth"] is None]
+    rest = scoring.select(positions)
+    found: dict[str, Any] = {
+        "num_samples": len(positions),
+        "num_parse_failures": sum(answer is None for answer in rest.answers),
+    }
+    if len({frozenset(row["options"]) for row in scoring.rows}) > 1:
+        return found
+    if uncertainty := measure_uncertainty(rest):
+        found["uncertainty"] = uncertainty
+    return found | {"nights": score_nights(scoring)}
+
+
 def _score_labels(scoring: Scoring, num_resamples: int, seed: int) -> dict[str, Any]:
     labels, truth, rows = scoring.options, scoring.truth, scoring.rows
     metrics = compute_metrics(truth, scoring.answers, labels)
@@ -105,8 +125,8 @@ def _score_labels(scoring: Scoring, num_resamples: int, seed: int) -> dict[str, 
     if structure := score_own_structure(scoring):
         metrics["structure"] = structure
     by_recording: dict[str, list[tuple[str, str | None]]] = {}
-    for row, answer in zip(rows, scoring.answers, strict=True):
-        by_recording.setdefault(row.get("recording", ""), []).append((row["truth"], answer))
+    for row, true, answer in zip(rows, truth, scoring.answers, strict=True):
+        by_recording.setdefault(row.get("recording", ""), []).append((true, answer))
     if len(by_recording) > 1:
         metrics["per_recording"] = {name: _score_recording(pairs, labels) for name, pairs in by_recording.items()}
     return metrics

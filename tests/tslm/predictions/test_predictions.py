@@ -30,6 +30,16 @@ def test_rows_come_back_as_written(tmp_path):
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
 
 
+@pytest.mark.parametrize("line", [{}, {"truth": None}])
+def test_a_row_without_a_reference_is_read_with_and_without_the_key_and_written_as_null(tmp_path, line):
+    path, row = tmp_path / "p.jsonl", {name: value for name, value in make_row(0).items() if name != "truth"}
+    path.write_text(json.dumps(row | line) + "\n")
+    (back,) = read_predictions(path)
+    assert back == row | {"truth": None}
+    write_predictions([row | line], tmp_path / "again.jsonl")
+    assert json.loads((tmp_path / "again.jsonl").read_text())["truth"] is None
+
+
 def test_numpy_values_and_nan_become_plain_json(tmp_path):
     path = tmp_path / "p.jsonl"
     row = make_row(np.int64(3), probabilities=np.full(5, 0.2), evidence={"a": np.float32("nan"), "b": np.bool_(True)})
@@ -56,7 +66,8 @@ def test_a_refused_row_leaves_the_older_file_alone(tmp_path):
     [
         ('{"sample_id": "b", "truth": "Wa', "line 2 is not whole JSON"),
         ("[1, 2]", "line 2 is not a JSON object"),
-        (json.dumps({"system": "yasa", "sample_id": "b"}), "line 2 has no 'truth'"),
+        (json.dumps({"system": "yasa", "sample_id": "b"}), "line 2 has no 'options'"),
+        (json.dumps(make_row(1) | {"truth": 5}), "truth is 5, which is no str"),
         (json.dumps(make_row(1, options=["Wake", "Coma"], truth="REM sleep")), "truth 'REM sleep' is none"),
         (json.dumps(make_row(1) | {"answer": "Coma"}), "answer 'Coma' is none of its options"),
         (json.dumps(make_row(1) | {"generated": 5}), "must be texts"),

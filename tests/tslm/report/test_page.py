@@ -204,6 +204,19 @@ def test_a_runaway_text_is_cut_and_says_so(tmp_path):
     assert len(page.text) < 12_000
 
 
+def test_an_expert_who_scored_a_part_of_the_night_is_compared_there_and_has_no_statistics(tmp_path):
+    rows = make_rows(40)
+    for row in rows:
+        row["truth"] = row["truth"] if row["epoch_idx"] < 50 else None  # the first row is of epoch 40
+    page = write_page(rows, tmp_path / "p.html")
+    assert sum(code is not None for code in page.night["expert"]) == 10
+    wrong = next(one for one in page.night["lists"] if one["name"] == "a system differs from the expert")
+    assert all(position < 10 for position in wrong["positions"])
+    assert "of 10 epochs" in page.text
+    assert "difference from the expert" not in page.text
+    assert "30 epochs without an expert" in page.text
+
+
 def test_night_keeps_gaps_and_unread_answers_unscored():
     rows = [row for row in make_rows(60) if row["epoch_idx"] != 45]
     (night,) = build_nights(parse_scorings(rows[::-1]))

@@ -66,7 +66,7 @@ class CohortConfig:
     subjects: SubjectsConfig = field(default_factory=SubjectsConfig)
     channels: dict[str, ChannelConfig] = field(default_factory=dict)  # evidence is measured on the first
     labels: dict[str, str] = field(default_factory=dict)  # label -> code of SleepStage; empty: the labels of Sleep-EDF
-    missing_labels: str = "unscored"  # epochs without a label are unscored, or an error
+    missing_labels: str = "unscored"  # epochs and recordings without a label are unscored, or an error
 
     def __post_init__(self) -> None:
         if self.missing_labels not in MISSING_LABELS:
@@ -90,8 +90,9 @@ class RecordingFiles:
     recording: str
     subject: str  # empty: the patient code of the header, or else the name of the recording
     signal_path: Path
-    hypnogram_path: Path | None  # None: inside the signal file
+    hypnogram_path: Path | None  # None: inside the signal file, or missing
     about: Row = field(default_factory=dict)  # row of the table of subjects
+    missing: str = ""  # names of the hypnogram that was looked for beside the signals and is not there
 
 
 def load_cohort(name: str, overrides: Sequence[str] = ()) -> CohortConfig:
@@ -135,11 +136,12 @@ def parse_signals(overrides: Sequence[str]) -> SignalsConfig:
 
 
 def find_recordings(config: CohortConfig, raw_dir: Path | None) -> list[RecordingFiles]:
-    """Recordings below a folder, in the order of their paths.
+    """Recordings below a folder, in the order of their paths; a file that is the hypnogram of another one is none.
 
     Raises:
         FileNotFoundError: No such folder, or no recording in it.
-        ValueError: A recording has no hypnogram or several, or two recordings have one name.
+        ValueError: A recording has several hypnograms, or none under missing_labels=error, or two recordings have one
+            name.
     """
     if raw_dir is None or not raw_dir.is_dir():
         raise FileNotFoundError(f"raw_dir={raw_dir or ''} is no folder; give raw_dir=DIR with the raw recordings")
@@ -147,6 +149,8 @@ def find_recordings(config: CohortConfig, raw_dir: Path | None) -> list[Recordin
         raise ValueError("signals.files is empty; give patterns such as '**/*.edf'")
     paths = sorted({path for pattern in config.signals.files for path in raw_dir.glob(pattern) if path.is_file()})
     found = [files for path in paths if (files := _match_files(config, path, raw_dir)) is not None]
+    hypnogram_paths = {files.hypnogram_path for files in found}
+    found = [files for files in found if files.signal_path not in hypnogram_paths]
     if not found:
         wanted = " or ".join(config.signals.files)
         named = f" whose path fits signals.name, {paths[0].relative_to(raw_dir)} does not" if paths else ""
@@ -181,12 +185,12 @@ def _match_files(config: CohortConfig, path: Path, raw_dir: Path) -> RecordingFi
     groups = {"stem": path.stem, **{name: text or "" for name, text in match.groupdict().items()}}
     recording = re.sub(r"[^\w.+-]+", "_", groups.get("recording") or path.stem)
     fields = groups | {"recording": groups.get("recording") or path.stem}
-    return RecordingFiles(recording, groups.get("subject", ""), path, _find_hypnogram(config, path, fields))
+    hypnogram_path, missing = _find_hypnogram(config, path, fields)
+    return RecordingFiles(recording, groups.get("subject", ""), path, hypnogram_path, missing=missing)
 
 
-def _find_hypnogram(config: CohortConfig, path: Path, fields: Mapping[str, str]) -> Path | None:
-    if not config.hypnogram.files:
-        return None
+def _find_hypnogram(config: CohortConfig, path: Path, fields: Mapping[str, str]) -> tuple[Path | None, str]:
+    """The hypnogram beside the signals, or the names under which it was looked for."""
     for pattern in config.hypnogram.files:
         try:
             name = pattern.format_map(fields)
@@ -200,9 +204,13 @@ def _find_hypnogram(config: CohortConfig, path: Path, fields: Mapping[str, str])
         if len(found) > 1:
             raise ValueError(f"{path} needs one hypnogram beside it, {len(found)} are named {name}")
         if found:
-            return found[0]
+            return found[0], ""
     wanted = " or ".join(pattern.format_map(fields) for pattern in config.hypnogram.files)
-    raise ValueError(f"{path} needs one hypnogram beside it, 0 found; wanted {wanted}")
+    if wanted and config.missing_labels == "error":
+        raise ValueError(
+            f"{path} needs one hypnogram beside it, 0 found; wanted {wanted}; missing_labels=unscored would let it be"
+        )
+    return None, wanted
 
 
 def _parse_channels(content: Any) -> dict[str, ChannelConfig]:

@@ -1,10 +1,10 @@
-"""One night from raw files: scored, as a recording of a cohort, or yet to be scored, from a signal file alone.
+"""One night from raw files: as a recording of a cohort, or yet to be scored, from a signal file alone.
 
-A scored night (`read_scored_night`) has a hypnogram, which is checked against the signals:
+A night of a cohort (`read_scored_night`) has a hypnogram as a rule, which is checked against the signals:
 
 1. open the signals, read the labels (from the same file or another)
 2. check that every label is known and that the two files are of one night
-3. cut or fill the sleep stages to the length of the signals
+3. cut or fill the sleep stages to the length of the signals; without any scored epoch the night has no labels
 4. choose the channels and convert them to microvolt
 
 A night to be scored (`read_single_night`) is resampled to the model's rate and cut into epochs.
@@ -21,7 +21,7 @@ from tslm.data.cohorts.cohort import ChannelConfig, CohortConfig, DerivationConf
 from tslm.data.cohorts.montage import read_montage
 from tslm.data.cohorts.subject_table import describe_subject
 from tslm.data.epochs import cut_epochs, resample_recording, view_epochs
-from tslm.data.prepared.recordings import Recording
+from tslm.data.prepared.recordings import NO_LABELS, Recording
 from tslm.data.readers.hypnograms import build_sleep_stages, find_format, find_unknown_labels, read_hypnogram_file
 from tslm.data.readers.open import open_signals
 from tslm.data.readers.raw import Annotation, RawRecording, SignalFile
@@ -31,6 +31,7 @@ from tslm.signals.filters import bridge_gaps
 from tslm.signals.spectrum import FEATURE_BANDS_HZ, measure_psd, sum_band
 
 _MAX_START_DIFFERENCE_S = 1.0
+_MAX_NAMED = 5  # labels in a note
 _MAX_SLEEP_BEYOND = 0.05  # of the night's length (and two epochs at least); more sleep after its end is another night's
 LONGEST_NIGHT_S = 12 * 3600.0  # a shorter recording is taken for a night as a whole
 MARGIN_S = 1800.0  # kept before and after, as for the nights in training
@@ -66,9 +67,12 @@ def survey_recording(config: CohortConfig, files: RecordingFiles) -> Survey:
 def read_scored_night(config: CohortConfig, files: RecordingFiles) -> RawRecording:
     """Signals and hypnogram of a recording; one sleep stage for each whole epoch of the signals.
 
+    Without a hypnogram, or with one that scores no epoch, it has no sleep stages, and a note says why.
+
     Raises:
         FileNotFoundError: A file is missing.
-        ValueError: A file is not what it should be, a label is unknown, or the hypnogram is another night's.
+        ValueError: A file is not what it should be, a label is unknown, or the hypnogram is another night's. Under
+            missing_labels=error also where no epoch is scored.
         ImportError: A reader needs an extra that is not installed.
     """
     file = open_signals(files.signal_path, config.signals)
@@ -79,11 +83,16 @@ def read_scored_night(config: CohortConfig, files: RecordingFiles) -> RawRecordi
         known = ", ".join(config.label_map)
         raise ValueError(f"{where} holds the unknown label(s) {', '.join(map(repr, unknown))}; known are: {known}")
     try:
-        sleep_stages = build_sleep_stages(annotations, config.label_map, config.hypnogram, config.epoch_s)
+        labelled = build_sleep_stages(annotations, config.label_map, config.hypnogram, config.epoch_s)
     except ValueError as error:
         raise ValueError(f"{where} is not a hypnogram: {error}") from error
-    _check_match(config, files, file, hypnogram_start, sleep_stages)
-    sleep_stages, hypnogram_notes = _fit_to_signals(config, files, sleep_stages, file.duration_s)
+    sleep_stages: tuple[SleepStage, ...] = ()
+    hypnogram_notes = [f"{NO_LABELS}: {_describe_lack(files, annotations)}"]
+    if any(sleep_stage in SCORED for sleep_stage in labelled):
+        _check_match(config, files, file, hypnogram_start, labelled)
+        sleep_stages, hypnogram_notes = _fit_to_signals(config, files, labelled, file.duration_s)
+    elif config.missing_labels == "error":
+        raise ValueError(f"{files.signal_path} has {hypnogram_notes[0]}; missing_labels=unscored would let it be")
     signals, channel_notes = read_montage(file, config.channels)
     raw = RawRecording(
         recording=files.recording,
@@ -116,13 +125,27 @@ def _read_labels(
 ) -> tuple[list[Annotation], datetime | None]:
     """Labels, and the start of the file that holds them, if known."""
     path = files.hypnogram_path
+    if files.missing:
+        return [], None
     if path is None:
         assert file is not None
-        return file.read_annotations(), file.start
+        return file.read_annotations() if file.annotation_reader else [], file.start
     if find_format(path, config.hypnogram) != "annotations":
         return read_hypnogram_file(path, config.hypnogram, config.epoch_s), None
     scored = open_signals(path, config.signals)
     return scored.read_annotations(), scored.start
+
+
+def _describe_lack(files: RecordingFiles, annotations: Sequence[Annotation]) -> str:
+    """Why a recording has no scored epoch."""
+    if files.missing:
+        return f"no hypnogram beside it, wanted {files.missing}"
+    path = files.hypnogram_path or files.signal_path
+    found = sorted({note.text for note in annotations})
+    if not found:
+        return f"{path.name} holds no annotation"
+    rest = f" and {len(found) - _MAX_NAMED} more" if len(found) > _MAX_NAMED else ""
+    return f"{path.name} scores no epoch, its annotations are {', '.join(found[:_MAX_NAMED])}{rest}"
 
 
 def _check_match(
@@ -230,7 +253,7 @@ def read_single_night(
     span = range(len(first_EL)) if is_kept_whole else find_night(bridge_gaps(first_EL), fs_hz, epoch_s)
     recording = cut_epochs(raw, span=span)
     if len(span) < len(first_EL):
-        note = _describe_span(file, span, epoch_s, len(first_EL))
+        note = describe_night(raw, span, len(first_EL))
         recording = replace(recording, notes=(*recording.notes, note))
     return SingleNight(recording, span)
 
@@ -277,9 +300,12 @@ def _parse_channel(name: str) -> ChannelConfig:
     return ChannelConfig(tuple(derivations))
 
 
-def _describe_span(file: SignalFile, span: range, epoch_s: float, num_epochs: int) -> str:
-    start, stop = (timedelta(seconds=idx * epoch_s) for idx in (span.start, span.stop))
+def describe_night(raw: RawRecording, span: range, num_epochs: int) -> str:
+    """Where `find_night` found the night among the `num_epochs` epochs of a recording."""
+    start, stop = (timedelta(seconds=idx * raw.epoch_s) for idx in (span.start, span.stop))
     when = f"{start} to {stop} after its start"
-    if file.start is not None:
-        when = f"{file.start + start:%H:%M} to {file.start + stop:%H:%M}"
-    return f"{num_epochs * epoch_s / 3600:.1f} h were recorded; the night was found from {when} by its quiet muscles"
+    if raw.start:
+        began = datetime.fromisoformat(raw.start)
+        when = f"{began + start:%H:%M} to {began + stop:%H:%M}"
+    hours = num_epochs * raw.epoch_s / 3600
+    return f"{hours:.1f} h were recorded; the night was found from {when} by its quiet muscles"

@@ -23,6 +23,7 @@ from tslm.labels import SleepStage
 
 PARTICIPANTS_FILE = "participants.tsv"
 PARTICIPANTS_NOTES_FILE = "participants.json"  # beside it where test and training share subjects: the rule, and marks
+NO_LABELS = "no labels"  # how the note of a recording without a scored epoch begins
 EPOCH_SPLIT_COLUMN = "split"  # of a recording that is split by epoch: the part of each epoch
 # Fields that a recording, its parquet file and its row of participants.tsv share.
 IDENTITY = ("recording", "subject", "species", "start", "age", "sex", "strain", "lights_on", "lights_off", "source")
@@ -85,6 +86,11 @@ class Participant:
     lights_off: str = ""
     source: str = ""
     notes: str = ""  # what was changed on the way from the raw files, divided by "; "
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether any epoch was scored when the recording was prepared, by its notes."""
+        return not any(note.startswith(f"{NO_LABELS}: ") for note in self.notes.split("; "))
 
 
 _COLUMNS = [item.name for item in fields(Participant)]  # of participants.tsv

@@ -56,7 +56,7 @@ def find_format(path: Path, config: HypnogramConfig) -> str:
 
 
 def read_hypnogram_file(path: Path, config: HypnogramConfig, epoch_s: float) -> list[Annotation]:
-    """Labels of a text, table or NSRR file, in file order.
+    """Labels of a text, table or NSRR file, in file order; none where the file holds none.
 
     Args:
         path: The file.
@@ -71,12 +71,9 @@ def read_hypnogram_file(path: Path, config: HypnogramConfig, epoch_s: float) -> 
         raise FileNotFoundError(f"there is no file {path}")
     kind, line_s = find_format(path, config), config.epoch_s or epoch_s
     try:
-        labels = HYPNOGRAM_READERS[kind](path, config, line_s)
+        return HYPNOGRAM_READERS[kind](path, config, line_s)
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is no text: {error.reason} at byte {error.start}") from error
-    if not labels:
-        raise ValueError(f"{path} is not a hypnogram: it holds no label")
-    return labels
 
 
 def find_unknown_labels(
@@ -108,15 +105,15 @@ def build_sleep_stages(
 ) -> tuple[SleepStage | None, ...]:
     """Sleep stage of each epoch: that of the label which covers its middle, None where there is none.
 
-    Where labels overlap, the later one in the file counts. Labels that `label_map` does not hold are ignored.
+    Where labels overlap, the later one in the file counts. Labels that `label_map` does not hold are ignored; without
+    any other there is no epoch.
 
     Raises:
-        ValueError: No label is a sleep stage, or a label ends after more than a month.
+        ValueError: A label ends after more than a month.
     """
     labels = [note for note in annotations if note.text in label_map and note.text not in config.ignore]
     if not labels:
-        found = ", ".join(sorted({note.text for note in annotations})[:8]) or "none"
-        raise ValueError(f"no annotation is a sleep stage (annotations: {found})")
+        return ()
     if config.until_next:
         labels = _fill_durations(labels)
     silent_s = config.epoch_s or epoch_s

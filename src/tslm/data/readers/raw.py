@@ -96,5 +96,5 @@ class SignalFile:
     def read_annotations(self) -> list[Annotation]:
         """Annotations of the file; ValueError where its format has none."""
         if self.annotation_reader is None:
-            raise ValueError(f"{self.path} holds no annotations; name the file of the hypnogram in hypnogram.files")
+            raise ValueError(f"{self.path} holds no annotations; a hypnogram as EDF must be EDF+")
         return self.annotation_reader()

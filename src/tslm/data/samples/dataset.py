@@ -53,17 +53,26 @@ class TaskDataset(Protocol):
         """(num_samples, num_classes) int64: how many scored epochs of each class a sample supervises."""
 
 
-def build_dataset(config: RunConfig, split: str) -> TaskDataset:
+def build_dataset(config: RunConfig, split: str, unscored: str = "none") -> TaskDataset:
     """The samples of one split of a curriculum stage.
+
+    Args:
+        config: of the run.
+        split: train, val or test.
+        unscored: which epochs without an expert's stage are samples, too (`night_windows.UNSCORED`); for answers alone.
 
     Raises:
         FileNotFoundError: the prepared data is missing; the message names the command that makes it.
-        ValueError: an unknown task, an empty split, a missing channel, or a subject in two splits.
+        ValueError: an unknown task, an empty split, one without a scored epoch, a missing channel, or a subject in two
+            splits.
     """
-    folder = config.stage.data_dir(split)
-    dataset = find_task(config.stage).read(config, folder, split)
+    folder, task = config.stage.data_dir(split), find_task(config.stage)
+    more = (unscored,) if task.reads_recordings else ()
+    dataset = task.read(config, folder, split, *more)
     if not len(dataset):
-        raise ValueError(f"{folder} holds no sample of split {split!r} that {config.stage.name} can use")
+        recordings = getattr(dataset, "recordings", ())
+        why = f": none of its {len(recordings)} recordings has an epoch with an expert's stage" if recordings else ""
+        raise ValueError(f"{folder} holds no sample of split {split!r} that {config.stage.name} can use{why}")
     return dataset
 
 
@@ -81,14 +90,16 @@ def state_timing(model: ModelConfig, dataset: TaskDataset) -> ModelConfig:
     return model
 
 
-def _read_sleep(config: RunConfig, folder: Path, split: str) -> TaskDataset:
+def _read_sleep(config: RunConfig, folder: Path, split: str, unscored: str = "none") -> TaskDataset:
     recordings = _load_channels(config, folder, split)
     if split == "train":
         _check_described(recordings, config.stage.channel)
-    return SleepDataset(recordings, config, varied=split == "train")
+    return SleepDataset(recordings, config, unscored, varied=split == "train")
 
 
-def _read_nights(config: RunConfig, folder: Path, split: str, unlabelled: bool = False) -> TaskDataset:
+def _read_nights(
+    config: RunConfig, folder: Path, split: str, _unscored: str = "none", *, unlabelled: bool = False
+) -> TaskDataset:
     return NightDataset(_load_channels(config, folder, split), config, split == "train", unlabelled)
 
 
@@ -117,7 +128,8 @@ def _corpus_reader(
 class Task:
     """One row of the table of tasks: what a curriculum stage teaches, and how its answers are scored."""
 
-    read: Callable[[RunConfig, Path, str], TaskDataset]  # (config, folder, split): samples with their prompts
+    # (config, folder, split), of recordings also which unscored epochs are samples: samples with their prompts
+    read: Callable[..., TaskDataset]
     metric: str  # sleep, accuracy, perplexity or reconstruction
     reads_recordings: bool = False  # prepared recordings; others read a corpus
     facts: str = ""  # default of stage.facts, measured or none; empty: the task has no line of facts

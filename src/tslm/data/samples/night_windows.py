@@ -23,6 +23,9 @@ from tslm.signals.normalize import measure_reference
 
 VOTES_PREFIX = "votes_"  # of a recording's columns: votes_W, votes_N1, ...: how many scorers, or which share of them
 
+# Which epochs without an expert's stage are asked about: none, those of nights without any scored epoch, all.
+UNSCORED = ("none", "nights", "all")
+
 
 def load_recordings(cohort_dir: Path, split: str, channels: Sequence[str], fold: int = -1) -> list[Recording]:
     """The prepared recordings of one split, with the channels asked for.
@@ -121,6 +124,18 @@ def cut_sleep_stage_indices(
     """(W,) class indices around `centre`, IGNORE_INDEX where unscored or outside the recording."""
     inside_W, mask_W = _window_indices(recording, centre, window_epochs)
     return np.where(mask_W, sleep_stage_idx[inside_W], IGNORE_INDEX)
+
+
+def choose_epochs(sleep_stage_idx: np.ndarray, unscored: str = "none") -> np.ndarray:
+    """(num_asked,) epochs of a recording to ask about: the scored ones, and those that `unscored` adds.
+
+    Args:
+        sleep_stage_idx: (num_epochs,) class of each epoch (`index_sleep_stages`).
+        unscored: of UNSCORED.
+    """
+    is_scored_E = sleep_stage_idx != IGNORE_INDEX
+    takes_all = {"none": False, "nights": not is_scored_E.any(), "all": True}[unscored]
+    return np.flatnonzero(is_scored_E | takes_all)
 
 
 def index_sleep_stages(recording: Recording, label_set: LabelSet) -> np.ndarray:

@@ -16,6 +16,7 @@ from tslm.data.samples.night_windows import (
     augment_window,
     build_targets,
     check_timing,
+    choose_epochs,
     cut_sleep_stage_indices,
     cut_window,
     index_sleep_stages,
@@ -76,15 +77,15 @@ class RecordingsDataset:
 class SleepDataset(RecordingsDataset):
     """One sample per epoch that the label set can answer, with its neighbours in a window.
 
-    With `unscored`, every epoch is a sample; one without an expert's sleep stage has no answer. With `varied`, for
-    training, some prompts lack the facts, single facts, or the signal (`stage.facts_dropout`, ...).
+    `unscored` (`night_windows.UNSCORED`) adds epochs without an expert's sleep stage, which have no answer. With
+    `varied`, for training, some prompts lack the facts, single facts, or the signal (`stage.facts_dropout`, ...).
     """
 
     def __init__(
         self,
         recordings: list[Recording],
         config: RunConfig,
-        unscored: bool = False,
+        unscored: str = "none",
         varied: bool = False,
         references: References | None = None,
     ) -> None:
@@ -99,7 +100,7 @@ class SleepDataset(RecordingsDataset):
         self.samples = [
             (night, int(epoch))
             for night, idx in enumerate(self.sleep_stage_idx)
-            for epoch in np.flatnonzero((idx != IGNORE_INDEX) | unscored)
+            for epoch in choose_epochs(idx, unscored)
         ]
         self.class_idx = np.array([self.sleep_stage_idx[night][epoch] for night, epoch in self.samples], dtype=np.int64)
 
@@ -109,7 +110,8 @@ class SleepDataset(RecordingsDataset):
     def build_example(self, night: int, epoch: int) -> Example:
         """Any epoch of a night; one that is not scored has no answer."""
         recording = self.recordings[night]
-        answer = ANSWER_NAMES.get(recording.sleep_stages[epoch], "")
+        is_scored = self.sleep_stage_idx[night][epoch] != IGNORE_INDEX
+        answer = ANSWER_NAMES[recording.sleep_stages[epoch]] if is_scored else ""
         inputs = self._draw_inputs()
         facts = self._state_facts(night, epoch) if inputs != "series" else ""
         prompt = render_sleep_prompt(self.label_set.answers, recording.epoch_s, self.style, facts)
@@ -122,7 +124,7 @@ class SleepDataset(RecordingsDataset):
             pre_prompt=prompt.pre_prompt,
             series=tuple(series) if inputs != "facts" else (),
             post_prompt=prompt.post_prompt,
-            response=render_response(_rationale(recording, epoch), answer),
+            response=render_response(_rationale(recording, epoch), answer) if is_scored else "",
             answer=answer,
             options=self.label_set.answers,
             window=self._cut_window(night, epoch) if self.window_epochs else None,

@@ -99,7 +99,7 @@ def list_folds(participants: Sequence[Participant]) -> list[int]:
 
 
 def render_counts(participants: Sequence[Participant]) -> str:
-    """One line for people: recordings, subjects, and how they are split."""
+    """One line for people: recordings, subjects, how they are split, and how many recordings have no labels."""
     num_of = Counter(row.split.part for row in participants)
     how = ", ".join(f"{num_of[split]} {split}" for split in SPLITS)
     if folds := list_folds(participants):
@@ -108,7 +108,9 @@ def render_counts(participants: Sequence[Participant]) -> str:
         how = f"{len(list_folds(participants))} folds in time within each subject: results are marked within-subject"
     elif any(row.split.leaks for row in participants):
         how = "split by epoch, which LEAKS: results are marked leaky"
-    return f"{len(participants)} recordings of {len({row.subject for row in participants})} subjects ({how})"
+    num_unlabelled = sum(not row.has_labels for row in participants)
+    without = f", {num_unlabelled} without labels" if num_unlabelled else ""
+    return f"{len(participants)} recordings of {len({row.subject for row in participants})} subjects ({how}){without}"
 
 
 def write_inner_cohort(cohort_dir: Path, fold: int, num_folds: int, out_dir: Path) -> list[Participant]:

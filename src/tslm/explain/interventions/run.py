@@ -264,7 +264,7 @@ class _Answerer:
             config = replace(config, stage=replace(config.stage, inputs="series"))
         cut = [self._cut_out(case, condition) for case in cases]
         references = [self.references[case.night] for case in cases]
-        dataset = SleepDataset([night for night, _ in cut], config, unscored=True, references=references)
+        dataset = SleepDataset([night for night, _ in cut], config, "all", references=references)
         starts = np.cumsum([0, *(night.num_epochs for night, _ in cut)])
         return dataset, [int(start) + at for start, (_, at) in zip(starts, cut, strict=False)]
 

@@ -5,7 +5,7 @@ The object (`<script type="application/json" id="tslm-document">`), every list i
 - `recording`, `epoch_s`, `start` (ISO 8601 or ""), `blinded`
 - `stages`: [{code, name, short}], from the top of a hypnogram to its bottom
 - `epoch_idx`, `onset_s`, `sample_id`: of each epoch shown; its place in these lists is its `position`
-- `expert`: code of each epoch's stage or null; the key is absent where the expert is hidden
+- `expert`: code of each epoch's stage or null; the key is absent where the expert is hidden, or scored no epoch
 - `systems`: [{name, answers: [code or null], probabilities: [[of each stage of `stages`] or null] or null,
   uncertainty: [0 to 1 or null] or null}]
 - `writer`: name of the first system that writes texts, or null; `rationales`: its texts, [{pieces, struck, claims,
@@ -97,8 +97,9 @@ def build_night_document(
     sample_ids = [row["sample_id"] for row in rows]
     systems = [_describe_system(scoring, sample_ids, levels) for scoring in scorings.values()]
     writer = next((scoring for scoring in scorings.values() if scoring.writes_text), None)
-    expert = [str(STAGE_OF_ANSWER[row["truth"]]) for row in rows]
-    lists = _list_epochs(systems, expert if show_expert else None)
+    expert = [None if row["truth"] is None else str(STAGE_OF_ANSWER[row["truth"]]) for row in rows]
+    has_expert = show_expert and any(expert)
+    lists = _list_epochs(systems, expert if has_expert else None)
     data: dict[str, Any] = {
         "version": 1,
         "recording": rows[0].get("recording", ""),
@@ -123,10 +124,10 @@ def build_night_document(
         "notes": [],
     }
     data["onset_s"] = [row.get("onset_s", row["epoch_idx"] * data["epoch_s"]) for row in rows]
-    if show_expert:
+    if has_expert:
         data["expert"] = expert
-        if any(row.get("target") for row in rows):
-            data["references"] = [remove_special_tokens(row.get("target", "")).strip() for row in rows]
+    if show_expert and any(row.get("target") for row in rows):
+        data["references"] = [remove_special_tokens(row.get("target", "")).strip() for row in rows]
     if data["events"] is None:
         why = "were not given" if recording is None else "cannot be measured"
         data["notes"].append(f"Where waveforms lie is not known: the predictions do not say, and the signals {why}.")
@@ -201,18 +202,19 @@ def _describe_evidence(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _list_epochs(systems: Sequence[Mapping[str, Any]], expert: Sequence[str] | None) -> list[dict[str, Any]]:
+def _list_epochs(systems: Sequence[Mapping[str, Any]], expert: Sequence[str | None] | None) -> list[dict[str, Any]]:
     """Epochs worth a look, by why."""
     num = len(systems[0]["answers"])
     answers = [system["answers"] for system in systems]
     differ = [idx for idx in range(num) if len({given[idx] for given in answers}) > 1]
     lists: list[dict[str, Any]] = [{"name": "the systems disagree", "positions": differ}] if len(systems) > 1 else []
     if expert is not None:
-        wrong = [idx for idx in range(num) if any(given[idx] != expert[idx] for given in answers)]
+        known = [idx for idx in range(num) if expert[idx] is not None]
+        wrong = [idx for idx in known if any(given[idx] != expert[idx] for given in answers)]
         lists.insert(0, {"name": "a system differs from the expert", "positions": wrong})
-    known = [system["uncertainty"] for system in systems if system["uncertainty"] is not None]
-    if known:
-        most = [max((values[idx] or 0.0) for values in known) for idx in range(num)]
+    uncertainties = [system["uncertainty"] for system in systems if system["uncertainty"] is not None]
+    if uncertainties:
+        most = [max((values[idx] or 0.0) for values in uncertainties) for idx in range(num)]
         lists.append(
             {"name": "a system is uncertain", "positions": [i for i in range(num) if most[i] >= UNCERTAIN_FROM]}
         )

@@ -11,7 +11,7 @@ function fillPanel() {
   byId("epoch-back").disabled = at === 0;
   byId("epoch-next").disabled = at === numEpochs - 1;
   const stages = systems.map((system) => describeAnswer(system.name, system.answers[at], night.expert && night.expert[at]));
-  if (night.expert) stages.unshift(describeAnswer("Expert", night.expert[at], null));
+  if (night.expert && night.expert[at]) stages.unshift(describeAnswer("Expert", night.expert[at], null));
   byId("epoch-stages").replaceChildren(...stages);
   fillMarks(at);
   byId("epoch-text").replaceChildren(...describeRationale(at));

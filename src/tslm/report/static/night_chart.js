@@ -80,7 +80,7 @@ function hypnogramTraces(answers, axis, isExpert) {
     yaxis: axis, mode: "lines", line: { width: NARROW.matches ? 4 : 5, color: stageColour(stage.code) },
   }));
   if (isExpert || !night.expert) return [steps, ...bars];
-  const marks = findBouts(answers.map((code, position) => (code === night.expert[position] ? "same" : code === null ? "unread" : "differs")));
+  const marks = findBouts(answers.map((code, position) => ([code, null].includes(night.expert[position]) ? "same" : code === null ? "unread" : "differs")));
   const strip = (kind, name) => ({
     ...segments(marks.filter(([mark]) => mark === kind), -1),
     yaxis: axis, mode: "lines", line: { width: 7, color: colour(name) },
@@ -100,9 +100,11 @@ function hypnogramAxis(isExpert) {
 
 function agreementWords(system) {
   if (!night.expert) return system.name;
-  const same = system.answers.filter((code, position) => code === night.expert[position]).length;
-  const share = `${(100 * same / numEpochs).toFixed(1)} %`;
-  return NARROW.matches ? `${system.name} · ${share} as the expert, ≠ others` : `${system.name} · as the expert in ${share} of epochs, ≠ marks the others`;
+  const compared = system.answers.filter((_, position) => night.expert[position] !== null).length;
+  const same = system.answers.filter((code, position) => code !== null && code === night.expert[position]).length;
+  const share = `${(100 * same / compared).toFixed(1)} %`;
+  const epochs = compared < numEpochs ? `the ${compared} epochs that were scored` : "epochs";
+  return NARROW.matches ? `${system.name} · ${share} as the expert, ≠ others` : `${system.name} · as the expert in ${share} of ${epochs}, ≠ marks the others`;
 }
 
 function buildRows() {
@@ -334,7 +336,7 @@ function showTip(position, event) {
     const share = probabilities && idx >= 0 ? ` ${Math.round(100 * probabilities[idx])} %` : "";
     return `${system.name}: ${stageName(system.answers[position])}${share}`;
   });
-  if (night.expert) lines.unshift(`Expert: ${stageName(night.expert[position])}`);
+  if (night.expert && night.expert[position]) lines.unshift(`Expert: ${stageName(night.expert[position])}`);
   tip.replaceChildren(make("b", "", `${timeText(position)}, epoch ${night.epoch_idx[position]}`), ...lines.map((line) => make("span", "", line)));
   const box = byId("night").getBoundingClientRect();
   tip.style.left = `${Math.max(Math.min(event.clientX - box.left + 14, box.width - tip.offsetWidth - 4), 0)}px`;

@@ -136,7 +136,6 @@ def test_a_path_that_does_not_fit_the_name_is_no_recording(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("names", "hypnogram", "said"),
     [
-        (["a.edf"], {"files": "{stem}.txt"}, r"a\.edf needs one hypnogram beside it, 0 found; wanted a\.txt"),
         (["a.edf", "a1.txt", "a2.txt"], {"files": "{stem}*.txt"}, "2 are named"),
         (["a.edf"], {"files": "{night}.txt"}, "asks for 'night'; known are: stem, recording"),
         (["a.edf"], {"files": "{}.txt"}, "asks for"),
@@ -150,6 +149,19 @@ def test_files_that_cannot_be_paired_are_named(
     config = parse_cohort({"signals": {"files": "**/*.edf"}, "hypnogram": hypnogram})
     with pytest.raises(ValueError, match=said):
         find_recordings(config, tmp_path)
+
+
+def test_a_recording_without_its_hypnogram_names_what_is_missing_and_a_hypnogram_is_no_recording(
+    tmp_path: Path,
+) -> None:
+    touch(tmp_path, "a.edf", "b.edf", "b_stages.edf")
+    content = {"signals": {"files": "*.edf"}, "hypnogram": {"files": ["{stem}_stages.edf", "{stem}.txt"]}}
+    found = find_recordings(parse_cohort(content), tmp_path)
+    assert [(files.recording, files.missing) for files in found] == [("a", "a_stages.edf or a.txt"), ("b", "")]
+    with pytest.raises(
+        ValueError, match=r"a\.edf needs one hypnogram beside it, 0 found; wanted a_stages\.edf or a\.txt"
+    ):
+        find_recordings(parse_cohort(content | {"missing_labels": "error"}), tmp_path)
 
 
 def test_an_empty_folder_says_what_was_looked_for(tmp_path: Path) -> None:

@@ -113,9 +113,25 @@ def test_a_truncated_night_is_read_when_asked_and_its_hypnogram_cut(files: Recor
     assert any("were read" in note for note in night.notes)
 
 
-def test_the_signal_file_is_no_hypnogram(files: RecordingFiles) -> None:
-    with pytest.raises(ValueError, match="is not a hypnogram: no annotation is a sleep stage"):
-        read_scored_night(SLEEP_EDF, replace(files, hypnogram_path=files.signal_path))
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"hypnogram_path": None, "missing": "SC499*-Hypnogram.edf"}, "no hypnogram beside it, wanted SC499*-Hypno"),
+        ({"hypnogram_path": None}, "SC4991E0-PSG.edf holds no annotation"),
+        ({}, "SC4991EC-Hypnogram.edf scores no epoch, its annotations are Movement time, Sleep stage ?"),
+    ],
+)
+def test_a_night_without_a_scored_epoch_has_no_stages_and_says_why(
+    files: RecordingFiles, change: dict[str, str | None], said: str
+) -> None:
+    score(files, (SleepStage.MOVEMENT,) + (UNSCORED,) * 9)
+    files = replace(files, **change)
+    assert survey_recording(SLEEP_EDF, files).unknown_labels == ()
+    night = read_scored_night(SLEEP_EDF, files)
+    assert night.sleep_stages == ()
+    assert night.notes[0].startswith(f"no labels: {said}")
+    with pytest.raises(ValueError, match=r"has no labels: .*; missing_labels=unscored would let it be"):
+        read_scored_night(replace(SLEEP_EDF, missing_labels="error"), files)
 
 
 def test_stages_that_the_map_does_not_know_are_all_listed(files: RecordingFiles) -> None:

@@ -78,15 +78,12 @@ def test_entities_in_xml_are_refused_before_they_grow(tmp_path: Path, encoding: 
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("h.txt", b"\n\n", "holds no label"),
         ("h.txt", b"\xff\xfe\x00", "is no text"),
         ("h.csv", b"a,b\n1,2\n", "has no column of labels; it has: a, b"),
         ("h.csv", b"", "has no column of labels"),
         ("h.csv", b"onset,stage\nsoon,W\n", "onset is 'soon' in row 1"),
         ("h.csv", b"onset,stage\nnan,W\n", "wanted a finite number"),
-        ("h.csv", b"onset,stage\n1\n", "holds no label"),
         ("h.csv", b"epoch,stage\n5,W\n6,W\n", "begins with epoch 5"),
-        ("h.xml", b"<PSGAnnotation><ScoredEvents/></PSGAnnotation>", "holds no label"),
         ("h.xml", b"<PSGAnnotation>", "is no XML file"),
         ("h.xml", b"", "is no XML file"),
         ("h.xml", b"<a><ScoredEvent><EventType>Stages|Stages</EventType><EventConcept>W</EventConcept>"
@@ -100,6 +97,20 @@ def test_a_file_that_is_no_hypnogram_is_named(tmp_path: Path, name: str, content
     assert "\n" not in str(caught.value)
     with pytest.raises(FileNotFoundError, match=r"absent\.txt"):
         read_hypnogram_file(tmp_path / "absent.txt", HypnogramConfig(), 30)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("h.txt", "\n\n"),
+        ("h.csv", "onset,stage\n1\n"),
+        ("h.csv", "onset,stage\n1,n/a\n"),
+        ("h.xml", "<PSGAnnotation><ScoredEvents/></PSGAnnotation>"),
+    ],
+)
+def test_a_hypnogram_without_a_label_holds_no_epoch(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_text(content)
+    assert read_stages(tmp_path / name, HypnogramConfig()) == ()
 
 
 def test_epochs_of_another_length_count_where_they_cover_the_middle() -> None:

@@ -167,7 +167,7 @@ def test_an_epoch_cut_out_of_its_night_is_read_as_in_the_whole_night(window_epoc
         onset_s=night.onset_s + np.where(np.arange(night.num_epochs) > 400, 600.0, 0.0),
     )
     intervene(StubWriter(config, keep), [edge], edits=["rationale_left_out"], conditions=["all"])
-    whole = SleepDataset([edge], config, unscored=True)
+    whole = SleepDataset([edge], config, "all")
     for example, epoch in zip(seen, (0, 1, 400, night.num_epochs - 1), strict=True):
         wanted = whole[epoch]
         assert (example.pre_prompt, example.post_prompt) == (wanted.pre_prompt, wanted.post_prompt)

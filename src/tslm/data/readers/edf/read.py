@@ -47,7 +47,7 @@ def open_edf(path: Path, config: SignalsConfig) -> SignalFile:
         channels=tuple(ChannelInfo(channel.name, channel.unit, channel.fs_hz) for channel in header.channels),
         duration_s=float(span_s),
         read_values=partial(_read_placed, header, onsets_s),
-        annotation_reader=partial(read_edf_annotations, header),
+        annotation_reader=partial(read_edf_annotations, header) if header.annotation_channels else None,
         start=header.start,
         subject=header.patient_code,
         age=header.age,
@@ -80,10 +80,8 @@ def read_edf_annotations(header: EdfHeader) -> list[Annotation]:
     """Annotations of all annotation channels in file order, without the time-keeping ones.
 
     Raises:
-        ValueError: The header has no annotation channel, or the lists in it are damaged.
+        ValueError: The lists in a channel are damaged.
     """
-    if not header.annotation_channels:
-        raise ValueError(f"{header.path} has no annotations; a hypnogram as EDF must be EDF+")
     annotations: list[Annotation] = []
     base_s = _subsecond(header)
     for channel in header.annotation_channels:
