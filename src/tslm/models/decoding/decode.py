@@ -203,13 +203,13 @@ def _close_answers(causal_lm: PreTrainedModel, cache: DynamicCache, batch: _Rows
     fork = fork_cache(cache)
     fork.batch_select_indices(place_W)
     trees = [
-        build_label_tree(state.grammar.labels, int(batch.answers_BT[row, step]))
+        build_label_tree(state.grammar.scored, int(batch.answers_BT[row, step]))
         for state, (row, step) in zip(states, waiting, strict=True)
     ]
     memory = None if batch.memory is None else batch.memory.select_rows(place_W)
     scores = score_label_trees(causal_lm, fork, batch.mask_RT[place_W], trees, memory=memory)
     for place, (state, (row, step)) in enumerate(zip(states, waiting, strict=True)):
-        num_labels = len(state.grammar.labels)
+        num_labels = len(state.grammar.scored)
         log_likelihoods = scores.log_likelihood_RK[place, :num_labels].tolist()
         ids = state.finish(log_likelihoods, scores.is_greedy_RK[place, :num_labels].tolist())
         batch.write_rest(row, step + 1, ids)

@@ -7,7 +7,8 @@ The cue is `Answer:`, and the endings are the options. Where a sample lists the 
    however the tokenizer splits it (it is followed letter by letter).
 2. The cue is forced where the model would end without it, and where only enough tokens for an ending are left.
 3. After the cue the endings are scored, each with the tokens that training supervises, and the most likely one is
-   written (tslm.models.decoding.decode).
+   written (tslm.models.decoding.decode). A closing is scored up to the first token that tells it from the others: what
+   follows is decided by then, and the longer ones are not at a disadvantage.
 """
 
 import re
@@ -17,7 +18,7 @@ from functools import cached_property
 from transformers import PreTrainedTokenizerBase
 
 from tslm.answers.grammar import ANSWER_PREFIX, parse_answer, render_answer, render_response
-from tslm.data.samples.collate import end_token_id, tokenize_response, tokenize_text
+from tslm.data.samples.collate import count_shared, end_token_id, tokenize_response, tokenize_text
 from tslm.evidence.text.closing import CLOSING_PREFIX
 
 _SPACE_MARKS = str.maketrans({"Ġ": " ", "▁": " "})  # how byte-level and sentence-piece vocabularies write a space
@@ -90,6 +91,7 @@ class AnswerGrammar:
             ids[begin:] if begin else tokenize_response(tokenizer, ending.removeprefix(vocabulary.cue).lstrip())
             for ids, begin, ending in zip(whole, begins, endings, strict=True)
         ]
+        self.scored = [_cut_to_distinct(self.labels, idx) for idx in range(len(options))] if closings else self.labels
         self.opening = whole[0][: begins[0]] if begins[0] else tokenize_text(tokenizer, f" {vocabulary.cue}")
         self.longest = max(len(label) for label in self.labels)
 
@@ -186,6 +188,12 @@ class AnswerGrammars:
         if options not in self._grammars:
             self._grammars[options] = AnswerGrammar(self.vocabulary, options)
         return self._grammars[options]
+
+
+def _cut_to_distinct(sequences: Sequence[Sequence[int]], idx: int) -> list[int]:
+    """The shortest beginning of a sequence that no other one shares."""
+    own, others = list(sequences[idx]), [*sequences[:idx], *sequences[idx + 1 :]]
+    return own[: 1 + max((count_shared([own, other]) for other in others), default=0)]
 
 
 def _spell(token: str) -> str:

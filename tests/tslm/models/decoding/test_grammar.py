@@ -134,6 +134,15 @@ def test_with_closings_a_response_as_trained_passes_unchanged(tokenizer: Any) ->
         assert text.endswith(f"{closing} {render_answer(option)}")
 
 
+def test_closings_are_scored_until_they_differ(tokenizer: Any) -> None:
+    grammar = AnswerGrammar(vocabulary_of(tokenizer, CLOSING_PREFIX), STAGES, CLOSINGS)
+    for idx, (scored, label) in enumerate(zip(grammar.scored, grammar.labels, strict=True)):
+        others = [other for place, other in enumerate(grammar.labels) if place != idx]
+        assert label[: len(scored)] == scored
+        assert not any(other[: len(scored)] == scored for other in others)
+        assert any(other[: len(scored) - 1] == scored[:-1] for other in others)
+
+
 def test_an_end_and_a_spent_budget_force_one_of_the_closings(tokenizer: Any) -> None:
     endings = [f"{closing} {render_answer(option)}" for closing, option in zip(CLOSINGS, STAGES, strict=True)]
     end, words = tokenizer.eos_token_id, tokenize_text(tokenizer, " slow waves")
