@@ -19,7 +19,7 @@ LAYERS = {
     4: ("training", "predictions"),
     5: ("scoring", "explain", "baselines"),
     6: ("report",),
-    7: ("export", "hub", "cli", "serve", "review", "__main__"),
+    7: ("export", "staging", "hub", "cli", "serve", "review", "__main__"),
 }
 LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names}
 SINGLE_DOOR = (

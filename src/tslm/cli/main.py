@@ -32,7 +32,7 @@ COMMANDS = (
     Command(
         "score",
         "the fast classifier alone: a recording to a hypnogram with probabilities, in seconds",
-        "tslm score NIGHT.edf --checkpoint results/no_llm/classifier/stage0_encoder/checkpoints/best",
+        "tslm score NIGHT.edf --model results/demo",
         score.add_arguments,
         score.score,
     ),

@@ -48,6 +48,12 @@ def add_night_arguments(parser: argparse.ArgumentParser) -> None:
         help="how to read a CSV or .mat file: fs_hz=100 unit=mV time_column=t",
     )
     parser.add_argument(
+        "--model",
+        type=Path,
+        metavar="FOLDER",
+        help="checkpoint of a classifier, or a folder of results whose newest models are taken; default: results",
+    )
+    parser.add_argument(
         "--channel",
         default="",
         metavar="NAME",

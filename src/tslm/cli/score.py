@@ -26,7 +26,7 @@ def score(arguments: argparse.Namespace) -> str:
             raise ValueError(f"--exports writes a folder a night; {arguments.out} is a file: give --out DIR")
         if len(find_nights(arguments.nights)) > 1:
             raise ValueError(f"--out {arguments.out} is one file for several nights; give --out DIR")
-    models = find_models(arguments.checkpoint, with_texts=False)
+    models = find_models(arguments.model, with_texts=False)
     options = StagingOptions(
         explain="none",
         given=match_given_channels(models, arguments.channel, arguments.extra_channels),
@@ -41,12 +41,6 @@ def score(arguments: argparse.Namespace) -> str:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `tslm score`."""
     add_night_arguments(parser)
-    parser.add_argument(
-        "--checkpoint",
-        type=Path,
-        metavar="DIR",
-        help="of a classifier, or a folder of results; default: the newest below results/",
-    )
     parser.add_argument(
         "--out", type=Path, default=Path(), metavar="DIR|FILE.csv", help="default: NIGHT_hypnogram.csv in this folder"
     )

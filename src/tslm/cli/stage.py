@@ -51,12 +51,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where a folder a night is made; default: staged",
     )
     parser.add_argument(
-        "--model",
-        type=Path,
-        metavar="FOLDER",
-        help="checkpoint of a classifier, or a folder of results whose newest models are taken; default: results",
-    )
-    parser.add_argument(
         "--llm", default="", metavar="NAME|FOLDER", help="language model that explains; default: the newest"
     )
     parser.add_argument(

@@ -9,7 +9,10 @@ from tslm.config.schema import RunConfig
 
 DEFAULT_FOLDER = Path("results")
 _BEST = "**/checkpoints/best"
-_HOW_TO_TRAIN = "train one (`make demo`), or name a folder of results or a checkpoint: --model FOLDER"
+_HOW_TO_TRAIN = (
+    "train one (`make demo`, or `accelerate launch curriculum/train.py --config scorer --stages stage0_encoder`), or "
+    "name its folder with --model"
+)
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,8 @@ def find_models(folder: Path | None = None, llm: str = "", with_texts: bool = Tr
         FileNotFoundError: no such checkpoint; the message says how to get one, or to do without texts.
         ValueError: a checkpoint of the wrong kind, or models of different rates, epochs or sleep stages.
     """
+    if folder is not None and not folder.is_dir():
+        raise FileNotFoundError(f"no checkpoint in {folder}; it is no folder")
     folder = DEFAULT_FOLDER if folder is None else folder
     is_checkpoint = (folder / CHECKPOINT_CONFIG_FILE).is_file()
     classifier_dir = folder if is_checkpoint else next(_list_newest(folder, "scorer"), None)

@@ -86,7 +86,7 @@ def probabilities_of(rows: list[dict[str, str]]) -> np.ndarray:
 def test_a_night_becomes_a_hypnogram_with_the_models_probabilities(
     night: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    code, out, _ = run(capsys, night, "--checkpoint", checkpoint, "--out", tmp_path)
+    code, out, _ = run(capsys, night, "--model", checkpoint, "--out", tmp_path)
     assert code == 0
     rows = read_rows(tmp_path / "night_hypnogram.csv")
     signal = make_signals()[CHANNEL].values[: round(NUM_EPOCHS * 30 * FS_HZ)].reshape(NUM_EPOCHS, -1)
@@ -108,7 +108,7 @@ def test_a_night_becomes_a_hypnogram_with_the_models_probabilities(
 def test_the_table_is_a_hypnogram_to_our_own_reader(
     night: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    run(capsys, night, "--checkpoint", checkpoint, "--out", tmp_path / "h.csv")
+    run(capsys, night, "--model", checkpoint, "--out", tmp_path / "h.csv")
     labels = read_hypnogram_file(tmp_path / "h.csv", HypnogramConfig(), 30.0)
     rows = read_rows(tmp_path / "h.csv")
     assert [(label.onset_s, label.duration_s, label.text) for label in labels] == [
@@ -120,7 +120,7 @@ def test_the_json_holds_the_probabilities_and_no_date_unless_asked_for(
     checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     path = write_night(tmp_path / "dated.edf", make_signals(), start="2019-04-23T22:15:30")
-    fixed = (path, "--checkpoint", checkpoint, "--out")
+    fixed = (path, "--model", checkpoint, "--out")
     run(capsys, *fixed, tmp_path / "h.csv")
     run(capsys, *fixed, tmp_path / "dated.csv", "--keep_identity")
     report, dated = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("h", "dated"))
@@ -133,7 +133,7 @@ def test_the_json_holds_the_probabilities_and_no_date_unless_asked_for(
 def test_exports_are_a_folder_of_the_same_table(
     night: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    fixed = (night, "--checkpoint", checkpoint, "--out")
+    fixed = (night, "--model", checkpoint, "--out")
     code, out, _ = run(capsys, *fixed, tmp_path, "--exports")
     assert (code, f"written: {tmp_path / 'night'}" in out) == (0, True)
     run(capsys, *fixed, tmp_path)
@@ -149,8 +149,8 @@ def test_a_file_of_another_rate_is_resampled_and_says_so(
     night: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     fast = write_night(tmp_path / "fast.edf", make_signals(256.0))
-    run(capsys, night, "--checkpoint", checkpoint, "--out", tmp_path)
-    code, out, _ = run(capsys, fast, "--checkpoint", checkpoint, "--out", tmp_path)
+    run(capsys, night, "--model", checkpoint, "--out", tmp_path)
+    code, out, _ = run(capsys, fast, "--model", checkpoint, "--out", tmp_path)
     assert code == 0
     said = f"{CHANNEL}: resampled from 256 Hz to 100 Hz"
     assert said in out
@@ -162,8 +162,8 @@ def test_a_file_of_another_rate_is_resampled_and_says_so(
 def test_an_epoch_alone_is_scored_without_its_neighbours(
     night: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    run(capsys, night, "--checkpoint", checkpoint, "--out", tmp_path / "a.csv")
-    run(capsys, night, "--checkpoint", checkpoint, "--out", tmp_path / "b.csv", "--each_alone")
+    run(capsys, night, "--model", checkpoint, "--out", tmp_path / "a.csv")
+    run(capsys, night, "--model", checkpoint, "--out", tmp_path / "b.csv", "--each_alone")
     together, alone = (probabilities_of(read_rows(tmp_path / name)) for name in ("a.csv", "b.csv"))
     assert np.abs(together - alone).max() > 1e-3
 
@@ -178,7 +178,7 @@ def test_smoothed_stages_stand_beside_the_most_probable_ones(
     stages = LABEL_SETS["aasm"].sleep_stages
     chain = Transitions(stages, 30.0, shares, stuck / stuck.sum(axis=1, keepdims=True), shares)
     save_transitions(chain, folder)
-    code, out, _ = run(capsys, night, "--checkpoint", folder, "--out", tmp_path, "--smoothing", method)
+    code, out, _ = run(capsys, night, "--model", folder, "--out", tmp_path, "--smoothing", method)
     assert code == 0
     rows = read_rows(tmp_path / "night_hypnogram.csv")
     probabilities_EK = probabilities_of(rows)
@@ -194,7 +194,7 @@ def test_smoothed_stages_stand_beside_the_most_probable_ones(
 def test_a_checkpoint_without_transitions_cannot_smooth_by_them(
     night: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    code, _, err = run(capsys, night, "--checkpoint", checkpoint, "--out", tmp_path, "--smoothing", "hmm")
+    code, _, err = run(capsys, night, "--model", checkpoint, "--out", tmp_path, "--smoothing", "hmm")
     assert code == 2
     assert "there are no transitions" in err
     assert list(tmp_path.iterdir()) == []
@@ -207,9 +207,9 @@ def test_a_difference_of_channels_is_read_as_one(
     difference = RawSignal(signals[CHANNEL].values - signals["EEG Pz-Oz"].values, FS_HZ)
     write_night(tmp_path / "made.edf", {"bipolar": difference})
     spelled = ("--channel", f"{CHANNEL} - EEG Pz-Oz")
-    assert run(capsys, night, "--checkpoint", checkpoint, "--out", tmp_path / "a.csv", *spelled)[0] == 0
+    assert run(capsys, night, "--model", checkpoint, "--out", tmp_path / "a.csv", *spelled)[0] == 0
     made = ("--channel", "bipolar")
-    assert run(capsys, tmp_path / "made.edf", "--checkpoint", checkpoint, "--out", tmp_path / "b.csv", *made)[0] == 0
+    assert run(capsys, tmp_path / "made.edf", "--model", checkpoint, "--out", tmp_path / "b.csv", *made)[0] == 0
     np.testing.assert_allclose(
         *(probabilities_of(read_rows(tmp_path / name)) for name in ("a.csv", "b.csv")), atol=0.01
     )
@@ -223,7 +223,7 @@ def test_a_table_with_holes_leaves_the_epochs_of_the_holes_unscored(
     cells[3000:4000] = ["inf"] * 500 + [""] * 500
     cells[100] = "nan"
     (tmp_path / "n.csv").write_text("\n".join(["C4,other", *(f"{cell},0" for cell in cells)]) + "\n")
-    arguments = ("--read", "fs_hz=100", "--channel", "C4", "--checkpoint", checkpoint, "--out", tmp_path)
+    arguments = ("--read", "fs_hz=100", "--channel", "C4", "--model", checkpoint, "--out", tmp_path)
     assert run(capsys, tmp_path / "n.csv", *arguments)[0] == 0
     rows = read_rows(tmp_path / "n_hypnogram.csv")
     assert [row["stage"] == "UNSCORED" for row in rows] == [idx == 1 for idx in range(NUM_EPOCHS)]
@@ -237,7 +237,7 @@ def test_without_a_checkpoint_the_newest_classifier_below_results_is_taken(
     code, _, err = run(capsys, night)
     assert code == 2
     assert "curriculum/train.py" in err
-    assert "--checkpoint" in err
+    assert "--model" in err
     config = classifier_config()
     for model in ("classifier", "soft_prompt"):
         save_checkpoint(build_small_model(config), config, {}, Path(f"results/no_llm/{model}/stage0/checkpoints/best"))
@@ -263,7 +263,7 @@ def test_a_checkpoint_that_does_not_tell_its_rate_is_refused(
 ) -> None:
     config = classifier_config(model__fs_hz=0.0, model__epoch_s=0.0)
     save_checkpoint(build_small_model(config), config, {}, tmp_path / "best")
-    code, _, err = run(capsys, night, "--checkpoint", tmp_path / "best", "--out", tmp_path)
+    code, _, err = run(capsys, night, "--model", tmp_path / "best", "--out", tmp_path)
     assert (code, "train it again" in err) == (2, True)
 
 
@@ -295,7 +295,7 @@ def test_a_checkpoint_that_cannot_be_used_is_one_clear_line(
     old: str, new: str, said: str, night: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     folder = change_config(checkpoint, tmp_path, old, new)
-    code, out, err = run(capsys, night, "--checkpoint", folder, "--out", tmp_path / "out")
+    code, out, err = run(capsys, night, "--model", folder, "--out", tmp_path / "out")
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert re.search(said, err), err
     assert not (tmp_path / "out").exists()
@@ -307,14 +307,14 @@ def test_a_checkpoint_that_cannot_be_used_is_one_clear_line(
         (("--channel", "C3"), "no channel 'C3'; it has: EEG Fpz-Cz, EEG Pz-Oz, flat"),
         (("--channel", "flat"), "throughout; choose another channel"),
         (("--extra_channels", "EEG Pz-Oz"), "1 extra channels were given; the model was trained with: none"),
-        (("--checkpoint", "nowhere"), "no checkpoint in nowhere"),
+        (("--model", "nowhere"), "no checkpoint in nowhere"),
         (("--read", "volts=3"), "unknown key 'volts'"),
     ],
 )
 def test_a_mistake_in_the_call_is_one_clear_line(
     arguments: tuple[str, ...], said: str, night: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    call = ["--checkpoint", checkpoint, "--out", tmp_path / "out", *arguments]
+    call = ["--model", checkpoint, "--out", tmp_path / "out", *arguments]
     code, out, err = run(capsys, night, *call)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert said in err
@@ -335,7 +335,7 @@ def test_a_file_that_is_no_recording_is_one_clear_line(
     path = tmp_path / "night.edf"
     if content is not None:
         path.write_bytes(content)
-    code, _, err = run(capsys, path, "--checkpoint", checkpoint)
+    code, _, err = run(capsys, path, "--model", checkpoint)
     assert (code, err.count("\n")) == (2, 1)
     assert said in err
 
@@ -344,7 +344,7 @@ def test_a_recording_shorter_than_an_epoch_is_refused(
     checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     short = write_night(tmp_path / "short.edf", make_signals(num_epochs=0))
-    code, _, err = run(capsys, short, "--checkpoint", checkpoint)
+    code, _, err = run(capsys, short, "--model", checkpoint)
     assert code == 2
     assert "10 s, less than one epoch of 30 s" in err
 
@@ -357,14 +357,14 @@ def test_a_day_is_cut_to_its_night_unless_asked_for_whole(
     tense = np.where((np.arange(num_epochs) >= 600) & (np.arange(num_epochs) < 1100), 2.0, 20.0)
     values = (rng.normal(0, 1, (num_epochs, 3000)) * tense[:, None]).astype(np.float32).ravel()
     path = write_night(tmp_path / "day.edf", {CHANNEL: RawSignal(values, FS_HZ)})
-    code, out, _ = run(capsys, path, "--checkpoint", checkpoint, "--out", tmp_path)
+    code, out, _ = run(capsys, path, "--model", checkpoint, "--out", tmp_path)
     assert code == 0
     assert "12.5 h were recorded; the night was found" in out
     rows = read_rows(tmp_path / "day_hypnogram.csv")
     assert abs(int(rows[0]["epoch_idx"]) - 540) <= 16
     assert float(rows[0]["onset_s"]) == 30 * int(rows[0]["epoch_idx"])
     assert abs(len(rows) - 620) <= 32
-    run(capsys, path, "--checkpoint", checkpoint, "--out", tmp_path, "--whole")
+    run(capsys, path, "--model", checkpoint, "--out", tmp_path, "--whole")
     assert len(read_rows(tmp_path / "day_hypnogram.csv")) == num_epochs
 
 
@@ -379,7 +379,7 @@ def test_a_model_of_several_channels_finds_each_by_its_own_name_or_the_one_given
     )  # an envelope
     write_night(tmp_path / "a.edf", {CHANNEL: eeg, "EMG submental": tone})
     write_night(tmp_path / "b.edf", {"C4": eeg, "X1": tone})
-    fixed = ("--checkpoint", tmp_path / "best", "--out", tmp_path)
+    fixed = ("--model", tmp_path / "best", "--out", tmp_path)
     code, out, _ = run(capsys, tmp_path / "a.edf", *fixed)
     assert (code, "EMG submental" in out) == (0, True)
     assert run(capsys, tmp_path / "b.edf", *fixed, "--channel", "C4", "--extra_channels", "X1")[0] == 0
@@ -397,7 +397,7 @@ def test_channels_of_other_names_are_chosen_and_said(tmp_path: Path, capsys: pyt
     mastoid = RawSignal(np.roll(eeg.values, 1000) / 10, FS_HZ)
     muscle = RawSignal(eeg.values[::-1].copy(), FS_HZ)
     path = write_night(tmp_path / "night.edf", {"Leg L": muscle, "EEG C4": eeg, "Chin": muscle, "EEG A1": mastoid})
-    fixed = ("--checkpoint", tmp_path / "best", "--out", tmp_path)
+    fixed = ("--model", tmp_path / "best", "--out", tmp_path)
     code, out, _ = run(capsys, path, *fixed)
     assert code == 0
     assert "warning: 'EEG C4 - EEG A1' is a central EEG; the model was trained on a frontal one" in out
@@ -414,7 +414,7 @@ def test_channels_of_other_names_are_chosen_and_said(tmp_path: Path, capsys: pyt
 
 
 def test_channels_are_listed_without_a_score(night: Path, checkpoint: Path, tmp_path: Path, capsys: Any) -> None:
-    code, out, _ = run(capsys, night, "--checkpoint", checkpoint, "--out", tmp_path / "out", "--list_channels")
+    code, out, _ = run(capsys, night, "--model", checkpoint, "--out", tmp_path / "out", "--list_channels")
     assert code == 0
     lines = {line.split("  ")[0]: line for line in out.splitlines()}
     assert lines[CHANNEL].endswith(CHANNEL)

@@ -30,6 +30,7 @@ def night() -> NightResult:
         {
             "system": LANGUAGE_MODEL,
             "sample_id": recording.name_epoch(idx),
+            "epoch_idx": idx,
             "truth": "Wake",
             "options": list(staged.label_set.answers),
             "generated": f"It rests. There are 2 spindles. Answer: {ANSWER_NAMES[sleep_stage]}<|im_end|>",
