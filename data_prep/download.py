@@ -106,7 +106,7 @@ def download_llm(name: str, cache_dir: Path | None = None, *, index_url: str | N
     if llm is None:
         return store.fetch_llm(resolve_source(name), cache_dir)
     out_dir = cache_dir / name
-    if folders.is_llm_dir(out_dir):
+    if store.is_llm_dir(out_dir):
         return out_dir
     wheels_dir = cache_dir / f".{name}.wheels"
     notices = {"NOTICE.md": llm.notice}

@@ -22,7 +22,7 @@ from data_prep.published.sleep_cot import SleepCotOptions, prepare_sleep_cot
 from tslm.command import run_command
 from tslm.config.compose import list_group
 from tslm.config.files import parse_options, suggest
-from tslm.data.cohorts.cohort import COHORT_GROUP, load_cohort
+from tslm.data.cohorts.cohort import COHORT_GROUP, describe_cohorts, load_cohort
 from tslm.data.prepared.corpora import read_corpus
 from tslm.data.prepared.recordings import Participant
 from tslm.data.splits.folds import render_counts
@@ -108,7 +108,7 @@ def _prepare(name: str, out_dir: Path, workers: int, assignments: Sequence[str])
 
 
 def _render_table() -> str:
-    lines = [f"  {name}: {load_cohort(name).description}" for name in list_group(COHORT_GROUP)]
+    lines = [f"  {name}: {description}" for name, description in describe_cohorts().items()]
     lines.append("  FILE.yaml: your own recordings, in the format of configs/cohort")
     lines.append(f"      {_render_options(CohortOptions)}, and any key of the YAML (fs_hz=100 hypnogram.epoch_s=20)")
     for name, cohort in COHORTS.items():

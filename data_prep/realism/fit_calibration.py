@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import scipy.signal
+import scipy
 
 from data_prep.cohorts.cohort import find_sleep_span
 from data_prep.simulators.human.calibration import BANDS_HZ, NUM_FEATURES

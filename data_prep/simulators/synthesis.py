@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import scipy
 from numpy.lib.stride_tricks import sliding_window_view
-from scipy import fft
-from scipy.signal import lfilter
 
 _FRAMES_AT_ONCE = 2048  # keeps the spectra of a whole day out of memory
 _WAVES_AT_ONCE = 256
@@ -117,12 +116,12 @@ def split_frames(signal_N: np.ndarray, grid: FrameGrid = HUMAN_GRID) -> np.ndarr
     """Spectra of the windowed frames of a signal, (F, B) complex64."""
     padded = np.pad(signal_N.astype(np.float32, copy=False), grid.hop_samples, mode="reflect")
     frames = sliding_window_view(padded, grid.frame_samples)[:: grid.hop_samples] * grid.window
-    return fft.rfft(frames, axis=1)
+    return scipy.fft.rfft(frames, axis=1)
 
 
 def join_frames(spectra_FB: np.ndarray, grid: FrameGrid = HUMAN_GRID) -> np.ndarray:
     """Signal of spectra by windowed overlap-add, (N,) float32; the inverse of `split_frames`."""
-    frames = fft.irfft(spectra_FB, n=grid.frame_samples, axis=1) * grid.window
+    frames = scipy.fft.irfft(spectra_FB, n=grid.frame_samples, axis=1) * grid.window
     return (frames[:-1, grid.hop_samples :] + frames[1:, : grid.hop_samples]).reshape(-1)
 
 
@@ -169,7 +168,7 @@ def draw_wander(
     rho = float(np.exp(-grid.hop_s / time_constant_s))
     steps = rng.standard_normal((num_frames, num_series)) * np.sqrt(1 - rho**2)
     steps[0] /= np.sqrt(1 - rho**2)
-    return lfilter([1.0], [1.0, -rho], steps, axis=0).astype(np.float32)
+    return scipy.signal.lfilter([1.0], [1.0, -rho], steps, axis=0).astype(np.float32)
 
 
 def build_hat_basis(knots_hz: np.ndarray, grid: FrameGrid = HUMAN_GRID) -> np.ndarray:
@@ -253,6 +252,6 @@ def draw_coloured(
 ) -> np.ndarray:
     """Rows of noise of unit variance with the given amplitude spectrum, (num, num_samples)."""
     gain = amplitude(np.fft.rfftfreq(num_samples, 1 / grid.fs_hz))
-    spectrum = fft.rfft(rng.standard_normal((num, num_samples)), axis=1) * gain
-    noise = fft.irfft(spectrum, n=num_samples, axis=1)
+    spectrum = scipy.fft.rfft(rng.standard_normal((num, num_samples)), axis=1) * gain
+    noise = scipy.fft.irfft(spectrum, n=num_samples, axis=1)
     return noise / np.sqrt(2 * (gain**2).sum() / num_samples)

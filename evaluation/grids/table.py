@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from evaluation.grids.grid import GridConfig
 from evaluation.grids.launcher import Run
@@ -35,8 +35,8 @@ def estimate(values: Sequence[float]) -> dict[str, float | int | None]:
     """The mean of one value per fold with its Student's t interval; no bounds for one fold, no mean for none."""
     mean, low, high = values[0] if values else None, None, None
     if len(values) > 1:
-        mean, error = float(np.mean(values)), float(stats.sem(values))
-        reach = error * float(stats.t.ppf((1 + _LEVEL) / 2, len(values) - 1))
+        mean, error = float(np.mean(values)), float(scipy.stats.sem(values))
+        reach = error * float(scipy.stats.t.ppf((1 + _LEVEL) / 2, len(values) - 1))
         low, high = mean - reach, mean + reach
     return {"mean": mean, "low": low, "high": high, "num_folds": len(values)}
 

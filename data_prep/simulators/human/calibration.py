@@ -14,7 +14,7 @@ import json
 from pathlib import Path
 
 import numpy as np
-from scipy.signal import lfilter
+import scipy
 
 from data_prep.simulators.synthesis import (
     FRAMES_PER_EPOCH,
@@ -127,7 +127,9 @@ def _draw_residual(rng: np.random.Generator, covariance: np.ndarray, rho: np.nda
     """First-order autoregressive residual of one sleep stage over the whole night, (num, 6)."""
     shocks = _draw_normal(rng, covariance, num)
     shocks[1:] *= np.sqrt(1 - rho**2)
-    return np.stack([lfilter([1.0], [1.0, -r], column) for r, column in zip(rho, shocks.T, strict=True)], axis=1)
+    return np.stack(
+        [scipy.signal.lfilter([1.0], [1.0, -r], column) for r, column in zip(rho, shocks.T, strict=True)], axis=1
+    )
 
 
 def _draw_normal(rng: np.random.Generator, covariance: np.ndarray, num: int, limit: float = 2.5) -> np.ndarray:

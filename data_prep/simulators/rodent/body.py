@@ -9,7 +9,7 @@ Shape letters: F frames (one per second and one more), N samples, n events, L sa
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.signal import lfilter
+import scipy
 
 from data_prep.simulators.rodent.brain import STATE_NREM, STATE_REM, Frames
 from data_prep.simulators.synthesis import (
@@ -131,7 +131,7 @@ def _add_bursts(
 def _fall_slowly(tone_F: np.ndarray, rem_F: np.ndarray, grid: FrameGrid) -> np.ndarray:
     """Tone that rises at once and decays with its time constant; in REM it falls at once."""
     keep = np.exp(-grid.hop_s / _TONE_FALL_S)
-    trail_F = lfilter([1 - keep], [1, -keep], tone_F)
+    trail_F = scipy.signal.lfilter([1 - keep], [1, -keep], tone_F)
     return np.where(rem_F > 0.5, tone_F, np.maximum(tone_F, trail_F * (tone_F < trail_F)))
 
 

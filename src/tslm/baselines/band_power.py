@@ -7,7 +7,7 @@ The features are those of signals/features.py; neighbours and scaling by the nig
 from collections.abc import Sequence
 
 import numpy as np
-import scipy.signal
+import scipy
 from sklearn.ensemble import HistGradientBoostingClassifier
 from tqdm import tqdm
 

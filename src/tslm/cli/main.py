@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -70,6 +71,7 @@ COMMANDS = (
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; 0 done, 1 a file or package failed, 2 a mistake in the call or the data."""
     arguments = build_parser().parse_args(argv)
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin beside a busy neighbour take minutes
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     return run_command(lambda: arguments.run(arguments))
 

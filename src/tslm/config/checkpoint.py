@@ -15,6 +15,7 @@ from tslm.config.schema import RunConfig
 from tslm.labels import LABEL_SETS
 
 CHECKPOINT_CONFIG_FILE = "config.json"
+ADAPTER_DIR = "adapter"  # LoRA weights, as peft writes them
 SETTINGS_KEY, VERSION_KEY = "settings", "tslm_version"
 TEXT_MODEL_TYPE, CLASSIFIER_TYPE, ENCODER_TYPE = "tslm_text", "tslm_classifier", "tslm_encoder"
 _MODEL_TYPES = {"writer": TEXT_MODEL_TYPE, "scorer": CLASSIFIER_TYPE, "encoder": ENCODER_TYPE}  # by role

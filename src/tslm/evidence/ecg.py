@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.signal
-from scipy.ndimage import median_filter, uniform_filter1d
+import scipy
 
 from tslm.evidence.series import UnmeasurableError
 
@@ -57,7 +56,7 @@ def find_r_peaks(ecg_CL: np.ndarray, fs_hz: float) -> np.ndarray:
     sos = scipy.signal.butter(2, (5.0, min(20.0, 0.45 * fs_hz)), btype="bandpass", fs=fs_hz, output="sos")
     filtered_CL = scipy.signal.sosfiltfilt(sos, ecg_CL, axis=-1)
     scale_C1 = np.maximum(filtered_CL.std(axis=-1, keepdims=True), 1e-12)
-    energy_L = uniform_filter1d(((filtered_CL / scale_C1) ** 2).sum(axis=0), max(round(0.12 * fs_hz), 1))
+    energy_L = scipy.ndimage.uniform_filter1d(((filtered_CL / scale_C1) ** 2).sum(axis=0), max(round(0.12 * fs_hz), 1))
     refractory = max(round(0.25 * fs_hz), 1)
     peaks, found = scipy.signal.find_peaks(np.pad(energy_L, 1), height=0.0, distance=refractory)
     if not len(peaks):
@@ -111,7 +110,7 @@ def measure_ecg(ecg_CL: np.ndarray, fs_hz: float) -> EcgFacts:
 
 
 def _r_heights(ecg_CL: np.ndarray, r_peaks: np.ndarray, fs_hz: float) -> np.ndarray:
-    baseline_CL = median_filter(ecg_CL, (1, round(0.6 * fs_hz)), mode="nearest")
+    baseline_CL = scipy.ndimage.median_filter(ecg_CL, (1, round(0.6 * fs_hz)), mode="nearest")
     near = np.arange(-round(0.04 * fs_hz), round(0.04 * fs_hz) + 1)
     window_BN = np.clip(r_peaks[:, None] + near, 0, ecg_CL.shape[1] - 1)
     return np.median((ecg_CL - baseline_CL)[:, window_BN].max(axis=-1), axis=-1)

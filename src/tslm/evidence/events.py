@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import scipy.fft
-import scipy.signal
+import scipy
 
 from tslm.evidence.criteria import Feature
 from tslm.evidence.eyes import find_eye_movements

@@ -6,7 +6,7 @@ Shape letters: E epochs, L samples.
 """
 
 import numpy as np
-from scipy.ndimage import maximum_filter1d
+import scipy
 
 from tslm.evidence.stretches import Stretches
 from tslm.evidence.waveforms import SlowWaves, cover_samples
@@ -95,7 +95,7 @@ def _stands_out(values_EL: np.ndarray, factor: float, least_uv: float, width_s: 
     """Largest values within `width_s` that reach `least_uv` and `factor` times the epoch's 1.48 x median of |x|."""
     bar_E1 = np.maximum(least_uv, factor * 1.4826 * np.median(np.abs(values_EL), axis=1, keepdims=True))
     width = 2 * round(0.5 * width_s * fs_hz) + 1
-    return (values_EL >= bar_E1) & (maximum_filter1d(values_EL, width, axis=1) == values_EL)
+    return (values_EL >= bar_E1) & (scipy.ndimage.maximum_filter1d(values_EL, width, axis=1) == values_EL)
 
 
 def _inside(mask_EL: np.ndarray, before_s: float, after_s: float, fs_hz: float) -> tuple[np.ndarray, np.ndarray]:

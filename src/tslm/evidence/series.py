@@ -7,9 +7,7 @@ word is None where the measured value is too near its threshold.
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.fft
-import scipy.ndimage
-import scipy.signal
+import scipy
 
 MIN_SAMPLES = 32
 SPIKE_DEVIATIONS = 6.0  # robust standard deviations from the running median

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.fft
+import scipy
 from numpy.lib.stride_tricks import sliding_window_view
-from scipy.ndimage import maximum_filter1d, uniform_filter1d
 
 from tslm.evidence.stretches import Stretches, find_stretches
 
@@ -209,7 +208,7 @@ def _loudest_around(waves: SlowWaves, slow_EL: np.ndarray, reach: int) -> np.nda
     padded_EL = np.zeros((num_epochs, num_samples + 2 * reach), dtype=np.float32)
     padded_EL[:, reach : reach + num_samples] = np.abs(slow_EL)
     # [i] = largest of the `reach` samples that end before padded sample i + reach
-    window_EL = maximum_filter1d(padded_EL, reach, axis=1, origin=-(reach // 2))
+    window_EL = scipy.ndimage.maximum_filter1d(padded_EL, reach, axis=1, origin=-(reach // 2))
     epoch_idx = waves.start_samples // max(num_samples, 1)
     start, stop = waves.start_samples - epoch_idx * num_samples, waves.stop_samples - epoch_idx * num_samples
     return np.maximum(window_EL[epoch_idx, start], window_EL[epoch_idx, stop + reach])
@@ -233,4 +232,4 @@ def _trimmed_threshold(values_EL: np.ndarray, num_deviations: float) -> np.ndarr
 
 
 def _moving_mean(values_EL: np.ndarray, width: int) -> np.ndarray:
-    return uniform_filter1d(values_EL, width, axis=1, mode="nearest")
+    return scipy.ndimage.uniform_filter1d(values_EL, width, axis=1, mode="nearest")

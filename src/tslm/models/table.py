@@ -1,20 +1,26 @@
-"""The model table: what `model.name` may be and what builds it (tslm.config.schema.MODEL_KINDS: its traits)."""
+"""The model table: what `model.name` may be and what builds it (tslm.config.schema.MODEL_KINDS: its traits).
+
+Text models are imported when one is built: the import of transformers and peft takes longer than a classifier takes
+for a night.
+"""
 
 from collections.abc import Callable
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
-from transformers import PreTrainedTokenizerBase
 
-from tslm.config.schema import ModelConfig, RunConfig
+from tslm.config.schema import RunConfig
 from tslm.labels import LABEL_SETS
 from tslm.models.classifier import Classifier
-from tslm.models.flamingo import Flamingo
-from tslm.models.fusion import TextOnly
-from tslm.models.llm.backbone import LanguageModel, load_llm, load_tokenizer
 from tslm.models.masked_encoder import MaskedEncoder
-from tslm.models.soft_prompt import SoftPrompt
-from tslm.models.text_model import TextModel
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from tslm.models.llm.backbone import LanguageModel
+    from tslm.models.text_model import TextModel
 
 
 def build_model(config: RunConfig) -> nn.Module:
@@ -34,23 +40,31 @@ def build_classifier(config: RunConfig) -> Classifier:
     return Classifier(config.model, config.loss, len(config.stage.channels))
 
 
-def build_text_model(config: RunConfig, llm: LanguageModel | None = None) -> TextModel:
+def build_text_model(config: RunConfig, llm: "LanguageModel | None" = None) -> "TextModel":
     """The configured fusion around a language model; None: the one that `config.llm` names."""
+    from tslm.models.llm.backbone import load_llm
+    from tslm.models.text_model import TextModel
+
     if llm is None:
         llm = load_llm(config.llm, torch.bfloat16 if config.train.precision == "bf16" else torch.float32)
-    fusion = FUSIONS[config.model.name](config.model, llm)
+    module, name = FUSIONS[config.model.name]
+    fusion = getattr(import_module(module), name)(config.model, llm)
     return TextModel(config.model, config.loss, len(config.stage.channels), llm, fusion)
 
 
-def build_tokenizer(config: RunConfig) -> PreTrainedTokenizerBase | None:
+def build_tokenizer(config: RunConfig) -> "PreTrainedTokenizerBase | None":
     """The language model's tokenizer; None for models without one."""
-    return load_tokenizer(config.llm) if config.writes_text else None
+    if not config.writes_text:
+        return None
+    from tslm.models.llm.backbone import load_tokenizer
+
+    return load_tokenizer(config.llm)
 
 
-FUSIONS: dict[str, Callable[[ModelConfig, LanguageModel], nn.Module]] = {
-    "soft_prompt": SoftPrompt,
-    "flamingo": Flamingo,
-    "text_only": TextOnly,
+FUSIONS = {  # module and class, built of the model's config and the language model
+    "soft_prompt": ("tslm.models.soft_prompt", "SoftPrompt"),
+    "flamingo": ("tslm.models.flamingo", "Flamingo"),
+    "text_only": ("tslm.models.fusion", "TextOnly"),
 }
 MODELS: dict[str, Callable[[RunConfig], nn.Module]] = {
     **dict.fromkeys(FUSIONS, build_text_model),

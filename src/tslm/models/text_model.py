@@ -14,6 +14,7 @@ from transformers import DynamicCache, PreTrainedModel
 from tslm.batch import IGNORE_INDEX, Batch
 from tslm.config.schema import LossConfig, ModelConfig, OptimConfig
 from tslm.models.classifier import Classifier
+from tslm.models.decoding.attention import grouped_attention
 from tslm.models.decoding.decode import Sampling, decode, position_ids, read_prompts
 from tslm.models.decoding.grammar import AnswerState
 from tslm.models.decoding.label_scoring import build_label_tree, score_label_trees
@@ -105,16 +106,17 @@ class TextModel(nn.Module):
         `answers` constrains each response to the options of its sample; afterwards it holds their log-likelihoods.
         """
         assert batch.attention_mask_BT is not None
-        return decode(
-            self.causal_lm,
-            self.fuse(batch),
-            batch.attention_mask_BT,
-            max_new_tokens,
-            end_token_id,
-            pad_token_id,
-            answers,
-            sampling,
-        )
+        with grouped_attention(self.causal_lm):
+            return decode(
+                self.causal_lm,
+                self.fuse(batch),
+                batch.attention_mask_BT,
+                max_new_tokens,
+                end_token_id,
+                pad_token_id,
+                answers,
+                sampling,
+            )
 
     @torch.no_grad()
     def score_labels(self, batch: Batch, labels: Sequence[Sequence[Sequence[int]]]) -> Tensor:

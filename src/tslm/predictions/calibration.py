@@ -10,8 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
-from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax, softmax
+import scipy
 
 from tslm.files import write_json
 from tslm.predictions.rows import PredictionRow
@@ -68,9 +67,9 @@ def fit_temperature(scores_NK: np.ndarray, truth_N: np.ndarray) -> float | None:
     rows = np.arange(len(truth_N))
 
     def measure_nll(log_temperature: float) -> float:
-        return -float(np.mean(log_softmax(scores_NK / np.exp(log_temperature), axis=1)[rows, truth_N]))
+        return -float(np.mean(scipy.special.log_softmax(scores_NK / np.exp(log_temperature), axis=1)[rows, truth_N]))
 
-    found = minimize_scalar(measure_nll, bounds=tuple(np.log(_RANGE)), method="bounded")
+    found = scipy.optimize.minimize_scalar(measure_nll, bounds=tuple(np.log(_RANGE)), method="bounded")
     return float(np.exp(found.x))
 
 
@@ -82,10 +81,10 @@ def fit_row_temperature(rows: Sequence[PredictionRow], scores: Sequence[Sequence
 
 def scale_scores(scores_K: Sequence[float] | np.ndarray, temperature: float | None) -> np.ndarray:
     """Probabilities of scores over the last axis; None: a temperature of 1."""
-    return softmax(np.asarray(scores_K, dtype=np.float64) / (temperature or 1.0), axis=-1)
+    return scipy.special.softmax(np.asarray(scores_K, dtype=np.float64) / (temperature or 1.0), axis=-1)
 
 
 def unscale(probabilities: Sequence[float] | np.ndarray, temperature: float | np.ndarray | None) -> np.ndarray:
     """Uncalibrated probabilities over the last axis, from those with a temperature (one, or one per sample)."""
     log_probabilities = np.log(np.clip(np.asarray(probabilities, dtype=np.float64), 1e-12, 1.0))
-    return softmax(log_probabilities * (1.0 if temperature is None else temperature), axis=-1)
+    return scipy.special.softmax(log_probabilities * (1.0 if temperature is None else temperature), axis=-1)

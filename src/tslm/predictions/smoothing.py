@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.ndimage import median_filter
+import scipy
 
 from tslm.hypnogram import split_at_gaps
 from tslm.labels import ANSWER_NAMES, SleepStage
@@ -226,7 +226,7 @@ def filter_median(probabilities_EK: np.ndarray, window_epochs: int) -> np.ndarra
     """
     if not len(probabilities_EK):
         return probabilities_EK
-    median_EK = median_filter(probabilities_EK, size=(window_epochs, 1), mode="reflect")
+    median_EK = scipy.ndimage.median_filter(probabilities_EK, size=(window_epochs, 1), mode="reflect")
     median_EK = np.where(median_EK.any(axis=1, keepdims=True), median_EK, probabilities_EK)
     return median_EK / median_EK.sum(axis=1, keepdims=True)
 

@@ -18,7 +18,6 @@ from tslm.config.schema import RunConfig
 from tslm.data.prepared.recordings import Recording
 from tslm.data.splits.leakage import check_leakage
 from tslm.predictions.calibration import Calibration, load_calibration
-from tslm.predictions.epoch_writer import EpochWriter
 from tslm.predictions.night_scorer import NightScorer, Source
 from tslm.predictions.rows import PredictionRow
 from tslm.training.checkpoints.checkpoint import load_checkpoint
@@ -134,7 +133,13 @@ class Stager(Protocol):
         """
 
 
+def _build_writer(model: Any, config: RunConfig, calibration: Calibration, each_alone: bool, unscored: str) -> Stager:
+    from tslm.predictions.epoch_writer import EpochWriter  # with transformers, which a scorer does not need
+
+    return EpochWriter(model, config, calibration, each_alone, unscored)
+
+
 STAGERS: dict[str, Callable[[Any, RunConfig, Calibration, bool, str], Stager]] = {
     "scorer": NightScorer,
-    "writer": EpochWriter,
+    "writer": _build_writer,
 }

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy.special import stdtrit
+import scipy
 
 MIN_NIGHTS = 2  # for a standard deviation, and so for limits
 _REACH = 1.96  # standard deviations to either side that hold 95 % of normal differences
@@ -49,7 +49,7 @@ def score_agreement(truth: Sequence[float | None], predicted: Sequence[float | N
         return result
     sd = float(differences_N.std(ddof=1))
     lower, upper = bias - _REACH * sd, bias + _REACH * sd
-    t = float(stdtrit(len(pairs) - 1, (1 + _LEVEL) / 2))
+    t = float(scipy.special.stdtrit(len(pairs) - 1, (1 + _LEVEL) / 2))
     of_bias = t * sd / np.sqrt(len(pairs))
     of_limit = t * sd * np.sqrt(1 / len(pairs) + _REACH**2 / (2 * (len(pairs) - 1)))
     return result | {

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy.stats import binomtest, chi2
+import scipy
 
 from tslm.files import to_plain
 from tslm.scoring.intervals import DEFAULT_RESAMPLING, Resamples, Resampling
@@ -87,9 +87,9 @@ def measure_mcnemar(is_right_a: Sequence[bool] | np.ndarray, is_right_b: Sequenc
     only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
     num_discordant = only_a + only_b
     if num_discordant < _EXACT_BELOW:
-        p_value = float(binomtest(only_a, num_discordant).pvalue) if num_discordant else 1.0
+        p_value = float(scipy.stats.binomtest(only_a, num_discordant).pvalue) if num_discordant else 1.0
     else:
-        p_value = float(chi2.sf(max(0, abs(only_a - only_b) - 1) ** 2 / num_discordant, df=1))
+        p_value = float(scipy.stats.chi2.sf(max(0, abs(only_a - only_b) - 1) ** 2 / num_discordant, df=1))
     return {
         "only_a_right": only_a,
         "only_b_right": only_b,

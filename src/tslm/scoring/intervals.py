@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import sparse
+import scipy
 
 SUBJECTS, RECORDINGS, BLOCKS, QUESTIONS = "subjects", "recordings", "blocks of epochs", "questions"
 FEW_UNITS = 5  # with fewer people than that, an interval is too narrow and should be read so
@@ -75,14 +75,14 @@ class Resamples:
         rng = np.random.default_rng(resampling.seed)
         drawn = rng.integers(num_choices, size=(resampling.num_resamples, num_drawn), dtype=np.int32)
         rows = np.arange(0, drawn.size + 1, num_drawn)
-        self._draws = sparse.csr_matrix(
+        self._draws = scipy.sparse.csr_matrix(
             (np.ones(drawn.size), drawn.ravel(), rows), shape=(resampling.num_resamples, num_choices)
         )
 
-    def sum(self, counted_NM: np.ndarray | sparse.spmatrix) -> np.ndarray:
+    def sum(self, counted_NM: "np.ndarray | scipy.sparse.spmatrix") -> np.ndarray:
         """(num_samples, M) numbers per sample -> (num_resamples, M) float64, their sums within each resample."""
         per_unit = self._members @ counted_NM
-        per_unit_UM = per_unit.toarray() if sparse.issparse(per_unit) else per_unit
+        per_unit_UM = per_unit.toarray() if scipy.sparse.issparse(per_unit) else per_unit
         return np.asarray(self._draws @ per_unit_UM)
 
     def find_interval(self, values_R: np.ndarray) -> list[float | None]:
@@ -135,5 +135,5 @@ def render_unit(intervals: dict[str, Any]) -> str:
     return f"{text}; so few that they are too narrow" if num_units < FEW_UNITS else text
 
 
-def _count_matrix(row_idx: np.ndarray, column_idx: np.ndarray, shape: tuple[int, int]) -> sparse.csr_matrix:
-    return sparse.csr_matrix((np.ones(len(row_idx)), (row_idx, column_idx)), shape=shape)
+def _count_matrix(row_idx: np.ndarray, column_idx: np.ndarray, shape: tuple[int, int]) -> "scipy.sparse.csr_matrix":
+    return scipy.sparse.csr_matrix((np.ones(len(row_idx)), (row_idx, column_idx)), shape=shape)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy import sparse
+import scipy
 
 from tslm.scoring.intervals import DEFAULT_RESAMPLING, Resamples, Resampling
 
@@ -114,7 +114,7 @@ def sum_confusions(
     """(num_resamples, num_labels, num_labels + 1) confusion matrix of each resample; indices by `index_answers`."""
     cell_idx = truth_idx * (num_labels + 1) + predicted_idx
     num_samples, num_cells = len(cell_idx), num_labels * (num_labels + 1)
-    is_cell_NC = sparse.csr_matrix(
+    is_cell_NC = scipy.sparse.csr_matrix(
         (np.ones(num_samples), cell_idx, np.arange(num_samples + 1)), shape=(num_samples, num_cells)
     )
     return resamples.sum(is_cell_NC).reshape(-1, num_labels, num_labels + 1)

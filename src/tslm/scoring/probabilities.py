@@ -7,9 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy import sparse
-from scipy.special import entr
-from scipy.stats import rankdata
+import scipy
 
 from tslm.files import to_plain
 from tslm.predictions.calibration import unscale
@@ -152,10 +150,10 @@ def bootstrap_probabilities(
     is_class_NK = truth_N[:, None] == np.arange(probabilities_NK.shape[1])
     num_samples = len(truth_N)
     losses_N2 = np.stack([_lose_log(probabilities_NK, truth_N), _lose_brier(probabilities_NK, is_class_NK)], axis=1)
-    gaps_NB = sparse.csr_matrix(
+    gaps_NB = scipy.sparse.csr_matrix(
         (is_right_N - confidence_N, _find_bins(confidence_N), np.arange(num_samples + 1)), shape=(num_samples, NUM_BINS)
     )
-    counted = sparse.hstack([np.ones((num_samples, 1)), losses_N2, gaps_NB], format="csr")
+    counted = scipy.sparse.hstack([np.ones((num_samples, 1)), losses_N2, gaps_NB], format="csr")
     resamples = Resamples(num_samples, subjects, resampling)
     totals = resamples.sum(counted)
     means = totals[:, 1:] / totals[:, :1]
@@ -171,7 +169,7 @@ def measure_auroc(scores_N: np.ndarray, is_class_N: np.ndarray) -> float | None:
     num_in, num_out = int(is_class_N.sum()), int((~is_class_N).sum())
     if not num_in or not num_out:
         return None
-    rank_sum = rankdata(scores_N)[is_class_N].sum()
+    rank_sum = scipy.stats.rankdata(scores_N)[is_class_N].sum()
     return float((rank_sum - num_in * (num_in + 1) / 2) / (num_in * num_out))
 
 
@@ -195,7 +193,7 @@ def measure_entropy(probabilities_NK: np.ndarray) -> np.ndarray:
     num_classes = probabilities_NK.shape[1]
     if num_classes == 1:
         return np.zeros(len(probabilities_NK))
-    return entr(np.clip(probabilities_NK, 0.0, 1.0)).sum(axis=1) / np.log(num_classes)
+    return scipy.special.entr(np.clip(probabilities_NK, 0.0, 1.0)).sum(axis=1) / np.log(num_classes)
 
 
 def measure_margin(probabilities_NK: np.ndarray) -> np.ndarray:

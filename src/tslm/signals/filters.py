@@ -3,7 +3,7 @@
 from fractions import Fraction
 
 import numpy as np
-import scipy.signal
+import scipy
 
 _ORDER = 4  # of each of the two passes
 _PAD_CYCLES = 1.5  # of the lowest edge; longer than a Butterworth filter of this order rings

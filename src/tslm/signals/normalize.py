@@ -6,7 +6,7 @@ Shape letters: E epochs, C channels, L samples of an epoch, K knots, F frequenci
 from collections.abc import Sequence
 
 import numpy as np
-import scipy.fft
+import scipy
 
 from tslm.batch import Reference
 from tslm.evidence.muscle import carry_tone

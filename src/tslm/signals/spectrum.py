@@ -6,7 +6,7 @@ Shape letters: E epochs, L samples of an epoch, F frequencies.
 from collections.abc import Mapping
 
 import numpy as np
-import scipy.signal
+import scipy
 
 Bands = Mapping[str, tuple[float, float]]  # name -> lowest and highest frequency in Hz
 # AASM bands; sigma is where spindles live (AASM manual 2007: 11-16 Hz, mostly 12-14 Hz).

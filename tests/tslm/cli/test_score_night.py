@@ -1,3 +1,4 @@
+import ast
 import csv
 import json
 import re
@@ -440,3 +441,25 @@ def test_help_shows_an_example_and_loads_nothing_heavy(arguments: list[str]) -> 
 def test_the_module_is_the_command() -> None:
     done = subprocess.run([sys.executable, "-m", "tslm", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("tslm ")
+
+
+def test_scoring_a_night_imports_no_language_model(checkpoint: Path, night: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys\n"
+        "from tslm.cli import main\n"
+        "assert main(sys.argv[1:]) == 0\n"
+        "heavy = ['transformers', 'peft', 'accelerate', 'sklearn', 'tokenizers', 'huggingface_hub.hf_api']\n"
+        "heavy += ['torch._dynamo', 'torch.distributed.tensor', 'matplotlib', 'pandas', 'scipy.io']\n"
+        "sys.exit(', '.join(name for name in heavy if name in sys.modules))"
+    )
+    arguments = ["score", str(night), "--checkpoint", str(checkpoint), "--out", str(tmp_path)]
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+    assert not done.stderr.strip()
+    assert (tmp_path / "night_hypnogram.csv").is_file()
+
+
+def test_importing_the_package_imports_nothing_else() -> None:
+    code = "import sys; before = set(sys.modules); import tslm; print(sorted(set(sys.modules) - before))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    imported = {name.split(".")[0] for name in ast.literal_eval(done.stdout)}
+    assert imported <= {"tslm", *sys.stdlib_module_names}

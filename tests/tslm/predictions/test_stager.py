@@ -1,5 +1,3 @@
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -289,11 +287,6 @@ def test_a_language_model_cannot_leave_neighbours_out(text_model: Any) -> None:
     config, model = text_model
     with pytest.raises(ValueError, match="each_alone is for classifiers"):
         build_stager(model, config, each_alone=True)
-
-
-def test_the_package_is_imported_without_torch() -> None:
-    code = "import sys, tslm; assert 'torch' not in sys.modules; assert callable(tslm.open_stager)"
-    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_answers_after_given_rationales_are_those_of_each_alone_and_without_one_those_after_the_prompt() -> None:

@@ -117,6 +117,14 @@ def load_cohort(name: str, overrides: Sequence[str] = ()) -> CohortConfig:
     return config if config.source else replace(config, source=path.stem)
 
 
+def describe_cohorts() -> dict[str, str]:
+    """Description of each cohort of configs/cohort, by its name; the rest of the files is not checked."""
+    return {
+        name: read_yaml(configs_dir() / COHORT_GROUP / f"{name}.yaml").get("description", "")
+        for name in list_group(COHORT_GROUP)
+    }
+
+
 def parse_cohort(content: Mapping[str, Any]) -> CohortConfig:
     """CohortConfig from plain mappings and lists as YAML gives them; ValueError for a bad key or value."""
     content = dict(content)

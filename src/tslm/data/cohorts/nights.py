@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import numpy as np
-import scipy.ndimage
+import scipy
 
 from tslm.data.cohorts.cohort import ChannelConfig, CohortConfig, DerivationConfig, RecordingFiles
 from tslm.data.cohorts.montage import read_montage

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
-import scipy.ndimage
+import scipy
 
 from tslm.data.readers.raw import RawRecording, RawSignal
 from tslm.signals.filters import resample_polyphase

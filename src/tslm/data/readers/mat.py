@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.io
-from scipy.io.matlab import MatReadError
+import scipy
 
 from tslm.data.readers.raw import ChannelInfo, SignalFile, SignalsConfig
 
+# What scipy raises on damaged files; NotImplementedError on those of a version it cannot read.
+_READ_ERRORS = (ValueError, TypeError, KeyError, OSError, NotImplementedError, EOFError, zlib.error)
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _HDF5_AT = 512  # MATLAB writes 512 bytes of its own before it
 
@@ -49,8 +50,7 @@ def _is_hdf5(path: Path) -> bool:
 def _read_version_5(path: Path) -> dict[str, np.ndarray]:
     try:
         content = scipy.io.loadmat(path, simplify_cells=True)
-    # What scipy raises on damaged files; NotImplementedError on those of a version it cannot read.
-    except (MatReadError, ValueError, TypeError, KeyError, OSError, NotImplementedError, EOFError, zlib.error) as error:
+    except (*_READ_ERRORS, scipy.io.matlab.MatReadError) as error:
         raise ValueError(f"{path} is no MATLAB file that can be read: {' '.join(str(error).split())[:200]}") from error
     return dict(_flatten({name: part for name, part in content.items() if not name.startswith("__")}))
 

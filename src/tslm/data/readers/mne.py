@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.io.matlab import MatReadError
+import scipy
 
 from tslm.data.readers.raw import Annotation, ChannelInfo, RawRecording, SignalFile
 
@@ -18,7 +18,7 @@ _VOLTAGES = ("eeg", "eog", "emg", "ecg", "seeg", "ecog", "dbs", "bio")  # MNE's 
 # What its readers raise for a file that is damaged or no such file.
 _READ_ERRORS = (
     *(ValueError, TypeError, KeyError, IndexError, AttributeError, AssertionError, RuntimeError, OSError, EOFError),
-    *(configparser.Error, struct.error, MatReadError),
+    *(configparser.Error, struct.error),
 )
 
 
@@ -37,7 +37,7 @@ def open_mne(path: Path) -> SignalFile:
         raise FileNotFoundError(f"there is no file {path}")
     try:
         raw = mne.io.read_raw(path, preload=False, verbose="error")
-    except _READ_ERRORS as error:
+    except (*_READ_ERRORS, scipy.io.matlab.MatReadError) as error:
         raise ValueError(f"{path} cannot be read by MNE: {' '.join(str(error).split())[:200]}") from error
     return hold_mne_raw(raw, path)
 

@@ -4,7 +4,7 @@ Whether an edit had its effect is measured afterwards (`edits.py`), never assume
 """
 
 import numpy as np
-from scipy.ndimage import uniform_filter1d
+import scipy
 
 from tslm.evidence.waveforms import filter_bands
 
@@ -29,7 +29,7 @@ def remove_spindles(values_L: np.ndarray, fs_hz: float) -> np.ndarray:
     sigma_L = _filter(values_L, fs_hz, _SPINDLE_HZ)
     envelope_L = _measure_envelope(sigma_L, fs_hz)
     gain_L = np.minimum(1.0, np.median(envelope_L) / np.maximum(envelope_L, 1e-9))
-    gain_L = uniform_filter1d(gain_L, max(1, round(_TAPER_S * fs_hz)), mode="nearest")
+    gain_L = scipy.ndimage.uniform_filter1d(gain_L, max(1, round(_TAPER_S * fs_hz)), mode="nearest")
     return values_L + (gain_L - 1.0) * sigma_L
 
 
@@ -39,8 +39,8 @@ def add_spindles(values_L: np.ndarray, fs_hz: float, rng: np.random.Generator) -
     The amplitude follows the background at the place, as a spindle must stand out of it to be counted.
     """
     sigma_L, broad_L = _filter(values_L, fs_hz, _SPINDLE_HZ), _filter(values_L, fs_hz, _BROAD_HZ)
-    background_L = np.sqrt(uniform_filter1d(np.square(broad_L), round(fs_hz), mode="nearest"))
-    sigma_rms_L = np.sqrt(uniform_filter1d(np.square(sigma_L), round(fs_hz), mode="nearest"))
+    background_L = np.sqrt(scipy.ndimage.uniform_filter1d(np.square(broad_L), round(fs_hz), mode="nearest"))
+    sigma_rms_L = np.sqrt(scipy.ndimage.uniform_filter1d(np.square(sigma_L), round(fs_hz), mode="nearest"))
     cost_L = background_L + 4.0 * sigma_rms_L
     edited_L, time_s = values_L.astype(np.float64), np.arange(len(values_L)) / fs_hz
     is_free_L = (time_s >= _SPACE_S) & (time_s <= time_s[-1] - _SPACE_S)
@@ -69,7 +69,7 @@ def add_alpha(values_L: np.ndarray, fs_hz: float, rng: np.random.Generator) -> n
     amplitude_uv = float(np.clip(2.5 * _filter(values_L, fs_hz, _RIVALS_HZ).std(), *_ALPHA_UV))
     envelope = 0.8 + 0.2 * np.sin(2 * np.pi * 0.3 * time_s + rng.uniform(0, 2 * np.pi))
     edge = np.minimum(1.0, np.minimum(time_s, time_s[::-1]) / 0.5)
-    wander_L = uniform_filter1d(rng.normal(size=length), max(1, round(_WANDER_S * fs_hz)), mode="wrap")
+    wander_L = scipy.ndimage.uniform_filter1d(rng.normal(size=length), max(1, round(_WANDER_S * fs_hz)), mode="wrap")
     freq_hz = rng.uniform(*_ALPHA_HZ) + _ALPHA_WANDER_HZ * wander_L / wander_L.std()
     phase = 2 * np.pi * np.cumsum(freq_hz) / fs_hz + rng.uniform(0, 2 * np.pi)
     start = int(rng.integers(num_samples - length + 1))
@@ -85,7 +85,7 @@ def _draw_burst(from_centre_s: np.ndarray, amplitude_uv: float, rng: np.random.G
 
 
 def _measure_envelope(values_L: np.ndarray, fs_hz: float) -> np.ndarray:
-    power_L = uniform_filter1d(np.square(values_L), max(1, round(_ENVELOPE_S * fs_hz)), mode="nearest")
+    power_L = scipy.ndimage.uniform_filter1d(np.square(values_L), max(1, round(_ENVELOPE_S * fs_hz)), mode="nearest")
     return np.sqrt(np.maximum(power_L, 0.0))
 
 

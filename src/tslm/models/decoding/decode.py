@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
 
+from tslm.models.decoding.cache import build_cache, fork_cache
 from tslm.models.decoding.grammar import AnswerState
-from tslm.models.decoding.label_scoring import build_label_tree, fork_cache, score_label_trees
+from tslm.models.decoding.label_scoring import build_label_tree, score_label_trees
 from tslm.models.fusion import DecoderInputs, SeriesMemory, run_decoder
 from tslm.models.llm.backbone import cap_logits
 
@@ -95,7 +96,7 @@ def decode(
     assert isinstance(head, nn.Module) and isinstance(words, nn.Module)
     answers = [None] * len(attention_mask_BT) if answers is None else answers
     num_steps = max([max_new_tokens, *(state.num_left for state in answers if state is not None)])
-    cache = DynamicCache(config=causal_lm.config)
+    cache = build_cache(causal_lm)
     batch = _Rows(attention_mask_BT, inputs.memory, answers, num_steps, pad_token_id, sampling)
     may_wait = not any(cache.is_sliding)  # in a window, the pads of a waiting row would push out what it still sees
     for step in range(num_steps):
@@ -190,7 +191,7 @@ class _Rows:
 
     def _pick(self, logits_RV: Tensor, rows: Sequence[int]) -> list[int]:
         if self.sampling is None:
-            return logits_RV.argmax(dim=-1).tolist()
+            return logits_RV.float().argmax(dim=-1).tolist()  # four times as fast as in bfloat16 on a CPU
         return [self.sampling.draw(row, logits_V) for row, logits_V in zip(rows, logits_RV, strict=True)]
 
 

@@ -6,9 +6,7 @@ every label: a token attends to the prompt and to its own ancestors (a block mas
 Shape letters: R prompts, T cached positions, N tree tokens, K labels, V vocabulary.
 """
 
-import copy
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -16,11 +14,12 @@ from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicSlidingWindowLayer
 
+from tslm.models.decoding.attention import any_mask, takes_added_mask
+from tslm.models.decoding.cache import fork_cache
 from tslm.models.fusion import SeriesMemory, memory_argument, run_decoder
 from tslm.models.llm.backbone import cap_logits
 
 _ROOT = -1  # parent of every label's first token
-_MASKED_ATTENTION = ("eager", "sdpa")  # those that take a mask of any shape
 
 
 @dataclass
@@ -112,13 +111,6 @@ def score_label_trees(
     return LabelScores(scores_RK.masked_fill(missing_RK, -torch.inf), (num_others_RK == 0) & ~missing_RK)
 
 
-def fork_cache(cache: DynamicCache) -> DynamicCache:
-    """A cache that grows by itself from here on; what is cached so far is shared, not copied."""
-    fork = copy.copy(cache)
-    fork.layers = [copy.copy(layer) for layer in cache.layers]
-    return fork
-
-
 def _read_trees(
     causal_lm: PreTrainedModel,
     cache: DynamicCache,
@@ -134,7 +126,7 @@ def _read_trees(
     head = causal_lm.get_output_embeddings()
     assert isinstance(head, nn.Module)
     fork = fork_cache(cache)
-    with _any_mask(causal_lm):
+    with any_mask(causal_lm):
         hidden_RNE = run_decoder(
             causal_lm,
             **memory_argument(memory),
@@ -179,21 +171,7 @@ def _build_masks(
 
 def _shape_mask(causal_lm: PreTrainedModel, seen_RNT: Tensor) -> Tensor:
     """A mask as the attention takes it: bool for the fused kernel, else a bias added to the scores."""
-    if causal_lm.config._attn_implementation != "eager":
+    if not takes_added_mask(causal_lm):
         return seen_RNT[:, None]
     added_RNT = torch.zeros(seen_RNT.shape, dtype=causal_lm.dtype, device=seen_RNT.device)
     return added_RNT.masked_fill(~seen_RNT, torch.finfo(causal_lm.dtype).min)[:, None]
-
-
-@contextmanager
-def _any_mask(causal_lm: PreTrainedModel) -> Iterator[None]:
-    """An attention that takes any mask, where the model's own (flash attention) does not."""
-    own = causal_lm.config._attn_implementation
-    if own in _MASKED_ATTENTION:
-        yield
-        return
-    causal_lm.set_attn_implementation("eager")
-    try:
-        yield
-    finally:
-        causal_lm.set_attn_implementation(own)

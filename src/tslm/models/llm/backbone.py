@@ -12,11 +12,11 @@ from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from tslm.config.checkpoint import ADAPTER_DIR
 from tslm.config.schema import LLMConfig, LoRAConfig
 from tslm.models.llm.store import fetch_llm
 from tslm.nn.lora_linear import apply_lora_linear
 
-ADAPTER_DIR = "adapter"
 LanguageModel = PreTrainedModel | PeftModel  # plain, or wrapped with adapters
 
 

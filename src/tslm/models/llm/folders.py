@@ -22,16 +22,11 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from tslm.models.llm.store import is_llm_dir
+
 logger = logging.getLogger(__name__)
 
 _END_OF_TEXT = "<|endoftext|>"
-
-
-def is_llm_dir(folder: Path) -> bool:
-    """Whether a folder holds what `from_pretrained` needs of a model and its tokenizer."""
-    has_weights = any(folder.glob("*.safetensors")) or any(folder.glob("pytorch_model*.bin"))
-    has_tokenizer = (folder / "tokenizer.json").is_file() or (folder / "tokenizer.model").is_file()
-    return (folder / "config.json").is_file() and has_weights and has_tokenizer
 
 
 def convert_gguf(gguf_path: Path, out_dir: Path, notices: Mapping[str, str] | None = None) -> Path:

@@ -10,9 +10,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from huggingface_hub import snapshot_download
-
-from tslm.models.llm.folders import build_tiny_llm, is_llm_dir
+import huggingface_hub
 
 CACHE_VARIABLE = "TSLM_CACHE_DIR"
 TINY_LLM = "tiny"
@@ -134,6 +132,13 @@ def is_small_file(name: str) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in _SMALL_FILES)
 
 
+def is_llm_dir(folder: Path) -> bool:
+    """Whether a folder holds what `from_pretrained` needs of a model and its tokenizer."""
+    has_weights = any(folder.glob("*.safetensors")) or any(folder.glob("pytorch_model*.bin"))
+    has_tokenizer = (folder / "tokenizer.json").is_file() or (folder / "tokenizer.model").is_file()
+    return (folder / "config.json").is_file() and has_weights and has_tokenizer
+
+
 def get_cache_dir() -> Path:
     """Folder of converted models: `$TSLM_CACHE_DIR/llm`, or `~/.cache/tslm/llm` when unset."""
     root = os.environ.get(CACHE_VARIABLE)
@@ -156,6 +161,8 @@ def resolve_llm(source: str, cache_dir: Path | None = None) -> Path | str:
     """
     folder = (cache_dir or get_cache_dir()) / source
     if source == TINY_LLM:
+        from tslm.models.llm.folders import build_tiny_llm  # with transformers, as a model is loaded next
+
         return folder if is_llm_dir(folder) else build_tiny_llm(folder)
     if source in EMBEDDED_LLMS:
         if not is_llm_dir(folder):
@@ -194,7 +201,7 @@ def fetch_llm(source: str, cache_dir: Path | None = None) -> Path:
     if isinstance(resolved, Path):
         return resolved
     try:
-        return Path(snapshot_download(resolved, allow_patterns=list(_HUB_FILES)))
+        return Path(huggingface_hub.snapshot_download(resolved, allow_patterns=list(_HUB_FILES)))
     except OSError as error:
         raise explain_load_error(resolved, error) from error
 

@@ -3,6 +3,8 @@
 The frozen language model is not part of it: the config names it, and its small files (tokenizer, licence) are copied.
 A folder is written beside and renamed, so it is never incomplete; a run killed between the two renames leaves the old
 checkpoint as `<name>.old`. A checkpoint contains no pickle, and a folder with one is refused.
+
+Modules of language models are imported where a model has one: `tslm score` starts without transformers.
 """
 
 import json
@@ -16,15 +18,13 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 
-from tslm.config.checkpoint import CHECKPOINT_CONFIG_FILE, load_checkpoint_config, save_checkpoint_config
+from tslm.config.checkpoint import ADAPTER_DIR, CHECKPOINT_CONFIG_FILE, load_checkpoint_config, save_checkpoint_config
 from tslm.config.files import CONFIG_FILE
 from tslm.config.schema import ModelConfig, RunConfig
 from tslm.files import read_json, swap_in, write_beside
 from tslm.models import build_model
 from tslm.models.epoch_reader import SeriesReader
-from tslm.models.llm.backbone import ADAPTER_DIR, has_lora, load_lora, merge_lora, save_lora, unwrap_lora
 from tslm.models.llm.store import copy_small_files, get_hub_id, is_small_file
 from tslm.predictions.calibration import CALIBRATION_FILE
 from tslm.predictions.transitions import TRANSITIONS_FILE
@@ -51,16 +51,14 @@ class Snapshot:
 def take_snapshot(model: nn.Module) -> Snapshot:
     """Copy the weights of a model; called on every process, as sharded tensors are gathered."""
     weights = {name: copy_to_cpu(tensor) for name, tensor in model.state_dict().items() if not _is_llm(name)}
-    llm = getattr(model, "llm", None)
-    if llm is None or not has_lora(llm):
-        return Snapshot(weights, {})
-    adapter = {name: copy_to_cpu(tensor) for name, tensor in llm.named_parameters() if "lora_" in name}
-    return Snapshot(weights, adapter)
+    llm = getattr(model, "llm", nn.Module())  # a model without one has no adapter
+    return Snapshot(weights, {name: copy_to_cpu(tensor) for name, tensor in llm.named_parameters() if "lora_" in name})
 
 
 def copy_to_cpu(tensor: Tensor) -> Tensor:
     """Copy a tensor to the CPU; a sharded tensor is gathered."""
-    whole = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+    sharded: Any = tensor
+    whole = sharded.full_tensor() if hasattr(tensor, "full_tensor") else tensor  # no import of torch.distributed.tensor
     return whole.detach().to("cpu", copy=True).contiguous()
 
 
@@ -73,6 +71,8 @@ def save_checkpoint(
     """
     with fill_beside(take_snapshot(model), model, config, state, checkpoint_dir) as partial:
         if with_llm:
+            from tslm.models.llm.backbone import has_lora
+
             llm: Any = model.llm
             assert not has_lora(llm), "merge the adapter first"
             llm.save_pretrained(str(partial / LLM_DIR))
@@ -96,6 +96,8 @@ def fill_beside(
         save_file(snapshot.weights, partial / WEIGHTS_FILE, {"format": "pt"})
         llm = getattr(model, "llm", None)
         if llm is not None:
+            from tslm.models.llm.backbone import save_lora, unwrap_lora
+
             save_lora(llm, partial, get_hub_id(config.llm.source), snapshot.adapter)
             copy_small_files(Path(unwrap_lora(llm).name_or_path or ""), partial)
         write_state(state, config, partial)
@@ -136,6 +138,8 @@ def load_checkpoint(checkpoint_dir: Path, merge_adapter: bool = True) -> tuple[n
     model: Any = build_model(config)
     load_weights(model, config, checkpoint_dir)
     if config.writes_text and merge_adapter:
+        from tslm.models.llm.backbone import merge_lora
+
         model.llm = merge_lora(model.llm)
     return model.requires_grad_(False).eval(), config
 
@@ -172,6 +176,8 @@ def load_weights(model: nn.Module, config: RunConfig, checkpoint_dir: Path, trai
         raise ValueError(f"{checkpoint_dir} does not fit the model: {(missing or unexpected)[0]} has no counterpart")
     llm: Any = getattr(model, "llm", None)
     if llm is not None and has_adapter:
+        from tslm.models.llm.backbone import load_lora
+
         model.llm = load_lora(llm, checkpoint_dir, train_lora)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import EvalResult, ModelCard, ModelCardData
+import huggingface_hub  # its classes are imported where one is made
 
 from tslm import __version__
 from tslm.config.schema import RunConfig
@@ -60,7 +60,7 @@ def write_model_card(config: RunConfig, state: Mapping[str, Any], checkpoint_dir
         render_model_card(config, state, name).save(partial)
 
 
-def render_model_card(config: RunConfig, state: Mapping[str, Any], name: str = HERE) -> ModelCard:
+def render_model_card(config: RunConfig, state: Mapping[str, Any], name: str = HERE) -> "huggingface_hub.ModelCard":
     """Render the card; arguments as `write_model_card`."""
     citation = f"@software{{tslm_sleep, title = {{tslm-sleep}}, version = {{{__version__}}}, year = {{2026}}}}"
     sections = {
@@ -73,13 +73,13 @@ def render_model_card(config: RunConfig, state: Mapping[str, Any], name: str = H
     }
     title = f"# {_title(config)}\n\n{_render_model(config, bool(state.get('merged')))}"
     text = "\n\n".join([title, *(f"## {heading}\n{body}" for heading, body in sections.items())])
-    return ModelCard(f"---\n{_card_data(config, state).to_yaml()}\n---\n\n{text}\n")
+    return huggingface_hub.ModelCard(f"---\n{_card_data(config, state).to_yaml()}\n---\n\n{text}\n")
 
 
-def _card_data(config: RunConfig, state: Mapping[str, Any]) -> ModelCardData:
+def _card_data(config: RunConfig, state: Mapping[str, Any]) -> "huggingface_hub.ModelCardData":
     base = get_hub_id(config.llm.source)
     is_id = base.count("/") == 1 and base[0] not in ".~/"
-    return ModelCardData(
+    return huggingface_hub.ModelCardData(
         language="en" if config.writes_text else None,
         license=(find_licence(config.llm.source) or "other") if config.writes_text else "mit",
         library_name="tslm-sleep",
@@ -90,13 +90,13 @@ def _card_data(config: RunConfig, state: Mapping[str, Any]) -> ModelCardData:
     )
 
 
-def _list_results(config: RunConfig, evaluation: Mapping[str, Any]) -> list[EvalResult]:
+def _list_results(config: RunConfig, evaluation: Mapping[str, Any]) -> "list[huggingface_hub.EvalResult]":
     data = evaluation.get("data", {})
     sources = ", ".join(data.get("sources", [data.get("folder", "unknown")]))
     leaky = " (split leaks)" if evaluation.get("leaky") else ""
     leaky = " (within-subject)" if evaluation.get("within_subject") else leaky
     return [
-        EvalResult(
+        huggingface_hub.EvalResult(
             task_type="text-generation" if config.writes_text else "time-series-classification",
             task_name=config.stage.name,
             dataset_type=sources,

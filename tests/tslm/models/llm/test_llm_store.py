@@ -3,8 +3,15 @@ from pathlib import Path
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tslm.models.llm.folders import build_tiny_llm, is_llm_dir
-from tslm.models.llm.store import EMBEDDED_LLMS, explain_load_error, fetch_llm, get_cache_dir, resolve_llm
+from tslm.models.llm.folders import build_tiny_llm
+from tslm.models.llm.store import (
+    EMBEDDED_LLMS,
+    explain_load_error,
+    fetch_llm,
+    get_cache_dir,
+    is_llm_dir,
+    resolve_llm,
+)
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,6 @@ from tests.factories.small import build_small_model, collate, sleep_dataset, sma
 from tslm.config.checkpoint import CHECKPOINT_CONFIG_FILE, load_checkpoint_config
 from tslm.files import restore_swapped
 from tslm.models import build_model
-from tslm.training.checkpoints import checkpoint as checkpoint_module
 from tslm.training.checkpoints.checkpoint import (
     STATE_FILE,
     WEIGHTS_FILE,
@@ -146,7 +145,15 @@ def test_a_loaded_adapter_goes_on_training_where_the_stage_trains_it(saved: Any,
         assert all(param.requires_grad == ("lora" in trained) for param in adapters)
 
 
-@pytest.mark.parametrize("failing", ["save_file", "save_lora", "save_checkpoint_config", "write_state"])
+@pytest.mark.parametrize(
+    "failing",
+    [
+        "tslm.training.checkpoints.checkpoint.save_file",
+        "tslm.models.llm.backbone.save_lora",
+        "tslm.training.checkpoints.checkpoint.save_checkpoint_config",
+        "tslm.training.checkpoints.checkpoint.write_state",
+    ],
+)
 def test_an_interrupted_save_leaves_the_old_checkpoint_whole(
     failing: str, saved: Any, config: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -157,7 +164,7 @@ def test_an_interrupted_save_leaves_the_old_checkpoint_whole(
         raise OSError("disk full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint_module, failing, fail)
+        patch.setattr(failing, fail)
         with pytest.raises(OSError, match="disk full"):
             save_checkpoint(build_small_model(config, seed=5), config, {"step": 8}, folder)
     after = {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
