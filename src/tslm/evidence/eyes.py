@@ -5,6 +5,8 @@ Thresholds and ratios without a source were chosen on simulated nights, whose ey
 Shape letters: E epochs, L samples.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 import scipy
 
@@ -18,30 +20,44 @@ _SACCADE_S, _BLINK_S = (0.05, 0.26), (0.2, 0.2)
 _BRAIN_SHARE = 0.1  # of an epoch in slow waves, from which on no eye movement is told from them
 
 
-def find_eye_movements(eyes_EL: np.ndarray, waves: SlowWaves, fs_hz: float) -> Stretches:
+@dataclass(frozen=True)
+class EyeCandidates:
+    """Steps and blinks of any origin, in time order; the flanks of slow waves are among them."""
+
+    positions: np.ndarray  # (num,) int64, in the flattened epochs
+    reach_samples: np.ndarray  # (num, 2) int64, before and after the position
+
+
+def find_eye_candidates(eyes_EL: np.ndarray, fs_hz: float) -> EyeCandidates:
+    """What looks like a saccade or a blink in epochs (num_epochs, samples) of the band "eyes"."""
+    found = ((_find_saccades, _SACCADE_S), (_find_blinks, _BLINK_S))
+    positions = [find(eyes_EL, fs_hz) for find, _ in found]
+    reach_s = np.repeat([span_s for _, span_s in found], [len(position) for position in positions], axis=0)
+    order = np.argsort(np.concatenate(positions), kind="stable")
+    return EyeCandidates(np.concatenate(positions)[order], np.rint(reach_s[order] * fs_hz).astype(np.int64))
+
+
+def find_eye_movements(
+    candidates: EyeCandidates, waves: SlowWaves, shape_EL: tuple[int, int], fs_hz: float
+) -> Stretches:
     """Saccades and blinks that stand out on one frontal EEG channel.
 
-    Sensitivity is low: of the eye movements in simulated nights about a quarter is found in wake and a tenth in REM;
-    most of those counted are true. On the one real night with an EOG, counts in sleep did not follow the eyes
+    Sensitivity is low: of the eye movements in simulated nights two fifths are found in wake and a seventh in REM; most
+    of those counted are true. On the one real night with an EOG, counts in sleep did not follow the eyes
     (docs/experiments), so a count is no proof. Where slow waves whose trough is as deep as their crest cover a tenth of
     the epoch, the count is 0, and nothing within a second of such a wave counts, since its flanks look like eye
     movements. A count of 0 therefore means "none seen", not "none". A movement that begins within half a second of the
     one before counts with it.
     """
-    num_epochs, num_samples = eyes_EL.shape
+    num_epochs, num_samples = shape_EL
     brain = -waves.trough_uv >= 0.8 * waves.crest_uv  # a blink's undershoot is shallower
     starts, stops = waves.start_samples[brain], waves.stop_samples[brain]
     first = starts // num_samples * num_samples
-    share_E = cover_samples(starts, stops, eyes_EL.size).reshape(eyes_EL.shape).mean(axis=1)
+    share_E = cover_samples(starts, stops, num_epochs * num_samples).reshape(shape_EL).mean(axis=1)
     starts, stops = np.maximum(starts - round(fs_hz), first), np.minimum(stops + round(fs_hz), first + num_samples)
-    near_EL = cover_samples(starts, stops, eyes_EL.size).reshape(eyes_EL.shape)
-    free_EL = ~near_EL & (share_E < _BRAIN_SHARE)[:, None]
-    found = ((_find_saccades, _SACCADE_S), (_find_blinks, _BLINK_S))
-    positions = [find(eyes_EL, free_EL, fs_hz) for find, _ in found]
-    reach_s = np.repeat([span_s for _, span_s in found], [len(position) for position in positions], axis=0)
-    position = np.concatenate(positions)
-    order = np.argsort(position, kind="stable")
-    position, reach = position[order], np.rint(reach_s[order] * fs_hz).astype(np.int64)
+    near_EL = cover_samples(starts, stops, num_epochs * num_samples).reshape(shape_EL)
+    free = (~near_EL & (share_E < _BRAIN_SHARE)[:, None]).ravel()[candidates.positions]
+    position, reach = candidates.positions[free], candidates.reach_samples[free]
     epoch_idx, at = np.divmod(position, num_samples)
     is_first = np.ones(len(at), dtype=bool)
     is_first[1:] = (np.diff(position) >= 0.5 * fs_hz) | (np.diff(epoch_idx) > 0)
@@ -52,7 +68,7 @@ def find_eye_movements(eyes_EL: np.ndarray, waves: SlowWaves, fs_hz: float) -> S
     return Stretches(epoch_idx[first], starts, stops, num_epochs, num_samples)
 
 
-def _find_saccades(eyes_EL: np.ndarray, free_EL: np.ndarray, fs_hz: float) -> np.ndarray:
+def _find_saccades(eyes_EL: np.ndarray, fs_hz: float) -> np.ndarray:
     """Positions in the flattened epochs of steps, either way, that rise within .1 s and then decay.
 
     The step exceeds 25 uV and 3.5 times the epoch's typical change over .1 s, starts from near zero (not
@@ -63,7 +79,7 @@ def _find_saccades(eyes_EL: np.ndarray, free_EL: np.ndarray, fs_hz: float) -> np
     rise_EL = np.zeros_like(eyes_EL)
     rise_EL[:, half:-half] = eyes_EL[:, 2 * half :] - eyes_EL[:, : -2 * half]
     height_EL = np.abs(rise_EL)
-    peak_EL = _stands_out(height_EL, 3.5, SACCADE_UV, 0.2, fs_hz) & free_EL
+    peak_EL = _stands_out(height_EL, 3.5, SACCADE_UV, 0.2, fs_hz)
     idx, at = _inside(peak_EL, 0.3, 0.46, fs_hz)
     height, sign = height_EL[idx, at], np.sign(rise_EL[idx, at])
     before, after, later = (
@@ -74,7 +90,7 @@ def _find_saccades(eyes_EL: np.ndarray, free_EL: np.ndarray, fs_hz: float) -> np
     return (idx * eyes_EL.shape[1] + at)[kept]
 
 
-def _find_blinks(eyes_EL: np.ndarray, free_EL: np.ndarray, fs_hz: float) -> np.ndarray:
+def _find_blinks(eyes_EL: np.ndarray, fs_hz: float) -> np.ndarray:
     """Positions in the flattened epochs of single positive waves of .2-.4 s, as the closing lid leaves at Fpz.
 
     The crest exceeds the mean of what lies .3 s before and after it by 60 uV and 4 times the epoch's
@@ -83,7 +99,7 @@ def _find_blinks(eyes_EL: np.ndarray, free_EL: np.ndarray, fs_hz: float) -> np.n
     reach = round(0.3 * fs_hz)
     crest_EL = np.zeros_like(eyes_EL)
     crest_EL[:, reach:-reach] = eyes_EL[:, reach:-reach] - 0.5 * (eyes_EL[:, 2 * reach :] + eyes_EL[:, : -2 * reach])
-    peak_EL = _stands_out(crest_EL, 4.0, BLINK_UV, 0.3, fs_hz) & free_EL
+    peak_EL = _stands_out(crest_EL, 4.0, BLINK_UV, 0.3, fs_hz)
     idx, at = _inside(peak_EL, 0.5, 0.5, fs_hz)
     height = crest_EL[idx, at]
     before, after = (_mean_around(eyes_EL, idx, at, span_s, fs_hz) for span_s in ((-0.5, -0.25), (0.25, 0.5)))

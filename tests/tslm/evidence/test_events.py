@@ -19,10 +19,10 @@ COUNT_COLUMNS = {
 }
 
 
-def _noise(num_epochs: int, rms_uv: float) -> np.ndarray:
-    """Noise of power 1/f, flat below 0.5 Hz."""
+def _noise(num_epochs: int, rms_uv: float, exponent: float = 1.0) -> np.ndarray:
+    """Noise of power 1/f^exponent, flat below 0.5 Hz."""
     rng = np.random.default_rng(0)
-    gain = np.maximum(np.fft.rfftfreq(3000, 1 / FS_HZ), 0.5) ** -0.5
+    gain = np.maximum(np.fft.rfftfreq(3000, 1 / FS_HZ), 0.5) ** (-exponent / 2)
     epochs = np.fft.irfft(gain * (rng.normal(size=(num_epochs, 1501)) + 1j * rng.normal(size=(num_epochs, 1501))), 3000)
     return rms_uv * epochs / epochs.std(axis=1, keepdims=True)
 
@@ -101,7 +101,7 @@ def test_events_are_what_is_counted_whatever_the_epoch_holds(
 @pytest.mark.parametrize("at_s", [6.0, 14.5, 25.0])
 def test_a_waveform_is_found_where_it_was_put(at_s):
     spindle = _noise(30, 10) + np.sin(2 * np.pi * 13.2 * TIME_S) * _burst(at_s, 0.45, 25)
-    k_complex = _noise(30, 8) + _burst(at_s + 0.5, 0.25, 55) - _burst(at_s, 0.2, 95)
+    k_complex = _noise(30, 8, 2.5) + _burst(at_s + 0.5, 0.25, 55) - _burst(at_s, 0.2, 95)
     step = _noise(30, 8) + 80 * np.exp(-np.maximum(TIME_S - at_s, 0) / 0.6) * (at_s < TIME_S)
     waves = ((Feature.SPINDLES, spindle), (Feature.K_COMPLEXES, k_complex), (Feature.EYE_MOVEMENTS, step))
     for kind, epochs_EL in waves:
@@ -117,7 +117,7 @@ def test_a_waveform_is_found_where_it_was_put(at_s):
 def test_a_stretch_lasts_as_long_as_the_rhythm(stretch_s):
     inside = (stretch_s[0] <= TIME_S) & (stretch_s[1] > TIME_S)
     alpha = _noise(20, 8) + 25 * np.sin(2 * np.pi * 10 * TIME_S) * inside
-    slow = _noise(20, 8) + 60 * np.sin(2 * np.pi * 1.0 * TIME_S) * inside
+    slow = _noise(20, 8, 2.5) + 60 * np.sin(2 * np.pi * 1.0 * TIME_S) * inside
     train = _noise(20, 6) + 20 * sawtooth(2 * np.pi * 2.8 * TIME_S) * inside
     flat = np.where(inside, 0.0, _noise(20, 20))
     slack_s = {Feature.ALPHA: 1.0, Feature.SLOW_WAVES: 1.0, Feature.SAWTOOTH: 1.5, Feature.ARTEFACT: 0.01}

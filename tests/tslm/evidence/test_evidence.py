@@ -108,7 +108,7 @@ def test_an_alpha_rhythm_is_no_spindle():
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 0.5, 1.0])
 def test_slow_waves_fill_the_share_they_were_given(share):
-    epochs = _noise(50, 1.0, 8) + 50 * np.sin(2 * np.pi * 0.9 * TIME_S) * (30 * share > TIME_S)
+    epochs = _noise(50, 2.5, 8) + 50 * np.sin(2 * np.pi * 0.9 * TIME_S) * (30 * share > TIME_S)
     assert measure_evidence(epochs, FS_HZ)["slow_wave_fraction"].mean() == pytest.approx(share, abs=0.06)
 
 
@@ -125,10 +125,10 @@ def test_alpha_fraction_follows_the_time_in_alpha(share):
 
 
 def test_isolated_k_complexes_are_counted_and_a_train_of_slow_waves_is_not():
-    lone = _noise(50, 1.2, 10)
+    lone = _noise(50, 2.5, 10)
     for centre_s in (8, 20):
         lone += _burst(centre_s + 0.5, 0.25, 55) - _burst(centre_s, 0.2, 95)
-    train = _noise(50, 1.2, 10) + 60 * np.sin(2 * np.pi * 0.9 * TIME_S)
+    train = _noise(50, 2.5, 10) + 60 * np.sin(2 * np.pi * 0.9 * TIME_S)
     assert measure_evidence(lone, FS_HZ)["k_complex_count"].mean() == pytest.approx(2, abs=0.3)
     assert measure_evidence(train, FS_HZ)["k_complex_count"].mean() < 0.1
 
@@ -154,10 +154,10 @@ def test_steps_that_decay_count_as_saccades_whichever_way_they_point(sign):
 
 def test_slow_rises_k_complexes_and_slow_waves_are_no_eye_movements():
     rolling = _noise(50, 1.2, 10) + 45 * np.sin(2 * np.pi * 0.4 * TIME_S)
-    lone = _noise(50, 1.2, 10)
+    lone = _noise(50, 2.5, 10)
     for centre_s in (5, 12, 19, 26):
         lone += _burst(centre_s + 0.5, 0.25, 55) - _burst(centre_s, 0.14, 95)
-    train = _noise(50, 1.2, 10) + 60 * np.sin(2 * np.pi * 0.9 * TIME_S)
+    train = _noise(50, 2.5, 10) + 60 * np.sin(2 * np.pi * 0.9 * TIME_S)
     for epochs in (rolling, lone, train):
         assert measure_evidence(epochs, FS_HZ)["eye_movement_count"].mean() < 0.1
 
