@@ -1,8 +1,8 @@
 """The closing reason of a brief rationale: the rule that decides for a sleep stage, and the one that leaves doubt.
 
-"Decisive (5.B): the spindle and the K-complex; doubt (6.B): slow waves past a fifth." Rationales that models learn from
-end so, and a model that has the measured facts in its prompt chooses among the closings that hold, one a sleep stage
-(`stage.reasons`).
+"Decisive for N2 (5.B): the spindle and the K-complex; doubt (6.B): slow waves past a fifth." Rationales that models
+learn from end so, and a model that has the measured facts in its prompt chooses among the closings that hold, one a
+sleep stage (`stage.reasons`).
 """
 
 from collections.abc import Sequence
@@ -60,7 +60,9 @@ def choose_reasons(
 def render_closing(facts: Facts, sleep_stage: SleepStage, is_human: bool = True) -> str:
     """The closing sentence for a sleep stage with its full stop; empty where no criterion holds.
 
-    The rule comes first: a language model that has written it has decided, and its reasons and answer follow from it.
+    The sleep stage comes first: a language model that has written it has decided, and rule, reasons and answer follow
+    from it. A closing that begins with its rule makes the choice of a rule one of the sleep stage
+    (docs/decisions/042-the-closing-names-the-stage.md).
 
     Args:
         facts: of the epoch (`tslm.evidence.words.epoch_facts`).
@@ -70,7 +72,7 @@ def render_closing(facts: Facts, sleep_stage: SleepStage, is_human: bool = True)
     cited_for, cited_against = choose_reasons(facts, sleep_stage, is_human)
     if not (cited_for or cited_against):
         return ""
-    parts = [f"{CLOSING_PREFIX}{_cite(cited_for, facts) if cited_for else ': nothing'}"]
+    parts = [f"{CLOSING_PREFIX} for {sleep_stage.value}{_cite(cited_for, facts) if cited_for else ': nothing'}"]
     if cited_against:
         parts.append(f"doubt{_cite(cited_against, facts)}")
     return f"{'; '.join(parts)}."

@@ -71,7 +71,7 @@ def test_without_any_reason_for_a_stage_only_the_doubt_is_said() -> None:
     facts = {"slow_wave_fraction": 0.1, "theta_share": 0.5, "delta_share": 0.3, "alpha_share": 0.1, "sigma_share": 0.05}
     facts |= {"beta_share": 0.05, "high_frequency_ratio": 0.0}
     assert choose_reasons(facts, SleepStage.N3)[0] == []
-    assert render_closing(facts, SleepStage.N3) == "Decisive: nothing; doubt (6.B): slow waves under a fifth."
+    assert render_closing(facts, SleepStage.N3) == "Decisive for N3: nothing; doubt (6.B): slow waves under a fifth."
 
 
 def test_an_unmeasurable_epoch_has_no_closing() -> None:

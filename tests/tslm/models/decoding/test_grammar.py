@@ -21,12 +21,12 @@ from tslm.models.llm.backbone import load_tokenizer
 from tslm.seeds import hash_seed
 
 CLOSINGS = (
-    "Decisive (3.C): eye movements.",
-    "Decisive (4.B): theta; doubt (5.B): the spindle.",
-    "Decisive (5.B): the spindle.",
-    "Decisive: nothing; doubt (6.B): slow waves under a fifth.",
-    "Decisive (7.B): eye movements and theta; doubt (7.D): the spindle.",
-    "Decisive: nothing; doubt (8.A): the absence of flat or clipped parts.",
+    "Decisive for W (3.C): eye movements.",
+    "Decisive for N1 (4.B): theta; doubt (5.B): the spindle.",
+    "Decisive for N2 (5.B): the spindle.",
+    "Decisive for N3: nothing; doubt (6.B): slow waves under a fifth.",
+    "Decisive for R (7.B): eye movements and theta; doubt (7.D): the spindle.",
+    "Decisive for M: nothing; doubt (8.A): the absence of flat or clipped parts.",
 )
 STAGES = ("Wake", "Non-REM stage 1", "Non-REM stage 2", "Non-REM stage 3", "REM sleep", "Movement")
 LETTERED = ("(a) slow", "(b) fast", "(b) faster")
