@@ -80,9 +80,9 @@ def _find_staged(path: Path, arguments: argparse.Namespace, models: "StagingMode
         return ""
     wanted = {
         "file": path.name,
-        "checkpoints": describe_checkpoints(models),
-        "smoothing": options.smoothing,
         "explain": options.explain,
+        "smoothing": options.smoothing,
+        "checkpoints": describe_checkpoints(models),
     }
     for name, value in wanted.items():
         if found.get(name) != value:

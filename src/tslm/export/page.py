@@ -19,14 +19,14 @@ def write_page(night: NightResult, path: Path) -> None:
         title=f"The night {night.file.name}",
         facts=_collect_facts(night),
         recording=night.recording,
-        show_expert=False,
+        lead="Staged by trained models; no expert has checked it.",
     )
     with write_beside(path) as partial:
         partial.write_text(render_page(page), encoding="utf-8")
 
 
 def build_rows(night: NightResult) -> list[PredictionRow]:
-    """Prediction rows of all systems of a night: the language model, the classifier, and its smoothed answers."""
+    """Prediction rows of all systems of a night: the classifier's smoothed answers, its own, the language model."""
     scored = list(
         build_night_rows(
             night.recording,
@@ -47,7 +47,7 @@ def build_rows(night: NightResult) -> list[PredictionRow]:
             }
             for row, stage in zip(scored, night.sleep_stages, strict=True)
         ]
-    return [*(night.rows or ()), *smoothed, *scored]
+    return [*smoothed, *scored, *(night.rows or ())]
 
 
 def _collect_facts(night: NightResult) -> dict[str, str]:

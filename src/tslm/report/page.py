@@ -80,6 +80,7 @@ def build_page(
     waveforms: Mapping[str, Excerpt] | None = None,
     links: Mapping[str, str] | None = None,
     show_expert: bool = True,
+    lead: str = "",
     interventions: Mapping[str, Any] | None = None,
 ) -> PageDocument:
     """Put a page together.
@@ -95,6 +96,7 @@ def build_page(
         waveforms: sample_id -> its signal, for examples on pages without a night.
         links: recording -> address of its own page, for a page of several.
         show_expert: False leaves out everything that rests on the expert's stages; the page must show a night.
+        lead: first sentence of the page of a staged night, which nobody has scored and which has no metrics.
         interventions: on the checkpoint, as in interventions.json; None or empty: there were none.
 
     Raises:
@@ -102,7 +104,7 @@ def build_page(
             night.
     """
     samples = collect_samples(scorings)
-    if not samples or (show_expert and not metrics.get("systems")):
+    if not samples or (show_expert and not lead and not metrics.get("systems")):
         raise ValueError("a report needs at least one prediction and the metrics of one system")
     if is_staging(samples) and not any(sample["truth"] for sample in samples):
         title = title or "Sleep stages by the model"
@@ -115,6 +117,14 @@ def build_page(
             raise ValueError("the expert can be hidden on the page of one night only; give the rows of one recording")
         night = _build_night(scorings, recording, show_expert=False)
         return PageDocument(title, render_header(title, samples, {}), (), footer, night)
+    if lead:
+        if not has_night:
+            raise ValueError("the page of a staged night shows one recording of sleep stages; give the rows of one")
+        night = _build_night(scorings, recording, show_expert=True, number_from_file=True)
+        of_all = {name: scoring for name, scoring in scorings.items() if len(scoring.rows) == len(samples)}
+        staged = [render_text_scores(scorings), render_night_statistics(of_all)]
+        header = render_header(title, samples, {}, lead)
+        return PageDocument(title, header, staged, footer, night, render_static_night(of_all))
     header = render_header(title, samples, metrics)
     by_name = {render_system(name): values for name, values in metrics["systems"].items()}
     if not has_night:
@@ -245,9 +255,13 @@ def plan_night_pages(scorings: Mapping[str, Scoring], path: Path) -> dict[str, P
     return files
 
 
-def _build_night(scorings: Mapping[str, Scoring], recording: Recording | None, show_expert: bool) -> NightDocument:
+def _build_night(
+    scorings: Mapping[str, Scoring], recording: Recording | None, show_expert: bool, number_from_file: bool = False
+) -> NightDocument:
     budget = MAX_PAGE_BYTES - len(pack_plotly()) * 4 // 3 - _RESERVED_BYTES
-    return build_night_document(scorings, recording, show_expert=show_expert, max_bytes=budget)
+    return build_night_document(
+        scorings, recording, show_expert=show_expert, max_bytes=budget, number_from_file=number_from_file
+    )
 
 
 def _encode(blob: bytes) -> str:

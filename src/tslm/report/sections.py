@@ -42,8 +42,11 @@ _WITHIN_SUBJECT = (
 _BLINDED = "The expert’s stages are hidden on this page, and so is every figure that rests on them."
 
 
-def render_header(title: str, samples: Sequence[Mapping[str, Any]], metrics: Mapping[str, Any]) -> str:
-    """Render the title, the result in a sentence, and the first system's figures; without metrics, a blinded page."""
+def render_header(title: str, samples: Sequence[Mapping[str, Any]], metrics: Mapping[str, Any], lead: str = "") -> str:
+    """Render the title, the result in a sentence, and the first system's figures; without metrics, a blinded page.
+
+    With a `lead`, it is the header of a staged night.
+    """
     recordings = list(dict.fromkeys(sample["recording"] for sample in samples if sample.get("recording")))
     systems: dict[str, dict[str, Any]] = {
         render_system(name): values for name, values in metrics.get("systems", {}).items()
@@ -51,7 +54,7 @@ def render_header(title: str, samples: Sequence[Mapping[str, Any]], metrics: Map
     name = next(iter(systems), "")
     main_metrics = systems.get(name, {})
     listed = f"{', '.join(recordings[:5])}{' and others' if len(recordings) > 5 else ''}"
-    what = f"{format_number(len(samples), 'sample')}" + (
+    what = f"{format_number(len(samples), 'epoch' if lead else 'sample')}" + (
         f" of {format_number(len(recordings), 'recording')} ({escape(listed)})" if recordings else ""
     )
     tiles = [
@@ -67,8 +70,9 @@ def render_header(title: str, samples: Sequence[Mapping[str, Any]], metrics: Map
             f"<small>{share:.1f}&#8239;%, count as wrong</small></div>"
         )
     return (
-        f'<header class="page"><p class="eyebrow">Evaluation report</p><h1>{escape(title)}</h1>'
-        f'<p class="lead">{_summarise(systems) if systems else _BLINDED}</p>'
+        f'<header class="page"><p class="eyebrow">{"Staged night" if lead else "Evaluation report"}</p>'
+        f"<h1>{escape(title)}</h1>"
+        f'<p class="lead">{escape(lead) or (_summarise(systems) if systems else _BLINDED)}</p>'
         f"{_render_leak(metrics)}"
         f'<p class="scope">{what}.{f" Figures in the boxes: {escape(name.lower())}." if tiles else ""}</p>'
         + (f'<dl class="tiles">{"".join(tiles)}</dl>' if tiles else "")

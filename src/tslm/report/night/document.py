@@ -4,10 +4,11 @@ The object (`<script type="application/json" id="tslm-document">`), every list i
 
 - `recording`, `epoch_s`, `start` (ISO 8601 or ""), `blinded`
 - `stages`: [{code, name, short}], from the top of a hypnogram to its bottom
-- `epoch_idx`, `onset_s`, `sample_id`: of each epoch shown; its place in these lists is its `position`
+- `epoch_idx`, `number`, `onset_s`, `sample_id`: of each epoch shown; its place in these lists is its `position`;
+  `number` is what the reader sees: `epoch_idx`, or the epoch's number in the file
 - `expert`: code of each epoch's stage or null; the key is absent where the expert is hidden, or scored no epoch
-- `systems`: [{name, answers: [code or null], probabilities: [[of each stage of `stages`] or null] or null,
-  uncertainty: [0 to 1 or null] or null}]
+- `systems`: [{name, answers: [code or null], not_asked: [positions that it was not asked for], probabilities: [[of each
+  stage of `stages`] or null] or null, uncertainty: [0 to 1 or null] or null}]
 - `writer`: name of the first system that writes texts, or null; `rationales`: its texts, [{pieces, struck, claims,
   answer, cut}], see `tslm.report.rationales`; `verdicts`: the words for a claim's;
   `references`: [text] where there are some
@@ -73,6 +74,7 @@ def build_night_document(
     *,
     show_expert: bool = True,
     max_bytes: int = 4_000_000,
+    number_from_file: bool = False,
 ) -> NightDocument:
     """The night of one recording.
 
@@ -81,6 +83,8 @@ def build_night_document(
         recording: its signals; None: a page without spectrogram, EMG, flags and waveforms.
         show_expert: False leaves the expert's stages and reference texts out.
         max_bytes: what all of it may take in the page.
+        number_from_file: count epochs from the start of the file, as exports of staged nights do; False: within the
+            recording.
 
     Raises:
         ValueError: the recording lacks an epoch that the rows name.
@@ -99,7 +103,9 @@ def build_night_document(
     writer = next((scoring for scoring in scorings.values() if scoring.writes_text), None)
     expert = [None if row["truth"] is None else str(STAGE_OF_ANSWER[row["truth"]]) for row in rows]
     has_expert = show_expert and any(expert)
-    lists = _list_epochs(systems, expert if has_expert else None)
+    written = {row["sample_id"] for row in writer.rows} if writer else set()
+    with_text = [idx for idx, sample_id in enumerate(sample_ids) if sample_id in written]
+    lists = _list_epochs(systems, expert if has_expert else None, with_text)
     data: dict[str, Any] = {
         "version": 1,
         "recording": rows[0].get("recording", ""),
@@ -124,6 +130,8 @@ def build_night_document(
         "notes": [],
     }
     data["onset_s"] = [row.get("onset_s", row["epoch_idx"] * data["epoch_s"]) for row in rows]
+    onsets = np.array(data["onset_s"])
+    data["number"] = np.rint(onsets / data["epoch_s"]).astype(int).tolist() if number_from_file else data["epoch_idx"]
     if has_expert:
         data["expert"] = expert
     if show_expert and any(row.get("target") for row in rows):
@@ -186,6 +194,7 @@ def _describe_system(scoring: Scoring, sample_ids: Sequence[str], levels: Sequen
     return {
         "name": render_system(scoring.system),
         "answers": [None if answer is None else str(STAGE_OF_ANSWER[answer]) for answer in answers],
+        "not_asked": [position for position, idx in enumerate(places) if idx is None],
         "probabilities": [None if idx is None else shares.get(idx) for idx in places] if known else None,
         "uncertainty": [None if idx is None else entropies.get(idx) for idx in places] if known else None,
     }
@@ -202,15 +211,23 @@ def _describe_evidence(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _list_epochs(systems: Sequence[Mapping[str, Any]], expert: Sequence[str | None] | None) -> list[dict[str, Any]]:
-    """Epochs worth a look, by why."""
+def _list_epochs(
+    systems: Sequence[Mapping[str, Any]], expert: Sequence[str | None] | None, written: Sequence[int]
+) -> list[dict[str, Any]]:
+    """Epochs worth a look, by why; `written` are the positions of those with a text."""
     num = len(systems[0]["answers"])
-    answers = [system["answers"] for system in systems]
-    differ = [idx for idx in range(num) if len({given[idx] for given in answers}) > 1]
+    left_out = [set(system["not_asked"]) for system in systems]
+    answers = [
+        {system["answers"][idx] for system, without in zip(systems, left_out, strict=True) if idx not in without}
+        for idx in range(num)
+    ]
+    differ = [idx for idx in range(num) if len(answers[idx]) > 1]
     lists: list[dict[str, Any]] = [{"name": "the systems disagree", "positions": differ}] if len(systems) > 1 else []
+    if 0 < len(written) < num:
+        lists.insert(0, {"name": "epochs with a text", "positions": written})
     if expert is not None:
         known = [idx for idx in range(num) if expert[idx] is not None]
-        wrong = [idx for idx in known if any(given[idx] != expert[idx] for given in answers)]
+        wrong = [idx for idx in known if answers[idx] - {expert[idx]}]
         lists.insert(0, {"name": "a system differs from the expert", "positions": wrong})
     uncertainties = [system["uncertainty"] for system in systems if system["uncertainty"] is not None]
     if uncertainties:

@@ -7,11 +7,11 @@ let storedRow = null; // of the blobs by position, where they do not hold all ep
 function fillPanel() {
   const at = state.position;
   const isLost = document.activeElement.closest("#epoch-text, #wave-lanes"); // what has the focus is replaced
-  byId("epoch-title").textContent = `Epoch ${night.epoch_idx[at]}, ${timeText(at)}`;
+  byId("epoch-title").textContent = `Epoch ${night.number[at]}, ${timeText(at)}`;
   byId("epoch-back").disabled = at === 0;
   byId("epoch-next").disabled = at === numEpochs - 1;
-  const stages = systems.map((system) => describeAnswer(system.name, system.answers[at], night.expert && night.expert[at]));
-  if (night.expert && night.expert[at]) stages.unshift(describeAnswer("Expert", night.expert[at], null));
+  const stages = systems.map((system) => describeAnswer(system.name, system.answers[at], answerName(system, at), night.expert && night.expert[at]));
+  if (night.expert && night.expert[at]) stages.unshift(describeAnswer("Expert", night.expert[at], stageName(night.expert[at]), null));
   byId("epoch-stages").replaceChildren(...stages);
   fillMarks(at);
   byId("epoch-text").replaceChildren(...describeRationale(at));
@@ -20,9 +20,9 @@ function fillPanel() {
   if (isLost) byId("epoch").focus({ preventScroll: true });
 }
 
-function describeAnswer(name, code, expert) {
-  const chip = make("span", `chip ${code ? `stage-${code.toLowerCase()}` : ""}`, stageName(code));
-  const mark = expert ? make("span", code === expert ? "verdict right" : "verdict wrong", code === expert ? " ✓" : " ✗ differs") : null;
+function describeAnswer(name, code, answer, expert) {
+  const chip = make("span", `chip ${code ? `stage-${code.toLowerCase()}` : ""}`, answer);
+  const mark = expert && answer !== "not asked" ? make("span", code === expert ? "verdict right" : "verdict wrong", code === expert ? " ✓" : " ✗ differs") : null;
   return make("div", "", make("dt", "", name), make("dd", "", chip, mark));
 }
 
@@ -40,7 +40,8 @@ function describeRationale(at) {
     const parts = numbers.length ? [markPiece(text, numbers, claims)] : markRules(text);
     quote.append(...(struck.includes(place) ? [strikePiece(parts)] : parts));
   });
-  if (!pieces.length && !answer) quote.append(make("em", "", "empty"));
+  const writer = systems.find((system) => system.name === night.writer);
+  if (!pieces.length && !answer) quote.append(make("em", "", writer.not_asked.includes(at) ? "not asked for a text" : "empty"));
   if (cut) quote.append(make("em", "", ` … ${cut.toLocaleString("en")} characters more`));
   if (answer) quote.append(" ", make("b", "", `Answer: ${answer}`));
   const parts = [make("h4", "", `Written by the ${night.writer.toLowerCase()}`), quote];

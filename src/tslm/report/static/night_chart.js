@@ -334,10 +334,10 @@ function showTip(position, event) {
     const probabilities = system.probabilities && system.probabilities[position];
     const idx = night.stages.findIndex((stage) => stage.code === system.answers[position]);
     const share = probabilities && idx >= 0 ? ` ${Math.round(100 * probabilities[idx])} %` : "";
-    return `${system.name}: ${stageName(system.answers[position])}${share}`;
+    return `${system.name}: ${answerName(system, position)}${share}`;
   });
   if (night.expert && night.expert[position]) lines.unshift(`Expert: ${stageName(night.expert[position])}`);
-  tip.replaceChildren(make("b", "", `${timeText(position)}, epoch ${night.epoch_idx[position]}`), ...lines.map((line) => make("span", "", line)));
+  tip.replaceChildren(make("b", "", `${timeText(position)}, epoch ${night.number[position]}`), ...lines.map((line) => make("span", "", line)));
   const box = byId("night").getBoundingClientRect();
   tip.style.left = `${Math.max(Math.min(event.clientX - box.left + 14, box.width - tip.offsetWidth - 4), 0)}px`;
   tip.style.top = `${event.clientY - box.top + 18}px`;

@@ -5,7 +5,9 @@ const numEpochs = night.epoch_idx.length;
 const systems = night.systems;
 const byId = (id) => document.getElementById(id);
 const blobs = {}; // unpacked, by name
-const state = { position: 0, list: 0, rank: -1, density: systems.findIndex((system) => system.probabilities) };
+const writing = systems.find((system) => system.name === night.writer && system.not_asked.length); // it wrote of some epochs
+const firstShown = writing ? Math.max(0, night.epoch_idx.findIndex((_, idx) => !writing.not_asked.includes(idx))) : 0;
+const state = { position: firstShown, list: 0, rank: -1, density: systems.findIndex((system) => system.probabilities) };
 
 /** An element with classes and children; strings become text. */
 function make(tag, className, ...children) {
@@ -22,6 +24,10 @@ function stageOf(code) {
 function stageName(code) {
   const stage = stageOf(code);
   return stage ? stage.name : "not readable";
+}
+
+function answerName(system, position) {
+  return system.not_asked.includes(position) ? "not asked" : stageName(system.answers[position]);
 }
 
 /** Clock time where the start is known, else time since the start of the recording. */

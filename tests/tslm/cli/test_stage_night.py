@@ -1,0 +1,117 @@
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.tslm.staging.conftest import NUM_EPOCHS, night_path, results  # noqa: F401 - fixtures
+from tslm.cli import main
+from tslm.export.table import EXPORTS
+from tslm.files import DISCLAIMER
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: Any) -> tuple[int, str, str]:
+    code = main(["stage", *map(str, arguments), "--device", "cpu"])
+    return code, *capsys.readouterr()
+
+
+def list_files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_recording_becomes_a_folder_of_all_exports(
+    capsys: pytest.CaptureFixture[str],
+    night_path: Path,  # noqa: F811
+    results: Path,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    code, out, _ = run(capsys, night_path, "--model", results, "--out", tmp_path)
+    assert code == 0
+    folder = tmp_path / "P01"
+    assert len(list_files(folder)) == len(EXPORTS)
+    assert f"explained {round(NUM_EPOCHS / 5)} epochs" in out and "report.html" in out
+    assert "'F4-M1'" in out  # what was chosen is said
+    explanations = json.loads((folder / "explanations.json").read_text())
+    assert explanations["disclaimer"] == DISCLAIMER
+    assert sum("text" in epoch for epoch in explanations["epochs"]) == round(NUM_EPOCHS / 5)
+    page = (folder / "report.html").read_text()
+    assert DISCLAIMER.split(";")[0] in page and "no expert has checked it" in page
+    assert "2024-03-05" not in page + (folder / "statistics.json").read_text()
+
+
+def test_a_staged_night_is_not_staged_again_and_a_half_written_one_is(
+    capsys: pytest.CaptureFixture[str],
+    night_path: Path,  # noqa: F811
+    results: Path,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    call = (night_path, "--model", results, "--out", tmp_path, "--explain", "3")
+    assert run(capsys, *call)[0] == 0
+    before = list_files(tmp_path / "P01")
+    code, out, _ = run(capsys, *call)
+    assert code == 0 and "already staged" in out
+    (tmp_path / "P01" / "statistics.json").unlink()
+    (tmp_path / "P01" / "hypnogram.csv").write_text("half")
+    assert run(capsys, *call)[0] == 0
+    after = list_files(tmp_path / "P01")
+    assert after.keys() == before.keys()
+    assert after["hypnogram.csv"] == before["hypnogram.csv"]
+    assert after["explanations.json"] == before["explanations.json"]
+    code, _, err = run(capsys, *call[:-1], "none")
+    assert code == 2 and "explain '3', not 'none'" in err
+
+
+def test_of_a_folder_one_bad_night_stops_no_other(
+    capsys: pytest.CaptureFixture[str],
+    night_path: Path,  # noqa: F811
+    results: Path,  # noqa: F811
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    for name in ("a.edf", "c.edf"):
+        shutil.copy(night_path, raw / name)
+    (raw / "b.edf").write_bytes(b"0" * 300)
+    code, _, err = run(capsys, raw, "--model", results, "--out", tmp_path / "out", "--explain", "none")
+    assert code == 2 and "1 of 3 nights failed" in err
+    assert "b.edf: error:" in caplog.text
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a", "c"]
+    assert not (tmp_path / "out" / "a" / "explanations.json").exists()
+
+
+def test_channels_are_listed_without_staging(
+    capsys: pytest.CaptureFixture[str],
+    night_path: Path,  # noqa: F811
+    results: Path,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    code, out, _ = run(capsys, night_path, "--model", results, "--out", tmp_path, "--list_channels")
+    assert code == 0
+    assert all(name in out for name in ("F4-M1", "E1-M2", "SpO2", "left out"))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--epoch_s", "20"), "reads 30 s"),
+        (("--explain", "some"), "explain='some'"),
+        (("--explain", "500"), "epoch 500 is not among"),
+        (("--llm", "gemma-9"), "no language model of gemma-9"),
+        (("--workers", "0"), "--workers 0"),
+        (("--channel", "Oz"), "'Oz'"),
+    ],
+)
+def test_a_mistake_in_the_call_is_one_line_and_writes_nothing(
+    capsys: pytest.CaptureFixture[str],
+    night_path: Path,  # noqa: F811
+    results: Path,  # noqa: F811
+    tmp_path: Path,
+    arguments: tuple[str, ...],
+    message: str,
+) -> None:
+    code, _, err = run(capsys, night_path, "--model", results, "--out", tmp_path, *arguments)
+    assert code == 2 and message in err and len(err.strip().splitlines()) == 1
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,112 @@
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import tslm
+from tests.tslm.staging.conftest import FS_HZ, NUM_EPOCHS, make_signal
+from tslm.data.readers.open import open_signals
+from tslm.data.readers.raw import SignalsConfig
+from tslm.labels import SleepStage
+from tslm.staging.models import find_models
+from tslm.staging.night import NightStager, StagingOptions, choose_explained, list_numbered_epochs
+
+
+def test_a_night_comes_with_stages_probabilities_and_texts_of_its_least_certain_fifth(
+    night_path: Path, results: Path
+) -> None:
+    night = tslm.stage_night(night_path, model=results, device="cpu")
+    assert night.hypnogram.num_epochs == night.recording.num_epochs == NUM_EPOCHS
+    assert SleepStage.UNSCORED not in night.hypnogram.sleep_stages
+    explained = [epoch["epoch_idx"] for epoch in night.explanations]
+    confidence_E = night.probabilities_EK.max(axis=1)
+    assert explained == sorted(np.argsort(confidence_E)[: round(NUM_EPOCHS / 5)].tolist())
+    assert all(epoch["answer"] in night.label_set.answers for epoch in night.explanations)
+    assert all(row["truth"] is None for row in night.rows or ())
+    assert dict(night.channels) == {"EEG Fpz-Cz": "F4-M1", "EOG horizontal": "E1-M2"}
+    assert any("F4-M1" in note for note in night.recording.notes)
+
+
+def test_a_file_an_mne_object_and_arrays_are_staged_alike(night_path: Path, results: Path) -> None:
+    mne = pytest.importorskip("mne")
+    signals = {"F4-M1": make_signal(0), "E1-M2": make_signal(1)}
+    options = {"model": results, "device": "cpu", "explain": "2"}
+    by_file = tslm.stage_night(night_path, **options)
+    by_mne = tslm.stage_night(mne.io.read_raw(night_path, verbose="error"), **options)
+    by_arrays = tslm.stage_night(signals, FS_HZ, **options)
+    in_volt = {name: values / 1e6 for name, values in signals.items()}
+    by_volts = tslm.stage_night(in_volt, FS_HZ, unit="V", **options)
+    for other in (by_mne, by_arrays, by_volts):
+        assert other.sleep_stages == by_file.sleep_stages
+        assert other.probabilities_EK == pytest.approx(by_file.probabilities_EK, abs=1e-3)
+        assert [each["answer"] for each in other.explanations] == [each["answer"] for each in by_file.explanations]
+
+
+def test_scoring_alone_needs_no_language_model(night_path: Path, results: Path, tmp_path: Path) -> None:
+    alone = results / "no_llm/classifier/stage0_encoder/checkpoints/best"
+    night = tslm.score_night(night_path, model=alone, device="cpu")
+    assert night.rows is None and night.explanations == []
+    assert night.checkpoints == {"classifier": str(alone)}
+    with pytest.raises(FileNotFoundError, match="--explain none"):
+        tslm.stage_night(night_path, model=alone)
+
+
+def test_one_stager_takes_several_nights_and_each_by_itself(night_path: Path, results: Path) -> None:
+    stager = NightStager(find_models(results), StagingOptions(explain="0-1"), "cpu")
+    first, second = (stager.stage(open_signals(night_path, SignalsConfig())) for _ in range(2))
+    assert first.rows == second.rows
+    assert np.array_equal(first.probabilities_EK, second.probabilities_EK)
+
+
+def test_smoothing_keeps_the_probabilities_and_the_stages_before_it(night_path: Path, results: Path) -> None:
+    plain = tslm.score_night(night_path, model=results, device="cpu")
+    smoothed = tslm.score_night(night_path, model=results, device="cpu", smoothing="median")
+    assert smoothed.unsmoothed == plain.sleep_stages
+    assert np.array_equal(smoothed.probabilities_EK, plain.probabilities_EK)
+
+
+def build_single_night(num_epochs: int, first: int, missing: int) -> SimpleNamespace:
+    onset_s = np.delete(np.arange(first, first + num_epochs), missing) * 30.0
+    recording = SimpleNamespace(num_epochs=num_epochs - 1, epoch_s=30.0, onset_s=onset_s, recording="P01")
+    return SimpleNamespace(recording=recording, span=range(first, first + num_epochs))
+
+
+def test_epochs_are_numbered_from_the_start_of_the_file() -> None:
+    night = build_single_night(20, first=100, missing=5)
+    assert list_numbered_epochs("100,106-108, 101", night) == [0, 1, 5, 6, 7]
+
+
+@pytest.mark.parametrize("explain", ["some", "1-", "5-3", "1;2", "99", "105", "120", ""])
+def test_epochs_that_are_not_there_are_refused(explain: str) -> None:
+    with pytest.raises(ValueError, match="explain=|not among the staged"):
+        list_numbered_epochs(explain, build_single_night(20, first=100, missing=5))
+
+
+def test_all_and_none_are_what_they_say() -> None:
+    night = build_single_night(20, first=0, missing=5)
+    probabilities_EK = np.full((19, 5), 0.2)
+    assert choose_explained("all", night, probabilities_EK) == list(range(19))
+    assert choose_explained("none", night, probabilities_EK) == []
+
+
+def test_a_night_without_the_eog_of_the_model_names_it_and_lists_the_channels(results: Path) -> None:
+    with pytest.raises(ValueError, match=r"EOG.*F4-M1"):
+        tslm.score_night({"F4-M1": make_signal(0)}, FS_HZ, model=results)
+
+
+def test_a_night_shorter_than_an_epoch_is_refused(results: Path) -> None:
+    signals = {"F4-M1": make_signal(0)[:2000], "E1-M2": make_signal(1)[:2000]}
+    with pytest.raises(ValueError, match="less than one epoch"):
+        tslm.score_night(signals, FS_HZ, model=results)
+
+
+def test_models_of_different_rates_are_refused(results: Path, tmp_path: Path) -> None:
+    models = find_models(results)
+    assert models.writer is not None
+    from tslm.staging.models import _check_alike
+
+    other = replace(models.writer, model=replace(models.writer.model, fs_hz=128.0))
+    with pytest.raises(ValueError, match=r"fs_hz is 100.0 in .* and 128.0"):
+        _check_alike(replace(models, writer=other))
