@@ -138,10 +138,11 @@ def test_every_place_in_where_is_what_is_there() -> None:
         assert not name or re.search(rf"\b{name}\b", read(ROOT / path)), f"{name} in {path}"
 
 
-def test_the_guide_shows_the_code_of_the_readme() -> None:
-    code = re.search(r"```python\n(.*?)```", read(README), re.DOTALL)
-    assert code is not None
-    assert code.group(1) in read(ROOT / "docs" / "guides" / "transformers.md")
+def test_the_guides_show_the_code_of_the_readme() -> None:
+    blocks = re.findall(r"```python\n(.*?)```", read(README), re.DOTALL)
+    guides = [read(ROOT / "docs" / "guides" / f"{name}.md") for name in ("stage", "transformers")]
+    assert len(blocks) == len(guides)
+    assert all(code in guide for code, guide in zip(blocks, guides, strict=True))
 
 
 def test_citation_names_version_and_licence_of_the_package() -> None:

@@ -10,6 +10,7 @@ from tslm.explain.verify import restore_struck
 from tslm.export.night import NightResult
 from tslm.export.rows import describe_stages
 from tslm.files import DISCLAIMER, to_plain, write_json
+from tslm.labels import LabelSet
 from tslm.predictions.rows import PredictionRow
 from tslm.predictions.scorings import parse_row_answer
 
@@ -30,31 +31,41 @@ def describe_epochs(night: NightResult) -> list[dict[str, Any]]:
 
     Returns:
         Of each epoch what `tslm.export.rows.describe_stages` gives and, where it has a text, `system`; `answer` as
-        the model words it (null: it could not be read); `text` as generated, without struck sentences; `reasoning`, the
-        text without the answer; `claims` of the reasoning (`tslm.explain.explanations.describe_claims`, `start` and
-        `stop` in `reasoning`); and `struck`, the sentences that verification struck: `text`, the `offset` in
-        the epoch's text at which it stood, the `reason`, and its `claims`, spans in the sentence.
+        the model words it (null: it could not be read); `answer_probabilities`, its own, by stage; `text` as
+        generated, without struck sentences; `reasoning`, the text without the answer; `claims` of the reasoning
+        (`tslm.explain.explanations.describe_claims`, `start` and `stop` in `reasoning`); and `struck`, the sentences
+        that verification struck: `text`, the `offset` in the epoch's text at which it stood, the `reason`, and its
+        `claims`, spans in the sentence.
 
     Raises:
         ValueError: something that is no event.
     """
     described = describe_stages(night)
     for row in night.rows or ():
-        described[row["epoch_idx"]] |= _describe_text(row)
+        described[row["epoch_idx"]] |= _describe_text(row, night.label_set)
     return described
 
 
-def _describe_text(row: PredictionRow) -> dict[str, Any]:
+def _describe_text(row: PredictionRow, label_set: LabelSet) -> dict[str, Any]:
     text, evidence, events = row.get("generated", ""), row.get("evidence", {}), row.get("events")
     reasoning, _ = split_response(remove_special_tokens(text))
     return {
         "system": row["system"],
         "answer": parse_row_answer(row),
+        "answer_probabilities": _name_probabilities(row, label_set),
         "text": text,
         "reasoning": reasoning,
         "claims": describe_claims(reasoning, evidence, events),
         "struck": _describe_struck(row),
     }
+
+
+def _name_probabilities(row: PredictionRow, label_set: LabelSet) -> dict[str, float] | None:
+    probabilities = row.get("probabilities")
+    if probabilities is None:
+        return None
+    named = zip(row["options"], probabilities, strict=True)
+    return {label_set.from_answer(option).value: value for option, value in named}
 
 
 def _describe_struck(row: PredictionRow) -> list[dict[str, Any]]:
