@@ -12,8 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tqdm import tqdm
-
 from data_prep.verify import find_damaged
 from tslm.command import run_command
 from tslm.config.files import parse_options
@@ -30,6 +28,7 @@ from tslm.data.splits.folds import draw_epoch_splits, render_counts
 from tslm.data.splits.rules import DEFAULT_SPLIT, assign_splits, check_split, count_strata, needs_strata
 from tslm.data.splits.split import BY_EPOCH, Split
 from tslm.files import write_beside
+from tslm.progress_bar import progress_bar
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +82,7 @@ def split_cohort(cohort_dir: Path, out_dir: Path, options: SplitOptions) -> list
         raise ValueError(f"{out_dir} holds {others[0]}, which is not of this cohort; remove it or give another folder")
     done = [
         _copy(row, split_of[row.subject], cohort_dir, out_dir, options.seed)
-        for row in tqdm(rows, desc="split", unit="recording")
+        for row in progress_bar(rows, desc="split", unit="recording")
     ]
     write_participants(done, out_dir)
     return done

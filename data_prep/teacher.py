@@ -20,7 +20,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from data_prep.rationales.chat import ChatClient, Endpoint, Message, NoAnswerError, RateLimit
 from tslm.answers.grammar import ANSWER_PREFIX, parse_answer, split_response
@@ -38,6 +37,7 @@ from tslm.evidence.words import epoch_facts
 from tslm.explain.claims.checks import Verdict
 from tslm.explain.faithfulness import check_rationale
 from tslm.labels import ANSWER_NAMES, SleepStage, species_group
+from tslm.progress_bar import progress_bar
 
 _CACHE_DIR = "teacher_answers"
 SOURCE_COLUMN = "rationale_source"
@@ -220,7 +220,7 @@ def _teach_recording(
         build_messages(epoch_facts(evidence, idx), recording.sleep_stages[idx], recording.species, recording.epoch_s)
         for idx in epochs
     ]
-    with tqdm(total=len(epochs), desc=recording.recording, unit="epoch") as bar:
+    with progress_bar(total=len(epochs), desc=recording.recording, unit="epoch") as bar:
         for idx, answer in zip(epochs, _ask_all(client, requests, workers), strict=True):
             bar.update()
             if answer is None:

@@ -9,11 +9,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-
 from tslm.command import fail, run_to_code
 from tslm.data.prepared.recordings import PARTICIPANTS_FILE, read_participants
 from tslm.files import hash_file
+from tslm.progress_bar import progress_bar
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,7 +40,7 @@ def find_damaged(cohort_dir: Path) -> dict[str, str]:
         ValueError: It cannot be read.
     """
     damaged = {}
-    for row in tqdm(read_participants(cohort_dir), desc=f"verify {cohort_dir}", unit="recording"):
+    for row in progress_bar(read_participants(cohort_dir), desc=f"verify {cohort_dir}", unit="recording"):
         path = cohort_dir / f"{row.recording}.parquet"
         if not path.is_file():
             damaged[str(path)] = "is missing"

@@ -12,8 +12,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
 
-from tqdm import tqdm
-
 from evaluation.score import render_table
 from tslm.command import run_command
 from tslm.config.files import CONFIG_FILE, load_config
@@ -21,6 +19,7 @@ from tslm.data.prepared.recordings import Recording, read_recording
 from tslm.explain.interventions.outcomes import INTERVENTIONS_FILE
 from tslm.files import read_json
 from tslm.predictions.scorings import Scoring, collect_samples, join_scorings, read_scorings, select_recording
+from tslm.progress_bar import progress_bar
 from tslm.report.events import collect_events
 from tslm.report.examples import Excerpt, choose_examples
 from tslm.report.page import plan_night_pages, write_report
@@ -55,7 +54,7 @@ def _report(arguments: argparse.Namespace) -> str:
         waveforms |= signals.read_epochs(choose_examples(writer))
     interventions = read_json(predictions.with_name(INTERVENTIONS_FILE))
     write_report(scorings, metrics, out, arguments.title, facts, waveforms, signals, links, interventions)
-    for name, path in tqdm(nights.items(), unit="night", disable=None if nights else True):
+    for name, path in progress_bar(nights.items(), unit="night", disable=not nights):
         of_night = select_recording(scorings, name)
         title = f"{arguments.title}: {name}" if arguments.title else f"The night {name}"
         write_report(of_night, score_systems(of_night), path, title, facts, None, signals)

@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 from joblib import Parallel, delayed
 from threadpoolctl import threadpool_limits
-from tqdm import tqdm
 
 from data_prep.cohorts.sleep_edf_subjects import SubjectNight, apply_table, read_subject_tables
 from data_prep.rationales.compose import add_rationales
@@ -49,6 +48,7 @@ from tslm.data.splits.rules import DEFAULT_SPLIT, assign_splits, check_split, co
 from tslm.data.splits.split import BY_EPOCH, Split
 from tslm.hypnogram import SLEEP
 from tslm.labels import SleepStage, species_group
+from tslm.progress_bar import progress_bar
 from tslm.prompts import STYLES, check_style
 from tslm.signals.filters import bridge_gaps
 
@@ -138,7 +138,7 @@ def prepare_nights(nights: Sequence[Night], out_dir: Path, options: NightOptions
     tasks = (delayed(_prepare_one)(night, out_dir, split_of[night.subject], options) for night in nights)
     done = Parallel(n_jobs=workers, return_as="generator")(tasks)
     participants = []
-    for participant in tqdm(done, total=len(nights), desc="prepare", unit="night"):
+    for participant in progress_bar(done, total=len(nights), desc="prepare", unit="night"):
         participants.append(participant)
         if participant.notes:
             logger.warning("%s: %s", participant.recording, participant.notes)

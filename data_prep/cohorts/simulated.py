@@ -10,7 +10,6 @@ from pathlib import Path
 
 from joblib import Parallel, delayed
 from threadpoolctl import threadpool_limits
-from tqdm import tqdm
 
 from data_prep.cohorts.cohort import Night, NightOptions, prepare_nights
 from data_prep.simulators.human.night import NightExtras, name_subject, simulate_human_night
@@ -22,6 +21,7 @@ from tslm.data.readers.align import align_recording
 from tslm.data.readers.edf.writer import write_edf
 from tslm.data.readers.raw import RawRecording
 from tslm.labels import RK_ANNOTATIONS, SleepStage
+from tslm.progress_bar import progress_bar
 
 _WHOLE_DAY_MIN = 7 * 24 * 60.0
 # Annotation texts in the EDF+ files of rodents.
@@ -112,7 +112,9 @@ def prepare_sim_rodent(options: SimRodentOptions, out_dir: Path, workers: int = 
 def _write_human_files(options: SimHumanOptions, edf_dir: Path, workers: int) -> list[Path]:
     tasks = (delayed(_write_human)(options, idx, edf_dir) for idx in range(options.num_subjects))
     done = Parallel(n_jobs=workers, return_as="generator")(tasks)
-    paths = [path for pair in tqdm(done, total=options.num_subjects, desc="simulate", unit="night") for path in pair]
+    paths = [
+        path for pair in progress_bar(done, total=options.num_subjects, desc="simulate", unit="night") for path in pair
+    ]
     for stale in set(edf_dir.glob("SIM*.edf")) - set(paths):
         stale.unlink()
     return paths

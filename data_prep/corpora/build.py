@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from joblib import Parallel, delayed
 from threadpoolctl import threadpool_limits
-from tqdm import tqdm
 
 from tslm.data.prepared.corpora import CorpusSample, write_corpus
 from tslm.data.splits.split import SPLITS
+from tslm.progress_bar import progress_bar
 from tslm.seeds import hash_seed
 
 NUM_SAMPLES = 1000
@@ -82,7 +82,7 @@ def prepare_corpus(name: str, module: str, options: CorpusOptions, out_dir: Path
     done = Parallel(n_jobs=workers, return_as="generator")(
         delayed(_build_chunk)(module, num_samples, seed, own) for _, num_samples, seed in chunks
     )
-    with tqdm(total=sum(sizes.values()), desc=name, unit="sample") as bar:
+    with progress_bar(total=sum(sizes.values()), desc=name, unit="sample") as bar:
         for (split, _, _), built in zip(chunks, done, strict=True):
             samples[split].extend(built)
             bar.update(len(built))

@@ -20,9 +20,8 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
-from tqdm import tqdm
-
 from tslm.files import hash_file
+from tslm.progress_bar import progress_bar
 
 DEFAULT_INDEX_URL = "https://pypi.org/simple"
 _LINK = re.compile(r"""<a\s[^>]*?href\s*=\s*["']?([^"'\s>]+)""", re.IGNORECASE)
@@ -185,7 +184,7 @@ def _fetch_rest(
         _check_space(partial, num_missing or 0)
         with (
             partial.open("ab" if is_resumed else "wb") as file,
-            tqdm(
+            progress_bar(
                 desc=name,
                 total=None if num_missing is None else offset + num_missing,
                 initial=offset,

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from data_prep.fetch.files import ChecksumError, FetchError, fetch_file, fetch_pypi
 from tslm.files import hash_file
+from tslm.progress_bar import progress_bar
 
 PHYSIONET_URL = "https://physionet.org/files/sleep-edfx/1.0.0"
 FOLDERS: dict[str, str] = {"sc4001": "sleep-cassette", "cassette": "sleep-cassette", "telemetry": "sleep-telemetry"}
@@ -218,7 +219,7 @@ class _SharedProgress:
 
     def __init__(self, num_files: int, description: str) -> None:
         self.stopped = threading.Event()
-        self.bar = tqdm(total=num_files, desc=description, unit="file", miniters=0)
+        self.bar = progress_bar(total=num_files, desc=description, unit="file", miniters=0)
         self._lock = threading.Lock()
         self._num_bytes = 0
 

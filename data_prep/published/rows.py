@@ -18,12 +18,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from tqdm import tqdm
 
 from tslm.answers.grammar import parse_answer, split_response
 from tslm.data.prepared.corpora import CORPUS_FILE, CorpusSample, write_splits
 from tslm.data.splits.rules import parse_shares
 from tslm.files import write_beside
+from tslm.progress_bar import progress_bar
 from tslm.seeds import hash_seed
 
 ROW_SPLIT = "80/10/10"  # the share of rows that OpenTSLM's loaders give to each split
@@ -107,7 +107,7 @@ def write_published(
 
     def build_all() -> Iterator[tuple[str, CorpusSample]]:
         first_error: UnusableRowError | None = None
-        for row in tqdm(rows, desc=name, unit="row"):
+        for row in progress_bar(rows, desc=name, unit="row"):
             try:
                 split, sample = build(row)
             except UnusableRowError as error:

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from tslm.baselines.inputs import BaselineInputs, Nights, Scorer, UnfitNightsError
 from tslm.config.checkpoint import load_checkpoint_config
 from tslm.config.schema import RunConfig
@@ -20,6 +18,7 @@ from tslm.predictions.scorings import read_scorings
 from tslm.predictions.smoothing import Smoothing, smooth_predictions
 from tslm.predictions.transitions import fit_cohort_transitions
 from tslm.predictions.truth import TrueEpoch, align_rows
+from tslm.progress_bar import progress_bar
 
 SAVE_EVERY_S = 30.0
 _TEXT_BASELINES = ("text_digits", "text_evidence")
@@ -89,7 +88,7 @@ def answer(system: System, inputs: BaselineInputs, folder: Path, resume: bool) -
     previous_s, saved_at = answer_s, time.perf_counter()
     started = saved_at
     try:
-        with tqdm(total=len(inputs.sample_ids), initial=len(rows), desc=system.name, unit="epoch") as bar:
+        with progress_bar(total=len(inputs.sample_ids), initial=len(rows), desc=system.name, unit="epoch") as bar:
             for row in scorer():
                 rows.append({**row, "system": system.name})
                 bar.update()

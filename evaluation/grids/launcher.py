@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
 
-from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from tslm.command import fail, run_to_code
 from tslm.files import write_json
+from tslm.progress_bar import progress_bar
 
 LOG_FILE = "train.log"
 RECORD_FILE = "experiment.json"
@@ -103,7 +103,7 @@ def train_runs(
     """
     failed: list[Outcome] = []
     children, pool, num_runs = _Children(), ThreadPoolExecutor(num_jobs), len(runs) + num_complete
-    with logging_redirect_tqdm(), tqdm(total=num_runs, initial=num_complete, desc=title, unit="run") as bar:
+    with logging_redirect_tqdm(), progress_bar(total=num_runs, initial=num_complete, desc=title, unit="run") as bar:
         try:
             futures = [pool.submit(children.train, run, launch, num_jobs) for run in runs]
             for future in as_completed(futures):

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 import numpy as np
 import scipy
 from sklearn.ensemble import HistGradientBoostingClassifier
-from tqdm import tqdm
 
 from tslm.baselines.inputs import BaselineInputs, Scorer, answer_nights
 from tslm.data.prepared.recordings import Recording
 from tslm.evidence.muscle import find_emg_channel, measure_emg
 from tslm.hypnogram import split_at_gaps
+from tslm.progress_bar import progress_bar
 from tslm.signals.features import measure_features
 
 CENTRED_EPOCHS, PAST_EPOCHS = 15, 4  # 7.5 and 2 min of 30-s epochs, as YASA has them
@@ -28,7 +28,7 @@ def fit_band_power(inputs: BaselineInputs) -> Scorer:
         ValueError: no scored epoch to train on, or signals that have no band power (below 64 Hz).
     """
     tables, classes = [], []
-    for recording in tqdm(inputs.train.read(), desc="band power", unit="night"):
+    for recording in progress_bar(inputs.train.read(), desc="band power", unit="night"):
         idx_E = np.array(
             [inputs.label_set.index(sleep_stage) for sleep_stage in recording.sleep_stages], dtype=np.int64
         )

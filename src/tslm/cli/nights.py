@@ -124,12 +124,13 @@ def _stage_many(
     find_staged: FindStaged | None,
 ) -> str:
     from joblib import Parallel, delayed
-    from tqdm import tqdm
+
+    from tslm.progress_bar import progress_bar
 
     jobs = (delayed(_try_night)(path, arguments, models, options, write, find_staged) for path in paths)
     done = Parallel(n_jobs=arguments.workers, return_as="generator")(jobs)
     failed = 0
-    for path, (text, error) in tqdm(zip(paths, done, strict=True), total=len(paths), unit="night"):
+    for path, (text, error) in progress_bar(zip(paths, done, strict=True), total=len(paths), unit="night"):
         failed += bool(error)
         _LOGGER.warning("%s", f"{path}: error: {error}" if error else text)
     if failed:

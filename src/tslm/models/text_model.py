@@ -39,7 +39,7 @@ class TextModel(nn.Module):
         self.fusion = fusion
         self.has_context = config.context.kind != "none"
         if config.gradient_checkpointing:
-            self.causal_lm.gradient_checkpointing_enable({"use_reentrant": False})
+            self.causal_lm.activation_checkpointing_enable({"use_reentrant": False})
 
     @property
     def causal_lm(self) -> PreTrainedModel:

@@ -26,6 +26,7 @@ from tslm.models.text_model import TextModel
 from tslm.predictions.calibration import Calibration, fit_row_temperature, scale_scores
 from tslm.predictions.night_scorer import Source, open_autocast
 from tslm.predictions.rows import LANGUAGE_MODEL, PredictionRow
+from tslm.progress_bar import progress_bar
 from tslm.seeds import hash_seed
 
 _DIGITS = 6
@@ -78,7 +79,7 @@ class EpochWriter:
         def respond(batch: Batch, options: Sequence[Sequence[str]], _units: Sequence[int]) -> Responses:
             return self._explain(batch, options) if explain else self._choose(batch, options, [""] * len(options))
 
-        with tqdm(total=len(units), desc="generate", unit="sample", disable=not show_progress) as bar:
+        with progress_bar(total=len(units), desc="generate", unit="sample", disable=not show_progress) as bar:
             size = rows_at_once or max(1, len(units))
             for first in range(0, len(units), size):
                 yield from self._answer(dataset, units[first : first + size], respond, bar)
@@ -104,7 +105,7 @@ class EpochWriter:
                 batch, options, Sampling(temperature, [torch.Generator().manual_seed(seed) for seed in seeds])
             )
 
-        with tqdm(total=len(units), desc=f"rewrite {attempt}", unit="sample", disable=not show_progress) as bar:
+        with progress_bar(total=len(units), desc=f"rewrite {attempt}", unit="sample", disable=not show_progress) as bar:
             return self._answer(self._open(source), units, respond, bar)
 
     def answer_after(
@@ -121,7 +122,7 @@ class EpochWriter:
         def respond(batch: Batch, options: Sequence[Sequence[str]], units: Sequence[int]) -> Responses:
             return self._choose(batch, options, [rationales[idx] for idx in units])
 
-        with tqdm(total=len(rationales), desc="answer", unit="sample", disable=not show_progress) as bar:
+        with progress_bar(total=len(rationales), desc="answer", unit="sample", disable=not show_progress) as bar:
             yield from self._answer(self._open(source), list(rationales), respond, bar)
 
     def score(self, recording: Recording) -> np.ndarray:

@@ -26,6 +26,7 @@ from tqdm import tqdm
 from tslm.batch import Batch
 from tslm.data.samples.sampling import TrainData
 from tslm.models.interface import ModelOutput
+from tslm.progress_bar import progress_bar
 from tslm.seeds import Draw, derive_seed
 from tslm.training.checkpoints.resume import CheckpointSaver, ResumePoint, restore_optimizer
 from tslm.training.optim import build_optimizer, build_scheduler
@@ -97,7 +98,7 @@ class Trainer:
             progress.class_counts = {}  # a checkpoint holds the sum over processes
         meter = Meter(self.accelerator, progress)
         is_main = self.accelerator.is_main_process
-        bar = tqdm(total=self.num_steps, initial=progress.step, unit="step", disable=not is_main)
+        bar = progress_bar(total=self.num_steps, initial=progress.step, unit="step", disable=not is_main)
         with StopSignals() as signals, bar:
             try:
                 while not progress.is_finished:

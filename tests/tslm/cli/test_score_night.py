@@ -452,7 +452,7 @@ def test_scoring_a_night_imports_no_language_model(checkpoint: Path, night: Path
         "heavy += ['torch._dynamo', 'torch.distributed.tensor', 'matplotlib', 'pandas', 'scipy.io']\n"
         "sys.exit(', '.join(name for name in heavy if name in sys.modules))"
     )
-    arguments = ["score", str(night), "--checkpoint", str(checkpoint), "--out", str(tmp_path)]
+    arguments = ["score", str(night), "--model", str(checkpoint), "--out", str(tmp_path)]
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
     assert not done.stderr.strip()
     assert (tmp_path / "night_hypnogram.csv").is_file()

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
-from tqdm import tqdm
 
 from tslm.config.schema import CurriculumStageConfig
 from tslm.data.prepared.corpora import list_corpus_files
 from tslm.data.prepared.recordings import PARTICIPANTS_FILE, read_participants
 from tslm.data.splits.folds import choose_fold
 from tslm.files import hash_file
+from tslm.progress_bar import progress_bar
 
 _SHOW_BAR_AFTER_S = 3
 _SIMULATED = "sim_"  # how the source of every simulated recording begins
@@ -35,7 +35,7 @@ def checksum_data(curriculum_stage: CurriculumStageConfig, splits: Sequence[str]
         raise FileNotFoundError(f"{missing} is missing; prepare it with: python -m data_prep.prepare NAME --out DIR")
     with (
         ThreadPoolExecutor(min(len(files), os.cpu_count() or 1)) as pool,  # hashing large blocks frees the interpreter
-        tqdm(desc="checksums", total=len(files), unit="file", delay=_SHOW_BAR_AFTER_S, leave=False) as bar,
+        progress_bar(desc="checksums", total=len(files), unit="file", delay=_SHOW_BAR_AFTER_S, leave=False) as bar,
     ):
         hashes = []
         for digest in pool.map(hash_file, files):

@@ -1,6 +1,8 @@
 """The frozen causal language model, its tokenizer and its LoRA adapters."""
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -11,12 +13,15 @@ from peft.tuners import lora
 from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils.logging import set_tqdm_hook
 
 from tslm.config.checkpoint import ADAPTER_DIR
 from tslm.config.schema import LLMConfig, LoRAConfig
 from tslm.models.llm.store import fetch_llm
 from tslm.nn.lora_linear import apply_lora_linear
+from tslm.progress_bar import progress_bar
 
+_BAR_AFTER_S = 3.0
 LanguageModel = PreTrainedModel | PeftModel  # plain, or wrapped with adapters
 
 
@@ -28,7 +33,8 @@ def load_llm(config: LLMConfig, dtype: torch.dtype) -> PreTrainedModel:
         OSError: a hub model that is gated or out of reach; the message says what to do.
     """
     folder = fetch_llm(config.source)
-    llm = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation=config.attention)
+    with _delayed_bars():
+        llm = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation=config.attention)
     return llm.requires_grad_(False).eval()
 
 
@@ -47,7 +53,8 @@ def attach_lora(llm: PreTrainedModel, config: LoRAConfig) -> PeftModel:
         task_type="CAUSAL_LM",
     )
     adapters._register_custom_module({nn.Linear: _FusedLinear})
-    return get_peft_model(llm, adapters)
+    with _quiet_peft():
+        return get_peft_model(llm, adapters)
 
 
 @dataclass(frozen=True)
@@ -128,9 +135,28 @@ def load_lora(llm: PreTrainedModel, checkpoint_dir: Path, is_trainable: bool) ->
     try:
         adapters = LoraConfig.from_pretrained(str(folder))
         adapters._register_custom_module({nn.Linear: _FusedLinear})
-        return PeftModel.from_pretrained(llm, folder, is_trainable=is_trainable, config=adapters)
+        with _quiet_peft():
+            return PeftModel.from_pretrained(llm, folder, is_trainable=is_trainable, config=adapters)
     except SafetensorError as error:
         raise ValueError(f"{folder} is damaged: {error}; restore it or train the stage again") from error
+
+
+@contextmanager
+def _quiet_peft() -> Iterator[None]:
+    """Leave out the warning about a name of transformers that peft (0.21) still asks for."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        yield
+
+
+@contextmanager
+def _delayed_bars() -> Iterator[None]:
+    """Show transformers' bars like those of the commands, and only where loading takes long."""
+    previous = set_tqdm_hook(lambda _, args, options: progress_bar(*args, **options, delay=_BAR_AFTER_S, leave=False))
+    try:
+        yield
+    finally:
+        set_tqdm_hook(previous)
 
 
 class _FusedLinear(lora.Linear):

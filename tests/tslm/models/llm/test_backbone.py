@@ -5,8 +5,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from tslm.config.schema import LoRAConfig
-from tslm.models.llm.backbone import attach_lora, compile_layers, load_lora, save_lora
+from tslm.config.schema import LLMConfig, LoRAConfig
+from tslm.models.llm.backbone import attach_lora, compile_layers, load_llm, load_lora, save_lora
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
@@ -44,3 +44,13 @@ def test_compiled_layers_give_the_same_loss_and_gradients(tiny_llm: Path) -> Non
         compile_layers(llm, backend="aot_eager")  # traced and differentiated as for real, no C++ compiler
     assert results[0][0] == pytest.approx(results[1][0], rel=1e-5) and results[0][1]
     assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(results[0][1], results[1][1], strict=True))
+
+
+def test_loading_a_model_and_its_adapter_shows_no_bars_and_no_warnings(
+    tiny_llm: Path, tmp_path: Path, capfd: pytest.CaptureFixture, recwarn: pytest.WarningsRecorder
+) -> None:
+    config = LLMConfig(source=str(tiny_llm))
+    save_lora(attach_lora(load_llm(config, torch.float32), LoRAConfig()), tmp_path, base_model=str(tiny_llm))
+    load_lora(load_llm(config, torch.float32), tmp_path, is_trainable=True)
+    assert capfd.readouterr() == ("", "")
+    assert [str(warning.message) for warning in recwarn] == []
