@@ -19,7 +19,8 @@ from evaluation.grids.launcher import run_training_command
 from tslm.command import run_command
 from tslm.config.checkpoint import load_checkpoint_config
 from tslm.config.schema import RunConfig
-from tslm.files import write_json, write_text
+from tslm.files import read_json, write_json, write_text
+from tslm.training.runs.folder import METRICS_FILE
 
 _PROG = "python -m evaluation.experiments"
 
@@ -40,7 +41,7 @@ def _intervene(arguments: argparse.Namespace) -> int:
 
 
 def intervene(trained: RunConfig, arguments: argparse.Namespace) -> str:
-    """Write interventions.json and interventions.md, and return the table.
+    """Write interventions.json and interventions.md, add the shares to a metrics.json beside them; return the table.
 
     Args:
         trained: config of the checkpoint.
@@ -84,6 +85,8 @@ def intervene(trained: RunConfig, arguments: argparse.Namespace) -> str:
     }
     table = build_table(rows, render_leak(found))
     write_json(found, arguments.out / INTERVENTIONS_FILE)
+    if metrics := read_json(arguments.out / METRICS_FILE):
+        write_json(metrics | {"interventions": rows}, arguments.out / METRICS_FILE)
     path = arguments.out / INTERVENTIONS_FILE.replace(".json", ".md")
     write_text(table.markdown(), path)
     return f"{table.text()}\nwritten to {path}, {INTERVENTIONS_FILE} beside it"

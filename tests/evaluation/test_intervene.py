@@ -13,6 +13,7 @@ from tests.factories.pages import make_rows, read_page
 from tests.factories.recordings import write_cohort
 from tests.factories.small import build_small_model, small_config
 from tslm.explain.interventions.run import EDIT_NAMES
+from tslm.files import read_json, write_json
 from tslm.predictions.rows import write_predictions
 from tslm.training.checkpoints.checkpoint import save_checkpoint
 
@@ -59,6 +60,16 @@ def test_every_edit_is_a_row_of_json_table_and_report(folder: Path, capsys: pyte
     page = read_page(folder / "results" / "report.html")
     assert "Do text and answer follow an edit?" in page.text
     assert "fact_five_spindles" in page.text
+
+
+def test_the_metrics_of_a_run_get_the_shares_and_keep_the_rest(folder: Path) -> None:
+    metrics_path = folder / "results" / "metrics.json"
+    write_json({"systems": {"language_model": {"accuracy": 0.5}}}, metrics_path)
+    assert intervene(folder, "--num_epochs", "2", "--edits", "alpha_added") == 0
+    metrics = read_json(metrics_path)
+    assert metrics.pop("interventions") == read_json(folder / "results" / "interventions.json")["edits"]
+    assert metrics == {"systems": {"language_model": {"accuracy": 0.5}}}
+    metrics_path.unlink()
 
 
 def test_the_same_seed_gives_the_same_file(folder: Path) -> None:
