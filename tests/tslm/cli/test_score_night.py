@@ -239,8 +239,8 @@ def test_without_a_checkpoint_the_newest_classifier_below_results_is_taken(
     assert code == 2
     assert "curriculum/train.py" in err
     assert "--model" in err
-    config = classifier_config()
-    for model in ("classifier", "soft_prompt"):
+    for model in ("classifier", "masked_encoder"):  # the newest holds no classifier
+        config = classifier_config(model__name=model)
         save_checkpoint(build_small_model(config), config, {}, Path(f"results/no_llm/{model}/stage0/checkpoints/best"))
     code, out, _ = run(capsys, night)
     assert code == 0
