@@ -38,7 +38,10 @@ def open_mne(path: Path) -> SignalFile:
     try:
         raw = mne.io.read_raw(path, preload=False, verbose="error")
     except (*_READ_ERRORS, scipy.io.matlab.MatReadError) as error:
-        raise ValueError(f"{path} cannot be read by MNE: {' '.join(str(error).split())[:200]}") from error
+        why = " ".join(str(error).split())[:200] or "it knows no such format"
+        raise ValueError(
+            f"{path} cannot be read by MNE ({why}), and by its name it is no EDF, BDF, CSV, TSV or .mat file"
+        ) from error
     return hold_mne_raw(raw, path)
 
 
