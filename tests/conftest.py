@@ -75,3 +75,19 @@ def chromium():
     """A headless browser; the test is skipped where there is none."""
     with open_chromium() as browser:
         yield browser
+
+
+@pytest.fixture(scope="session")
+def staging_models(tmp_path_factory: pytest.TempPathFactory, tiny_llm: Path) -> Path:
+    """A folder of results with a classifier and a language model of sleep."""
+    from tests.factories.staging import save_staging_models
+
+    return save_staging_models(tmp_path_factory.mktemp("results"), tiny_llm)
+
+
+@pytest.fixture(scope="session")
+def unlabelled_night(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An EDF file without labels, of other channel names than the training's."""
+    from tests.factories.staging import write_unlabelled_night
+
+    return write_unlabelled_night(tmp_path_factory.mktemp("raw"))

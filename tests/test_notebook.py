@@ -6,20 +6,18 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from tests.tslm.staging.conftest import night_path, results  # noqa: F401 - fixtures
-
 ROOT = Path(__file__).parent.parent
 
 
 def test_the_notebook_runs_on_any_night_and_models(
-    night_path: Path,  # noqa: F811
-    results: Path,  # noqa: F811
+    unlabelled_night: Path,
+    staging_models: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     notebook = nbformat.read(ROOT / "docs" / "start.ipynb", as_version=4)
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert cells[0].source.startswith("NIGHT = ")
-    cells[0].source = f"NIGHT, MODEL = {str(night_path)!r}, {str(results)!r}"
+    cells[0].source = f"NIGHT, MODEL = {str(unlabelled_night)!r}, {str(staging_models)!r}"
     assert 'explain="1100,1300,1500"' in cells[1].source
     cells[1].source = cells[1].source.replace("1100,1300,1500", "0,2,5")
     monkeypatch.chdir(ROOT / "docs")

@@ -4,6 +4,7 @@ import argparse
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from tslm.staging.models import StagingModels
     from tslm.staging.night import NightStager, StagingOptions
 
-FindStaged = Callable[[Path, argparse.Namespace, "StagingModels", "StagingOptions"], str]
-WriteNight = Callable[["NightResult", argparse.Namespace], str]  # gives the lines to print
 _LOGGER = logging.getLogger(__name__)
 _STATISTICS = (
     "time_in_bed_min",
@@ -81,54 +80,52 @@ def add_night_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="nights at a time, a process each")
 
 
-def run_nights(
-    arguments: argparse.Namespace,
-    models: "StagingModels",
-    options: "StagingOptions",
-    write: WriteNight,
-    find_staged: FindStaged | None = None,
-) -> str:
-    """Stage the nights of a call and write each as soon as it is done; returns the text to print.
+@dataclass(frozen=True)
+class NightJob:
+    """What is done with the nights of a call.
 
-    Of several nights, one that fails is reported and the others go on.
-
-    Args:
+    Attributes:
         arguments: of the command line.
         models: the checkpoints.
         options: what is done with each night.
         write: writes a staged night and returns the lines to print.
-        find_staged: gives a line on a night that is staged already; None or an empty line: it is staged.
+        find_staged: gives a line on a night that is staged already, or an empty one; None: every night is staged.
+    """
+
+    arguments: argparse.Namespace
+    models: "StagingModels"
+    options: "StagingOptions"
+    write: Callable[["NightResult", argparse.Namespace], str]
+    find_staged: "Callable[[Path, NightJob], str] | None" = None
+
+
+def run_nights(job: NightJob) -> str:
+    """Stage the nights of a call and write each as soon as it is done; returns the text to print.
+
+    Of several nights, one that fails is reported and the others go on.
 
     Raises:
         ValueError, FileNotFoundError, OSError, ImportError: of a single night; of several, ValueError at the end that
-            names those that failed.
+            says how many failed.
     """
     from tslm.staging.sources import find_nights
 
-    paths = find_nights(arguments.nights)
-    if arguments.workers < 1:
-        raise ValueError(f"--workers {arguments.workers}; wanted 1 or more")
-    if arguments.list_channels:
-        return "\n\n".join(_list_channels(path, arguments, models, options) for path in paths)
-    if len(paths) == 1:
-        return _stage_night(paths[0], arguments, models, options, write, find_staged)
-    return _stage_many(paths, arguments, models, options, write, find_staged)
+    paths = find_nights(job.arguments.nights)
+    if job.arguments.workers < 1:
+        raise ValueError(f"--workers {job.arguments.workers}; wanted 1 or more")
+    if job.arguments.list_channels:
+        return "\n\n".join(_list_channels(path, job) for path in paths)
+    return _stage_night(paths[0], job) if len(paths) == 1 else _stage_many(paths, job)
 
 
-def _stage_many(
-    paths: list[Path],
-    arguments: argparse.Namespace,
-    models: "StagingModels",
-    options: "StagingOptions",
-    write: WriteNight,
-    find_staged: FindStaged | None,
-) -> str:
+def _stage_many(paths: list[Path], job: NightJob) -> str:
     from joblib import Parallel, delayed
 
     from tslm.progress_bar import progress_bar
 
-    jobs = (delayed(_try_night)(path, arguments, models, options, write, find_staged) for path in paths)
-    done = Parallel(n_jobs=arguments.workers, return_as="generator")(jobs)
+    done = Parallel(n_jobs=job.arguments.workers, return_as="generator")(
+        delayed(_try_night)(path, job) for path in paths
+    )
     failed = 0
     for path, (text, error) in progress_bar(zip(paths, done, strict=True), total=len(paths), unit="night"):
         failed += bool(error)
@@ -138,31 +135,24 @@ def _stage_many(
     return f"{len(paths)} nights"
 
 
-def _try_night(path: Path, *others: Any) -> tuple[str, str]:
+def _try_night(path: Path, job: NightJob) -> tuple[str, str]:
     """The lines of a night, or the error in one line."""
     try:
-        return _stage_night(path, *others), ""
+        return _stage_night(path, job), ""
     except (ValueError, OSError, ImportError) as error:
         return "", " ".join(str(error).split())
 
 
-def _stage_night(
-    path: Path,
-    arguments: argparse.Namespace,
-    models: "StagingModels",
-    options: "StagingOptions",
-    write: WriteNight,
-    find_staged: FindStaged | None,
-) -> str:
-    if find_staged is not None and (line := find_staged(path, arguments, models, options)):
+def _stage_night(path: Path, job: NightJob) -> str:
+    if job.find_staged is not None and (line := job.find_staged(path, job)):
         return line
     started_s = time.monotonic()
-    file = _open(path, arguments)
-    stager = _load_stager(models.classifier_dir, models.writer_dir, options, arguments.device)
+    file = _open(path, job.arguments)
+    stager = _load_stager(job.models.classifier_dir, job.models.writer_dir, job.options, job.arguments.device)
     night = stager.stage(file, show_progress=True)
-    night = night if arguments.keep_identity else night.remove_identity()
+    night = night if job.arguments.keep_identity else night.remove_identity()
     wall_s = time.monotonic() - started_s
-    return "\n".join([*describe_night(night, options, wall_s), write(night, arguments)])
+    return "\n".join([*describe_night(night, job.options, wall_s), job.write(night, job.arguments)])
 
 
 @lru_cache(maxsize=1)
@@ -183,12 +173,10 @@ def _open(path: Path, arguments: argparse.Namespace) -> Any:
     return open_signals(path, parse_signals(arguments.read))
 
 
-def _list_channels(
-    path: Path, arguments: argparse.Namespace, models: "StagingModels", options: "StagingOptions"
-) -> str:
+def _list_channels(path: Path, job: NightJob) -> str:
     from tslm.data.cohorts.channel_choice import list_channels
 
-    return f"{path}\n{list_channels(_open(path, arguments), models.channels, dict(options.given)).text()}"
+    return f"{path}\n{list_channels(_open(path, job.arguments), job.models.channels, dict(job.options.given)).text()}"
 
 
 def describe_night(night: "NightResult", options: "StagingOptions", wall_s: float) -> list[str]:

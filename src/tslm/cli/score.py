@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tslm.cli.nights import add_night_arguments, run_nights
+from tslm.cli.nights import NightJob, add_night_arguments, run_nights
 from tslm.files import write_json
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def score(arguments: argparse.Namespace) -> str:
         each_alone=arguments.each_alone,
         with_events=arguments.exports,
     )
-    return run_nights(arguments, models, options, _write)
+    return run_nights(NightJob(arguments, models, options, _write))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -5,12 +5,10 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tslm.cli.nights import add_night_arguments, run_nights
+from tslm.cli.nights import NightJob, add_night_arguments, run_nights
 
 if TYPE_CHECKING:
     from tslm.export.night import NightResult
-    from tslm.staging.models import StagingModels
-    from tslm.staging.night import StagingOptions
 
 STATISTICS_FILE = "statistics.json"  # written last, so a folder that has it is complete
 
@@ -37,7 +35,7 @@ def stage(arguments: argparse.Namespace) -> str:
         smoothing=arguments.smoothing,
         whole=arguments.whole,
     )
-    return run_nights(arguments, models, options, _write, _find_staged)
+    return run_nights(NightJob(arguments, models, options, _write, _find_staged))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -66,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="", help="cpu, cuda, cuda:1 ...; default: a GPU if there is one")
 
 
-def _find_staged(path: Path, arguments: argparse.Namespace, models: "StagingModels", options: "StagingOptions") -> str:
+def _find_staged(path: Path, job: NightJob) -> str:
     """A line where a night is already staged in this way; empty where not.
 
     Raises:
@@ -75,22 +73,23 @@ def _find_staged(path: Path, arguments: argparse.Namespace, models: "StagingMode
     from tslm.files import read_json
     from tslm.staging.night import describe_checkpoints
 
-    found = read_json(arguments.out / path.stem / STATISTICS_FILE)
+    folder = job.arguments.out / path.stem
+    found = read_json(folder / STATISTICS_FILE)
     if not found:
         return ""
     wanted = {
         "file": path.name,
-        "explain": options.explain,
-        "smoothing": options.smoothing,
-        "checkpoints": describe_checkpoints(models),
+        "explain": job.options.explain,
+        "smoothing": job.options.smoothing,
+        "checkpoints": describe_checkpoints(job.models),
     }
     for name, value in wanted.items():
         if found.get(name) != value:
             raise ValueError(
-                f"{arguments.out / path.stem} holds this night with {name} {found.get(name)!r}, not {value!r}; choose "
+                f"{folder} holds this night with {name} {found.get(name)!r}, not {value!r}; choose "
                 "another --out, or remove it"
             )
-    return f"{path}: already staged in {arguments.out / path.stem}"
+    return f"{path}: already staged in {folder}"
 
 
 def _write(night: "NightResult", arguments: argparse.Namespace) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.tslm.staging.conftest import NUM_EPOCHS, night_path, results  # noqa: F401 - fixtures
+from tests.factories.staging import NUM_EPOCHS
 from tslm.cli import main
 from tslm.export.table import EXPORTS
 from tslm.files import DISCLAIMER
@@ -22,11 +22,11 @@ def list_files(folder: Path) -> dict[str, bytes]:
 
 def test_a_recording_becomes_a_folder_of_all_exports(
     capsys: pytest.CaptureFixture[str],
-    night_path: Path,  # noqa: F811
-    results: Path,  # noqa: F811
+    unlabelled_night: Path,
+    staging_models: Path,
     tmp_path: Path,
 ) -> None:
-    code, out, _ = run(capsys, night_path, "--model", results, "--out", tmp_path)
+    code, out, _ = run(capsys, unlabelled_night, "--model", staging_models, "--out", tmp_path)
     assert code == 0
     folder = tmp_path / "P01"
     assert len(list_files(folder)) == len(EXPORTS)
@@ -42,11 +42,11 @@ def test_a_recording_becomes_a_folder_of_all_exports(
 
 def test_a_staged_night_is_not_staged_again_and_a_half_written_one_is(
     capsys: pytest.CaptureFixture[str],
-    night_path: Path,  # noqa: F811
-    results: Path,  # noqa: F811
+    unlabelled_night: Path,
+    staging_models: Path,
     tmp_path: Path,
 ) -> None:
-    call = (night_path, "--model", results, "--out", tmp_path, "--explain", "3")
+    call = (unlabelled_night, "--model", staging_models, "--out", tmp_path, "--explain", "3")
     assert run(capsys, *call)[0] == 0
     before = list_files(tmp_path / "P01")
     code, out, _ = run(capsys, *call)
@@ -64,17 +64,17 @@ def test_a_staged_night_is_not_staged_again_and_a_half_written_one_is(
 
 def test_of_a_folder_one_bad_night_stops_no_other(
     capsys: pytest.CaptureFixture[str],
-    night_path: Path,  # noqa: F811
-    results: Path,  # noqa: F811
+    unlabelled_night: Path,
+    staging_models: Path,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     raw = tmp_path / "raw"
     raw.mkdir()
     for name in ("a.edf", "c.edf"):
-        shutil.copy(night_path, raw / name)
+        shutil.copy(unlabelled_night, raw / name)
     (raw / "b.edf").write_bytes(b"0" * 300)
-    code, _, err = run(capsys, raw, "--model", results, "--out", tmp_path / "out", "--explain", "none")
+    code, _, err = run(capsys, raw, "--model", staging_models, "--out", tmp_path / "out", "--explain", "none")
     assert code == 2 and "1 of 3 nights failed" in err
     assert "b.edf: error:" in caplog.text
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a", "c"]
@@ -83,11 +83,11 @@ def test_of_a_folder_one_bad_night_stops_no_other(
 
 def test_channels_are_listed_without_staging(
     capsys: pytest.CaptureFixture[str],
-    night_path: Path,  # noqa: F811
-    results: Path,  # noqa: F811
+    unlabelled_night: Path,
+    staging_models: Path,
     tmp_path: Path,
 ) -> None:
-    code, out, _ = run(capsys, night_path, "--model", results, "--out", tmp_path, "--list_channels")
+    code, out, _ = run(capsys, unlabelled_night, "--model", staging_models, "--out", tmp_path, "--list_channels")
     assert code == 0
     assert all(name in out for name in ("F4-M1", "E1-M2", "SpO2", "left out"))
     assert not list(tmp_path.iterdir())
@@ -106,12 +106,12 @@ def test_channels_are_listed_without_staging(
 )
 def test_a_mistake_in_the_call_is_one_line_and_writes_nothing(
     capsys: pytest.CaptureFixture[str],
-    night_path: Path,  # noqa: F811
-    results: Path,  # noqa: F811
+    unlabelled_night: Path,
+    staging_models: Path,
     tmp_path: Path,
     arguments: tuple[str, ...],
     message: str,
 ) -> None:
-    code, _, err = run(capsys, night_path, "--model", results, "--out", tmp_path, *arguments)
+    code, _, err = run(capsys, unlabelled_night, "--model", staging_models, "--out", tmp_path, *arguments)
     assert code == 2 and message in err and len(err.strip().splitlines()) == 1
     assert not list(tmp_path.iterdir())

@@ -2,8 +2,8 @@ from collections import Counter
 
 import pytest
 
-from tests.factories.held_out_sentences import MODEL_LIKE, OTHERS, RESERVED
-from tests.factories.labelled_sentences import MODEL, OWN
+from tests.factories.sentences.held_out import MODEL_LIKE, OTHERS, RESERVED
+from tests.factories.sentences.labelled import MODEL, OWN
 from tslm.explain.claims.read import Claim, Relation, read_claims
 from tslm.explain.claims.words import LEVEL_WORDS
 

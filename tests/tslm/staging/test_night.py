@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import tslm
-from tests.tslm.staging.conftest import FS_HZ, NUM_EPOCHS, make_signal
+from tests.factories.staging import FS_HZ, NUM_EPOCHS, make_sleep_signal
 from tslm.data.readers.open import open_signals
 from tslm.data.readers.raw import SignalsConfig
 from tslm.labels import SleepStage
@@ -15,9 +15,9 @@ from tslm.staging.night import NightStager, StagingOptions, choose_explained, li
 
 
 def test_a_night_comes_with_stages_probabilities_and_texts_of_its_least_certain_fifth(
-    night_path: Path, results: Path
+    unlabelled_night: Path, staging_models: Path
 ) -> None:
-    night = tslm.stage_night(night_path, model=results, device="cpu")
+    night = tslm.stage_night(unlabelled_night, model=staging_models, device="cpu")
     assert night.hypnogram.num_epochs == night.recording.num_epochs == NUM_EPOCHS
     assert SleepStage.UNSCORED not in night.hypnogram.sleep_stages
     explained = [epoch["epoch_idx"] for epoch in night.explanations]
@@ -29,12 +29,12 @@ def test_a_night_comes_with_stages_probabilities_and_texts_of_its_least_certain_
     assert any("F4-M1" in note for note in night.recording.notes)
 
 
-def test_a_file_an_mne_object_and_arrays_are_staged_alike(night_path: Path, results: Path) -> None:
+def test_a_file_an_mne_object_and_arrays_are_staged_alike(unlabelled_night: Path, staging_models: Path) -> None:
     mne = pytest.importorskip("mne")
-    signals = {"F4-M1": make_signal(0), "E1-M2": make_signal(1)}
-    options = {"model": results, "device": "cpu", "explain": "2"}
-    by_file = tslm.stage_night(night_path, **options)
-    by_mne = tslm.stage_night(mne.io.read_raw(night_path, verbose="error"), **options)
+    signals = {"F4-M1": make_sleep_signal(0), "E1-M2": make_sleep_signal(1)}
+    options = {"model": staging_models, "device": "cpu", "explain": "2"}
+    by_file = tslm.stage_night(unlabelled_night, **options)
+    by_mne = tslm.stage_night(mne.io.read_raw(unlabelled_night, verbose="error"), **options)
     by_arrays = tslm.stage_night(signals, FS_HZ, **options)
     in_volt = {name: values / 1e6 for name, values in signals.items()}
     by_volts = tslm.stage_night(in_volt, FS_HZ, unit="V", **options)
@@ -44,25 +44,27 @@ def test_a_file_an_mne_object_and_arrays_are_staged_alike(night_path: Path, resu
         assert [each["answer"] for each in other.explanations] == [each["answer"] for each in by_file.explanations]
 
 
-def test_scoring_alone_needs_no_language_model(night_path: Path, results: Path, tmp_path: Path) -> None:
-    alone = results / "no_llm/classifier/stage0_encoder/checkpoints/best"
-    night = tslm.score_night(night_path, model=alone, device="cpu")
+def test_scoring_alone_needs_no_language_model(unlabelled_night: Path, staging_models: Path, tmp_path: Path) -> None:
+    alone = staging_models / "no_llm/classifier/stage0_encoder/checkpoints/best"
+    night = tslm.score_night(unlabelled_night, model=alone, device="cpu")
     assert night.rows is None and night.explanations == []
     assert night.checkpoints == {"classifier": str(alone)}
     with pytest.raises(FileNotFoundError, match="--explain none"):
-        tslm.stage_night(night_path, model=alone)
+        tslm.stage_night(unlabelled_night, model=alone)
 
 
-def test_one_stager_takes_several_nights_and_each_by_itself(night_path: Path, results: Path) -> None:
-    stager = NightStager(find_models(results), StagingOptions(explain="0-1"), "cpu")
-    first, second = (stager.stage(open_signals(night_path, SignalsConfig())) for _ in range(2))
+def test_one_stager_takes_several_nights_and_each_by_itself(unlabelled_night: Path, staging_models: Path) -> None:
+    stager = NightStager(find_models(staging_models), StagingOptions(explain="0-1"), "cpu")
+    first, second = (stager.stage(open_signals(unlabelled_night, SignalsConfig())) for _ in range(2))
     assert first.rows == second.rows
     assert np.array_equal(first.probabilities_EK, second.probabilities_EK)
 
 
-def test_smoothing_keeps_the_probabilities_and_the_stages_before_it(night_path: Path, results: Path) -> None:
-    plain = tslm.score_night(night_path, model=results, device="cpu")
-    smoothed = tslm.score_night(night_path, model=results, device="cpu", smoothing="median")
+def test_smoothing_keeps_the_probabilities_and_the_stages_before_it(
+    unlabelled_night: Path, staging_models: Path
+) -> None:
+    plain = tslm.score_night(unlabelled_night, model=staging_models, device="cpu")
+    smoothed = tslm.score_night(unlabelled_night, model=staging_models, device="cpu", smoothing="median")
     assert smoothed.unsmoothed == plain.sleep_stages
     assert np.array_equal(smoothed.probabilities_EK, plain.probabilities_EK)
 
@@ -91,19 +93,19 @@ def test_all_and_none_are_what_they_say() -> None:
     assert choose_explained("none", night, probabilities_EK) == []
 
 
-def test_a_night_without_the_eog_of_the_model_names_it_and_lists_the_channels(results: Path) -> None:
+def test_a_night_without_the_eog_of_the_model_names_it_and_lists_the_channels(staging_models: Path) -> None:
     with pytest.raises(ValueError, match=r"EOG.*F4-M1"):
-        tslm.score_night({"F4-M1": make_signal(0)}, FS_HZ, model=results)
+        tslm.score_night({"F4-M1": make_sleep_signal(0)}, FS_HZ, model=staging_models)
 
 
-def test_a_night_shorter_than_an_epoch_is_refused(results: Path) -> None:
-    signals = {"F4-M1": make_signal(0)[:2000], "E1-M2": make_signal(1)[:2000]}
+def test_a_night_shorter_than_an_epoch_is_refused(staging_models: Path) -> None:
+    signals = {"F4-M1": make_sleep_signal(0)[:2000], "E1-M2": make_sleep_signal(1)[:2000]}
     with pytest.raises(ValueError, match="less than one epoch"):
-        tslm.score_night(signals, FS_HZ, model=results)
+        tslm.score_night(signals, FS_HZ, model=staging_models)
 
 
-def test_models_of_different_rates_are_refused(results: Path, tmp_path: Path) -> None:
-    models = find_models(results)
+def test_models_of_different_rates_are_refused(staging_models: Path, tmp_path: Path) -> None:
+    models = find_models(staging_models)
     assert models.writer is not None
     from tslm.staging.models import _check_alike
 

@@ -1,4 +1,4 @@
-"""More sentences labelled by hand before the reader saw them, in the notation of `labelled_sentences`.
+"""More sentences labelled by hand before the reader saw them, in the notation of `labelled`.
 
 `MODEL_LIKE` are worded as language models explain a sleep stage, `OTHERS` as clinicians' notes,
 textbooks and teacher models do. The reader was mended on these once they had been measured.

@@ -1,9 +1,10 @@
+"""A recording without labels, and models that stage it."""
+
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 
 from tests.factories.recordings import write_night
 from tests.factories.small import build_small_model, small_config
@@ -13,14 +14,14 @@ from tslm.training.checkpoints.checkpoint import save_checkpoint
 FS_HZ, NUM_EPOCHS = 100, 12
 
 
-def make_signal(seed: int, num_epochs: int = NUM_EPOCHS) -> np.ndarray:
+def make_sleep_signal(seed: int, num_epochs: int = NUM_EPOCHS) -> np.ndarray:
     """Noise and slow waves in turn, 5 s more than whole epochs."""
     time_s = np.arange((30 * num_epochs + 5) * FS_HZ) / FS_HZ
     noise = np.random.default_rng(seed).normal(0, 15, len(time_s))
     return np.round(noise + 60 * np.sin(2 * np.pi * time_s) * (time_s // 120 % 2), 1).astype(np.float32)
 
 
-def save_model(folder: Path, tiny_llm: Path, **changes: Any) -> Path:
+def save_staging_model(folder: Path, tiny_llm: Path, **changes: Any) -> Path:
     config = small_config(
         tiny_llm, model__fs_hz=float(FS_HZ), model__epoch_s=30.0, stage__extra_channels=("EOG horizontal",), **changes
     )
@@ -29,10 +30,16 @@ def save_model(folder: Path, tiny_llm: Path, **changes: Any) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def results(tmp_path_factory: pytest.TempPathFactory, tiny_llm: Path) -> Path:
+def write_unlabelled_night(folder: Path) -> Path:
+    """A recording of other names than the training's."""
+    eeg, eog = make_sleep_signal(0), make_sleep_signal(1)
+    signals = {"F4-M1": eeg, "E1-M2": eog, "SpO2": np.full_like(eeg, 97)}
+    held = {name: RawSignal(values, FS_HZ) for name, values in signals.items()}
+    return write_night(folder / "P01.edf", held, start="2024-03-05T22:30:00")
+
+
+def save_staging_models(folder: Path, tiny_llm: Path) -> Path:
     """A folder of results as training leaves it: a classifier, and a language model of sleep."""
-    folder = tmp_path_factory.mktemp("results")
     classifier = {"model__name": "classifier", "stage__task": "night", "stage__trained": ("encoder", "classifier")}
     writer = {
         "stage__facts": "measured",
@@ -40,14 +47,6 @@ def results(tmp_path_factory: pytest.TempPathFactory, tiny_llm: Path) -> Path:
         "stage__max_new_tokens": 40,
         "stage__extra_in_text": False,
     }
-    save_model(folder / "no_llm/classifier/stage0_encoder/checkpoints/best", tiny_llm, **classifier)
-    save_model(folder / "tiny/soft_prompt/stage4_sleep_cot/checkpoints/best", tiny_llm, **writer)
+    save_staging_model(folder / "no_llm/classifier/stage0_encoder/checkpoints/best", tiny_llm, **classifier)
+    save_staging_model(folder / "tiny/soft_prompt/stage4_sleep_cot/checkpoints/best", tiny_llm, **writer)
     return folder
-
-
-@pytest.fixture(scope="session")
-def night_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A recording of other names than the training's, without labels."""
-    signals = {"F4-M1": make_signal(0), "E1-M2": make_signal(1), "SpO2": np.full_like(make_signal(0), 97)}
-    held = {name: RawSignal(values, FS_HZ) for name, values in signals.items()}
-    return write_night(tmp_path_factory.mktemp("raw") / "P01.edf", held, start="2024-03-05T22:30:00")
