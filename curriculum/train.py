@@ -26,7 +26,15 @@ _EXAMPLE = """example:
   accelerate launch curriculum/train.py --stages stage1_mcq stage2_captioning stage3_cot stage4_sleep_cot \\
       --llm smollm2-135m --config guide train.batch_size=8
 """
-_SHOWN = (*AGREEMENT, "perplexity", "loss", "explained_variance", "num_samples", "num_parse_failures")
+_SHOWN = (
+    *AGREEMENT,
+    "perplexity",
+    "loss",
+    "tokens_per_sample",
+    "explained_variance",
+    "num_samples",
+    "num_parse_failures",
+)
 
 
 def main(argv: list[str] | None = None) -> int:

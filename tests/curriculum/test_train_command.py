@@ -1,4 +1,5 @@
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -48,13 +49,29 @@ def test_a_stage_leaves_checkpoints_log_and_metrics(stage: str, results: Path) -
     assert (folder / "config.yaml").is_file()
 
 
-@pytest.mark.parametrize("stage", [stage for stage in STAGES if stage != "stage2_captioning"])
-def test_a_stage_with_answers_leaves_predictions_that_its_metrics_count(stage: str, results: Path) -> None:
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_leaves_predictions_that_its_metrics_count(stage: str, results: Path) -> None:
     folder = stage_dir(results, stage) / "results"
     rows = read_predictions(folder / "test_predictions.jsonl")
     metrics = json.loads((folder / "metrics.json").read_text())
     assert len(rows) == metrics["num_samples"] == (10 if stage in ("stage0_encoder", "stage4_sleep_cot") else 6)
-    assert all(row["truth"] in row["options"] for row in rows)
+    if stage == "stage2_captioning":
+        assert {(row["truth"], row["target"]) for row in rows} == {(None, "A regular rhythm.")}
+        assert all("generated" in row for row in rows)
+    else:
+        assert all(row["truth"] in row["options"] for row in rows)
+
+
+@pytest.mark.parametrize("stage", STAGES[1:])
+def test_every_text_stage_states_the_loss_of_its_reference_texts(stage: str, results: Path) -> None:
+    folder = stage_dir(results, stage) / "results"
+    of_writer = json.loads((folder / "metrics.json").read_text())["systems"]["language_model"]
+    rows = read_predictions(folder / "test_predictions.jsonl")
+    assert of_writer["perplexity"] == pytest.approx(math.exp(of_writer["loss"]))
+    # The tiny tokenizer has a token a byte; the space before a text and its end token are supervised, too.
+    assert of_writer["num_tokens"] == sum(len(row["target"].encode()) + 2 for row in rows)
+    assert of_writer["tokens_per_sample"] == of_writer["num_tokens"] / len(rows)
+    assert 0 <= of_writer["token_accuracy"] <= 1
 
 
 def test_a_checkpoint_tells_rate_and_epochs_of_the_nights_it_was_trained_on(results: Path) -> None:
@@ -67,8 +84,9 @@ def test_a_checkpoint_tells_rate_and_epochs_of_the_nights_it_was_trained_on(resu
 
 def test_captions_are_judged_by_perplexity(results: Path) -> None:
     metrics = json.loads((stage_dir(results, "stage2_captioning") / "results" / "metrics.json").read_text())
-    assert metrics["perplexity"] > 1
-    assert metrics["num_tokens"] == 6 * (len(" A regular rhythm.") + 1)
+    assert metrics["metric"] == "perplexity"
+    assert metrics["systems"]["language_model"]["perplexity"] > 1
+    assert "accuracy" not in metrics["systems"]["language_model"]
 
 
 def test_only_stages_that_train_adapters_have_them(results: Path) -> None:
