@@ -1,5 +1,7 @@
 """Scores of a curriculum stage: its best checkpoint on the test split, and sleep staging after each training pass."""
 
+import logging
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, cast
@@ -15,7 +17,7 @@ from curriculum.processes import gather_rows, share_indices
 from tslm.config.checkpoint import load_checkpoint_config
 from tslm.config.schema import RunConfig
 from tslm.data.samples.collate import Collator
-from tslm.data.samples.dataset import TaskDataset, build_dataset, find_task
+from tslm.data.samples.dataset import TaskDataset, build_dataset, describe_labels, find_task
 from tslm.data.samples.sampling import ShareBatches, spread_subset
 from tslm.data.splits.provenance import describe_split
 from tslm.explain.faithfulness import add_faithfulness
@@ -31,6 +33,8 @@ from tslm.training.checkpoints.model_card import CARD_METRICS
 from tslm.training.loop import evaluate_loss
 from tslm.training.runs.folder import BEST, checkpoint_dir, pick_main_metrics
 from tslm.training.runs.recorder import record_test
+
+logger = logging.getLogger(__name__)
 
 
 def evaluate_stage(config: RunConfig, accelerator: Accelerator, leaky: bool = False) -> dict[str, Any]:
@@ -65,6 +69,10 @@ def evaluate_stage(config: RunConfig, accelerator: Accelerator, leaky: bool = Fa
 
 def _evaluate_answers(config: RunConfig, accelerator: Accelerator) -> tuple[list[PredictionRow], dict[str, Any]]:
     rows, losses = _answer_test(config, accelerator, config.stage.num_test_samples)
+    counts = Counter(row["truth"] for row in rows) if find_task(config.stage).stages_sleep else Counter()
+    logger.info(
+        "test: %s", describe_labels(len(rows), {label: counts[label] for label in rows[0]["options"] if counts})
+    )
     has_both = find_task(config.stage).reads_recordings and config.stage.prompt_inputs == "all"
     if config.writes_text and config.stage.num_alone_samples and has_both:
         for inputs in ("facts", "series"):
@@ -157,16 +165,17 @@ def build_share_loader(
 def build_validation(
     config: RunConfig, model: nn.Module, val_set: TaskDataset, accelerator: Accelerator
 ) -> Callable[[], dict[str, float]] | None:
-    """Build a function that gives `val_kappa` and `val_macro_f1`; None without a tracker, or for other tasks.
+    """Build a function that gives `val_kappa` and `val_macro_f1`; None for other tasks.
 
     A classifier scores whole nights. A language model chooses the most likely sleep stage of
-    `num_calibration_samples` epochs, without a rationale. Every process calls the function and answers its share.
-    Sharded models (FSDP) are left out: with uneven shares their processes would wait for one another.
+    `num_calibration_samples` epochs, without a rationale, and for a tracker alone. Every process calls the function
+    and answers its share. Sharded models (FSDP) are left out: with uneven shares their processes would wait for one
+    another.
     """
     is_sharded = accelerator.distributed_type is DistributedType.FSDP
-    if config.tracking == "none" or not find_task(config.stage).stages_sleep or is_sharded:
+    if is_sharded or not find_task(config.stage).stages_sleep:
         return None
-    if config.writes_text and not config.stage.num_calibration_samples:
+    if config.writes_text and (config.tracking == "none" or not config.stage.num_calibration_samples):
         return None
 
     stager = build_stager(model, config)
