@@ -100,11 +100,9 @@ def adapt_flamingo_config(config: RunConfig, checkpoint: FlamingoCheckpoint) -> 
         front_end="conv", patch_size=patch_size, d_model=d_model, num_layers=0, max_patches=max_patches
     )
     model = replace(config.model, encoder=encoder, flamingo=flamingo)
-    stage = config.stage
-    if stage.task.startswith("sleep"):
+    if config.stage.task.startswith("sleep"):
         model = replace(model, fs_hz=SLEEP_FS_HZ, epoch_s=SLEEP_EPOCH_S)
-        stage = replace(stage, prompt_style="guide", facts="none")
-    return replace(config, model=model, stage=replace(stage, trained=("encoder", "projector")))
+    return replace(config, model=model, stage=replace(config.stage, trained=("encoder", "projector")))
 
 
 def fill_flamingo(model: TextModel, checkpoint: FlamingoCheckpoint, config: RunConfig) -> None:

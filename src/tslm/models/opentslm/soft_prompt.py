@@ -99,10 +99,8 @@ def adapt_config(
         max_patches=read_shape(state, "pos_embed", 3, path)[1],
     )
     model = replace(config.model, encoder=encoder)
-    stage = config.stage
-    if stage.task.startswith("sleep"):
+    if config.stage.task.startswith("sleep"):
         model = replace(model, fs_hz=SLEEP_FS_HZ, epoch_s=SLEEP_EPOCH_S)
-        stage = replace(stage, prompt_style="guide", facts="none")
     trained: tuple[str, ...] = ("encoder", "projector")
     if checkpoint.lora:
         found = {match[1].rsplit(".", 1)[-1] for match in map(_LORA_NAME.fullmatch, checkpoint.lora) if match}
@@ -111,7 +109,7 @@ def adapt_config(
         modules = (*usual, *sorted(found - set(usual)))
         model = replace(model, lora=LoRAConfig(rank=checkpoint.lora_rank, alpha=alpha, target_modules=modules))
         trained = (*trained, "lora")
-    return replace(config, model=model, stage=replace(stage, trained=trained))
+    return replace(config, model=model, stage=replace(config.stage, trained=trained))
 
 
 def fill_model(model: TextModel, checkpoint: OpenTslmCheckpoint, config: RunConfig) -> None:
