@@ -1,8 +1,10 @@
 """Scores of a curriculum stage: its best checkpoint on the test split, and sleep staging after each training pass."""
 
+import logging
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
@@ -15,7 +17,7 @@ from curriculum.processes import gather_rows, share_indices
 from tslm.config.checkpoint import load_checkpoint_config
 from tslm.config.schema import RunConfig
 from tslm.data.samples.collate import Collator
-from tslm.data.samples.dataset import TaskDataset, build_dataset, find_task
+from tslm.data.samples.dataset import TaskDataset, build_dataset, describe_labels, find_task
 from tslm.data.samples.sampling import ShareBatches, spread_subset
 from tslm.data.splits.provenance import describe_split
 from tslm.explain.faithfulness import add_faithfulness
@@ -31,6 +33,8 @@ from tslm.training.checkpoints.model_card import CARD_METRICS
 from tslm.training.loop import evaluate_loss
 from tslm.training.runs.folder import BEST, checkpoint_dir, pick_main_metrics
 from tslm.training.runs.recorder import record_test
+
+logger = logging.getLogger(__name__)
 
 
 def evaluate_stage(config: RunConfig, accelerator: Accelerator, leaky: bool = False) -> dict[str, Any]:
@@ -64,23 +68,50 @@ def evaluate_stage(config: RunConfig, accelerator: Accelerator, leaky: bool = Fa
 
 
 def _evaluate_answers(config: RunConfig, accelerator: Accelerator) -> tuple[list[PredictionRow], dict[str, Any]]:
-    rows = _answer_test(config, accelerator, config.stage.num_test_samples)
+    rows, losses = _answer_test(config, accelerator, config.stage.num_test_samples)
+    counts = Counter(row["truth"] for row in rows) if find_task(config.stage).stages_sleep else Counter()
+    logger.info(
+        "test: %s", describe_labels(len(rows), {label: counts[label] for label in rows[0]["options"] if counts})
+    )
     has_both = find_task(config.stage).reads_recordings and config.stage.prompt_inputs == "all"
     if config.writes_text and config.stage.num_alone_samples and has_both:
         for inputs in ("facts", "series"):
             alone = replace(config, stage=replace(config.stage, inputs=inputs))
-            rows += _answer_test(alone, accelerator, config.stage.num_alone_samples)
+            alone_rows, alone_losses = _answer_test(alone, accelerator, config.stage.num_alone_samples)
+            rows, losses = rows + alone_rows, losses | alone_losses
     scorings = parse_scorings(rows)
     metrics = score_systems(scorings)
+    for system, loss in losses.items():
+        metrics["systems"][system] |= loss
     add_faithfulness(metrics, scorings)
     return rows, metrics
 
 
-def _answer_test(config: RunConfig, accelerator: Accelerator, num_samples: int) -> list[PredictionRow]:
-    """Rows of `num_samples` samples (0: all) of the test split."""
+def _answer_test(
+    config: RunConfig, accelerator: Accelerator, num_samples: int
+) -> tuple[list[PredictionRow], dict[str, dict[str, Any]]]:
+    """Answer `num_samples` samples (0: all) of the test split.
+
+    Returns:
+        The rows, and of a language model by system the loss of the reference texts of the same samples.
+    """
     stager = open_stager(checkpoint_dir(config, BEST), accelerator.device, config)
     source = stager.read_split("test")
-    return answer_shared(stager, source, stager.list_units(source, num_samples), accelerator)
+    rows = answer_shared(stager, source, stager.list_units(source, num_samples), accelerator)
+    if not config.writes_text:
+        return rows, {}
+    collator = Collator(config.model, build_tokenizer(config))
+    loader = build_share_loader(cast(TaskDataset, source), num_samples, collator, config, accelerator)
+    result = evaluate_loss(stager.model, loader, accelerator)
+    return rows, {
+        rows[0]["system"]: {
+            "loss": result.loss,
+            "perplexity": result.perplexity,
+            "token_accuracy": result.accuracy,
+            "num_tokens": int(result.num_supervised),
+            "tokens_per_sample": result.num_supervised / len(rows),
+        }
+    }
 
 
 def answer_shared(
@@ -92,20 +123,11 @@ def answer_shared(
     return gather_rows(list(rows), accelerator)
 
 
-def _evaluate_perplexity(config: RunConfig, accelerator: Accelerator) -> tuple[list[PredictionRow], dict[str, Any]]:
-    model, loader = _load_test(config, accelerator)
-    result = evaluate_loss(model, loader, accelerator)
-    return [], {
-        "loss": result.loss,
-        "perplexity": result.perplexity,
-        "token_accuracy": result.accuracy,
-        "num_tokens": int(result.num_supervised),
-    }
-
-
 def _evaluate_reconstruction(config: RunConfig, accelerator: Accelerator) -> tuple[list[PredictionRow], dict[str, Any]]:
     """Measure the variance of hidden patches that the model explains."""
-    model, loader = _load_test(config, accelerator)
+    model: Any = load_checkpoint(checkpoint_dir(config, BEST))[0].to(accelerator.device)
+    dataset, collator = build_dataset(config, "test"), Collator(config.model, build_tokenizer(config))
+    loader = build_share_loader(dataset, config.stage.num_test_samples, collator, config, accelerator)
     sums_4T = torch.zeros(4, model.decoder.out_features, dtype=torch.float64, device=accelerator.device)
     for batch in loader:
         if batch.is_filler:
@@ -123,18 +145,10 @@ def _evaluate_reconstruction(config: RunConfig, accelerator: Accelerator) -> tup
     }
 
 
-def _load_test(config: RunConfig, accelerator: Accelerator) -> tuple[Any, DataLoader]:
-    """Load the best checkpoint and this process' share of the test samples."""
-    model, _ = load_checkpoint(checkpoint_dir(config, BEST))
-    dataset, collator = build_dataset(config, "test"), Collator(config.model, build_tokenizer(config))
-    loader = build_share_loader(dataset, config.stage.num_test_samples, collator, config, accelerator)
-    return model.to(accelerator.device), loader
-
-
 EVALUATIONS: dict[str, Callable[[RunConfig, Accelerator], tuple[list[PredictionRow], dict[str, Any]]]] = {
     "sleep": _evaluate_answers,
     "accuracy": _evaluate_answers,
-    "perplexity": _evaluate_perplexity,
+    "perplexity": _evaluate_answers,
     "reconstruction": _evaluate_reconstruction,
 }
 
@@ -151,16 +165,17 @@ def build_share_loader(
 def build_validation(
     config: RunConfig, model: nn.Module, val_set: TaskDataset, accelerator: Accelerator
 ) -> Callable[[], dict[str, float]] | None:
-    """Build a function that gives `val_kappa` and `val_macro_f1`; None without a tracker, or for other tasks.
+    """Build a function that gives `val_kappa` and `val_macro_f1`; None for other tasks.
 
     A classifier scores whole nights. A language model chooses the most likely sleep stage of
-    `num_calibration_samples` epochs, without a rationale. Every process calls the function and answers its share.
-    Sharded models (FSDP) are left out: with uneven shares their processes would wait for one another.
+    `num_calibration_samples` epochs, without a rationale, and for a tracker alone. Every process calls the function
+    and answers its share. Sharded models (FSDP) are left out: with uneven shares their processes would wait for one
+    another.
     """
     is_sharded = accelerator.distributed_type is DistributedType.FSDP
-    if config.tracking == "none" or not find_task(config.stage).stages_sleep or is_sharded:
+    if is_sharded or not find_task(config.stage).stages_sleep:
         return None
-    if config.writes_text and not config.stage.num_calibration_samples:
+    if config.writes_text and (config.tracking == "none" or not config.stage.num_calibration_samples):
         return None
 
     stager = build_stager(model, config)

@@ -29,17 +29,22 @@ class LostProcessError(ConnectionError):
     """Another process of the run ended, or did not answer within `train.timeout_min`."""
 
 
-def build_accelerator(config: RunConfig) -> Accelerator:
+def build_accelerator(config: RunConfig, device: str = "") -> Accelerator:
     """Build the accelerator with the run's precision; devices and processes come from `accelerate launch`.
 
     Processes without GPUs communicate by gloo; with accelerate's defaults each would train alone.
 
+    Args:
+        config: of the run.
+        device: cpu, cuda or cuda:1 ...; empty: as `accelerate launch` chooses.
+
     Raises:
-        ValueError: FSDP on CPUs, or FSDP1.
+        ValueError: no such device, one GPU for several processes, FSDP on CPUs, or FSDP1.
     """
+    _choose_gpu(device)
     AcceleratorState._reset_state(reset_partial_state=False)  # another curriculum stage may have set another precision
     is_sharded = _is_sharded()
-    is_on_cpus = int(os.environ.get("WORLD_SIZE", "1")) > 1 and not torch.accelerator.is_available()
+    is_on_cpus = device == "cpu" or (_count_processes() > 1 and not torch.accelerator.is_available())
     if is_sharded and is_on_cpus:
         raise ValueError("FSDP needs GPUs; for processes on CPUs use configs/accelerate/cpu.yaml")
     return Accelerator(
@@ -52,6 +57,25 @@ def build_accelerator(config: RunConfig) -> Accelerator:
             InitProcessGroupKwargs(timeout=timedelta(minutes=config.train.timeout_min)),
         ],
     )
+
+
+def _choose_gpu(device: str) -> None:
+    """Make the named GPU the one that this process uses; nothing for another device, or without a number."""
+    kind, _, number = device.partition(":")
+    if kind not in ("", "cpu", "cuda") or (kind != "cuda" and number) or (":" in device and not number.isdecimal()):
+        raise ValueError(f"--device {device}: wanted cpu, cuda or cuda:N")
+    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
+        raise ValueError(
+            f"--device {device}: torch finds {torch.cuda.device_count()} CUDA GPUs; --device cpu runs without"
+        )
+    if number and _count_processes() > 1:
+        raise ValueError(f"--device {device} is one GPU for several processes; leave it out, each gets its own")
+    if number:
+        torch.cuda.set_device(int(number))
+
+
+def _count_processes() -> int:
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def build_fsdp_plugin() -> FullyShardedDataParallelPlugin:

@@ -26,7 +26,15 @@ _EXAMPLE = """example:
   accelerate launch curriculum/train.py --stages stage1_mcq stage2_captioning stage3_cot stage4_sleep_cot \\
       --llm smollm2-135m --config guide train.batch_size=8
 """
-_SHOWN = (*AGREEMENT, "perplexity", "loss", "explained_variance", "num_samples", "num_parse_failures")
+_SHOWN = (
+    *AGREEMENT,
+    "perplexity",
+    "loss",
+    "tokens_per_sample",
+    "explained_variance",
+    "num_samples",
+    "num_parse_failures",
+)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -89,7 +97,7 @@ def run(config: RunConfig, args: argparse.Namespace, leaky: bool = False) -> Non
 
     config = apply_launch_options(config)
     with report_lost_processes(config):
-        accelerator = build_accelerator(config)
+        accelerator = build_accelerator(config, args.device)
         if not args.eval_only:
             accelerator.wait_for_everyone()  # all have looked before the first writes
             if args.overwrite and accelerator.is_main_process:
@@ -164,6 +172,14 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         metavar="DIR",
         help="folder with your own stage/NAME.yaml, model/, llm/ and presets, searched first",
     )
+    parser.add_argument(
+        "--device", default="", metavar="NAME", help="cpu, cuda or cuda:1 ...; default: as accelerate launch chooses"
+    )
+    parser.add_argument(
+        "--gradient_checkpointing",
+        action="store_true",
+        help="recompute activations of the language model to save memory (model.gradient_checkpointing=true)",
+    )
     parser.add_argument("--eval_only", action="store_true", help="score the best checkpoints, train nothing")
     parser.add_argument("--resume", action="store_true", help="skip complete stages and continue a stopped one")
     parser.add_argument("--overwrite", action="store_true", help="delete existing results and start again")
@@ -176,6 +192,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     # argparse takes the override in `--stages a b key=value` for a stage; the equals sign distinguishes them.
     args.overrides += [item for item in args.stages if "=" in item]
     args.stages = [item for item in args.stages if "=" not in item]
+    args.overrides += ["model.gradient_checkpointing=true"] * args.gradient_checkpointing
     if args.resume and args.overwrite:
         parser.error("--resume continues a run, --overwrite starts again: give only one of them")
     return args

@@ -18,7 +18,7 @@ from curriculum.processes import check_same_on_all
 from tslm.config.files import CONFIG_FILE, save_config
 from tslm.config.schema import RunConfig
 from tslm.data.samples.collate import Collator
-from tslm.data.samples.dataset import TaskDataset, build_dataset, find_task, state_timing
+from tslm.data.samples.dataset import TaskDataset, build_dataset, count_labels, describe_labels, find_task, state_timing
 from tslm.data.samples.recordings_dataset import NightDataset, SleepDataset
 from tslm.data.samples.sampling import TrainBatches
 from tslm.data.splits.provenance import checksum_data, compare_checksums, describe_split
@@ -101,6 +101,10 @@ def _train(run: RunContext, start_from: Path | None, leaky: bool, point: ResumeP
     )
     if run.accelerator.is_main_process:
         save_config(config, run_dir(config) / CONFIG_FILE)
+    label_counts = {}
+    for split, samples in (("train", train_set), ("val", val_set)):
+        label_counts[split] = count_labels(samples)
+        logger.info("%s: %s", split, describe_labels(len(samples), label_counts[split]))
     run.log(
         {
             "event": "resume" if point else "start",
@@ -108,6 +112,7 @@ def _train(run: RunContext, start_from: Path | None, leaky: bool, point: ResumeP
             "stage": config.stage.name,
             "num_trained_parameters": trainer.num_parameters,
             "num_steps": trainer.num_steps,
+            "label_counts": label_counts,
             "leaky": leaky,
         }
     )

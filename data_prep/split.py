@@ -25,7 +25,15 @@ from tslm.data.prepared.recordings import (
     write_recording,
 )
 from tslm.data.splits.folds import draw_epoch_splits, render_counts
-from tslm.data.splits.rules import DEFAULT_SPLIT, assign_splits, check_split, count_strata, needs_strata
+from tslm.data.splits.rules import (
+    DEFAULT_SPLIT,
+    assign_splits,
+    check_split,
+    count_strata,
+    hold_out,
+    is_hold_out,
+    needs_strata,
+)
 from tslm.data.splits.split import BY_EPOCH, Split
 from tslm.files import write_beside
 from tslm.progress_bar import progress_bar
@@ -70,18 +78,17 @@ def split_cohort(cohort_dir: Path, out_dir: Path, options: SplitOptions) -> list
         raise ValueError(f"--out {out_dir} is the cohort's own folder; give another")
     for path, damage in find_damaged(cohort_dir).items():
         raise ValueError(f"{path} {damage}; prepare the cohort again")
-    strata = count_strata(rows, cohort_dir) if needs_strata(options.split) else None
-    split_of = assign_splits((row.subject for row in rows), options.split, options.seed, strata)
-    left_out = sorted({row.subject for row in rows} - set(split_of))
+    split_of = _split_recordings(rows, cohort_dir, options)
+    left_out = [row.recording for row in rows if row.recording not in split_of]
     if left_out:
-        logger.warning("split=%s does not know these subjects, left out: %s", options.split, ", ".join(left_out))
-    rows = [row for row in rows if row.subject in split_of]
+        logger.warning("split=%s leaves out: %s", options.split, ", ".join(left_out))
+    rows = [row for row in rows if row.recording in split_of]
     kept = {f"{row.recording}.parquet" for row in rows}
     (out_dir / PARTICIPANTS_FILE).unlink(missing_ok=True)  # an interrupted run must not look complete
     if others := sorted(path.name for path in out_dir.glob("*.parquet") if path.name not in kept):
         raise ValueError(f"{out_dir} holds {others[0]}, which is not of this cohort; remove it or give another folder")
     done = [
-        _copy(row, split_of[row.subject], cohort_dir, out_dir, options.seed)
+        _copy(row, split_of[row.recording], cohort_dir, out_dir, options.seed)
         for row in progress_bar(rows, desc="split", unit="recording")
     ]
     write_participants(done, out_dir)
@@ -99,6 +106,15 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("options", metavar="key=value", nargs="*", help=f"split={DEFAULT_SPLIT} seed=0")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the copy")
     return parser
+
+
+def _split_recordings(rows: Sequence[Participant], cohort_dir: Path, options: SplitOptions) -> dict[str, Split]:
+    """Split of each recording; those that the rule leaves out are missing."""
+    if is_hold_out(options.split):
+        return hold_out(rows, options.split, options.seed)
+    strata = count_strata(rows, cohort_dir) if needs_strata(options.split) else None
+    split_of = assign_splits((row.subject for row in rows), options.split, options.seed, strata)
+    return {row.recording: split_of[row.subject] for row in rows if row.subject in split_of}
 
 
 def _copy(row: Participant, split: Split, cohort_dir: Path, out_dir: Path, seed: int) -> Participant:

@@ -7,6 +7,7 @@ Example:
 
 import argparse
 import logging
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,6 +19,8 @@ from tslm.config.checkpoint import load_checkpoint_config
 from tslm.config.schema import INPUTS, RunConfig
 
 if TYPE_CHECKING:
+    from tslm.predictions.epoch_writer import EpochWriter
+    from tslm.predictions.night_scorer import Source
     from tslm.predictions.rows import PredictionRow
 
 
@@ -66,6 +69,7 @@ def generate(trained: RunConfig, config: RunConfig, arguments: argparse.Namespac
         raise ValueError(
             "--no_rationale, --free_answers, --inputs and --verify are for language models; a classifier writes no text"
         )
+    _check_sampling(arguments, is_scorer)
     if arguments.verify and (arguments.no_rationale or not config.stage.constrained):
         raise ValueError(
             "--verify checks rationales that end in one of the options; leave out --no_rationale and --free_answers "
@@ -82,7 +86,10 @@ def generate(trained: RunConfig, config: RunConfig, arguments: argparse.Namespac
     units = stager.list_units(source, config.stage.num_test_samples)
     if arguments.verify and not any(cast(TaskDataset, source).describe(idx).get("evidence") for idx in units):
         raise ValueError(f"{arguments.data} holds no evidence to check a text by; --verify needs measured recordings")
-    rows = list(stager.answer(source, units, not arguments.no_rationale, show_progress=True))
+    if arguments.temperature:
+        rows = _sample(cast("EpochWriter", stager), source, units, arguments)
+    else:
+        rows = list(stager.answer(source, units, not arguments.no_rationale, show_progress=True))
     if not rows:
         raise ValueError(
             f"{config.stage.test_dir} holds nothing in split {arguments.split!r} that this checkpoint can answer"
@@ -133,6 +140,28 @@ def build_parser() -> argparse.ArgumentParser:
         help="language model only: write a text that the measurements contradict again, then strike what is false",
     )
     parser.add_argument(
+        "--temperature",
+        type=float,
+        default=0.0,
+        metavar="T",
+        help="language model only: sample the texts, more diverse the higher it is; 0 (default): the likeliest tokens",
+    )
+    parser.add_argument(
+        "--top_p",
+        type=float,
+        default=1.0,
+        metavar="P",
+        help="with --temperature: sample from the likeliest tokens that together have this probability; default: 1",
+    )
+    parser.add_argument(
+        "--num_texts",
+        type=int,
+        default=1,
+        metavar="N",
+        help="with --temperature: texts a sample; all stand in the row's `texts`, the first one is scored; default: 1",
+    )
+    parser.add_argument("--seed", type=int, metavar="N", help="with --temperature: default: the checkpoint's")
+    parser.add_argument(
         "--unscored",
         action="store_true",
         help="answer also the epochs that the expert left out; without it those of nights without any label alone",
@@ -142,6 +171,43 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--max_new_tokens", type=int, default=0, help="0: the checkpoint's")
     parser.add_argument("--device", default="", help="cpu, cuda, cuda:1 ...; default: a GPU if there is one")
     return parser
+
+
+def _check_sampling(arguments: argparse.Namespace, is_scorer: bool) -> None:
+    """Raise ValueError for impossible values, and for options without effect."""
+    for name, is_possible, wanted in (
+        ("temperature", 0 <= arguments.temperature < math.inf, "0 (the likeliest tokens) or more"),
+        ("top_p", 0 < arguments.top_p <= 1, "a probability above 0, to 1"),
+        ("num_texts", arguments.num_texts >= 1, "1 or more"),
+    ):
+        if not is_possible:
+            raise ValueError(f"--{name} {getattr(arguments, name):g}: wanted {wanted}")
+    if arguments.temperature and (is_scorer or arguments.no_rationale or arguments.verify):
+        raise ValueError(
+            "--temperature samples the texts of a language model; leave out --no_rationale, which writes none, and "
+            "--verify, which samples by itself"
+        )
+    if not arguments.temperature and (arguments.top_p < 1 or arguments.num_texts > 1 or arguments.seed is not None):
+        raise ValueError("--top_p, --num_texts and --seed are for sampled texts: give --temperature, 0.6 for example")
+
+
+def _sample(
+    writer: "EpochWriter", source: "Source", units: list[int], arguments: argparse.Namespace
+) -> "list[PredictionRow]":
+    """Rows of the first text of each sample; `texts` holds all where there are several."""
+    how = {"temperature": arguments.temperature, "top_p": arguments.top_p, "seed": writer.config.seed}
+    drawn = [
+        writer.rewrite(source, units, attempt, arguments.temperature, show_progress=True, top_p=arguments.top_p)
+        for attempt in range(1, arguments.num_texts + 1)
+    ]
+    rows: list[PredictionRow] = []
+    for of_sample in zip(*drawn, strict=True):
+        row = of_sample[0].copy()
+        row["sampling"] = how
+        if len(of_sample) > 1:
+            row["texts"] = [one["generated"] for one in of_sample]
+        rows.append(row)
+    return rows
 
 
 def _choose_unscored(arguments: argparse.Namespace, reads_recordings: bool) -> str:
@@ -181,7 +247,8 @@ def _adapt(config: RunConfig, arguments: argparse.Namespace) -> RunConfig:
         constrained=config.stage.constrained and not arguments.free_answers,
     )
     train = replace(config.train, eval_batch_size=arguments.batch_size or config.train.eval_batch_size)
-    return replace(config, stage=curriculum_stage, train=train)
+    seed = config.seed if arguments.seed is None else arguments.seed
+    return replace(config, seed=seed, stage=curriculum_stage, train=train)
 
 
 if __name__ == "__main__":

@@ -128,11 +128,12 @@ def test_the_page_of_settings_names_every_setting() -> None:
     assert not [key for key in valid_keys() if f"| `{key}` |" not in page]
 
 
-def test_every_place_in_where_is_what_is_there() -> None:
-    rows = re.findall(
-        r"^\| [^|]+ \| `([^`|]+)` \| (?:`(\w+)`)? ?\|$", read(ROOT / "docs" / "where_is_what.md"), re.MULTILINE
-    )
-    assert len(rows) > 40
+@pytest.mark.parametrize(
+    ("page", "num_rows"), [("where_is_what.md", 40), ("decisions/043-helpers-of-the-specification.md", 25)]
+)
+def test_every_place_that_a_page_points_to_is_there(page: str, num_rows: int) -> None:
+    rows = re.findall(r"^\| [^|]+ \| `([^`|]+)` \| (?:`(\w+)`)? ?\|$", read(ROOT / "docs" / page), re.MULTILINE)
+    assert len(rows) > num_rows
     for path, name in rows:
         assert (ROOT / path).exists(), path
         assert not name or re.search(rf"\b{name}\b", read(ROOT / path)), f"{name} in {path}"

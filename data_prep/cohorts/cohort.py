@@ -49,7 +49,7 @@ from tslm.data.splits.split import BY_EPOCH, Split
 from tslm.hypnogram import SLEEP
 from tslm.labels import SleepStage, species_group
 from tslm.progress_bar import progress_bar
-from tslm.prompts import STYLES, check_style
+from tslm.prompts import RATIONALE_STYLES, check_style
 from tslm.signals.filters import bridge_gaps
 
 WAKE_MARGIN_MIN = 30.0
@@ -62,12 +62,12 @@ class NightOptions:
 
     wake_margin_min: float = WAKE_MARGIN_MIN
     split: str = DEFAULT_SPLIT  # a rule of tslm.data.splits.rules
-    rationale: str = STYLES[0]  # full, or brief: for a small model that learns from few samples
+    rationale: str = RATIONALE_STYLES[0]  # full, or brief: for a small model that learns from few samples
     seed: int = 0
 
     def __post_init__(self) -> None:
         check_split(self.split)
-        check_style(self.rationale)
+        check_style(self.rationale, RATIONALE_STYLES)
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ from tslm.evidence.events import Event
 from tslm.evidence.text.closing import choose_reasons, render_closing
 from tslm.evidence.text.facts_line import BEHIND, phrase_facts
 from tslm.labels import ANSWER_NAMES, SleepStage
-from tslm.prompts import STYLES, check_style
+from tslm.prompts import RATIONALE_STYLES, check_style
 from tslm.seeds import hash_seed
 
 
@@ -51,13 +51,13 @@ class Rationale:
     features: tuple[str, ...]
 
 
-def add_rationales(recording: Recording, seed: int, style: str = STYLES[0]) -> Recording:
+def add_rationales(recording: Recording, seed: int, style: str = RATIONALE_STYLES[0]) -> Recording:
     """Add a column `rationale` written from the evidence columns and the events; errors as `write_rationales`.
 
     Args:
         recording: Has the columns of `tslm.evidence.measure.measure_evidence`, and the channel that they are of.
         seed: Seed of the cohort; each recording's seed is derived from it.
-        style: One of `tslm.prompts.STYLES`.
+        style: One of `tslm.prompts.RATIONALE_STYLES`.
     """
     evidence = {name: values for name, values in recording.columns.items() if isinstance(values, np.ndarray)}
     own_seed = hash_seed(seed, recording.recording)
@@ -71,7 +71,7 @@ def write_rationales(
     sleep_stages: Sequence[SleepStage],
     seed: int,
     species: str = "human",
-    style: str = STYLES[0],
+    style: str = RATIONALE_STYLES[0],
     events: Sequence[Sequence[Event]] | None = None,
 ) -> list[str]:
     """One rationale per epoch, empty if the label cannot be an answer (unscored).
@@ -83,7 +83,7 @@ def write_rationales(
         seed: Selects among wordings; the same seed and position of an epoch give the same text.
         species: If not "human", the text leaves out spindles, K-complexes, alpha and eye movements, which are
             defined for the human scalp EEG.
-        style: One of `tslm.prompts.STYLES`: `full` varies, `brief` makes few statements with one wording each.
+        style: One of `tslm.prompts.RATIONALE_STYLES`: `full` varies, `brief` makes few statements of one wording each.
         events: Of each epoch, whose times `full` may say; None: it says none.
 
     Raises:
@@ -96,7 +96,7 @@ def write_rationales(
             f"evidence of {num_epochs} epochs, but events of {len(events)} and {len(sleep_stages)} labels; pass one of "
             "each per epoch"
         )
-    check_style(style)
+    check_style(style, RATIONALE_STYLES)
     is_human, is_brief = species == "human", style == "brief"
     texts = []
     for idx, sleep_stage in enumerate(sleep_stages):

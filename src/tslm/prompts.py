@@ -19,11 +19,17 @@ class Prompt:
     post_prompt: str
 
 
-STYLES = ("full", "brief")  # of prompts and rationales, the default first; brief has a third of the tokens
+RATIONALE_STYLES = ("full", "brief")  # the default first; brief has a third of the tokens
+STYLES = (*RATIONALE_STYLES, "guide")  # of prompts of sleep; guide: in the words of OpenTSLM's guide to stage 4
 
 
-def render_series_text(name: str, mean: float, std: float, unit: str = "") -> str:
-    """The line before a series. It states mean and standard deviation, which normalisation removes."""
+def render_series_text(name: str, mean: float, std: float, unit: str = "", style: str = STYLES[0]) -> str:
+    """The line before a series. It states mean and standard deviation, which normalisation removes.
+
+    In the style `guide` the series is called by the first word of its name: EEG for `EEG Fpz-Cz`.
+    """
+    if style == "guide":
+        return f"\nThe following is the {name.split()[0]} time series, it has mean {mean:.4f} and std {std:.4f}:"
     of_unit = f" {unit}" if unit else ""
     return f"\n{name}, mean {mean:.2f} and std {std:.2f}{of_unit}:"
 
@@ -47,6 +53,8 @@ def render_sleep_prompt(
             f"Stage this {epoch_s:g}-second EEG epoch.",
             f"{stated}\nStages: {names}. Give the evidence, then the answer.\nRationale:",
         )
+    if style == "guide":
+        return _render_guide_prompt(names, epoch_s, stated)
     return Prompt(
         f"Below is one {epoch_s:g}-second epoch of sleep EEG. Decide which sleep stage it shows.\n"
         "How to proceed:\n"
@@ -57,6 +65,27 @@ def render_sleep_prompt(
         "- Always commit to a rationale and to one stage.",
         f"{stated}\nThe stage is one of: {names}.\n"
         f"Write the rationale now and finish with '{ANSWER_PREFIX}' followed by the stage.\nRationale:",
+    )
+
+
+def _render_guide_prompt(names: str, epoch_s: float, stated: str) -> Prompt:
+    """The prompt of the guide to stage 4 of OpenTSLM, with which its checkpoints were trained.
+
+    SPDX-FileCopyrightText: 2025 Stanford University, ETH Zurich, and the project authors. SPDX-License-Identifier: MIT.
+    """
+    return Prompt(
+        f"You are given a {epoch_s:g}-second EEG time series segment. Your task is to classify the sleep stage based "
+        "on analysis of the data.\n\n"
+        "Instructions:\n"
+        "- Analyze the data objectively without presuming a particular label.\n"
+        "- Reason carefully and methodically about what the signal patterns suggest regarding sleep stage.\n"
+        "- Write your reasoning as a single, coherent paragraph. Do not use bullet points, lists, or section headers.\n"
+        "- Only reveal the correct class at the very end.\n"
+        "- Never state that you are uncertain or unable to classify the data. You must always provide a rationale and "
+        "a final answer.\n",
+        f"{stated}\nPossible sleep stages are:\n{names}\n\n"
+        "- Please now write your rationale. Make sure that your last word is the answer. You MUST end your response "
+        f'with "{ANSWER_PREFIX} "',
     )
 
 
@@ -92,7 +121,7 @@ def render_ecg_prompt(question: str, options: Sequence[str], with_rationale: boo
     )
 
 
-def check_style(style: str) -> None:
-    """Raise ValueError when there is no such style of prompts and rationales."""
-    if style not in STYLES:
-        raise ValueError(f"style {style!r}: wanted one of: {', '.join(STYLES)}")
+def check_style(style: str, known: Sequence[str] = STYLES) -> None:
+    """Raise ValueError when a style is not one of the known ones: STYLES of prompts, RATIONALE_STYLES of rationales."""
+    if style not in known:
+        raise ValueError(f"style {style!r}: wanted one of: {', '.join(known)}")

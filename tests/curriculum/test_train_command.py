@@ -1,4 +1,5 @@
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -37,7 +38,7 @@ def stage_dir(results: Path, stage: str) -> Path:
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_leaves_checkpoints_log_and_metrics(stage: str, results: Path) -> None:
     folder = stage_dir(results, stage)
-    for which in ("best", "last"):
+    for which in ("best", "last", "top_1"):
         _, config = load_checkpoint(folder / "checkpoints" / which)
         assert config.stage.name == stage
     metrics = json.loads((folder / "results" / "metrics.json").read_text())
@@ -48,13 +49,29 @@ def test_a_stage_leaves_checkpoints_log_and_metrics(stage: str, results: Path) -
     assert (folder / "config.yaml").is_file()
 
 
-@pytest.mark.parametrize("stage", [stage for stage in STAGES if stage != "stage2_captioning"])
-def test_a_stage_with_answers_leaves_predictions_that_its_metrics_count(stage: str, results: Path) -> None:
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_leaves_predictions_that_its_metrics_count(stage: str, results: Path) -> None:
     folder = stage_dir(results, stage) / "results"
     rows = read_predictions(folder / "test_predictions.jsonl")
     metrics = json.loads((folder / "metrics.json").read_text())
     assert len(rows) == metrics["num_samples"] == (10 if stage in ("stage0_encoder", "stage4_sleep_cot") else 6)
-    assert all(row["truth"] in row["options"] for row in rows)
+    if stage == "stage2_captioning":
+        assert {(row["truth"], row["target"]) for row in rows} == {(None, "A regular rhythm.")}
+        assert all("generated" in row for row in rows)
+    else:
+        assert all(row["truth"] in row["options"] for row in rows)
+
+
+@pytest.mark.parametrize("stage", STAGES[1:])
+def test_every_text_stage_states_the_loss_of_its_reference_texts(stage: str, results: Path) -> None:
+    folder = stage_dir(results, stage) / "results"
+    of_writer = json.loads((folder / "metrics.json").read_text())["systems"]["language_model"]
+    rows = read_predictions(folder / "test_predictions.jsonl")
+    assert of_writer["perplexity"] == pytest.approx(math.exp(of_writer["loss"]))
+    # The tiny tokenizer has a token a byte; the space before a text and its end token are supervised, too.
+    assert of_writer["num_tokens"] == sum(len(row["target"].encode()) + 2 for row in rows)
+    assert of_writer["tokens_per_sample"] == of_writer["num_tokens"] / len(rows)
+    assert 0 <= of_writer["token_accuracy"] <= 1
 
 
 def test_a_checkpoint_tells_rate_and_epochs_of_the_nights_it_was_trained_on(results: Path) -> None:
@@ -67,8 +84,9 @@ def test_a_checkpoint_tells_rate_and_epochs_of_the_nights_it_was_trained_on(resu
 
 def test_captions_are_judged_by_perplexity(results: Path) -> None:
     metrics = json.loads((stage_dir(results, "stage2_captioning") / "results" / "metrics.json").read_text())
-    assert metrics["perplexity"] > 1
-    assert metrics["num_tokens"] == 6 * (len(" A regular rhythm.") + 1)
+    assert metrics["metric"] == "perplexity"
+    assert metrics["systems"]["language_model"]["perplexity"] > 1
+    assert "accuracy" not in metrics["systems"]["language_model"]
 
 
 def test_only_stages_that_train_adapters_have_them(results: Path) -> None:
@@ -245,6 +263,35 @@ def test_a_language_model_without_encoder_is_trained_by_its_adapters_alone(data_
     assert config.model.kind.series_as == "digits" and config.model.digits.num_values == 12
     rows = read_predictions(folder / "results" / "test_predictions.jsonl")
     assert rows and all(len(row["probabilities"]) == 5 for row in rows)
+
+
+def test_the_guides_device_and_gradient_checkpointing_are_options(
+    data_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    more = ["--from_scratch", "--device", "cpu", "--gradient_checkpointing", f"results_dir={tmp_path}"]
+    with caplog.at_level("INFO"):
+        assert command(data_dir, ["stage4_sleep_cot"], *more) == 0
+    folder = stage_dir(tmp_path, "stage4_sleep_cot")
+    assert load_checkpoint_config(folder / "checkpoints" / "best").model.gradient_checkpointing
+    start = json.loads((folder / "log.jsonl").read_text().splitlines()[0])
+    counts = start["label_counts"]
+    assert {split: sum(of_split.values()) for split, of_split in counts.items()} == {"train": 20, "val": 10}
+    for split, of_split in counts.items():
+        listed = ", ".join(
+            f"{label} {count} ({100 * count / sum(of_split.values()):.1f} %)" for label, count in of_split.items()
+        )
+        assert f"{split}: {sum(of_split.values())} samples; {listed}" in caplog.text
+    assert "test: 10 samples; Wake" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("device", "said"), [("tpu", "wanted cpu, cuda or cuda:N"), ("cuda:x", "wanted"), ("cuda:99", "CUDA GPUs")]
+)
+def test_a_device_that_is_not_there_is_an_error(
+    device: str, said: str, data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    more = ["--device", device, f"results_dir={tmp_path}"]
+    assert said in fails_with_one_line(data_dir, capsys, ["stage0_encoder"], *more)
 
 
 def test_each_fold_has_its_own_results_and_tests_its_own_subjects(

@@ -40,6 +40,13 @@ def test_a_language_model_is_asked_for_stages_of_as_many_epochs_as_calibrate_it(
     assert figures == validate()
 
 
+def test_a_classifier_is_ranked_by_kappa_without_a_tracker_too(tmp_path: Path) -> None:
+    config = small_config(tracking="none", stage__train_dir=str(write_small_cohort(tmp_path)), **CLASSIFIER)
+    validate = build_validation(config, build_small_model(config), build_dataset(config, "val"), Accelerator(cpu=True))
+    assert validate is not None
+    assert "val_kappa" in validate()
+
+
 @pytest.mark.parametrize(
     "changes", [{"tracking": "none"}, {"stage__task": "caption"}, {"stage__num_calibration_samples": 0}]
 )

@@ -48,6 +48,14 @@ def test_to_a_split_by_epoch_and_back_gives_the_same_recordings(tmp_path: Path) 
     assert verify.main([str(tmp_path / "b"), str(tmp_path / "c")]) == 0
 
 
+def test_a_recording_is_held_out_by_its_row_in_the_table(tmp_path: Path) -> None:
+    cohort = write_small_cohort(tmp_path / "a")
+    assert resplit(cohort, tmp_path / "b", "split=holdout:recording=night2") == 0
+    parts = {row.recording: row.split.part for row in read_participants(tmp_path / "b")}
+    assert parts.pop("night2") == "test"
+    assert set(parts.values()) == {"train", "val"}
+
+
 def test_folds_in_time_and_stratified_ones_copy_the_recordings_as_they_are(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -127,6 +127,50 @@ def test_verified_texts_keep_answers_and_first_texts_and_the_command_counts_the_
         assert row["probabilities"] == first["probabilities"]
 
 
+def test_sampled_texts_depend_on_the_seed_and_the_first_of_several_is_scored(writer: Path, tmp_path: Path) -> None:
+    data, drawn = tmp_path / "trained", []
+    for more in (["--seed", "7"], ["--seed", "7"], ["--seed", "8"]):
+        assert generate(writer, data, "--temperature", "1.5", "--num_texts", "3", *more) == 0
+        drawn.append(read_predictions(tmp_path / "p.jsonl"))
+    assert drawn[0] == drawn[1]
+    assert [row["texts"] for row in drawn[0]] != [row["texts"] for row in drawn[2]]
+    for row in drawn[0]:
+        assert row["generated"] == row["texts"][0]
+        assert len(set(row["texts"])) > 1
+        assert row["sampling"] == {"temperature": 1.5, "top_p": 1.0, "seed": 7}
+
+
+def test_without_a_temperature_texts_are_the_likeliest_ones_and_a_low_top_p_leaves_no_others(
+    writer: Path, tmp_path: Path
+) -> None:
+    assert generate(writer, tmp_path / "trained") == 0
+    greedy = read_predictions(tmp_path / "p.jsonl")
+    assert generate(writer, tmp_path / "trained", "--temperature", "1.5", "--top_p", "1e-9") == 0
+    sampled = read_predictions(tmp_path / "p.jsonl")
+    assert [row["generated"] for row in sampled] == [row["generated"] for row in greedy]
+    assert "sampling" not in greedy[0] and "texts" not in sampled[0]
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--temperature", "-1"], "--temperature -1: wanted 0"),
+        (["--temperature", "nan"], "--temperature nan"),
+        (["--temperature", "1", "--top_p", "0"], "--top_p 0: wanted a probability"),
+        (["--temperature", "1", "--num_texts", "0"], "--num_texts 0: wanted 1"),
+        (["--num_texts", "2"], "give --temperature"),
+        (["--seed", "1"], "give --temperature"),
+        (["--temperature", "1", "--verify"], "leave out --no_rationale"),
+        (["--temperature", "1", "--no_rationale"], "leave out --no_rationale"),
+    ],
+)
+def test_options_of_sampling_that_cannot_be_are_refused(
+    more: list[str], said: str, writer: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert generate(writer, tmp_path / "trained", *more) == 2
+    assert said in capsys.readouterr().err.splitlines()[-1]
+
+
 def test_only_rationales_that_end_in_an_option_can_be_verified(
     writer: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

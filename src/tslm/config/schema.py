@@ -187,7 +187,7 @@ class CurriculumStageConfig:
     channel: str = "EEG Fpz-Cz"  # nights: EEG channel that is staged and described
     extra_channels: tuple[str, ...] = ()  # nights: channels read beside it (EOG, EMG)
     extra_in_text: bool = True  # sleep: the language model reads them as series too, not in the context alone
-    prompt_style: str = "full"  # sleep: full or brief
+    prompt_style: str = "full"  # sleep: full, brief, or guide: the words of the guide to stage 4
     facts: str = ""  # line of measured facts in the prompt: measured or none; empty: as the task has it
     inputs: str = "all"  # sleep: what a prompt holds: all, facts (no signal) or series (the signal, no facts)
     facts_dropout: float = 0.25  # training: probability that a prompt states no fact
@@ -300,7 +300,7 @@ class TrainConfig:
     bucket_batches: int = 16  # batches drawn together and sorted by length; 0: no sorting
     grad_accum: int = 1  # batches per optimizer step
     eval_batch_size: int = 16  # samples per batch in evaluation
-    patience: int = 5  # passes without improvement before training stops
+    patience: int = 5  # passes without a better checkpoint or a lower validation loss before training stops
     min_delta: float = 1e-4  # smallest improvement of the validation loss that counts
     precision: str = "bf16"  # bf16 (autocast) or fp32
     num_workers: int = 0  # processes that load data; 0: the main process

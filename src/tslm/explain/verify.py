@@ -18,8 +18,7 @@ from tslm.explain.claims.checks import Verdict
 from tslm.explain.claims.read import split_sentences
 from tslm.explain.faithfulness import CheckedRationale, EventRows, check_rationale
 from tslm.labels import ANSWER_NAMES, parse_sleep_stage
-from tslm.predictions.rows import PredictionRow
-from tslm.predictions.scorings import parse_row_answer
+from tslm.predictions.rows import PredictionRow, parse_row_answer
 
 MAX_TRIES = 3
 TEMPERATURE = 0.6  # as good as 0.5, fewer odd words than 0.7 (docs/concepts/faithfulness.md)

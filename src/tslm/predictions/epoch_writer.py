@@ -85,7 +85,13 @@ class EpochWriter:
                 yield from self._answer(dataset, units[first : first + size], respond, bar)
 
     def rewrite(
-        self, source: Source, units: Sequence[int], attempt: int, temperature: float, show_progress: bool = False
+        self,
+        source: Source,
+        units: Sequence[int],
+        attempt: int,
+        temperature: float,
+        show_progress: bool = False,
+        top_p: float = 1.0,
     ) -> list[PredictionRow]:
         """Rows as `answer` gives them, with sampled texts.
 
@@ -97,15 +103,15 @@ class EpochWriter:
             attempt: number of the text among those of a sample.
             temperature: of the sampling, above 0.
             show_progress: whether to show a progress bar.
+            top_p: as of `Sampling`.
         """
 
         def respond(batch: Batch, options: Sequence[Sequence[str]], _units: Sequence[int]) -> Responses:
             seeds = [hash_seed(self.config.seed, sample_id, "attempt", attempt) for sample_id in batch.sample_ids]
-            return self._explain(
-                batch, options, Sampling(temperature, [torch.Generator().manual_seed(seed) for seed in seeds])
-            )
+            generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+            return self._explain(batch, options, Sampling(temperature, generators, top_p))
 
-        with progress_bar(total=len(units), desc=f"rewrite {attempt}", unit="sample", disable=not show_progress) as bar:
+        with progress_bar(total=len(units), desc=f"text {attempt}", unit="sample", disable=not show_progress) as bar:
             return self._answer(self._open(source), units, respond, bar)
 
     def answer_after(

@@ -1,7 +1,8 @@
 """test_predictions.jsonl: one JSON object a line, the answer of one system to one epoch (or question).
 
 A file may hold several systems, each with its own rows. It has the raw text of a language model, which is parsed
-(tslm.answers.grammar) each time it is scored; a change of the answer grammar needs no second generation.
+(tslm.answers.grammar) each time it is scored; a change of the answer grammar needs no second generation. What the text
+says is written beside it for other readers (`DERIVED_KEYS`), and left out when a file is read.
 """
 
 import json
@@ -13,6 +14,7 @@ from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
+from tslm.answers.grammar import parse_answer, remove_special_tokens, split_response
 from tslm.data.prepared.recordings import Recording
 from tslm.evidence.events import parse_events
 from tslm.files import to_plain, write_text
@@ -31,6 +33,7 @@ SAMPLE_KEYS = (
     "leaky",
     "within_subject",
 )  # facts of the sample, the same for every system
+DERIVED_KEYS = ("generated_stage", "reasoning")  # of a text: its parsed answer, and what stands before the answer
 _REQUIRED: dict[str, tuple[type, ...]] = {
     "system": (str,),
     "sample_id": (str,),
@@ -55,6 +58,8 @@ _OPTIONAL: dict[str, tuple[type, ...]] = {
     "struck": (list, tuple),
     "claims_before": (Mapping,),
     "claims_after": (Mapping,),
+    "sampling": (Mapping,),
+    "texts": (list, tuple),
 }
 VERIFICATION_KEYS = ("first_generated", "tries", "struck", "claims_before", "claims_after")
 _OLD_PREFIXES = ("label_", "classifier_", "smoothed_")  # of keys when one row held two systems
@@ -70,6 +75,10 @@ class PredictionRow(TypedDict):
     truth: str | None  # answer name, one of `options`; None: no reference answer; a line may lack the key
     options: list[str]  # answer names the task allows; empty for captions
     generated: NotRequired[str]  # raw text of a language model, which holds the answer; `answer` is then ignored
+    sampling: NotRequired[
+        dict[str, Any]
+    ]  # of a sampled text: temperature, top_p and seed; absent: the likeliest tokens
+    texts: NotRequired[list[str]]  # where several were sampled: all of them, the first one is `generated`
     answer: NotRequired[str | None]  # of a system that writes no text; None: no answer, which counts as wrong
     probabilities: NotRequired[list[float] | None]  # in the order of `options`
     temperature: NotRequired[float | None]  # that they were calibrated with; None: not calibrated
@@ -105,7 +114,7 @@ def write_predictions(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
     seen: dict[tuple[str, str], int] = {}
     for number, row in enumerate(rows, start=1):
         _check_new(check_row(row, f"row {number}"), number, seen, "row")
-        lines.append(json.dumps(to_plain(_name_truth(row)), ensure_ascii=False, allow_nan=False) + "\n")
+        lines.append(json.dumps(to_plain(_add_derived(_name_truth(row))), ensure_ascii=False, allow_nan=False) + "\n")
     write_text("".join(lines), path)
 
 
@@ -163,7 +172,16 @@ def check_row(row: object, where: str) -> PredictionRow:
     if row.get("probabilities") is not None:
         _check_probabilities(row["probabilities"], len(options), f"{where}: probabilities")
     _check_verification(row, where)
+    if "texts" in row and (not row["texts"] or not all(isinstance(text, str) for text in row["texts"])):
+        raise ValueError(f"{where}: texts is {row['texts']!r}, which is no list of texts")
     return row  # type: ignore[return-value]
+
+
+def parse_row_answer(row: PredictionRow) -> str | None:
+    """The answer of a row: parsed from its text where it has one; None for captions."""
+    if not row["options"]:
+        return None
+    return parse_answer(row["generated"], row["options"]) if "generated" in row else row.get("answer")
 
 
 def build_night_rows(
@@ -231,7 +249,7 @@ def _read_lines(path: Path) -> tuple[list[PredictionRow], dict[int, str]]:
                     "python -m evaluation.generate, or curriculum/train.py --eval_only for those of a run"
                 )
             _check_new(row, number, seen, f"{path}, line")
-            rows.append(_name_truth(row))
+            rows.append(_drop_derived(_name_truth(row)))
     if not rows and not bad_lines:
         raise ValueError(f"{path} is empty; generate the predictions again")
     return rows, bad_lines
@@ -240,6 +258,18 @@ def _read_lines(path: Path) -> tuple[list[PredictionRow], dict[int, str]]:
 def _name_truth(row: Mapping[str, Any]) -> PredictionRow:
     """The row with `truth` None where it has no reference answer: where the key is absent or, of captions, empty."""
     return row if row.get("truth") else {**row, "truth": None}  # type: ignore[return-value, typeddict-item]
+
+
+def _add_derived(row: PredictionRow) -> dict[str, Any]:
+    """The row with DERIVED_KEYS where it has a text; captions have no answer and so no `generated_stage`."""
+    if "generated" not in row:
+        return {**row}
+    reasoning, _ = split_response(remove_special_tokens(row["generated"]))
+    return {**row, **({"generated_stage": parse_row_answer(row)} if row["options"] else {}), "reasoning": reasoning}
+
+
+def _drop_derived(row: PredictionRow) -> PredictionRow:
+    return {key: value for key, value in row.items() if key not in DERIVED_KEYS}  # type: ignore[return-value]
 
 
 def _is_of_old_form(row: object) -> bool:

@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tslm.answers.grammar import parse_answer
-from tslm.predictions.rows import SAMPLE_KEYS, PredictionRow, read_predictions
+from tslm.predictions.rows import SAMPLE_KEYS, PredictionRow, parse_row_answer, read_predictions
 
 
 @dataclass(frozen=True)
@@ -108,13 +107,6 @@ def parse_scorings(rows: Iterable[PredictionRow]) -> dict[str, Scoring]:
             raise ValueError(f"sample_id {repeated[0]!r} stands in several rows of {system}; keep one row a sample")
         scorings[system] = Scoring(system, tuple(own), tuple(map(parse_row_answer, own)))
     return scorings
-
-
-def parse_row_answer(row: PredictionRow) -> str | None:
-    """The answer of a row: parsed from its text where it has one; None for captions."""
-    if not row["options"]:
-        return None
-    return parse_answer(row["generated"], row["options"]) if "generated" in row else row.get("answer")
 
 
 def collect_samples(scorings: Mapping[str, Scoring]) -> list[dict[str, Any]]:

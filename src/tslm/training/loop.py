@@ -11,7 +11,7 @@ resumes from a `Progress` therefore ends with the same result.
 import logging
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -28,6 +28,7 @@ from tslm.data.samples.sampling import TrainData
 from tslm.models.interface import ModelOutput
 from tslm.progress_bar import progress_bar
 from tslm.seeds import Draw, derive_seed
+from tslm.training.checkpoints.ranking import Standing
 from tslm.training.checkpoints.resume import CheckpointSaver, ResumePoint, restore_optimizer
 from tslm.training.optim import build_optimizer, build_scheduler
 from tslm.training.process import StopSignals
@@ -35,6 +36,15 @@ from tslm.training.progress import Meter, Progress
 from tslm.training.runs.recorder import RunContext
 
 logger = logging.getLogger(__name__)
+
+_SHOWN = {  # figures of a pass in the line about it
+    "train_loss": "training loss",
+    "train_perplexity": "perplexity",
+    "val_loss": "validation loss",
+    "val_perplexity": "perplexity",
+    "val_accuracy": "accuracy",
+    "val_kappa": "Cohen's kappa",
+}
 
 
 class TrainingStoppedError(KeyboardInterrupt):
@@ -168,6 +178,8 @@ class Trainer:
         progress.step += 1
         progress.num_batches += len(batches)
         progress.num_samples += int(num_samples)
+        progress.loss_sum += loss_sum
+        progress.weight_sum += weight_sum
         progress.class_counts = dict(counts)
         rates = {group["name"]: group["lr"] for group in self.optimizer.param_groups}
         record = {"loss": loss_sum / weight_sum, "grad_norm": grad_norm, "lr": rates, "num_tokens": num_tokens}
@@ -194,24 +206,19 @@ class Trainer:
             raise FloatingPointError(
                 f"validation loss {val.loss} after train_epoch {progress.train_epoch} is not finite"
             )
-        best = progress.best_val_loss
-        improved = best is None or val.loss < best - self.train.min_delta
-        if improved:
-            progress.best_val_loss, progress.best_train_epoch, progress.stale = val.loss, progress.train_epoch, 0
-        else:
-            progress.stale += 1
-        figures = {
-            "train_epoch": progress.train_epoch,
-            "step": progress.step,
-            "val_loss": val.loss,
-            "best_val_loss": progress.best_val_loss,
-            **(self.data.validate() if self.data.validate is not None else {}),
-        }
+        figures: dict[str, Any] = {"train_epoch": progress.train_epoch, "step": progress.step}
+        for name, loss in {"train": progress.loss_sum / (progress.weight_sum or math.nan), "val": val.loss}.items():
+            figures[f"{name}_loss"] = loss
+            if self.run.config.writes_text:
+                figures[f"{name}_perplexity"] = to_perplexity(loss)
+        figures |= self.data.validate() if self.data.validate is not None else {}
+        is_best = self._rank_pass(progress, Standing.read(figures, self.run.config))
+        figures["best_val_loss"] = progress.best_val_loss
         accuracy = None if math.isnan(val.accuracy) else val.accuracy
         self.run.log({**figures, "val_accuracy": accuracy, "class_counts": counts})
-        logger.info("train_epoch %d: validation loss %.4f, accuracy %.3f", progress.train_epoch, val.loss, val.accuracy)
-        if improved:  # before "last": a run killed in between repeats the end of this pass
-            self._save("best", progress, meter, figures)
+        logger.info("train_epoch %d: %s", progress.train_epoch, _describe_pass(figures, accuracy))
+        # before "last": a run killed in between repeats the end of this pass
+        self._save("best" if is_best else "top", progress, meter, figures)
         progress.stopped_early = progress.stale >= self.train.patience
         progress.is_finished = progress.stopped_early or progress.train_epoch >= self.train.train_epochs
         if progress.stopped_early:
@@ -219,7 +226,22 @@ class Trainer:
         self.data.train.close_pass(self._gather)
         if not progress.is_finished:
             progress.train_epoch, progress.num_batches, progress.class_counts = progress.train_epoch + 1, 0, {}
+            progress.loss_sum, progress.weight_sum = 0.0, 0.0
         self._save("last", progress, meter, figures)
+
+    def _rank_pass(self, progress: Progress, standing: Standing) -> bool:
+        """Return whether this is the best pass so far; count the passes in which nothing improved."""
+        loss, min_delta = progress.best_val_loss, self.train.min_delta
+        best = None if loss is None else Standing(loss, progress.best_val_kappa)
+        is_best = standing.is_better(best, min_delta)
+        is_lower = progress.lowest_val_loss is None or standing.val_loss < progress.lowest_val_loss - min_delta
+        if is_best:
+            progress.best_val_loss, progress.best_val_kappa = standing.val_loss, standing.val_kappa
+            progress.best_train_epoch = progress.train_epoch
+        if is_lower:
+            progress.lowest_val_loss = standing.val_loss
+        progress.stale = 0 if is_best or is_lower else progress.stale + 1
+        return is_best
 
     def _save(self, which: str, progress: Progress, meter: Meter, figures: dict[str, Any]) -> None:
         progress.wall_s = meter.wall_s
@@ -249,7 +271,17 @@ class EvalResult:
     @property
     def perplexity(self) -> float:
         """Exponential of the token-weighted mean loss."""
-        return math.exp(min(self.loss, 700.0))
+        return to_perplexity(self.loss)
+
+
+def to_perplexity(loss: float) -> float:
+    """Exponential of a mean loss; of losses beyond 700, that of 700, as a double holds no larger one."""
+    return math.exp(min(loss, 700.0))
+
+
+def _describe_pass(figures: Mapping[str, Any], accuracy: float | None) -> str:
+    known = {**figures, "val_accuracy": accuracy}
+    return ", ".join(f"{name} {known[key]:.4f}" for key, name in _SHOWN.items() if known.get(key) is not None)
 
 
 @torch.no_grad()

@@ -27,9 +27,13 @@ class Progress:
     step: int = 0
     num_samples: int = 0
     num_processes: int = 1  # that share a batch
-    best_val_loss: float | None = None
+    loss_sum: float = 0.0  # of this pass so far, all processes
+    weight_sum: float = 0.0  # likewise: what the loss is a mean over, tokens of a language model
+    best_val_loss: float | None = None  # of the best checkpoint (tslm.training.checkpoints.ranking)
+    best_val_kappa: float | None = None  # likewise, where checkpoints are ranked by it
     best_train_epoch: int = 0
-    stale: int = 0  # passes since the last improvement
+    lowest_val_loss: float | None = None  # of all passes
+    stale: int = 0  # passes since the last best checkpoint or lowest validation loss
     class_counts: dict[str, int] = field(default_factory=dict)  # trained so far in this pass, all processes
     wall_s: float = 0.0
     is_finished: bool = False

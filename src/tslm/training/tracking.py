@@ -22,9 +22,8 @@ from omegaconf import OmegaConf
 from tslm import __version__
 from tslm.config.files import flatten_settings, one_line, to_plain
 from tslm.config.schema import RunConfig
-from tslm.training.runs.folder import RESUME_FILES
+from tslm.training.runs.folder import NUM_TOP, RESUME_FILES
 
-NUM_CHECKPOINTS = 3
 CHECKPOINTS_DIR = "checkpoints"  # among the artefacts
 _DATABASE, _ARTIFACTS_DIR = "mlflow.db", "mlflow_artifacts"  # of the local store, in the results folder
 _MAX_PARAM_LENGTH = 6000
@@ -144,14 +143,14 @@ class Tracker:
         others = [file.path for file in self._client.list_artifacts(self.run_id, CHECKPOINTS_DIR)]
         found = [match for path in {*others, name} if (match := _CHECKPOINT.match(path))]
         ranked = [match[0] for match in sorted(found, key=lambda match: float(match[1]), reverse=True)]
-        if name not in ranked[:NUM_CHECKPOINTS]:
+        if name not in ranked[:NUM_TOP]:
             return
         for path in sorted(checkpoint_dir.iterdir()):
             if path.is_dir():
                 self._client.log_artifacts(self.run_id, str(path), f"{name}/{path.name}")
             elif path.name not in RESUME_FILES:
                 self._client.log_artifact(self.run_id, str(path), name)
-        for displaced in ranked[NUM_CHECKPOINTS:]:
+        for displaced in ranked[NUM_TOP:]:
             from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
             root = self._client.get_run(self.run_id).info.artifact_uri

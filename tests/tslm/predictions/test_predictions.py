@@ -10,6 +10,7 @@ from scipy.special import softmax
 
 from tests.factories.rows import classify, make_row
 from tslm.predictions.rows import (
+    DERIVED_KEYS,
     read_intact_predictions,
     read_predictions,
     write_predictions,
@@ -28,6 +29,34 @@ def test_rows_come_back_as_written(tmp_path):
     write_predictions(rows, path)
     assert read_predictions(path) == rows
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+def test_a_line_holds_what_its_text_says_and_a_reader_parses_the_text_anew(tmp_path):
+    path = tmp_path / "p.jsonl"
+    caption = make_row(2, "", "Slow.", options=[])
+    rows = [make_row(0, generated="Slow waves. Answer: N3"), make_row(1, generated="Slow waves, all over."), caption]
+    write_predictions(rows, path)
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    said = [(line.get("generated_stage", "no key"), line["reasoning"]) for line in lines]
+    assert said == [("Non-REM stage 3", "Slow waves."), (None, "Slow waves, all over."), ("no key", "Slow.")]
+    wrong = lines[0] | {"generated_stage": "Wake", "reasoning": "None."}
+    path.write_text(json.dumps(wrong) + "\n")
+    (back,) = read_predictions(path)
+    assert not set(DERIVED_KEYS) & back.keys()
+    write_predictions([back], path)
+    assert json.loads(path.read_text()) == lines[0]
+
+
+def test_a_row_without_text_has_nothing_derived_from_one(tmp_path):
+    path = tmp_path / "p.jsonl"
+    write_predictions([classify(make_row(0), [0.2] * 5)], path)
+    assert not set(DERIVED_KEYS) & json.loads(path.read_text()).keys()
+
+
+@pytest.mark.parametrize("texts", [[], [1], "text"])
+def test_texts_of_a_row_must_be_a_list_of_texts(texts, tmp_path):
+    with pytest.raises(ValueError, match="row 1: texts is"):
+        write_predictions([make_row(0) | {"texts": texts}], tmp_path / "p.jsonl")
 
 
 @pytest.mark.parametrize("line", [{}, {"truth": None}])

@@ -1,7 +1,7 @@
 import math
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -77,7 +77,9 @@ def train(
     model = model if model is not None else build_small_model(config, lora_noise=0.1)
     records: list[dict] = []
     saved: list[tuple[str, Progress, dict]] = changes.pop("saved", [])
-    data = RunData(Passes(list(batches)), changes.pop("val_batches", list(batches)))
+    data = RunData(
+        Passes(list(batches)), changes.pop("val_batches", list(batches)), validate=changes.pop("validate", None)
+    )
     trainer = build_trainer(config, model, accelerator, data, records, progress)
     trainer.save = Saver(saved)  # type: ignore[assignment]
     return trainer.fit(), records, saved
@@ -203,9 +205,52 @@ def test_training_stops_when_validation_no_longer_improves_and_keeps_the_best() 
     assert result.is_finished
     assert result.stopped_early
     assert (result.best_val_loss, result.best_train_epoch) == (2.0, 2)
-    assert [which for which, *_ in saved] == ["best", "last", "best", "last", "last", "last", "last"]
+    assert [which for which, *_ in saved] == ["best", "last", "best", "last", *["top", "last"] * 3]
     assert saved[-1][2]["train_epoch"] == 5
     assert result.step == 10
+
+
+def test_the_best_pass_of_a_scorer_is_that_of_the_highest_kappa_and_among_equals_of_the_lowest_loss() -> None:
+    losses, kappas = iter([3.0, 2.0, 2.5, 2.4, 1.9]), iter([0.5, 0.6, 0.7, 0.7, 0.6])
+    config = toy_config(train_epochs=5, min_delta=1e-4)
+    config = replace(config, model=replace(config.model, name="classifier"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tslm.training.loop.evaluate_loss", lambda *_: EvalResult(next(losses), 0.5, 1.0))
+        result, records, saved = train(config, toy_loader([2.0]), Toy(), validate=lambda: {"val_kappa": next(kappas)})
+    assert [which for which, *_ in saved if which != "last"] == ["best", "best", "best", "best", "top"]
+    assert (result.best_val_kappa, result.best_val_loss, result.best_train_epoch) == (0.7, 2.4, 4)
+    assert result.lowest_val_loss == 1.9
+    assert result.stale == 0
+    assert [record["val_kappa"] for record in records if "val_loss" in record] == [0.5, 0.6, 0.7, 0.7, 0.6]
+
+
+def test_the_kappa_of_a_language_model_does_not_choose_its_best_pass() -> None:
+    losses, kappas = iter([3.0, 2.0]), iter([0.9, 0.1])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tslm.training.loop.evaluate_loss", lambda *_: EvalResult(next(losses), 0.5, 1.0))
+        result, *_ = train(
+            toy_config(train_epochs=2), toy_loader([2.0]), Toy(), validate=lambda: {"val_kappa": next(kappas)}
+        )
+    assert (result.best_val_loss, result.best_val_kappa) == (2.0, None)
+
+
+def test_the_training_loss_of_a_pass_is_the_mean_over_its_tokens_also_where_it_went_on_in_the_middle(
+    tiny_llm: Path,
+) -> None:
+    config = small_config(tiny_llm, train__train_epochs=2, train__checkpoint_every_steps=1, **NO_DROPOUT)
+    config = replace(config, optim=replace(config.optim, max_grad_norm=1e-12))  # the weights stay
+    model = build_small_model(config)
+    batches = list(sample_loader(config, 5, 2))
+    _, records, saved = train(config, batches, model)
+    passes = [record for record in records if "train_loss" in record]
+    wanted = evaluate_loss(model, batches, Accelerator(cpu=True)).loss
+    assert [record["train_loss"] for record in passes] == pytest.approx([wanted] * 2, rel=1e-4)
+    assert [record["train_perplexity"] for record in passes] == pytest.approx([math.exp(wanted)] * 2, rel=1e-4)
+    then = next(progress for which, progress, _ in saved if which == "last" and progress.step == 4)
+    _, resumed, _ = train(config, batches, model, progress=then)
+    assert [record["train_loss"] for record in resumed if "train_loss" in record] == [
+        pytest.approx(passes[1]["train_loss"], rel=1e-6)
+    ]
 
 
 def saved_steps(saved: list[tuple[str, Progress, dict]]) -> list[int]:
@@ -243,7 +288,11 @@ def test_a_loop_that_goes_on_does_what_is_left(stopped_at: int) -> None:
     whole, _, saved = train(config, toy_loader([float(number) for number in range(5)]), Toy())
     then = next(progress for which, progress, _ in saved if which == "last" and progress.step == stopped_at)
     result, records, _ = train(config, toy_loader([float(number) for number in range(5)]), Toy(), progress=then)
-    assert replace(result, wall_s=0.0, best_val_loss=0.0) == replace(whole, wall_s=0.0, best_val_loss=0.0)
+    found, wanted = (asdict(progress) for progress in (result, whole))
+    by_weights = ("wall_s", "loss_sum", "best_val_loss", "lowest_val_loss")  # this loop goes on with new weights
+    assert {key: found[key] for key in found if key not in by_weights} == {
+        key: wanted[key] for key in wanted if key not in by_weights
+    }
     assert [record["step"] for record in records if "loss" in record] == list(range(stopped_at + 1, 11))
 
 

@@ -15,7 +15,8 @@ import pytest
 from tests.factories.small import small_config
 from tslm.config.files import merge_config
 from tslm.config.schema import MLflowConfig, RunConfig
-from tslm.training.tracking import NUM_CHECKPOINTS, Tracker, list_numbers, open_tracker
+from tslm.training.runs.folder import NUM_TOP
+from tslm.training.tracking import Tracker, list_numbers, open_tracker
 
 TAGS = {"git_commit": "0c70bed", "stage": "stage0_encoder", "leaky": "False"}
 RECORDS: list[dict[str, Any]] = [
@@ -212,7 +213,7 @@ def test_mlflow_keeps_the_three_best_checkpoints_even_over_a_resume(mlflow_confi
     assert kept == [
         f"checkpoints/kappa_{kappa}_step_{step}" for kappa, step in (("0.6000", 4), ("0.7000", 2), ("0.8100", 6))
     ]
-    assert len(kept) == NUM_CHECKPOINTS
+    assert len(kept) == NUM_TOP
     copy = Path(client.download_artifacts(run_id, f"{kept[-1]}/state.json", str(tmp_path)))
     assert json.loads(copy.read_text()) == {"step": 6}
     assert len(client.get_metric_history(run_id, "val_kappa")) == 6

@@ -12,7 +12,7 @@ from tslm.config.schema import RunConfig
 from tslm.data.prepared.corpora import Corpus, CorpusSample
 from tslm.evidence.text.facts_line import FACTS_PREFIX
 from tslm.labels import LABEL_SETS, SleepStage
-from tslm.prompts import Prompt, render_series_text, render_sleep_prompt
+from tslm.prompts import STYLES, Prompt, render_series_text, render_sleep_prompt
 from tslm.signals.normalize import measure_reference
 
 _UNSET_SCALE = 1.0
@@ -23,6 +23,7 @@ class CorpusDataset:
     """Samples of a corpus: curriculum stages 1 to 3 and 5."""
 
     sleep_stages: tuple[SleepStage, ...] = ()
+    style: str = STYLES[0]  # of the line before a series; prompts of sleep alone have another
 
     def __init__(
         self,
@@ -54,7 +55,7 @@ class CorpusDataset:
             series=tuple(
                 Series(
                     values_L,
-                    render_series_text(name, float(values_L.mean()), float(values_L.std()), sample.unit),
+                    render_series_text(name, float(values_L.mean()), float(values_L.std()), sample.unit, self.style),
                     Reference(float(values_L.std()) or _UNSET_SCALE),
                 )
                 for name, values_L in zip(sample.series_names, sample.series, strict=True)
@@ -88,9 +89,9 @@ class SleepCotDataset(CorpusDataset):
     def __init__(self, corpus: Corpus, config: RunConfig) -> None:
         self.sleep_stages = LABEL_SETS[config.model.label_set].sleep_stages
         answers = LABEL_SETS[config.model.label_set].answers
-        corpus_answers, style = corpus.answers, config.stage.prompt_style
+        corpus_answers, self.style = corpus.answers, config.stage.prompt_style
         kept = [idx for idx, answer in enumerate(corpus_answers) if answer in answers]
-        super().__init__(corpus.take(kept), lambda _sample: render_sleep_prompt(answers, style=style))
+        super().__init__(corpus.take(kept), lambda _sample: render_sleep_prompt(answers, style=self.style))
         self.answers = answers
         self.class_idx = np.array([answers.index(corpus_answers[idx]) for idx in kept], dtype=np.int64)
         spread = range(0, len(kept), max(1, len(kept) // _REFERENCE_EPOCHS))

@@ -6,7 +6,7 @@
 3. tslm.data.samples.sampling chooses the samples of a training pass and their order.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,7 @@ from tslm.data.samples.night_windows import (
     load_recordings,
 )
 from tslm.data.samples.recordings_dataset import NightDataset, SleepDataset
-from tslm.labels import SleepStage
+from tslm.labels import ANSWER_NAMES, SleepStage
 from tslm.prompts import (
     Prompt,
     render_caption_prompt,
@@ -74,6 +74,22 @@ def build_dataset(config: RunConfig, split: str, unscored: str = "none") -> Task
         why = f": none of its {len(recordings)} recordings has an epoch with an expert's stage" if recordings else ""
         raise ValueError(f"{folder} holds no sample of split {split!r} that {config.stage.name} can use{why}")
     return dataset
+
+
+def count_labels(dataset: TaskDataset) -> dict[str, int]:
+    """Number of scored epochs by sleep stage, each epoch once; empty where samples have no classes."""
+    count_classes = getattr(dataset, "count_classes", None)  # of nights, whose windows overlap
+    counts = dataset.count_sample_classes().sum(axis=0) if count_classes is None else count_classes()
+    return {
+        ANSWER_NAMES[sleep_stage]: int(count) for sleep_stage, count in zip(dataset.sleep_stages, counts, strict=True)
+    }
+
+
+def describe_labels(num_samples: int, counts: Mapping[str, int]) -> str:
+    """One line for people, such as `20 samples; Wake 5 (50.0 %), N2 5 (50.0 %)`."""
+    total = max(1, sum(counts.values()))
+    shares = ", ".join(f"{label} {count} ({100 * count / total:.1f} %)" for label, count in counts.items())
+    return f"{num_samples} samples" + (f"; {shares}" if shares else "")
 
 
 def state_timing(model: ModelConfig, dataset: TaskDataset) -> ModelConfig:

@@ -192,7 +192,7 @@ class SleepDataset(RecordingsDataset):
     def _series(self, recording: Recording, epoch: int, channel_idx: int, reference: Reference) -> Series:
         name = self.text_channels[channel_idx]
         values_L, unit = recording.channels[name][epoch], recording.units.get(name, "uV")
-        text = render_series_text(name, float(values_L.mean()), float(values_L.std()), unit)
+        text = render_series_text(name, float(values_L.mean()), float(values_L.std()), unit, self.style)
         return Series(values_L, text, reference, channel_idx)
 
 

@@ -9,6 +9,7 @@
 | `loso` | leave one subject out: a fold a subject (LeaveOneGroupOut) |
 | `sleep_edf_20` | SC400 to SC419, a fold a subject (Supratak et al. 2017, Eldele et al. 2021) |
 | `sleep_edf_78` | the 78 of the cassette study in 10 folds of neighbours (Supratak & Guo 2020) |
+| `holdout:COLUMN=PATTERN` | test: the recordings that match in that column of participants.tsv (`hold_out`) |
 | `temporal:K`, `rolling:K` | K folds in time within each subject (tslm.data.splits.folds): WITHIN-SUBJECT |
 | `by_epoch` | the epochs of every recording, stratified 80/10/10: LEAKS, for comparison with the literature only |
 """
@@ -16,6 +17,7 @@
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,10 @@ DEFAULT_SPLIT = "70/15/15"
 MIN_TEST_SUBJECTS = 5  # in test, where there are ENOUGH_SUBJECTS
 ENOUGH_SUBJECTS = 20
 _KFOLD, _SKFOLD, _LOSO = "kfold:", "skfold:", "loso"
+_HOLD_OUT = "holdout:"
+_HOLD_OUT_COLUMNS = ("source", "subject", "recording", "start", "strain", "species", "sex")
+_MAX_NAMED = 5
+_HOLD_OUT_SHARES = "85/15/0"  # of the other subjects
 _MIN_FOLDS = 3  # one to test, one to validate, one to train
 # Subjects of the cassette study: no recording was ever published of 39, 68, 69, 78 and 79.
 _CASSETTE = [f"SC4{number:02d}" for number in range(83) if number not in (39, 68, 69, 78, 79)]
@@ -50,6 +56,8 @@ def check_split(split: str) -> None:
         return
     if split.startswith((_KFOLD, _SKFOLD)):
         parse_num_folds(split)
+    elif is_hold_out(split):
+        _parse_hold_out(split)
     elif split.partition(":")[0] in TIME_RULES:
         parse_split(split)
     else:
@@ -59,6 +67,57 @@ def check_split(split: str) -> None:
 def needs_strata(split: str) -> bool:
     """Whether a rule looks at the hypnograms, so that recordings must be prepared before they are split."""
     return split.startswith(_SKFOLD)
+
+
+def is_hold_out(split: str) -> bool:
+    """Whether a rule holds out recordings by a column of participants.tsv, so that they must be prepared before."""
+    return split.startswith(_HOLD_OUT)
+
+
+def hold_out(participants: Sequence[Participant], split: str, seed: int) -> dict[str, Split]:
+    """Split of each recording by `holdout:COLUMN=PATTERN`, for a site or a day that training must not know.
+
+    `holdout:source=lab2`, `holdout:subject=LAB2_*`, `holdout:start=2024-03-01*`: matching recordings test. The other
+    subjects are drawn into training and validation. Other recordings of the subjects that test are left out, as no
+    subject may stand in two splits.
+
+    Args:
+        participants: rows of a prepared cohort.
+        split: the rule; PATTERN is one of the shell (`*`, `?`).
+        seed: of the draw.
+
+    Returns:
+        By the recording's name; those that are left out are missing.
+
+    Raises:
+        ValueError: `split` is no such rule, nothing matches, or fewer than two subjects are left for training and
+            validation.
+    """
+    column, pattern = _parse_hold_out(split)
+    texts = {row.recording: str(getattr(row, column)) for row in participants}
+    tested = {row.recording: row.subject for row in participants if fnmatchcase(texts[row.recording], pattern)}
+    if not tested:
+        found = ", ".join(sorted(set(texts.values()))[:_MAX_NAMED])
+        raise ValueError(f"split={split}: no recording matches; the column {column} holds: {found}")
+    others = sorted({row.subject for row in participants} - set(tested.values()))
+    if len(others) < 2:
+        raise ValueError(
+            f"split={split} leaves {len(others)} subjects for training and validation, which need one each; "
+            "temporal:K divides the time of each subject instead"
+        )
+    split_of = assign_splits(others, _HOLD_OUT_SHARES, seed)
+    return {
+        row.recording: Split("test") if row.recording in tested else split_of[row.subject]
+        for row in participants
+        if row.recording in tested or row.subject in split_of
+    }
+
+
+def _parse_hold_out(split: str) -> tuple[str, str]:
+    column, equals, pattern = split.removeprefix(_HOLD_OUT).partition("=")
+    if column not in _HOLD_OUT_COLUMNS or not (equals and pattern):
+        raise ValueError(f"split={split}: wanted holdout:COLUMN=PATTERN, COLUMN one of: {', '.join(_HOLD_OUT_COLUMNS)}")
+    return column, pattern
 
 
 def parse_num_folds(split: str) -> int:
@@ -79,7 +138,17 @@ def parse_shares(split: str) -> dict[str, float]:
         percents = []
     if len(percents) != len(SPLITS) or not min(percents) >= 0 or not abs(sum(percents) - 100) < 1e-6:
         others = ", ".join(
-            (*SPLITS, "kfold:K", "skfold:K", _LOSO, "temporal:K", "rolling:K", *PUBLISHED_FOLDS, BY_EPOCH)
+            (
+                *SPLITS,
+                "kfold:K",
+                "skfold:K",
+                _LOSO,
+                "holdout:COLUMN=PATTERN",
+                "temporal:K",
+                "rolling:K",
+                *PUBLISHED_FOLDS,
+                BY_EPOCH,
+            )
         )
         raise ValueError(
             f"split={split}: wanted train/val/test in percent such as {DEFAULT_SPLIT}, or one of: {others}"
@@ -104,6 +173,10 @@ def assign_splits(
         ValueError: `split` is no rule, or there are too few subjects (or none that it knows).
     """
     check_split(split)
+    if is_hold_out(split):
+        raise ValueError(
+            f"split={split} looks at participants.tsv: split a prepared cohort by python -m data_prep.split"
+        )
     ordered = sorted(set(subjects))
     if split == BY_EPOCH or split.partition(":")[0] in TIME_RULES:
         return dict.fromkeys(ordered, parse_split(split))

@@ -31,14 +31,20 @@ class Sampling:
     Attributes:
         temperature: divides the logits; above 0.
         generators: one a prompt, on the CPU, so that no text depends on its batch or on the device.
+        top_p: draw from the most likely tokens that together have this probability (Holtzman et al. 2020); 1: from all.
     """
 
     temperature: float
     generators: Sequence[torch.Generator]
+    top_p: float = 1.0
 
     def draw(self, row: int, logits_V: Tensor) -> int:
         """The next token of one row."""
         probability_V = (logits_V.cpu() / self.temperature).softmax(-1)
+        if self.top_p < 1:
+            sorted_V, token_V = probability_V.sort(descending=True, stable=True)
+            before_V = sorted_V.cumsum(-1) - sorted_V  # 0 for the most likely token, so one is always left
+            probability_V = probability_V.index_fill(-1, token_V[before_V >= self.top_p], 0.0)
         return int(torch.multinomial(probability_V, 1, generator=self.generators[row]))
 
 

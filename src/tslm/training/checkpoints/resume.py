@@ -1,6 +1,7 @@
 """Checkpoints of a run in progress: written while training continues, and resumed from.
 
-    checkpoints/best/      the checkpoint with the lowest validation loss
+    checkpoints/best/      the best checkpoint (tslm.training.checkpoints.ranking)
+    checkpoints/top_1/ ..  the best three
     checkpoints/last/      a checkpoint as any other, and beside its weights
         optimizer.safetensors      moments of AdamW by parameter name
         sample_losses.safetensors  state of the sampler, with `stage.hard_examples`
@@ -27,8 +28,17 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from tslm.files import hash_file, swap_in
 from tslm.training.checkpoints.checkpoint import copy_to_cpu, fill_beside, take_snapshot
+from tslm.training.checkpoints.ranking import find_place, insert_top
 from tslm.training.progress import Progress
-from tslm.training.runs.folder import LAST, OPTIMIZER_FILE, PROGRESS_KEY, SAMPLER_FILE, TRAINING_FILE, checkpoint_dir
+from tslm.training.runs.folder import (
+    BEST,
+    LAST,
+    OPTIMIZER_FILE,
+    PROGRESS_KEY,
+    SAMPLER_FILE,
+    TRAINING_FILE,
+    checkpoint_dir,
+)
 from tslm.training.runs.recorder import RunContext
 
 logger = logging.getLogger(__name__)
@@ -52,7 +62,7 @@ class ResumePoint:
 
 
 class CheckpointSaver:
-    """Saves the best and the last checkpoint of a run: copied at once, written by a thread.
+    """Saves the best checkpoints and the last one of a run: copied at once, written by a thread.
 
     At most one checkpoint is being written; the next one waits for it. An error of the thread is raised by the next
     call or by `finish`; earlier checkpoints stay complete.
@@ -76,7 +86,13 @@ class CheckpointSaver:
         self._running: Future[None] | None = None
 
     def __call__(self, which: str, progress: Progress, figures: Mapping[str, Any]) -> None:
-        """Copy the content of a checkpoint ("best" or "last") and start writing it; called on every process."""
+        """Copy the content of a checkpoint and start writing it; called on every process.
+
+        Args:
+            which: "last", "best", or "top": of a finished pass that is not the best but may be one of the best three.
+            progress: of the run.
+            figures: of the pass, for the state.json.
+        """
         self.finish()
         run, model = self.run, self.run.accelerator.unwrap_model(self.model)
         snapshot = take_snapshot(model)
@@ -89,13 +105,20 @@ class CheckpointSaver:
         state = {"train_epoch": progress.train_epoch, "step": progress.step, **figures, **run.facts}
 
         def write() -> None:
+            place = find_place(folder.parent, state, run.config) if which != LAST else None
+            if which not in (LAST, BEST) and place is None:
+                return
             with fill_beside(snapshot, model, run.config, state, folder) as partial:
                 if which == LAST:
                     if sampler_state:
                         save_file(sampler_state, partial / SAMPLER_FILE)
                     write_training_state(optimizer_state, progress, num_log_records, partial)
                     rotate_in(partial, folder)
-                else:
+                if place is not None:
+                    copy = folder.with_name("ranked.partial")
+                    shutil.rmtree(copy, ignore_errors=True)
+                    insert_top(shutil.copytree(partial, copy), folder.parent, place)
+                if which == BEST:
                     swap_in(partial, folder)
             if which == LAST and recorder is not None:
                 recorder.send_checkpoint(folder, state)

@@ -4,6 +4,7 @@ config.yaml           settings as resolved
 run.json              how it was started, by which code and packages, from which data
 log.jsonl             one record a logged step, pass or event
 checkpoints/best|last weights, config, state.json; last also training.json, from which a run is resumed
+checkpoints/top_1|2|3 the best three as they were saved, without what is fitted to `best` after the training
 results/              metrics.json and test_predictions.jsonl of the best checkpoint, each with all its systems
 """
 
@@ -17,6 +18,7 @@ from tslm.files import to_plain, write_beside
 
 CHECKPOINTS_DIR, RESULTS_DIR = "checkpoints", "results"
 BEST, LAST = "best", "last"
+TOP_PREFIX, NUM_TOP = "top_", 3  # checkpoints/top_1 to top_3, the best first
 LOG_FILE = "log.jsonl"
 MANIFEST_FILE = "run.json"
 METRICS_FILE = "metrics.json"

@@ -13,7 +13,7 @@ from tslm.data.prepared.recordings import Participant, write_participants, write
 from tslm.data.samples.dataset import build_dataset
 from tslm.data.samples.night_windows import load_recordings
 from tslm.data.splits.folds import EPOCH_SHARES, choose_fold, draw_epoch_splits, keep_epochs, list_folds
-from tslm.data.splits.rules import DEFAULT_SPLIT, PUBLISHED_FOLDS, assign_splits, check_split
+from tslm.data.splits.rules import DEFAULT_SPLIT, PUBLISHED_FOLDS, assign_splits, check_split, hold_out
 from tslm.data.splits.split import BY_EPOCH, SPLITS, Split
 from tslm.labels import SleepStage
 
@@ -129,6 +129,51 @@ def test_an_incomplete_download_keeps_the_published_numbers() -> None:
 def test_a_rule_that_is_none_lists_the_rules(split: str, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         check_split(split)
+
+
+HELD = [
+    replace(row, start=f"2024-03-0{1 + idx % 2}T12:00:00", source="lab1" if row.subject < "s4" else "lab2")
+    for idx, row in enumerate(make_rows({f"s{number}": Split("train") for number in range(6)}))
+]
+
+
+@pytest.mark.parametrize("rule", ["holdout:source=lab2", "holdout:subject=s[45]"])
+def test_a_held_out_site_is_the_test_and_nobody_of_it_trains(rule: str) -> None:
+    split_of = hold_out(HELD, rule, 0)
+    assert {row.recording for row in HELD if split_of[row.recording].part == "test"} == {"s4n0", "s4n1", "s5n0", "s5n1"}
+    assert {split_of[row.recording].part for row in HELD if row.source == "lab1"} == {"train", "val"}
+
+
+def test_other_days_of_those_who_test_are_left_out() -> None:
+    rows = [row for row in HELD if row.subject < "s2" or row.start < "2024-03-02"]  # s0 and s1 come on both days
+    split_of = hold_out(rows, "holdout:start=2024-03-02*", 0)
+    assert {name for name, split in split_of.items() if split.part == "test"} == {"s0n1", "s1n1"}
+    assert not {"s0n0", "s1n0"} & split_of.keys()
+    assert {row.subject for row in rows if row.recording in split_of and split_of[row.recording].part != "test"} == {
+        "s2",
+        "s3",
+        "s4",
+        "s5",
+    }
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        ("holdout:source", "wanted holdout:COLUMN=PATTERN"),
+        ("holdout:fold=1", "COLUMN one of: source"),
+        ("holdout:source=lab3", "no recording matches; the column source holds: lab1, lab2"),
+        ("holdout:start=2024*", "leaves 0 subjects"),
+    ],
+)
+def test_a_hold_out_that_cannot_be_says_why(rule: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        hold_out(HELD, rule, 0)
+
+
+def test_a_hold_out_needs_the_table_of_a_prepared_cohort() -> None:
+    with pytest.raises(ValueError, match="data_prep.split"):
+        assign_splits(["a", "b", "c"], "holdout:source=lab2", 0)
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,15 @@ def test_a_sampled_row_is_the_same_each_time_and_in_any_batch(llm):
         assert row[:stop] == free[:stop]
 
 
+@pytest.mark.parametrize(
+    ("top_p", "allowed"), [(0.4, {2}), (0.5, {2}), (0.51, {0, 2}), (0.8, {0, 2}), (1.0, {0, 1, 2})]
+)
+def test_top_p_draws_from_the_likeliest_tokens_that_reach_it(top_p, allowed):
+    logits_V = torch.tensor([0.3, 0.2, 0.5]).log()
+    sampling = Sampling(1.0, [torch.Generator().manual_seed(0)], top_p)
+    assert {sampling.draw(0, logits_V) for _ in range(200)} == allowed
+
+
 def test_sampling_draws_by_the_temperature_and_is_greedy_near_zero(llm):
     embeds, mask = _prompts(llm, [6, 6, 4, 2], seed=5)
     greedy = decode(llm, DecoderInputs(embeds), mask, 12, -1, 0)

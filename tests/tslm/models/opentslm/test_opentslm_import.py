@@ -134,6 +134,7 @@ def test_sizes_come_from_the_shapes_and_the_rest_is_the_guides(content: Any, run
     assert (config.model.normalization, config.model.label_set) == ("zscore", "aasm_movement")
     assert (config.model.context.kind, config.model.fs_hz, config.model.epoch_s) == ("none", 50.0, 30.0)
     assert config.stage.trained == ("encoder", "projector")
+    assert (config.stage.prompt_style, config.stage.facts) == ("guide", "none")  # as its training asked
 
 
 @pytest.mark.parametrize("alone", [True, False], ids=["peft alone", "our model"])
