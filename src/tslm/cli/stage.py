@@ -21,10 +21,8 @@ def stage(arguments: argparse.Namespace) -> str:
     """
     from tslm.staging.models import find_models
     from tslm.staging.night import StagingOptions, match_given_channels
+    from tslm.staging.sources import find_nights
 
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    if not os.access(arguments.out, os.W_OK):
-        raise PermissionError(f"{arguments.out} cannot be written to; choose another --out")
     models = find_models(arguments.model, arguments.llm, with_texts=arguments.explain != "none")
     epoch_s = models.classifier.model.epoch_s
     if arguments.epoch_s and arguments.epoch_s != epoch_s:
@@ -35,6 +33,11 @@ def stage(arguments: argparse.Namespace) -> str:
         smoothing=arguments.smoothing,
         whole=arguments.whole,
     )
+    find_nights(arguments.nights)
+    if not arguments.list_channels:
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        if not os.access(arguments.out, os.W_OK):
+            raise PermissionError(f"{arguments.out} cannot be written to; choose another --out")
     return run_nights(NightJob(arguments, models, options, _write, _find_staged))
 
 
