@@ -103,7 +103,7 @@ def prepare_sim_rodent(options: SimRodentOptions, out_dir: Path, workers: int = 
     """Simulate days of animals and prepare them; the bytes do not depend on the number of workers."""
     edf_dir = out_dir / "edf" if options.edf else None
     nights = [
-        Night(name_animal(options.species, idx), partial(_read_rodent, options, idx, edf_dir))
+        Night(name_animal(options.species, options.seed, idx), partial(_read_rodent, options, idx, edf_dir))
         for idx in range(options.num_subjects)
     ]
     return prepare_nights(nights, out_dir, options, workers)

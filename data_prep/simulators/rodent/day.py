@@ -73,7 +73,7 @@ def simulate_rodent_day(
         species: `mouse` or `rat`.
 
     Returns:
-        A recording "MOUSE0000" or "RAT0000" of EEG and EMG (microvolt) and ACC (g) with labels W,
+        A recording "MOUSE0000" or "RAT0000" (with the seed behind it, where that is not 0) of EEG and EMG (microvolt) and ACC (g) with labels W,
         NREM, R and, rarely, UNSCORED; start in UTC, lights on from 07:00 to 19:00.
 
     Raises:
@@ -99,7 +99,7 @@ def simulate_rodent_day(
     eeg_N = draw_eeg(eeg_rng, frames, animal.brain, grid)
     disturb_eeg(eeg_rng, eeg_N, emg_N, frames, animal.body, grid)
     acc_N = draw_acceleration(acc_rng, frames, acc_grid)
-    name = name_animal(species, animal_idx)
+    name = name_animal(species, seed, animal_idx)
     return RawRecording(
         recording=name,
         subject=name,
@@ -121,9 +121,9 @@ def simulate_rodent_day(
     )
 
 
-def name_animal(species: str, animal_idx: int) -> str:
-    """Name of an animal and of its recording."""
-    return f"{species.upper()}{animal_idx:04d}"
+def name_animal(species: str, seed: int, animal_idx: int) -> str:
+    """Name of an animal and of its recording: MOUSE0000 for seed 0, MOUSE0000-S1 for seed 1."""
+    return f"{species.upper()}{animal_idx:04d}" + (f"-S{seed}" if seed else "")
 
 
 def draw_animal(rng: np.random.Generator, species: str, fs_hz: int) -> Animal:

@@ -19,18 +19,18 @@ def cohort_dir(tmp_path_factory) -> Path:
 
 def test_a_prepared_animal_has_its_channels_units_and_metadata(cohort_dir):
     day = simulate_rodent_day(5, 0, hours=0.5, fs_hz=100)
-    prepared = read_recording(cohort_dir / "MOUSE0000.parquet")
+    prepared = read_recording(cohort_dir / "MOUSE0000-S5.parquet")
     assert prepared.sleep_stages == day.sleep_stages
     assert (prepared.fs_hz, prepared.epoch_s, prepared.units) == (100.0, 10.0, {"ACC": "g"})
     assert {name: epochs.shape for name, epochs in prepared.channels.items()} == dict.fromkeys(day.signals, (180, 1000))
     for name in ("species", "strain", "age", "sex", "start", "lights_on", "lights_off", "source"):
         assert getattr(prepared, name) == getattr(day, name) != ""
     rows = {row.recording: row for row in read_participants(cohort_dir)}
-    assert (rows["MOUSE0000"].strain, rows["MOUSE0000"].lights_off) == (day.strain, "19:00")
+    assert (rows["MOUSE0000-S5"].strain, rows["MOUSE0000-S5"].lights_off) == (day.strain, "19:00")
 
 
 def test_light_muscle_tone_and_theta_of_rodents_stand_beside_each_epoch(cohort_dir):
-    prepared = read_recording(cohort_dir / "MOUSE0001.parquet")
+    prepared = read_recording(cohort_dir / "MOUSE0001-S5.parquet")
     hour = int(prepared.start[11:13])
     if 7 <= hour < 18:
         assert prepared.columns["light"].tolist() == [1] * 180
@@ -45,8 +45,8 @@ def test_light_muscle_tone_and_theta_of_rodents_stand_beside_each_epoch(cohort_d
 
 def test_the_way_through_edf_files_changes_nothing_but_the_last_bits(cohort_dir, tmp_path):
     assert main(["sim_rodent", "--out", str(tmp_path), "edf=true", *OPTIONS]) == 0
-    assert (tmp_path / "edf" / "MOUSE0000.edf").is_file()
-    for name in ("MOUSE0000", "MOUSE0001"):
+    assert (tmp_path / "edf" / "MOUSE0000-S5.edf").is_file()
+    for name in ("MOUSE0000-S5", "MOUSE0001-S5"):
         direct, read = (read_recording(folder / f"{name}.parquet") for folder in (cohort_dir, tmp_path))
         assert read.sleep_stages == direct.sleep_stages
         assert read.units == direct.units

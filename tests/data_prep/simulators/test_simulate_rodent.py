@@ -63,7 +63,7 @@ def test_the_same_arguments_give_the_same_recording_bit_for_bit(days):
 
 def test_a_recording_is_complete_and_says_what_it_holds(days):
     for idx, day in enumerate(days):
-        assert day.recording == day.subject == f"MOUSE{idx:04d}"
+        assert day.recording == day.subject == f"MOUSE{idx:04d}-S4"
         assert day.start.endswith("+00:00")
         assert (day.species, day.lights_on, day.lights_off) == ("mouse", "07:00", "19:00")
         assert day.strain
