@@ -73,8 +73,8 @@ def simulate_rodent_day(
         species: `mouse` or `rat`.
 
     Returns:
-        A recording "MOUSE0000" or "RAT0000" (with the seed behind it, where that is not 0) of EEG and EMG (microvolt) and ACC (g) with labels W,
-        NREM, R and, rarely, UNSCORED; start in UTC, lights on from 07:00 to 19:00.
+        A recording "MOUSE0000" or "RAT0000" (`name_animal`) of EEG and EMG (microvolt) and ACC (g) with labels W, NREM,
+        R and, rarely, UNSCORED; start in UTC, lights on from 07:00 to 19:00.
 
     Raises:
         ValueError: An argument is out of range.
