@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data_prep.fetch.files import check_sha256, fetch_pypi
-from data_prep.fetch.sleep_edf import DEFAULT_JOBS, FOLDERS, PHYSIONET_URL, count_nights, download_sleep_edf
+from data_prep.fetch.parallel import DEFAULT_JOBS
+from data_prep.fetch.sleep_edf import FOLDERS, PHYSIONET_URL, count_nights, download_sleep_edf
 from tslm.command import run_command
 
 _SLEEP_EDF_EXAMPLE = "example: python -m data_prep.download sleep-edf --subset sc4001 --out data/raw/sleep_edf"

@@ -1,1 +1,1 @@
-"""Downloads: `files.py` fetches one file with resume and checksum, `sleep_edf.py` the recordings of Sleep-EDF."""
+"""Downloads: `files.py` fetches one file, `parallel.py` many; `sleep_edf.py` and `corpora.py` say which."""

@@ -27,7 +27,7 @@ def _small_night(monkeypatch: pytest.MonkeyPatch) -> None:
     names = sorted(source.SC4001_SHA256)
     monkeypatch.setattr(source, "SC4001_SHA256", {names[0]: sha256(PSG), names[1]: sha256(HYPNOGRAM)})
     monkeypatch.setattr("data_prep.fetch.files.time.sleep", lambda pause_s: None)
-    monkeypatch.setattr("data_prep.fetch.sleep_edf.BACKOFF_S", 0)
+    monkeypatch.setattr("data_prep.fetch.parallel.BACKOFF_S", 0)
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
 
 
@@ -213,8 +213,8 @@ def test_an_interruption_keeps_what_arrived(server: Any, tmp_path: Path, monkeyp
         yield next(iter(as_completed(futures)))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("data_prep.fetch.sleep_edf.as_completed", interrupt)
-    monkeypatch.setattr("data_prep.fetch.sleep_edf.BACKOFF_S", 60)  # files that dropped are waiting
+    monkeypatch.setattr("data_prep.fetch.parallel.as_completed", interrupt)
+    monkeypatch.setattr("data_prep.fetch.parallel.BACKOFF_S", 60)  # files that dropped are waiting
     assert run_command("cassette", tmp_path, base_url) == 1
     monkeypatch.undo()
     kept = {path.name: path.stat().st_size for path in tmp_path.glob("*.partial")}
