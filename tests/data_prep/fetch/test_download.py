@@ -264,14 +264,24 @@ def test_a_wrong_base_address_is_one_line(server: Any, tmp_path: Path, capsys: p
     assert run_command("cassette", tmp_path, add_physionet(server), "--jobs", "0") == 2
 
 
-@pytest.mark.parametrize("command", [[], ["sleep-edf"], ["sleep-edf", "--out", "x", "--subset", "moon"], ["llm"]])
+@pytest.mark.parametrize(
+    "command",
+    [
+        [],
+        ["sleep-edf"],
+        ["sleep-edf", "--out", "x", "--subset", "moon"],
+        ["ecg_qa"],
+        ["ptbxl", "--out", "x", "--fs_hz", "99"],
+        ["llm"],
+    ],
+)
 def test_a_mistake_in_the_call_ends_with_code_2(command: list[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(command)
     assert caught.value.code == 2
 
 
-@pytest.mark.parametrize("command", [["--help"], ["sleep-edf", "--help"], ["llm", "--help"]])
+@pytest.mark.parametrize("command", [["--help"], ["sleep-edf", "--help"], ["ecg_qa", "--help"], ["llm", "--help"]])
 def test_help_has_an_example(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(command)
