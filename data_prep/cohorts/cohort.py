@@ -9,6 +9,7 @@
 """
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -23,6 +24,7 @@ from data_prep.rationales.compose import add_rationales
 from tslm.data.cohorts.cohort import CohortConfig, RecordingFiles, find_recordings
 from tslm.data.cohorts.nights import (
     LONGEST_NIGHT_S,
+    UNDERSTOOD,
     Survey,
     describe_night,
     find_night,
@@ -42,6 +44,7 @@ from tslm.data.prepared.recordings import (
     write_participants,
     write_recording,
 )
+from tslm.data.readers.hypnograms.digits import ask_for_digits
 from tslm.data.readers.raw import RawRecording
 from tslm.data.splits.folds import draw_epoch_splits
 from tslm.data.splits.rules import DEFAULT_SPLIT, assign_splits, check_split, count_strata, needs_strata
@@ -111,6 +114,11 @@ def prepare_cohort(config: CohortConfig, options: CohortOptions, out_dir: Path, 
 
 
 def _check_labels(config: CohortConfig, found: Sequence[RecordingFiles], surveys: Sequence[Survey]) -> None:
+    digits: Counter[str] = Counter()
+    for survey in surveys:
+        digits.update(survey.digit_counts)
+    if digits:
+        raise ValueError(ask_for_digits(digits, config.species))
     first_of: dict[str, RecordingFiles] = {}
     for survey, files in zip(surveys, found, strict=True):
         for label in survey.unknown_labels:
@@ -137,11 +145,17 @@ def prepare_nights(nights: Sequence[Night], out_dir: Path, options: NightOptions
     (out_dir / PARTICIPANTS_FILE).unlink(missing_ok=True)  # an interrupted run must not look complete
     tasks = (delayed(_prepare_one)(night, out_dir, split_of[night.subject], options) for night in nights)
     done = Parallel(n_jobs=workers, return_as="generator")(tasks)
-    participants = []
+    participants: list[Participant] = []
+    understood: set[str] = set()
     for participant in progress_bar(done, total=len(nights), desc="prepare", unit="night"):
         participants.append(participant)
-        if participant.notes:
-            logger.warning("%s: %s", participant.recording, participant.notes)
+        notes = participant.notes.split("; ") if participant.notes else []
+        for note in notes:
+            if note.startswith(UNDERSTOOD) and note not in understood:
+                understood.add(note)
+                logger.warning("%s", note)
+        if changed := [note for note in notes if not note.startswith(UNDERSTOOD)]:
+            logger.warning("%s: %s", participant.recording, "; ".join(changed))
     if needs_strata(split):
         strata = count_strata(participants, out_dir)
         split_of = assign_splits(strata, split, options.seed, strata)

@@ -66,7 +66,7 @@ def cut_epochs(raw: RawRecording, fs_hz: float = 0.0, span: range | None = None)
         epoch_s=raw.epoch_s,
         channels={name: bridge_gaps(epochs_EL) for name, epochs_EL in epochs.items()},
         sleep_stages=tuple(sleep_stages) or (SleepStage.UNSCORED,) * len(epoch_idx),
-        onset_s=epoch_idx * raw.epoch_s,
+        onset_s=raw.grid_s + epoch_idx * raw.epoch_s,
         columns={f"{kind}_flag": flags_E for kind, flags_E in flags.items()},
         units={name: signal.unit for name, signal in raw.signals.items() if signal.unit != "uV"},
         notes=(*raw.notes, *_describe_gaps(epochs, is_whole_E)),
@@ -104,7 +104,7 @@ def resample_recording(raw: RawRecording, fs_hz: float = 0.0) -> RawRecording:
 def view_epochs(raw: RawRecording) -> dict[str, np.ndarray]:
     """Samples of each channel of a resampled recording by epoch, (num_epochs, samples) float32, NaN where missing.
 
-    They end with the signals or with the sleep stages, whichever end first.
+    They begin at `grid_s` and end with the signals or with the sleep stages, whichever end first.
     """
     fs_hz = next(iter(raw.signals.values())).fs_hz
     epoch_samples = round(raw.epoch_s * fs_hz)
@@ -112,14 +112,17 @@ def view_epochs(raw: RawRecording) -> dict[str, np.ndarray]:
         raise ValueError(
             f"{raw.recording}: epochs of {raw.epoch_s:g} s at {fs_hz:g} Hz are no whole number of samples; resample it"
         )
-    num_samples = min(len(signal.values) for signal in raw.signals.values())
+    first = round(raw.grid_s * fs_hz)
+    num_samples = min(len(signal.values) for signal in raw.signals.values()) - first
     num_epochs = num_samples // epoch_samples
     if not num_epochs:
         raise ValueError(f"{raw.recording} holds {num_samples / fs_hz:g} s, less than one epoch of {raw.epoch_s:g} s")
     if raw.sleep_stages:
         num_epochs = min(num_epochs, len(raw.sleep_stages))
     return {
-        name: np.asarray(signal.values[: num_epochs * epoch_samples], dtype=np.float32).reshape(num_epochs, -1)
+        name: np.asarray(signal.values[first : first + num_epochs * epoch_samples], dtype=np.float32).reshape(
+            num_epochs, -1
+        )
         for name, signal in raw.signals.items()
     }
 

@@ -85,11 +85,21 @@ def hashes_in(folder: Path) -> dict[str, str]:
     ],
 )
 def test_each_shipped_cohort_is_prepared_from_files_as_it_describes_them(
-    tmp_path: Path, cohort: str, write: Callable[[Path, int], None], channels: list[str], subjects: list[str]
+    tmp_path: Path,
+    cohort: str,
+    write: Callable[[Path, int], None],
+    channels: list[str],
+    subjects: list[str],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     for seed in (1, 2):
         write(tmp_path / "raw", seed)
-    assert main([cohort, "--out", str(tmp_path / "out"), f"raw_dir={tmp_path / 'raw'}"]) == 0
+    arguments = [cohort, "--out", str(tmp_path / "out"), f"raw_dir={tmp_path / 'raw'}"]
+    if cohort == "text_labels":
+        assert main(arguments) == 2
+        assert "digits are labels (0: 4, 1: 2, 2: 4, 3: 2, 5: 2)" in capsys.readouterr().err
+        arguments.append("hypnogram.digits=rk")
+    assert main(arguments) == 0
     rows = read_participants(tmp_path / "out")
     assert [(row.subject, row.source) for row in rows] == [(subject, cohort) for subject in subjects]
     recording = read_recording(tmp_path / "out" / f"{rows[0].recording}.parquet")
@@ -220,9 +230,8 @@ def test_a_night_with_gaps_inside_is_prepared_around_them(tmp_path: Path) -> Non
         content[start : start + 2 * 57] = f"+{idx + 60}\x14\x14\0".encode().ljust(2 * 57, b"\0")
     path.write_bytes(bytes(content))
     (tmp_path / "raw" / "a.txt").write_text("\n".join(["0", "1", "2", "2", *(SCORES[stage] for stage in STAGES[2:])]))
-    assert (
-        main(["text_labels", "--out", str(tmp_path / "out"), f"raw_dir={tmp_path / 'raw'}", "signals.files=a.edf"]) == 0
-    )
+    words = [f"raw_dir={tmp_path / 'raw'}", "signals.files=a.edf", "hypnogram.digits=rk"]
+    assert main(["text_labels", "--out", str(tmp_path / "out"), *words]) == 0
     recording = read_recording(tmp_path / "out" / "a.parquet")
     assert recording.onset_s.tolist() == [0, 120, 150, 180, 210, 240]
     assert "discontinuous (EDF+D): 60 s of 270 s were not recorded" in recording.notes

@@ -52,7 +52,13 @@ def test_animals_of_any_file_come_with_labels_light_and_metadata(cohort, write_d
         write_day(raw_dir, day)
         write_labels(raw_dir / f"{day.recording}{ending}", day, spelling)
     write_animals(raw_dir, days)
-    options = [f"raw_dir={raw_dir}", f"fs_hz={FS_HZ}", f"signals.fs_hz={FS_HZ}", "wake_margin_min=10000"]
+    options = [
+        f"raw_dir={raw_dir}",
+        f"fs_hz={FS_HZ}",
+        f"signals.fs_hz={FS_HZ}",
+        "wake_margin_min=10000",
+        "hypnogram.digits=sirenia",
+    ]
     assert main([cohort, "--out", str(tmp_path / "out"), *options]) == 0
     for day in days:
         prepared = read_recording(tmp_path / "out" / f"{day.recording}.parquet")

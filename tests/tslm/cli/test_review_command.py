@@ -14,7 +14,8 @@ pytest.importorskip("fastapi", reason="needs the extra review")
 
 from tests.factories.reviews import OPTIONS, make_rows, write_run
 from tslm.cli import main
-from tslm.data.readers.hypnograms import HypnogramConfig, read_hypnogram_file
+from tslm.data.readers.hypnograms.config import HypnogramConfig
+from tslm.data.readers.hypnograms.read import read_hypnogram_file
 from tslm.labels import LABEL_SETS
 from tslm.review.records import Review
 from tslm.review.run_epochs import read_review_run
@@ -126,7 +127,7 @@ def test_a_reviewers_stages_come_back_as_a_hypnogram(run_dir, tmp_path, capsys):
     assert [row["stage"] for row in rows[:12]] == [stage_of[OPTIONS[idx % 5]] for idx in range(12)]
     assert [row["stage"] for row in rows[12:]] == [stage_of[answer] for answer in answers[12:]]
     assert [row["stage_model"] for row in rows] == [stage_of[answer] for answer in answers]
-    labels = read_hypnogram_file(out, HypnogramConfig(), 30.0)
+    labels = read_hypnogram_file(out, HypnogramConfig(), 30.0).labels
     assert [label.text for label in labels] == [row["stage"] for row in rows]
 
 

@@ -17,7 +17,8 @@ from tslm.cli import main
 from tslm.cli.main import COMMANDS
 from tslm.config.checkpoint import CHECKPOINT_CONFIG_FILE
 from tslm.data.prepared.recordings import Recording
-from tslm.data.readers.hypnograms import HypnogramConfig, read_hypnogram_file
+from tslm.data.readers.hypnograms.config import HypnogramConfig
+from tslm.data.readers.hypnograms.read import read_hypnogram_file
 from tslm.data.readers.raw import RawSignal
 from tslm.export.table import EXPORTS
 from tslm.files import DISCLAIMER
@@ -110,7 +111,7 @@ def test_the_table_is_a_hypnogram_to_our_own_reader(
     night: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     run(capsys, night, "--model", checkpoint, "--out", tmp_path / "h.csv")
-    labels = read_hypnogram_file(tmp_path / "h.csv", HypnogramConfig(), 30.0)
+    labels = read_hypnogram_file(tmp_path / "h.csv", HypnogramConfig(), 30.0).labels
     rows = read_rows(tmp_path / "h.csv")
     assert [(label.onset_s, label.duration_s, label.text) for label in labels] == [
         (30.0 * idx, 30.0, row["stage"]) for idx, row in enumerate(rows)

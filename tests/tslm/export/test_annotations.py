@@ -7,7 +7,9 @@ import pandas as pd
 import pyedflib
 import pytest
 
-from tslm.data.readers.hypnograms import HypnogramConfig, build_sleep_stages, find_unknown_labels, read_hypnogram_file
+from tslm.data.readers.hypnograms.config import HypnogramConfig
+from tslm.data.readers.hypnograms.grid import build_sleep_stages
+from tslm.data.readers.hypnograms.read import find_unknown_labels, read_hypnogram_file
 from tslm.data.readers.open import open_signals
 from tslm.data.readers.raw import SignalsConfig
 from tslm.export.annotations import (
@@ -77,7 +79,7 @@ def test_pandas_reads_the_stages_as_events_of_bids(night: NightResult, tmp_path:
     assert set(table["duration"]) == {30}
     stages = [SleepStage.UNSCORED if pd.isna(name) else SleepStage(name) for name in table["trial_type"]]
     assert tuple(stages) == night.hypnogram.sleep_stages
-    labels = read_hypnogram_file(tmp_path / "events.tsv", HypnogramConfig(), 30.0)
+    labels = read_hypnogram_file(tmp_path / "events.tsv", HypnogramConfig(), 30.0).labels
     assert [label.text for label in labels] == [stage.value for stage in night.sleep_stages]
 
 

@@ -5,7 +5,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tslm.data.readers.hypnograms import HypnogramConfig, read_hypnogram_file
+from tslm.data.readers.hypnograms.config import HypnogramConfig
+from tslm.data.readers.hypnograms.read import read_hypnogram_file
 from tslm.export.night import NightResult
 from tslm.export.rows import describe_stages, write_events, write_hypnogram
 
@@ -41,7 +42,7 @@ def test_the_stages_before_smoothing_have_a_column_only_where_stages_were_smooth
 
 def test_the_table_is_a_hypnogram_to_our_own_reader(night: NightResult, tmp_path: Path) -> None:
     write_hypnogram(night, tmp_path / "hypnogram.csv")
-    labels = read_hypnogram_file(tmp_path / "hypnogram.csv", HypnogramConfig(), 30.0)
+    labels = read_hypnogram_file(tmp_path / "hypnogram.csv", HypnogramConfig(), 30.0).labels
     assert [(label.onset_s, label.text) for label in labels] == [
         (30.0 * epoch, stage.value) for epoch, stage in zip(night.span, night.hypnogram.sleep_stages, strict=True)
     ]

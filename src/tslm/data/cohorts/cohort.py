@@ -12,7 +12,8 @@ from typing import Any
 from tslm.config.compose import configs_dir, list_group
 from tslm.config.files import apply_overrides, build_config, read_yaml
 from tslm.data.cohorts.subject_table import Row, find_row, read_subject_table
-from tslm.data.readers.hypnograms import HypnogramConfig
+from tslm.data.readers.hypnograms.config import HypnogramConfig
+from tslm.data.readers.hypnograms.digits import DIGIT_PRESETS
 from tslm.data.readers.raw import SignalsConfig
 from tslm.labels import RK_ANNOTATIONS, SleepStage
 
@@ -79,8 +80,10 @@ class CohortConfig:
 
     @property
     def label_map(self) -> Mapping[str, SleepStage]:
-        """Label to sleep stage."""
-        return {text: SleepStage(code) for text, code in self.labels.items()} or RK_ANNOTATIONS
+        """Label to sleep stage; a preset of digits is added to the labels, which come first."""
+        named = {text: SleepStage(code) for text, code in self.labels.items()} or RK_ANNOTATIONS
+        digits = DIGIT_PRESETS[self.hypnogram.digits].stages if self.hypnogram.digits else {}
+        return {**digits, **named}
 
 
 @dataclass(frozen=True)

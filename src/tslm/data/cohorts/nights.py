@@ -11,28 +11,37 @@ A night to be scored (`read_single_night`) is resampled to the model's rate and 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 import numpy as np
 import scipy
 
 from tslm.data.cohorts.cohort import ChannelConfig, CohortConfig, DerivationConfig, RecordingFiles
-from tslm.data.cohorts.montage import read_montage
+from tslm.data.cohorts.montage import MIN_EEG_FS_HZ, read_montage
 from tslm.data.cohorts.subject_table import describe_subject
 from tslm.data.epochs import cut_epochs, resample_recording, view_epochs
 from tslm.data.prepared.recordings import NO_LABELS, Recording
-from tslm.data.readers.hypnograms import build_sleep_stages, find_format, find_unknown_labels, read_hypnogram_file
+from tslm.data.readers.hypnograms.config import HypnogramFile, NightSpan
+from tslm.data.readers.hypnograms.digits import ask_for_digits, count_digits, is_digit
+from tslm.data.readers.hypnograms.grid import (
+    build_sleep_stages,
+    check_one_label,
+    complete_durations,
+    find_grid,
+    pick_labels,
+)
+from tslm.data.readers.hypnograms.match import check_length, find_offset, place_listed, shift_labels
+from tslm.data.readers.hypnograms.read import find_format, find_unknown_labels, read_hypnogram_file
 from tslm.data.readers.open import open_signals
 from tslm.data.readers.raw import Annotation, RawRecording, SignalFile
-from tslm.hypnogram import SCORED, SLEEP
+from tslm.hypnogram import SCORED
 from tslm.labels import SleepStage, species_group
 from tslm.signals.filters import bridge_gaps
 from tslm.signals.spectrum import FEATURE_BANDS_HZ, measure_psd, sum_band
 
-_MAX_START_DIFFERENCE_S = 1.0
+UNDERSTOOD = "labels read as"  # begins the note on which column of a table is what
 _MAX_NAMED = 5  # labels in a note
-_MAX_SLEEP_BEYOND = 0.05  # of the night's length (and two epochs at least); more sleep after its end is another night's
 LONGEST_NIGHT_S = 12 * 3600.0  # a shorter recording is taken for a night as a whole
 MARGIN_S = 1800.0  # kept before and after, as for the nights in training
 _BETWEEN, _AMONG = " - ", " + "  # as DerivationConfig.name writes it: "C4 - M1", "Fpz - M1 + M2"
@@ -47,6 +56,7 @@ class Survey:
 
     subject: str
     unknown_labels: tuple[str, ...]
+    digit_counts: Mapping[str, int] = field(default_factory=dict)  # of bare digits among them
 
 
 def survey_recording(config: CohortConfig, files: RecordingFiles) -> Survey:
@@ -57,11 +67,12 @@ def survey_recording(config: CohortConfig, files: RecordingFiles) -> Survey:
     """
     is_needed = files.hypnogram_path is None or not files.subject
     file = open_signals(files.signal_path, config.signals) if is_needed else None
-    annotations, _ = _read_labels(config, files, file)
+    hypnogram = _read_labels(config, files, file)
     unknown = find_unknown_labels(
-        annotations, config.label_map, config.hypnogram, _holds_only_sleep_stages(config, files)
+        hypnogram.labels, config.label_map, config.hypnogram, _holds_only_sleep_stages(config, files)
     )
-    return Survey(_subject(files, file), tuple(unknown))
+    digits = count_digits(note.text for note in hypnogram.labels if note.text in unknown)
+    return Survey(_subject(files, file), tuple(unknown), digits)
 
 
 def read_scored_night(config: CohortConfig, files: RecordingFiles) -> RawRecording:
@@ -76,21 +87,25 @@ def read_scored_night(config: CohortConfig, files: RecordingFiles) -> RawRecordi
         ImportError: A reader needs an extra that is not installed.
     """
     file = open_signals(files.signal_path, config.signals)
-    annotations, hypnogram_start = _read_labels(config, files, file)
+    hypnogram = _read_labels(config, files, file)
     where = files.hypnogram_path or files.signal_path
     only_sleep_stages = _holds_only_sleep_stages(config, files)
-    if unknown := find_unknown_labels(annotations, config.label_map, config.hypnogram, only_sleep_stages):
+    if unknown := find_unknown_labels(hypnogram.labels, config.label_map, config.hypnogram, only_sleep_stages):
+        if any(map(is_digit, unknown)):
+            digits = count_digits(note.text for note in hypnogram.labels if note.text in unknown)
+            raise ValueError(f"{where}: {ask_for_digits(digits, config.species)}")
         known = ", ".join(config.label_map)
         raise ValueError(f"{where} holds the unknown label(s) {', '.join(map(repr, unknown))}; known are: {known}")
-    try:
-        labelled = build_sleep_stages(annotations, config.label_map, config.hypnogram, config.epoch_s)
-    except ValueError as error:
-        raise ValueError(f"{where} is not a hypnogram: {error}") from error
-    sleep_stages: tuple[SleepStage, ...] = ()
-    hypnogram_notes = [f"{NO_LABELS}: {_describe_lack(files, annotations)}"]
-    if any(sleep_stage in SCORED for sleep_stage in labelled):
-        _check_match(config, files, file, hypnogram_start, labelled)
-        sleep_stages, hypnogram_notes = _fit_to_signals(config, files, labelled, file.duration_s)
+    sleep_stages, grid_s = (), 0.0
+    hypnogram_notes = [f"{NO_LABELS}: {_describe_lack(files, hypnogram.labels)}"]
+    labels = pick_labels(hypnogram.labels, config.label_map, config.hypnogram)
+    if any(config.label_map[label.text] in SCORED for label in labels):
+        try:
+            labelled, grid_s, hypnogram_notes = _place_labels(config, file, replace(hypnogram, labels=tuple(labels)))
+        except ValueError as error:
+            raise ValueError(f"{where.name} does not match {files.signal_path.name}: {error}") from error
+        sleep_stages, notes = _fit_to_signals(config, files, labelled, file.duration_s - grid_s)
+        hypnogram_notes += notes
     elif config.missing_labels == "error":
         raise ValueError(f"{files.signal_path} has {hypnogram_notes[0]}; missing_labels=unscored would let it be")
     signals, channel_notes = read_montage(file, config.channels)
@@ -101,6 +116,7 @@ def read_scored_night(config: CohortConfig, files: RecordingFiles) -> RawRecordi
         sleep_stages=sleep_stages,
         epoch_s=config.epoch_s,
         species=config.species,
+        grid_s=grid_s,
         start=file.start.isoformat() if file.start else "",
         age=file.age,
         sex=file.sex,
@@ -120,20 +136,44 @@ def _holds_only_sleep_stages(config: CohortConfig, files: RecordingFiles) -> boo
     return path is not None and find_format(path, config.hypnogram) != "annotations" and path.suffix.lower() != ".tsv"
 
 
-def _read_labels(
-    config: CohortConfig, files: RecordingFiles, file: SignalFile | None
-) -> tuple[list[Annotation], datetime | None]:
-    """Labels, and the start of the file that holds them, if known."""
+def _read_labels(config: CohortConfig, files: RecordingFiles, file: SignalFile | None) -> HypnogramFile:
+    """Labels, on the clock of the file that holds them."""
     path = files.hypnogram_path
     if files.missing:
-        return [], None
+        return HypnogramFile(())
     if path is None:
         assert file is not None
-        return file.read_annotations() if file.annotation_reader else [], file.start
+        return HypnogramFile(tuple(file.read_annotations()) if file.annotation_reader else ())
     if find_format(path, config.hypnogram) != "annotations":
-        return read_hypnogram_file(path, config.hypnogram, config.epoch_s), None
+        span = NightSpan()
+        if file is not None:
+            rates_hz = {channel.fs_hz for channel in file.channels if channel.fs_hz >= MIN_EEG_FS_HZ}
+            span = NightSpan(file.start, file.duration_s, rates_hz.pop() if len(rates_hz) == 1 else 0.0)
+        return read_hypnogram_file(path, config.hypnogram, config.epoch_s, config.label_map, span)
     scored = open_signals(path, config.signals)
-    return scored.read_annotations(), scored.start
+    return HypnogramFile(tuple(scored.read_annotations()), start=scored.start)
+
+
+def _place_labels(
+    config: CohortConfig, file: SignalFile, hypnogram: HypnogramFile
+) -> tuple[tuple[SleepStage | None, ...], float, list[str]]:
+    """Sleep stages of the epochs from the first whole one on, its start in the recording, and notes."""
+    settings, stages, epoch_s = config.hypnogram, config.label_map, config.epoch_s
+    labels = place_listed(hypnogram, settings, epoch_s, file.duration_s)
+    hypnogram = replace(hypnogram, labels=tuple(labels))
+    offset_s, notes = find_offset(hypnogram, file.start, file.duration_s, settings, epoch_s)
+    labels = shift_labels(labels, offset_s)
+    labels, phrases = complete_durations(labels, settings, epoch_s, file.duration_s)
+    labels = check_one_label(labels, stages, settings, epoch_s)
+    grid = find_grid(labels, settings, epoch_s)
+    check_length(labels, stages, hypnogram, settings, epoch_s, file.duration_s, config.signals.allow_truncated)
+    done = replace(settings, until_next=False)
+    labelled = build_sleep_stages(labels, stages, done, epoch_s, grid.origin_s)
+    understood = [hypnogram.understood] if hypnogram.understood else []
+    if settings.digits and any(is_digit(label.text) for label in labels):
+        understood.append(f"digits: {settings.digits}")
+    read_as = [f"{UNDERSTOOD} {', '.join(understood).replace(';', ',')}"] if understood else []
+    return labelled, grid.origin_s, [*read_as, *notes, *phrases, *grid.notes]
 
 
 def _describe_lack(files: RecordingFiles, annotations: Sequence[Annotation]) -> str:
@@ -146,33 +186,6 @@ def _describe_lack(files: RecordingFiles, annotations: Sequence[Annotation]) -> 
         return f"{path.name} holds no annotation"
     rest = f" and {len(found) - _MAX_NAMED} more" if len(found) > _MAX_NAMED else ""
     return f"{path.name} scores no epoch, its annotations are {', '.join(found[:_MAX_NAMED])}{rest}"
-
-
-def _check_match(
-    config: CohortConfig,
-    files: RecordingFiles,
-    file: SignalFile,
-    hypnogram_start: datetime | None,
-    sleep_stages: Sequence[SleepStage | None],
-) -> None:
-    path = files.hypnogram_path or files.signal_path
-    names = f"{path.name} does not match {files.signal_path.name}"
-    if hypnogram_start and file.start:
-        offset_s = (hypnogram_start - file.start).total_seconds()
-        if abs(offset_s) > _MAX_START_DIFFERENCE_S:
-            starts = f"it starts at {hypnogram_start.isoformat()}, the night at {file.start.isoformat()}"
-            raise ValueError(f"{names}: {starts}")
-    asleep = [idx for idx, sleep_stage in enumerate(sleep_stages) if sleep_stage in SLEEP]
-    asleep_s = (max(asleep, default=-1) + 1) * config.epoch_s
-    annotated_s = len(sleep_stages) * config.epoch_s
-    allowed_s = max(2 * config.epoch_s, _MAX_SLEEP_BEYOND * file.duration_s)
-    if asleep_s >= file.duration_s + allowed_s and not config.signals.allow_truncated:
-        raise ValueError(f"{names}: it scores sleep up to {asleep_s:g} s, the night ends at {file.duration_s:g} s")
-    if annotated_s < file.duration_s * config.hypnogram.min_coverage:
-        raise ValueError(
-            f"{names}: its labels end at {annotated_s:g} s, the night at {file.duration_s:g} s; "
-            "if they belong together, set hypnogram.min_coverage=0"
-        )
 
 
 def _fit_to_signals(

@@ -39,7 +39,7 @@ class RawSignal:
 
 @dataclass(frozen=True)
 class RawRecording:
-    """Signals from the start of the recording and one label per scoring epoch from the same start.
+    """Signals from the start of the recording and one label per scoring epoch, the first from `grid_s` on.
 
     The hypnogram may be shorter or longer than the signals; `tslm.data.epochs` keeps the epochs that both cover.
     """
@@ -50,6 +50,7 @@ class RawRecording:
     sleep_stages: tuple[SleepStage, ...]
     epoch_s: float
     species: str = "human"
+    grid_s: float = 0.0  # start of the first epoch: epochs lie where they were scored
     start: str = ""  # ISO 8601
     age: str = ""
     sex: str = ""

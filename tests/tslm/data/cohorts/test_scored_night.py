@@ -68,15 +68,18 @@ def test_a_hypnogram_of_another_night_is_refused(files: RecordingFiles) -> None:
 
 def test_a_hypnogram_that_scores_sleep_long_after_the_end_is_refused(files: RecordingFiles) -> None:
     score(files, STAGES + (N2,) * 5)
-    with pytest.raises(ValueError, match="does not match.*scores sleep up to 450 s"):
+    with pytest.raises(ValueError, match="does not match.*labels go on to 450 s, the night ends at 300 s"):
         read_scored_night(SLEEP_EDF, files)
 
 
 def test_scored_epochs_beyond_the_end_are_left_out_and_said(files: RecordingFiles) -> None:
-    score(files, (*STAGES, N2) + (W,) * 5 + (UNSCORED,) * 9)
+    score(files, (*STAGES, W) + (W,) * 5 + (UNSCORED,) * 9)  # a bout of wake that begins in the recording
     night = read_scored_night(SLEEP_EDF, files)
     assert night.sleep_stages == STAGES
     assert night.notes == ("hypnogram goes on after the signals: 6 scored epochs left out",)
+    score(files, (*STAGES, N2) + (W,) * 5)
+    with pytest.raises(ValueError, match="labels go on to 480 s"):
+        read_scored_night(SLEEP_EDF, files)
 
 
 def test_unscored_epochs_beyond_the_end_are_no_matter(files: RecordingFiles) -> None:

@@ -10,7 +10,8 @@ import pytest
 
 from tslm.data.cohorts.cohort import ChannelConfig, DerivationConfig
 from tslm.data.cohorts.montage import read_montage
-from tslm.data.readers.hypnograms import HypnogramConfig, build_sleep_stages
+from tslm.data.readers.hypnograms.config import HypnogramConfig
+from tslm.data.readers.hypnograms.grid import build_sleep_stages
 from tslm.data.readers.open import open_signals
 from tslm.data.readers.raw import SignalsConfig
 from tslm.labels import RK_ANNOTATIONS

@@ -6,7 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tslm.data.cohorts.cohort import load_cohort
-from tslm.data.readers.hypnograms import HypnogramConfig, build_sleep_stages, find_unknown_labels, read_hypnogram_file
+from tslm.data.readers.hypnograms.config import HypnogramConfig
+from tslm.data.readers.hypnograms.grid import build_sleep_stages
+from tslm.data.readers.hypnograms.read import find_unknown_labels, read_hypnogram_file
 from tslm.data.readers.raw import Annotation
 from tslm.labels import SleepStage
 
@@ -16,7 +18,7 @@ STAGES = (W, N1, N1, N2, R)
 
 
 def read_stages(path: Path, config: HypnogramConfig, epoch_s: float = 30) -> tuple[SleepStage | None, ...]:
-    return build_sleep_stages(read_hypnogram_file(path, config, epoch_s), CODES, config, epoch_s)
+    return build_sleep_stages(read_hypnogram_file(path, config, epoch_s).labels, CODES, config, epoch_s)
 
 
 NSRR = """<?xml version="1.0" encoding="UTF-8" standalone="no"?>
@@ -60,7 +62,7 @@ def test_nsrr_stages_are_told_from_other_events(tmp_path: Path) -> None:
     path = tmp_path / "shhs1-200001-nsrr.xml"
     path.write_text(NSRR)
     shhs = load_cohort("shhs")
-    labels = read_hypnogram_file(path, shhs.hypnogram, 30)
+    labels = read_hypnogram_file(path, shhs.hypnogram, 30).labels
     assert [label.text for label in labels] == ["Wake|0", "Stage 1 sleep|1", "Stage 2 sleep|2", "REM sleep|5"]
     assert build_sleep_stages(labels, shhs.label_map, shhs.hypnogram, 30) == STAGES
 
