@@ -2,6 +2,7 @@
 
 import configparser
 import struct
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from mne.io import BaseRaw, RawArray
 
 _VOLT_PER_UV = 1e-6
+_ANONYMISED = datetime(2000, 1, 1)  # what `Raw.anonymize` writes
 _VOLTAGES = ("eeg", "eog", "emg", "ecg", "seeg", "ecog", "dbs", "bio")  # MNE's types that it gives in volt
 # What its readers raise for a file that is damaged or no such file.
 _READ_ERRORS = (
@@ -50,6 +52,7 @@ def hold_mne_raw(raw: "BaseRaw", path: Path) -> SignalFile:
     fs_hz = float(raw.info["sfreq"])
     kinds = raw.get_channel_types()
     date = raw.info["meas_date"]
+    date = date.replace(tzinfo=None) if date else None
     person = raw.info["subject_info"] or {}
 
     def read_values(idx: int) -> np.ndarray:
@@ -70,7 +73,7 @@ def hold_mne_raw(raw: "BaseRaw", path: Path) -> SignalFile:
         duration_s=raw.n_times / fs_hz,
         read_values=read_values,
         annotation_reader=lambda: _read_annotations(raw),
-        start=date.replace(tzinfo=None) if date else None,
+        start=date + timedelta(seconds=raw.first_time) if date and date != _ANONYMISED else None,
         subject=str(person.get("his_id") or ""),
         sex={1: "M", 2: "F"}.get(person.get("sex", 0), ""),
     )
@@ -111,10 +114,9 @@ def _import_mne(why: str) -> Any:
 
 
 def _read_annotations(raw: Any) -> list[Annotation]:
-    """Annotations from the first sample on; MNE counts from the measurement's date where the file has one."""
+    """Annotations from the first sample on; MNE keeps them from `first_time` before it, with and without a date."""
     notes = raw.annotations
-    offset_s = raw.first_time if notes.orig_time is not None else 0.0
     return [
-        Annotation(float(onset_s - offset_s), float(duration_s), str(text))
+        Annotation(float(onset_s - raw.first_time), float(duration_s), str(text))
         for onset_s, duration_s, text in zip(notes.onset, notes.duration, notes.description, strict=True)
     ]

@@ -1,17 +1,19 @@
 """EDF, EDF+ and BDF reader: samples by memory map, one channel at a time, and annotations.
 
 Data records of discontinuous files (EDF+D) are placed by their time-keeping annotations, NaN between
-them; so are those of files that call themselves continuous but run late. Scaling follows the standard:
-physical = gain * (offset + digital), in double precision.
+them; so are those of files that call themselves continuous but whose clock runs late or early. Scaling
+follows the standard: physical = gain * (offset + digital), in double precision.
 """
 
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from tslm.data.readers.align import align_stamped
 from tslm.data.readers.edf.header import EdfChannel, EdfHeader, read_edf_header
 from tslm.data.readers.raw import Annotation, ChannelInfo, SignalFile, SignalsConfig
 
@@ -21,6 +23,8 @@ _TIME_KEEPING = re.compile(rb"([+-][0-9]+(?:\.[0-9]+)?)\x14\x14")
 _DURATION = re.compile(r"[0-9]+(\.[0-9]+)?")
 _LEAST_RANGE, _MOST_RANGE = 1e-15, 1e15  # of physical and digital limits; NaN lies outside, too
 _MIN_RECORDED_SHARE = 0.01  # of a discontinuous recording; less means that its time stamps are damaged
+_STAMP_SLACK = 1e-3  # of a data record, by which its time stamp may be rounded
+_MAX_DRIFT = 0.05  # of a clock; one that is further off its rate has jumped
 _SMALL_SAMPLES = 20_000_000  # a channel that spans fewer is placed whatever the share: two days at 100 Hz
 
 
@@ -32,23 +36,31 @@ def open_edf(path: Path, config: SignalsConfig) -> SignalFile:
         ValueError: As `read_edf_header`; or the time stamps of a discontinuous file cannot be.
     """
     header = read_edf_header(path, config.allow_truncated)
-    has_gaps = header.is_discontinuous or _runs_late(header)
-    onsets_s = read_record_onsets(header) if has_gaps else None
+    onsets_s = read_record_onsets(header) if _is_placed(header) else None
     span_s = header.num_records * header.record_s
     notes = list(header.notes)
-    if onsets_s is not None and len(onsets_s):
+    drift = _measure_drift(header, onsets_s)
+    if onsets_s is not None and drift:
+        span_s *= 1 + drift
+        late = "late" if drift > 0 else "early"
+        notes.append(f"clock runs {late} by {abs(drift):.2%}; samples interpolated by the records' time stamps")
+    elif onsets_s is not None and len(onsets_s):
         missing_s = onsets_s[-1] + header.record_s - span_s
         span_s = onsets_s[-1] + header.record_s
         if missing_s >= header.record_s / 2:
             kind = "discontinuous (EDF+D)" if header.is_discontinuous else "time stamps jump"
             notes.append(f"{kind}: {missing_s:g} s of {span_s:g} s were not recorded")
+    start, whole_s = header.start, int(_first_stamp(header))
+    if start is not None and whole_s:
+        start += timedelta(seconds=whole_s)
+        notes.append(f"its first data record begins {whole_s} s after the header's start")
     return SignalFile(
         path=path,
         channels=tuple(ChannelInfo(channel.name, channel.unit, channel.fs_hz) for channel in header.channels),
         duration_s=float(span_s),
-        read_values=partial(_read_placed, header, onsets_s),
+        read_values=partial(_read_placed, header, onsets_s, drift),
         annotation_reader=partial(read_edf_annotations, header) if header.annotation_channels else None,
-        start=header.start,
+        start=start,
         subject=header.patient_code,
         age=header.age,
         sex=header.sex,
@@ -83,7 +95,7 @@ def read_edf_annotations(header: EdfHeader) -> list[Annotation]:
         ValueError: The lists in a channel are damaged.
     """
     annotations: list[Annotation] = []
-    base_s = _subsecond(header)
+    base_s = _first_stamp(header)
     for channel in header.annotation_channels:
         for row in _map_annotations(header, channel):
             for onset_s, duration_s, texts in _parse_lists(row.tobytes(), header.path):
@@ -106,25 +118,41 @@ def read_record_onsets(header: EdfHeader) -> np.ndarray:
         if first is None:
             raise ValueError(f"{header.path} is discontinuous (EDF+D) but data record {idx} has no time stamp")
         onsets_s[idx] = first[0]
-    onsets_s -= _subsecond(header)
-    early = np.flatnonzero(np.diff(onsets_s) < header.record_s * (1 - 1e-3))
+    onsets_s -= _first_stamp(header)
+    fs_hz = max((channel.fs_hz for channel in header.channels), default=0.0)
+    slack_s = max(_STAMP_SLACK * header.record_s, 1 / fs_hz if fs_hz else 0.0)  # less than a sample is no overlap
+    early = np.flatnonzero(np.diff(onsets_s) < header.record_s - slack_s - 1e-9)
     if onsets_s[0] < 0 or len(early):
         idx = int(early[0]) + 1 if len(early) else 0
         raise ValueError(
             f"{header.path}: data record {idx} begins at {onsets_s[idx]:g} s, before the one before it ends"
         )
     span_s, recorded_s = onsets_s[-1] + header.record_s, header.num_records * header.record_s
-    fs_hz = max((channel.fs_hz for channel in header.channels), default=0.0)
     if span_s * fs_hz > _SMALL_SAMPLES and recorded_s < _MIN_RECORDED_SHARE * span_s:
         raise ValueError(f"{header.path} holds {recorded_s:g} s in {span_s:g} s by its time stamps; they are damaged")
     return onsets_s
 
 
-def _read_placed(header: EdfHeader, onsets_s: np.ndarray | None, channel_idx: int) -> np.ndarray:
+def _measure_drift(header: EdfHeader, onsets_s: np.ndarray | None) -> float:
+    """Share by which a clock without jumps runs late; 0 where it is right, or where records do not follow evenly."""
+    fs_hz = max((channel.fs_hz for channel in header.channels), default=0.0)
+    if onsets_s is None or len(onsets_s) < 3 or not fs_hz:
+        return 0.0
+    expected_s = onsets_s[0] + np.linspace(0, onsets_s[-1] - onsets_s[0], len(onsets_s))
+    drift = float((onsets_s[-1] - onsets_s[0]) / (len(onsets_s) - 1) / header.record_s - 1)
+    is_even = np.abs(onsets_s - expected_s).max() <= max(2 / fs_hz, _STAMP_SLACK * header.record_s)
+    is_seen = abs(drift) * len(onsets_s) * header.record_s >= 1 / fs_hz
+    return drift if is_even and is_seen and abs(drift) < _MAX_DRIFT else 0.0
+
+
+def _read_placed(header: EdfHeader, onsets_s: np.ndarray | None, drift: float, channel_idx: int) -> np.ndarray:
     channel = header.channels[channel_idx]
     values = read_edf_values(header, channel)
     if onsets_s is None:
         return values
+    if drift:
+        times_s = onsets_s[0] + np.arange(len(values)) * ((1 + drift) / channel.fs_hz)
+        return align_stamped(values, times_s, channel.fs_hz, int(len(values) * (1 + drift) + 1e-6))
     starts = np.rint(onsets_s * channel.fs_hz).astype(np.int64)
     placed = np.full(int(starts[-1]) + channel.num_samples, np.nan, dtype=np.float32)
     for start, record in zip(starts, values.reshape(header.num_records, channel.num_samples), strict=True):
@@ -194,21 +222,36 @@ def _decode_text(text: bytes) -> str:
         return " ".join(text.decode("latin-1").split())
 
 
-def _runs_late(header: EdfHeader) -> bool:
-    """Whether a file that calls itself continuous has a last data record that begins after its turn."""
-    if not header.annotation_channels or header.num_records < 2 or header.record_s == 0:
+def _is_placed(header: EdfHeader) -> bool:
+    """Whether time stamps place the data records: of a discontinuous file, or of one whose clock runs late or early.
+
+    Files of annotations alone have no records to place, and need no stamps.
+    """
+    if not header.channels or header.record_s == 0:
+        return False
+    if header.is_discontinuous:
+        return True
+    if not header.annotation_channels or header.num_records < 2:
         return False
     rows = _map_annotations(header, header.annotation_channels[0])
     first, last = (_TIME_KEEPING.match(rows[idx].tobytes()) for idx in (0, -1))
     if first is None or last is None:
         return False
-    return float(last[1]) - float(first[1]) >= (header.num_records - 0.5) * header.record_s
+    late_s = float(last[1]) - float(first[1]) - (header.num_records - 1) * header.record_s
+    is_early = late_s < 0 and -late_s < _MAX_DRIFT * header.num_records * header.record_s
+    return late_s >= header.record_s / 2 or (is_early and -late_s >= header.record_s / 2)
 
 
-def _subsecond(header: EdfHeader) -> float:
-    """Fraction of a second after the header's start at which the first sample was taken (EDF+, 2.2.4)."""
+def _first_stamp(header: EdfHeader) -> float:
+    """Seconds after the header's start at which the first sample was taken (EDF+, 2.2.4); 0 where nothing says so.
+
+    The first record of a discontinuous file may begin late, which its place tells: only the fraction counts.
+    """
     if not header.annotation_channels or header.num_records == 0:
         return 0.0
     content = _map_annotations(header, header.annotation_channels[0])[0].tobytes()
-    first = next(_parse_lists(content, header.path), None)
-    return first[0] if first and 0 <= first[0] < 1 else 0.0
+    stamp = _TIME_KEEPING.match(content)
+    if stamp is None:
+        return 0.0
+    onset_s = float(stamp[1])
+    return onset_s if not header.is_discontinuous or 0 <= onset_s < 1 else 0.0

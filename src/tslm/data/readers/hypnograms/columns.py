@@ -137,7 +137,8 @@ def find_named(columns: Sequence[Column], wanted: str, key: str, where: str) -> 
     if len(same) != 1:
         has = ", ".join(describe_cells(column) for column in columns)
         count = "no column" if not same else f"{len(same)} columns named"
-        raise ValueError(f"{where} has {count} {wanted!r} (hypnogram.{key}); it has: {has}")
+        bare = " and no header" if all(column.name.isdigit() for column in columns) else ""
+        raise ValueError(f"{where} has {count} {wanted!r} (hypnogram.{key}){bare}; it has: {has}")
     return same[0]
 
 

@@ -192,10 +192,10 @@ def check_one_label(
         if label.onset_s + label.duration_s > reach_s:
             reach_s, latest = label.onset_s + label.duration_s, label
     if apart:
-        one, two = apart[0]
+        early, late = apart[0]
         raise ValueError(
-            f"{len(apart)} labels contradict another of the same time, first {one.text!r} and {two.text!r} at "
-            f"{two.onset_s:g} s; choose with hypnogram.scorer (1: the first of an epoch in the file, 2: the second) "
+            f"{len(apart)} labels contradict another of the same time, first {early.text!r} and {late.text!r} at "
+            f"{late.onset_s:g} s; choose with hypnogram.scorer (1: the first of an epoch in the file, 2: the second) "
             "or leave one label out with hypnogram.ignore"
         )
     return list(labels)

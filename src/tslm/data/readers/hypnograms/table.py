@@ -269,9 +269,10 @@ def _find_roles(
                     "time in hypnogram.onset_column (end_column, duration_column, epoch_column)"
                 )
     if found[ONSET] is None and found[END] is None and found[DATE] is not None and not found[EPOCH]:
-        found[ONSET] = found[DATE] if found[DATE].holds_clock() else None
-    if found[ONSET] is None and found[END] is not None and not is_told:
-        raise ValueError(f"{path} has ends ({found[END].name!r}) but no starts; name them in hypnogram.onset_column")
+        found[ONSET] = date if (date := found[DATE]) is not None and date.holds_clock() else None
+    end = found[END]
+    if found[ONSET] is None and end is not None and not is_told:
+        raise ValueError(f"{path} has ends ({end.name!r}) but no starts; name them in hypnogram.onset_column")
     return Roles(label, **found)
 
 
@@ -345,9 +346,9 @@ def _read_in_order(
             for idx, text in enumerate(texts)
             if text.casefold() not in NOT_GIVEN
         ]
-        number = len(columns[0].cells) if columns else 0
+        num_rows = len(columns[0].cells) if columns else 0
         understood = f"labels: {roles.label.name!r}, a row an epoch"
-        return HypnogramFile(tuple(labels), understood, is_listed=True, num_ignored=number - len(texts))
+        return HypnogramFile(tuple(labels), understood, is_listed=True, num_ignored=num_rows - len(texts))
     numbers = _read_numbers(path, roles.epoch)
     whole = Column("", _all_cells(columns, roles.epoch.name)).given()
     known = [number for cell in whole if (number := parse_number(cell)) is not None]
