@@ -15,6 +15,7 @@ settings.load_profile("patient")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kills", type=int, default=2, help="how many runs tests/curriculum/test_kills.py kills")
+    parser.addoption("--draws", type=int, default=60, help="how many random layouts test_random_layouts.py reads")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -101,10 +101,11 @@ class Column:
         return _share(looks_like_date(cell) for cell in self.given()) >= _MOSTLY
 
     def looks_like_time(self) -> bool:
-        """Whether the name speaks of a time and the cells are times or numbers that rise."""
-        if self.holds_clock():
-            return True
-        return bool(_TIMELY.search(self.name)) and self.holds_numbers() and self.rises()
+        """Whether the cells are times of day, or the name speaks of a time and they are no other numbers."""
+        if self.holds_clock() or not _TIMELY.search(self.name):
+            return self.holds_clock()
+        is_figure = _share(any(sign.isdigit() for sign in cell) for cell in self.given()) >= _MOSTLY
+        return self.rises() if self.holds_numbers() else is_figure
 
     def rises(self) -> bool:
         """Whether the numbers rise from row to row."""
@@ -113,9 +114,10 @@ class Column:
         return len(known) > 1 and all(late > early for early, late in zip(known, known[1:], strict=False))
 
     def counts(self) -> bool:
-        """Whether the cells count 0, 1, 2 or 1, 2, 3 through."""
+        """Whether the cells count 0, 1, 2 or 1, 2, 3 through, several rows perhaps with one number."""
         numbers = [parse_number(cell) for cell in self.given()]
-        return len(numbers) > 2 and numbers in (list(range(len(numbers))), list(range(1, len(numbers) + 1)))
+        each = list(dict.fromkeys(numbers))
+        return len(each) > 2 and each in (list(range(len(each))), list(range(1, len(each) + 1)))
 
 
 def read_stage(text: str, labels: Mapping[str, SleepStage]) -> SleepStage | None:

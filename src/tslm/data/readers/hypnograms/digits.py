@@ -71,9 +71,12 @@ def ask_for_digits(counts: Mapping[str, int], species: str) -> str:
         for name, preset in DIGIT_PRESETS.items()
         if preset.species == group and {str(int(digit)) for digit in counts} <= set(preset.stages)
     ]
-    presets = f"hypnogram.digits= one of: {'; '.join(fitting)}; or name" if fitting else "no preset fits; name"
     first = min(counts, key=int)
-    return f"digits are labels ({found}) but mean other stages elsewhere; give {presets} each, e.g. labels.{first}=W"
+    named = f"name each, e.g. labels.{first}=W"
+    presets = (
+        f"give hypnogram.digits= one of: {'; '.join(fitting)}; or {named}" if fitting else f"no preset fits; {named}"
+    )
+    return f"digits are labels ({found}) but mean other stages elsewhere; {presets}"
 
 
 def count_digits(texts: Iterable[str]) -> dict[str, int]:

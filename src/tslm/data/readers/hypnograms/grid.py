@@ -191,6 +191,8 @@ def check_one_label(
                 apart.append((latest, label))
         if label.onset_s + label.duration_s > reach_s:
             reach_s, latest = label.onset_s + label.duration_s, label
+    if not labels:
+        raise ValueError(f"no label is left by hypnogram.scorer={config.scorer}; choose another")
     if apart:
         early, late = apart[0]
         raise ValueError(

@@ -186,7 +186,7 @@ def _find_label(
     if named is not None:
         return named
     staged = [column for column in columns if label_share(column, labels) >= _MOSTLY / 2]
-    if config.scorer:
+    if config.scorer and not config.scorer.isdigit():
         words = config.scorer.casefold()
         chosen = [one for one in columns if one.name.casefold() == words] or [
             one for one in staged if words in one.name.casefold().replace("_", " ").split()
