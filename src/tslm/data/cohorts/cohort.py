@@ -3,6 +3,7 @@
 `load_cohort` reads a file of configs/cohort or a user's own, `find_recordings` finds the files it describes.
 """
 
+import glob
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,7 @@ from tslm.data.readers.raw import SignalsConfig
 from tslm.labels import RK_ANNOTATIONS, SleepStage
 
 COHORT_GROUP = "cohort"
+_APPLE_DOUBLE = "._"  # begins files that macOS writes beside others on foreign disks
 MISSING_LABELS = ("unscored", "error")
 _LISTS = {"signals": ("files", "channel_names"), "hypnogram": ("files", "ignore")}  # keys whose values are lists
 
@@ -159,6 +161,7 @@ def find_recordings(config: CohortConfig, raw_dir: Path | None) -> list[Recordin
     if not config.signals.files:
         raise ValueError("signals.files is empty; give patterns such as '**/*.edf'")
     paths = sorted({path for pattern in config.signals.files for path in raw_dir.glob(pattern) if path.is_file()})
+    paths = [path for path in paths if not path.name.startswith(_APPLE_DOUBLE)]
     found = [files for path in paths if (files := _match_files(config, path, raw_dir)) is not None]
     hypnogram_paths = {files.hypnogram_path for files in found}
     found = [files for files in found if files.signal_path not in hypnogram_paths]
@@ -203,14 +206,16 @@ def _match_files(config: CohortConfig, path: Path, raw_dir: Path) -> RecordingFi
 def _find_hypnogram(config: CohortConfig, path: Path, fields: Mapping[str, str]) -> tuple[Path | None, str]:
     """The hypnogram beside the signals, or the names under which it was looked for."""
     for pattern in config.hypnogram.files:
+        is_pattern = any(sign in pattern for sign in "*?[")
+        filled = {key: glob.escape(text) for key, text in fields.items()} if is_pattern else fields
         try:
-            name = pattern.format_map(fields)
+            name = pattern.format_map(filled)
         except (KeyError, IndexError, ValueError) as error:
             raise ValueError(
                 f"hypnogram.files: {pattern!r} asks for {error}; known are: {', '.join(fields)}"
             ) from error
-        is_pattern = any(sign in name for sign in "*?[")
         found = sorted(path.parent.glob(name)) if is_pattern else [path.parent / name]
+        found = [each for each in found if not each.name.startswith(_APPLE_DOUBLE)]
         found = [hypnogram_path for hypnogram_path in found if hypnogram_path.is_file() and hypnogram_path != path]
         if len(found) > 1:
             raise ValueError(f"{path} needs one hypnogram beside it, {len(found)} are named {name}")

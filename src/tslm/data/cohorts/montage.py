@@ -1,6 +1,7 @@
 """Channels of a cohort from a signal file: choice, conversion to microvolt, and re-reference."""
 
 import re
+import unicodedata
 from collections.abc import Mapping
 
 import numpy as np
@@ -14,9 +15,12 @@ _NUMBERED = re.compile(r"(.+)#(\d+)")
 _MAX_CLIPPED_SHARE = 0.5  # of samples at the two ends of a channel's range; more, and nothing can be read from it
 _NOTED_CLIPPED_SHARE = 0.01
 UV_PER_UNIT: dict[str, float] = {"nv": 1e-3, "uv": 1.0, "mv": 1e3, "v": 1e6}
-# Micro sign and Greek mu, also as UTF-8 read byte by byte and as code page 437 has it.
-_MICRO = ("Âµ", "Î¼", "µ", "μ", "æ")
-_WRITTEN_OUT = {"nanovolt": "nv", "microvolt": "uv", "millivolt": "mv", "volt": "v"}
+# Micro sign and Greek mu, also as UTF-8 or GBK read byte by byte and as code page 437 has it.
+_MICRO = ("¦Ì", "Âµ", "Î¼", "µ", "μ", "æ")
+_WRITTEN_OUT = {
+    **{"nanovolt": "nv", "microvolt": "uv", "millivolt": "mv", "volt": "v"},
+    **{"nvolt": "nv", "uvolt": "uv", "mvolt": "mv", "nanov": "nv", "microv": "uv", "milliv": "mv"},
+}
 # Spread within a second that no electrode gives, far outside the 5 to 200 uV of EEG, EOG and EMG.
 _LEAST_UV, _MOST_UV = 0.1, 5000.0
 # Where a spread must land for another unit to be believed; less than a factor of 1000 wide, so one unit at most fits.
@@ -24,6 +28,7 @@ _BELIEVED_UV = (0.5, 500.0)
 _MIN_FS_HZ = 50.0  # slower channels are envelopes, which may lie anywhere; their header is believed
 _MIN_BLOCK_SAMPLES = 16
 _MAX_BLOCKS = 2000
+_MAX_LENGTH_DIFFERENCE = 0.01
 
 
 def read_montage(file: SignalFile, channels: Mapping[str, ChannelConfig]) -> tuple[dict[str, RawSignal], list[str]]:
@@ -59,7 +64,21 @@ def read_montage(file: SignalFile, channels: Mapping[str, ChannelConfig]) -> tup
             continue
         signals[name] = signal
         notes += [f"{name}: {phrase}" for phrase in phrases]
+    _check_lengths(file, signals)
     return signals, notes
+
+
+def _check_lengths(file: SignalFile, signals: Mapping[str, RawSignal]) -> None:
+    """Refuse channels that are said to have one rate but differ in length, as vectors of a MATLAB file may."""
+    first_of: dict[float, str] = {}
+    for name, signal in signals.items():
+        first = first_of.setdefault(signal.fs_hz, name)
+        num, num_first = len(signal.values), len(signals[first].values)
+        if abs(num - num_first) > _MAX_LENGTH_DIFFERENCE * num_first:
+            raise ValueError(
+                f"{file.path}: {first} holds {num_first} samples, {name} {num}, so they are not both of "
+                f"{signal.fs_hz:g} Hz; bring them to one rate or leave {name} out (channels=...)"
+            )
 
 
 def _can_derive(file: SignalFile, derivation: DerivationConfig) -> bool:
@@ -163,7 +182,7 @@ def parse_voltage_unit(text: str) -> float | None:
     plain = text.strip()
     for sign in _MICRO:
         plain = plain.replace(sign, "u")
-    plain = plain.casefold()
+    plain = unicodedata.normalize("NFKC", plain).casefold()
     return UV_PER_UNIT.get(_WRITTEN_OUT.get(plain.removesuffix("s"), plain))
 
 

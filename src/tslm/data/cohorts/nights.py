@@ -87,6 +87,10 @@ def read_scored_night(config: CohortConfig, files: RecordingFiles) -> RawRecordi
         ImportError: A reader needs an extra that is not installed.
     """
     file = open_signals(files.signal_path, config.signals)
+    signals, channel_notes = read_montage(file, config.channels)
+    longest_s = max((len(signal.values) / signal.fs_hz for signal in signals.values()), default=file.duration_s)
+    if longest_s < file.duration_s - config.epoch_s / 2:  # the file holds another, longer vector
+        file = replace(file, duration_s=longest_s)
     hypnogram = _read_labels(config, files, file)
     where = files.hypnogram_path or files.signal_path
     only_sleep_stages = _holds_only_sleep_stages(config, files)
@@ -108,7 +112,6 @@ def read_scored_night(config: CohortConfig, files: RecordingFiles) -> RawRecordi
         hypnogram_notes += notes
     elif config.missing_labels == "error":
         raise ValueError(f"{files.signal_path} has {hypnogram_notes[0]}; missing_labels=unscored would let it be")
-    signals, channel_notes = read_montage(file, config.channels)
     raw = RawRecording(
         recording=files.recording,
         subject=_subject(files, file),

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +7,7 @@ import pyedflib
 import pytest
 
 from tslm.data.readers.edf.header import read_edf_header
-from tslm.data.readers.edf.read import open_edf
+from tslm.data.readers.edf.read import open_edf, read_edf_values
 from tslm.data.readers.edf.writer import write_edf
 from tslm.data.readers.raw import Annotation, RawRecording, RawSignal, SignalsConfig
 from tslm.labels import SleepStage
@@ -293,6 +294,57 @@ def test_a_file_that_calls_itself_continuous_but_runs_late_is_placed_too(tmp_pat
     patch(path, 192, b"EDF+C")
     np.testing.assert_array_equal(open_edf(path, SignalsConfig()).read_values(0), placed)
     assert open_edf(path, SignalsConfig()).notes == ("time stamps jump: 6 s of 14 s were not recorded",)
+
+
+def test_stamps_that_are_off_by_less_than_a_sample_are_no_overlap(tmp_path: Path) -> None:
+    path = tmp_path / "gaps.edf"
+    make_discontinuous(path, ["+0", "+1.993", "+3.995", "+6"])
+    file = open_edf(path, SignalsConfig())
+    assert np.isfinite(file.read_values(0)).mean() > 0.99
+    assert abs(file.duration_s - 8) < 0.01
+
+
+@pytest.mark.parametrize("kind", [b"EDF+C", b"EDF+D"])
+@pytest.mark.parametrize(("drift", "word"), [(0.01, "late"), (-0.01, "early")])
+def test_a_clock_that_drifts_is_read_by_its_stamps(tmp_path: Path, kind: bytes, drift: float, word: str) -> None:
+    path = tmp_path / "gaps.edf"
+    num_records = 150
+    make_discontinuous(path, [f"+{2 * idx * (1 + drift):.4f}" for idx in range(num_records)])
+    patch(path, 192, kind)
+    file = open_edf(path, SignalsConfig())
+    assert file.notes == (f"clock runs {word} by 1.00%; samples interpolated by the records' time stamps",)
+    assert file.duration_s == pytest.approx(2 * num_records * (1 + drift))
+    values = file.read_values(0)
+    header = read_edf_header(path)
+    as_stored = read_edf_values(header, header.channels[0])
+    for second in (30, 250):  # a ramp shows where a sample has come to lie
+        at = second * 100
+        assert values[at] == pytest.approx(np.interp(at / (1 + drift), np.arange(len(as_stored)), as_stored), abs=0.05)
+
+
+def test_a_first_record_that_begins_late_moves_the_start_as_mne_counts(tmp_path: Path) -> None:
+    mne = pytest.importorskip("mne", reason="MNE is not installed: pip install tslm-sleep[mne]")
+    path = tmp_path / "late.edf"
+    make_discontinuous(path, ["+300", "+302", "+304"])
+    patch(path, 192, b"EDF+C")
+    file = open_edf(path, SignalsConfig())
+    onsets_s = [note.onset_s for note in file.read_annotations()]
+    assert onsets_s == mne.io.read_raw_edf(path, verbose="error").annotations.onset.tolist() == [0, 2, 4]
+    start = read_edf_header(path).start
+    assert start is not None
+    assert file.start == start + timedelta(seconds=300)
+
+
+def test_a_file_of_annotations_alone_needs_no_time_stamps(tmp_path: Path) -> None:
+    path = tmp_path / "h.edf"
+    write_edf(make_night((W, N2)), tmp_path / "n.edf", path)
+    wanted = open_edf(path, SignalsConfig()).read_annotations()
+    patch(path, 192, b"EDF+D")
+    assert open_edf(path, SignalsConfig()).read_annotations() == wanted
+    content = path.read_bytes()
+    stamp = content.index(b"+0\x14\x14\0")
+    path.write_bytes(content[:stamp] + content[stamp + 5 :] + bytes(5))
+    assert open_edf(path, SignalsConfig()).read_annotations() == wanted
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tslm.data.readers.mne import build_mne_raw
+from tslm.data.readers.mne import build_mne_raw, hold_mne_raw
 from tslm.data.readers.open import open_signals
 from tslm.data.readers.raw import RawRecording, RawSignal, SignalsConfig
 
@@ -63,6 +63,27 @@ def test_a_file_of_another_format_is_read_with_its_stages_and_gaps(tmp_path: Pat
     expected = NIGHT.signals["EEG Fpz-Cz"].values[100:2900].copy()
     expected[1900:2100] = np.nan
     np.testing.assert_allclose(values, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("is_dated", [False, True])
+@pytest.mark.parametrize("crop_s", [0, 7])
+@pytest.mark.parametrize("is_anonymous", [False, True])
+def test_time_zero_is_that_of_mne(tmp_path: Path, is_dated: bool, crop_s: int, is_anonymous: bool) -> None:
+    raw = build_mne_raw(NIGHT)
+    raw.set_meas_date(datetime(2001, 2, 3, 22, 10, 5, tzinfo=UTC) if is_dated else None)
+    raw.set_annotations(mne.Annotations([10, 20], [5, 5], ["N2", "R"], raw.info["meas_date"]))
+    raw.crop(crop_s)
+    if is_anonymous:
+        raw.anonymize(verbose="error")
+    raw.save(tmp_path / "night_raw.fif", verbose="error")
+    for file in (hold_mne_raw(raw, tmp_path / "night"), open_signals(tmp_path / "night_raw.fif", SignalsConfig())):
+        events, _ = mne.events_from_annotations(raw, verbose="error")
+        onsets_s = (events[:, 0] - raw.first_samp) / raw.info["sfreq"]
+        assert (
+            [note.onset_s for note in file.read_annotations()] == pytest.approx(onsets_s) == [10 - crop_s, 20 - crop_s]
+        )
+        is_known = is_dated and not is_anonymous
+        assert file.start == (datetime(2001, 2, 3, 22, 10, 5 + crop_s) if is_known else None)
 
 
 def test_what_mne_cannot_read_is_one_line(tmp_path: Path) -> None:

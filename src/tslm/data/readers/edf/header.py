@@ -19,6 +19,7 @@ _ANNOTATIONS = ("EDF Annotations", "BDF Annotations")
 # Start and width of a channel's fields in the table behind the fixed header.
 _NAME, _UNIT, _PHYSICAL_MIN, _PHYSICAL_MAX = (0, 16), (96, 8), (104, 8), (112, 8)
 _DIGITAL_MIN, _DIGITAL_MAX, _NUM_SAMPLES = (120, 8), (128, 8), (216, 8)
+_NO_CODES = ("X", "ANONYMOUS", "ANONYMIZED", "ANONYMISED", "ANON", "UNKNOWN", "NONAME", "PATIENT")  # of nobody
 _MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 
 
@@ -197,7 +198,9 @@ def _parse_or_nan(field: bytes) -> float:
 
 
 def _parse_start(text: str) -> datetime | None:
-    numbers = re.fullmatch(r"(\d{2})[.:/-](\d{2})[.:/-](\d{2}) ?(\d{2})[.:](\d{2})[.:](\d{2})", text, re.ASCII)
+    numbers = re.fullmatch(
+        r"(\d{1,2})[.:/-](\d{1,2})[.:/-](\d{2}) ?(\d{1,2})[.:](\d{1,2})[.:](\d{1,2})", text, re.ASCII
+    )
     if not numbers:
         return None
     day, month, year, hour, minute, second = map(int, numbers.groups())
@@ -209,7 +212,7 @@ def _parse_start(text: str) -> datetime | None:
 
 def _patient_code(patient: str) -> str:
     code = patient.split(" ")[0]
-    return "" if code.upper() == "X" else code
+    return "" if code.upper() in _NO_CODES else code
 
 
 def _patient_sex(patient: str) -> str:

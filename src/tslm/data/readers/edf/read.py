@@ -121,7 +121,8 @@ def read_record_onsets(header: EdfHeader) -> np.ndarray:
     onsets_s -= _first_stamp(header)
     fs_hz = max((channel.fs_hz for channel in header.channels), default=0.0)
     slack_s = max(_STAMP_SLACK * header.record_s, 1 / fs_hz if fs_hz else 0.0)  # less than a sample is no overlap
-    early = np.flatnonzero(np.diff(onsets_s) < header.record_s - slack_s - 1e-9)
+    least_s = header.record_s * min(1.0, 1 + _measure_drift(header, onsets_s)) - slack_s - 1e-9
+    early = np.flatnonzero(np.diff(onsets_s) < least_s)
     if onsets_s[0] < 0 or len(early):
         idx = int(early[0]) + 1 if len(early) else 0
         raise ValueError(

@@ -252,7 +252,7 @@ def place_listed(file: HypnogramFile, config: HypnogramConfig, epoch_s: float, d
     if not (file.is_listed and (file.blank_at or file.num_ignored) and labels):
         return labels
     num_places = round(max(label.onset_s for label in labels) / step_s) + 1
-    wanted = range(math.floor(duration_s / step_s), math.ceil(duration_s / step_s) + 1)
+    wanted = range(math.floor(duration_s / step_s) - 1, math.ceil(duration_s / step_s) + 1)
     inside = [at for at in file.blank_at if at < num_places]
     fits_without = num_places in wanted
     if not fits_without and file.num_ignored and num_places + file.num_ignored in wanted:
@@ -260,12 +260,13 @@ def place_listed(file: HypnogramFile, config: HypnogramConfig, epoch_s: float, d
             f"{file.num_ignored} rows are ignored and take no place, but the recording is as long as if they did; give "
             "such a label a sleep stage (labels.NAME=UNSCORED) instead of hypnogram.ignore"
         )
-    if not inside or fits_without:
+    fits_with = num_places + len(inside) in wanted
+    if not inside or (fits_without and not fits_with):
         return labels
-    if num_places + len(inside) not in wanted:
+    if fits_with == fits_without:
         raise ValueError(
-            f"it has {len(inside)} blank lines among {num_places} labels, and fills with or without them not the "
-            f"{duration_s:g} s of the recording; remove them, or write ? for an epoch that was not scored"
+            f"it has {len(inside)} blank line(s) among {num_places} labels; the recording's {duration_s:g} s do not "
+            "tell whether they are epochs; remove them, or write ? for an epoch that was not scored"
         )
     return [
         replace(label, onset_s=label.onset_s + step_s * sum(at * step_s <= label.onset_s + 1e-6 for at in inside))

@@ -121,7 +121,7 @@ def _read_text(
     blank_at, num_ignored, place = [], 0, 0
     for line in lines:
         if not line:
-            blank_at.append(place)
+            blank_at += [place] if place else []
         elif line in config.ignore:
             num_ignored += 1 if place else 0
         else:
