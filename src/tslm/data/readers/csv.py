@@ -1,4 +1,4 @@
-"""Signals as CSV or TSV: a header row, a column a channel, optionally a column of time in seconds."""
+"""Signals as CSV or TSV: a header row, a column a channel, optionally a column of time."""
 
 from collections.abc import Callable
 from functools import partial
@@ -15,6 +15,7 @@ from tslm.data.readers.raw import ChannelInfo, SignalFile, SignalsConfig
 _Place = Callable[[np.ndarray], np.ndarray]
 
 _MISSING = ["", "NaN", "nan", "NA", "n/a", "null"]
+_UNIT_S = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
 _MAX_JITTER = 0.25  # of a sample, between the time column and an even grid
 _MIN_RECORDED_SHARE = 0.01  # of the grid; less, and the time column is no time of samples
 
@@ -36,7 +37,11 @@ def open_csv(path: Path, config: SignalsConfig) -> SignalFile:
     if time and time not in names:
         raise ValueError(f"{path} has no column {time!r}; it has: {', '.join(names)}")
     if time:
-        place, fs_hz, num_samples, notes = _place_by_time(path, _read_column(path, time, delimiter))
+        if config.time_unit not in _UNIT_S:
+            raise ValueError(f"signals.time_unit={config.time_unit}: wanted one of: {', '.join(_UNIT_S)}")
+        times_s = _read_column(path, time, delimiter) * _UNIT_S[config.time_unit]
+        _check_unit(path, times_s)
+        place, fs_hz, num_samples, notes = _place_by_time(path, times_s)
     elif config.fs_hz > 0:
         place, fs_hz, notes = np.asarray, config.fs_hz, ()
         num_samples = len(_read_column(path, names[0], delimiter, pa.string()))
@@ -52,6 +57,17 @@ def open_csv(path: Path, config: SignalsConfig) -> SignalFile:
     return SignalFile(
         path=path, channels=channels, duration_s=num_samples / fs_hz, read_values=read_values, notes=notes
     )
+
+
+def _check_unit(path: Path, times_s: np.ndarray) -> None:
+    """Refuse rows that are more than a second apart, as milliseconds are that are taken for seconds."""
+    steps_s = np.diff(times_s[np.isfinite(times_s)])
+    step_s = float(np.median(steps_s)) if len(steps_s) else 0.0
+    if step_s > 1:
+        raise ValueError(
+            f"{path}: the time column rises by {step_s:g} s a row, {1 / step_s:g} Hz; is it in milliseconds "
+            "(signals.time_unit=ms) or microseconds (us)?"
+        )
 
 
 def _place_by_time(path: Path, times_s: np.ndarray) -> tuple[_Place, float, int, tuple[str, ...]]:

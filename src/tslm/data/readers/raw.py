@@ -21,7 +21,8 @@ class SignalsConfig:
     fs_hz: float = 0.0  # csv and mat: sampling rate, where the file does not hold it
     unit: str = "uV"  # csv and mat: unit of all channels
     delimiter: str = ","  # csv
-    time_column: str = ""  # csv: column with the time of each row in seconds; missing rows are gaps
+    time_column: str = ""  # csv: column with the time of each row; missing rows are gaps
+    time_unit: str = "s"  # csv: of the time column: s, ms or us
     variable: str = ""  # mat: matrix of all channels; empty: each vector is a channel
     fs_variable: str = ""  # mat: variable with the sampling rate
     channel_names: tuple[str, ...] = ()  # mat: names of the matrix's channels

@@ -176,3 +176,28 @@ def test_an_empty_folder_says_what_was_looked_for(tmp_path: Path) -> None:
         find_recordings(parse_cohort({}), tmp_path)
     with pytest.raises(ValueError, match=r"signals\.name is no regular expression"):
         find_recordings(parse_cohort({"signals": {"files": "*.edf", "name": "("}}), tmp_path)
+
+
+def test_signs_of_patterns_in_a_name_are_that_name(tmp_path: Path) -> None:
+    touch(tmp_path, "night[1].edf", "night[1].txt", "night1.edf", "night1.txt", "night[1]_b.csv", "night1_b.csv")
+    for files in ("{stem}.txt", "{stem}_*.csv"):
+        content = {"signals": {"files": "*.edf"}, "hypnogram": {"files": files}, "channels": "EEG"}
+        found = {
+            files.signal_path.stem: files.hypnogram_path for files in find_recordings(parse_cohort(content), tmp_path)
+        }
+        assert len(found) == 2
+        assert all(path is not None and path.name.startswith(stem) for stem, path in found.items())
+
+
+def test_files_that_macos_writes_beside_others_are_left_out(tmp_path: Path) -> None:
+    touch(tmp_path, "n1.edf", "._n1.edf", "n1_x.csv", "._n1_x.csv")
+    content = {"signals": {"files": "*.edf"}, "hypnogram": {"files": "*_x.csv"}, "channels": "EEG"}
+    found = find_recordings(parse_cohort(content), tmp_path)
+    assert [(files.signal_path.name, files.hypnogram_path) for files in found] == [("n1.edf", tmp_path / "n1_x.csv")]
+
+
+def test_a_preset_names_digits_and_labels_override_it() -> None:
+    config = parse_cohort({"hypnogram": {"digits": "accusleep"}, "labels": {"W": "W", "4": "MOVE"}})
+    assert {digit: config.label_map[digit].value for digit in "1234"} == {"1": "R", "2": "W", "3": "NREM", "4": "MOVE"}
+    with pytest.raises(ValueError, match="hypnogram.digits=mine: wanted one of: rk, yasa"):
+        parse_cohort({"hypnogram": {"digits": "mine"}})

@@ -153,3 +153,14 @@ def test_a_slow_drift_does_not_pass_for_another_unit() -> None:
 )
 def test_units_as_headers_write_them(text: str, uv: float | None) -> None:
     assert parse_voltage_unit(text) == uv
+
+
+def test_vectors_of_one_rate_but_of_two_lengths_are_refused() -> None:
+    file = open_fake(EEG=(EEG, 256, "uV"), EMG=(EEG[::2], 256, "uV"))
+    with pytest.raises(ValueError, match="EEG holds 12800 samples, EMG 6400, so they are not both of 256 Hz"):
+        read(file, ["EEG", "EMG"])
+
+
+@pytest.mark.parametrize("unit", ["uVolt", "microV", "\uff55\uff36", "\xa6\xccV"])
+def test_units_are_read_as_recorders_write_them(unit: str) -> None:
+    assert parse_voltage_unit(unit) == 1.0

@@ -1,5 +1,5 @@
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -226,6 +226,14 @@ def test_a_header_that_is_not_ascii_is_read(paths: tuple[Path, Path], written: b
     channels = open_edf(paths[0], SignalsConfig()).channels
     assert channels[0].unit in ("\u00b5V", "\u03bcV")
     assert channels[1].name == "Brücke"
+
+
+def test_a_date_of_single_digits_is_read_and_a_code_of_nobody_is_none(paths: tuple[Path, Path]) -> None:
+    patch(paths[0], 168, b"2.8.10  22.00.00")
+    patch(paths[0], 8, b"Anonymous X X X".ljust(80))
+    file = open_edf(paths[0], SignalsConfig())
+    assert file.start == datetime(2010, 8, 2, 22)
+    assert file.subject == ""
 
 
 @pytest.mark.parametrize("start", [b"00.00.0000.00.00", b"xx.xx.xx22.10.05", b"31.02.0122.10.05"])

@@ -139,3 +139,12 @@ def test_mat_without_a_rate_says_how_to_give_one(tmp_path: Path) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"absent\.csv"):
         open_signals(tmp_path / "absent.csv", SignalsConfig())
+
+
+def test_a_time_column_in_milliseconds_is_asked_for_and_read(tmp_path: Path) -> None:
+    path = tmp_path / "n.csv"
+    path.write_text("t,EEG\n" + "".join(f"{10 * idx},{idx % 7}\n" for idx in range(300)))
+    with pytest.raises(ValueError, match=r"rises by 10 s a row, 0\.1 Hz; .*signals\.time_unit=ms"):
+        open_signals(path, SignalsConfig(time_column="t"))
+    file = open_signals(path, SignalsConfig(time_column="t", time_unit="ms"))
+    assert (file.duration_s, file.channels[0].fs_hz) == (3.0, 100.0)

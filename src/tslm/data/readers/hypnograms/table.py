@@ -358,10 +358,31 @@ def _read_in_order(
             f"{path} begins with epoch {first:g}; epochs count from 0 or from 1; if the scoring begins later, "
             "hypnogram.start= the second at which epoch 1 begins and a column from 1"
         )
+    durations_s = _durations_of_epochs(path, roles, numbers, epoch_s)
     labels = [
-        Annotation((number - first) * epoch_s, epoch_s, text) for number, text in zip(numbers, texts, strict=True)
+        Annotation((number - first) * epoch_s, duration_s, text)
+        for number, duration_s, text in zip(numbers, durations_s, texts, strict=True)
     ]
-    return HypnogramFile(tuple(labels), f"epoch: {roles.epoch.name!r} from {first:g}, labels: {roles.label.name!r}")
+    understood = f"epoch: {roles.epoch.name!r} from {first:g}, labels: {roles.label.name!r}"
+    return HypnogramFile(tuple(labels), understood)
+
+
+def _durations_of_epochs(path: Path, roles: Roles, numbers: Sequence[float], epoch_s: float) -> list[float]:
+    """Seconds of each label beside the number of its epoch; 0 where numbers are left out and nothing tells why."""
+    are_all_there = len(set(numbers)) == max(numbers, default=0.0) - min(numbers, default=1.0) + 1
+    if roles.duration is None:
+        return [epoch_s if are_all_there else 0.0] * len(numbers)
+    durations = _read_durations(path, roles.duration, UNIT_S.get(roles.duration.unit, 1.0))
+    steps = [late - early for early, late in zip(numbers, numbers[1:], strict=False)]
+    for scale in (1.0, epoch_s):
+        lengths_s = [duration * scale for duration in durations]
+        meets = [abs(step * epoch_s - length_s) < 1e-6 for step, length_s in zip(steps, lengths_s, strict=False)]
+        if sum(meets) >= _MOSTLY * len(meets):
+            return lengths_s
+    raise ValueError(
+        f"{path}: {roles.duration.name!r} says neither in seconds nor in epochs how long the labels of "
+        f"{roles.epoch.name if roles.epoch else ''!r} last; name the columns in hypnogram.onset_column and duration_column"
+    )
 
 
 def _all_cells(columns: Sequence[Column], name: str) -> tuple[str, ...]:

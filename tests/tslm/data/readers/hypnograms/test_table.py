@@ -93,10 +93,20 @@ def test_each_layout_gives_the_same_stages(tmp_path: Path, name: str, encoding: 
     assert read_stages(path, HypnogramConfig(ignore=("Hypopnea",))) == STAGES
 
 
-def test_bouts_last_to_the_next_one(tmp_path: Path) -> None:
-    path = tmp_path / "h.csv"
-    path.write_text("time,stage\n0,W\n60,N1\n90,N2\n150,N3\n210,N2\n240,R\n270,W\n")
-    assert read_stages(path, HypnogramConfig()) == STAGES
+@pytest.mark.parametrize(
+    "text",
+    [
+        "time,stage\n0,W\n60,N1\n90,N2\n150,N3\n210,N2\n240,R\n270,W\n",
+        "epoch,stage\n1,W\n3,N1\n4,N2\n6,N3\n8,N2\n9,R\n10,W\n",
+        "epoch,duration,stage\n1,2,W\n3,1,N1\n4,2,N2\n6,2,N3\n8,1,N2\n9,1,R\n10,1,W\n",
+        "epoch,duration_s,stage\n1,60,W\n3,30,N1\n4,60,N2\n6,60,N3\n8,30,N2\n9,30,R\n10,30,W\n",
+        "start,duration,stage\n22:00:00,0:01:00,W\n22:01:00,0:00:30,N1\n22:01:30,0:01:00,N2\n22:02:30,0:01:00,N3\n"
+        "22:03:30,0:00:30,N2\n22:04:00,0:00:30,R\n22:04:30,0:00:30,W\n",
+    ],
+)
+def test_bouts_last_as_long_as_they_say_or_to_the_next_one(tmp_path: Path, text: str) -> None:
+    (tmp_path / "h.csv").write_text(text)
+    assert read_stages(tmp_path / "h.csv", HypnogramConfig()) == STAGES
 
 
 @pytest.mark.parametrize(
