@@ -120,6 +120,19 @@ class Column:
         return len(each) > 2 and each in (list(range(len(each))), list(range(1, len(each) + 1)))
 
 
+@dataclass(frozen=True)
+class Roles:
+    """Which column is what; None where there is none."""
+
+    label: Column
+    onset: Column | None = None
+    end: Column | None = None
+    duration: Column | None = None
+    epoch: Column | None = None
+    date: Column | None = None
+    scorer: Column | None = None
+
+
 def read_stage(text: str, labels: Mapping[str, SleepStage]) -> SleepStage | None:
     """The sleep stage of a cell by the cohort's labels, or by its common name."""
     known = labels.get(text) or labels.get(plain_label(text))

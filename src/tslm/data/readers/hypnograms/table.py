@@ -7,13 +7,9 @@
 """
 
 import csv
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
 from pathlib import Path
-from statistics import median
 
 from tslm.data.readers.hypnograms.columns import (
     DATE,
@@ -26,6 +22,7 @@ from tslm.data.readers.hypnograms.columns import (
     SCORER,
     SYNONYMS,
     Column,
+    Roles,
     configured_names,
     describe_cells,
     find_named,
@@ -35,13 +32,20 @@ from tslm.data.readers.hypnograms.columns import (
 )
 from tslm.data.readers.hypnograms.config import HypnogramConfig, HypnogramFile, NightSpan
 from tslm.data.readers.hypnograms.digits import is_digit, plain_label
+from tslm.data.readers.hypnograms.seconds import (
+    compare_times,
+    durations_of_epochs,
+    find_unit,
+    read_durations,
+    read_lengths,
+    read_moments,
+    read_numbers,
+    scale_durations,
+    scale_of,
+)
 from tslm.data.readers.hypnograms.times import (
     DAY_S,
-    UNIT_S,
-    Moment,
-    is_whole_multiple,
     looks_like_date,
-    parse_date,
     parse_moment,
     parse_number,
     unroll_moments,
@@ -53,21 +57,7 @@ COMMENTS = ("#", "%", "//")
 _DELIMITERS = ("\t", ";", "|", ",")
 _MAX_PREAMBLE = 60  # rows before the header
 _MOSTLY = 0.8
-_SAME_S = 1.5  # two columns of one time may round differently
 _OWN = ("epoch_idx", "onset_s", "duration_s", "stage")  # hypnogram.csv of this package: `stage` is the label
-
-
-@dataclass(frozen=True)
-class Roles:
-    """Which column is what; None where there is none."""
-
-    label: Column
-    onset: Column | None = None
-    end: Column | None = None
-    duration: Column | None = None
-    epoch: Column | None = None
-    date: Column | None = None
-    scorer: Column | None = None
 
 
 def read_table(
@@ -349,7 +339,7 @@ def _read_in_order(
         num_rows = len(columns[0].cells) if columns else 0
         understood = f"labels: {roles.label.name!r}, a row an epoch"
         return HypnogramFile(tuple(labels), understood, is_listed=True, num_ignored=num_rows - len(texts))
-    numbers = _read_numbers(path, roles.epoch)
+    numbers = read_numbers(path, roles.epoch)
     whole = Column("", _all_cells(columns, roles.epoch.name)).given()
     known = [number for cell in whole if (number := parse_number(cell)) is not None]
     first = min((*known, *numbers), default=0.0)
@@ -358,31 +348,13 @@ def _read_in_order(
             f"{path} begins with epoch {first:g}; epochs count from 0 or from 1; if the scoring begins later, "
             "hypnogram.start= the second at which epoch 1 begins and a column from 1"
         )
-    durations_s = _durations_of_epochs(path, roles, numbers, epoch_s)
+    durations_s = durations_of_epochs(path, roles, numbers, epoch_s)
     labels = [
         Annotation((number - first) * epoch_s, duration_s, text)
         for number, duration_s, text in zip(numbers, durations_s, texts, strict=True)
     ]
     understood = f"epoch: {roles.epoch.name!r} from {first:g}, labels: {roles.label.name!r}"
     return HypnogramFile(tuple(labels), understood)
-
-
-def _durations_of_epochs(path: Path, roles: Roles, numbers: Sequence[float], epoch_s: float) -> list[float]:
-    """Seconds of each label beside the number of its epoch; 0 where numbers are left out and nothing tells why."""
-    are_all_there = len(set(numbers)) == max(numbers, default=0.0) - min(numbers, default=1.0) + 1
-    if roles.duration is None:
-        return [epoch_s if are_all_there else 0.0] * len(numbers)
-    durations = _read_durations(path, roles.duration, UNIT_S.get(roles.duration.unit, 1.0))
-    steps = [late - early for early, late in zip(numbers, numbers[1:], strict=False)]
-    for scale in (1.0, epoch_s):
-        lengths_s = [duration * scale for duration in durations]
-        meets = [abs(step * epoch_s - length_s) < 1e-6 for step, length_s in zip(steps, lengths_s, strict=False)]
-        if sum(meets) >= _MOSTLY * len(meets):
-            return lengths_s
-    raise ValueError(
-        f"{path}: {roles.duration.name!r} says neither in seconds nor in epochs how long the labels of "
-        f"{roles.epoch.name if roles.epoch else ''!r} last; name the columns in hypnogram.onset_column and duration_column"
-    )
 
 
 def _all_cells(columns: Sequence[Column], name: str) -> tuple[str, ...]:
@@ -405,24 +377,24 @@ def _read_by_time(
     is_clock = roles.onset.holds_clock()
     start, has_date, unit = None, True, "s"
     if is_clock:
-        moments = _read_moments(path, roles.onset, roles.date)
+        moments = read_moments(path, roles.onset, roles.date)
         onsets_s, start, has_date = unroll_moments(moments)
         unit = "time of day"
         if roles.onset.is_elapsed or max(moment.second for moment in moments) >= DAY_S:
             onsets_s, start, unit = [onset_s + moments[0].second for onset_s in onsets_s], None, "h:m:s from the start"
-        durations_s = _read_lengths(path, roles, moments, onsets_s)
+        durations_s = read_lengths(path, roles, moments, onsets_s)
     else:
-        onsets = _read_numbers(path, roles.onset)
-        durations = _read_durations(path, roles.duration, 1.0) if roles.duration else None
-        unit = _find_unit(roles, onsets, durations, config, epoch_s, night)
-        scale = _scale_of(path, unit, config, epoch_s, night)
+        onsets = read_numbers(path, roles.onset)
+        durations = read_durations(path, roles.duration, 1.0) if roles.duration else None
+        unit = find_unit(roles, onsets, durations, config, epoch_s, night)
+        scale = scale_of(path, unit, config, epoch_s, night)
         onsets_s = [(onset - (min(onsets) >= 1 and unit == "epochs")) * scale for onset in onsets]
         if roles.end is not None:
-            ends = _read_numbers(path, roles.end)
+            ends = read_numbers(path, roles.end)
             durations_s = [(end - onset) * scale for onset, end in zip(onsets, ends, strict=True)]
         else:
-            durations_s = _scale_durations(path, roles, unit, onsets, scale, config, epoch_s, night)
-    zero = _compare_times(path, roles, others, onsets_s)
+            durations_s = scale_durations(path, roles, unit, onsets, scale, config, epoch_s, night)
+    zero = compare_times(path, roles, others, onsets_s)
     if any(duration_s < 0 for duration_s in durations_s):
         row = next(idx for idx, duration_s in enumerate(durations_s) if duration_s < 0)
         raise ValueError(f"{path}: label {texts[row]!r} at {onsets_s[row]:g} s ends before it begins")
@@ -433,173 +405,3 @@ def _read_by_time(
     labels = tuple(map(Annotation, onsets_s, durations_s, texts))
     clock_at_zero = zero if start is None and not config.onset_column else None
     return HypnogramFile(labels, ", ".join(parts), start, has_date, clock_at_zero=clock_at_zero)
-
-
-def _read_moments(path: Path, column: Column, dates: Column | None) -> list[Moment]:
-    moments = []
-    for row, cell in enumerate(column.cells):
-        moment = parse_moment(cell)
-        if moment is None:
-            raise ValueError(f"{path}: {column.name} is {cell!r} in row {row + 1}; wanted a time of day")
-        if moment.day is None and dates is not None:
-            moment = Moment(moment.second, parse_date(dates.cells[row]))
-        moments.append(moment)
-    return moments
-
-
-def _read_lengths(path: Path, roles: Roles, moments: Sequence[Moment], onsets_s: Sequence[float]) -> list[float]:
-    """Durations beside times of day: from the ends, as numbers or h:m:s, or 0."""
-    if roles.end is not None:
-        ends = _read_moments(path, roles.end, None)
-        return [(end.second - begin.second) % DAY_S for begin, end in zip(moments, ends, strict=True)]
-    if roles.duration is None:
-        return [0.0] * len(onsets_s)
-    scale = UNIT_S.get(roles.duration.unit, 1.0)
-    return _read_durations(path, roles.duration, scale)
-
-
-def _read_durations(path: Path, column: Column, scale: float) -> list[float]:
-    if column.holds_clock():
-        return [0.0 if cell.casefold() in NOT_GIVEN else _as_moment(path, column, cell).second for cell in column.cells]
-    return [number * scale for number in _read_numbers(path, column, 0.0)]
-
-
-def _as_moment(path: Path, column: Column, cell: str) -> Moment:
-    moment = parse_moment(cell)
-    if moment is None:
-        raise ValueError(f"{path}: {column.name} is {cell!r}; wanted h:m:s")
-    return moment
-
-
-def _read_numbers(path: Path, column: Column, not_given: float | None = None) -> list[float]:
-    numbers = []
-    for row, cell in enumerate(column.cells):
-        if cell.casefold() in NOT_GIVEN and not_given is not None:
-            numbers.append(not_given)
-            continue
-        number = parse_number(cell)
-        if number is None or not math.isfinite(number):
-            kind = "a finite number" if cell.casefold() in ("nan", "inf", "-inf") else "a number"
-            raise ValueError(f"{path}: {column.name} is {cell!r} in row {row + 1}; wanted {kind}")
-        numbers.append(number)
-    return numbers
-
-
-def _find_unit(
-    roles: Roles,
-    onsets: Sequence[float],
-    durations: Sequence[float] | None,
-    config: HypnogramConfig,
-    epoch_s: float,
-    night: NightSpan,
-) -> str:
-    """Unit of numeric times: as told, by the name, by the durations, or by the steps from row to row."""
-    assert roles.onset is not None
-    if config.time_unit or roles.onset.unit:
-        return config.time_unit or roles.onset.unit
-    times = sorted(set(onsets))
-    steps = [late - early for early, late in zip(times, times[1:], strict=False)]
-    if not steps:
-        return "s"
-    fs_hz = config.samples_hz or night.fs_hz
-    of_unit = {"s": 1.0, "epochs": 1 / epoch_s, "ms": 1000.0, "samples": fs_hz, "min": 1 / 60, "h": 1 / 3600}
-    known = [
-        (step, duration)
-        for step, duration in zip(
-            [late - early for early, late in zip(onsets, onsets[1:], strict=False)], durations or (), strict=False
-        )
-        if duration > 0 and step > 0
-    ]
-    if known and roles.duration and UNIT_S.get(roles.duration.unit, 1.0) == 1.0:
-        ratio = median(step / duration for step, duration in known)
-        for unit, per_s in of_unit.items():
-            if unit != "s" and per_s and abs(ratio / per_s - 1) < 0.02:
-                return unit
-    step = min(steps)
-    fitting = []
-    for unit, per_s in of_unit.items():
-        is_fitting = per_s and abs(step / (epoch_s * per_s) - 1) < 0.02
-        if is_fitting and all(is_whole_multiple(each, epoch_s * per_s) for each in steps):
-            fitting.append(unit)
-    if not fitting or "s" in fitting:
-        return _unit_by_length(times, of_unit, night, epoch_s) if not fitting else "s"
-    if "epochs" in fitting and not (times[0] in (0.0, 1.0) and all(time == round(time) for time in times)):
-        fitting.remove("epochs")
-    if "epochs" in fitting and night.duration_s and times[-1] > night.duration_s / epoch_s + 2:
-        return "s"  # a label a second
-    return fitting[0] if fitting else "s"
-
-
-def _unit_by_length(times: Sequence[float], of_unit: Mapping[str, float], night: NightSpan, epoch_s: float) -> str:
-    """Unit in which the last label begins inside the recording, where seconds would leave it behind by far."""
-    if not night.duration_s or times[-1] <= 1.5 * night.duration_s + epoch_s:
-        return "s"
-    fitting = [
-        unit
-        for unit in ("ms", "samples")
-        if of_unit[unit] > 1 and 0.25 * night.duration_s < times[-1] / of_unit[unit] < night.duration_s + epoch_s
-    ]
-    return fitting[0] if len({of_unit[unit] for unit in fitting}) == 1 else "s"
-
-
-def _scale_of(path: Path, unit: str, config: HypnogramConfig, epoch_s: float, night: NightSpan) -> float:
-    if unit == "epochs":
-        return epoch_s
-    if unit != "samples":
-        return UNIT_S[unit]
-    fs_hz = config.samples_hz or night.fs_hz
-    if fs_hz <= 0 and night.duration_s:
-        raise ValueError(f"{path} counts time in samples; give their rate in hypnogram.samples_hz")
-    return 1 / fs_hz if fs_hz > 0 else 1.0
-
-
-def _scale_durations(
-    path: Path,
-    roles: Roles,
-    unit: str,
-    onsets: Sequence[float],
-    scale: float,
-    config: HypnogramConfig,
-    epoch_s: float,
-    night: NightSpan,
-) -> list[float]:
-    """Durations in seconds; without a unit in the name they share the onsets' where that makes them meet."""
-    if roles.duration is None:
-        return [epoch_s if unit == "epochs" else 0.0] * len(onsets)
-    if roles.duration.holds_clock() or roles.duration.unit:
-        return _read_durations(
-            path, roles.duration, _scale_of(path, roles.duration.unit or "s", config, epoch_s, night)
-        )
-    durations = _read_durations(path, roles.duration, 1.0)
-    steps = [late - early for early, late in zip(onsets, onsets[1:], strict=False)]
-    ratios = [step / duration for step, duration in zip(steps, durations, strict=False) if step > 0 and duration > 0]
-    is_shared = bool(ratios) and abs(median(ratios) - 1) < 0.02
-    return [duration * (scale if is_shared else 1.0) for duration in durations]
-
-
-def _compare_times(path: Path, roles: Roles, others: Sequence[Column], onsets_s: Sequence[float]) -> datetime | None:
-    """Refuse a second column of times that goes another way; a clock beside seconds tells when second 0 was."""
-    assert roles.onset is not None
-    zero = None
-    for other in others:
-        if other.holds_clock():
-            seconds, first, _ = unroll_moments(_read_moments(path, other, roles.date))
-            zero = first - timedelta(seconds=onsets_s[0])
-        elif other.holds_numbers() and len(onsets_s) > 1:
-            numbers = _read_numbers(path, other)
-            span = numbers[-1] - numbers[0]
-            scale = (onsets_s[-1] - onsets_s[0]) / span if span else 0.0
-            seconds = [(number - numbers[0]) * scale for number in numbers]
-        else:
-            continue
-        apart = [
-            row
-            for row, (one, two) in enumerate(zip(onsets_s, seconds, strict=True))
-            if abs(one - onsets_s[0] - two) > _SAME_S
-        ]
-        if apart:
-            raise ValueError(
-                f"{path}: columns {roles.onset.name!r} and {other.name!r} give different times, first in row "
-                f"{apart[0] + 1}; choose one with hypnogram.onset_column"
-            )
-    return zero
