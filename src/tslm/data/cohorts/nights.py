@@ -100,7 +100,8 @@ def read_scored_night(config: CohortConfig, files: RecordingFiles) -> RawRecordi
             raise ValueError(f"{where}: {ask_for_digits(digits, config.species)}")
         known = ", ".join(config.label_map)
         raise ValueError(f"{where} holds the unknown label(s) {', '.join(map(repr, unknown))}; known are: {known}")
-    sleep_stages, grid_s = (), 0.0
+    sleep_stages: tuple[SleepStage, ...] = ()
+    grid_s = 0.0
     hypnogram_notes = [f"{NO_LABELS}: {_describe_lack(files, hypnogram.labels)}"]
     labels = pick_labels(hypnogram.labels, config.label_map, config.hypnogram)
     if any(config.label_map[label.text] in SCORED for label in labels):

@@ -1,4 +1,4 @@
-"""Columns of times and durations as seconds: their units by the cohort, by the name, or by the steps from row to row."""
+"""Columns of times and durations as seconds; units are told, in the name, or shown by the steps from row to row."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -81,6 +81,7 @@ def _unit_by_length(times: Sequence[float], of_unit: Mapping[str, float], night:
 
 
 def scale_of(path: Path, unit: str, config: HypnogramConfig, epoch_s: float, night: NightSpan) -> float:
+    """Seconds in one step of a unit; ValueError for samples of an unknown rate."""
     if unit == "epochs":
         return epoch_s
     if unit != "samples":
@@ -171,6 +172,7 @@ def compare_times(path: Path, roles: Roles, others: Sequence[Column], onsets_s: 
 
 
 def read_moments(path: Path, column: Column, dates: Column | None) -> list[Moment]:
+    """The cells as times of day, with the dates of another column where they have none."""
     moments = []
     for row, cell in enumerate(column.cells):
         moment = parse_moment(cell)
@@ -183,6 +185,7 @@ def read_moments(path: Path, column: Column, dates: Column | None) -> list[Momen
 
 
 def read_durations(path: Path, column: Column, scale: float) -> list[float]:
+    """Durations in seconds, as numbers or h:m:s; 0 where none is given."""
     if column.holds_clock():
         return [0.0 if cell.casefold() in NOT_GIVEN else _as_moment(path, column, cell).second for cell in column.cells]
     return [number * scale for number in read_numbers(path, column, 0.0)]
@@ -196,6 +199,7 @@ def _as_moment(path: Path, column: Column, cell: str) -> Moment:
 
 
 def read_numbers(path: Path, column: Column, not_given: float | None = None) -> list[float]:
+    """The cells as finite numbers; ValueError names the row that is none."""
     numbers = []
     for row, cell in enumerate(column.cells):
         if cell.casefold() in NOT_GIVEN and not_given is not None:
