@@ -146,7 +146,7 @@ def find_features(
 ) -> dict[Feature, Stretches]:
     """Where each of `kinds` is found in epochs (num_epochs, samples) float32, `centred_EL` without their means."""
     bands = filter_bands(centred_EL, fs_hz)
-    waves = possible_waves = find_slow_waves(bands["slow"], fs_hz)
+    waves = possible_waves = find_slow_waves(bands, fs_hz)
     eyes = find_eye_candidates(bands["eyes"], fs_hz)
     if group == "human":  # rodents are recorded from the skull, away from eyes and lids
         waves, possible_waves = keep_waves_of_sleep(waves, bands, eyes.positions, fs_hz)
@@ -155,7 +155,7 @@ def find_features(
         Feature.K_COMPLEXES: lambda: find_k_complexes(waves, bands["slow"], fs_hz),
         Feature.SLOW_WAVES: lambda: merge_slow_waves(waves, bands["slow"].shape),
         Feature.ALPHA: lambda: _find_alpha(centred_EL, fs_hz, EVIDENCE_BANDS_HZ[group]),
-        Feature.EYE_MOVEMENTS: lambda: find_eye_movements(eyes, possible_waves, centred_EL.shape, fs_hz),
+        Feature.EYE_MOVEMENTS: lambda: find_eye_movements(eyes, possible_waves, bands, fs_hz),
         Feature.SAWTOOTH: lambda: find_sawtooth_trains(bands, fs_hz),
         Feature.ARTEFACT: lambda: _find_artefacts(epochs_EL, fs_hz, SATURATION_OF_GROUP_UV[group]),
     }

@@ -16,6 +16,7 @@ from tslm.evidence.stretches import Stretches, find_stretches
 # Pass bands in Hz; the edges fall off as raised cosines over the second figure.
 _FILTERS: dict[str, tuple[float, float, float, float]] = {
     "slow": (0.5, 2.0, 0.2, 1.0),  # slow waves, AASM 2007
+    "trace": (0.4, 2.5, 0.2, 1.0),  # what the height of slow waves is read from
     "eyes": (0.3, 8.0, 0.2, 2.0),  # a saccade lasts .1 s, its potential decays over half a second
     "alpha": (8.0, 11.0, 1.0, 1.0),
     "sigma": (12.0, 15.0, 1.0, 1.0),  # Vallat & Walker 2021 (YASA)
@@ -25,9 +26,9 @@ _FILTERS: dict[str, tuple[float, float, float, float]] = {
     "sawtooth": (1.5, 12.0, 0.5, 2.0),  # the waves and the harmonics that make them triangular and notched
 }
 SLOW_WAVE_UV = 75.0  # peak to peak, AASM 2007
-SLOW_TROUGH_UV = 40.0  # the negative half by itself, as in YASA; keeps the ringing of blinks out
 SLOW_PEAK_MOST_UV = 200.0  # either way, as YASA's deepest trough; beyond it a body or an electrode moves
-SLOW_CREST_MOST = 2.0  # crest over trough; a lid leaves one large crest and a shallow trough
+SLOW_UNEVEN_MOST = 2.0  # larger half-wave over smaller; a lid leaves a large one and a small one
+K_COMPLEX_LEAD = 0.75  # first half-wave over second at least; it is the sharper and mostly the larger
 SLOW_ROUGHNESS_MOST = 0.7  # RMS of what lies above the slow band over RMS in it; a gaze shift has steep edges
 FAST_MOST = 1.2  # RMS of 20-45 Hz over RMS of 12-15 Hz within 4 s of the wave
 FAST_MOST_BESIDE_EYES = 0.8  # the same where a saccade or a blink lies in the wave
@@ -49,10 +50,11 @@ class SlowWaves:
     """
 
     start_samples: np.ndarray  # (num_waves,) int64
+    turn_samples: np.ndarray  # (num_waves,) int64, where the second half-wave starts
     stop_samples: np.ndarray  # (num_waves,) int64, exclusive
-    negative_first_mask: np.ndarray  # (num_waves,) bool
-    trough_uv: np.ndarray  # (num_waves,) float32, negative
-    crest_uv: np.ndarray  # (num_waves,) float32, positive
+    first_uv: np.ndarray  # (num_waves,) float32, height of the first half-wave, of either sign
+    second_uv: np.ndarray  # (num_waves,) float32, of the second
+    unevenness: np.ndarray  # (num_waves,) float32, larger half-wave over smaller up to 8 Hz, 1 or more
 
     def take(self, mask: np.ndarray) -> "SlowWaves":
         """Those where a mask (num_waves,) is True."""
@@ -79,20 +81,26 @@ def filter_bands(
     }
 
 
-def find_slow_waves(slow_EL: np.ndarray, fs_hz: float) -> SlowWaves:
-    """Slow waves as the AASM manual defines them: 0.5-2 Hz, more than 75 uV peak to peak.
+def find_slow_waves(bands: Mapping[str, np.ndarray], fs_hz: float) -> SlowWaves:
+    """Slow waves as the AASM manual defines them: 0.5-2 Hz, more than 75 uV peak to peak, of either polarity.
 
-    A wave is a pair of neighbouring half-waves between zero crossings that together last 0.5-2 s.
+    A wave is a pair of neighbouring half-waves between zero crossings of 0.5-2 Hz that together last 0.5-2 s. Its
+    height is that of `trace_EL`, since a filter of 0.5-2 Hz rounds the peaks off.
     """
-    num_samples = slow_EL.shape[1]
-    flat = np.ascontiguousarray(slow_EL).ravel()
-    starts, peaks, stops = _half_waves(flat, num_samples)
+    num_samples = bands["slow"].shape[1]
+    slow, trace, sharp = (np.ascontiguousarray(bands[name]).ravel() for name in ("slow", "trace", "eyes"))
+    starts, stops, peak_uv = _half_waves(slow, num_samples)
+    highest, lowest = _peaks_between(trace, starts)
+    sharp_highest, sharp_lowest = _peaks_between(sharp, starts)
+    sharp_uv = np.maximum(np.where(slow[starts] > 0, sharp_highest, -sharp_lowest), 1e-3)
     same_epoch = starts[:-1] // max(num_samples, 1) == starts[1:] // max(num_samples, 1)
     duration_s = (stops[1:] - starts[:-1]) / fs_hz
-    trough_uv, crest_uv = np.minimum(peaks[:-1], peaks[1:]), np.maximum(peaks[:-1], peaks[1:])
-    kept = same_epoch & (duration_s >= 0.5) & (duration_s <= 2.0)
-    kept &= (crest_uv - trough_uv > SLOW_WAVE_UV) & (trough_uv <= -SLOW_TROUGH_UV)
-    return SlowWaves(starts[:-1][kept], stops[1:][kept], peaks[:-1][kept] < 0, trough_uv[kept], crest_uv[kept])
+    height_uv = np.maximum(highest[:-1], highest[1:]) - np.minimum(lowest[:-1], lowest[1:])
+    kept = same_epoch & (duration_s >= 0.5) & (duration_s <= 2.0) & (height_uv > SLOW_WAVE_UV)
+    first_uv, second_uv = sharp_uv[:-1][kept], sharp_uv[1:][kept]
+    unevenness = np.maximum(first_uv, second_uv) / np.minimum(first_uv, second_uv)
+    sides = (starts[:-1], starts[1:], stops[1:], peak_uv[:-1], peak_uv[1:])
+    return SlowWaves(*(side[kept] for side in sides), unevenness)
 
 
 def keep_waves_of_sleep(
@@ -100,12 +108,12 @@ def keep_waves_of_sleep(
 ) -> tuple[SlowWaves, SlowWaves]:
     """The slow waves of a human that sleep makes, without those of eyes, lids and movement.
 
-    A blink, a look around or a turn of the body fills 0.5-2 Hz as well. Kept are waves whose crest is no
-    more than twice their trough, whose shape lies in 0.5-2 Hz for the most part, and around which the EEG is that of
+    A blink, a look around or a turn of the body fills 0.5-2 Hz as well. Kept are waves whose larger half
+    is no more than twice the smaller, whose shape lies in 0.5-2 Hz for the most part, and around which the EEG is that of
     sleep: within 4 s either way, 20-45 Hz (muscle, brain awake) has at most 1.2 times the RMS of 12-15 Hz, or less than
     1 uV, and 0.5-2 Hz stays below 200 uV.
 
-    A wave that holds the step or the crest of an eye movement is in doubt, since the flanks of K-complexes look like
+    A wave that holds the step or the peak of an eye movement is in doubt, since the flanks of K-complexes look like
     saccades. It is taken for a slow wave where the background has at most 0.8 times; in between it counts for neither.
 
     The bounds were chosen on simulated nights and on real snippets of deep sleep and of eye movements
@@ -120,24 +128,30 @@ def keep_waves_of_sleep(
     Returns:
         The slow waves, and the same with those in doubt.
     """
-    num_samples = bands["slow"].shape[1]
     starts, stops = waves.start_samples, waves.stop_samples
-    first = starts // max(num_samples, 1) * num_samples
-    reach = round(_BACKGROUND_S * fs_hz)
-    around = np.maximum(starts - reach, first), np.minimum(stops + reach, first + num_samples)
-    fast_uv, sigma_uv = (_rms_between(bands[name], *around) for name in ("fast", "sigma"))
+    first, last = _surround(starts, stops, bands["slow"].shape[1], fs_hz)
     rough_uv = _rms_between(bands["eyes"] - bands["slow"], starts, stops)
     rough = rough_uv > SLOW_ROUGHNESS_MOST * _rms_between(bands["slow"], starts, stops)
-    lid = waves.crest_uv > -SLOW_CREST_MOST * waves.trough_uv
+    lid = waves.unevenness > SLOW_UNEVEN_MOST
     num_loud = np.append(0, np.cumsum(np.abs(bands["slow"]) > SLOW_PEAK_MOST_UV))
-    moved = num_loud[around[1]] > num_loud[around[0]]
+    moved = num_loud[last] > num_loud[first]
     num_eyes = np.bincount(eye_positions + 1, minlength=bands["slow"].size + 1).cumsum()
     beside_eyes = num_eyes[stops] > num_eyes[starts]
-    awake, restless = (
-        fast_uv > np.maximum(bound * sigma_uv, _FAST_FLOOR_UV) for bound in (FAST_MOST, FAST_MOST_BESIDE_EYES)
-    )
-    kept = ~(rough | lid | moved | awake)
-    return waves.take(kept & ~(beside_eyes & restless)), waves.take(kept)
+    most = np.where(beside_eyes, FAST_MOST_BESIDE_EYES, FAST_MOST)
+    possible = ~(rough | lid | moved | is_restless(bands, starts, stops, FAST_MOST, fs_hz))
+    return waves.take(possible & ~is_restless(bands, starts, stops, most, fs_hz)), waves.take(possible)
+
+
+def is_restless(
+    bands: Mapping[str, np.ndarray], starts: np.ndarray, stops: np.ndarray, most: np.ndarray | float, fs_hz: float
+) -> np.ndarray:
+    """(num,) whether the EEG within 4 s of each stretch is not that of sleep, positions in the flattened epochs.
+
+    20-45 Hz (muscle, brain awake) then has more than `most` times the RMS of 12-15 Hz, and more than 1 uV.
+    """
+    around = _surround(starts, stops, bands["slow"].shape[1], fs_hz)
+    fast_uv, sigma_uv = (_rms_between(bands[name], *around) for name in ("fast", "sigma"))
+    return fast_uv > np.maximum(most * sigma_uv, _FAST_FLOOR_UV)
 
 
 def cover_samples(starts: np.ndarray, stops: np.ndarray, num_samples: int) -> np.ndarray:
@@ -159,21 +173,24 @@ def merge_slow_waves(waves: SlowWaves, shape_EL: tuple[int, int]) -> Stretches:
 
 
 def find_k_complexes(waves: SlowWaves, slow_EL: np.ndarray, fs_hz: float) -> Stretches:
-    """K-complexes: a negative wave, then a positive one, alone and clear of the background.
+    """K-complexes: a large half-wave, then one of the other sign, alone and clear of the background.
 
-    AASM 2007: at least 0.5 s, stands out. Here: a negative-first slow wave, the negative peak no smaller
-    than half the crest, deeper than 3 times the epoch's typical slow amplitude (1.48 x median of
-    |x|), and nothing beyond 0.6 of it in the second before and the second after the wave.
+    AASM 2007: a negative wave, then a positive one, at least 0.5 s, stands out. Which half is negative depends on how
+    the recording was wired, so either may be first. Here: a slow wave whose first half-wave has at least three quarters
+    of the second, whose larger one exceeds 3 times the epoch's typical slow amplitude (1.48 x median of |x|), and with
+    nothing beyond 0.6 of that in the second before and the second after it. Of two that share a half-wave the higher
+    counts.
     """
     num_epochs, num_samples = slow_EL.shape
     typical_uv = 1.4826 * np.median(np.abs(slow_EL), axis=1)
     epoch_idx = waves.start_samples // max(num_samples, 1)
+    larger_uv = np.maximum(waves.first_uv, waves.second_uv)
     kept = (
-        waves.negative_first_mask
-        & (_loudest_around(waves, slow_EL, round(fs_hz)) <= -0.6 * waves.trough_uv)
-        & (-waves.trough_uv >= 0.5 * waves.crest_uv)
-        & (-waves.trough_uv >= 3.0 * typical_uv[epoch_idx])
+        (_loudest_around(waves, slow_EL, round(fs_hz)) <= 0.6 * larger_uv)
+        & (waves.first_uv >= K_COMPLEX_LEAD * waves.second_uv)
+        & (larger_uv >= 3.0 * typical_uv[epoch_idx])
     )
+    kept[kept] = _highest_of_neighbours(waves.take(kept))
     epoch_idx = epoch_idx[kept]
     starts, stops = (side[kept] - epoch_idx * num_samples for side in (waves.start_samples, waves.stop_samples))
     return Stretches(epoch_idx, starts, stops, num_epochs, num_samples)
@@ -255,21 +272,41 @@ def _gain(freqs_hz: np.ndarray, low_hz: float, high_hz: float, low_edge_hz: floa
 
 
 def _half_waves(flat: np.ndarray, num_samples: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(start, signed peak, stop) of each stretch of one sign; none crosses from one epoch to the next."""
-    if not flat.size:
-        empty = np.zeros(0, dtype=np.int64)
-        return empty, np.zeros(0, dtype=flat.dtype), empty
+    """(start, stop, height) of each stretch of one sign; none crosses from one epoch to the next."""
     turns = np.flatnonzero(np.diff(flat > 0)) + 1
-    starts = np.union1d(turns, np.arange(0, flat.size, num_samples))
-    stops = np.append(starts[1:], flat.size)
-    highest, lowest = np.maximum.reduceat(flat, starts), np.minimum.reduceat(flat, starts)
-    return starts, np.where(highest > -lowest, highest, lowest), stops
+    starts = np.union1d(turns, np.arange(0, flat.size, num_samples)) if flat.size else turns
+    stops = np.append(starts[1:], flat.size)[: len(starts)]
+    highest, lowest = _peaks_between(flat, starts)
+    return starts, stops, np.maximum(highest, -lowest)
+
+
+def _peaks_between(flat: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(num,) highest and lowest value from each start to the next."""
+    if not starts.size:
+        return np.zeros(0, dtype=flat.dtype), np.zeros(0, dtype=flat.dtype)
+    return np.maximum.reduceat(flat, starts), np.minimum.reduceat(flat, starts)
+
+
+def _highest_of_neighbours(waves: SlowWaves) -> np.ndarray:
+    """(num_waves,) bool, False where a wave shares a half-wave with a higher one."""
+    height_uv = waves.first_uv + waves.second_uv
+    shared = waves.start_samples[1:] == waves.turn_samples[:-1]
+    highest = np.ones(len(height_uv), dtype=bool)
+    highest[:-1] &= ~(shared & (height_uv[1:] > height_uv[:-1]))
+    highest[1:] &= ~(shared & (height_uv[:-1] >= height_uv[1:]))
+    return highest
 
 
 def _skewness(values_wL: np.ndarray) -> np.ndarray:
     """(num_windows,) third standardised moment of each row."""
     centred_wL = values_wL - values_wL.mean(axis=1, keepdims=True)
     return np.mean(centred_wL**3, axis=1) / np.maximum(np.mean(centred_wL**2, axis=1), 1e-12) ** 1.5
+
+
+def _surround(starts: np.ndarray, stops: np.ndarray, num_samples: int, fs_hz: float) -> tuple[np.ndarray, np.ndarray]:
+    """The stretches and 4 s before and after them, inside their epochs."""
+    first, reach = starts // max(num_samples, 1) * num_samples, round(_BACKGROUND_S * fs_hz)
+    return np.maximum(starts - reach, first), np.minimum(stops + reach, first + num_samples)
 
 
 def _rms_between(values_EL: np.ndarray, starts: np.ndarray, stops: np.ndarray) -> np.ndarray:

@@ -79,8 +79,9 @@ def test_k_complexes_over_the_background_of_sleep_are_kept_however_steep(trough_
 @pytest.mark.parametrize(("fast_uv", "is_kept"), [(3.5, True), (4.5, False)])
 def test_a_wave_with_an_eye_movement_in_it_counts_only_over_the_quietest_background(fast_uv, is_kept):
     slow_EL = 60 * np.sin(2 * np.pi * 0.9 * TIME_S)[None]
-    bands = {"slow": slow_EL, "eyes": slow_EL, "sigma": np.full((1, 3000), 5.0), "fast": np.full((1, 3000), fast_uv)}
-    waves = find_slow_waves(slow_EL, FS_HZ)
+    waves_of = {"slow": slow_EL, "trace": slow_EL, "eyes": slow_EL}
+    bands = waves_of | {"sigma": np.full((1, 3000), 5.0), "fast": np.full((1, 3000), fast_uv)}
+    waves = find_slow_waves(bands, FS_HZ)
     eye = waves.start_samples[3] + 10
     kept, possible = keep_waves_of_sleep(waves, bands, np.array([eye]), FS_HZ)
     num_holding = ((waves.start_samples <= eye) & (waves.stop_samples > eye)).sum()
