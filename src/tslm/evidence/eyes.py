@@ -19,7 +19,7 @@ BLINK_UV = 60.0  # smallest peak over what lies around it
 # What the detectors look at, before and after a movement's position: the step and its plateau, the lid's whole wave.
 _SACCADE_S, _BLINK_S = (0.05, 0.26), (0.2, 0.2)
 # RMS of 20-45 Hz over RMS of 12-15 Hz around a movement; below this the EEG is that of N2 and N3, where eyes rest.
-_SACCADE_FAST_LEAST, _BLINK_FAST_LEAST = 0.9, 1.2
+_SACCADE_FAST_LEAST, _BLINK_FAST_LEAST = 0.9, 1.0
 _EVEN_MOST = 2.0  # larger half-wave over smaller; the rebound of a lid is shallower
 _BRAIN_SHARE = 0.1  # of an epoch in slow waves, from which on no eye movement is told from them
 

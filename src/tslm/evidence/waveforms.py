@@ -27,8 +27,8 @@ _FILTERS: dict[str, tuple[float, float, float, float]] = {
 }
 SLOW_WAVE_UV = 75.0  # peak to peak, AASM 2007
 SLOW_PEAK_MOST_UV = 200.0  # either way, as YASA's deepest trough; beyond it a body or an electrode moves
-SLOW_UNEVEN_MOST = 2.0  # larger half-wave over smaller; a lid leaves a large one and a small one
-K_COMPLEX_LEAD = 0.75  # first half-wave over second at least; it is the sharper and mostly the larger
+SLOW_UNEVEN_MOST = 2.5  # larger half-wave over smaller; a lid leaves a large one and a small one
+K_COMPLEX_LEAD = 0.8  # first half-wave over second, in height
 SLOW_ROUGHNESS_MOST = 0.7  # RMS of what lies above the slow band over RMS in it; a gaze shift has steep edges
 FAST_MOST = 1.2  # RMS of 20-45 Hz over RMS of 12-15 Hz within 4 s of the wave
 FAST_MOST_BESIDE_EYES = 0.8  # the same where a saccade or a blink lies in the wave
@@ -108,8 +108,8 @@ def keep_waves_of_sleep(
 ) -> tuple[SlowWaves, SlowWaves]:
     """The slow waves of a human that sleep makes, without those of eyes, lids and movement.
 
-    A blink, a look around or a turn of the body fills 0.5-2 Hz as well. Kept are waves whose larger half
-    is no more than twice the smaller, whose shape lies in 0.5-2 Hz for the most part, and around which the EEG is that of
+    A blink, a look around or a turn of the body fills 0.5-2 Hz as well. Kept are waves whose larger half is no more
+    than 2.5 times the smaller, whose shape lies in 0.5-2 Hz for the most part, and around which the EEG is that of
     sleep: within 4 s either way, 20-45 Hz (muscle, brain awake) has at most 1.2 times the RMS of 12-15 Hz, or less than
     1 uV, and 0.5-2 Hz stays below 200 uV.
 
@@ -176,10 +176,10 @@ def find_k_complexes(waves: SlowWaves, slow_EL: np.ndarray, fs_hz: float) -> Str
     """K-complexes: a large half-wave, then one of the other sign, alone and clear of the background.
 
     AASM 2007: a negative wave, then a positive one, at least 0.5 s, stands out. Which half is negative depends on how
-    the recording was wired, so either may be first. Here: a slow wave whose first half-wave has at least three quarters
-    of the second, whose larger one exceeds 3 times the epoch's typical slow amplitude (1.48 x median of |x|), and with
-    nothing beyond 0.6 of that in the second before and the second after it. Of two that share a half-wave the higher
-    counts.
+    the recording was wired, so either may be first. Here: a slow wave whose first half-wave is at least 0.8 times as
+    high as the second, whose larger one exceeds 3 times the epoch's typical slow amplitude (1.48 x median of |x|), and
+    with nothing beyond 0.6 of that in the second before and the second after it. Of two that share a half-wave the
+    higher counts.
     """
     num_epochs, num_samples = slow_EL.shape
     typical_uv = 1.4826 * np.median(np.abs(slow_EL), axis=1)

@@ -204,6 +204,28 @@ def test_scaling_the_signal_scales_amplitudes_and_leaves_shares(gain):
             np.testing.assert_allclose(scaled[name], plain[name], rtol=1e-3, atol=1e-5)
 
 
+@given(seed=st.integers(0, 50), subject_idx=st.integers(0, 50), species=st.sampled_from(("human", "mouse")))
+@settings(max_examples=3, deadline=None)
+def test_a_recording_upside_down_gives_the_same_evidence(seed, subject_idx, species):
+    night = simulate_human_night(seed, subject_idx)
+    (signal,) = night.signals.values()
+    epochs = signal.values.reshape(len(night.sleep_stages), -1)[::3]
+    upright, turned = (measure_evidence(sign * epochs, signal.fs_hz, species) for sign in (1, -1))
+    assert (upright["k_complex_count"].sum() > 0) and (upright["eye_movement_count"].sum() > 0)
+    for name in EVIDENCE_COLUMNS:
+        np.testing.assert_allclose(turned[name], upright[name], rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_waves_of_either_polarity_are_found(sign):
+    lone, blinks = _noise(50, 2.5, 10), _noise(50, 1.0, 10)
+    for centre_s in (8, 20):
+        lone += sign * (_burst(centre_s + 0.5, 0.25, 55) - _burst(centre_s, 0.2, 95))
+        blinks += sign * _burst(centre_s, 0.12, 100)
+    assert measure_evidence(lone, FS_HZ)["k_complex_count"].mean() == pytest.approx(2, abs=0.3)
+    assert measure_evidence(blinks, FS_HZ)["eye_movement_count"].mean() == pytest.approx(2, abs=0.3)
+
+
 def test_an_epoch_alone_gives_what_it_gives_in_the_night():
     epochs = np.concatenate([_noise(70, 2.0, 40), _noise(3, 1.0, 10)])
     night = measure_evidence(epochs, FS_HZ)
