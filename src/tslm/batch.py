@@ -54,7 +54,7 @@ class NightWindow:
     epoch_mask_W: np.ndarray  # bool, True = inside the recording
     sleep_stage_idx_W: np.ndarray  # int64 class index, IGNORE_INDEX where unscored
     scored_idx: int  # position of the scored epoch in the window
-    references: tuple[Reference, ...]  # one per channel
+    references: tuple[Reference | None, ...]  # one per channel; None: the recording lacks the channel
     target_WK: np.ndarray | None = None  # float32, soft targets; None: sleep_stage_idx_W alone
 
 
@@ -97,6 +97,7 @@ class Batch:
     series_channel_S: "torch.Tensor | None" = None  # int64, channel of a night window; 0 outside nights
     window_BWCL: "torch.Tensor | None" = None  # float32, normalised
     epoch_mask_BW: "torch.Tensor | None" = None  # bool
+    channel_mask_BC: "torch.Tensor | None" = None  # bool, False where a recording lacks a channel; None: all are there
     sleep_stage_idx_BW: "torch.Tensor | None" = None  # int64, IGNORE_INDEX where unscored or outside
     target_BWK: "torch.Tensor | None" = None  # float32, soft targets; None: hard labels
     scored_idx_B: "torch.Tensor | None" = None  # int64

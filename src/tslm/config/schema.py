@@ -155,10 +155,15 @@ class ModelConfig:
     digits: DigitsConfig = field(default_factory=DigitsConfig)
     lora: LoRAConfig = field(default_factory=LoRAConfig)
     gradient_checkpointing: bool = False  # recompute activations of the language model to save memory
+    channel_dropout: float = (
+        0.0  # training: probability that a night lacks an extra channel (EOG, EMG); 0: none may lack
+    )
 
     def __post_init__(self) -> None:
         if self.name not in MODEL_KINDS:
             raise ValueError(f"unknown model.name {self.name!r}; one of: {', '.join(MODEL_KINDS)}")
+        if not 0 <= self.channel_dropout < 1:
+            raise ValueError(f"model.channel_dropout={self.channel_dropout:g}; wanted a probability from 0 to below 1")
 
     @property
     def kind(self) -> ModelKind:
@@ -368,3 +373,9 @@ class RunConfig:
     def has_classifier(self) -> bool:
         """Whether the configured model is a classifier or holds one."""
         return self.model.kind.role != "encoder"
+
+    @property
+    def optional_channels(self) -> tuple[str, ...]:
+        """Channels that a night may lack: the model is trained to do without, and no prompt shows them as series."""
+        in_text = self.writes_text and self.stage.extra_in_text
+        return self.stage.extra_channels if self.model.channel_dropout and self.has_classifier and not in_text else ()

@@ -56,13 +56,15 @@ def normalize_series(values: np.ndarray, normalization: str, reference: Referenc
     return scaled
 
 
-def normalize_channels(values_ECL: np.ndarray, normalization: str, references: Sequence[Reference]) -> np.ndarray:
+def normalize_channels(
+    values_ECL: np.ndarray, normalization: str, references: Sequence[Reference | None]
+) -> np.ndarray:
     """Normalise epochs, each channel by its own reference; (num_epochs, num_channels, samples) float32.
 
-    Errors as `normalize_series`.
+    A channel without a reference is one that the recording lacks; it is zero. Errors as `normalize_series`.
     """
     channels = [
-        normalize_series(values_ECL[:, channel_idx], normalization, reference)
+        normalize_series(values_ECL[:, channel_idx], normalization, reference or Reference())
         for channel_idx, reference in enumerate(references)
     ]
     return np.stack(channels, axis=1)

@@ -124,7 +124,7 @@ def test_a_classifier_reads_each_stretch_without_a_gap_as_one_row(tmp_path: Path
     assert inputs["epoch_mask_BW"].sum(dim=1).tolist() == [LEFT_OUT, NUM_EPOCHS - LEFT_OUT - 1]
     night = prepare_and_read(path)
     values_ECL = np.stack([night.channels[name] for name in (EEG, EMG)], axis=1)
-    expected_ECL = normalize_channels(values_ECL, "whitened", measure_references(night, (EEG, EMG)))
+    expected_ECL = normalize_channels(values_ECL, "whitened", measure_references(night, config))
     assert np.array_equal(inputs["window_BWCL"][inputs["epoch_mask_BW"]].numpy(), expected_ECL)
 
 

@@ -153,6 +153,8 @@ class Collator:
         ]
         batch.window_BWCL = torch.from_numpy(np.stack(normalized))
         batch.epoch_mask_BW = torch.from_numpy(np.stack([window.epoch_mask_W for window in windows]))
+        there = [[reference is not None for reference in window.references] for window in windows]
+        batch.channel_mask_BC = torch.tensor(there)
         batch.sleep_stage_idx_BW = torch.from_numpy(np.stack([window.sleep_stage_idx_W for window in windows]))
         targets = [window.target_WK for window in windows if window.target_WK is not None]
         if targets:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from tslm.batch import IGNORE_INDEX, NightWindow, Reference
-from tslm.config.schema import AugmentConfig, LossConfig, ModelConfig
+from tslm.config.schema import AugmentConfig, LossConfig, ModelConfig, RunConfig
 from tslm.data.prepared.recordings import Recording, check_subject_splits, read_participants, read_recording
 from tslm.data.splits.folds import choose_fold, draw_recording_splits, keep_epochs, keep_time
 from tslm.evidence.muscle import find_emg_channel, measure_tone_scale
@@ -55,14 +55,56 @@ def read_nights(cohort_dir: Path, split: str, channels: Sequence[str], fold: int
         yield keep_time(night, by_time[row.recording], split) if row.recording in by_time else keep_epochs(night, split)
 
 
-def measure_references(recording: Recording, channels: Sequence[str]) -> tuple[Reference, ...]:
-    """Reference of each channel of a recording; an EMG is recognised by its name."""
-    return tuple(
-        Reference(tone=measure_tone_scale(recording.channels[name], recording.fs_hz))
-        if find_emg_channel([name])
-        else measure_reference(recording.channels[name])
-        for name in channels
+def measure_references(recording: Recording, config: RunConfig) -> tuple[Reference | None, ...]:
+    """Reference of each channel of the model, None for one that the recording lacks; an EMG is known by its name.
+
+    Raises:
+        ValueError: a channel is missing that the model needs.
+    """
+    needed = [name for name in config.stage.channels if name not in config.optional_channels]
+    if missing := [name for name in needed if name not in recording.channels]:
+        raise ValueError(
+            f"{recording.recording} has no channel {missing[0]!r}, which the model needs; it has: "
+            f"{', '.join(recording.channels)}"
+        )
+    return tuple(_measure_reference(recording, name) for name in config.stage.channels)
+
+
+def _measure_reference(recording: Recording, name: str) -> Reference | None:
+    if name not in recording.channels:
+        return None
+    if find_emg_channel([name]):
+        return Reference(tone=measure_tone_scale(recording.channels[name], recording.fs_hz))
+    return measure_reference(recording.channels[name])
+
+
+def stack_channels(
+    recording: Recording, channels: Sequence[str], epochs: np.ndarray | slice = slice(None)
+) -> np.ndarray:
+    """(num_epochs, num_channels, samples) of some epochs; a channel that the recording lacks is zero."""
+    some_EL = next(iter(recording.channels.values()))[epochs]
+    return np.stack(
+        [
+            recording.channels[name][epochs] if name in recording.channels else np.zeros_like(some_EL)
+            for name in channels
+        ],
+        axis=1,
     )
+
+
+def drop_channels(window: NightWindow, config: RunConfig) -> NightWindow:
+    """The window without some of the channels that a night may lack, each by `model.channel_dropout`."""
+    import torch
+
+    optional = config.optional_channels
+    if not optional:
+        return window
+    references = tuple(
+        None if name in optional and float(torch.rand(())) < config.model.channel_dropout else reference
+        for name, reference in zip(config.stage.channels, window.references, strict=True)
+    )
+    there_C = np.array([reference is not None for reference in references])
+    return replace(window, values_WCL=window.values_WCL * there_C[:, None].astype(np.float32), references=references)
 
 
 def check_timing(recordings: Sequence[Recording], model: ModelConfig) -> None:
@@ -83,7 +125,7 @@ def cut_window(
     sleep_stage_idx: np.ndarray,
     centre: int,
     window_epochs: int,
-    references: tuple[Reference, ...],
+    references: tuple[Reference | None, ...],
     target_EK: np.ndarray | None = None,
 ) -> NightWindow:
     """Epochs around `centre`; those outside the recording or beyond a gap in it are masked and zero.
@@ -91,7 +133,7 @@ def cut_window(
     `target_EK` holds the soft targets of the recording (`build_targets`).
     """
     inside_W, mask_W = _window_indices(recording, centre, window_epochs)
-    values_WCL = np.stack([recording.channels[name][inside_W] for name in channels], axis=1)
+    values_WCL = stack_channels(recording, channels, inside_W)
     return NightWindow(
         values_WCL=np.where(mask_W[:, None, None], values_WCL, np.float32(0)),
         epoch_mask_W=mask_W,

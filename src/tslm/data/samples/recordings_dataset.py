@@ -19,6 +19,7 @@ from tslm.data.samples.night_windows import (
     choose_epochs,
     cut_sleep_stage_indices,
     cut_window,
+    drop_channels,
     index_sleep_stages,
     measure_references,
 )
@@ -33,7 +34,7 @@ from tslm.prompts import (
     render_sleep_prompt,
 )
 
-References = Sequence[tuple[Reference, ...]]  # of each recording, those of its channels
+References = Sequence[tuple[Reference | None, ...]]  # of each recording, those of its channels
 
 
 class RecordingsDataset:
@@ -47,10 +48,10 @@ class RecordingsDataset:
 
     def __init__(self, recordings: list[Recording], config: RunConfig, references: References | None = None) -> None:
         check_timing(recordings, config.model)
-        self.recordings, self.channels = recordings, config.stage.channels
+        self.config, self.recordings, self.channels = config, recordings, config.stage.channels
         self.label_set = LABEL_SETS[config.model.label_set]
         self.sleep_stages = self.label_set.sleep_stages
-        self.references = references or [measure_references(recording, self.channels) for recording in recordings]
+        self.references = references or [measure_references(recording, config) for recording in recordings]
         self.sleep_stage_idx = [index_sleep_stages(recording, self.label_set) for recording in recordings]
         self.targets = build_targets(recordings, self.sleep_stage_idx, self.label_set, config.loss)
 
@@ -116,9 +117,13 @@ class SleepDataset(RecordingsDataset):
         facts = self._state_facts(night, epoch) if inputs != "series" else ""
         prompt = render_sleep_prompt(self.label_set.answers, recording.epoch_s, self.style, facts)
         series = [
-            self._series(recording, epoch, channel_idx, self.references[night][channel_idx])
-            for channel_idx in range(len(self.text_channels))
+            self._series(recording, epoch, channel_idx, reference)
+            for channel_idx, reference in enumerate(self.references[night][: len(self.text_channels)])
+            if reference is not None
         ]
+        window = self._cut_window(night, epoch) if self.window_epochs else None
+        if self.varied and window is not None:
+            window = drop_channels(window, self.config)
         return Example(
             sample_id=recording.name_epoch(epoch),
             pre_prompt=prompt.pre_prompt,
@@ -127,7 +132,7 @@ class SleepDataset(RecordingsDataset):
             response=render_response(_rationale(recording, epoch), answer) if is_scored else "",
             answer=answer,
             options=self.label_set.answers,
-            window=self._cut_window(night, epoch) if self.window_epochs else None,
+            window=window,
             closings=self._list_closings(night, epoch) if facts else (),
             reads_night=inputs != "facts",
         )
@@ -222,7 +227,7 @@ class NightDataset(RecordingsDataset):
         night, centre = self.samples[idx]
         recording, window = self.recordings[night], self._cut_window(night, centre)
         if self.augment is not None:
-            window = augment_window(window, recording.fs_hz, self.augment)
+            window = drop_channels(augment_window(window, recording.fs_hz, self.augment), self.config)
         return Example(recording.name_epoch(centre), "", (), "", "", "", self.label_set.answers, window)
 
     def describe(self, idx: int) -> dict[str, Any]:

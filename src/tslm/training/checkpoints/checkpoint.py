@@ -258,7 +258,7 @@ def _check_shapes(tensors: Mapping[str, Tensor], module: nn.Module, checkpoint_d
 def _check_settings(
     saved: RunConfig, wanted: RunConfig, checkpoint_dir: Path, same_kind: bool, has_adapter: bool
 ) -> None:
-    names = ["normalization", *_TIMING, "encoder", "context"]
+    names = ["normalization", "channel_dropout", *_TIMING, "encoder", "context"]
     if same_kind:
         names = [item.name for item in fields(ModelConfig) if item.name not in ("lora", "gradient_checkpointing")]
         names += ["lora"] * has_adapter
