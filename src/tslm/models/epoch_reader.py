@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from tslm.config.schema import ModelConfig
 from tslm.nn.context import AttentionPool, build_context, context_width
 from tslm.nn.patch_encoder import PatchEncoder, count_patches
+from tslm.signals.normalize import count_views
 
 _TOKENS_AT_ONCE = 1 << 14  # without a graph
 
@@ -24,14 +25,14 @@ class SeriesReader(nn.Module):
         super().__init__()
         d_model = config.encoder.d_model
         self.num_channels = num_channels
-        self.encoder = PatchEncoder(config.encoder)
+        self.encoder = PatchEncoder(config.encoder, count_views(config.normalization))
         self.channel_offset_CD = nn.Parameter(torch.zeros(num_channels - 1, d_model)) if num_channels > 1 else None
 
     def encode_series(self, series_SL: Tensor, lengths_S: Tensor | None, channel_S: Tensor | None = None) -> Tensor:
         """Tokens of single series, (S, L) -> (S, N, D).
 
         Args:
-            series_SL: (S, L) normalised signal, zero-padded on the right.
+            series_SL: (S, L) normalised signal, or (S, V, L) in V views, zero-padded on the right.
             lengths_S: (S,) samples that are real; None when all are.
             channel_S: (S,) channel of the night window, 0 also for other series; None: all 0.
         """
@@ -66,7 +67,7 @@ class EpochReader(SeriesReader):
     def forward(
         self, window_BWCL: Tensor, epoch_mask_BW: Tensor, channel_mask_BC: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """(B, W, C, L) normalised epochs -> pooled epochs (B, W, D) and states (B, W, H).
+        """(B, W, C, L) normalised epochs, or (B, W, C, V, L) in V views -> pooled epochs (B, W, D) and states (B, W, H).
 
         Without a context network the states are the pooled epochs themselves. `channel_mask_BC` is False where a
         recording lacks a channel (None: all are there), which only a model with `model.channel_dropout` can read.
@@ -78,7 +79,7 @@ class EpochReader(SeriesReader):
         there_EC = channel_mask_BC.repeat_interleave(num_epochs, dim=0)
         epochs_ECL = window_BWCL.flatten(0, 1)
         # A whole night at 750 tokens an epoch takes gigabytes; chunks do not help where a graph keeps them.
-        num_tokens = epochs_ECL.shape[1] * count_patches(epochs_ECL.shape[2], self.encoder.patch_size)
+        num_tokens = epochs_ECL.shape[1] * count_patches(epochs_ECL.shape[-1], self.encoder.patch_size)
         num_at_once = len(epochs_ECL) if torch.is_grad_enabled() else max(1, _TOKENS_AT_ONCE // num_tokens)
         chunks = zip(epochs_ECL.split(num_at_once), there_EC.split(num_at_once), strict=True)
         pooled_BWD = torch.cat([self._pool(*chunk) for chunk in chunks]).unflatten(0, (num_nights, num_epochs))

@@ -12,7 +12,13 @@ from tslm.batch import Reference
 from tslm.evidence.muscle import carry_tone
 from tslm.signals.filters import resample_polyphase
 
-NORMALIZATIONS = ("zscore", "recording", "whitened")
+# Views that a model reads of a series: each is the series, normalised in its own way.
+NORMALIZATIONS = {
+    "zscore": ("zscore",),
+    "recording": ("recording",),
+    "whitened": ("whitened",),
+    "zscore_whitened": ("zscore", "whitened"),
+}
 _STD_FLOOR = 1e-6  # the guide's
 STEPS_A_STD = 10  # a digit series holds tenths of the series' standard deviation
 # Cycles a sample, evenly spaced in log frequency: 0.2 to 45 Hz at 100 Hz; constant below the first and above the last.
@@ -24,13 +30,13 @@ _NIGHT_EPOCHS = 500  # a reference is measured on about this many epochs, evenly
 
 
 def normalize_series(values: np.ndarray, normalization: str, reference: Reference) -> np.ndarray:
-    """Normalise along the last axis; float32.
+    """Normalise along the last axis; float32, (..., samples), or (..., views, samples) where there are several views.
 
     `zscore` removes the series' own mean and divides by its population standard deviation (guide,
     section on preprocessing). `recording` removes the mean and divides by the recording's typical
     amplitude, so that loud and quiet epochs stay different. `whitened` divides each frequency by the
     recording's typical amplitude there: what is left is how an epoch differs from its night, whatever
-    skull, electrode and amplifier do to the spectrum. A series without a known spectrum is taken to be
+    skull, electrode and amplifier do to the spectrum. `zscore_whitened` gives both views. A series without a known spectrum is taken to be
     white already, which is the same as `recording`. An EMG (a reference with a tone) becomes the muscle's
     tone by rank within its recording, whatever the normalisation.
 
@@ -41,17 +47,31 @@ def normalize_series(values: np.ndarray, normalization: str, reference: Referenc
         raise ValueError("the series is empty")
     if not np.isfinite(values).all():
         raise ValueError("the series holds NaN or infinite values; repair or drop it before scoring")
+    views = [_normalize_view(values, view, reference) for view in _find_views(normalization)]
+    return views[0] if len(views) == 1 else np.stack(views, axis=-2)
+
+
+def count_views(normalization: str) -> int:
+    """Number of views of a normalisation; ValueError lists the known ones."""
+    return len(_find_views(normalization))
+
+
+def _find_views(normalization: str) -> tuple[str, ...]:
     if normalization not in NORMALIZATIONS:
         raise ValueError(f"unknown model.normalization {normalization!r}; one of: {', '.join(NORMALIZATIONS)}")
+    return NORMALIZATIONS[normalization]
+
+
+def _normalize_view(values: np.ndarray, view: str, reference: Reference) -> np.ndarray:
     if reference.tone is not None:
         return carry_tone(values, reference.tone)
     centred = values - values.mean(axis=-1, keepdims=True, dtype=np.float64)
-    if normalization == "zscore":
+    if view == "zscore":
         divisor = np.maximum(values.std(axis=-1, keepdims=True, dtype=np.float64), _STD_FLOOR)
     else:
         divisor = np.float64(max(reference.scale, _STD_FLOOR))
     scaled = (centred / divisor).astype(np.float32)
-    if normalization == "whitened" and reference.log_amplitude_K is not None:
+    if view == "whitened" and reference.log_amplitude_K is not None:
         return _divide_spectrum(scaled, reference.log_amplitude_K)
     return scaled
 

@@ -6,7 +6,7 @@ from hypothesis.extra import numpy as hnp
 from scipy import signal
 
 from tslm.batch import Reference
-from tslm.signals.normalize import measure_reference, normalize_series, render_digits
+from tslm.signals.normalize import count_views, measure_reference, normalize_series, render_digits
 
 SERIES = hnp.arrays(np.float32, st.integers(2, 60), elements=st.floats(-500, 500, width=32))
 
@@ -71,6 +71,16 @@ def test_whitening_undoes_what_an_amplifier_does_to_all_epochs_alike() -> None:
     after = np.abs(log_spectra(pair[0]) - log_spectra(pair[1])).mean()
     assert before > 0.6
     assert after < 0.1
+
+
+def test_a_normalisation_of_two_views_stacks_them_before_the_samples() -> None:
+    night_EL = draw_night(6)
+    reference = measure_reference(night_EL)
+    both_EVL = normalize_series(night_EL, "zscore_whitened", reference)
+    assert both_EVL.shape == (6, count_views("zscore_whitened"), 3000)
+    for view, name in enumerate(("zscore", "whitened")):
+        assert np.array_equal(both_EVL[:, view], normalize_series(night_EL, name, reference))
+    assert normalize_series(night_EL[0], "zscore_whitened", reference).shape == (2, 3000)
 
 
 def test_whitening_treats_every_epoch_by_itself() -> None:

@@ -70,6 +70,22 @@ def test_a_batch_holds_every_channel_normalised_by_itself(config: Any) -> None:
         assert np.allclose(batch.window_BWCL[1, 2, channel], expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["soft_prompt", "flamingo"])
+@torch.no_grad()
+def test_series_and_windows_of_two_views_reach_the_language_model(name: str, tiny_llm: Path) -> None:
+    config = small_config(tiny_llm, **BOTH, model__name=name, model__normalization="zscore_whitened")
+    model, dataset = build_small_model(config, lora_noise=0.1), sleep_dataset(config)
+    batch = collate(config, [dataset[0], dataset[4]])
+    assert batch.window_BWCL.shape == (2, 5, 2, 2, 600)
+    assert not batch.window_BWCL[0, :2].any()  # before the night
+    assert batch.series_SL.shape == (4, 2, 600)
+    before = model(batch).loss_sum
+    for changed in ("series_SL", "window_BWCL"):
+        louder = getattr(batch, changed).clone()
+        louder[..., 1, :] *= 3  # the whitened view of all
+        assert not torch.isclose(model(replace(batch, **{changed: louder})).loss_sum, before, atol=1e-6)
+
+
 def test_extra_channels_may_be_left_to_the_context(tiny_llm: Path) -> None:
     config = small_config(tiny_llm, **BOTH, stage__extra_in_text=False)
     example = sleep_dataset(config)[2]
