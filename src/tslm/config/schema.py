@@ -146,6 +146,8 @@ class ModelConfig:
     name: str = "soft_prompt"  # row of the model table: soft_prompt, flamingo, text_only, classifier, cnn_bilstm ...
     label_set: str = "aasm"  # sleep stages that can be answered: aasm, aasm_movement or rodent
     normalization: str = "whitened"  # by the night's spectrum (whitened) or amplitude (recording), or zscore per epoch
+    prior_epochs: float = 0.0  # epochs that weigh as much as training's typical spectrum; 0: a recording's own alone
+    typical_spectrum: tuple[float, ...] = ()  # of training's nights, for each channel; empty: measured in training
     fs_hz: float = 0.0  # sampling rate of the nights; 0: that of the training data
     epoch_s: float = 0.0  # epoch length of the nights; 0: that of the training data
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
@@ -164,6 +166,8 @@ class ModelConfig:
             raise ValueError(f"unknown model.name {self.name!r}; one of: {', '.join(MODEL_KINDS)}")
         if not 0 <= self.channel_dropout < 1:
             raise ValueError(f"model.channel_dropout={self.channel_dropout:g}; wanted a probability from 0 to below 1")
+        if not 0 <= self.prior_epochs < math.inf:
+            raise ValueError(f"model.prior_epochs={self.prior_epochs:g}; wanted 0 (off) or more, 60 is half an hour")
 
     @property
     def kind(self) -> ModelKind:
@@ -333,6 +337,11 @@ class AugmentConfig:
     max_noise: float = 0.0  # largest RMS of added noise, relative to the epoch; 0.1 is usual
     max_notch_hz: float = 0.0  # widest band removed at a random frequency
     electrode_loss: float = 0.0  # probability of a stretch without signal in a window
+    excerpt_share: float = 0.0  # probability that a window is normalised as part of a shorter recording
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.excerpt_share <= 1:
+            raise ValueError(f"augment.excerpt_share={self.excerpt_share:g}; wanted a probability, 0 to 1")
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,9 @@ from tslm.data.prepared.recordings import Recording
 from tslm.data.readers.raw import RawRecording, RawSignal
 from tslm.data.samples.collate import Collator
 from tslm.data.samples.dataset import find_task
-from tslm.data.samples.night_windows import cut_window, measure_references
+from tslm.data.samples.night_windows import cut_window
 from tslm.data.samples.recordings_dataset import SleepDataset
+from tslm.data.samples.references import measure_references
 from tslm.hub.repository import fetch_checkpoint
 from tslm.hypnogram import split_at_gaps
 from tslm.labels import LABEL_SETS, SleepStage

@@ -67,7 +67,7 @@ class EpochReader(SeriesReader):
     def forward(
         self, window_BWCL: Tensor, epoch_mask_BW: Tensor, channel_mask_BC: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """(B, W, C, L) normalised epochs, or (B, W, C, V, L) in V views -> pooled epochs (B, W, D) and states (B, W, H).
+        """(B, W, C, L) or (B, W, C, V, L) normalised epochs -> pooled epochs (B, W, D) and states (B, W, H).
 
         Without a context network the states are the pooled epochs themselves. `channel_mask_BC` is False where a
         recording lacks a channel (None: all are there), which only a model with `model.channel_dropout` can read.

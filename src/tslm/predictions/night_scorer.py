@@ -20,9 +20,9 @@ from tslm.data.samples.night_windows import (
     choose_epochs,
     index_sleep_stages,
     load_recordings,
-    measure_references,
     stack_channels,
 )
+from tslm.data.samples.references import measure_references
 from tslm.hypnogram import split_at_gaps
 from tslm.labels import LABEL_SETS
 from tslm.models.classifier import Classifier

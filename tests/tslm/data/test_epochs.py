@@ -18,8 +18,8 @@ from tslm.data.epochs import cut_epochs, resample_recording
 from tslm.data.prepared.recordings import Recording, read_recording, round_to_stored
 from tslm.data.readers.open import open_signals
 from tslm.data.readers.raw import RawRecording, RawSignal, SignalsConfig
-from tslm.data.samples.night_windows import measure_references
 from tslm.data.samples.recordings_dataset import SleepDataset
+from tslm.data.samples.references import measure_references
 from tslm.evidence.measure import measure_evidence
 from tslm.hub import TSLMProcessor
 from tslm.labels import SleepStage

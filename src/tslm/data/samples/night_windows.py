@@ -1,4 +1,4 @@
-"""Nights for models: recordings of a split, their references, windows of their epochs, and soft targets.
+"""Nights for models: recordings of a split, windows of their epochs, and soft targets.
 
 Channels, sampling rate and epoch length of a night are checked here against those of the model. Soft targets come from
 scorer votes and boundary smoothing.
@@ -16,10 +16,8 @@ from tslm.batch import IGNORE_INDEX, NightWindow, Reference
 from tslm.config.schema import AugmentConfig, LossConfig, ModelConfig, RunConfig
 from tslm.data.prepared.recordings import Recording, check_subject_splits, read_participants, read_recording
 from tslm.data.splits.folds import choose_fold, draw_recording_splits, keep_epochs, keep_time
-from tslm.evidence.muscle import find_emg_channel, measure_tone_scale
 from tslm.labels import LabelSet, SleepStage
 from tslm.signals.augment import NUM_DRAWS, add_noise, cut_notch, drop_electrode, jitter_spectrum, shift_time
-from tslm.signals.normalize import measure_reference
 
 VOTES_PREFIX = "votes_"  # of a recording's columns: votes_W, votes_N1, ...: how many scorers, or which share of them
 
@@ -53,29 +51,6 @@ def read_nights(cohort_dir: Path, split: str, channels: Sequence[str], fold: int
             continue
         night = replace(read_recording(cohort_dir / f"{row.recording}.parquet", list(channels)), split=row.split)
         yield keep_time(night, by_time[row.recording], split) if row.recording in by_time else keep_epochs(night, split)
-
-
-def measure_references(recording: Recording, config: RunConfig) -> tuple[Reference | None, ...]:
-    """Reference of each channel of the model, None for one that the recording lacks; an EMG is known by its name.
-
-    Raises:
-        ValueError: a channel is missing that the model needs.
-    """
-    needed = [name for name in config.stage.channels if name not in config.optional_channels]
-    if missing := [name for name in needed if name not in recording.channels]:
-        raise ValueError(
-            f"{recording.recording} has no channel {missing[0]!r}, which the model needs; it has: "
-            f"{', '.join(recording.channels)}"
-        )
-    return tuple(_measure_reference(recording, name) for name in config.stage.channels)
-
-
-def _measure_reference(recording: Recording, name: str) -> Reference | None:
-    if name not in recording.channels:
-        return None
-    if find_emg_channel([name]):
-        return Reference(tone=measure_tone_scale(recording.channels[name], recording.fs_hz))
-    return measure_reference(recording.channels[name])
 
 
 def stack_channels(

@@ -18,8 +18,8 @@ from tslm.config.schema import RunConfig
 from tslm.data.evidence import read_evidence
 from tslm.data.prepared.recordings import Recording
 from tslm.data.samples.dataset import find_task, has_facts_line
-from tslm.data.samples.night_windows import measure_references
 from tslm.data.samples.recordings_dataset import SleepDataset
+from tslm.data.samples.references import measure_references
 from tslm.evidence.criteria import Facts
 from tslm.explain.claims.read import read_claims
 from tslm.explain.interventions.edits import EDITS, Change, Condition, Edit, apply_facts, read_facts

@@ -23,8 +23,8 @@ from tslm.config.schema import AugmentConfig
 from tslm.data.samples.collate import Collator
 from tslm.data.samples.corpus_dataset import CorpusDataset
 from tslm.data.samples.dataset import build_dataset
-from tslm.data.samples.night_windows import measure_references
 from tslm.data.samples.recordings_dataset import NightDataset, SleepDataset
+from tslm.data.samples.references import measure_references
 from tslm.prompts import render_ecg_prompt
 from tslm.signals.normalize import normalize_series
 
