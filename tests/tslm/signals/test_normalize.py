@@ -121,9 +121,11 @@ def test_a_long_recording_is_whitened_by_itself_and_a_short_one_more_and_more_by
 
 def test_a_recording_of_one_kind_keeps_what_sets_it_apart_where_there_is_a_prior() -> None:
     night_EL = draw_night(200)
-    night_EL[::3] += 40 * np.sin(2 * np.pi * 10 * np.arange(3000) / 100).astype(np.float32)
+    noise_EL = np.random.default_rng(1).normal(size=night_EL.shape)
+    alpha_EL = signal.sosfiltfilt(signal.butter(4, (7, 13), "bandpass", fs=100, output="sos"), noise_EL)
+    night_EL[::3] += 200 * alpha_EL[::3].astype(np.float32)
     spectra_EK = measure_spectra(night_EL)
-    prior_K, part = find_typical(spectra_EK), slice(0, 60, 3)  # ten minutes with the rhythm all the time
+    prior_K, part = find_typical(spectra_EK), slice(0, 60, 3)  # ten minutes of alpha
 
     def contrast(reference: Reference) -> float:
         log_psd_F = log_spectra(normalize_series(night_EL[part], "whitened", reference)).mean(axis=0)
