@@ -338,6 +338,7 @@ class AugmentConfig:
     max_notch_hz: float = 0.0  # widest band removed at a random frequency
     electrode_loss: float = 0.0  # probability of a stretch without signal in a window
     excerpt_share: float = 0.0  # probability that a window is normalised as part of a shorter recording
+    amplifier_jitter: float = 0.0  # as both jitters, but of a recording: its typical spectrum changes alike
 
     def __post_init__(self) -> None:
         if not 0 <= self.excerpt_share <= 1:

@@ -22,8 +22,8 @@ NORMALIZATIONS = {
 _STD_FLOOR = 1e-6  # the guide's
 STEPS_A_STD = 10  # a digit series holds tenths of the series' standard deviation
 # Cycles a sample, evenly spaced in log frequency: 0.2 to 45 Hz at 100 Hz; constant below the first and above the last.
-_KNOTS_K = np.geomspace(0.002, 0.45, 32)
-NUM_KNOTS = len(_KNOTS_K)
+KNOTS_K = np.geomspace(0.002, 0.45, 32)
+NUM_KNOTS = len(KNOTS_K)
 _FRAME_SAMPLES = 400  # length of a spectrum's frame: four seconds at 100 Hz
 _MARGIN_SAMPLES = 200  # mirrored at both ends of an epoch, so that whitening meets no jump there
 _MAX_LOG_GAIN = np.log(1e3)  # beyond 60 dB under its strongest band a recording holds rounding noise
@@ -188,7 +188,7 @@ def build_reference(log_amplitude_EK: np.ndarray, prior_K: np.ndarray | None, pr
     typical_K = share * (0.0 if own_K is None else own_K) + (1 - share) * (0.0 if prior_K is None else prior_K)
     typical_K = np.maximum(typical_K, typical_K.max() - _MAX_LOG_GAIN)
     frequency_F = np.arange(1, _FRAME_SAMPLES // 2) / _FRAME_SAMPLES
-    log_amplitude_F = np.interp(np.log(frequency_F), np.log(_KNOTS_K), typical_K)
+    log_amplitude_F = np.interp(np.log(frequency_F), np.log(KNOTS_K), typical_K)
     scale = float(np.sqrt(np.mean(np.exp(2 * log_amplitude_F))))
     return Reference(scale, typical_K - np.log(scale))
 
@@ -210,7 +210,7 @@ def _measure_log_power(epochs_EL: np.ndarray) -> np.ndarray:
 def _interpolate(log_power_F: np.ndarray) -> np.ndarray:
     """(K,) ln amplitude at the knots."""
     frequency_F = np.arange(1, log_power_F.size) / _FRAME_SAMPLES
-    return 0.5 * np.interp(np.log(_KNOTS_K), np.log(frequency_F), log_power_F[1:])
+    return 0.5 * np.interp(np.log(KNOTS_K), np.log(frequency_F), log_power_F[1:])
 
 
 def _divide_spectrum(values: np.ndarray, log_amplitude_K: np.ndarray) -> np.ndarray:
@@ -219,8 +219,8 @@ def _divide_spectrum(values: np.ndarray, log_amplitude_K: np.ndarray) -> np.ndar
     widths = [(0, 0)] * (values.ndim - 1) + [(margin, margin)]
     padded = np.pad(values, widths, mode="reflect", reflect_type="odd")
     length = scipy.fft.next_fast_len(padded.shape[-1], real=True)
-    frequency_F = np.maximum(scipy.fft.rfftfreq(length), _KNOTS_K[0])
-    gain_F = np.exp(-np.interp(np.log(frequency_F), np.log(_KNOTS_K), log_amplitude_K)).astype(np.float32)
+    frequency_F = np.maximum(scipy.fft.rfftfreq(length), KNOTS_K[0])
+    gain_F = np.exp(-np.interp(np.log(frequency_F), np.log(KNOTS_K), log_amplitude_K)).astype(np.float32)
     gain_F[0] = 0  # no mean
     filtered = scipy.fft.irfft(scipy.fft.rfft(padded, n=length, axis=-1) * gain_F, n=length, axis=-1)
     return filtered[..., margin : margin + num_samples].astype(np.float32)

@@ -161,24 +161,36 @@ def index_sleep_stages(recording: Recording, label_set: LabelSet) -> np.ndarray:
     return np.where(idx < 0, IGNORE_INDEX, idx)
 
 
-def augment_window(window: NightWindow, fs_hz: float, config: AugmentConfig) -> NightWindow:
+def augment_window(
+    window: NightWindow, fs_hz: float, config: AugmentConfig, log_gains_CG: np.ndarray | None = None
+) -> NightWindow:
     """The window with its signals changed, each channel by draws of its own; all are shifted in time alike.
 
-    Numbers come from torch's generator. What is switched off draws none; rows outside the night stay zero.
+    Numbers come from torch's generator. What is switched off draws none; rows outside the night stay zero. The gains
+    of an amplifier, which the window's references know, are `log_gains_CG` (`ReferenceMeter.draw_gains`).
     """
     import torch
 
     shift = float(torch.rand(())) if config.max_shift_s else 0.0
-    channels = [_augment(values_WL, fs_hz, config, shift) for values_WL in np.moveaxis(window.values_WCL, 1, 0)]
+    known_CG = np.zeros((len(window.references), NUM_DRAWS)) if log_gains_CG is None else log_gains_CG
+    channels = [
+        _augment(values_WL, fs_hz, config, shift, known_G)
+        for values_WL, known_G in zip(np.moveaxis(window.values_WCL, 1, 0), known_CG, strict=True)
+    ]
     inside_W = window.epoch_mask_W[:, None, None]
     return replace(window, values_WCL=np.where(inside_W, np.stack(channels, axis=1), np.float32(0)))
 
 
-def _augment(values_WL: np.ndarray, fs_hz: float, config: AugmentConfig, shift: float) -> np.ndarray:
+def _augment(
+    values_WL: np.ndarray, fs_hz: float, config: AugmentConfig, shift: float, log_gains_G: np.ndarray
+) -> np.ndarray:
     import torch
 
     if config.gain_jitter or config.band_jitter:
-        values_WL = jitter_spectrum(values_WL, config.gain_jitter, config.band_jitter, torch.randn(NUM_DRAWS).numpy())
+        spread_G = np.array([config.gain_jitter, *[config.band_jitter] * (NUM_DRAWS - 1)])
+        log_gains_G = log_gains_G + spread_G * torch.randn(NUM_DRAWS).numpy()
+    if log_gains_G.any():
+        values_WL = jitter_spectrum(values_WL, log_gains_G)
     if config.max_shift_s:
         values_WL = shift_time(values_WL, round(config.max_shift_s * fs_hz), shift)
     if config.max_notch_hz:

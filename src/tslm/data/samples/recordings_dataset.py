@@ -79,10 +79,12 @@ class RecordingsDataset:
         share = self.config.augment.excerpt_share if self.varied else 0.0
         return draw_excerpt(epoch, self.recordings[night].num_epochs, share)
 
-    def _measure_part(self, night: int, part: slice) -> tuple[Reference | None, ...]:
-        if part == slice(0, self.recordings[night].num_epochs):
+    def _measure_part(
+        self, night: int, part: slice, log_gains_CG: np.ndarray | None = None
+    ) -> tuple[Reference | None, ...]:
+        if log_gains_CG is None and part == slice(0, self.recordings[night].num_epochs):
             return self.references[night]
-        return self.meters[night].measure(self.typical_spectrum, part)
+        return self.meters[night].measure(self.typical_spectrum, part, log_gains_CG)
 
     def _cut_window(self, night: int, epoch: int, part: slice, references: tuple[Reference | None, ...]) -> NightWindow:
         window = cut_window(
@@ -250,9 +252,11 @@ class NightDataset(RecordingsDataset):
     def __getitem__(self, idx: int) -> Example:
         night, centre = self.samples[idx]
         recording, part = self.recordings[night], self._draw_part(night, centre)
-        window = self._cut_window(night, centre, part, self._measure_part(night, part))
+        log_gains_CG = self.meters[night].draw_gains(self.augment.amplifier_jitter) if self.augment else None
+        window = self._cut_window(night, centre, part, self._measure_part(night, part, log_gains_CG))
         if self.augment is not None:
-            window = drop_channels(augment_window(window, recording.fs_hz, self.augment), self.config)
+            window = augment_window(window, recording.fs_hz, self.augment, log_gains_CG)
+            window = drop_channels(window, self.config)
         return Example(recording.name_epoch(centre), "", (), "", "", "", self.label_set.answers, window)
 
     def describe(self, idx: int) -> dict[str, Any]:

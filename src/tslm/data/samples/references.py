@@ -19,7 +19,8 @@ from tslm.batch import IGNORE_INDEX, NightWindow, Reference
 from tslm.config.schema import RunConfig
 from tslm.data.prepared.recordings import Recording
 from tslm.evidence.muscle import build_tone_scale, find_emg_channel, measure_tones
-from tslm.signals.normalize import NUM_KNOTS, build_reference, find_typical, measure_reference, measure_spectra
+from tslm.signals.augment import NUM_DRAWS, interpolate_gain
+from tslm.signals.normalize import KNOTS_K, NUM_KNOTS, build_reference, find_typical, measure_reference, measure_spectra
 
 SHORTEST_EXCERPT = 20  # epochs
 
@@ -56,29 +57,55 @@ class ReferenceMeter:
             if self.prior_epochs and idx not in self.tones
         }
 
-    def measure(self, typical_spectrum: Sequence[float] = (), part: slice = slice(None)) -> ChannelReferences:
+    def measure(
+        self,
+        typical_spectrum: Sequence[float] = (),
+        part: slice = slice(None),
+        log_gains_CG: np.ndarray | None = None,
+    ) -> ChannelReferences:
         """References of the whole recording, or of a part of it.
 
         Args:
             typical_spectrum: `model.typical_spectrum`; empty: the recording's own spectra count alone.
             part: epochs of the recording.
+            log_gains_CG: of another amplifier that the recording is taken to come from; None: its own.
         """
         priors_CK = np.reshape(typical_spectrum, (-1, NUM_KNOTS)) if typical_spectrum else None
         return tuple(
             None
             if self.channels[idx] is None
-            else self._measure_channel(idx, None if priors_CK is None else priors_CK[idx], part)
+            else self._measure_channel(
+                idx,
+                part,
+                None if priors_CK is None else priors_CK[idx],
+                0.0 if log_gains_CG is None else interpolate_gain(KNOTS_K, log_gains_CG[idx]),
+            )
             for idx in range(len(self.channels))
         )
 
-    def _measure_channel(self, idx: int, prior_K: np.ndarray | None, part: slice) -> Reference:
+    def _measure_channel(
+        self, idx: int, part: slice, prior_K: np.ndarray | None, log_gain_K: np.ndarray | float
+    ) -> Reference:
         if idx in self.tones:
             return Reference(tone=build_tone_scale(self.tones[idx], part))
         if idx in self.spectra_EK:
-            return build_reference(self.spectra_EK[idx][part], prior_K, self.prior_epochs)
+            return build_reference(self.spectra_EK[idx][part] + log_gain_K, prior_K, self.prior_epochs)
         values_EL = self.channels[idx]
         assert values_EL is not None
-        return measure_reference(values_EL[part])
+        reference = measure_reference(values_EL[part])
+        if reference.log_amplitude_K is None:
+            return reference
+        return replace(reference, log_amplitude_K=reference.log_amplitude_K + log_gain_K)
+
+    def draw_gains(self, jitter: float) -> np.ndarray | None:
+        """(C, NUM_DRAWS) ln gains of an amplifier drawn by torch's generator; 0 for an EMG; None without jitter."""
+        import torch
+
+        if not jitter:
+            return None
+        log_gains_CG = jitter * torch.randn(len(self.channels), NUM_DRAWS).numpy()
+        log_gains_CG[list(self.tones)] = 0
+        return log_gains_CG
 
 
 def measure_references(recording: Recording, config: RunConfig) -> ChannelReferences:

@@ -25,6 +25,7 @@ from tslm.data.samples.references import (
     measure_references,
 )
 from tslm.predictions.stager import open_stager
+from tslm.signals.normalize import normalize_series
 from tslm.training.checkpoints.checkpoint import save_checkpoint
 
 BOTH = {"stage__extra_channels": ("EMG",)}
@@ -128,6 +129,28 @@ def test_a_window_of_an_excerpt_is_that_of_a_recording_of_the_excerpt_alone(cent
     for name in ("values_WCL", "epoch_mask_W", "sleep_stage_idx_W"):
         assert np.array_equal(getattr(ours, name), getattr(theirs, name))
     assert (ours.sleep_stage_idx_W != IGNORE_INDEX).any()
+
+
+@pytest.mark.parametrize("prior_epochs", [0.0, 1e-6])
+def test_what_an_amplifier_does_to_a_recording_its_own_reference_undoes(prior_epochs: float) -> None:
+    config = prior_config(**BOTH, model__prior_epochs=prior_epochs)
+    off, on = ({"gain_jitter": 0.0, "band_jitter": 0.0, "amplifier_jitter": jitter} for jitter in (0.0, 0.5))
+    nights = [small_recording(num_epochs=60)]
+    torch.manual_seed(0)
+    plain, changed = (
+        NightDataset(nights, replace(config, augment=AugmentConfig(**each)), augmented=True)[2] for each in (off, on)
+    )
+    before_WCL, after_WCL = plain.window.values_WCL, changed.window.values_WCL
+    assert not np.allclose(before_WCL[:, 0], after_WCL[:, 0], rtol=0.1)
+    assert np.array_equal(before_WCL[:, 1], after_WCL[:, 1])  # an EMG is read by rank
+    references = [each.window.references[0] for each in (plain, changed)]
+    spectra = [  # above the slowest, which an epoch is too short for
+        np.log(np.abs(np.fft.rfft(normalize_series(values_WL, "whitened", reference))).mean(axis=0))[20:]
+        for values_WL, reference in zip((before_WCL[:, 0], after_WCL[:, 0]), references, strict=True)
+    ]
+    assert np.abs(spectra[1] - spectra[0]).mean() < 0.05
+    unknown_F = np.log(np.abs(np.fft.rfft(normalize_series(after_WCL[:, 0], "whitened", references[0]))).mean(axis=0))
+    assert np.abs(unknown_F[20:] - spectra[0]).mean() > 0.2
 
 
 def test_windows_of_training_alone_are_normalised_as_parts() -> None:
