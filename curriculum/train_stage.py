@@ -15,10 +15,18 @@ from torch import nn
 
 from curriculum.evaluate_stage import build_share_loader, build_validation
 from curriculum.processes import check_same_on_all
+from tslm.config.checkpoint import load_checkpoint_config
 from tslm.config.files import CONFIG_FILE, save_config
 from tslm.config.schema import RunConfig
 from tslm.data.samples.collate import Collator
-from tslm.data.samples.dataset import TaskDataset, build_dataset, count_labels, describe_labels, find_task, state_timing
+from tslm.data.samples.dataset import (
+    TaskDataset,
+    build_dataset,
+    count_labels,
+    describe_labels,
+    describe_nights,
+    find_task,
+)
 from tslm.data.samples.recordings_dataset import NightDataset, SleepDataset
 from tslm.data.samples.sampling import TrainBatches
 from tslm.data.splits.provenance import checksum_data, compare_checksums, describe_split
@@ -89,8 +97,9 @@ def train_stage(
 def _train(run: RunContext, start_from: Path | None, leaky: bool, point: ResumePoint | None) -> None:
     """Train from `start_from`, or from the point to resume from."""
     set_seed(run.config.seed)
-    train_set = build_dataset(run.config, "train")
-    config = replace(run.config, model=state_timing(run.config.model, train_set))
+    config = _inherit_spectrum(run.config, start_from)
+    train_set = build_dataset(config, "train")
+    config = replace(config, model=describe_nights(config.model, train_set))
     trained_on = {split: describe_split(config.stage, split) for split in ("train", "val")} | {"leaky": leaky}
     run = replace(run, config=config, facts={"trained_on": trained_on})
     val_set = build_dataset(config, "val")
@@ -146,6 +155,14 @@ def _complete_best(config: RunConfig, device: torch.device, log: Callable[[dict[
     if task.reads_recordings and task.stages_sleep and config.has_classifier:
         prior_K = None if config.writes_text else open_stager(folder, device, config).average_probabilities()
         save_transitions(fit_run_transitions(config, prior_K), folder)
+
+
+def _inherit_spectrum(config: RunConfig, start_from: Path | None) -> RunConfig:
+    """The config with the typical spectrum that the weights to start from were trained with."""
+    if start_from is None or config.model.typical_spectrum:
+        return config
+    typical_spectrum = load_checkpoint_config(start_from).model.typical_spectrum
+    return replace(config, model=replace(config.model, typical_spectrum=typical_spectrum))
 
 
 def _check_processes(point: ResumePoint, accelerator: Accelerator) -> None:

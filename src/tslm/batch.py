@@ -54,7 +54,7 @@ class NightWindow:
     epoch_mask_W: np.ndarray  # bool, True = inside the recording
     sleep_stage_idx_W: np.ndarray  # int64 class index, IGNORE_INDEX where unscored
     scored_idx: int  # position of the scored epoch in the window
-    references: tuple[Reference, ...]  # one per channel
+    references: tuple[Reference | None, ...]  # one per channel; None: the recording lacks the channel
     target_WK: np.ndarray | None = None  # float32, soft targets; None: sleep_stage_idx_W alone
 
 
@@ -91,12 +91,14 @@ class Batch:
     slot_BT: "torch.Tensor | None" = None  # uint8: TEXT_SLOT, SERIES_SLOT or CONTEXT_SLOT
     series_seen_BT: "torch.Tensor | None" = None  # int64: number of the sample's series before a position
     labels_BT: "torch.Tensor | None" = None  # int64, IGNORE_INDEX except on the response and its end token
-    series_SL: "torch.Tensor | None" = None  # float32, normalised, zero-padded on the right
+    # float32, normalised, zero-padded on the right; (S, V, L) where the normalisation gives V views
+    series_SL: "torch.Tensor | None" = None
     series_lengths_S: "torch.Tensor | None" = None  # int64, signal samples
     series_row_S: "torch.Tensor | None" = None  # int64, sample of each series
     series_channel_S: "torch.Tensor | None" = None  # int64, channel of a night window; 0 outside nights
-    window_BWCL: "torch.Tensor | None" = None  # float32, normalised
+    window_BWCL: "torch.Tensor | None" = None  # float32, normalised; (B, W, C, V, L) in V views
     epoch_mask_BW: "torch.Tensor | None" = None  # bool
+    channel_mask_BC: "torch.Tensor | None" = None  # bool, False where a recording lacks a channel; None: all are there
     sleep_stage_idx_BW: "torch.Tensor | None" = None  # int64, IGNORE_INDEX where unscored or outside
     target_BWK: "torch.Tensor | None" = None  # float32, soft targets; None: hard labels
     scored_idx_B: "torch.Tensor | None" = None  # int64
@@ -143,7 +145,7 @@ class Batch:
                 assert not bool((supervised & (self.slot_BT != TEXT_SLOT)).any()), "a series slot is supervised"
         if self.series_SL is not None:
             assert self.series_lengths_S is not None and bool(torch.isfinite(self.series_SL).all())
-            assert int(self.series_lengths_S.max()) <= self.series_SL.shape[1]
+            assert int(self.series_lengths_S.max()) <= self.series_SL.shape[-1]
         if self.window_BWCL is not None:
             assert self.epoch_mask_BW is not None and self.epoch_mask_BW.shape == self.window_BWCL.shape[:2]
         return self

@@ -146,6 +146,8 @@ class ModelConfig:
     name: str = "soft_prompt"  # row of the model table: soft_prompt, flamingo, text_only, classifier, cnn_bilstm ...
     label_set: str = "aasm"  # sleep stages that can be answered: aasm, aasm_movement or rodent
     normalization: str = "whitened"  # by the night's spectrum (whitened) or amplitude (recording), or zscore per epoch
+    prior_epochs: float = 0.0  # epochs that weigh as much as training's typical spectrum; 0: a recording's own alone
+    typical_spectrum: tuple[float, ...] = ()  # of training's nights, for each channel; empty: measured in training
     fs_hz: float = 0.0  # sampling rate of the nights; 0: that of the training data
     epoch_s: float = 0.0  # epoch length of the nights; 0: that of the training data
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
@@ -155,10 +157,17 @@ class ModelConfig:
     digits: DigitsConfig = field(default_factory=DigitsConfig)
     lora: LoRAConfig = field(default_factory=LoRAConfig)
     gradient_checkpointing: bool = False  # recompute activations of the language model to save memory
+    channel_dropout: float = (
+        0.0  # training: probability that a night lacks an extra channel (EOG, EMG); 0: none may lack
+    )
 
     def __post_init__(self) -> None:
         if self.name not in MODEL_KINDS:
             raise ValueError(f"unknown model.name {self.name!r}; one of: {', '.join(MODEL_KINDS)}")
+        if not 0 <= self.channel_dropout < 1:
+            raise ValueError(f"model.channel_dropout={self.channel_dropout:g}; wanted a probability from 0 to below 1")
+        if not 0 <= self.prior_epochs < math.inf:
+            raise ValueError(f"model.prior_epochs={self.prior_epochs:g}; wanted 0 (off) or more, 60 is half an hour")
 
     @property
     def kind(self) -> ModelKind:
@@ -328,6 +337,12 @@ class AugmentConfig:
     max_noise: float = 0.0  # largest RMS of added noise, relative to the epoch; 0.1 is usual
     max_notch_hz: float = 0.0  # widest band removed at a random frequency
     electrode_loss: float = 0.0  # probability of a stretch without signal in a window
+    excerpt_share: float = 0.0  # probability that a window is normalised as part of a shorter recording
+    amplifier_jitter: float = 0.0  # as both jitters, but of a recording: its typical spectrum changes alike
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.excerpt_share <= 1:
+            raise ValueError(f"augment.excerpt_share={self.excerpt_share:g}; wanted a probability, 0 to 1")
 
 
 @dataclass(frozen=True)
@@ -368,3 +383,9 @@ class RunConfig:
     def has_classifier(self) -> bool:
         """Whether the configured model is a classifier or holds one."""
         return self.model.kind.role != "encoder"
+
+    @property
+    def optional_channels(self) -> tuple[str, ...]:
+        """Channels that a night may lack: the model is trained to do without, and no prompt shows them as series."""
+        in_text = self.writes_text and self.stage.extra_in_text
+        return self.stage.extra_channels if self.model.channel_dropout and self.has_classifier and not in_text else ()

@@ -10,6 +10,7 @@ Shape letters: E epochs, L samples of an epoch, S seconds of an epoch, Q quantil
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -87,11 +88,31 @@ def measure_tone_scale(epochs_EL: np.ndarray, fs_hz: float) -> ToneScale:
         epochs_EL: (num_epochs, samples) microvolt, finite; all epochs of the recording.
         fs_hz: Sampling rate.
     """
+    return build_tone_scale(measure_tones(epochs_EL, fs_hz))
+
+
+@dataclass(frozen=True)
+class Tones:
+    """Muscle tone of every second of a recording, of which the scales of its parts are made."""
+
+    log_envelope_ES: np.ndarray
+    window_samples: int  # as of ToneScale
+    is_envelope: bool
+
+
+def measure_tones(epochs_EL: np.ndarray, fs_hz: float) -> Tones:
+    """The tone of every second; arguments as `measure_tone_scale`."""
     window_samples = max(1, round(fs_hz))
     band_ES = _envelope(epochs_EL, window_samples, fs_hz < ENVELOPE_BELOW_HZ)
     stored = fs_hz < ENVELOPE_BELOW_HZ or is_envelope(epochs_EL, np.sqrt(np.mean(np.square(band_ES), axis=1)))
     log_envelope_ES = np.log((_envelope(epochs_EL, window_samples, True) if stored else band_ES) + _LOG_FLOOR)
-    return ToneScale(np.quantile(log_envelope_ES, np.linspace(0, 1, _NUM_QUANTILES)), window_samples, stored)
+    return Tones(log_envelope_ES, window_samples, stored)
+
+
+def build_tone_scale(tones: Tones, part: slice = slice(None)) -> ToneScale:
+    """The tones of a part of the recording, to rank its epochs by."""
+    quantiles_Q = np.quantile(tones.log_envelope_ES[part], np.linspace(0, 1, _NUM_QUANTILES))
+    return ToneScale(quantiles_Q, tones.window_samples, tones.is_envelope)
 
 
 def carry_tone(values: np.ndarray, scale: ToneScale) -> np.ndarray:

@@ -100,7 +100,7 @@ def find_slow_waves(bands: Mapping[str, np.ndarray], fs_hz: float) -> SlowWaves:
     first_uv, second_uv = sharp_uv[:-1][kept], sharp_uv[1:][kept]
     unevenness = np.maximum(first_uv, second_uv) / np.minimum(first_uv, second_uv)
     sides = (starts[:-1], starts[1:], stops[1:], peak_uv[:-1], peak_uv[1:])
-    return SlowWaves(*(side[kept] for side in sides), unevenness)
+    return SlowWaves(*[side[kept] for side in sides], unevenness=unevenness)
 
 
 def keep_waves_of_sleep(

@@ -225,7 +225,8 @@ class TSLMClassifier(_TrainedModel):
         """Logits of every epoch in context, (B, epochs, sleep stages) in the order of `config.id2label`."""
         batch = Batch(**inputs)
         assert batch.window_BWCL is not None and batch.epoch_mask_BW is not None, "a TSLMProcessor gives both"
-        return TokenClassifierOutput(logits=self.stager.compute_logits(batch.window_BWCL, batch.epoch_mask_BW))
+        logits = self.stager.compute_logits(batch.window_BWCL, batch.epoch_mask_BW, batch.channel_mask_BC)
+        return TokenClassifierOutput(logits=logits)
 
 
 def _check_free(folder: str | os.PathLike) -> Path:

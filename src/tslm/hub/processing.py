@@ -20,8 +20,9 @@ from tslm.data.prepared.recordings import Recording
 from tslm.data.readers.raw import RawRecording, RawSignal
 from tslm.data.samples.collate import Collator
 from tslm.data.samples.dataset import find_task
-from tslm.data.samples.night_windows import cut_window, measure_references
+from tslm.data.samples.night_windows import cut_window
 from tslm.data.samples.recordings_dataset import SleepDataset
+from tslm.data.samples.references import measure_references
 from tslm.hub.repository import fetch_checkpoint
 from tslm.hypnogram import split_at_gaps
 from tslm.labels import LABEL_SETS, SleepStage
@@ -78,7 +79,8 @@ class TSLMProcessor:
 
         Args:
             signals: (num_samples,) of the night from the start of its first epoch, NaN where missing; a mapping from
-                channel to signal where the model reads several.
+                channel to signal where the model reads several (EOG and EMG may lack where it was trained with
+                `model.channel_dropout`).
             fs_hz: their sampling rate, one or one a channel; they are resampled to the model's.
             epoch_idx: language models: which epochs to ask for, a prompt each; None: all. A classifier reads the
                 whole night at once, or each stretch without a gap as one row of the batch; `epoch_mask_BW` selects the
@@ -140,8 +142,9 @@ class TSLMProcessor:
         if not isinstance(signals, Mapping):
             signals = {channels[0]: signals}
         missing = [channel for channel in channels if channel not in signals]
-        if missing:
-            raise ValueError(f"the model reads {', '.join(channels)}; there is no signal {missing[0]!r}")
+        if needed := [channel for channel in missing if channel not in self.config.optional_channels]:
+            raise ValueError(f"the model reads {', '.join(channels)}; there is no signal {needed[0]!r}")
+        channels = tuple(channel for channel in channels if channel in signals)
         uv_per_unit = parse_voltage_unit(unit)
         if uv_per_unit is None:
             raise ValueError(f"unknown unit {unit!r}; give uV, mV or V")
@@ -170,7 +173,7 @@ class TSLMProcessor:
             np.full(recording.num_epochs, -1),
             stretch.start + (stretch.stop - stretch.start) // 2,
             num_epochs,
-            measure_references(recording, channels),
+            measure_references(recording, self.config),
         )
         return Example(recording.name_epoch(stretch.start), "", (), "", "", "", self.label_set.answers, window)
 

@@ -48,7 +48,7 @@ class Classifier(nn.Module):
     def read(self, batch: Batch) -> NightStates:
         """States of a batch's windows."""
         assert batch.window_BWCL is not None and batch.epoch_mask_BW is not None
-        return NightStates(*self.reader(batch.window_BWCL, batch.epoch_mask_BW))
+        return NightStates(*self.reader(batch.window_BWCL, batch.epoch_mask_BW, batch.channel_mask_BC))
 
     def measure_loss(self, states: NightStates, batch: Batch) -> ModelOutput:
         """Classification loss over the scored epochs, that of the epoch-only head added."""
@@ -69,9 +69,11 @@ class Classifier(nn.Module):
         correct = (logits_BWK[scored_BW].argmax(-1) == truth_N).sum()
         return ModelOutput(loss_N.sum(), weight_N.sum(), correct, mean_by_sample(loss_N, weight_N, scored_BW))
 
-    def logits(self, window_BWCL: Tensor, epoch_mask_BW: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, W, C, L) -> logits (B, W, K) of the epoch alone and with its neighbours."""
-        return self._apply_heads(NightStates(*self.reader(window_BWCL, epoch_mask_BW)))
+    def logits(
+        self, window_BWCL: Tensor, epoch_mask_BW: Tensor, channel_mask_BC: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """(B, W, C, L) -> logits (B, W, K) of the epoch alone and with its neighbours; masks as the reader's."""
+        return self._apply_heads(NightStates(*self.reader(window_BWCL, epoch_mask_BW, channel_mask_BC)))
 
     def set_class_weights(self, num_epochs_K: Tensor) -> None:
         """Weights proportional to frequency^-`loss.class_weight_power` with mean 1 over the epochs.

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from tslm.config.schema import ModelConfig
 from tslm.nn.context import AttentionPool, build_context, context_width
 from tslm.nn.patch_encoder import PatchEncoder, count_patches
+from tslm.signals.normalize import count_views
 
 _TOKENS_AT_ONCE = 1 << 14  # without a graph
 
@@ -24,14 +25,14 @@ class SeriesReader(nn.Module):
         super().__init__()
         d_model = config.encoder.d_model
         self.num_channels = num_channels
-        self.encoder = PatchEncoder(config.encoder)
+        self.encoder = PatchEncoder(config.encoder, count_views(config.normalization))
         self.channel_offset_CD = nn.Parameter(torch.zeros(num_channels - 1, d_model)) if num_channels > 1 else None
 
     def encode_series(self, series_SL: Tensor, lengths_S: Tensor | None, channel_S: Tensor | None = None) -> Tensor:
         """Tokens of single series, (S, L) -> (S, N, D).
 
         Args:
-            series_SL: (S, L) normalised signal, zero-padded on the right.
+            series_SL: (S, L) normalised signal, or (S, V, L) in V views, zero-padded on the right.
             lengths_S: (S,) samples that are real; None when all are.
             channel_S: (S,) channel of the night window, 0 also for other series; None: all 0.
         """
@@ -56,31 +57,46 @@ class EpochReader(SeriesReader):
         d_model = config.encoder.d_model
         self.pools = nn.ModuleList([AttentionPool(d_model) for _ in range(num_channels)])
         self.mix = nn.Linear(num_channels * d_model, d_model) if num_channels > 1 else None
+        # Stands for what is pooled of a channel that a recording lacks.
+        self.missing_CD = None
+        if config.channel_dropout and num_channels > 1:
+            self.missing_CD = nn.Parameter(torch.zeros(num_channels - 1, d_model))
         self.context = build_context(config.context, d_model)
         self.state_width = context_width(config.context, d_model)
 
-    def forward(self, window_BWCL: Tensor, epoch_mask_BW: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, W, C, L) normalised epochs -> pooled epochs (B, W, D) and states (B, W, H).
+    def forward(
+        self, window_BWCL: Tensor, epoch_mask_BW: Tensor, channel_mask_BC: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """(B, W, C, L) or (B, W, C, V, L) normalised epochs -> pooled epochs (B, W, D) and states (B, W, H).
 
-        Without a context network the states are the pooled epochs themselves.
+        Without a context network the states are the pooled epochs themselves. `channel_mask_BC` is False where a
+        recording lacks a channel (None: all are there), which only a model with `model.channel_dropout` can read.
         """
         num_nights, num_epochs = window_BWCL.shape[:2]
+        if channel_mask_BC is None:
+            channel_mask_BC = torch.ones(num_nights, self.num_channels, dtype=torch.bool, device=window_BWCL.device)
+        assert self.missing_CD is not None or bool(channel_mask_BC.all()), "a channel is missing that the model needs"
+        there_EC = channel_mask_BC.repeat_interleave(num_epochs, dim=0)
         epochs_ECL = window_BWCL.flatten(0, 1)
         # A whole night at 750 tokens an epoch takes gigabytes; chunks do not help where a graph keeps them.
-        num_tokens = epochs_ECL.shape[1] * count_patches(epochs_ECL.shape[2], self.encoder.patch_size)
+        num_tokens = epochs_ECL.shape[1] * count_patches(epochs_ECL.shape[-1], self.encoder.patch_size)
         num_at_once = len(epochs_ECL) if torch.is_grad_enabled() else max(1, _TOKENS_AT_ONCE // num_tokens)
-        pooled_BWD = torch.cat([self._pool(chunk) for chunk in epochs_ECL.split(num_at_once)]).unflatten(
-            0, (num_nights, num_epochs)
-        )
+        chunks = zip(epochs_ECL.split(num_at_once), there_EC.split(num_at_once), strict=True)
+        pooled_BWD = torch.cat([self._pool(*chunk) for chunk in chunks]).unflatten(0, (num_nights, num_epochs))
         if self.context is None:
             return pooled_BWD, pooled_BWD
         return pooled_BWD, self.context(pooled_BWD, epoch_mask_BW)
 
-    def _pool(self, epochs_ECL: Tensor) -> Tensor:
+    def _pool(self, epochs_ECL: Tensor, there_EC: Tensor) -> Tensor:
         num_epochs, num_channels = epochs_ECL.shape[:2]
         assert num_channels == self.num_channels, f"{num_channels} channels for a reader of {self.num_channels}"
         channel_S = torch.arange(num_channels, device=epochs_ECL.device).repeat(num_epochs)
         tokens_SND = self.encode_series(epochs_ECL.flatten(0, 1), None, channel_S)
         tokens_ECND = tokens_SND.unflatten(0, (num_epochs, num_channels))
         pooled = [pool(tokens_ECND[:, channel]) for channel, pool in enumerate(self.pools)]
-        return pooled[0] if self.mix is None else self.mix(torch.cat(pooled, dim=-1))
+        if self.mix is None:
+            return pooled[0]
+        if self.missing_CD is not None:
+            missing_CD = nn.functional.pad(self.missing_CD, (0, 0, 1, 0)).to(pooled[0].dtype)
+            pooled = [torch.where(there_EC[:, [idx]], each, missing_CD[idx]) for idx, each in enumerate(pooled)]
+        return self.mix(torch.cat(pooled, dim=-1))

@@ -1,6 +1,8 @@
 """Front ends: from a series to patch embeddings.
 
-Shape letters: S series, L signal samples, N patches, D model width, F frequency bands.
+A series may come in several views, each normalised in its own way (tslm.signals.normalize); a patch embeds all of them.
+
+Shape letters: S series, V views, L signal samples, N patches, D model width, F frequency bands.
 """
 
 import math
@@ -15,32 +17,35 @@ _LOG_FLOOR = 1e-4  # in units of the mean power of white noise of unit variance
 
 
 class FrontEnd(Protocol):
-    """A row of the table FRONT_ENDS. The length of its series is a multiple of the patch size."""
+    """A row of the table FRONT_ENDS. The length of its series is a multiple of the patch size.
+
+    A series of one view may be (S, L) or (S, 1, L).
+    """
 
     target_width: int
 
-    def __call__(self, series_SL: Tensor, real_patches_S: Tensor | None = None) -> Tensor:
-        """Patch embeddings, (S, L) -> (S, N, D); `real_patches_S`: number of real patches (None: all)."""
+    def __call__(self, series_SVL: Tensor, real_patches_S: Tensor | None = None) -> Tensor:
+        """Patch embeddings, (S, V, L) -> (S, N, D); `real_patches_S`: number of real patches (None: all)."""
 
-    def targets(self, series_SL: Tensor) -> Tensor:
-        """Reconstruction targets of a masked encoder, (S, L) -> (S, N, target_width)."""
+    def targets(self, series_SVL: Tensor) -> Tensor:
+        """Reconstruction targets of a masked encoder, (S, V, L) -> (S, N, target_width)."""
 
 
 class ConvFrontEnd(nn.Module):
     """The guide's patch embedding: one strided convolution without bias."""
 
-    def __init__(self, config: EncoderConfig) -> None:
+    def __init__(self, config: EncoderConfig, num_views: int = 1) -> None:
         super().__init__()
-        self.patch = nn.Conv1d(1, config.d_model, config.patch_size, stride=config.patch_size, bias=False)
-        self.patch_size = self.target_width = config.patch_size
+        self.patch = nn.Conv1d(num_views, config.d_model, config.patch_size, stride=config.patch_size, bias=False)
+        self.patch_size, self.target_width = config.patch_size, num_views * config.patch_size
 
-    def forward(self, series_SL: Tensor, _real_patches_S: Tensor | None = None) -> Tensor:
-        """Embed series whose length is a multiple of the patch size: (S, L) -> (S, N, D)."""
-        return self.patch(series_SL[:, None]).transpose(1, 2)
+    def forward(self, series_SVL: Tensor, _real_patches_S: Tensor | None = None) -> Tensor:
+        """Embed series whose length is a multiple of the patch size: (S, V, L) -> (S, N, D)."""
+        return self.patch(_split_views(series_SVL)).transpose(1, 2)
 
-    def targets(self, series_SL: Tensor) -> Tensor:
-        """The signal of each patch: (S, L) -> (S, N, patch_size)."""
-        return series_SL.float().unflatten(1, (-1, self.patch_size))
+    def targets(self, series_SVL: Tensor) -> Tensor:
+        """The signal of each patch: (S, V, L) -> (S, N, V * patch_size)."""
+        return _cut_patches(series_SVL, self.patch_size)
 
 
 class FilterbankFrontEnd(nn.Module):
@@ -54,41 +59,45 @@ class FilterbankFrontEnd(nn.Module):
     basis: Tensor
     filters: Tensor
 
-    def __init__(self, config: EncoderConfig) -> None:
+    def __init__(self, config: EncoderConfig, num_views: int = 1) -> None:
         super().__init__()
-        self.raw = ConvFrontEnd(config) if config.raw_patch else None
+        self.raw = ConvFrontEnd(config, num_views) if config.raw_patch else None
         self.patch_size, self.window = config.patch_size, config.band_window_samples
         if self.window < self.patch_size or (self.window - self.patch_size) % 2:
             raise ValueError("model.encoder.band_window_samples must exceed patch_size by an even number")
         basis, filters = _fourier_basis(self.window), _band_filters(config)
         self.register_buffer("basis", basis, persistent=False)
         self.register_buffer("filters", filters, persistent=False)
-        self.bands = nn.Linear(config.num_bands, config.d_model)
-        self.target_width = config.num_bands
+        self.bands = nn.Linear(num_views * config.num_bands, config.d_model)
+        self.target_width = num_views * config.num_bands
         self.mask_patches, self.mask_bands = config.mask_patches, config.mask_bands
 
-    def band_log_energy(self, series_SL: Tensor) -> Tensor:
-        """Log band energy around each patch: (S, L) -> (S, N, F), roughly centred on zero."""
+    def band_log_energy(self, series_L: Tensor) -> Tensor:
+        """Log band energy around each patch: (..., L) -> (..., N, F), roughly centred on zero."""
         margin = (self.window - self.patch_size) // 2
-        with torch.autocast(series_SL.device.type, enabled=False):
-            padded = nn.functional.pad(series_SL.float(), (margin, margin))
-            frames_SNK = padded.unfold(1, self.window, self.patch_size)
-            cosine_SNB, sine_SNB = (frames_SNK @ self.basis).chunk(2, dim=-1)
-            energy_SNF = (cosine_SNB.square() + sine_SNB.square()) @ self.filters
-            return (torch.log(energy_SNF + _LOG_FLOOR) + 2.0) / 3.0
+        with torch.autocast(series_L.device.type, enabled=False):
+            padded = nn.functional.pad(series_L.float(), (margin, margin))
+            frames_NK = padded.unfold(-1, self.window, self.patch_size)
+            cosine_NB, sine_NB = (frames_NK @ self.basis).chunk(2, dim=-1)
+            energy_NF = (cosine_NB.square() + sine_NB.square()) @ self.filters
+            return (torch.log(energy_NF + _LOG_FLOOR) + 2.0) / 3.0
 
-    def targets(self, series_SL: Tensor) -> Tensor:
-        """The log band energies of each patch: (S, L) -> (S, N, F)."""
-        return self.band_log_energy(series_SL)
+    def targets(self, series_SVL: Tensor) -> Tensor:
+        """The log band energies of each patch: (S, V, L) -> (S, N, V * F)."""
+        return _join_views(self.band_log_energy(_split_views(series_SVL)))
 
-    def forward(self, series_SL: Tensor, _real_patches_S: Tensor | None = None) -> Tensor:
-        """Embed series whose length is a multiple of the patch size: (S, L) -> (S, N, D)."""
-        energy_SNF = self.band_log_energy(series_SL)
+    def forward(self, series_SVL: Tensor, _real_patches_S: Tensor | None = None) -> Tensor:
+        """Embed series whose length is a multiple of the patch size: (S, V, L) -> (S, N, D)."""
+        energy_SVNF = self.band_log_energy(_split_views(series_SVL))
         if self.training and (self.mask_patches or self.mask_bands):
-            draws_S4 = torch.rand(len(energy_SNF), 4, device=energy_SNF.device)
-            energy_SNF = mask_spectrogram(energy_SNF, self.mask_patches, self.mask_bands, draws_S4)
-        bands_SND = self.bands(energy_SNF)
-        return bands_SND if self.raw is None else self.raw(series_SL) + bands_SND
+            draws_S4 = torch.rand(len(energy_SVNF), 4, device=energy_SVNF.device)
+            masked = [
+                mask_spectrogram(view_SNF, self.mask_patches, self.mask_bands, draws_S4)
+                for view_SNF in energy_SVNF.unbind(1)
+            ]
+            energy_SVNF = torch.stack(masked, dim=1)
+        bands_SND = self.bands(_join_views(energy_SVNF))
+        return bands_SND if self.raw is None else self.raw(series_SVL) + bands_SND
 
 
 class CnnFrontEnd(nn.Module):
@@ -99,7 +108,7 @@ class CnnFrontEnd(nn.Module):
     patches. LayerNorm takes the place of batch norm, which would let an epoch's result depend on its batch.
     """
 
-    def __init__(self, config: EncoderConfig) -> None:
+    def __init__(self, config: EncoderConfig, num_views: int = 1) -> None:
         super().__init__()
         width = config.d_model
         strides = (*split_stride(config.patch_size, 3), 1)
@@ -109,31 +118,31 @@ class CnnFrontEnd(nn.Module):
             2,
         )  # a stride at least: no sample is left out
         kernels = [2 * reach + 1 for reach in reaches]
-        widths = (1, max(1, width // 4), max(1, width // 2), width, width)
+        widths = (num_views, max(1, width // 4), max(1, width // 2), width, width)
         self.convs = nn.ModuleList(
             nn.Conv1d(widths[idx], widths[idx + 1], kernels[idx], strides[idx], padding=kernels[idx] // 2)
             for idx in range(4)
         )
         self.norms = nn.ModuleList(nn.LayerNorm(wide) for wide in widths[1:4])
-        self.patch_size = self.target_width = config.patch_size
+        self.patch_size, self.target_width = config.patch_size, num_views * config.patch_size
 
-    def forward(self, series_SL: Tensor, real_patches_S: Tensor | None = None) -> Tensor:
-        """Embed series whose length is a multiple of the patch size: (S, L) -> (S, N, D)."""
-        num_patches = series_SL.shape[1] // self.patch_size
-        places_STD = series_SL[..., None]
+    def forward(self, series_SVL: Tensor, real_patches_S: Tensor | None = None) -> Tensor:
+        """Embed series whose length is a multiple of the patch size: (S, V, L) -> (S, N, D)."""
+        num_patches = series_SVL.shape[-1] // self.patch_size
+        places_STD = _split_views(series_SVL).transpose(1, 2)
         for idx, conv in enumerate(self.convs):
             if idx:
                 places_STD = self.norms[idx - 1](nn.functional.gelu(places_STD))
                 if real_patches_S is not None:  # padding is zero in every layer, whatever the batch
                     num_real_S = real_patches_S * (places_STD.shape[1] // num_patches)
-                    place_T = torch.arange(places_STD.shape[1], device=series_SL.device)
+                    place_T = torch.arange(places_STD.shape[1], device=series_SVL.device)
                     places_STD = places_STD * (place_T < num_real_S[:, None])[..., None]
             places_STD = conv(places_STD.transpose(1, 2)).transpose(1, 2)
         return places_STD
 
-    def targets(self, series_SL: Tensor) -> Tensor:
-        """The signal of each patch: (S, L) -> (S, N, patch_size)."""
-        return series_SL.float().unflatten(1, (-1, self.patch_size))
+    def targets(self, series_SVL: Tensor) -> Tensor:
+        """The signal of each patch: (S, V, L) -> (S, N, V * patch_size)."""
+        return _cut_patches(series_SVL, self.patch_size)
 
 
 def split_stride(total: int, num_layers: int) -> list[int]:
@@ -155,11 +164,26 @@ def split_stride(total: int, num_layers: int) -> list[int]:
 FRONT_ENDS: dict[str, type[nn.Module]] = {"cnn": CnnFrontEnd, "conv": ConvFrontEnd, "filterbank": FilterbankFrontEnd}
 
 
-def build_front_end(config: EncoderConfig) -> nn.Module:
-    """The configured front end; ValueError lists the known ones."""
+def build_front_end(config: EncoderConfig, num_views: int = 1) -> nn.Module:
+    """The configured front end for series of this many views; ValueError lists the known ones."""
     if config.front_end not in FRONT_ENDS:
         raise ValueError(f"unknown model.encoder.front_end {config.front_end!r}; one of: {', '.join(FRONT_ENDS)}")
-    return FRONT_ENDS[config.front_end](config)
+    return FRONT_ENDS[config.front_end](config, num_views)
+
+
+def _split_views(series: Tensor) -> Tensor:
+    """(S, L) or (S, V, L) -> (S, V, L)."""
+    return series[:, None] if series.dim() == 2 else series
+
+
+def _join_views(patches_SVNF: Tensor) -> Tensor:
+    """(S, V, N, F) -> (S, N, V * F)."""
+    return patches_SVNF.transpose(1, 2).flatten(2)
+
+
+def _cut_patches(series_SVL: Tensor, patch_size: int) -> Tensor:
+    """(S, V, L) -> (S, N, V * patch_size) float32."""
+    return _join_views(_split_views(series_SVL).float().unflatten(-1, (-1, patch_size)))
 
 
 def _fourier_basis(window: int) -> Tensor:

@@ -13,10 +13,10 @@ from tslm.nn.front_ends import build_front_end
 class PatchEncoder(nn.Module):
     """Front end, learned positions, LayerNorm, post-norm Transformer layers with GELU."""
 
-    def __init__(self, config: EncoderConfig) -> None:
+    def __init__(self, config: EncoderConfig, num_views: int = 1) -> None:
         super().__init__()
         self.patch_size, self.max_patches, self.d_model = config.patch_size, config.max_patches, config.d_model
-        self.front_end = build_front_end(config)
+        self.front_end = build_front_end(config, num_views)
         self.positions_1ND = nn.Parameter(torch.randn(1, config.max_patches, config.d_model) * 0.02)
         self.input_norm = nn.LayerNorm(config.d_model)
         self.dropout = nn.Dropout(config.dropout)
@@ -31,7 +31,7 @@ class PatchEncoder(nn.Module):
         """Encode series.
 
         Args:
-            series_SL: (S, L) normalised signal, zero-padded on the right.
+            series_SL: (S, L) normalised signal, or (S, V, L) in V views, zero-padded on the right.
             lengths_S: (S,) samples that are real; None when all are.
             offset_SD: (S, D) added to every patch of a series: the embedding of its channel; None: nothing.
 
@@ -46,9 +46,9 @@ class PatchEncoder(nn.Module):
 
     def pad(self, series_SL: Tensor) -> Tensor:
         """Series zero-padded to whole patches; ValueError when they exceed the position table."""
-        num_patches = count_patches(series_SL.shape[1], self.patch_size)
+        num_patches = count_patches(series_SL.shape[-1], self.patch_size)
         check_num_patches(num_patches, self.max_patches)
-        return nn.functional.pad(series_SL, (0, num_patches * self.patch_size - series_SL.shape[1]))
+        return nn.functional.pad(series_SL, (0, num_patches * self.patch_size - series_SL.shape[-1]))
 
     def attend(self, patches_SND: Tensor, real_S: Tensor | None = None, offset_SD: Tensor | None = None) -> Tensor:
         """Tokens of embedded patches, (S, N, D): positions, LayerNorm and Transformer layers.

@@ -20,8 +20,9 @@ from tslm.data.samples.night_windows import (
     choose_epochs,
     index_sleep_stages,
     load_recordings,
-    measure_references,
+    stack_channels,
 )
+from tslm.data.samples.references import measure_references
 from tslm.hypnogram import split_at_gaps
 from tslm.labels import LABEL_SETS
 from tslm.models.classifier import Classifier
@@ -90,12 +91,14 @@ class NightScorer:
         The whole night is read at once; the context never crosses a gap in the recording.
 
         Raises:
-            ValueError: other channels than the model reads, or epochs longer than its position table.
+            ValueError: another number of channels than the model reads, a channel that it needs is missing, or epochs
+                longer than its position table.
         """
         channels, config = self.config.stage.channels, self.config.model
         check_num_channels(channels, self.model.reader.num_channels)
-        references = measure_references(recording, channels)
-        values_ECL = np.stack([recording.channels[name] for name in channels], axis=1)
+        references = measure_references(recording, self.config)
+        values_ECL = stack_channels(recording, channels)
+        channel_mask_BC = torch.tensor([[reference is not None for reference in references]], device=self.device)
         normalized_ECL = normalize_channels(values_ECL, config.normalization, references)
         self.model.eval()
         probabilities = []
@@ -103,13 +106,19 @@ class NightScorer:
             window_BWCL = torch.from_numpy(normalized_ECL[run]).to(self.device)[None]
             mask_BW = torch.ones(window_BWCL.shape[:2], dtype=torch.bool, device=self.device)
             with torch.inference_mode():
-                logits_BWK = self.compute_logits(window_BWCL, mask_BW)
+                logits_BWK = self.compute_logits(window_BWCL, mask_BW, channel_mask_BC)
             probabilities.append((logits_BWK[0] / (self.temperature or 1.0)).softmax(-1).cpu().numpy())
         return np.concatenate(probabilities)
 
-    def compute_logits(self, window_BWCL: Tensor, mask_BW: Tensor) -> Tensor:
-        """Logits of the epochs in normalised windows, (B, W, K); `mask_BW` is True for epochs that are no padding."""
-        alone_BWK, in_context_BWK = self.model.logits(window_BWCL, mask_BW)
+    def compute_logits(self, window_BWCL: Tensor, mask_BW: Tensor, channel_mask_BC: Tensor | None = None) -> Tensor:
+        """Logits of the epochs in normalised windows, (B, W, K).
+
+        Args:
+            window_BWCL: (B, W, C, L).
+            mask_BW: True for epochs that are no padding.
+            channel_mask_BC: False where a recording lacks a channel; None: all are there.
+        """
+        alone_BWK, in_context_BWK = self.model.logits(window_BWCL, mask_BW, channel_mask_BC)
         return alone_BWK if self.each_alone else in_context_BWK
 
     def fit_calibration(self, show_progress: bool = True) -> Calibration:  # noqa: ARG002 - it takes seconds

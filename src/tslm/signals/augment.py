@@ -17,7 +17,7 @@ _NOTCH_RANGE = (0.03, 0.45)
 _NARROWEST_NOTCH = 0.001  # cycles a sample
 
 
-def jitter_spectrum(values_WL: np.ndarray, gain_sd: float, band_sd: float, draws: np.ndarray) -> np.ndarray:
+def jitter_spectrum(values_WL: np.ndarray, log_gains: np.ndarray) -> np.ndarray:
     """Change gain and spectral slope of a window as a whole, smoothly over frequency.
 
     Sleep stages differ from one another within a night. The absolute level of a band depends as much on skull,
@@ -25,18 +25,26 @@ def jitter_spectrum(values_WL: np.ndarray, gain_sd: float, band_sd: float, draws
 
     Args:
         values_WL: (epochs, samples) signal.
-        gain_sd: standard deviation of the ln gain of all frequencies together.
-        band_sd: standard deviation of the ln gain at each knot; between knots it is interpolated.
-        draws: (NUM_DRAWS,) standard normal numbers.
+        log_gains: as for `interpolate_gain`.
 
     Returns:
         (epochs, samples) float32.
     """
     num_samples = values_WL.shape[-1]
     frequency = np.maximum(np.fft.rfftfreq(num_samples), 1e-4)
-    log_gain = gain_sd * draws[0] + np.interp(np.log(frequency), np.log(_KNOTS), band_sd * draws[1:])
-    spectrum = np.fft.rfft(values_WL.astype(np.float32)) * np.exp(log_gain).astype(np.float32)
+    gain_F = np.exp(interpolate_gain(frequency, log_gains)).astype(np.float32)
+    spectrum = np.fft.rfft(values_WL.astype(np.float32)) * gain_F
     return np.fft.irfft(spectrum, n=num_samples).astype(np.float32)
+
+
+def interpolate_gain(frequency: np.ndarray, log_gains: np.ndarray) -> np.ndarray:
+    """Ln gain at each frequency, in cycles a sample, above 0.
+
+    Args:
+        frequency: of any shape.
+        log_gains: (NUM_DRAWS,) ln gain of all frequencies together, and at each knot; between knots it is interpolated.
+    """
+    return log_gains[0] + np.interp(np.log(frequency), np.log(_KNOTS), log_gains[1:])
 
 
 def shift_time(values_WL: np.ndarray, max_shift_samples: int, draw: float) -> np.ndarray:

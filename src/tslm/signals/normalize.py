@@ -12,27 +12,38 @@ from tslm.batch import Reference
 from tslm.evidence.muscle import carry_tone
 from tslm.signals.filters import resample_polyphase
 
-NORMALIZATIONS = ("zscore", "recording", "whitened")
+# Views that a model reads of a series: each is the series, normalised in its own way.
+NORMALIZATIONS = {
+    "zscore": ("zscore",),
+    "recording": ("recording",),
+    "whitened": ("whitened",),
+    "zscore_whitened": ("zscore", "whitened"),
+}
 _STD_FLOOR = 1e-6  # the guide's
 STEPS_A_STD = 10  # a digit series holds tenths of the series' standard deviation
 # Cycles a sample, evenly spaced in log frequency: 0.2 to 45 Hz at 100 Hz; constant below the first and above the last.
-_KNOTS_K = np.geomspace(0.002, 0.45, 32)
+KNOTS_K = np.geomspace(0.002, 0.45, 32)
+NUM_KNOTS = len(KNOTS_K)
 _FRAME_SAMPLES = 400  # length of a spectrum's frame: four seconds at 100 Hz
 _MARGIN_SAMPLES = 200  # mirrored at both ends of an epoch, so that whitening meets no jump there
 _MAX_LOG_GAIN = np.log(1e3)  # beyond 60 dB under its strongest band a recording holds rounding noise
+# ln amplitude of a frame of white noise of standard deviation 1, by the median of its (exponentially distributed) power
+_WHITE_LOG_AMPLITUDE = 0.5 * np.log(np.log(2) * np.square(np.hanning(_FRAME_SAMPLES)).sum())
+_EPOCHS_AT_ONCE = 64
 _NIGHT_EPOCHS = 500  # a reference is measured on about this many epochs, evenly spread
 
 
 def normalize_series(values: np.ndarray, normalization: str, reference: Reference) -> np.ndarray:
-    """Normalise along the last axis; float32.
+    """Normalise along the last axis; float32, (..., samples), or (..., views, samples) where there are several views.
 
     `zscore` removes the series' own mean and divides by its population standard deviation (guide,
     section on preprocessing). `recording` removes the mean and divides by the recording's typical
     amplitude, so that loud and quiet epochs stay different. `whitened` divides each frequency by the
     recording's typical amplitude there: what is left is how an epoch differs from its night, whatever
-    skull, electrode and amplifier do to the spectrum. A series without a known spectrum is taken to be
-    white already, which is the same as `recording`. An EMG (a reference with a tone) becomes the muscle's
-    tone by rank within its recording, whatever the normalisation.
+    skull, electrode and amplifier do to the spectrum. `zscore_whitened` gives both views. A series
+    without a known spectrum is taken to be white already, which is the same as `recording`. An EMG (a
+    reference with a tone) becomes the muscle's tone by rank within its recording, whatever the
+    normalisation.
 
     Raises:
         ValueError: NaN or infinite values, an empty series, or an unknown normalisation.
@@ -41,28 +52,44 @@ def normalize_series(values: np.ndarray, normalization: str, reference: Referenc
         raise ValueError("the series is empty")
     if not np.isfinite(values).all():
         raise ValueError("the series holds NaN or infinite values; repair or drop it before scoring")
+    views = [_normalize_view(values, view, reference) for view in _find_views(normalization)]
+    return views[0] if len(views) == 1 else np.stack(views, axis=-2)
+
+
+def count_views(normalization: str) -> int:
+    """Number of views of a normalisation; ValueError lists the known ones."""
+    return len(_find_views(normalization))
+
+
+def _find_views(normalization: str) -> tuple[str, ...]:
     if normalization not in NORMALIZATIONS:
         raise ValueError(f"unknown model.normalization {normalization!r}; one of: {', '.join(NORMALIZATIONS)}")
+    return NORMALIZATIONS[normalization]
+
+
+def _normalize_view(values: np.ndarray, view: str, reference: Reference) -> np.ndarray:
     if reference.tone is not None:
         return carry_tone(values, reference.tone)
     centred = values - values.mean(axis=-1, keepdims=True, dtype=np.float64)
-    if normalization == "zscore":
+    if view == "zscore":
         divisor = np.maximum(values.std(axis=-1, keepdims=True, dtype=np.float64), _STD_FLOOR)
     else:
         divisor = np.float64(max(reference.scale, _STD_FLOOR))
     scaled = (centred / divisor).astype(np.float32)
-    if normalization == "whitened" and reference.log_amplitude_K is not None:
+    if view == "whitened" and reference.log_amplitude_K is not None:
         return _divide_spectrum(scaled, reference.log_amplitude_K)
     return scaled
 
 
-def normalize_channels(values_ECL: np.ndarray, normalization: str, references: Sequence[Reference]) -> np.ndarray:
+def normalize_channels(
+    values_ECL: np.ndarray, normalization: str, references: Sequence[Reference | None]
+) -> np.ndarray:
     """Normalise epochs, each channel by its own reference; (num_epochs, num_channels, samples) float32.
 
-    Errors as `normalize_series`.
+    A channel without a reference is one that the recording lacks; it is zero. Errors as `normalize_series`.
     """
     channels = [
-        normalize_series(values_ECL[:, channel_idx], normalization, reference)
+        normalize_series(values_ECL[:, channel_idx], normalization, reference or Reference())
         for channel_idx, reference in enumerate(references)
     ]
     return np.stack(channels, axis=1)
@@ -117,15 +144,74 @@ def measure_reference(epochs_EL: np.ndarray) -> Reference:
     return Reference(scale, log_amplitude_K + np.log(np.median(whitened_EL.std(axis=-1))))
 
 
+def measure_spectra(epochs_EL: np.ndarray) -> np.ndarray:
+    """(E, K) ln amplitude of each epoch around each knot, the median over its frames; NaN where an epoch is flat.
+
+    White noise of standard deviation 1 has 0 everywhere.
+
+    Args:
+        epochs_EL: (num_epochs, samples), finite; epochs shorter than a frame have no spectrum.
+    """
+    log_amplitude_EK = np.full((len(epochs_EL), NUM_KNOTS), np.nan)
+    if epochs_EL.shape[-1] < _FRAME_SAMPLES:
+        return log_amplitude_EK
+    for start in range(0, len(epochs_EL), _EPOCHS_AT_ONCE):
+        some_EL = epochs_EL[start : start + _EPOCHS_AT_ONCE]
+        log_power_EF = np.median(_measure_log_power(some_EL), axis=1)
+        alive_E = some_EL.std(axis=-1, dtype=np.float64) > _STD_FLOOR
+        for epoch in np.flatnonzero(alive_E):
+            log_amplitude_EK[start + epoch] = _interpolate(log_power_EF[epoch]) - _WHITE_LOG_AMPLITUDE
+    return log_amplitude_EK
+
+
+def find_typical(log_amplitude_EK: np.ndarray) -> np.ndarray | None:
+    """(K,) the median over epochs that have a spectrum (`measure_spectra`); None where none has."""
+    known_EK = log_amplitude_EK[np.isfinite(log_amplitude_EK[:, 0])]
+    return np.median(known_EK, axis=0) if len(known_EK) else None
+
+
+def build_reference(log_amplitude_EK: np.ndarray, prior_K: np.ndarray | None, prior_epochs: float) -> Reference:
+    """Reference of a recording by its epochs' spectra (`measure_spectra`), the less its own the shorter it is.
+
+    Its typical spectrum is the mean of its own, weighted by its number of epochs, and of `prior_K`, weighted by
+    `prior_epochs`. Half an hour may hold one sleep stage alone; its own median is then no yardstick for that stage.
+
+    Args:
+        log_amplitude_EK: spectra of the recording's epochs.
+        prior_K: typical spectrum of other recordings; None: unknown.
+        prior_epochs: epochs of the recording that weigh as much as the prior.
+    """
+    own_K, num_epochs = find_typical(log_amplitude_EK), int(np.isfinite(log_amplitude_EK[:, 0]).sum())
+    if own_K is None and prior_K is None:
+        return Reference()
+    share = 1.0 if prior_K is None else num_epochs / max(num_epochs + prior_epochs, 1e-9)
+    parts = [weight * part_K for weight, part_K in ((share, own_K), (1 - share, prior_K)) if part_K is not None]
+    typical_K = np.sum(parts, axis=0)
+    typical_K = np.maximum(typical_K, typical_K.max() - _MAX_LOG_GAIN)
+    frequency_F = np.arange(1, _FRAME_SAMPLES // 2) / _FRAME_SAMPLES
+    log_amplitude_F = np.interp(np.log(frequency_F), np.log(KNOTS_K), typical_K)
+    scale = float(np.sqrt(np.mean(np.exp(2 * log_amplitude_F))))
+    return Reference(scale, typical_K - np.log(scale))
+
+
 def _typical_log_amplitude(epochs_EL: np.ndarray) -> np.ndarray:
     """(K,) median log amplitude around each knot."""
+    log_power_ETF = _measure_log_power(epochs_EL)
+    log_amplitude_K = _interpolate(np.median(log_power_ETF.reshape(-1, log_power_ETF.shape[-1]), axis=0))
+    return np.maximum(log_amplitude_K, log_amplitude_K.max() - _MAX_LOG_GAIN)
+
+
+def _measure_log_power(epochs_EL: np.ndarray) -> np.ndarray:
+    """(E, frames, F) ln power of every frame."""
     frames = np.lib.stride_tricks.sliding_window_view(epochs_EL, _FRAME_SAMPLES, axis=-1)[:, :: _FRAME_SAMPLES // 2]
     frames = (frames - frames.mean(axis=-1, keepdims=True)) * np.hanning(_FRAME_SAMPLES).astype(np.float32)
-    power = np.abs(scipy.fft.rfft(frames.reshape(-1, _FRAME_SAMPLES), axis=-1)) ** 2
-    log_power_F = np.median(np.log(power + np.float32(1e-12)), axis=0)
+    return np.log(np.abs(scipy.fft.rfft(frames, axis=-1)) ** 2 + np.float32(1e-12))
+
+
+def _interpolate(log_power_F: np.ndarray) -> np.ndarray:
+    """(K,) ln amplitude at the knots."""
     frequency_F = np.arange(1, log_power_F.size) / _FRAME_SAMPLES
-    log_amplitude_K = 0.5 * np.interp(np.log(_KNOTS_K), np.log(frequency_F), log_power_F[1:])
-    return np.maximum(log_amplitude_K, log_amplitude_K.max() - _MAX_LOG_GAIN)
+    return 0.5 * np.interp(np.log(KNOTS_K), np.log(frequency_F), log_power_F[1:])
 
 
 def _divide_spectrum(values: np.ndarray, log_amplitude_K: np.ndarray) -> np.ndarray:
@@ -134,8 +220,8 @@ def _divide_spectrum(values: np.ndarray, log_amplitude_K: np.ndarray) -> np.ndar
     widths = [(0, 0)] * (values.ndim - 1) + [(margin, margin)]
     padded = np.pad(values, widths, mode="reflect", reflect_type="odd")
     length = scipy.fft.next_fast_len(padded.shape[-1], real=True)
-    frequency_F = np.maximum(scipy.fft.rfftfreq(length), _KNOTS_K[0])
-    gain_F = np.exp(-np.interp(np.log(frequency_F), np.log(_KNOTS_K), log_amplitude_K)).astype(np.float32)
+    frequency_F = np.maximum(scipy.fft.rfftfreq(length), KNOTS_K[0])
+    gain_F = np.exp(-np.interp(np.log(frequency_F), np.log(KNOTS_K), log_amplitude_K)).astype(np.float32)
     gain_F[0] = 0  # no mean
     filtered = scipy.fft.irfft(scipy.fft.rfft(padded, n=length, axis=-1) * gain_F, n=length, axis=-1)
     return filtered[..., margin : margin + num_samples].astype(np.float32)

@@ -30,6 +30,12 @@ class StagingModels:
         others = self.writer.stage.channels if self.writer else ()
         return tuple(dict.fromkeys((*self.classifier.stage.channels, *others)))
 
+    @property
+    def needed_channels(self) -> set[str]:
+        """Channels that no recording may lack."""
+        configs = [self.classifier, *([self.writer] if self.writer else [])]
+        return {name for config in configs for name in config.stage.channels if name not in config.optional_channels}
+
 
 def find_models(folder: Path | None = None, llm: str = "", with_texts: bool = True) -> StagingModels:
     """Find a classifier and, for texts, a language model of sleep.

@@ -102,12 +102,14 @@ class NightStager:
         model = self.models.classifier.model
         label_set = LABEL_SETS[model.label_set]
         choice = choose_channels(file, self.models.channels, dict(self.options.given))
-        if choice.missing:
+        if self.models.needed_channels.intersection(choice.missing):
             raise ValueError(choice.complaint)
         night = read_single_night(
             file, choice.channels, model.fs_hz, model.epoch_s, label_set.species, self.options.whole
         )
-        night = replace(night, recording=replace(night.recording, notes=(*choice.notes, *night.recording.notes)))
+        missing = [f"no channel to read as {name!r}: staged without it" for name in choice.missing]
+        notes = (*choice.notes, *missing, *night.recording.notes)
+        night = replace(night, recording=replace(night.recording, notes=notes))
         recording = night.recording
         if self.options.explain not in ("all", "uncertain", "none"):
             list_numbered_epochs(self.options.explain, night)  # before the work begins

@@ -18,8 +18,8 @@ from tslm.data.epochs import cut_epochs, resample_recording
 from tslm.data.prepared.recordings import Recording, read_recording, round_to_stored
 from tslm.data.readers.open import open_signals
 from tslm.data.readers.raw import RawRecording, RawSignal, SignalsConfig
-from tslm.data.samples.night_windows import measure_references
 from tslm.data.samples.recordings_dataset import SleepDataset
+from tslm.data.samples.references import measure_references
 from tslm.evidence.measure import measure_evidence
 from tslm.hub import TSLMProcessor
 from tslm.labels import SleepStage
@@ -124,7 +124,7 @@ def test_a_classifier_reads_each_stretch_without_a_gap_as_one_row(tmp_path: Path
     assert inputs["epoch_mask_BW"].sum(dim=1).tolist() == [LEFT_OUT, NUM_EPOCHS - LEFT_OUT - 1]
     night = prepare_and_read(path)
     values_ECL = np.stack([night.channels[name] for name in (EEG, EMG)], axis=1)
-    expected_ECL = normalize_channels(values_ECL, "whitened", measure_references(night, (EEG, EMG)))
+    expected_ECL = normalize_channels(values_ECL, "whitened", measure_references(night, config))
     assert np.array_equal(inputs["window_BWCL"][inputs["epoch_mask_BW"]].numpy(), expected_ECL)
 
 

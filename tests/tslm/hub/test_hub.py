@@ -128,6 +128,20 @@ def test_the_classifier_gives_the_probabilities_of_the_whole_night(classifier_di
     assert model.config.id2label[0] == "Wake"
 
 
+def test_a_classifier_that_has_learned_to_do_without_a_channel_takes_a_night_that_lacks_it(tmp_path: Path) -> None:
+    changes = {"stage__extra_channels": ("EMG",), "model__prior_epochs": 60.0, "model__typical_spectrum": (0.5,) * 64}
+    config = small_config(**CLASSIFIER, **changes, model__channel_dropout=0.3)
+    save_checkpoint(build_small_model(config), config, {}, tmp_path / "best")
+    model, processor = AutoModel.from_pretrained(tmp_path / "best"), AutoProcessor.from_pretrained(tmp_path / "best")
+    with torch.no_grad():
+        probabilities = model(**processor({CHANNEL: SIGNAL}, fs_hz=20)).logits[0].softmax(-1).numpy()
+    lacking = replace(NIGHT, channels={CHANNEL: NIGHT.channels[CHANNEL]})
+    assert np.array_equal(probabilities, NightScorer(*load_checkpoint(tmp_path / "best")).score(lacking))
+    needs = TSLMProcessor(small_config(**CLASSIFIER, stage__extra_channels=("EMG",)), None)
+    with pytest.raises(ValueError, match="there is no signal 'EMG'"):
+        needs({CHANNEL: SIGNAL}, fs_hz=20)
+
+
 @pytest.mark.parametrize("kind", ["text", "classifier"])
 def test_saving_what_was_loaded_gives_the_same_checkpoint(
     kind: str, folder: Path, classifier_dir: Path, tmp_path: Path

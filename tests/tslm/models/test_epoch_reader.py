@@ -78,6 +78,28 @@ def test_the_order_of_channels_matters_and_each_of_them_is_read() -> None:
         assert moved.nonzero().tolist() == [[1, 2]]
 
 
+@torch.no_grad()
+def test_what_stands_in_the_place_of_a_lacking_channel_is_not_read() -> None:
+    reader = build(**THREE, model__channel_dropout=0.3)
+    nn.init.normal_(reader.missing_CD)
+    window_BWCL, mask_BW = windows(3)
+    there_BC = torch.tensor([[True, True, False], [True, True, True]])
+    with_all, with_two = reader(window_BWCL, mask_BW)[0], reader(window_BWCL, mask_BW, there_BC)[0]
+    assert torch.equal(with_two[1], with_all[1])
+    assert not torch.allclose(with_two[0], with_all[0], atol=1e-3)
+    changed = window_BWCL.clone()
+    changed[0, :, 2] = 100
+    assert torch.equal(reader(changed, mask_BW, there_BC)[0], with_two)
+
+
+def test_a_reader_that_has_not_learned_to_do_without_has_no_weights_for_it() -> None:
+    assert "missing_CD" not in build(**THREE).state_dict()
+    assert "missing_CD" not in build(model__channel_dropout=0.3).state_dict()
+    window_BWCL, mask_BW = windows(3)
+    with pytest.raises(AssertionError, match="a channel is missing"):
+        build(**THREE)(window_BWCL, mask_BW, torch.tensor([[True, True, False]] * 2))
+
+
 @pytest.mark.parametrize("num_channels", [1, 3])
 @torch.no_grad()
 def test_an_epoch_does_not_depend_on_its_batch_mates(num_channels: int) -> None:

@@ -15,7 +15,8 @@ from tslm.models.masked_encoder import MaskedEncoder, draw_blocks
 from tslm.training.checkpoints.checkpoint import load_checkpoint, load_weights, save_checkpoint
 
 CONV = {"model__encoder__front_end": "conv", "model__normalization": "zscore"}
-FRONT_ENDS = pytest.mark.parametrize("front_end", [{}, CONV], ids=["filterbank", "conv"])
+TWO_VIEWS = {"model__normalization": "zscore_whitened"}
+FRONT_ENDS = pytest.mark.parametrize("front_end", [{}, CONV, TWO_VIEWS], ids=["filterbank", "conv", "two_views"])
 
 
 def masked_config(**changes: Any) -> RunConfig:
@@ -82,11 +83,12 @@ def test_what_is_hidden_is_not_seen(front_end: dict) -> None:
     guess, truth = model.reconstruct(batch)
     hidden_WCN = draw_blocks((5, 1, 6), config.masking, torch.Generator().manual_seed(0))
     changed = batch.window_BWCL.clone()
-    changed += 3 * torch.randn_like(changed) * hidden_WCN.repeat_interleave(100, dim=-1)
+    hidden_L = hidden_WCN.repeat_interleave(100, dim=-1).reshape(5, 1, *[1] * (changed.dim() - 4), 600)  # in all views
+    changed += 3 * torch.randn_like(changed) * hidden_L
     other_guess, other_truth = model.reconstruct(replace(batch, window_BWCL=changed))
     assert torch.allclose(guess, other_guess, atol=1e-5)
     assert not torch.allclose(truth, other_truth, atol=0.1)
-    shown = batch.window_BWCL * torch.where(hidden_WCN.repeat_interleave(100, dim=-1), 1, -2)
+    shown = batch.window_BWCL * torch.where(hidden_L, 1, -2)
     assert not torch.allclose(model.reconstruct(replace(batch, window_BWCL=shown))[0], guess, atol=1e-4)
 
 

@@ -138,6 +138,31 @@ def test_a_front_end_that_cannot_be_built_is_a_value_error(wrong: dict) -> None:
         build_front_end(replace(SMALL, **wrong))
 
 
+@pytest.mark.parametrize("config", [SMALL, replace(SMALL, raw_patch=False), CONV, CNN])
+def test_every_view_of_a_series_is_read_and_reconstructed_in_its_own_patch(config: EncoderConfig) -> None:
+    torch.manual_seed(0)
+    front_end = build_front_end(config, num_views=2)
+    series = torch.randn(2, 2, 3 * config.patch_size, requires_grad=True)
+    tokens = front_end(series)
+    assert tokens.shape == (2, 3, 16)
+    assert front_end.targets(series).shape == (2, 3, front_end.target_width)
+    tokens.square().sum().backward()
+    assert series.grad is not None
+    assert bool((series.grad.abs().sum(dim=-1) > 0).all())
+    changed = series.detach().clone()
+    changed[0, 1, -config.patch_size // 4 :] += 1  # the last patch's end, in the second view
+    moved = (front_end.targets(changed) != front_end.targets(series)).any(dim=0)
+    assert moved.any(dim=1).tolist() == [False, False, True]
+    assert not moved[:, : front_end.target_width // 2].any()
+
+
+@pytest.mark.parametrize("config", [SMALL, CONV, CNN])
+@torch.no_grad()
+def test_a_series_of_one_view_may_have_an_axis_for_it(config: EncoderConfig) -> None:
+    encoder, series = build(config), torch.randn(2, 3 * config.patch_size - 1)
+    assert torch.equal(encoder(series), encoder(series[:, None]))
+
+
 @given(st.integers(1, 5000), st.integers(1, 4))
 def test_strides_multiply_to_the_patch(total: int, num_layers: int) -> None:
     strides = split_stride(total, num_layers)

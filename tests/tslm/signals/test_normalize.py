@@ -6,7 +6,16 @@ from hypothesis.extra import numpy as hnp
 from scipy import signal
 
 from tslm.batch import Reference
-from tslm.signals.normalize import measure_reference, normalize_series, render_digits
+from tslm.signals.normalize import (
+    NUM_KNOTS,
+    build_reference,
+    count_views,
+    find_typical,
+    measure_reference,
+    measure_spectra,
+    normalize_series,
+    render_digits,
+)
 
 SERIES = hnp.arrays(np.float32, st.integers(2, 60), elements=st.floats(-500, 500, width=32))
 
@@ -71,6 +80,59 @@ def test_whitening_undoes_what_an_amplifier_does_to_all_epochs_alike() -> None:
     after = np.abs(log_spectra(pair[0]) - log_spectra(pair[1])).mean()
     assert before > 0.6
     assert after < 0.1
+
+
+def test_a_normalisation_of_two_views_stacks_them_before_the_samples() -> None:
+    night_EL = draw_night(6)
+    reference = measure_reference(night_EL)
+    both_EVL = normalize_series(night_EL, "zscore_whitened", reference)
+    assert both_EVL.shape == (6, count_views("zscore_whitened"), 3000)
+    for view, name in enumerate(("zscore", "whitened")):
+        assert np.array_equal(both_EVL[:, view], normalize_series(night_EL, name, reference))
+    assert normalize_series(night_EL[0], "zscore_whitened", reference).shape == (2, 3000)
+
+
+def test_the_spectrum_of_white_noise_is_its_standard_deviation() -> None:
+    noise_EL = 3 * np.random.default_rng(0).normal(size=(200, 3000))
+    noise_EL[50:60] = 7.0
+    spectra_EK = measure_spectra(noise_EL)
+    assert np.isnan(spectra_EK[50:60]).all()
+    typical_K = find_typical(spectra_EK)
+    assert typical_K == pytest.approx(np.log(3), abs=0.15)  # the lowest knots lie below the first frequency
+    reference = build_reference(spectra_EK, None, 60)
+    assert reference.scale == pytest.approx(3, rel=0.05)
+    assert reference.log_amplitude_K + np.log(reference.scale) == pytest.approx(typical_K, abs=1e-9)
+
+
+def test_a_long_recording_is_whitened_by_itself_and_a_short_one_more_and_more_by_the_prior() -> None:
+    spectra_EK = measure_spectra(draw_night(120))
+    own_K = find_typical(spectra_EK)
+    prior_K = own_K + np.linspace(-1, 1, NUM_KNOTS)
+    for num_epochs in (1, 30, 120):
+        typical_K = find_typical(spectra_EK[:num_epochs])
+        reference = build_reference(spectra_EK[:num_epochs], prior_K, 60)
+        found_K = reference.log_amplitude_K + np.log(reference.scale)
+        weight = num_epochs / (num_epochs + 60)
+        assert found_K == pytest.approx(weight * typical_K + (1 - weight) * prior_K, abs=1e-9)
+    silent = build_reference(np.full((5, NUM_KNOTS), np.nan), prior_K, 60)
+    assert silent.log_amplitude_K + np.log(silent.scale) == pytest.approx(prior_K, abs=1e-9)
+    assert build_reference(np.full((5, NUM_KNOTS), np.nan), None, 60) == Reference()
+
+
+def test_a_recording_of_one_kind_keeps_what_sets_it_apart_where_there_is_a_prior() -> None:
+    night_EL = draw_night(200)
+    noise_EL = np.random.default_rng(1).normal(size=night_EL.shape)
+    alpha_EL = signal.sosfiltfilt(signal.butter(4, (7, 13), "bandpass", fs=100, output="sos"), noise_EL)
+    night_EL[::3] += 200 * alpha_EL[::3].astype(np.float32)
+    spectra_EK = measure_spectra(night_EL)
+    prior_K, part = find_typical(spectra_EK), slice(0, 60, 3)  # ten minutes of alpha
+
+    def contrast(reference: Reference) -> float:
+        log_psd_F = log_spectra(normalize_series(night_EL[part], "whitened", reference)).mean(axis=0)
+        return float(log_psd_F[36] - log_psd_F[16])  # 10 Hz against 5 Hz
+
+    alone, shrunk = (build_reference(spectra_EK[part], prior, 60) for prior in (None, prior_K))
+    assert contrast(shrunk) > contrast(alone) + 1
 
 
 def test_whitening_treats_every_epoch_by_itself() -> None:

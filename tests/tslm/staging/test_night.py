@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 
 import tslm
+from tests.factories.small import build_small_model
 from tests.factories.staging import FS_HZ, NUM_EPOCHS, make_sleep_signal
+from tslm.config.checkpoint import load_checkpoint_config
 from tslm.data.readers.open import open_signals
 from tslm.data.readers.raw import SignalsConfig
 from tslm.labels import SleepStage
 from tslm.staging.models import find_models
 from tslm.staging.night import NightStager, StagingOptions, choose_explained, list_numbered_epochs
+from tslm.training.checkpoints.checkpoint import save_checkpoint
 
 
 def test_a_night_comes_with_stages_probabilities_and_texts_of_its_least_certain_fifth(
@@ -96,6 +99,24 @@ def test_all_and_none_are_what_they_say() -> None:
 def test_a_night_without_the_eog_of_the_model_names_it_and_lists_the_channels(staging_models: Path) -> None:
     with pytest.raises(ValueError, match=r"EOG.*F4-M1"):
         tslm.score_night({"F4-M1": make_sleep_signal(0)}, FS_HZ, model=staging_models)
+
+
+def test_a_night_without_eog_is_staged_and_says_so_where_the_models_have_learned_to_do_without(
+    staging_models: Path, tiny_llm: Path, tmp_path: Path
+) -> None:
+    folders = ("no_llm/classifier/stage0_encoder", "tiny/soft_prompt/stage4_sleep_cot")
+    for folder in folders:
+        config = load_checkpoint_config(staging_models / folder / "checkpoints/best")
+        config = replace(config, model=replace(config.model, channel_dropout=0.3))
+        save_checkpoint(build_small_model(config, lora_noise=0.1), config, {}, tmp_path / folder / "checkpoints/best")
+    night = tslm.stage_night({"F4-M1": make_sleep_signal(0)}, FS_HZ, model=tmp_path, device="cpu", explain="all")
+    assert "no channel to read as 'EOG horizontal': staged without it" in night.recording.notes
+    assert dict(night.channels) == {"EEG Fpz-Cz": "F4-M1"}
+    assert len(night.explanations) == NUM_EPOCHS
+    both = tslm.score_night(
+        {"F4-M1": make_sleep_signal(0), "E1-M2": make_sleep_signal(1)}, FS_HZ, model=tmp_path, device="cpu"
+    )
+    assert not np.allclose(both.probabilities_EK, night.probabilities_EK, atol=1e-4)
 
 
 def test_a_night_shorter_than_an_epoch_is_refused(staging_models: Path) -> None:

@@ -130,13 +130,13 @@ class Collator:
                 ]
         if not values:
             return
-        longest = max(len(series) for series in values)
+        longest = max(series.shape[-1] for series in values)
         check_num_patches(count_patches(longest, encoder.patch_size), encoder.max_patches)
-        padded_SL = np.zeros((len(values), longest), dtype=np.float32)
+        padded_SL = np.zeros((len(values), *values[0].shape[:-1], longest), dtype=np.float32)
         for row, series_values in zip(padded_SL, values, strict=True):
-            row[: len(series_values)] = series_values
+            row[..., : series_values.shape[-1]] = series_values
         batch.series_SL = torch.from_numpy(padded_SL)
-        batch.series_lengths_S = torch.tensor([len(series) for series in values])
+        batch.series_lengths_S = torch.tensor([series.shape[-1] for series in values])
         batch.series_row_S = torch.tensor([row for row, example in enumerate(examples) for _ in example.series])
         batch.series_channel_S = torch.tensor([series.channel_idx for example in examples for series in example.series])
 
@@ -153,6 +153,8 @@ class Collator:
         ]
         batch.window_BWCL = torch.from_numpy(np.stack(normalized))
         batch.epoch_mask_BW = torch.from_numpy(np.stack([window.epoch_mask_W for window in windows]))
+        there = [[reference is not None for reference in window.references] for window in windows]
+        batch.channel_mask_BC = torch.tensor(there)
         batch.sleep_stage_idx_BW = torch.from_numpy(np.stack([window.sleep_stage_idx_W for window in windows]))
         targets = [window.target_WK for window in windows if window.target_WK is not None]
         if targets:
@@ -164,7 +166,8 @@ class Collator:
         assert window.values_WCL.shape[1] == len(window.references)
         with _name_sample(example):
             normalized_WCL = normalize_channels(window.values_WCL, self.config.normalization, window.references)
-        return normalized_WCL * window.epoch_mask_W[:, None, None].astype(np.float32)
+        normalized_WCL[~window.epoch_mask_W] = 0
+        return normalized_WCL
 
 
 @contextmanager

@@ -92,8 +92,10 @@ def describe_labels(num_samples: int, counts: Mapping[str, int]) -> str:
     return f"{num_samples} samples" + (f"; {shares}" if shares else "")
 
 
-def state_timing(model: ModelConfig, dataset: TaskDataset) -> ModelConfig:
-    """The model's config with rate and epoch length of the nights it is trained on; unchanged for other samples.
+def describe_nights(model: ModelConfig, dataset: TaskDataset) -> ModelConfig:
+    """The model's config with rate, epoch length and typical spectrum of the nights it is trained on.
+
+    It is unchanged for other samples.
 
     Raises:
         ValueError: the nights have more than one rate or epoch length.
@@ -101,7 +103,12 @@ def state_timing(model: ModelConfig, dataset: TaskDataset) -> ModelConfig:
     recordings: Sequence[Recording] = getattr(dataset, "recordings", ())
     if not recordings:
         return model
-    model = replace(model, fs_hz=recordings[0].fs_hz, epoch_s=recordings[0].epoch_s)
+    model = replace(
+        model,
+        fs_hz=recordings[0].fs_hz,
+        epoch_s=recordings[0].epoch_s,
+        typical_spectrum=dataset.typical_spectrum,  # type: ignore[attr-defined]
+    )
     check_timing(recordings, model)
     return model
 

@@ -1,4 +1,4 @@
-"""Nights for models: recordings of a split, their references, windows of their epochs, and soft targets.
+"""Nights for models: recordings of a split, windows of their epochs, and soft targets.
 
 Channels, sampling rate and epoch length of a night are checked here against those of the model. Soft targets come from
 scorer votes and boundary smoothing.
@@ -13,13 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from tslm.batch import IGNORE_INDEX, NightWindow, Reference
-from tslm.config.schema import AugmentConfig, LossConfig, ModelConfig
+from tslm.config.schema import AugmentConfig, LossConfig, ModelConfig, RunConfig
 from tslm.data.prepared.recordings import Recording, check_subject_splits, read_participants, read_recording
 from tslm.data.splits.folds import choose_fold, draw_recording_splits, keep_epochs, keep_time
-from tslm.evidence.muscle import find_emg_channel, measure_tone_scale
 from tslm.labels import LabelSet, SleepStage
 from tslm.signals.augment import NUM_DRAWS, add_noise, cut_notch, drop_electrode, jitter_spectrum, shift_time
-from tslm.signals.normalize import measure_reference
 
 VOTES_PREFIX = "votes_"  # of a recording's columns: votes_W, votes_N1, ...: how many scorers, or which share of them
 
@@ -55,14 +53,33 @@ def read_nights(cohort_dir: Path, split: str, channels: Sequence[str], fold: int
         yield keep_time(night, by_time[row.recording], split) if row.recording in by_time else keep_epochs(night, split)
 
 
-def measure_references(recording: Recording, channels: Sequence[str]) -> tuple[Reference, ...]:
-    """Reference of each channel of a recording; an EMG is recognised by its name."""
-    return tuple(
-        Reference(tone=measure_tone_scale(recording.channels[name], recording.fs_hz))
-        if find_emg_channel([name])
-        else measure_reference(recording.channels[name])
-        for name in channels
+def stack_channels(
+    recording: Recording, channels: Sequence[str], epochs: np.ndarray | slice = slice(None)
+) -> np.ndarray:
+    """(num_epochs, num_channels, samples) of some epochs; a channel that the recording lacks is zero."""
+    some_EL = next(iter(recording.channels.values()))[epochs]
+    return np.stack(
+        [
+            recording.channels[name][epochs] if name in recording.channels else np.zeros_like(some_EL)
+            for name in channels
+        ],
+        axis=1,
     )
+
+
+def drop_channels(window: NightWindow, config: RunConfig) -> NightWindow:
+    """The window without some of the channels that a night may lack, each by `model.channel_dropout`."""
+    import torch
+
+    optional = config.optional_channels
+    if not optional:
+        return window
+    references = tuple(
+        None if name in optional and float(torch.rand(())) < config.model.channel_dropout else reference
+        for name, reference in zip(config.stage.channels, window.references, strict=True)
+    )
+    there_C = np.array([reference is not None for reference in references])
+    return replace(window, values_WCL=window.values_WCL * there_C[:, None].astype(np.float32), references=references)
 
 
 def check_timing(recordings: Sequence[Recording], model: ModelConfig) -> None:
@@ -83,7 +100,7 @@ def cut_window(
     sleep_stage_idx: np.ndarray,
     centre: int,
     window_epochs: int,
-    references: tuple[Reference, ...],
+    references: tuple[Reference | None, ...],
     target_EK: np.ndarray | None = None,
 ) -> NightWindow:
     """Epochs around `centre`; those outside the recording or beyond a gap in it are masked and zero.
@@ -91,7 +108,7 @@ def cut_window(
     `target_EK` holds the soft targets of the recording (`build_targets`).
     """
     inside_W, mask_W = _window_indices(recording, centre, window_epochs)
-    values_WCL = np.stack([recording.channels[name][inside_W] for name in channels], axis=1)
+    values_WCL = stack_channels(recording, channels, inside_W)
     return NightWindow(
         values_WCL=np.where(mask_W[:, None, None], values_WCL, np.float32(0)),
         epoch_mask_W=mask_W,
@@ -144,24 +161,36 @@ def index_sleep_stages(recording: Recording, label_set: LabelSet) -> np.ndarray:
     return np.where(idx < 0, IGNORE_INDEX, idx)
 
 
-def augment_window(window: NightWindow, fs_hz: float, config: AugmentConfig) -> NightWindow:
+def augment_window(
+    window: NightWindow, fs_hz: float, config: AugmentConfig, log_gains_CG: np.ndarray | None = None
+) -> NightWindow:
     """The window with its signals changed, each channel by draws of its own; all are shifted in time alike.
 
-    Numbers come from torch's generator. What is switched off draws none; rows outside the night stay zero.
+    Numbers come from torch's generator. What is switched off draws none; rows outside the night stay zero. The gains
+    of an amplifier, which the window's references know, are `log_gains_CG` (`ReferenceMeter.draw_gains`).
     """
     import torch
 
     shift = float(torch.rand(())) if config.max_shift_s else 0.0
-    channels = [_augment(values_WL, fs_hz, config, shift) for values_WL in np.moveaxis(window.values_WCL, 1, 0)]
+    known_CG = np.zeros((len(window.references), NUM_DRAWS)) if log_gains_CG is None else log_gains_CG
+    channels = [
+        _augment(values_WL, fs_hz, config, shift, known_G)
+        for values_WL, known_G in zip(np.moveaxis(window.values_WCL, 1, 0), known_CG, strict=True)
+    ]
     inside_W = window.epoch_mask_W[:, None, None]
     return replace(window, values_WCL=np.where(inside_W, np.stack(channels, axis=1), np.float32(0)))
 
 
-def _augment(values_WL: np.ndarray, fs_hz: float, config: AugmentConfig, shift: float) -> np.ndarray:
+def _augment(
+    values_WL: np.ndarray, fs_hz: float, config: AugmentConfig, shift: float, log_gains_G: np.ndarray
+) -> np.ndarray:
     import torch
 
     if config.gain_jitter or config.band_jitter:
-        values_WL = jitter_spectrum(values_WL, config.gain_jitter, config.band_jitter, torch.randn(NUM_DRAWS).numpy())
+        spread_G = np.array([config.gain_jitter, *[config.band_jitter] * (NUM_DRAWS - 1)])
+        log_gains_G = log_gains_G + spread_G * torch.randn(NUM_DRAWS).numpy()
+    if log_gains_G.any():
+        values_WL = jitter_spectrum(values_WL, log_gains_G)
     if config.max_shift_s:
         values_WL = shift_time(values_WL, round(config.max_shift_s * fs_hz), shift)
     if config.max_notch_hz:

@@ -19,9 +19,10 @@ from tslm.data.samples.night_windows import (
     choose_epochs,
     cut_sleep_stage_indices,
     cut_window,
+    drop_channels,
     index_sleep_stages,
-    measure_references,
 )
+from tslm.data.samples.references import ReferenceMeter, average_spectra, draw_excerpt, keep_excerpt
 from tslm.evidence.events import MIN_FS_HZ, render_events
 from tslm.evidence.measure import EVIDENCE_COLUMNS
 from tslm.evidence.text.closing import render_closing
@@ -33,24 +34,35 @@ from tslm.prompts import (
     render_sleep_prompt,
 )
 
-References = Sequence[tuple[Reference, ...]]  # of each recording, those of its channels
+References = Sequence[tuple[Reference | None, ...]]  # of each recording, those of its channels
 
 
 class RecordingsDataset:
     """Samples around an epoch of prepared recordings: `samples` holds the position of each, (night, epoch).
 
-    `references` are those of the recordings' channels, for parts of nights; None: measured on the recordings.
+    `references` are those of the recordings' channels, for parts of nights; None: measured on the recordings. With
+    `varied`, for training, windows may be normalised as parts of shorter recordings (`augment.excerpt_share`).
     """
 
     samples: list[tuple[int, int]]
     window_epochs: int
 
-    def __init__(self, recordings: list[Recording], config: RunConfig, references: References | None = None) -> None:
+    def __init__(
+        self,
+        recordings: list[Recording],
+        config: RunConfig,
+        references: References | None = None,
+        varied: bool = False,
+    ) -> None:
         check_timing(recordings, config.model)
-        self.recordings, self.channels = recordings, config.stage.channels
+        self.config, self.recordings, self.channels = config, recordings, config.stage.channels
         self.label_set = LABEL_SETS[config.model.label_set]
         self.sleep_stages = self.label_set.sleep_stages
-        self.references = references or [measure_references(recording, self.channels) for recording in recordings]
+        self.meters = [] if references else [ReferenceMeter(recording, config) for recording in recordings]
+        # Of training's nights where the config does not know any yet.
+        self.typical_spectrum = config.model.typical_spectrum or (average_spectra(self.meters) if varied else ())
+        self.references = references or [meter.measure(self.typical_spectrum) for meter in self.meters]
+        self.varied = varied
         self.sleep_stage_idx = [index_sleep_stages(recording, self.label_set) for recording in recordings]
         self.targets = build_targets(recordings, self.sleep_stage_idx, self.label_set, config.loss)
 
@@ -62,16 +74,29 @@ class RecordingsDataset:
         scored = np.concatenate(self.sleep_stage_idx)
         return np.bincount(scored[scored != IGNORE_INDEX], minlength=len(self.sleep_stages))
 
-    def _cut_window(self, night: int, epoch: int) -> NightWindow:
-        return cut_window(
+    def _draw_part(self, night: int, epoch: int) -> slice:
+        """The part of a night that is taken for the recording around an epoch."""
+        share = self.config.augment.excerpt_share if self.varied else 0.0
+        return draw_excerpt(epoch, self.recordings[night].num_epochs, share)
+
+    def _measure_part(
+        self, night: int, part: slice, log_gains_CG: np.ndarray | None = None
+    ) -> tuple[Reference | None, ...]:
+        if log_gains_CG is None and part == slice(0, self.recordings[night].num_epochs):
+            return self.references[night]
+        return self.meters[night].measure(self.typical_spectrum, part, log_gains_CG)
+
+    def _cut_window(self, night: int, epoch: int, part: slice, references: tuple[Reference | None, ...]) -> NightWindow:
+        window = cut_window(
             self.recordings[night],
             self.channels,
             self.sleep_stage_idx[night],
             epoch,
             self.window_epochs,
-            self.references[night],
+            references,
             self.targets[night],
         )
+        return keep_excerpt(window, epoch, part) if self.varied else window
 
 
 class SleepDataset(RecordingsDataset):
@@ -89,8 +114,8 @@ class SleepDataset(RecordingsDataset):
         varied: bool = False,
         references: References | None = None,
     ) -> None:
-        super().__init__(recordings, config, references)
-        self.stage, self.varied = config.stage, varied
+        super().__init__(recordings, config, references, varied)
+        self.stage = config.stage
         self._evidence: dict[int, dict[str, np.ndarray]] = {}  # of the nights whose facts were asked for
         self.style = config.stage.prompt_style
         self.text_channels = self.channels if config.stage.extra_in_text else self.channels[:1]
@@ -115,10 +140,16 @@ class SleepDataset(RecordingsDataset):
         inputs = self._draw_inputs()
         facts = self._state_facts(night, epoch) if inputs != "series" else ""
         prompt = render_sleep_prompt(self.label_set.answers, recording.epoch_s, self.style, facts)
+        part = self._draw_part(night, epoch)
+        references = self._measure_part(night, part)
         series = [
-            self._series(recording, epoch, channel_idx, self.references[night][channel_idx])
-            for channel_idx in range(len(self.text_channels))
+            self._series(recording, epoch, channel_idx, reference)
+            for channel_idx, reference in enumerate(references[: len(self.text_channels)])
+            if reference is not None
         ]
+        window = self._cut_window(night, epoch, part, references) if self.window_epochs else None
+        if self.varied and window is not None:
+            window = drop_channels(window, self.config)
         return Example(
             sample_id=recording.name_epoch(epoch),
             pre_prompt=prompt.pre_prompt,
@@ -127,7 +158,7 @@ class SleepDataset(RecordingsDataset):
             response=render_response(_rationale(recording, epoch), answer) if is_scored else "",
             answer=answer,
             options=self.label_set.answers,
-            window=self._cut_window(night, epoch) if self.window_epochs else None,
+            window=window,
             closings=self._list_closings(night, epoch) if facts else (),
             reads_night=inputs != "facts",
         )
@@ -206,7 +237,7 @@ class NightDataset(RecordingsDataset):
     def __init__(
         self, recordings: list[Recording], config: RunConfig, augmented: bool = False, unlabelled: bool = False
     ) -> None:
-        super().__init__(recordings, config)
+        super().__init__(recordings, config, varied=augmented)
         self.augment = config.augment if augmented else None
         self.window_epochs = config.model.context.window_epochs if config.model.context.sees_neighbours else 1
         step = max(1, self.window_epochs // 2)
@@ -220,9 +251,12 @@ class NightDataset(RecordingsDataset):
 
     def __getitem__(self, idx: int) -> Example:
         night, centre = self.samples[idx]
-        recording, window = self.recordings[night], self._cut_window(night, centre)
+        recording, part = self.recordings[night], self._draw_part(night, centre)
+        log_gains_CG = self.meters[night].draw_gains(self.augment.amplifier_jitter) if self.augment else None
+        window = self._cut_window(night, centre, part, self._measure_part(night, part, log_gains_CG))
         if self.augment is not None:
-            window = augment_window(window, recording.fs_hz, self.augment)
+            window = augment_window(window, recording.fs_hz, self.augment, log_gains_CG)
+            window = drop_channels(window, self.config)
         return Example(recording.name_epoch(centre), "", (), "", "", "", self.label_set.answers, window)
 
     def describe(self, idx: int) -> dict[str, Any]:

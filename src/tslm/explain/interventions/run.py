@@ -18,8 +18,8 @@ from tslm.config.schema import RunConfig
 from tslm.data.evidence import read_evidence
 from tslm.data.prepared.recordings import Recording
 from tslm.data.samples.dataset import find_task, has_facts_line
-from tslm.data.samples.night_windows import measure_references
 from tslm.data.samples.recordings_dataset import SleepDataset
+from tslm.data.samples.references import measure_references
 from tslm.evidence.criteria import Facts
 from tslm.explain.claims.read import read_claims
 from tslm.explain.interventions.edits import EDITS, Change, Condition, Edit, apply_facts, read_facts
@@ -158,11 +158,11 @@ class _Answerer:
         stage, context = writer.config.stage, writer.config.model.context
         self.reach = context.window_epochs // 2 if context.sees_neighbours else 0
         self.label_set = LABEL_SETS[writer.config.model.label_set]
-        self.references = [measure_references(night, stage.channels) for night in nights]
+        self.references = [measure_references(night, writer.config) for night in nights]
         self.nights = [
             replace(
                 night,
-                channels={name: night.channels[name] for name in stage.channels},
+                channels={name: night.channels[name] for name in stage.channels if name in night.channels},
                 columns={**night.columns, **read_evidence(night, stage.channel)},
                 measured_channel=stage.channel,
             )

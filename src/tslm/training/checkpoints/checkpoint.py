@@ -37,7 +37,7 @@ _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
 _LLM_PREFIX = "llm."
 _CLASSIFIER_PREFIX = "classifier."
 _READER_PREFIX = "reader."
-_TIMING = ("fs_hz", "epoch_s")  # 0 means unknown and matches any value
+_OF_NIGHTS = ("fs_hz", "epoch_s", "typical_spectrum")  # of training's nights; 0 or empty: unknown, matches any value
 
 
 @dataclass(frozen=True)
@@ -258,7 +258,7 @@ def _check_shapes(tensors: Mapping[str, Tensor], module: nn.Module, checkpoint_d
 def _check_settings(
     saved: RunConfig, wanted: RunConfig, checkpoint_dir: Path, same_kind: bool, has_adapter: bool
 ) -> None:
-    names = ["normalization", *_TIMING, "encoder", "context"]
+    names = ["normalization", "prior_epochs", "channel_dropout", *_OF_NIGHTS, "encoder", "context"]
     if same_kind:
         names = [item.name for item in fields(ModelConfig) if item.name not in ("lora", "gradient_checkpointing")]
         names += ["lora"] * has_adapter
@@ -266,7 +266,7 @@ def _check_settings(
         names.remove("context")
     for name in names:
         was, now = getattr(saved.model, name), getattr(wanted.model, name)
-        if was != now and not (name in _TIMING and 0 in (was, now)):
+        if was != now and not (name in _OF_NIGHTS and not (was and now)):
             was_text, now_text = _differences(was, now)
             raise ValueError(f"{checkpoint_dir} was made with model.{name} {was_text}, this run has {now_text}")
     if len(saved.stage.channels) != len(wanted.stage.channels):

@@ -23,8 +23,8 @@ from tslm.config.schema import AugmentConfig
 from tslm.data.samples.collate import Collator
 from tslm.data.samples.corpus_dataset import CorpusDataset
 from tslm.data.samples.dataset import build_dataset
-from tslm.data.samples.night_windows import measure_references
-from tslm.data.samples.recordings_dataset import NightDataset
+from tslm.data.samples.recordings_dataset import NightDataset, SleepDataset
+from tslm.data.samples.references import measure_references
 from tslm.prompts import render_ecg_prompt
 from tslm.signals.normalize import normalize_series
 
@@ -45,7 +45,7 @@ def test_each_channel_is_a_series_with_its_own_words_and_its_own_yardstick(confi
         values = recording.channels[name][3]
         assert np.array_equal(series.values_L, values)
         assert series.text == f"\n{name}, mean {values.mean():.2f} and std {values.std():.2f} uV:"
-        (reference,) = measure_references(recording, [name])
+        (reference,) = measure_references(recording, small_config(stage__channel=name))
         ours, theirs = (normalize_series(values, "whitened", one) for one in (series.reference, reference))
         assert np.array_equal(ours, theirs)
     assert not np.array_equal(ours, normalize_series(values, "whitened", eeg.reference))
@@ -68,6 +68,22 @@ def test_a_batch_holds_every_channel_normalised_by_itself(config: Any) -> None:
         expected = normalize_series(recording.channels[name][4], "whitened", references[channel])
         assert np.allclose(batch.series_SL[2 + channel], expected, atol=1e-5)
         assert np.allclose(batch.window_BWCL[1, 2, channel], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["soft_prompt", "flamingo"])
+@torch.no_grad()
+def test_series_and_windows_of_two_views_reach_the_language_model(name: str, tiny_llm: Path) -> None:
+    config = small_config(tiny_llm, **BOTH, model__name=name, model__normalization="zscore_whitened")
+    model, dataset = build_small_model(config, lora_noise=0.1), sleep_dataset(config)
+    batch = collate(config, [dataset[0], dataset[4]])
+    assert batch.window_BWCL.shape == (2, 5, 2, 2, 600)
+    assert not batch.window_BWCL[0, :2].any()  # before the night
+    assert batch.series_SL.shape == (4, 2, 600)
+    before = model(batch).loss_sum
+    for changed in ("series_SL", "window_BWCL"):
+        louder = getattr(batch, changed).clone()
+        louder[..., 1, :] *= 3  # the whitened view of all
+        assert not torch.isclose(model(replace(batch, **{changed: louder})).loss_sum, before, atol=1e-6)
 
 
 def test_extra_channels_may_be_left_to_the_context(tiny_llm: Path) -> None:
@@ -101,6 +117,35 @@ def test_one_channel_is_lost_and_the_others_stay() -> None:
             assert bool(is_flat.all())
         seen.add(tuple(lost.tolist()))
     assert {(True, False), (False, True)} <= seen
+
+
+def test_in_training_a_channel_that_may_lack_is_left_out_at_its_rate_and_the_eeg_never() -> None:
+    config = small_config(**BOTH, model__channel_dropout=0.3, model__name="classifier")
+    windows = NightDataset([small_recording(num_epochs=400)], config, augmented=True)
+    torch.manual_seed(0)
+    drawn = [windows[idx].window for idx in range(len(windows))]
+    lacks_CN = np.array([[reference is None for reference in window.references] for window in drawn]).T
+    assert not lacks_CN[0].any()
+    assert 0.2 < lacks_CN[1].mean() < 0.4
+    is_zero_CN = np.array([(window.values_WCL == 0).all(axis=(0, 2)) for window in drawn]).T
+    assert np.array_equal(is_zero_CN, lacks_CN)
+    batch = collate(config, [windows[idx] for idx in range(8)])
+    assert batch.channel_mask_BC[:, 0].all()
+    plain = NightDataset([small_recording(num_epochs=40)], config)
+    assert all(None not in plain[idx].window.references for idx in range(len(plain)))
+
+
+def test_a_night_without_a_channel_that_may_lack_is_answered_and_reads_no_series_of_it(tiny_llm: Path) -> None:
+    config = small_config(tiny_llm, **BOTH, model__channel_dropout=0.3, stage__extra_in_text=False)
+    night = small_recording()
+    lacking = replace(night, channels={CHANNEL: night.channels[CHANNEL]})
+    batch = collate(config, [SleepDataset([lacking], config)[3]])
+    assert batch.channel_mask_BC.tolist() == [[True, False]]
+    model = build_small_model(config)
+    assert torch.isfinite(model(batch).loss_sum)
+    for needs in ({"stage__extra_in_text": True}, {"model__channel_dropout": 0.0}):
+        with pytest.raises(ValueError, match="night1 has no channel 'EMG', which the model needs; it has: EEG Fpz-Cz"):
+            SleepDataset([lacking], small_config(tiny_llm, **{**BOTH, "model__channel_dropout": 0.3, **needs}))
 
 
 def ecg_beside_its_envelope(lengths: tuple[int, ...], names: tuple[str, ...]) -> Any:

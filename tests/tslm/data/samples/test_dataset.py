@@ -17,7 +17,7 @@ from tests.factories.small import (
 from tslm.batch import IGNORE_INDEX, Reference
 from tslm.config.schema import AugmentConfig
 from tslm.data.prepared.recordings import read_participants, write_participants, write_recording
-from tslm.data.samples.dataset import build_dataset, state_timing
+from tslm.data.samples.dataset import build_dataset, describe_nights
 from tslm.data.samples.night_windows import cut_window, load_recordings
 from tslm.data.samples.recordings_dataset import NightDataset, SleepDataset
 from tslm.data.samples.sample_weights import weigh_samples
@@ -131,8 +131,8 @@ def test_by_default_gain_and_bands_are_jittered_and_nothing_else() -> None:
     window = NightDataset([small_recording()], CONFIG, augmented=True)[0].window
     torch.manual_seed(5)
     before = NightDataset([small_recording()], CONFIG)[0].window.values_WCL
-    wanted = jitter_spectrum(before[:, 0], 0.2, 0.2, torch.randn(NUM_DRAWS).numpy())
-    assert np.array_equal(window.values_WCL[:, 0], wanted)
+    wanted = jitter_spectrum(before[:, 0], 0.2 * torch.randn(NUM_DRAWS).numpy())
+    assert np.allclose(window.values_WCL[:, 0], wanted, atol=1e-3)
 
 
 def test_each_split_holds_its_own_recordings(tmp_path: Path) -> None:
@@ -215,12 +215,12 @@ def test_nights_of_another_rate_or_epoch_length_than_the_models_are_refused(key:
 
 
 def test_the_models_rate_is_that_of_its_training_nights_and_one_only(tmp_path: Path) -> None:
-    model = state_timing(CONFIG.model, sleep_dataset(CONFIG))
+    model = describe_nights(CONFIG.model, sleep_dataset(CONFIG))
     assert (model.fs_hz, model.epoch_s) == (20.0, 30.0)
     corpus = build_dataset(
         small_config(stage__task="choice", stage__train_dir=str(write_small_corpus(tmp_path, "choice"))), "train"
     )
-    assert state_timing(CONFIG.model, corpus) == CONFIG.model
+    assert describe_nights(CONFIG.model, corpus) == CONFIG.model
     faster = replace(small_recording("fast"), fs_hz=40.0)
     with pytest.raises(ValueError, match="fast has fs_hz=40"):
-        state_timing(CONFIG.model, SleepDataset([small_recording(), faster], CONFIG))
+        describe_nights(CONFIG.model, SleepDataset([small_recording(), faster], CONFIG))
