@@ -99,8 +99,9 @@ def find_slow_waves(bands: Mapping[str, np.ndarray], fs_hz: float) -> SlowWaves:
     kept = same_epoch & (duration_s >= 0.5) & (duration_s <= 2.0) & (height_uv > SLOW_WAVE_UV)
     first_uv, second_uv = sharp_uv[:-1][kept], sharp_uv[1:][kept]
     unevenness = np.maximum(first_uv, second_uv) / np.minimum(first_uv, second_uv)
-    sides = (starts[:-1], starts[1:], stops[1:], peak_uv[:-1], peak_uv[1:])
-    return SlowWaves(*[side[kept] for side in sides], unevenness=unevenness)
+    return SlowWaves(
+        starts[:-1][kept], starts[1:][kept], stops[1:][kept], peak_uv[:-1][kept], peak_uv[1:][kept], unevenness
+    )
 
 
 def keep_waves_of_sleep(
