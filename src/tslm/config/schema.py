@@ -145,7 +145,10 @@ class ModelConfig:
 
     name: str = "soft_prompt"  # row of the model table: soft_prompt, flamingo, text_only, classifier, cnn_bilstm ...
     label_set: str = "aasm"  # sleep stages that can be answered: aasm, aasm_movement or rodent
-    normalization: str = "whitened"  # by the night's spectrum (whitened) or amplitude (recording), or zscore per epoch
+    normalization: str = "whitened"  # zscore (epoch), recording (amplitude), whitened (spectrum) or zscore_whitened
+    view_dropout: float = (
+        0.0  # training: probability that a channel of a night lacks one of the views (zscore_whitened)
+    )
     prior_epochs: float = 0.0  # epochs that weigh as much as training's typical spectrum; 0: a recording's own alone
     typical_spectrum: tuple[float, ...] = ()  # of training's nights, for each channel; empty: measured in training
     fs_hz: float = 0.0  # sampling rate of the nights; 0: that of the training data
@@ -164,8 +167,9 @@ class ModelConfig:
     def __post_init__(self) -> None:
         if self.name not in MODEL_KINDS:
             raise ValueError(f"unknown model.name {self.name!r}; one of: {', '.join(MODEL_KINDS)}")
-        if not 0 <= self.channel_dropout < 1:
-            raise ValueError(f"model.channel_dropout={self.channel_dropout:g}; wanted a probability from 0 to below 1")
+        for name in ("channel_dropout", "view_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"model.{name}={getattr(self, name):g}; wanted a probability from 0 to below 1")
         if not 0 <= self.prior_epochs < math.inf:
             raise ValueError(f"model.prior_epochs={self.prior_epochs:g}; wanted 0 (off) or more, 60 is half an hour")
 
