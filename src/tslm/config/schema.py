@@ -146,9 +146,7 @@ class ModelConfig:
     name: str = "soft_prompt"  # row of the model table: soft_prompt, flamingo, text_only, classifier, cnn_bilstm ...
     label_set: str = "aasm"  # sleep stages that can be answered: aasm, aasm_movement or rodent
     normalization: str = "whitened"  # zscore (epoch), recording (amplitude), whitened (spectrum) or zscore_whitened
-    view_dropout: float = (
-        0.0  # training: probability that a channel of a night lacks one of the views (zscore_whitened)
-    )
+    view_dropout: float = 0.0  # training: probability that a channel of a night lacks a view (zscore_whitened)
     prior_epochs: float = 0.0  # epochs that weigh as much as training's typical spectrum; 0: a recording's own alone
     typical_spectrum: tuple[float, ...] = ()  # of training's nights, for each channel; empty: measured in training
     fs_hz: float = 0.0  # sampling rate of the nights; 0: that of the training data
@@ -160,9 +158,7 @@ class ModelConfig:
     digits: DigitsConfig = field(default_factory=DigitsConfig)
     lora: LoRAConfig = field(default_factory=LoRAConfig)
     gradient_checkpointing: bool = False  # recompute activations of the language model to save memory
-    channel_dropout: float = (
-        0.0  # training: probability that a night lacks an extra channel (EOG, EMG); 0: none may lack
-    )
+    channel_dropout: float = 0.0  # training: probability that a night lacks EOG or EMG, each; 0: none may lack
 
     def __post_init__(self) -> None:
         if self.name not in MODEL_KINDS:
