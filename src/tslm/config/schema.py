@@ -145,7 +145,8 @@ class ModelConfig:
 
     name: str = "soft_prompt"  # row of the model table: soft_prompt, flamingo, text_only, classifier, cnn_bilstm ...
     label_set: str = "aasm"  # sleep stages that can be answered: aasm, aasm_movement or rodent
-    normalization: str = "whitened"  # by the night's spectrum (whitened) or amplitude (recording), or zscore per epoch
+    normalization: str = "whitened"  # zscore (epoch), recording (amplitude), whitened (spectrum) or zscore_whitened
+    view_dropout: float = 0.0  # training: probability that a channel of a night lacks a view (zscore_whitened)
     prior_epochs: float = 0.0  # epochs that weigh as much as training's typical spectrum; 0: a recording's own alone
     typical_spectrum: tuple[float, ...] = ()  # of training's nights, for each channel; empty: measured in training
     fs_hz: float = 0.0  # sampling rate of the nights; 0: that of the training data
@@ -157,15 +158,14 @@ class ModelConfig:
     digits: DigitsConfig = field(default_factory=DigitsConfig)
     lora: LoRAConfig = field(default_factory=LoRAConfig)
     gradient_checkpointing: bool = False  # recompute activations of the language model to save memory
-    channel_dropout: float = (
-        0.0  # training: probability that a night lacks an extra channel (EOG, EMG); 0: none may lack
-    )
+    channel_dropout: float = 0.0  # training: probability that a night lacks EOG or EMG, each; 0: none may lack
 
     def __post_init__(self) -> None:
         if self.name not in MODEL_KINDS:
             raise ValueError(f"unknown model.name {self.name!r}; one of: {', '.join(MODEL_KINDS)}")
-        if not 0 <= self.channel_dropout < 1:
-            raise ValueError(f"model.channel_dropout={self.channel_dropout:g}; wanted a probability from 0 to below 1")
+        for name in ("channel_dropout", "view_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"model.{name}={getattr(self, name):g}; wanted a probability from 0 to below 1")
         if not 0 <= self.prior_epochs < math.inf:
             raise ValueError(f"model.prior_epochs={self.prior_epochs:g}; wanted 0 (off) or more, 60 is half an hour")
 

@@ -61,6 +61,7 @@ class EpochReader(SeriesReader):
         self.missing_CD = None
         if config.channel_dropout and num_channels > 1:
             self.missing_CD = nn.Parameter(torch.zeros(num_channels - 1, d_model))
+        self.view_dropout = config.view_dropout
         self.context = build_context(config.context, d_model)
         self.state_width = context_width(config.context, d_model)
 
@@ -77,6 +78,8 @@ class EpochReader(SeriesReader):
             channel_mask_BC = torch.ones(num_nights, self.num_channels, dtype=torch.bool, device=window_BWCL.device)
         assert self.missing_CD is not None or bool(channel_mask_BC.all()), "a channel is missing that the model needs"
         there_EC = channel_mask_BC.repeat_interleave(num_epochs, dim=0)
+        if self.training and self.view_dropout and window_BWCL.dim() == 5:
+            window_BWCL = _drop_views(window_BWCL, self.view_dropout)
         epochs_ECL = window_BWCL.flatten(0, 1)
         # A whole night at 750 tokens an epoch takes gigabytes; chunks do not help where a graph keeps them.
         num_tokens = epochs_ECL.shape[1] * count_patches(epochs_ECL.shape[-1], self.encoder.patch_size)
@@ -100,3 +103,13 @@ class EpochReader(SeriesReader):
             missing_CD = nn.functional.pad(self.missing_CD, (0, 0, 1, 0)).to(pooled[0].dtype)
             pooled = [torch.where(there_EC[:, [idx]], each, missing_CD[idx]) for idx, each in enumerate(pooled)]
         return self.mix(torch.cat(pooled, dim=-1))
+
+
+def _drop_views(window_BWCVL: Tensor, share: float) -> Tensor:
+    """Set one view, drawn at random, to zero in this share of the nights' channels, in all their epochs."""
+    num_nights, _, num_channels, num_views = window_BWCVL.shape[:4]
+    is_lost_BC = torch.rand(num_nights, num_channels, device=window_BWCVL.device) < share
+    lost_BC = torch.randint(num_views, (num_nights, num_channels), device=window_BWCVL.device)
+    views_V = torch.arange(num_views, device=window_BWCVL.device)
+    is_kept_BCV = ~is_lost_BC[..., None] | (lost_BC[..., None] != views_V)
+    return window_BWCVL * is_kept_BCV[:, None, ..., None]

@@ -92,6 +92,25 @@ def test_what_stands_in_the_place_of_a_lacking_channel_is_not_read() -> None:
     assert torch.equal(reader(changed, mask_BW, there_BC)[0], with_two)
 
 
+def test_in_training_a_channel_may_lack_one_of_its_views_for_a_whole_night() -> None:
+    reader = build(**THREE, model__normalization="zscore_whitened", model__view_dropout=0.4)
+    seen = []
+    reader._pool = lambda epochs, there: seen.append(epochs) or epochs.flatten(1)[:, :16]  # type: ignore[method-assign]
+    reader.context = None
+    window = torch.ones(400, 2, 3, 2, 100)
+    reader(window, torch.ones(400, 2, dtype=torch.bool))
+    assert bool((torch.cat(seen) == 1).all())
+    seen.clear()
+    reader.train()
+    reader(window, torch.ones(400, 2, dtype=torch.bool))
+    kept_BWCV = torch.cat(seen).unflatten(0, (400, 2))[..., 0]
+    assert torch.equal(kept_BWCV[:, 0], kept_BWCV[:, 1])
+    num_kept_BC = kept_BWCV[:, 0].sum(dim=-1)
+    assert bool((num_kept_BC >= 1).all())
+    assert float((num_kept_BC == 1).float().mean()) == pytest.approx(0.4, abs=0.06)
+    assert kept_BWCV[:, 0].mean(dim=(0, 1)).tolist() == pytest.approx([0.8, 0.8], abs=0.06)
+
+
 def test_a_reader_that_has_not_learned_to_do_without_has_no_weights_for_it() -> None:
     assert "missing_CD" not in build(**THREE).state_dict()
     assert "missing_CD" not in build(model__channel_dropout=0.3).state_dict()

@@ -37,6 +37,7 @@ _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
 _LLM_PREFIX = "llm."
 _CLASSIFIER_PREFIX = "classifier."
 _READER_PREFIX = "reader."
+_OF_TRAINING = ("lora", "gradient_checkpointing", "view_dropout")  # may differ from those of the weights to start from
 _OF_NIGHTS = ("fs_hz", "epoch_s", "typical_spectrum")  # of training's nights; 0 or empty: unknown, matches any value
 
 
@@ -260,7 +261,7 @@ def _check_settings(
 ) -> None:
     names = ["normalization", "prior_epochs", "channel_dropout", *_OF_NIGHTS, "encoder", "context"]
     if same_kind:
-        names = [item.name for item in fields(ModelConfig) if item.name not in ("lora", "gradient_checkpointing")]
+        names = [item.name for item in fields(ModelConfig) if item.name not in _OF_TRAINING]
         names += ["lora"] * has_adapter
     elif not wanted.model.context.sees_neighbours or not (saved.has_classifier and wanted.has_classifier):
         names.remove("context")
