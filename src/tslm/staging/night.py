@@ -152,11 +152,11 @@ class NightStager:
 def _warn_of_length(night: SingleNight, normalization: str) -> list[str]:
     """What is typical of a recording, by which its epochs are normalised, cannot be told from a short one."""
     hours = night.recording.num_epochs * night.recording.epoch_s / 3600
-    if normalization == "zscore" or hours >= SHORT_RECORDING_H:
+    if normalization.startswith("zscore") or hours >= SHORT_RECORDING_H:
         return []
     return [
         f"{60 * hours:.0f} min are little to tell what is typical of this person and amplifier; short recordings are "
-        "staged less well (a night cut into half hours: kappa .45 instead of .79)"
+        "staged less well (a night cut into half hours: kappa .45 instead of .79); a scorer of preset excerpts is not"
     ]
 
 
