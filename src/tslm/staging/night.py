@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tslm.config.schema import ModelConfig
 from tslm.data.cohorts.channel_choice import choose_channels
 from tslm.data.cohorts.nights import SingleNight, read_single_night
 from tslm.data.events import has_events, recording_events
 from tslm.data.readers.raw import SignalFile
+from tslm.data.samples.references import SHORTEST_EXCERPT
 from tslm.export.night import NightResult
 from tslm.labels import LABEL_SETS
 from tslm.predictions.rows import CLASSIFIER, LANGUAGE_MODEL, PredictionRow
@@ -32,7 +34,9 @@ if TYPE_CHECKING:
     from tslm.predictions.night_scorer import NightScorer
 
 UNCERTAIN_SHARE = 0.2  # of the epochs, those that `explain="uncertain"` takes
-SHORT_RECORDING_H = 2.5  # below, agreement falls: SC4001 .79 whole, .73 in pieces of 140 min, .65 of 60, .45 of 30
+# Below, a model that normalises by the recording alone agrees less: SC4001 .79 whole, .73 in pieces of 140 min, .65 of
+# 60, .45 of 30; with `model.prior_epochs` .82, .79, .77 and .78.
+SHORT_RECORDING_H = 2.5
 _SPAN = re.compile(r"(\d+)(?:-(\d+))?")
 
 
@@ -133,7 +137,7 @@ class NightStager:
             describe_checkpoints(self.models),
             unsmoothed=unsmoothed,
             smoothing=self.options.smoothing,
-            warnings=(*choice.warnings, *_warn_of_length(night, model.normalization)),
+            warnings=(*choice.warnings, *_warn_of_length(night, model)),
             temperature=self.scorer.temperature,
             explain=self.options.explain,
             rows=rows,
@@ -149,10 +153,13 @@ class NightStager:
         return verify_rows(self.writer, night.recording, epochs, rows, show_progress=show_progress)
 
 
-def _warn_of_length(night: SingleNight, normalization: str) -> list[str]:
+def _warn_of_length(night: SingleNight, model: ModelConfig) -> list[str]:
     """What is typical of a recording, by which its epochs are normalised, cannot be told from a short one."""
-    hours = night.recording.num_epochs * night.recording.epoch_s / 3600
-    if normalization.startswith("zscore") or hours >= SHORT_RECORDING_H:
+    num_epochs = night.recording.num_epochs
+    hours = num_epochs * night.recording.epoch_s / 3600
+    if model.prior_epochs and num_epochs < SHORTEST_EXCERPT:
+        return [f"{num_epochs} epochs are fewer than the {SHORTEST_EXCERPT} of the shortest recordings of the training"]
+    if model.normalization == "zscore" or model.prior_epochs or hours >= SHORT_RECORDING_H:
         return []
     return [
         f"{60 * hours:.0f} min are little to tell what is typical of this person and amplifier; short recordings are "

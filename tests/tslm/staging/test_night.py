@@ -9,11 +9,18 @@ import tslm
 from tests.factories.small import build_small_model
 from tests.factories.staging import FS_HZ, NUM_EPOCHS, make_sleep_signal
 from tslm.config.checkpoint import load_checkpoint_config
+from tslm.config.schema import ModelConfig
 from tslm.data.readers.open import open_signals
 from tslm.data.readers.raw import SignalsConfig
 from tslm.labels import SleepStage
 from tslm.staging.models import find_models
-from tslm.staging.night import NightStager, StagingOptions, choose_explained, list_numbered_epochs
+from tslm.staging.night import (
+    NightStager,
+    StagingOptions,
+    _warn_of_length,
+    choose_explained,
+    list_numbered_epochs,
+)
 from tslm.training.checkpoints.checkpoint import save_checkpoint
 
 
@@ -81,6 +88,24 @@ def build_single_night(num_epochs: int, first: int, missing: int) -> SimpleNames
 def test_epochs_are_numbered_from_the_start_of_the_file() -> None:
     night = build_single_night(20, first=100, missing=5)
     assert list_numbered_epochs("100,106-108, 101", night) == [0, 1, 5, 6, 7]
+
+
+@pytest.mark.parametrize(
+    ("num_epochs", "settings", "said"),
+    [
+        (60, {}, "30 min are little to tell what is typical"),
+        (299, {"normalization": "recording"}, "150 min are little"),
+        (300, {}, ""),
+        (10, {"normalization": "zscore"}, ""),
+        (20, {"prior_epochs": 60}, ""),
+        (19, {"prior_epochs": 60}, "19 epochs are fewer than the 20"),
+    ],
+)
+def test_a_recording_too_short_for_the_normaliser_is_warned_of(num_epochs: int, settings: dict, said: str) -> None:
+    night = SimpleNamespace(recording=SimpleNamespace(num_epochs=num_epochs, epoch_s=30.0))
+    warnings = _warn_of_length(night, ModelConfig(**settings))
+    assert len(warnings) == bool(said)
+    assert all(said in warning for warning in warnings)
 
 
 @pytest.mark.parametrize("explain", ["some", "1-", "5-3", "1;2", "99", "105", "120", ""])
