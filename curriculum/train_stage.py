@@ -34,6 +34,7 @@ from tslm.files import restore_swapped
 from tslm.models import build_model, build_tokenizer
 from tslm.models.llm.backbone import compile_layers
 from tslm.predictions.calibration import save_calibration
+from tslm.predictions.night_scorer import NightScorer
 from tslm.predictions.stager import open_stager
 from tslm.predictions.transitions import fit_run_transitions, save_transitions
 from tslm.training.checkpoints.checkpoint import load_weights
@@ -104,6 +105,8 @@ def _train(run: RunContext, start_from: Path | None, leaky: bool, point: ResumeP
     run = replace(run, config=config, facts={"trained_on": trained_on})
     val_set = build_dataset(config, "val")
     model = _build_start(config, train_set, point.folder if point else start_from, is_resumed=point is not None)
+    if config.stage.taught_by == "classifier":
+        _teach(config, model, train_set, run.accelerator.device)
     trainer = Trainer(run, model, _build_data(run, model, train_set, val_set), point)
     logger.info(
         "%s: %d samples to draw from, %d parameters trained", config.stage.name, len(train_set), trainer.num_parameters
@@ -187,6 +190,17 @@ def _build_start(config: RunConfig, train_set: TaskDataset, start_from: Path | N
     if config.train.compile and config.writes_text:
         compile_layers(model.llm)  # type: ignore[arg-type]
     return model
+
+
+def _teach(config: RunConfig, model: nn.Module, train_set: TaskDataset, device: torch.device) -> None:
+    """Let the classifier inside a language model say which sleep stages the training responses end in."""
+    if not (isinstance(train_set, SleepDataset) and config.writes_text and config.stage.prompt_style == "brief"):
+        raise ValueError(
+            "stage.taught_by=classifier is for sleep stages of the prompt style brief and a model that writes text; "
+            "set stage.taught_by=labels"
+        )
+    scorer = NightScorer(model.classifier.to(device), config)
+    train_set.teach([scorer.score(recording) for recording in train_set.recordings])
 
 
 def _begin_log(log: RunLog, config: RunConfig, point: ResumePoint | None) -> None:

@@ -1,9 +1,11 @@
-r"""Experiments: a grid of trainings, or interventions on what a language model reads and writes.
+r"""Experiments: a grid of trainings, interventions on what a language model reads and writes, or transfer of scorers.
 
 Example:
     python -m evaluation.experiments run configs/experiments/phase1_small.yaml --dry_run
     python -m evaluation.experiments intervene --checkpoint RUN/checkpoints/best --data prepared/sim_test \\
         --out RUN/results
+    python -m evaluation.experiments transfer --checkpoints human=RUN/checkpoints/best \\
+        --data Fpz-Cz=prepared/sleep_edf --out docs/benchmarks
 """
 
 import argparse
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import cast
 
 from evaluation.grids import run as grid_run
+from evaluation.grids import transfer
 from evaluation.grids.launcher import run_training_command
 from tslm.command import run_command
 from tslm.config.checkpoint import load_checkpoint_config
@@ -146,6 +149,13 @@ COMMANDS = (
         "intervene --checkpoint RUN/checkpoints/best --data prepared/sim_test --out RUN/results",
         _add_intervene_arguments,
         _intervene,
+    ),
+    Command(
+        "transfer",
+        "score every kind of night with every scorer, whole and in pieces, and write one table",
+        "transfer --checkpoints human=RUN/checkpoints/best --data Fpz-Cz=prepared/sleep_edf --out docs/benchmarks",
+        transfer.add_arguments,
+        lambda arguments: run_command(lambda: transfer.run_transfer(arguments)),
     ),
 )
 

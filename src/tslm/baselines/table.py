@@ -89,12 +89,21 @@ def fit_yasa(inputs: BaselineInputs) -> Scorer:
     emg = find_emg_channel(others)
     eog = next((name for name in others if "eog" in name.lower()), None)
 
-    def score_night(recording: Recording) -> np.ndarray:
-        if recording.epoch_s != YASA_EPOCH_S:
-            raise UnfitNightsError(f"{recording.recording} has epochs of {recording.epoch_s:g} s; YASA's are of 30 s")
-        return score_with_yasa(_close_gaps(recording), eeg, eog, emg)
+    return answer_nights(inputs, "yasa", lambda night: score_night_with_yasa(night, eeg, eog, emg), with_signals=True)
 
-    return answer_nights(inputs, "yasa", score_night, with_signals=True)
+
+def score_night_with_yasa(recording: Recording, eeg: str, eog: str | None = None, emg: str | None = None) -> np.ndarray:
+    """YASA's probabilities of every epoch of a prepared night, (num_epochs, 5) in the order W, N1, N2, N3, R.
+
+    Gaps in the recording are closed.
+
+    Raises:
+        ImportError: YASA is not installed.
+        UnfitNightsError: epochs of another length than 30 s.
+    """
+    if recording.epoch_s != YASA_EPOCH_S:
+        raise UnfitNightsError(f"{recording.recording} has epochs of {recording.epoch_s:g} s; YASA's are of 30 s")
+    return score_with_yasa(_close_gaps(recording), eeg, eog, emg)
 
 
 BASELINES: dict[str, Baseline] = {

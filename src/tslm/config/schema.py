@@ -14,6 +14,7 @@ from tslm.prompts import STYLES
 FACTS = ("measured", "none")
 INPUTS = ("all", "facts", "series")
 REASONS = ("listed", "free")
+TEACHERS = ("labels", "classifier")
 STATING_FACTS = ("all", "facts")  # inputs of prompts that state the measured facts
 SAMPLINGS = {"natural": 0.0, "sqrt": 0.5, "balanced": 1.0}  # probability of a sample ~ class frequency^-power
 PRECISIONS = ("bf16", "fp32")
@@ -211,6 +212,7 @@ class CurriculumStageConfig:
     max_new_tokens: int = 400  # longest generated response
     constrained: bool = True  # allow only the options of the sample after `Answer:`
     reasons: str = "listed"  # closing of a brief rationale whose prompt states the facts: one that holds, or free
+    taught_by: str = "labels"  # sleep, brief: stage that a response ends in: labels, or drawn by the classifier inside
     num_alone_samples: int = 0  # sleep: test samples answered also from the facts alone and from the series alone
     num_calibration_samples: int = 128  # validation samples for the temperatures of a language model; 0: none
 
@@ -219,7 +221,8 @@ class CurriculumStageConfig:
             raise ValueError(f"stage.sampling={self.sampling}; wanted one of: {', '.join(SAMPLINGS)}")
         if self.prompt_style not in STYLES:
             raise ValueError(f"stage.prompt_style={self.prompt_style}; wanted one of: {', '.join(STYLES)}")
-        for name, choices in (("facts", ("", *FACTS)), ("inputs", INPUTS), ("reasons", REASONS)):
+        named = {"facts": ("", *FACTS), "inputs": INPUTS, "reasons": REASONS, "taught_by": TEACHERS}
+        for name, choices in named.items():
             if getattr(self, name) not in choices:
                 wanted = ", ".join(filter(None, choices))
                 raise ValueError(f"stage.{name}={getattr(self, name)}; wanted one of: {wanted}")

@@ -25,7 +25,7 @@ from tslm.data.samples.night_windows import (
 from tslm.data.samples.references import ReferenceMeter, average_spectra, draw_excerpt, keep_excerpt
 from tslm.evidence.events import MIN_FS_HZ, render_events
 from tslm.evidence.measure import EVIDENCE_COLUMNS
-from tslm.evidence.text.closing import render_closing
+from tslm.evidence.text.closing import render_closing, replace_closing
 from tslm.evidence.text.facts_line import phrase_facts, render_facts_line
 from tslm.evidence.words import epoch_facts
 from tslm.labels import ANSWER_NAMES, LABEL_SETS, species_group
@@ -117,6 +117,7 @@ class SleepDataset(RecordingsDataset):
         super().__init__(recordings, config, references, varied)
         self.stage = config.stage
         self._evidence: dict[int, dict[str, np.ndarray]] = {}  # of the nights whose facts were asked for
+        self.taught: list[np.ndarray] = []  # see `teach`
         self.style = config.stage.prompt_style
         self.text_channels = self.channels if config.stage.extra_in_text else self.channels[:1]
         context = config.model.context
@@ -131,6 +132,14 @@ class SleepDataset(RecordingsDataset):
 
     def __getitem__(self, idx: int) -> Example:
         return self.build_example(*self.samples[idx])
+
+    def teach(self, probabilities: list[np.ndarray]) -> None:
+        """Let training responses end in a sleep stage drawn from these probabilities, (E, K) of each night.
+
+        A language model that learns the labels of few nights also learns what tells the stages apart in them alone; one
+        that learns the answers of its classifier reads the night's state as the classifier does (Hinton et al. 2015).
+        """
+        self.taught = probabilities
 
     def build_example(self, night: int, epoch: int) -> Example:
         """Any epoch of a night; one that is not scored has no answer."""
@@ -155,7 +164,7 @@ class SleepDataset(RecordingsDataset):
             pre_prompt=prompt.pre_prompt,
             series=tuple(series) if inputs != "facts" else (),
             post_prompt=prompt.post_prompt,
-            response=render_response(_rationale(recording, epoch), answer) if is_scored else "",
+            response=self._respond(night, epoch, answer) if is_scored else "",
             answer=answer,
             options=self.label_set.answers,
             window=window,
@@ -194,6 +203,17 @@ class SleepDataset(RecordingsDataset):
             self._evidence[night] = read(self.recordings[night], self.stage.channel)
         return self._evidence[night]
 
+    def _respond(self, night: int, epoch: int, answer: str) -> str:
+        """The response that is learned: the prepared rationale and the answer, or those of the stage that is taught."""
+        rationale = _rationale(self.recordings[night], epoch)
+        if self.varied and self.taught:
+            closings = self._write_closings(night, epoch)
+            taught = int((np.cumsum(self.taught[night][epoch]) <= _draw_uniform()).sum().clip(0, len(closings) - 1))
+            if closings[taught]:
+                rationale = replace_closing(rationale, closings[taught])
+                answer = self.label_set.answers[taught]
+        return render_response(rationale, answer)
+
     def _draw_inputs(self) -> str:
         """What the next prompt holds: all, facts or series."""
         inputs = self.stage.prompt_inputs
@@ -215,10 +235,13 @@ class SleepDataset(RecordingsDataset):
         """Of each answer the closing that holds; none where the model is free, or where an answer has none."""
         if self.style != "brief" or self.stage.reasons == "free" or not self.stage.constrained:
             return ()
+        closings = self._write_closings(night, epoch)
+        return closings if all(closings) else ()
+
+    def _write_closings(self, night: int, epoch: int) -> tuple[str, ...]:
         facts = epoch_facts(self.read_evidence(night), epoch)
         is_human = species_group(self.recordings[night].species) == "human"
-        closings = tuple(render_closing(facts, sleep_stage, is_human) for sleep_stage in self.sleep_stages)
-        return closings if all(closings) else ()
+        return tuple(render_closing(facts, sleep_stage, is_human) for sleep_stage in self.sleep_stages)
 
     def _series(self, recording: Recording, epoch: int, channel_idx: int, reference: Reference) -> Series:
         name = self.text_channels[channel_idx]

@@ -78,6 +78,17 @@ def render_closing(facts: Facts, sleep_stage: SleepStage, is_human: bool = True)
     return f"{'; '.join(parts)}."
 
 
+def replace_closing(rationale: str, closing: str) -> str:
+    """A brief rationale that ends in another closing; one without a closing gets it.
+
+    Args:
+        rationale: sentences, the closing last.
+        closing: of `render_closing`.
+    """
+    body = rationale.partition(f"{CLOSING_PREFIX} for ")[0].rstrip()
+    return f"{body} {closing}".lstrip()
+
+
 def _cite(rows: Sequence[Criterion], facts: Facts) -> str:
     reasons = " and ".join(_phrase(row.finding.name, facts) for row in rows)
     return f" ({rows[0].rule.name}): {reasons}"

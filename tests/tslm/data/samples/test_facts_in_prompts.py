@@ -147,3 +147,31 @@ def test_the_default_of_a_sleep_stage_states_the_facts() -> None:
     dataset = sleep_dataset(small_config(stage__facts=""))
     assert FACTS_PREFIX in dataset[0].post_prompt
     assert dataset.stage.channel == CHANNEL
+
+
+def test_a_taught_response_ends_in_the_stage_that_the_classifier_draws_and_argues_for_it() -> None:
+    dataset = build_dataset(varied=True, prompt_style="brief")
+    plain = dataset[3]
+    taught = next(idx for idx, name in enumerate(dataset.label_set.answers) if name != plain.answer)
+    dataset.teach([np.eye(len(dataset.sleep_stages))[np.full(40, taught)]])
+    response = dataset[3].response
+    closing = render_closing(epoch_facts(dataset.read_evidence(0), 3), dataset.sleep_stages[taught])
+    assert response.endswith(f"{closing} Answer: {dataset.label_set.answers[taught]}")
+    assert dataset[3].answer == plain.answer  # the label stays what the sample counts as
+
+
+def test_stages_are_drawn_as_often_as_they_are_probable() -> None:
+    dataset = build_dataset(varied=True, prompt_style="brief")
+    probability_K = np.array([0.0, 0.0, 0.3, 0.7, 0.0])
+    dataset.teach([np.tile(probability_K, (40, 1))])
+    torch.manual_seed(0)
+    ends = Counter(dataset[3].response.rpartition("Answer: ")[2] for _ in range(300))
+    assert set(ends) == {"Non-REM stage 2", "Non-REM stage 3"}
+    assert 0.6 < ends["Non-REM stage 3"] / 300 < 0.8
+
+
+def test_only_training_is_taught() -> None:
+    dataset = build_dataset(prompt_style="brief")
+    before = dataset[3].response
+    dataset.teach([np.eye(5)[np.full(40, 4)]])
+    assert dataset[3].response == before
