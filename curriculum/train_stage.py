@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
@@ -33,6 +33,7 @@ from tslm.data.splits.provenance import checksum_data, compare_checksums, descri
 from tslm.files import restore_swapped
 from tslm.models import build_model, build_tokenizer
 from tslm.models.llm.backbone import compile_layers
+from tslm.models.text_model import TextModel
 from tslm.predictions.calibration import save_calibration
 from tslm.predictions.night_scorer import NightScorer
 from tslm.predictions.stager import open_stager
@@ -199,7 +200,7 @@ def _teach(config: RunConfig, model: nn.Module, train_set: TaskDataset, device: 
             "stage.taught_by=classifier is for sleep stages of the prompt style brief and a model that writes text; "
             "set stage.taught_by=labels"
         )
-    scorer = NightScorer(model.classifier.to(device), config)
+    scorer = NightScorer(cast(TextModel, model).classifier.to(device), config)
     train_set.teach([scorer.score(recording) for recording in train_set.recordings])
 
 
