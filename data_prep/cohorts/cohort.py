@@ -155,7 +155,8 @@ def prepare_nights(nights: Sequence[Night], out_dir: Path, options: NightOptions
             if note.startswith(UNDERSTOOD) and note not in understood:
                 understood.add(note)
                 logger.warning("%s", note)
-        if changed := [note for note in notes if not note.startswith((UNDERSTOOD, SIMULATED))]:
+        changed = [note for note in notes if not note.startswith(UNDERSTOOD)]
+        if changed and not changed[0].startswith(SIMULATED):
             logger.warning("%s: %s", participant.recording, "; ".join(changed))
     if needs_strata(split):
         strata = count_strata(participants, out_dir)

@@ -58,11 +58,12 @@ class Amplifier:
         return np.interp(times, np.arange(num_frames), drift_F).astype(np.float32)
 
     def _draw_mains(self, rng: np.random.Generator, num_samples: int) -> np.ndarray:
-        """A sine at the mains' frequency; sampled too slowly it comes back at another one, weaker by a tenth."""
+        """A sine at the mains' frequency; sampled too slowly it comes back at another one, at a tenth of its size."""
         size_uv = self.mains_uv / np.sqrt(1 + (self.mains_hz / self.low_pass_hz) ** (2 * self.low_pass_order))
         size_uv *= 0.1 if self.mains_hz > 0.5 * self.fs_hz else 1.0
-        cycles = np.arange(num_samples) * (self.mains_hz * rng.normal(1, 0.0005) / self.fs_hz) + rng.random()
-        return (size_uv * np.sin(2 * np.pi * (cycles % 1))).astype(np.float32)
+        hundredths = 100 * self.mains_hz + rng.integers(-5, 6)  # it repeats itself after 100 s
+        cycles = np.arange(100 * self.fs_hz) * (hundredths / (100 * self.fs_hz)) + rng.random()
+        return np.resize((size_uv * np.sin(2 * np.pi * cycles)).astype(np.float32), num_samples)
 
 
 def draw_amplifier(rng: np.random.Generator) -> Amplifier:

@@ -11,6 +11,7 @@ docs/experiments/simulators.md says where each map comes from.
 Shape letters: S states of the brain, n events.
 """
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -87,7 +88,7 @@ COMPONENTS: dict[str, Component] = {
     "spindle_slow": Component((0.85, 1.1, 0.8, 0.5, 0.3, 0.25), 90),
     "spindle_fast": Component((0.4, 0.65, 1.0, 1.05, 0.5, 0.3), 90),
     "beta": Component((0.8, 1.0, 1.0, 0.8, 0.6, 0.4), 45),
-    "muscle": Component((1.0, 0.8, 0.45, 0.5, 0.8, 1.0), 20),
+    "muscle": Component((1.0, 0.8, 0.45, 0.75, 1.1, 1.0), 20),
     "drift": Component((1.0, 0.9, 0.8, 0.8, 0.8, 0.8), 40),
     "k_complex": Component((0.85, 1.1, 1.0, 0.65, 0.35, 0.25), 150),
     "vertex": Component((0.3, 0.65, 1.0, 0.65, 0.25, 0.15), 150),
@@ -103,7 +104,7 @@ _SHARES: tuple[tuple[Mapping[str, float], ...], ...] = (
         {"blink": 0.5, _EYES: 0.3, "slow": 0.2},
         {"blink": 0.45, "theta": 0.55},
         {"alpha_back": 0.35, "alpha_front": 0.65},
-        {"muscle": 0.6, "beta": 0.4},
+        {"muscle": 0.8, "beta": 0.2},
         {"muscle": 0.9, "beta": 0.1},
         {"blink": 0.3, _EYES: 0.4, "drift": 0.3},
     ),
@@ -111,7 +112,7 @@ _SHARES: tuple[tuple[Mapping[str, float], ...], ...] = (
         {_EYES: 0.6, "slow": 0.4},
         {"theta": 1.0},
         {"alpha_back": 0.85, "alpha_front": 0.15},
-        {"muscle": 0.5, "beta": 0.5},
+        {"muscle": 0.7, "beta": 0.3},
         {"muscle": 0.9, "beta": 0.1},
         {_EYES: 0.5, "drift": 0.5},
     ),
@@ -119,8 +120,8 @@ _SHARES: tuple[tuple[Mapping[str, float], ...], ...] = (
         {_EYES: 0.2, "slow": 0.8},
         {"theta": 1.0},
         {"alpha_back": 0.3, "alpha_front": 0.7},
+        {"muscle": 0.15, "beta": 0.85},
         {"muscle": 0.3, "beta": 0.7},
-        {"muscle": 0.8, "beta": 0.2},
         {_EYES: 0.3, "drift": 0.7},
     ),
     (  # N2
@@ -144,7 +145,7 @@ _SHARES: tuple[tuple[Mapping[str, float], ...], ...] = (
         {"theta": 1.0},
         {"alpha_back": 0.15, "alpha_front": 0.85},
         {"muscle": 0.1, "beta": 0.9},
-        {"muscle": 0.6, "beta": 0.4},
+        {"muscle": 0.2, "beta": 0.8},
         {_EYES: 0.3, "drift": 0.7},
     ),
 )
@@ -224,6 +225,7 @@ def by_stage(shifts_S6: np.ndarray) -> np.ndarray:
     return np.concatenate([wake[None], shifts_S6[2:]])
 
 
+@functools.cache
 def _angle_deg(one: str, other: str) -> float:
     return float(np.degrees(np.arccos(np.clip(_direction(one) @ _direction(other), -1, 1))))
 
