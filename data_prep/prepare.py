@@ -13,7 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.cohorts.cohort import CohortOptions, prepare_cohort
-from data_prep.cohorts.simulated import SimHumanOptions, SimRodentOptions, prepare_sim_human, prepare_sim_rodent
+from data_prep.cohorts.simulated import (
+    SimHumanOptions,
+    SimPeopleOptions,
+    SimRodentOptions,
+    prepare_sim_human,
+    prepare_sim_rodent,
+)
 from data_prep.corpora.build import CorpusOptions, SeriesCorpusOptions, prepare_corpus
 from data_prep.published.choice import TimeSeriesExamOptions, TsqaOptions, prepare_timeseriesexam, prepare_tsqa
 from data_prep.published.ecg import EcgQaCotOptions, EcgQaOptions, prepare_ecg_qa, prepare_ecg_qa_cot
@@ -39,6 +45,7 @@ class Cohort:
 
 COHORTS: dict[str, Cohort] = {
     "sim_human": Cohort("simulated human nights", SimHumanOptions, prepare_sim_human),
+    "sim_people": Cohort("simulated people of every kind, as sim_human", SimPeopleOptions, prepare_sim_human),
     "sim_rodent": Cohort("simulated mice and rats", SimRodentOptions, prepare_sim_rodent),
     "mcq": Cohort(
         "multiple-choice questions on series",

@@ -21,6 +21,7 @@ from threadpoolctl import threadpool_limits
 
 from data_prep.cohorts.sleep_edf_subjects import SubjectNight, apply_table, read_subject_tables
 from data_prep.rationales.compose import add_rationales
+from data_prep.simulators.human.night import SIMULATED
 from tslm.data.cohorts.cohort import CohortConfig, RecordingFiles, find_recordings
 from tslm.data.cohorts.nights import (
     LONGEST_NIGHT_S,
@@ -154,7 +155,8 @@ def prepare_nights(nights: Sequence[Night], out_dir: Path, options: NightOptions
             if note.startswith(UNDERSTOOD) and note not in understood:
                 understood.add(note)
                 logger.warning("%s", note)
-        if changed := [note for note in notes if not note.startswith(UNDERSTOOD)]:
+        changed = [note for note in notes if not note.startswith(UNDERSTOOD)]
+        if changed and not changed[0].startswith(SIMULATED):
             logger.warning("%s: %s", participant.recording, "; ".join(changed))
     if needs_strata(split):
         strata = count_strata(participants, out_dir)

@@ -12,8 +12,9 @@ from joblib import Parallel, delayed
 from threadpoolctl import threadpool_limits
 
 from data_prep.cohorts.cohort import Night, NightOptions, prepare_nights
-from data_prep.simulators.human.night import NightExtras, name_subject, simulate_human_night
+from data_prep.simulators.human.night import CHOICES, NightExtras, name_subject, simulate_human_night
 from data_prep.simulators.rodent.day import SPECIES, name_animal, simulate_rodent_day
+from data_prep.simulators.synthesis import FS_HZ
 from tslm.data.cohorts.cohort import RecordingFiles, parse_cohort
 from tslm.data.cohorts.nights import read_scored_night
 from tslm.data.prepared.recordings import Participant
@@ -53,17 +54,37 @@ class SimHumanOptions(SimulationOptions):
     eog: bool = False  # also a horizontal EOG
     emg: bool = False  # also a chin EMG
     movement_epochs: float = 0.0  # epochs a night labelled as movement, on average
+    derivation: str = "Fpz-Cz"  # of the EEG; any other, or mixed, is stored as channel EEG
+    amplifier: str = "plain"  # mixed: another recorder each
+    health: str = "healthy"  # mixed: any age, illness and drug
+    length: str = "night"  # mixed: also excerpts, naps and days
     edf_only: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 <= self.movement_epochs <= 100:
             raise ValueError(f"movement_epochs={self.movement_epochs:g}: expected 0 to 100 epochs a night")
+        _ = self.extras  # checks the names
 
     @property
     def extras(self) -> NightExtras:
         """Channels and events of a night beside its EEG."""
-        return NightExtras(self.eog, self.emg, self.movement_epochs)
+        chosen = {name: getattr(self, name) for name in CHOICES}
+        return NightExtras(self.eog, self.emg, self.movement_epochs, **chosen)
+
+
+@dataclass(frozen=True)
+class SimPeopleOptions(SimHumanOptions):
+    """Options of the cohort of people of every kind: as `SimHumanOptions`, with everything mixed."""
+
+    num_subjects: int = 200
+    wake_margin_min: float = _WHOLE_DAY_MIN  # wake-heavy recordings are not trimmed
+    eog: bool = True
+    emg: bool = True
+    derivation: str = "mixed"
+    amplifier: str = "mixed"
+    health: str = "mixed"
+    length: str = "mixed"
 
 
 @dataclass(frozen=True)
@@ -93,7 +114,7 @@ def prepare_sim_human(
         return _write_human_files(options, out_dir / "edf", workers)
     edf_dir = out_dir / "edf" if options.edf else None
     nights = [
-        Night(name_subject(options.seed, idx), partial(_read_human, options, idx, edf_dir))
+        Night(name_subject(options.seed, idx), partial(_read_human, options, idx, edf_dir), float(FS_HZ))
         for idx in range(options.num_subjects)
     ]
     return prepare_nights(nights, out_dir, options, workers)
@@ -130,7 +151,8 @@ def _read_human(options: SimHumanOptions, idx: int, edf_dir: Path | None) -> Raw
     if edf_dir is None:
         return night
     files = RecordingFiles(night.recording, night.subject, *_write_files(night, edf_dir, "-PSG"))
-    return read_scored_night(parse_cohort({"channels": list(night.signals), "source": night.source}), files)
+    read = read_scored_night(parse_cohort({"channels": list(night.signals), "source": night.source}), files)
+    return replace(read, notes=(*night.notes, *read.notes))
 
 
 def _read_rodent(options: SimRodentOptions, idx: int, edf_dir: Path | None) -> RawRecording:

@@ -3,10 +3,12 @@
 Example:
     python -m data_prep.realism.fit_calibration --band_powers $TSLM_DATA_DIR/sleep_edf_bandpower --leave_out SC400 \
         --out data_prep/simulators/human/calibration.json
+    python -m data_prep.realism.fit_calibration --band_powers $TSLM_DATA_DIR/sleep_edf_bandpower --leave_out SC400 \
+        --channel_idx 1 --out data_prep/simulators/human/posterior.json
     python -m data_prep.realism.fit_calibration --data prepared/cassette --out my_calibration.json
 
-The first command reproduces the table of the repository exactly. The simulator reads calibration.json; replace it to
-calibrate to another cohort.
+The first two commands reproduce the tables of the repository exactly: Fpz-Cz and Pz-Oz. The simulator reads them;
+replace them to calibrate to another cohort.
 
 Shape letters: E epochs, R recordings, K sleep stages.
 """
@@ -58,6 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     source.add_argument("--band_powers", type=Path, metavar="DIR", help="folder of .npz files of published band powers")
     source.add_argument("--data", type=Path, metavar="DIR", help="a prepared cohort; its first channel is used")
     parser.add_argument("--leave_out", nargs="*", default=[], metavar="SUBJECT", help="subjects to leave out")
+    parser.add_argument("--channel_idx", type=int, default=0, help="channel of the band powers (default 0)")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="JSON file to write")
     arguments = parser.parse_args(argv)
     return run_command(lambda: _fit(arguments))
@@ -68,7 +71,7 @@ def _fit(arguments: argparse.Namespace) -> str:
     if arguments.data is not None:
         nights = measure_cohort(arguments.data, left_out)
     else:
-        nights = read_band_powers(arguments.band_powers, left_out)
+        nights = read_band_powers(arguments.band_powers, left_out, arguments.channel_idx)
     table = fit_calibration(nights)
     subjects = {night.subject for night in nights}
     where = (arguments.data or arguments.band_powers).name
@@ -105,10 +108,10 @@ def fit_calibration(nights: Sequence[ScoredFeatures]) -> dict[str, np.ndarray]:
     return {"mu": mu, "C": between, "S": np.stack(within), "rho": np.stack(rho)}
 
 
-def read_band_powers(folder: Path, left_out: Sequence[str] = ()) -> list[ScoredFeatures]:
+def read_band_powers(folder: Path, left_out: Sequence[str] = (), channel_idx: int = 0) -> list[ScoredFeatures]:
     """Recordings from .npz files with `<rec>_bandpower_uV2perHz`, `<rec>_variance_uV2` and `<rec>_y` each.
 
-    Band powers are (epochs, channels, 5 bands), labels 0 to 4 for W, N1, N2, N3, R; the first channel
+    Band powers are (epochs, channels, 5 bands), labels 0 to 4 for W, N1, N2, N3, R; `channel_idx`
     counts. The subject is the first five characters of the name (Sleep-EDF).
 
     Raises:
@@ -127,8 +130,8 @@ def read_band_powers(folder: Path, left_out: Sequence[str] = ()) -> list[ScoredF
                 missing = [key for key in ("bandpower_uV2perHz", "variance_uV2") if f"{name}_{key}" not in arrays.files]
                 if missing:
                     raise ValueError(f"{path} has labels of {name} but no {name}_{missing[0]}")
-                powers_E5 = arrays[f"{name}_bandpower_uV2perHz"][:, 0].astype(np.float64)
-                variance_E = arrays[f"{name}_variance_uV2"].astype(np.float64).reshape(len(powers_E5), -1)[:, 0]
+                powers_E5 = arrays[f"{name}_bandpower_uV2perHz"][:, channel_idx].astype(np.float64)
+                variance_E = arrays[f"{name}_variance_uV2"].astype(np.float64).reshape(len(powers_E5), -1)[:, channel_idx]
                 sleep_stage_E = arrays[f"{name}_y"].astype(int)
                 nights += _cut_night(name, name[:5], build_features(powers_E5, variance_E), sleep_stage_E)
     return nights

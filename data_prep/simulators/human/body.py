@@ -18,6 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from data_prep.simulators.human.brain import EYES_CLOSED, EYES_OPEN, STATE_N1, STATE_REM, Timeline
+from data_prep.simulators.human.scalp import Scalp
+from data_prep.simulators.human.sleepers import Sleeper
 from data_prep.simulators.synthesis import (
     FREQS_HZ,
     HUMAN_GRID,
@@ -63,8 +65,14 @@ class Artifacts:
     movements: Waves
 
 
-def add_artifacts(rng: np.random.Generator, signal_N: np.ndarray, timeline: Timeline) -> Artifacts:
-    """Add eye movements, blinks, muscle bursts and movements to a night (microvolt), in place."""
+def add_artifacts(
+    rng: np.random.Generator, signal_N: np.ndarray, timeline: Timeline, sleeper: Sleeper, scalp: Scalp
+) -> Artifacts:
+    """Add eye movements, blinks, muscle bursts and movements to a night (microvolt), in place.
+
+    Returns:
+        The waves as they are at Fpz-Cz, whatever the derivation.
+    """
     weights_FS = timeline.weights_FS
     open_F, closed_F = weights_FS[:, EYES_OPEN], weights_FS[:, EYES_CLOSED]
     wake_F = open_F + closed_F
@@ -78,12 +86,19 @@ def add_artifacts(rng: np.random.Generator, signal_N: np.ndarray, timeline: Time
     rem_share = rng.uniform(0, 0.8)
     rolling_F = rolling_rate * (weights_FS[:, STATE_N1] + 0.5 * closed_F + rem_share * weights_FS[:, STATE_REM])
     slow_eye_movements = _draw_slow_eye_movements(rng, rolling_F)
-    muscle = _draw_muscle(rng, rng.lognormal(0, 0.5) * (wake_F + 0.06 * (1 - wake_F)))
-    moving_onsets = draw_onsets(rng, 0.25 * rng.lognormal(0, 0.5) * (wake_F + 0.05 * (1 - wake_F)))
+    muscle = _draw_muscle(rng, rng.lognormal(0, 0.5) * (wake_F + 0.06 * sleeper.movement_factor * (1 - wake_F)))
+    moving_onsets = draw_onsets(rng, 0.25 * rng.lognormal(0, 0.5) * (wake_F + 0.05 * sleeper.movement_factor * (1 - wake_F)))
     movements = draw_movements(rng, moving_onsets)
     artifacts = Artifacts(blinks, wake_saccades, rem_saccades, slow_eye_movements, muscle, movements)
-    for waves in (blinks, wake_saccades, rem_saccades, slow_eye_movements, muscle, movements):
-        add_waves(signal_N, waves.onsets_n, waves.waves_nL)
+    for component, waves in (
+        ("blink", blinks),
+        ("saccade", wake_saccades),
+        ("saccade", rem_saccades),
+        ("saccade", slow_eye_movements),
+        ("muscle", muscle),
+        ("movement", movements),
+    ):
+        add_waves(signal_N, waves.onsets_n, scalp.draw_gains(component, waves.onsets_n.size) * waves.waves_nL)
     return artifacts
 
 

@@ -6,7 +6,7 @@ of each state and slow random changes.
 
 `add_sleep_events` adds spindles, K-complexes, slow waves, vertex and sawtooth waves. Each kind is drawn for the whole
 night at once. Rates, sizes and shapes are those of frontal EEG (Fpz-Cz) in young adults; subjects differ by lognormal
-factors.
+factors, by age and health (`sleepers`), and other derivations see them through the `scalp`.
 
 Shape letters: E epochs, F frames, S states of the brain, K spectral components, B frequency bins, N samples of the
 night, n events, L samples of an event.
@@ -16,6 +16,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from data_prep.simulators.human.calibration import FEATURE_OF_KNOT, KNOTS_HZ
+from data_prep.simulators.human.scalp import Scalp
+from data_prep.simulators.human.sleepers import EYES_CLOSED, EYES_OPEN, STATE_N1, STATE_N2, STATE_N3, STATE_REM, Sleeper
 from data_prep.simulators.synthesis import (
     FRAMES_PER_EPOCH,
     FREQS_HZ,
@@ -37,7 +40,6 @@ from data_prep.simulators.synthesis import (
     soften_weights,
 )
 
-EYES_OPEN, EYES_CLOSED, STATE_N1, STATE_N2, STATE_N3, STATE_REM = range(6)
 _STATE_OF_STAGE = np.array([EYES_OPEN, STATE_N1, STATE_N2, STATE_N3, STATE_REM])  # by code of the hypnogram
 
 # ln S = c - a ln(f + k) of each state, f in Hz, S in microvolt^2 / Hz.
@@ -71,29 +73,30 @@ class Timeline:
     depth_F: np.ndarray  # (F,) float32 in 0..1, how dense slow waves are where there are any
 
 
-def draw_timeline(rng: np.random.Generator, sleep_stage_E: np.ndarray) -> Timeline:
+def draw_timeline(rng: np.random.Generator, sleep_stage_E: np.ndarray, sleeper: Sleeper) -> Timeline:
     """States that fit a hypnogram: moved boundaries, eyes open or closed in wake, short intrusions."""
     # Boundaries move by up to 10 s, by less beside bouts of one epoch.
     states_E = _STATE_OF_STAGE[sleep_stage_E]
     state_F = jitter_boundaries(rng, states_E, lambda bouts: np.where(bouts > 1, 5, 3), FRAMES_PER_EPOCH)
     _close_eyes(rng, state_F)
-    state_F = add_intrusions(rng, state_F, _INTRUSIONS)
+    state_F = sleeper.arouse(rng, add_intrusions(rng, state_F, _INTRUSIONS))
     weights_FS = soften_weights(np.eye(len(_SPECTRA), dtype=np.float32)[state_F], 0.25)
     wander_F = draw_wander(rng, state_F.size, 1, 150)[:, 0] + 0.5 * draw_wander(rng, state_F.size, 1, 15)[:, 0]
     depth_F = 0.2 + 0.75 / (1 + np.exp(-1.4 * wander_F - rng.normal(0, 0.6)))
     return Timeline(sleep_stage_E, weights_FS, depth_F.astype(np.float32))
 
 
-def draw_background(rng: np.random.Generator, timeline: Timeline) -> np.ndarray:
+def draw_background(rng: np.random.Generator, timeline: Timeline, sleeper: Sleeper, scalp: Scalp) -> np.ndarray:
     """Gaussian background with the spectrum of each frame's states, (num_samples,) float32, microvolt."""
     weights_FS = timeline.weights_FS
     num_frames = weights_FS.shape[0]
-    alpha_hz, theta_hz, sigma_hz = rng.normal(9.6, 0.8), rng.normal(6, 0.6), rng.normal(13.2, 0.5)
+    alpha_hz, theta_hz, sigma_hz = rng.normal(9.6, 0.8) + sleeper.alpha_shift_hz, rng.normal(6, 0.6), rng.normal(13.2, 0.5)
     alpha, theta, sigma = rng.normal(1.3, 0.7), rng.normal(0.5, 0.2), rng.normal(0.35, 0.2)
     emg = max(0.0, rng.normal(0.9, 0.6))
     n1_F, n2_F, n3_F, rem_F = (weights_FS[:, state] for state in (STATE_N1, STATE_N2, STATE_N3, STATE_REM))
     wake_F = weights_FS[:, EYES_OPEN] + weights_FS[:, EYES_CLOSED]
     slow_F, fast_F = draw_wander(rng, num_frames, 2, 40).T
+    shift_SB = (scalp.state_shifts + sleeper.state_shifts)[:, FEATURE_OF_KNOT] @ build_hat_basis(KNOTS_HZ)
     components = [
         ((weights_FS[:, EYES_CLOSED] + 0.15 * weights_FS[:, EYES_OPEN]) * (alpha + 0.3 * fast_F), bump(alpha_hz, 1.1)),
         ((0.4 * n1_F + 0.15 * rem_F + 0.15 * n2_F) * alpha, bump(alpha_hz - 1, 1.3)),
@@ -114,7 +117,7 @@ def draw_background(rng: np.random.Generator, timeline: Timeline) -> np.ndarray:
     )
     basis_KB = np.concatenate(
         [
-            _draw_state_spectra(rng),
+            _draw_state_spectra(rng) + shift_SB,
             np.stack([curve for _, curve in components]),
             build_hat_basis(_KNOTS_HZ),
             _draw_recording_gain(rng)[None],
@@ -157,7 +160,12 @@ def _close_eyes(rng: np.random.Generator, state_F: np.ndarray) -> None:
 
 
 def add_sleep_events(
-    rng: np.random.Generator, signal_N: np.ndarray, timeline: Timeline, slow_wave_factor: float = 1.0
+    rng: np.random.Generator,
+    signal_N: np.ndarray,
+    timeline: Timeline,
+    sleeper: Sleeper,
+    scalp: Scalp,
+    slow_wave_factor: float = 1.0,
 ) -> None:
     """Add all graphoelements of sleep to a night, in place.
 
@@ -165,28 +173,37 @@ def add_sleep_events(
         rng: Source of all randomness.
         signal_N: (N,) float32, microvolt.
         timeline: States of the brain.
+        sleeper: Age and health.
+        scalp: Derivation.
         slow_wave_factor: Scales the amplitude of slow waves; smaller if delta is calibrated.
     """
-    _add_spindles(rng, signal_N, timeline)
-    _add_k_complexes(rng, signal_N, timeline)
-    _add_slow_waves(rng, signal_N, timeline, slow_wave_factor)
-    _add_vertex_waves(rng, signal_N, timeline)
-    _add_sawtooth_waves(rng, signal_N, timeline)
+    _add_spindles(rng, signal_N, timeline, sleeper, scalp)
+    _add_k_complexes(rng, signal_N, timeline, sleeper, scalp)
+    _add_slow_waves(rng, signal_N, timeline, slow_wave_factor * sleeper.slow_wave_factor, scalp)
+    _add_vertex_waves(rng, signal_N, timeline, scalp)
+    _add_sawtooth_waves(rng, signal_N, timeline, scalp)
 
 
-def _add_spindles(rng: np.random.Generator, signal_N: np.ndarray, timeline: Timeline) -> None:
+def _add_spindles(
+    rng: np.random.Generator, signal_N: np.ndarray, timeline: Timeline, sleeper: Sleeper, scalp: Scalp
+) -> None:
     n2_F, n3_F = timeline.weights_FS[:, STATE_N2], timeline.weights_FS[:, STATE_N3]
     # Spindles occur in clusters, 40 to 60 s apart.
     phase_F = 2 * np.pi * np.arange(n2_F.size) * HUMAN_GRID.hop_s / rng.uniform(40, 60)
     grouping_F = 1 + 0.8 * np.cos(phase_F + np.cumsum(rng.normal(0, 0.08, n2_F.size)))
-    rate = 3.5 * rng.lognormal(0, 0.4)
+    rate = 3.5 * sleeper.spindle_rate_factor * rng.lognormal(0, 0.4)
     onsets = draw_onsets(rng, rate * grouping_F * (n2_F + 0.45 * n3_F))
-    fast_hz, amplitude_uv = rng.normal(13.2, 0.5), 14 * rng.lognormal(0, 0.3)
-    _add_spindle_waves(rng, signal_N, onsets, fast_hz, amplitude_uv)
+    fast_hz, amplitude_uv = rng.normal(13.2, 0.5) + sleeper.spindle_shift_hz, 14 * rng.lognormal(0, 0.3)
+    _add_spindle_waves(rng, signal_N, onsets, fast_hz, sleeper.spindle_factor * amplitude_uv, scalp)
 
 
 def _add_spindle_waves(
-    rng: np.random.Generator, signal_N: np.ndarray, onsets_n: np.ndarray, fast_hz: float, amplitude_uv: float
+    rng: np.random.Generator,
+    signal_N: np.ndarray,
+    onsets_n: np.ndarray,
+    fast_hz: float,
+    amplitude_uv: float,
+    scalp: Scalp,
 ) -> None:
     num = onsets_n.size
     t = seconds(2.2)
@@ -195,12 +212,15 @@ def _add_spindle_waves(
     freqs_hz = np.where(slow, fast_hz - 1.6, fast_hz) + rng.normal(0, 0.35, (num, 1))
     phase = 2 * np.pi * (freqs_hz * t - 0.25 * t**2 + rng.random((num, 1)))  # slows by 0.5 Hz a second
     envelope = np.sin(np.pi * np.clip(t / durations_s, 0, 1)) ** 1.5
-    add_waves(signal_N, onsets_n, draw_sizes(rng, amplitude_uv, 0.3, num) * envelope * np.sin(phase))
+    gains = np.where(slow, scalp.draw_gains("spindle_slow", num), scalp.draw_gains("spindle_fast", num))
+    add_waves(signal_N, onsets_n, gains * (draw_sizes(rng, amplitude_uv, 0.3, num) * envelope * np.sin(phase)))
 
 
-def _add_k_complexes(rng: np.random.Generator, signal_N: np.ndarray, timeline: Timeline) -> None:
+def _add_k_complexes(
+    rng: np.random.Generator, signal_N: np.ndarray, timeline: Timeline, sleeper: Sleeper, scalp: Scalp
+) -> None:
     weights_FS = timeline.weights_FS
-    rate = 1.5 * rng.lognormal(0, 0.4)
+    rate = 1.5 * sleeper.k_complex_factor * rng.lognormal(0, 0.4)
     onsets = draw_onsets(rng, rate * (weights_FS[:, STATE_N2] + 0.3 * weights_FS[:, STATE_N3]))
     num = onsets.size
     t = seconds(2.0)
@@ -209,12 +229,16 @@ def _add_k_complexes(rng: np.random.Generator, signal_N: np.ndarray, timeline: T
     trough = np.exp(-0.5 * ((t - trough_s) / rng.uniform(0.07, 0.12, (num, 1))) ** 2)
     peak = np.exp(-0.5 * ((t - peak_s) / rng.uniform(0.14, 0.22, (num, 1))) ** 2)
     sizes_uv = draw_sizes(rng, 76 * rng.lognormal(0, 0.25), 0.3, num)
-    add_waves(signal_N, onsets, sizes_uv * (rng.uniform(0.4, 0.9, (num, 1)) * peak - trough))
+    waves = sizes_uv * (rng.uniform(0.4, 0.9, (num, 1)) * peak - trough)
+    add_waves(signal_N, onsets, scalp.draw_gains("k_complex", num) * waves)
     with_spindle = onsets[rng.random(num) < 0.5] + 70
-    _add_spindle_waves(rng, signal_N, with_spindle, rng.normal(13.2, 0.5), 14 * rng.lognormal(0, 0.3))
+    fast_hz, amplitude_uv = rng.normal(13.2, 0.5) + sleeper.spindle_shift_hz, 14 * rng.lognormal(0, 0.3)
+    _add_spindle_waves(rng, signal_N, with_spindle, fast_hz, sleeper.spindle_factor * amplitude_uv, scalp)
 
 
-def _add_slow_waves(rng: np.random.Generator, signal_N: np.ndarray, timeline: Timeline, factor: float) -> None:
+def _add_slow_waves(
+    rng: np.random.Generator, signal_N: np.ndarray, timeline: Timeline, factor: float, scalp: Scalp
+) -> None:
     weights_FS = timeline.weights_FS
     durations_s = np.clip(rng.lognormal(np.log(0.92), 0.18, round(signal_N.size / FS_HZ)), 0.5, 1.8)
     onsets = np.rint(np.cumsum(durations_s) * FS_HZ).astype(int)
@@ -229,10 +253,11 @@ def _add_slow_waves(rng: np.random.Generator, signal_N: np.ndarray, timeline: Ti
     down = np.sin(np.pi * np.clip(t / trough_s, 0, 1) ** skew)
     up = np.sin(np.pi * np.clip((t - trough_s) / (durations_s - trough_s), 0, 1))
     sizes_uv = draw_sizes(rng, 57 * factor * rng.lognormal(0, 0.3), 0.35, num)
-    add_waves(signal_N, onsets, sizes_uv * (rng.uniform(0.5, 1.0, (num, 1)) * up - down))
+    waves = sizes_uv * (rng.uniform(0.5, 1.0, (num, 1)) * up - down)
+    add_waves(signal_N, onsets, scalp.draw_gains("slow", num) * waves)
 
 
-def _add_vertex_waves(rng: np.random.Generator, signal_N: np.ndarray, timeline: Timeline) -> None:
+def _add_vertex_waves(rng: np.random.Generator, signal_N: np.ndarray, timeline: Timeline, scalp: Scalp) -> None:
     weights_FS = timeline.weights_FS
     rate = 2.0 * rng.lognormal(0, 0.5)
     onsets = draw_onsets(rng, rate * (weights_FS[:, STATE_N1] + 0.15 * weights_FS[:, STATE_N2]))
@@ -241,10 +266,11 @@ def _add_vertex_waves(rng: np.random.Generator, signal_N: np.ndarray, timeline: 
     sharp = np.exp(-0.5 * ((t - 0.2) / width_s) ** 2)
     after = np.exp(-0.5 * ((t - 0.38) / (2 * width_s)) ** 2)
     sizes_uv = rng.uniform(25, 70, (onsets.size, 1))
-    add_waves(signal_N, onsets, sizes_uv * (rng.uniform(0.2, 0.5, (onsets.size, 1)) * after - sharp))
+    waves = sizes_uv * (rng.uniform(0.2, 0.5, (onsets.size, 1)) * after - sharp)
+    add_waves(signal_N, onsets, scalp.draw_gains("vertex", onsets.size) * waves)
 
 
-def _add_sawtooth_waves(rng: np.random.Generator, signal_N: np.ndarray, timeline: Timeline) -> None:
+def _add_sawtooth_waves(rng: np.random.Generator, signal_N: np.ndarray, timeline: Timeline, scalp: Scalp) -> None:
     onsets = draw_onsets(rng, 0.7 * rng.lognormal(0, 0.5) * timeline.weights_FS[:, STATE_REM])
     num = onsets.size
     t = seconds(6.0)
@@ -253,4 +279,5 @@ def _add_sawtooth_waves(rng: np.random.Generator, signal_N: np.ndarray, timeline
     # Four harmonics of a sawtooth: steep, but within the band of the recording.
     wave = sum(np.sin(2 * np.pi * order * cycles) / order for order in range(1, 5)) * 0.55
     envelope = np.sin(np.pi * np.clip(t / durations_s, 0, 1)) ** 0.7
-    add_waves(signal_N, onsets, rng.uniform(7, 18, (num, 1)) * envelope * wave)
+    waves = rng.uniform(7, 18, (num, 1)) * envelope * wave
+    add_waves(signal_N, onsets, scalp.draw_gains("sawtooth", num) * waves)

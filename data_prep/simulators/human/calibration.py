@@ -31,9 +31,9 @@ BANDS_HZ = {"delta": (0.5, 4), "theta": (4, 8), "alpha": (8, 13), "beta": (13, 3
 NUM_FEATURES = len(BANDS_HZ) + 1
 # Between the bins .39 and .78 Hz of the table's periodograms (2.56 s) lies the lower border of delta.
 _DELTA_FROM_HZ = 0.6
-_TABLE_PATH = Path(__file__).with_name("calibration.json")
-_KNOTS_HZ = np.array([0.2, 0.7, 2.2, 5.7, 10.2, 19, 40])
-_FEATURE_OF_KNOT = [5, 0, 0, 1, 2, 3, 4]
+_FOLDER = Path(__file__).parent
+KNOTS_HZ = np.array([0.2, 0.7, 2.2, 5.7, 10.2, 19, 40])
+FEATURE_OF_KNOT = [5, 0, 0, 1, 2, 3, 4]
 _MAX_STEP = 3.0  # ln power; a larger gain would turn noise into signal
 _NEIGHBOURS = ((1, 0.2), (5, 0.25), (20, 0.4))  # (epochs on either side, weight)
 _SUBJECT_LIMIT = 1.6  # standard deviations; nine subjects do not describe the tails
@@ -43,14 +43,22 @@ _PASSES = 3
 _STEP = 0.5  # share of the error that one pass removes
 
 
+Table = dict[str, np.ndarray]  # mu (5, 6), C (30, 30), S (5, 6, 6), rho (5, 6), sleep stages W N1 N2 N3 R
+
+
 @functools.cache
-def load_table() -> dict[str, np.ndarray]:
-    """The fitted table: mu (5, 6), C (30, 30), S (5, 6, 6), rho (5, 6), sleep stages W N1 N2 N3 R."""
-    table = json.loads(_TABLE_PATH.read_text(encoding="utf-8"))
+def load_table(name: str = "calibration") -> Table:
+    """The table fitted to Fpz-Cz, or with "posterior" to Pz-Oz."""
+    table = json.loads((_FOLDER / f"{name}.json").read_text(encoding="utf-8"))
     return {name: np.asarray(table[name]) for name in ("mu", "C", "S", "rho")}
 
 
-def draw_targets(rng: np.random.Generator, sleep_stage_E: np.ndarray, own_E6: np.ndarray | None = None) -> np.ndarray:
+def draw_targets(
+    rng: np.random.Generator,
+    sleep_stage_E: np.ndarray,
+    own_E6: np.ndarray | None = None,
+    table: Table | None = None,
+) -> np.ndarray:
     """Feature targets of a new subject's night, (E, 6): sleep stage mean + subject + residual.
 
     Args:
@@ -58,8 +66,9 @@ def draw_targets(rng: np.random.Generator, sleep_stage_E: np.ndarray, own_E6: np
         sleep_stage_E: (E,) sleep stage codes.
         own_E6: Features of the signal to be calibrated. If given, half of the residual's variance follows them, so
             that an epoch full of blinks keeps more delta than its neighbours.
+        table: Of the derivation; None is that of Fpz-Cz.
     """
-    table = load_table()
+    table = load_table() if table is None else table
     num_sleep_stages = table["mu"].shape[0]
     between = _draw_normal(rng, table["C"], 1, _SUBJECT_LIMIT).reshape(num_sleep_stages, NUM_FEATURES)
     means = (table["mu"] + between)[sleep_stage_E]
@@ -92,11 +101,11 @@ def measure_features(signal_N: np.ndarray, psd_FB: np.ndarray | None = None) -> 
 
 def impose_targets(signal_N: np.ndarray, targets_E6: np.ndarray) -> np.ndarray:
     """The signal with its features moved seven eighths of the way to the targets, (N,) float32."""
-    basis = build_hat_basis(_KNOTS_HZ)
+    basis = build_hat_basis(KNOTS_HZ)
     for _ in range(_PASSES):
         spectra_FB = split_frames(signal_N)
         error = np.clip(targets_E6 - measure_features(signal_N, read_psd(spectra_FB)), -_MAX_STEP, _MAX_STEP)
-        gains_F7 = 0.5 * _STEP * _to_frames(error)[:, _FEATURE_OF_KNOT]  # ln amplitude is half of ln power
+        gains_F7 = 0.5 * _STEP * _to_frames(error)[:, FEATURE_OF_KNOT]  # ln amplitude is half of ln power
         signal_N = join_frames(spectra_FB * np.exp(combine(gains_F7, basis)))
     return signal_N
 

@@ -15,6 +15,7 @@ HUMAN_STAGES = (SleepStage.WAKE, SleepStage.N1, SleepStage.N2, SleepStage.N3, Sl
 
 _EDGE_WAKE = 60  # epochs of wake before and after sleep: half an hour
 _MIN_SLEEP, _MAX_SLEEP = 550, 1250  # epochs from the first to the last epoch of sleep
+_DAY = 2880  # epochs of 24 h
 # SD of ln between sleepers, set by the spread of N3, N1 and wake in the cassette recordings.
 _N3_SPREAD, _RESTLESS_SPREAD = 0.4, 0.8
 _BREAKS = 110  # epochs that interruptions add to the plan, roughly
@@ -23,19 +24,22 @@ _REM_MEDIANS = (14, 28, 36, 42, 42, 32)
 _FLICKER_REACH = 12  # distance from N3, in epochs, in which N2 may turn into N3
 
 
-def simulate_hypnogram(rng: np.random.Generator, age: float = 30) -> np.ndarray:
+def simulate_hypnogram(
+    rng: np.random.Generator, age: float = 30, n3_factor: float = 1.0, restlessness: float = 1.0
+) -> np.ndarray:
     """Sleep stage codes of one night with half an hour of wake on either side.
 
     Args:
         rng: Source of all randomness.
         age: Age in years; older sleepers have less N3.
+        n3_factor: Length of the bouts of N3, relative to healthy sleepers of this age.
+        restlessness: Rate of interruptions, relative to healthy sleepers.
 
     Returns:
         (num_epochs,) int8, codes as in HUMAN_STAGES, one per 30-s epoch.
     """
-    n3_factor = rng.lognormal(0, _N3_SPREAD) * np.exp(-0.01 * (age - 30))  # stretches this sleeper's N3 bouts
-    # Rate of interruptions, relative to the typical rate.
-    restlessness = rng.lognormal(-0.35, _RESTLESS_SPREAD)
+    n3_factor *= rng.lognormal(0, _N3_SPREAD) * np.exp(-0.01 * (age - 30))
+    restlessness *= rng.lognormal(-0.35, _RESTLESS_SPREAD)
     num_epochs = int(np.clip(rng.normal(890, 150), _MIN_SLEEP, _MAX_SLEEP))
     plan: list[tuple[int, int]] = []
     cycle = 0
@@ -47,6 +51,57 @@ def simulate_hypnogram(rng: np.random.Generator, age: float = 30) -> np.ndarray:
     awake = np.full(_EDGE_WAKE, WAKE)
     asleep = np.flatnonzero(sleep != WAKE)
     return np.concatenate([awake, sleep[asleep[0] : asleep[-1] + 1], awake]).astype(np.int8)
+
+
+def mix_lengths(rng: np.random.Generator, night: np.ndarray) -> np.ndarray:
+    """What a laboratory might send of a night: all of it, an excerpt of 10 min to 4 h, a nap, or up to a whole day.
+
+    Half of the excerpts lie around an epoch of a sleep stage that is drawn evenly, so that many hold little else than
+    one. Every one holds sleep.
+    """
+    kind = rng.random()
+    if kind < 0.35:
+        return _trim_wake(rng, night)
+    if kind < 0.8:
+        return _cut_excerpt(rng, night, int(np.exp(rng.uniform(np.log(20), np.log(480)))))
+    if kind < 0.88:
+        return _take_nap(rng)
+    return _fill_day(rng, night)
+
+
+def _trim_wake(rng: np.random.Generator, night: np.ndarray) -> np.ndarray:
+    before, after = rng.integers(0, _EDGE_WAKE, 2)
+    return night[before : night.size - after]
+
+
+def _cut_excerpt(rng: np.random.Generator, night: np.ndarray, num: int) -> np.ndarray:
+    sleep_stage = rng.choice(np.unique(night)) if rng.random() < 0.5 else None
+    inside = np.flatnonzero(night != WAKE if sleep_stage is None else night == sleep_stage)
+    asleep = np.flatnonzero(night != WAKE)
+    start = int(np.clip(rng.choice(inside) - rng.integers(num), 0, max(0, night.size - num)))
+    start = int(np.clip(start, asleep[0] - num + 1, asleep[-1]))
+    excerpt = night[start : start + num]
+    return excerpt if (excerpt != WAKE).any() else _cut_excerpt(rng, night, num)
+
+
+def _take_nap(rng: np.random.Generator) -> np.ndarray:
+    """Wake, 10 to 100 min of sleep without certain N3 or REM, wake."""
+    plan = _plan_cycle(rng, 0, rng.uniform(0.1, 1), 1.0)
+    sleep = np.concatenate([_fragment(rng, sleep_stage, num, 1.5) for sleep_stage, num in plan])
+    before, after = (np.full(_lognormal(rng, 20, 0.8), WAKE) for _ in range(2))
+    return np.concatenate([before, sleep[: rng.integers(20, 200)], after]).astype(np.int8)
+
+
+def _fill_day(rng: np.random.Generator, night: np.ndarray) -> np.ndarray:
+    """Up to 24 h with the night somewhere in it, and at times a nap."""
+    spare = rng.integers(0, _DAY - night.size + 1)
+    before = rng.integers(0, spare + 1)
+    day = np.concatenate([np.full(before, WAKE), night, np.full(spare - before, WAKE)]).astype(np.int8)
+    nap = _take_nap(rng)
+    if rng.random() < 0.3 and before > nap.size:
+        start = rng.integers(0, before - nap.size + 1)
+        day[start : start + nap.size] = nap
+    return day
 
 
 def _plan_cycle(rng: np.random.Generator, cycle: int, n3_factor: float, restlessness: float) -> list[tuple[int, int]]:
