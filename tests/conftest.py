@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.factories.browser import open_chromium
+from tests.factories.local_server import FileServer
 
 # A machine that is busy with something else is slow, not wrong.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -42,6 +43,14 @@ def _own_accelerator() -> Iterator[None]:
     yield
     if "accelerate.state" in sys.modules:
         sys.modules["accelerate.state"].AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.fixture
+def server() -> Iterator[FileServer]:
+    """A web server of files."""
+    running = FileServer()
+    yield running
+    running.close()
 
 
 @pytest.fixture(scope="session")
