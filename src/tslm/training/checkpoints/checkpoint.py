@@ -25,7 +25,7 @@ from tslm.config.schema import ModelConfig, RunConfig
 from tslm.files import read_json, swap_in, write_beside
 from tslm.models import build_model
 from tslm.models.epoch_reader import SeriesReader
-from tslm.models.llm.store import check_base, copy_small_files, get_hub_id, get_sha256, is_small_file
+from tslm.models.llm.store import check_base, copy_small_files, fetch_llm, get_hub_id, get_sha256, is_small_file
 from tslm.predictions.calibration import CALIBRATION_FILE
 from tslm.predictions.transitions import TRANSITIONS_FILE
 from tslm.training.checkpoints.model_card import CARD_FILE, write_model_card
@@ -144,6 +144,18 @@ def load_checkpoint(checkpoint_dir: Path, merge_adapter: bool = True) -> tuple[n
 
         model.llm = merge_lora(model.llm)
     return model.requires_grad_(False).eval(), config
+
+
+def fetch_base(checkpoint_dir: Path) -> None:
+    """Fetch the language model that a text model's checkpoint was trained on, if it is not at hand.
+
+    Raises:
+        OSError: it cannot be fetched.
+        ValueError: it is not the one that the checkpoint was trained on.
+    """
+    llm = load_checkpoint_config(checkpoint_dir).llm
+    if not holds_llm(checkpoint_dir):
+        fetch_llm(llm.source, sha256=llm.sha256)
 
 
 def holds_llm(checkpoint_dir: Path) -> bool:
