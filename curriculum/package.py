@@ -7,11 +7,11 @@ Example:
 
 import argparse
 import re
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from shutil import copyfile
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -109,37 +109,48 @@ def package(
         ValueError: a model that stages no sleep, a language model without pinned weights, a command with a path of
             this machine, or more than `MAX_BYTES` together.
     """
-    from tslm.config.checkpoint import ADAPTER_DIR, load_checkpoint_config, save_checkpoint_config
+    from tslm.config.checkpoint import load_checkpoint_config
+
+    config = _forget_machine(load_checkpoint_config(checkpoint_dir))
+    _check(checkpoint_dir, name, config, origin)
+    partial = out_dir / f"{name}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir(parents=True)
+        _fill(partial, checkpoint_dir, config, render_sections(name, config, scores, origin))
+        num_bytes = sum(path.stat().st_size for path in partial.rglob("*") if path.is_file())
+        model = _describe(name, config, scores, num_bytes)
+        models = {**(read_models(out_dir) if (out_dir / TABLE_FILE).is_file() else {}), name: model}
+        if (total := sum(each.num_bytes for each in models.values())) > MAX_BYTES:
+            most = f"{MAX_BYTES / 1e6:.0f} MB"
+            raise ValueError(f"with {name} the models take {total / 1e6:.1f} MB; wanted {most} or less")
+        swap_in(partial, out_dir / name)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    rows = {each.name: _render_row(each) for each in sorted(models.values(), key=lambda each: each.name)}
+    text = yaml.safe_dump(rows, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None)
+    write_text(_HEAD + text, out_dir / TABLE_FILE)
+    return model
+
+
+def _fill(folder: Path, checkpoint_dir: Path, config: "RunConfig", sections: Mapping[str, str]) -> None:
+    """Write config, weights, what was fitted and the card; the card is titled as the folder is called."""
+    from tslm.config.checkpoint import ADAPTER_DIR, save_checkpoint_config
     from tslm.training.checkpoints.checkpoint import WEIGHTS_FILE, read_state
     from tslm.training.checkpoints.model_card import CARD_FILE, render_model_card
 
-    trained = load_checkpoint_config(checkpoint_dir)
-    config = _forget_machine(trained)
-    _check(checkpoint_dir, name, config, origin)
-    partial = out_dir / f"{name}.partial"
-    partial.mkdir(parents=True, exist_ok=True)
-    save_checkpoint_config(config, partial)
-    cast_weights(checkpoint_dir / WEIGHTS_FILE, partial / WEIGHTS_FILE)
+    save_checkpoint_config(config, folder)
+    cast_weights(checkpoint_dir / WEIGHTS_FILE, folder / WEIGHTS_FILE)
     for fitted in _FITTED:
-        copyfile(checkpoint_dir / fitted, partial / fitted)
+        shutil.copyfile(checkpoint_dir / fitted, folder / fitted)
     if config.writes_text:
-        (partial / ADAPTER_DIR).mkdir(exist_ok=True)
-        copyfile(*(folder / ADAPTER_DIR / "adapter_config.json" for folder in (checkpoint_dir, partial)))
-        cast_weights(*(folder / ADAPTER_DIR / "adapter_model.safetensors" for folder in (checkpoint_dir, partial)))
-    state = {key: value for key, value in read_state(checkpoint_dir).items() if key == "trained_on"}
-    sections = render_sections(name, config, scores, origin)
-    render_model_card(config, state, title=name, sections=sections).save(partial / CARD_FILE)
-    model = _describe(name, config, scores, sum(path.stat().st_size for path in partial.rglob("*") if path.is_file()))
-    models = read_models(out_dir) | {name: model} if (out_dir / TABLE_FILE).is_file() else {name: model}
-    if (total := sum(each.num_bytes for each in models.values())) > MAX_BYTES:
-        raise ValueError(f"with {name} the models take {total / 1e6:.1f} MB; wanted {MAX_BYTES / 1e6:.0f} MB or less")
-    swap_in(partial, out_dir / name)
-    rows = {each.name: _render_row(each) for each in sorted(models.values(), key=lambda each: each.name)}
-    write_text(
-        _HEAD + yaml.safe_dump(rows, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None),
-        out_dir / TABLE_FILE,
-    )
-    return model
+        (folder / ADAPTER_DIR).mkdir()
+        trained, ours = checkpoint_dir / ADAPTER_DIR, folder / ADAPTER_DIR
+        shutil.copyfile(trained / "adapter_config.json", ours / "adapter_config.json")
+        cast_weights(trained / "adapter_model.safetensors", ours / "adapter_model.safetensors")
+    state = {"trained_on": read_state(checkpoint_dir).get("trained_on", {})}
+    title = folder.name.removesuffix(".partial")
+    render_model_card(config, state, title=title, sections=sections).save(folder / CARD_FILE)
 
 
 def cast_weights(source: Path, target: Path) -> None:
@@ -185,15 +196,16 @@ def _forget_machine(config: "RunConfig") -> "RunConfig":
         key: f"prepared/{Path(value).name}" if Path(value := getattr(config.stage, key)).is_absolute() else value
         for key in ("train_dir", "val_dir", "test_dir")
     }
+    llm = default.llm  # a scorer has none
     if config.writes_text:
         check_base(config.llm.source, config.llm.sha256)
-    sha256 = get_sha256(config.llm.source) if config.writes_text else ""
+        llm = replace(config.llm, sha256=get_sha256(config.llm.source))
     return replace(
         config,
         results_dir=default.results_dir,
         tracking=default.tracking,
         mlflow=default.mlflow,
-        llm=replace(config.llm, sha256=sha256),
+        llm=llm,
         stage=replace(config.stage, **folders),
     )
 
