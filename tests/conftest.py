@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.factories.browser import open_chromium
+from tests.factories.local_server import FileServer
 
 # A machine that is busy with something else is slow, not wrong.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -42,6 +43,14 @@ def _own_accelerator() -> Iterator[None]:
     yield
     if "accelerate.state" in sys.modules:
         sys.modules["accelerate.state"].AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.fixture
+def server() -> Iterator[FileServer]:
+    """A web server of files."""
+    running = FileServer()
+    yield running
+    running.close()
 
 
 @pytest.fixture(scope="session")
@@ -92,3 +101,25 @@ def unlabelled_night(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.factories.staging import write_unlabelled_night
 
     return write_unlabelled_night(tmp_path_factory.mktemp("raw"))
+
+
+@pytest.fixture(scope="session")
+def packaged_models(tmp_path_factory: pytest.TempPathFactory, staging_models: Path, tiny_llm: Path) -> Path:
+    """A folder as src/tslm/pretrained, with a scorer `human` and an explainer `explain-tiny`."""
+    from tests.factories.staging import package_models, pin_tiny_base
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        pin_tiny_base(monkeypatch, tiny_llm, tmp_path_factory.mktemp("cache"))
+        return package_models(staging_models, tmp_path_factory.mktemp("pretrained"))
+
+
+@pytest.fixture
+def package(
+    monkeypatch: pytest.MonkeyPatch, packaged_models: Path, tiny_llm: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The installed package with the models of `packaged_models` in it, their base model in the cache."""
+    from tests.factories.staging import pin_tiny_base
+
+    pin_tiny_base(monkeypatch, tiny_llm, tmp_path_factory.mktemp("cache"))
+    monkeypatch.setattr("tslm.pretrained.table.FOLDER", packaged_models)
+    return packaged_models

@@ -1,1 +1,1 @@
-"""Downloads: `files.py` fetches one file, `parallel.py` many; `sleep_edf.py` and `corpora.py` say which."""
+"""Downloads: `parallel.py` fetches many files; `sleep_edf.py` and `corpora.py` say which (one file: tslm.fetch)."""

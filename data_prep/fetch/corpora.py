@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
-from data_prep.fetch.files import FetchError
 from data_prep.fetch.parallel import DEFAULT_JOBS, Download, fetch_many, fetch_sha256sums
+from tslm.fetch import FetchError
 from tslm.files import write_beside
 
 _GITHUB = "https://raw.githubusercontent.com"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from data_prep.fetch.files import ChecksumError, FetchError, fetch_file
+from tslm.fetch import ChecksumError, FetchError, fetch_file
 from tslm.progress_bar import progress_bar
 
 DEFAULT_JOBS = 4

@@ -12,8 +12,8 @@ import tarfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from data_prep.fetch.files import ChecksumError, FetchError, fetch_file, fetch_pypi
 from data_prep.fetch.parallel import DEFAULT_JOBS, Download, fetch_many, fetch_sha256sums
+from tslm.fetch import ChecksumError, FetchError, fetch_file, fetch_pypi
 from tslm.files import hash_file
 
 PHYSIONET_URL = "https://physionet.org/files/sleep-edfx/1.0.0"

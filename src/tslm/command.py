@@ -4,6 +4,7 @@ import math
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 
 def run_command(action: Callable[[], str], after_interrupt: str = "run the same command again") -> int:
@@ -37,6 +38,21 @@ def fail(message: str, exit_code: int) -> int:
     """Print an error in one line and return the exit code."""
     sys.stderr.write(f"error: {' '.join(message.split())}\n")
     return exit_code
+
+
+def advise(action: str, command: str) -> str:
+    """What a message advises to do, by a command that only a checkout of the project has.
+
+    Args:
+        action: what is to be done, such as "make it".
+        command: module of an application and its arguments, such as "data_prep.prepare COHORT --out DIR".
+
+    Returns:
+        The action with the command, or, where the package is installed without a checkout, with where it is done.
+    """
+    if find_spec(command.split(".")[0]) is None:
+        return f"{action} in a checkout of tslm-sleep"
+    return f"{action} with: python -m {command}"
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,30 @@
 """A recording without labels, and models that stage it."""
 
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
+from curriculum.package import package
+from curriculum.package_card import Origin
 from tests.factories.recordings import write_night
 from tests.factories.small import build_small_model, small_config
+from tslm.config.checkpoint import CHECKPOINT_CONFIG_FILE
 from tslm.data.readers.raw import RawSignal
+from tslm.labels import LABEL_SETS
+from tslm.models.llm.store import CACHE_VARIABLE, EMBEDDED_LLMS, find_embedded_dir
+from tslm.predictions.calibration import Calibration, save_calibration
+from tslm.predictions.transitions import Transitions, save_transitions
+from tslm.pretrained.table import Score
 from tslm.training.checkpoints.checkpoint import save_checkpoint
 
 FS_HZ, NUM_EPOCHS = 100, 12
+SCORER_RUN, WRITER_RUN = "no_llm/classifier/stage0_encoder", "tiny/soft_prompt/stage4_sleep_cot"
+TINY_BASE = "tiny-base"
 
 
 def make_sleep_signal(seed: int, num_epochs: int = NUM_EPOCHS) -> np.ndarray:
@@ -47,6 +60,40 @@ def save_staging_models(folder: Path, tiny_llm: Path) -> Path:
         "stage__max_new_tokens": 40,
         "stage__extra_in_text": False,
     }
-    save_staging_model(folder / "no_llm/classifier/stage0_encoder/checkpoints/best", tiny_llm, **classifier)
-    save_staging_model(folder / "tiny/soft_prompt/stage4_sleep_cot/checkpoints/best", tiny_llm, **writer)
+    save_staging_model(folder / SCORER_RUN / "checkpoints/best", tiny_llm, **classifier)
+    save_staging_model(folder / WRITER_RUN / "checkpoints/best", tiny_llm, **writer)
     return folder
+
+
+def name_base(folder: Path, base: str) -> None:
+    """Let a checkpoint say that it was trained on an embedded language model of this name."""
+    path = folder / CHECKPOINT_CONFIG_FILE
+    found = json.loads(path.read_text())
+    found["settings"]["llm"] |= {"name": base, "source": base}
+    path.write_text(json.dumps(found))
+
+
+def package_models(results: Path, folder: Path) -> Path:
+    """A package of models, `human` and `explain-tiny`, from a folder of results, with scores that are made up."""
+    for name, run in {"human": SCORER_RUN, "explain-tiny": WRITER_RUN}.items():
+        checkpoint = shutil.copytree(results / run / "checkpoints/best", folder / f"trained-{name}")
+        save_calibration(Calibration(classifier=1.25, answer=1.5), checkpoint)
+        chain = np.full((5, 5), 0.2)
+        save_transitions(Transitions(LABEL_SETS["aasm"].sleep_stages, 30.0, chain[0], chain, chain[0]), checkpoint)
+        if name != "human":
+            name_base(checkpoint, TINY_BASE)
+        score = Score("one night", 841, {"cohen_kappa": 0.8097}, {"cohen_kappa": (0.748, 0.861)}, "over blocks")
+        package(checkpoint, name, [score], Origin(("make demo",), (0,)), folder)
+        shutil.rmtree(checkpoint)
+    return folder
+
+
+def pin_tiny_base(monkeypatch: pytest.MonkeyPatch, tiny_llm: Path, cache: Path) -> None:
+    """Let the tiny language model stand for an embedded one that is in the cache already."""
+    fake = replace(EMBEDDED_LLMS["smollm2-135m"], hub_id="owner/tiny", parts=(), licence_members=(), download_mb=1)
+    monkeypatch.setitem(EMBEDDED_LLMS, TINY_BASE, fake)
+    monkeypatch.setenv(CACHE_VARIABLE, str(cache))
+    folder = find_embedded_dir(TINY_BASE)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    if not folder.exists():
+        folder.symlink_to(tiny_llm)

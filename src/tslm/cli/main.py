@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tslm import __version__
-from tslm.cli import checkpoints, inspect, review, score, stage
+from tslm.cli import checkpoints, inspect, models, review, score, stage
 from tslm.command import run_command
 
 
@@ -26,16 +26,23 @@ COMMANDS = (
     Command(
         "stage",
         "recordings to stages, probabilities, checked explanations and a report, without preparation or training",
-        "tslm stage NIGHT.edf --model results/demo --out staged",
+        "tslm stage NIGHT.edf --out staged",
         stage.add_arguments,
         stage.stage,
     ),
     Command(
         "score",
         "the fast classifier alone: a recording to a hypnogram with probabilities, in seconds",
-        "tslm score NIGHT.edf --model results/demo",
+        "tslm score NIGHT.edf",
         score.add_arguments,
         score.score,
+    ),
+    Command(
+        "models",
+        "the trained models of the package: what each reads, its size and its scores",
+        "tslm models --json",
+        models.add_arguments,
+        models.list_models,
     ),
     Command(
         "review",

@@ -48,9 +48,9 @@ def add_night_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--model",
-        type=Path,
-        metavar="FOLDER",
-        help="checkpoint of a classifier, or a folder of results whose newest models are taken; default: results",
+        metavar="NAME|FOLDER",
+        help="scorer of the package (`tslm models`), checkpoint of a classifier, or a folder of results whose newest "
+        "models are taken; default: human",
     )
     parser.add_argument(
         "--channel",

@@ -38,6 +38,7 @@ def stage(arguments: argparse.Namespace) -> str:
         arguments.out.mkdir(parents=True, exist_ok=True)
         if not os.access(arguments.out, os.W_OK):
             raise PermissionError(f"{arguments.out} cannot be written to; choose another --out")
+        models.fetch_llm()
     return run_nights(NightJob(arguments, models, options, _write, _find_staged))
 
 
@@ -52,7 +53,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where a folder a night is made; default: staged",
     )
     parser.add_argument(
-        "--llm", default="", metavar="NAME|FOLDER", help="language model that explains; default: the newest"
+        "--llm",
+        default="",
+        metavar="NAME|FOLDER",
+        help="language model that explains; default: the one of the package, or of the folder of --model",
     )
     parser.add_argument(
         "--explain",

@@ -44,6 +44,7 @@ class LLMConfig:
 
     name: str = "smollm2-135m"  # short name; names the results folder
     source: str = "smollm2-135m"  # embedded name, Hugging Face hub id or local folder
+    sha256: str = ""  # of the embedded weights a checkpoint was trained on, filled when it is saved; others are refused
     attention: str = "sdpa"  # attention kernel of transformers: sdpa or eager
 
 

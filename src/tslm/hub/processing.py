@@ -26,6 +26,7 @@ from tslm.data.samples.references import measure_references
 from tslm.hub.repository import fetch_checkpoint
 from tslm.hypnogram import split_at_gaps
 from tslm.labels import LABEL_SETS, SleepStage
+from tslm.models import build_tokenizer
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +58,9 @@ class TSLMProcessor:
         """The processor of a checkpoint's folder or hub id; options and errors as the models' `from_pretrained`."""
         folder = fetch_checkpoint(os.fspath(name), **options)
         config = load_checkpoint_config(folder)
-        return cls(config, AutoTokenizer.from_pretrained(folder) if config.writes_text else None)
+        if (folder / "tokenizer_config.json").is_file():  # a model of the package has its base model's
+            return cls(config, AutoTokenizer.from_pretrained(folder))
+        return cls(config, build_tokenizer(config))
 
     def save_pretrained(self, save_directory: str | os.PathLike) -> None:
         """Write config.json and the tokenizer, all that a processor is made of."""

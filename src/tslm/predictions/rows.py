@@ -15,6 +15,7 @@ from typing import Any, NotRequired, TypedDict
 import numpy as np
 
 from tslm.answers.grammar import parse_answer, remove_special_tokens, split_response
+from tslm.command import advise
 from tslm.data.prepared.recordings import Recording
 from tslm.evidence.events import parse_events
 from tslm.files import to_plain, write_text
@@ -130,7 +131,7 @@ def read_predictions(path: Path) -> list[PredictionRow]:
     if bad_lines:
         raise ValueError(
             f"{path}, {next(iter(bad_lines.values()))}; "
-            "mend it or generate the file again (evaluation.score --skip_bad leaves it out)"
+            "mend it or generate the file again (--skip_bad leaves it out of scores)"
         )
     return rows
 
@@ -229,7 +230,7 @@ def build_night_rows(
 def _read_lines(path: Path) -> tuple[list[PredictionRow], dict[int, str]]:
     """Intact rows, and the error of each bad line by its number."""
     if not path.is_file():
-        raise FileNotFoundError(f"no predictions at {path}; make them with: python -m evaluation.generate")
+        raise FileNotFoundError(f"no predictions at {path}; {advise('make them', 'evaluation.generate')}")
     rows: list[PredictionRow] = []
     bad_lines: dict[int, str] = {}
     seen: dict[tuple[str, str], int] = {}
@@ -245,8 +246,8 @@ def _read_lines(path: Path) -> tuple[list[PredictionRow], dict[int, str]]:
                 continue
             if row is None:
                 raise ValueError(
-                    f"{path} was written by an earlier version, two systems in a row; generate the predictions again: "
-                    "python -m evaluation.generate, or curriculum/train.py --eval_only for those of a run"
+                    f"{path} was written by an earlier version, two systems in a row; generate the predictions again, "
+                    "those of a run by training's --eval_only"
                 )
             _check_new(row, number, seen, f"{path}, line")
             rows.append(_drop_derived(_name_truth(row)))

@@ -20,6 +20,7 @@ from tslm.data.splits.leakage import check_leakage
 from tslm.predictions.calibration import Calibration, load_calibration
 from tslm.predictions.night_scorer import NightScorer, Source
 from tslm.predictions.rows import PredictionRow
+from tslm.pretrained.table import find_model
 from tslm.training.checkpoints.checkpoint import load_checkpoint
 
 
@@ -31,10 +32,10 @@ def open_stager(
     each_alone: bool = False,
     unscored: str = "none",
 ) -> "Stager":
-    """The stager of a checkpoint's folder.
+    """The stager of a checkpoint's folder, or of a model of the package.
 
     Args:
-        folder: the checkpoint.
+        folder: the checkpoint, or the name of a model of the package (`tslm models`).
         device: where the model runs.
         config: settings of data and decoding that replace the checkpoint's; those of the model stay.
         merge_adapter: add the adapters into the language model's weights, which answers faster.
@@ -46,10 +47,11 @@ def open_stager(
         ValueError: it is damaged, of a newer version, or an encoder without a head.
         OSError: its language model cannot be loaded.
     """
-    check_answers(load_checkpoint_config(Path(folder)), folder)
-    model, saved = load_checkpoint(Path(folder), merge_adapter)
+    folder = find_model(folder)
+    check_answers(load_checkpoint_config(folder), folder)
+    model, saved = load_checkpoint(folder, merge_adapter)
     config = saved if config is None else replace(config, model=saved.model, llm=saved.llm)
-    return build_stager(model.to(device), config, load_calibration(Path(folder)), each_alone, unscored)
+    return build_stager(model.to(device), config, load_calibration(folder), each_alone, unscored)
 
 
 def build_stager(
@@ -67,8 +69,8 @@ def check_answers(config: RunConfig, folder: Path | str) -> None:
     """Raise ValueError for a checkpoint that gives no answers."""
     if config.model.kind.role not in STAGERS:
         raise ValueError(
-            f"{folder} holds an encoder without a head; train stage0_encoder from it: "
-            "accelerate launch curriculum/train.py --stages stage0_encoder stage.predecessor=stage0_masked"
+            f"{folder} holds an encoder without a head; train stage0_encoder from it, with "
+            "stage.predecessor=stage0_masked"
         )
 
 

@@ -6,13 +6,10 @@ from pathlib import Path
 
 from tslm.config.checkpoint import CHECKPOINT_CONFIG_FILE, load_checkpoint_config
 from tslm.config.schema import RunConfig
+from tslm.pretrained.table import find_default_scorer, find_explainer, find_model, is_packaged, read_models
+from tslm.training.checkpoints.checkpoint import fetch_base
 
-DEFAULT_FOLDER = Path("results")
 _BEST = "**/checkpoints/best"
-_HOW_TO_TRAIN = (
-    "train one (`make demo`, or `accelerate launch curriculum/train.py --config scorer --stages stage0_encoder`), or "
-    "name its folder with --model"
-)
 
 
 @dataclass(frozen=True)
@@ -36,26 +33,31 @@ class StagingModels:
         configs = [self.classifier, *([self.writer] if self.writer else [])]
         return {name for config in configs for name in config.stage.channels if name not in config.optional_channels}
 
+    def fetch_llm(self) -> None:
+        """Fetch the language model that the writer was trained on, unless it is at hand; errors as `fetch_llm`."""
+        if self.writer_dir is not None:
+            fetch_base(self.writer_dir)
 
-def find_models(folder: Path | None = None, llm: str = "", with_texts: bool = True) -> StagingModels:
+
+def find_models(model: Path | str | None = None, llm: str = "", with_texts: bool = True) -> StagingModels:
     """Find a classifier and, for texts, a language model of sleep.
 
     Args:
-        folder: a checkpoint of a classifier, or a folder below which the newest ones are taken; None: results.
-        llm: short name or checkpoint of the language model; empty: the newest.
+        model: a scorer of the package by name, a checkpoint of a classifier, or a folder below which the newest ones
+            are taken; None: the package's default.
+        llm: explainer of the package by name, checkpoint, or short name of a language model; empty: the one of the
+            package that goes with its scorer, or the newest below a folder.
         with_texts: whether a language model is wanted.
 
     Raises:
-        FileNotFoundError: no such checkpoint; the message says how to get one, or to do without texts.
+        FileNotFoundError: no such model; the message says what to name, or how to do without texts.
         ValueError: a checkpoint of the wrong kind, or models of different rates, epochs or sleep stages.
     """
-    if folder is not None and not folder.is_dir():
-        raise FileNotFoundError(f"no checkpoint in {folder}; it is no folder")
-    folder = DEFAULT_FOLDER if folder is None else folder
+    folder = find_default_scorer() if model is None else find_model(model, "scorer")
     is_checkpoint = (folder / CHECKPOINT_CONFIG_FILE).is_file()
     classifier_dir = folder if is_checkpoint else next(_list_newest(folder, "scorer"), None)
     if classifier_dir is None:
-        raise FileNotFoundError(f"there is no checkpoint of a classifier below {folder}; {_HOW_TO_TRAIN}")
+        raise FileNotFoundError(f"there is no checkpoint of a classifier below {folder}; name one with --model")
     return load_models(classifier_dir, _find_writer(folder, llm) if with_texts else None)
 
 
@@ -78,26 +80,31 @@ def load_classifier_config(checkpoint_dir: Path) -> RunConfig:
     """
     config = load_checkpoint_config(checkpoint_dir)
     if config.model.kind.role != "scorer":
-        raise ValueError(f"{checkpoint_dir} holds the model {config.model.name!r}, no classifier; {_HOW_TO_TRAIN}")
+        raise ValueError(
+            f"{checkpoint_dir} holds the model {config.model.name!r}, no classifier; name one with --model"
+        )
     if not config.model.fs_hz or not config.model.epoch_s:
         raise ValueError(f"{checkpoint_dir} does not say at which rate it reads; train it again with this version")
     return config
 
 
 def _find_writer(folder: Path, llm: str) -> Path:
-    if llm and (Path(llm) / CHECKPOINT_CONFIG_FILE).is_file():
-        config = load_checkpoint_config(Path(llm))
+    if llm and (llm in read_models() or (Path(llm) / CHECKPOINT_CONFIG_FILE).is_file()):
+        found = find_model(llm, "explainer")
+        config = load_checkpoint_config(found)
         if not _explains_sleep(config):
             raise ValueError(f"{llm} holds {config.model.name!r} of {config.stage.name}, which explains no sleep")
-        return Path(llm)
+        return found
+    if is_packaged(folder):
+        return find_explainer(folder, llm)
     for candidate in _list_newest(folder, "writer"):
         config = load_checkpoint_config(candidate)
         if _explains_sleep(config) and llm in ("", config.llm.name):
             return candidate
     named = f" of {llm}" if llm else ""
     raise FileNotFoundError(
-        f"there is no language model{named} that explains sleep below {folder}; train one (`make demo`), name its "
-        "checkpoint (--llm FOLDER), or stage without texts (--explain none)"
+        f"there is no language model{named} that explains sleep below {folder}; name one of the package or a "
+        "checkpoint (--llm NAME|FOLDER), or stage without texts (--explain none)"
     )
 
 

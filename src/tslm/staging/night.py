@@ -11,7 +11,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +25,7 @@ from tslm.export.night import NightResult
 from tslm.labels import LABEL_SETS
 from tslm.predictions.rows import CLASSIFIER, LANGUAGE_MODEL, PredictionRow
 from tslm.predictions.smoothing import Smoothing, smooth_stages
+from tslm.pretrained.table import describe_folder
 from tslm.staging.models import StagingModels, find_models
 from tslm.staging.sources import open_source
 
@@ -168,9 +168,9 @@ def _warn_of_length(night: SingleNight, model: ModelConfig) -> list[str]:
 
 
 def describe_checkpoints(models: StagingModels) -> dict[str, str]:
-    """System to the folder of its checkpoint."""
-    writer = {LANGUAGE_MODEL: str(models.writer_dir)} if models.writer_dir else {}
-    return {CLASSIFIER: str(models.classifier_dir), **writer}
+    """System to its checkpoint: the folder, or the name and version of a model of the package."""
+    writer = {LANGUAGE_MODEL: describe_folder(models.writer_dir)} if models.writer_dir else {}
+    return {CLASSIFIER: describe_folder(models.classifier_dir), **writer}
 
 
 def choose_explained(explain: str, night: SingleNight, probabilities_EK: np.ndarray) -> list[int]:
@@ -264,8 +264,10 @@ def stage_night(
     Args:
         source: path of a recording, an MNE Raw object, a mapping from channel to signal, or one signal, an EEG.
         fs_hz: sampling rate of arrays, of a CSV or of a .mat file, in Hz.
-        model: checkpoint of a classifier, or a folder of results; None: results.
-        llm: short name or checkpoint of the language model; empty: the newest.
+        model: scorer of the package by name (`tslm models`), checkpoint of a classifier, or folder of results, of which
+            the newest is taken; None: `human` of the package.
+        llm: explainer of the package by name, checkpoint, or short name of a language model; empty: the one of the
+            package that goes with its scorer, or the newest of the folder of results.
         explain: uncertain, all, none, or epochs such as "12,40-60" (`StagingOptions`).
         channel: EEG to be staged, or a difference ("C4 - M1"); empty: the closest to that of the training.
         extra_channels: EOG and EMG, in the order of the training; None: the closest.
@@ -280,7 +282,7 @@ def stage_night(
         ValueError: as `NightStager.stage`.
         OSError: the language model cannot be loaded.
     """
-    models = find_models(None if model is None else Path(model), llm, with_texts=explain != "none")
+    models = find_models(model, llm, with_texts=explain != "none")
     given = match_given_channels(models, channel, extra_channels)
     stager = NightStager(models, StagingOptions(explain, given, smoothing, whole), device)
     return stager.stage(open_source(source, fs_hz, unit), show_progress)

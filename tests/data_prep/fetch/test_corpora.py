@@ -26,7 +26,7 @@ IDS = [f"H{idx}" for idx in range(1, 21)]
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("data_prep.fetch.files.time.sleep", lambda pause_s: None)
+    monkeypatch.setattr("tslm.fetch.time.sleep", lambda pause_s: None)
     monkeypatch.setattr("data_prep.fetch.parallel.BACKOFF_S", 0)
 
 

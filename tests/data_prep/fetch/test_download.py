@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from data_prep.download import download_llm, main
+from data_prep.download import main
 from data_prep.fetch import sleep_edf as source
-from data_prep.fetch.files import ChecksumError, NoSpaceError
 from data_prep.fetch.sleep_edf import clean_copy, count_nights, download_sleep_edf
+from tslm.fetch import ChecksumError, NoSpaceError
 
 PSG, HYPNOGRAM = b"psg" * 5000, b"hypnogram" * 100
 
@@ -26,7 +26,7 @@ def _small_night(monkeypatch: pytest.MonkeyPatch) -> None:
     """The pinned night stands for two small files; no test pauses or reaches the network."""
     names = sorted(source.SC4001_SHA256)
     monkeypatch.setattr(source, "SC4001_SHA256", {names[0]: sha256(PSG), names[1]: sha256(HYPNOGRAM)})
-    monkeypatch.setattr("data_prep.fetch.files.time.sleep", lambda pause_s: None)
+    monkeypatch.setattr("tslm.fetch.time.sleep", lambda pause_s: None)
     monkeypatch.setattr("data_prep.fetch.parallel.BACKOFF_S", 0)
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
 
@@ -231,7 +231,7 @@ def test_an_interruption_keeps_what_arrived(server: Any, tmp_path: Path, monkeyp
 def test_a_full_disk_ends_the_run(server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     base_url = add_physionet(server)
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr("data_prep.fetch.files.shutil.disk_usage", lambda path: usage(0, 0, 2000))
+    monkeypatch.setattr("tslm.fetch.shutil.disk_usage", lambda path: usage(0, 0, 2000))
     with pytest.raises(NoSpaceError):
         download_sleep_edf("cassette", tmp_path, base_url, num_jobs=2)
 
@@ -297,42 +297,3 @@ def test_an_unknown_language_model_ends_with_code_2(tmp_path: Path, capsys: pyte
 def test_the_tiny_model_needs_no_network(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["llm", "tiny", "--cache", str(tmp_path)]) == 0
     assert capsys.readouterr().out.strip() == str(tmp_path / "tiny")
-
-
-def test_an_embedded_model_joins_its_pinned_parts(server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import zipfile
-
-    from tslm.models.llm import folders, store
-    from tslm.models.llm.store import EmbeddedLlm, PackageFile
-
-    parts = []
-    for idx, piece in enumerate((b"GGUF first ", b"and second")):
-        buffer = io.BytesIO()
-        with zipfile.ZipFile(buffer, "w") as archive:
-            archive.writestr("p/model.part", piece)
-            archive.writestr("p/LICENSE", "terms")
-        filename = f"part{idx}.whl"
-        parts.append(PackageFile(f"part{idx}", "1.0", filename, sha256(buffer.getvalue()), "p/model.part"))
-        server.files[f"/simple/part{idx}/"] = f'<a href="/{filename}">'.encode()
-        server.files[f"/{filename}"] = buffer.getvalue()
-    joined = b"GGUF first and second"
-    llm = EmbeddedLlm(
-        hub_id="owner/name",
-        parts=tuple(parts),
-        gguf_sha256=sha256(joined),
-        notice="origin",
-        licence_members=((parts[0], "p/LICENSE", "LICENSE"),),
-        download_mb=1,
-    )
-    seen: dict[str, Any] = {}
-
-    def convert(gguf_path: Path, out_dir: Path, notices: dict[str, str]) -> Path:
-        seen.update(content=gguf_path.read_bytes(), notices=notices)
-        return out_dir
-
-    monkeypatch.setitem(store.EMBEDDED_LLMS, "two-parts", llm)
-    monkeypatch.setattr(folders, "convert_gguf", convert)
-    folder = download_llm("two-parts", tmp_path, index_url=f"{server.url}/simple")
-    assert folder == tmp_path / "two-parts"
-    assert seen == {"content": joined, "notices": {"NOTICE.md": "origin", "LICENSE": "terms"}}
-    assert names_in(tmp_path) == []

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from tslm.command import advise
 from tslm.data.splits.split import SPLITS
 from tslm.files import read_json, write_beside
 
@@ -172,7 +173,7 @@ def read_corpus(corpus_dir: Path, split: str) -> Corpus:
     rows_path, series_path = list_corpus_files(corpus_dir, split)
     if not rows_path.is_file():
         raise FileNotFoundError(
-            f"{rows_path} is missing; make it with: python -m data_prep.prepare CORPUS --out {corpus_dir}"
+            f"{rows_path} is missing; {advise('make it', f'data_prep.prepare CORPUS --out {corpus_dir}')}"
         )
     rows = pq.read_table(rows_path)
     if rows.schema.names not in (_ROWS.names, _WITHOUT_RATE) or not series_path.is_file():

@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tslm.command import advise
 from tslm.data.splits.split import BY_EPOCH, Split, parse_split
 from tslm.files import hash_file, write_beside
 from tslm.labels import SleepStage
@@ -194,7 +195,7 @@ def read_participants(cohort_dir: Path) -> list[Participant]:
     path = cohort_dir / PARTICIPANTS_FILE
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path} is missing; make it with: python -m data_prep.prepare COHORT --out {cohort_dir}"
+            f"{path} is missing; {advise('make it', f'data_prep.prepare COHORT --out {cohort_dir}')}"
         )
     with path.open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file, delimiter="\t")
@@ -277,7 +278,7 @@ def _read_metadata(path: Path) -> dict:
     except pa.ArrowInvalid as error:
         raise ValueError(f"{path} is not a parquet file: {error}") from error
     if _METADATA_KEY not in metadata:
-        raise ValueError(f"{path} is not a prepared recording; make one with: python -m data_prep.prepare")
+        raise ValueError(f"{path} is not a prepared recording; {advise('make one', 'data_prep.prepare')}")
     return json.loads(metadata[_METADATA_KEY])
 
 

@@ -28,6 +28,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
+from tslm.command import advise
 from tslm.data.prepared.recordings import (
     EPOCH_SPLIT_COLUMN,
     Participant,
@@ -128,10 +129,8 @@ def write_inner_cohort(cohort_dir: Path, fold: int, num_folds: int, out_dir: Pat
     """
     everyone = read_participants(cohort_dir)
     if not list_folds(everyone) or any(row.split.leaks for row in everyone):
-        raise ValueError(
-            f"{cohort_dir} has no folds of subjects to tune within; make some: python -m data_prep.split {cohort_dir} "
-            f"--out {cohort_dir}_folds split=kfold:5"
-        )
+        command = f"data_prep.split {cohort_dir} --out {cohort_dir}_folds split=kfold:5"
+        raise ValueError(f"{cohort_dir} has no folds of subjects to tune within; {advise('make some', command)}")
     rows = [row for row in choose_fold(everyone, fold) if row.split.part != "test"]
     split_of = assign_splits((row.subject for row in rows), f"kfold:{num_folds}", seed=fold)
     inner = [replace(row, split=split_of[row.subject]) for row in rows]

@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from tslm.command import advise
 from tslm.config.schema import CurriculumStageConfig
 from tslm.data.prepared.corpora import list_corpus_files
 from tslm.data.prepared.recordings import PARTICIPANTS_FILE, read_participants
@@ -32,7 +33,7 @@ def checksum_data(curriculum_stage: CurriculumStageConfig, splits: Sequence[str]
     files = sorted({path for split in splits for path in _list_files(curriculum_stage, split)})
     missing = next((path for path in files if not path.is_file()), None)
     if missing is not None:
-        raise FileNotFoundError(f"{missing} is missing; prepare it with: python -m data_prep.prepare NAME --out DIR")
+        raise FileNotFoundError(f"{missing} is missing; {advise('prepare it', 'data_prep.prepare NAME --out DIR')}")
     with (
         ThreadPoolExecutor(min(len(files), os.cpu_count() or 1)) as pool,  # hashing large blocks frees the interpreter
         progress_bar(desc="checksums", total=len(files), unit="file", delay=_SHOW_BAR_AFTER_S, leave=False) as bar,

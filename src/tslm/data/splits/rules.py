@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
+from tslm.command import advise
 from tslm.data.prepared.recordings import Participant
 from tslm.data.splits.split import BY_EPOCH, SPLITS, TIME_RULES, Split, parse_split
 
@@ -175,7 +176,7 @@ def assign_splits(
     check_split(split)
     if is_hold_out(split):
         raise ValueError(
-            f"split={split} looks at participants.tsv: split a prepared cohort by python -m data_prep.split"
+            f"split={split} looks at participants.tsv: {advise('split a prepared cohort', 'data_prep.split')}"
         )
     ordered = sorted(set(subjects))
     if split == BY_EPOCH or split.partition(":")[0] in TIME_RULES:

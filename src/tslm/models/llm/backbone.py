@@ -29,10 +29,10 @@ def load_llm(config: LLMConfig, dtype: torch.dtype) -> PreTrainedModel:
     """The pretrained model, frozen, in `dtype`.
 
     Raises:
-        FileNotFoundError: an embedded model that was not downloaded yet.
-        OSError: a hub model that is gated or out of reach; the message says what to do.
+        OSError: a model that cannot be fetched; the message says what to do.
+        ValueError: other weights than those of `config.sha256`.
     """
-    folder = fetch_llm(config.source)
+    folder = fetch_llm(config.source, sha256=config.sha256)
     with _delayed_bars():
         llm = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation=config.attention)
     return llm.requires_grad_(False).eval()
@@ -40,7 +40,7 @@ def load_llm(config: LLMConfig, dtype: torch.dtype) -> PreTrainedModel:
 
 def load_tokenizer(config: LLMConfig) -> PreTrainedTokenizerBase:
     """The model's tokenizer; errors as `load_llm`."""
-    return AutoTokenizer.from_pretrained(fetch_llm(config.source))
+    return AutoTokenizer.from_pretrained(fetch_llm(config.source, sha256=config.sha256))
 
 
 def attach_lora(llm: PreTrainedModel, config: LoRAConfig) -> PeftModel:

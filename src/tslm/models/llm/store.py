@@ -1,16 +1,24 @@
 """Sources of a language model's weights: embedded models, local folders and the hub.
 
-Embedded models travel as GGUF files inside packages of the Python Package Index. They are converted
-once into an ordinary Hugging Face folder in the cache, so no other code reads GGUF.
+Embedded models travel as GGUF files inside packages of the Python Package Index. They are fetched and converted once
+into an ordinary Hugging Face folder in the cache, so no other code reads GGUF. The folder's name ends in the SHA-256 of
+the GGUF file, and an adapter trained on other weights is refused.
 """
 
+import logging
 import os
 import shutil
+import zipfile
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 import huggingface_hub
+from filelock import FileLock
+
+from tslm.fetch import check_sha256, fetch_pypi
+
+logger = logging.getLogger(__name__)
 
 CACHE_VARIABLE = "TSLM_CACHE_DIR"
 TINY_LLM = "tiny"
@@ -113,6 +121,30 @@ def get_hub_id(source: str) -> str:
     return EMBEDDED_LLMS[source].hub_id if source in EMBEDDED_LLMS else source
 
 
+def get_sha256(source: str) -> str:
+    """SHA-256 of the GGUF file of an embedded model; empty for any other source."""
+    return EMBEDDED_LLMS[source].gguf_sha256 if source in EMBEDDED_LLMS else ""
+
+
+def check_base(source: str, sha256: str, trained: str = "the adapter") -> None:
+    """Refuse a language model that is not the one an adapter was trained on.
+
+    Args:
+        source: of the language model.
+        sha256: of the weights that the adapter was trained on; empty: not known, which fits any.
+        trained: what was trained on them, for the message.
+
+    Raises:
+        ValueError: `source` stands for other weights.
+    """
+    found = get_sha256(source)
+    if sha256 and found != sha256:
+        raise ValueError(
+            f"{trained} was trained on {source} of SHA-256 {sha256[:12]}, and this version of tslm-sleep has "
+            f"{found[:12] or 'no pinned weights of that name'}; use the version that made it, or train it again"
+        )
+
+
 def find_licence(source: str) -> str | None:
     """Licence of a language model as the hub names it; None where it is not known here."""
     hub_id = get_hub_id(source)
@@ -156,21 +188,17 @@ def resolve_llm(source: str, cache_dir: Path | None = None) -> Path | str:
         A local folder (Path) with model and tokenizer, or a hub id (str).
 
     Raises:
-        FileNotFoundError: An embedded model that was not downloaded yet, or a folder without a model.
+        FetchError: An embedded model that is not in the cache could not be fetched.
+        FileNotFoundError: A folder without a model.
         ValueError: A bare word that is no known short name.
     """
-    folder = (cache_dir or get_cache_dir()) / source
+    if source in EMBEDDED_LLMS:
+        return fetch_embedded(source, cache_dir)
     if source == TINY_LLM:
+        folder = (cache_dir or get_cache_dir()) / source
         from tslm.models.llm.folders import build_tiny_llm  # with transformers, as a model is loaded next
 
         return folder if is_llm_dir(folder) else build_tiny_llm(folder)
-    if source in EMBEDDED_LLMS:
-        if not is_llm_dir(folder):
-            raise FileNotFoundError(
-                f"language model {source} is not in {folder.parent}; get it with: python -m data_prep.download llm "
-                f"{source} ({EMBEDDED_LLMS[source].download_mb} MB, no account needed)"
-            )
-        return folder
     local = Path(source).expanduser()
     if is_llm_dir(local):
         return local
@@ -186,17 +214,72 @@ def resolve_llm(source: str, cache_dir: Path | None = None) -> Path | str:
     return source
 
 
-def fetch_llm(source: str, cache_dir: Path | None = None) -> Path:
-    """Folder to load a language model from; a hub model is downloaded, or found in the hub's own cache.
+def find_embedded_dir(name: str, cache_dir: Path | None = None) -> Path:
+    """Folder of an embedded model in the cache, which its first use makes."""
+    return (cache_dir or get_cache_dir()) / f"{name}-{EMBEDDED_LLMS[name].gguf_sha256[:12]}"
+
+
+def fetch_embedded(name: str, cache_dir: Path | None = None, *, index_url: str | None = None) -> Path:
+    """Folder of an embedded model; at the first call it is fetched from the package index, checked and converted.
+
+    Args:
+        name: Of EMBEDDED_LLMS.
+        cache_dir: Folder of converted models; None means `get_cache_dir()`.
+        index_url: Package index instead of the configured one.
+
+    Raises:
+        FetchError: It could not be fetched; the message says which file to put where instead.
+    """
+    llm, out_dir = EMBEDDED_LLMS[name], find_embedded_dir(name, cache_dir)
+    if is_llm_dir(out_dir):
+        return out_dir
+    out_dir.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(out_dir.with_name(f".{out_dir.name}.lock")):  # processes of one training start together
+        if is_llm_dir(out_dir):
+            return out_dir
+        logger.warning("fetching the language model %s, %d MB, once, into %s", name, llm.download_mb, out_dir)
+        _fetch_and_convert(llm, out_dir, index_url)
+    return out_dir
+
+
+def _fetch_and_convert(llm: EmbeddedLlm, out_dir: Path, index_url: str | None) -> None:
+    from tslm.models.llm import folders  # with transformers
+
+    wheels_dir = out_dir.with_name(f".{out_dir.name}.wheels")
+
+    def open_wheel(wheel: PackageFile) -> zipfile.ZipFile:
+        fetched = fetch_pypi(
+            wheel.project, wheel.version, wheel.filename, wheel.sha256, wheels_dir, index_url=index_url
+        )
+        return zipfile.ZipFile(fetched)
+
+    notices = {"NOTICE.md": llm.notice}
+    for wheel, member, notice_name in llm.licence_members:
+        with open_wheel(wheel) as archive:
+            notices[notice_name] = archive.read(member).decode("utf-8")
+    gguf_path = wheels_dir / "model.gguf"
+    with gguf_path.open("wb") as gguf:
+        for part in llm.parts:
+            with open_wheel(part) as archive, archive.open(part.member) as piece:
+                shutil.copyfileobj(piece, gguf)
+    check_sha256(gguf_path, llm.gguf_sha256, "its parts")
+    folders.convert_gguf(gguf_path, out_dir, notices)
+    shutil.rmtree(wheels_dir)
+
+
+def fetch_llm(source: str, cache_dir: Path | None = None, sha256: str = "") -> Path:
+    """Folder to load a language model from; fetched at its first use.
 
     Args:
         source: As for `resolve_llm`.
         cache_dir: As for `resolve_llm`.
+        sha256: As for `check_base`.
 
     Raises:
-        OSError: The hub refused or cannot be reached (one line), or an embedded model is missing.
-        ValueError: A bare word that is no known short name.
+        OSError: The hub or the package index refused or cannot be reached (one line).
+        ValueError: A bare word that is no known short name, or weights other than those of `sha256`.
     """
+    check_base(source, sha256)
     resolved = resolve_llm(source, cache_dir)
     if isinstance(resolved, Path):
         return resolved
@@ -207,10 +290,10 @@ def fetch_llm(source: str, cache_dir: Path | None = None) -> Path:
 
 
 def explain_load_error(source: str, error: OSError) -> OSError:
-    """The hub's long error as one line: the cause, how to log in, and the embedded model that works offline."""
+    """The hub's long error as one line: the cause, how to log in, and the embedded model that needs no hub."""
     return OSError(
         f"language model {source} could not be loaded: {explain_hub_error(source, error)}; smollm2-135m works without "
-        "the hub: python -m data_prep.download llm smollm2-135m"
+        "the hub"
     )
 
 

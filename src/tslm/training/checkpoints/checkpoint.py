@@ -25,7 +25,7 @@ from tslm.config.schema import ModelConfig, RunConfig
 from tslm.files import read_json, swap_in, write_beside
 from tslm.models import build_model
 from tslm.models.epoch_reader import SeriesReader
-from tslm.models.llm.store import copy_small_files, get_hub_id, is_small_file
+from tslm.models.llm.store import check_base, copy_small_files, fetch_llm, get_hub_id, get_sha256, is_small_file
 from tslm.predictions.calibration import CALIBRATION_FILE
 from tslm.predictions.transitions import TRANSITIONS_FILE
 from tslm.training.checkpoints.model_card import CARD_FILE, write_model_card
@@ -93,7 +93,8 @@ def fill_beside(
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        save_checkpoint_config(config, partial)
+        llm_config = replace(config.llm, sha256=get_sha256(config.llm.source)) if config.writes_text else config.llm
+        save_checkpoint_config(replace(config, llm=llm_config), partial)
         save_file(snapshot.weights, partial / WEIGHTS_FILE, {"format": "pt"})
         llm = getattr(model, "llm", None)
         if llm is not None:
@@ -135,7 +136,7 @@ def load_checkpoint(checkpoint_dir: Path, merge_adapter: bool = True) -> tuple[n
     """
     config = load_checkpoint_config(checkpoint_dir)
     if holds_llm(checkpoint_dir):
-        config = replace(config, llm=replace(config.llm, source=str(checkpoint_dir / LLM_DIR)))
+        config = replace(config, llm=replace(config.llm, source=str(checkpoint_dir / LLM_DIR), sha256=""))
     model: Any = build_model(config)
     load_weights(model, config, checkpoint_dir)
     if config.writes_text and merge_adapter:
@@ -143,6 +144,18 @@ def load_checkpoint(checkpoint_dir: Path, merge_adapter: bool = True) -> tuple[n
 
         model.llm = merge_lora(model.llm)
     return model.requires_grad_(False).eval(), config
+
+
+def fetch_base(checkpoint_dir: Path) -> None:
+    """Fetch the language model that a text model's checkpoint was trained on, if it is not at hand.
+
+    Raises:
+        OSError: it cannot be fetched.
+        ValueError: it is not the one that the checkpoint was trained on.
+    """
+    llm = load_checkpoint_config(checkpoint_dir).llm
+    if not holds_llm(checkpoint_dir):
+        fetch_llm(llm.source, sha256=llm.sha256)
 
 
 def holds_llm(checkpoint_dir: Path) -> bool:
@@ -279,6 +292,8 @@ def _check_settings(
         return
     if same_kind and saved.writes_text and saved.llm.source != wanted.llm.source:
         raise ValueError(f"{checkpoint_dir} was made for {saved.llm.source}, this run has {wanted.llm.source}")
+    if same_kind and saved.writes_text:
+        check_base(saved.llm.source, saved.llm.sha256, str(checkpoint_dir))
     if "lora" in saved.stage.trained and same_kind and saved.writes_text and not has_adapter:
         raise ValueError(f"{checkpoint_dir} is damaged: its {ADAPTER_DIR} folder is missing; train the stage again")
 

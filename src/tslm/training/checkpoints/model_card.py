@@ -43,8 +43,8 @@ model = AutoModel.from_pretrained("{name}")
 """
 _LIMITS = f"""- {DISCLAIMER} Research only.
 - Other derivations, amplifiers, age groups and illnesses than those of the data above were not tried.
-- Rationales may state what is not in the signal: `python -m evaluation.score` says which share of a model's claims
-  the measurements confirm."""
+- Rationales may state what is not in the signal: `tslm stage` checks each claim and strikes what the measurements do
+  not confirm."""
 
 
 def write_model_card(config: RunConfig, state: Mapping[str, Any], checkpoint_dir: Path, name: str = HERE) -> None:
@@ -60,23 +60,44 @@ def write_model_card(config: RunConfig, state: Mapping[str, Any], checkpoint_dir
         render_model_card(config, state, name).save(partial)
 
 
-def render_model_card(config: RunConfig, state: Mapping[str, Any], name: str = HERE) -> "huggingface_hub.ModelCard":
-    """Render the card; arguments as `write_model_card`."""
+def render_model_card(
+    config: RunConfig,
+    state: Mapping[str, Any],
+    name: str = HERE,
+    title: str = "",
+    sections: Mapping[str, str] | None = None,
+) -> "huggingface_hub.ModelCard":
+    """Render the card.
+
+    Args:
+        config: as in `write_model_card`.
+        state: likewise.
+        name: likewise.
+        title: of the card; empty: model and curriculum stage.
+        sections: by heading; they replace the usual ones or follow them.
+    """
+    title = title or _title(config)
     citation = f"@software{{tslm_sleep, title = {{tslm-sleep}}, version = {{{__version__}}}, year = {{2026}}}}"
     sections = {
         "Data": _render_data(config, state.get("trained_on", {})),
         "Scores": _render_scores(state.get("evaluation", {})),
         "Use": _render_use(config),
         "How to load": f"```python\n{_render_loading(config, name)}```",
-        "Limits": _LIMITS if config.writes_text else _LIMITS.rsplit("\n- ", 1)[0],
+        "Limits": render_limits(config),
         "Citation": f"```\n{citation}\n```",
+        **(sections or {}),
     }
-    title = f"# {_title(config)}\n\n{_render_model(config, bool(state.get('merged')))}"
-    text = "\n\n".join([title, *(f"## {heading}\n{body}" for heading, body in sections.items())])
-    return huggingface_hub.ModelCard(f"---\n{_card_data(config, state).to_yaml()}\n---\n\n{text}\n")
+    head = f"# {title}\n\n{_render_model(config, bool(state.get('merged')))}"
+    text = "\n\n".join([head, *(f"## {heading}\n{body}" for heading, body in sections.items())])
+    return huggingface_hub.ModelCard(f"---\n{_card_data(config, state, title).to_yaml()}\n---\n\n{text}\n")
 
 
-def _card_data(config: RunConfig, state: Mapping[str, Any]) -> "huggingface_hub.ModelCardData":
+def render_limits(config: RunConfig) -> str:
+    """The limits that hold for every checkpoint of a kind, as list items."""
+    return _LIMITS if config.writes_text else _LIMITS.rsplit("\n- ", 1)[0]
+
+
+def _card_data(config: RunConfig, state: Mapping[str, Any], title: str) -> "huggingface_hub.ModelCardData":
     base = get_hub_id(config.llm.source)
     is_id = base.count("/") == 1 and base[0] not in ".~/"
     return huggingface_hub.ModelCardData(
@@ -85,7 +106,7 @@ def _card_data(config: RunConfig, state: Mapping[str, Any]) -> "huggingface_hub.
         library_name="tslm-sleep",
         base_model=base if config.writes_text and is_id else None,
         tags=["sleep-staging", "eeg", "time-series", config.model.name],
-        model_name=_title(config),
+        model_name=title,
         eval_results=_list_results(config, state.get("evaluation", {})) or None,
     )
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tslm.command import advise
 from tslm.config.schema import RunConfig
 from tslm.files import to_plain, write_beside
 
@@ -65,7 +66,7 @@ def find_predictions(run: Path) -> Path:
     found = [path for path in (run / RESULTS_DIR / PREDICTIONS_FILE, run / PREDICTIONS_FILE) if path.is_file()]
     if not found:
         raise FileNotFoundError(
-            f"no {RESULTS_DIR}/{PREDICTIONS_FILE} in {run}; make it with: python -m evaluation.generate"
+            f"no {RESULTS_DIR}/{PREDICTIONS_FILE} in {run}; {advise('make it', 'evaluation.generate')}"
         )
     return found[0]
 

@@ -15,7 +15,7 @@ from tslm.data.samples.corpus_facts import list_ecg_evidence, state_ecg_facts, s
 from tslm.data.samples.dataset import TASKS, build_dataset, has_facts_line
 from tslm.evidence.ecg import FAST_BPM, PAUSE_S, SLOW_BPM
 from tslm.evidence.text.captions import state_series
-from tslm.models.llm.store import get_cache_dir
+from tslm.models.llm.store import find_embedded_dir
 
 RECORD = small_ecg_sample([0.8] * 12)
 WITH_FACTS = [name for name, task in TASKS.items() if task.facts]
@@ -76,7 +76,7 @@ def test_every_statement_of_a_caption_is_that_of_its_line_in_one_of_its_wordings
 @pytest.mark.parametrize("task", BUILDERS)
 def test_a_line_takes_at_most_75_tokens(task):
     tokenizers = pytest.importorskip("tokenizers")
-    path = get_cache_dir() / "smollm2-135m" / "tokenizer.json"
+    path = find_embedded_dir("smollm2-135m") / "tokenizer.json"
     if not path.is_file():
         pytest.skip("smollm2-135m is not downloaded")
     tokenizer = tokenizers.Tokenizer.from_file(str(path))

@@ -18,6 +18,7 @@ from tslm.models import build_text_model
 from tslm.models.decoding.decode import Sampling
 from tslm.models.decoding.grammar import AnswerGrammar, AnswerGrammars, AnswerState, AnswerVocabulary
 from tslm.models.llm.backbone import load_tokenizer
+from tslm.models.llm.store import find_embedded_dir, is_llm_dir
 from tslm.seeds import hash_seed
 
 CLOSINGS = (
@@ -35,10 +36,9 @@ END = 256
 
 @cache
 def tokenizer_of(name: str) -> PreTrainedTokenizerBase:
-    try:
-        return load_tokenizer(LLMConfig(name=name, source=name))
-    except FileNotFoundError:
+    if not is_llm_dir(find_embedded_dir(name)):
         pytest.skip(f"{name} is not in the cache (TSLM_CACHE_DIR)")
+    return load_tokenizer(LLMConfig(name=name, source=name))
 
 
 @pytest.fixture(scope="module", params=["tiny", "smollm2-135m", "gemma-3-270m"])

@@ -14,6 +14,7 @@ from tests.factories.small import build_small_model, collate, sleep_dataset, sma
 from tslm.config.checkpoint import CHECKPOINT_CONFIG_FILE, load_checkpoint_config
 from tslm.files import restore_swapped
 from tslm.models import build_model
+from tslm.models.llm.store import get_sha256
 from tslm.training.checkpoints.checkpoint import (
     STATE_FILE,
     WEIGHTS_FILE,
@@ -98,6 +99,16 @@ def test_an_adapter_names_its_base_model_as_the_hub_does(config: Any, tmp_path: 
         save_checkpoint(model, named, {}, tmp_path / "best")
         written = json.loads((tmp_path / "best" / "adapter" / "adapter_config.json").read_text())
         assert written["base_model_name_or_path"] == name
+        assert load_checkpoint_config(tmp_path / "best").llm.sha256 == get_sha256(source)
+
+
+def test_training_goes_on_from_no_adapter_of_other_weights(config: Any, tmp_path: Path) -> None:
+    named = replace(config, llm=replace(config.llm, source="smollm2-135m"))
+    save_checkpoint(build_small_model(config), named, {}, tmp_path / "best")
+    path = tmp_path / "best" / "config.json"
+    path.write_text(path.read_text().replace(get_sha256("smollm2-135m"), "0" * 64))
+    with pytest.raises(ValueError, match=f"best was trained on smollm2-135m of SHA-256 {'0' * 12}, and this version"):
+        load_weights(build_small_model(config), named, tmp_path / "best")
 
 
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "adapter/adapter_model.bin", "best_model.pt", "a/b.pkl"])

@@ -26,7 +26,7 @@ from tslm.progress_bar import progress_bar
 DEFAULT_INDEX_URL = "https://pypi.org/simple"
 _LINK = re.compile(r"""<a\s[^>]*?href\s*=\s*["']?([^"'\s>]+)""", re.IGNORECASE)
 _BLOCK_BYTES = 1 << 16
-_USER_AGENT = "tslm-sleep (data_prep.fetch.files)"
+_USER_AGENT = "tslm-sleep"
 _CONNECTION_ERRORS = (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError)
 _WORTH_RETRYING = (408, 425, 429, 500, 502, 503, 504)
 

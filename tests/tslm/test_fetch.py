@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from data_prep.fetch import files as fetch
-from data_prep.fetch.files import ChecksumError, FetchError, NoSpaceError, fetch_file, fetch_pypi, find_on_index
+from tslm import fetch
+from tslm.fetch import ChecksumError, FetchError, NoSpaceError, fetch_file, fetch_pypi, find_on_index
 
 CONTENT = bytes(range(256)) * 2000  # 512 kB
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
