@@ -25,6 +25,7 @@ Message = dict[str, str]  # role and content
 _WORTH_RETRYING = (408, 409, 425, 429, 500, 502, 503, 504, 529)
 _LONGEST_WAIT_S = 300.0
 _MOST_ERROR_CHARS = 200
+_REDIRECTS = (301, 302, 303, 307, 308)
 
 
 class NoAnswerError(OSError):
@@ -51,6 +52,13 @@ class Endpoint:
     def __post_init__(self) -> None:
         if urllib.parse.urlsplit(self.base_url).scheme not in ("http", "https"):
             raise ValueError(f"--base_url {self.base_url}: expected an http or https address such as https://HOST/v1")
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Follows no redirect: it would carry the key to another host, and urllib sends it without the request."""
+
+    def redirect_request(self, *_: Any) -> None:
+        """None: the redirect is an error."""
 
 
 class RateLimit:
@@ -95,6 +103,7 @@ class ChatClient:
         self.endpoint, self.cache_dir, self.limit = endpoint, cache_dir, limit
         self.clock, self.sleep = clock, sleep
         self.num_asked = 0  # requests sent, every try counted
+        self._opener = urllib.request.build_opener(_NoRedirect)
         self._lock = threading.Lock()
         self._lock_of: dict[Path, threading.Lock] = {}
 
@@ -153,16 +162,22 @@ class ChatClient:
             headers["Authorization"] = f"Bearer {self.endpoint.api_key}"
         url = f"{self.endpoint.base_url.rstrip('/')}/chat/completions"
         sent = urllib.request.Request(url, data=json.dumps(request).encode(), headers=headers, method="POST")
-        with urllib.request.urlopen(sent, timeout=self.endpoint.timeout_s) as response:
+        with self._opener.open(sent, timeout=self.endpoint.timeout_s) as response:
             return _read_answer(response.read())
 
     def _explain(self, error: urllib.error.HTTPError) -> str:
         if error.code in (401, 403):
             return f"{self.endpoint.base_url} refuses the key ({error.code} {error.reason}); check --api_key_env"
-        body = " ".join(error.read().decode("utf-8", errors="replace").split())[:_MOST_ERROR_CHARS]
-        if self.endpoint.api_key:
-            body = body.replace(self.endpoint.api_key, "***")
+        if error.code in _REDIRECTS:
+            target = self._hide_key(error.headers.get("Location", "elsewhere"))
+            return f"{self.endpoint.base_url} redirects to {target}, where no key is sent; check --base_url"
+        body = self._hide_key(error.read().decode("utf-8", errors="replace"))
         return f"{self.endpoint.base_url} refuses the request: {error.code} {error.reason} {body}".rstrip()
+
+    def _hide_key(self, text: str) -> str:
+        """The beginning of a text in one line, without the key."""
+        shown = text.replace(self.endpoint.api_key, "***") if self.endpoint.api_key else text
+        return " ".join(shown.split())[:_MOST_ERROR_CHARS]
 
 
 def _read_answer(body: bytes) -> str:

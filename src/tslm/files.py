@@ -71,10 +71,22 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read the object in a JSON file; empty if there is no file. ValueError if it is damaged."""
     if not path.is_file():
         return {}
+    found = parse_json(path.read_bytes(), str(path))
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} is damaged: it holds no JSON object")
+    return found
+
+
+def parse_json(text: str | bytes, where: str) -> Any:
+    """Parse JSON that others may have written; numbers that are not finite (NaN, Infinity) become None.
+
+    Raises:
+        ValueError: it is no JSON, no UTF-8, or nested too deeply; the message begins with `where`.
+    """
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
+        return json.loads(text, parse_constant=lambda _: None)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{where} is damaged: {error}") from error
 
 
 def to_plain(value: Any) -> Any:

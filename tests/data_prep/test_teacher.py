@@ -282,6 +282,17 @@ def test_a_refusal_is_not_tried_again_and_never_repeats_the_key(chat: ChatServer
     assert KEY not in repr(client.endpoint)
 
 
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_no_redirect_takes_the_key_to_another_host(status: int, chat: ChatServer, tmp_path: Path) -> None:
+    other = ChatServer()
+    chat.spoilt = [(status, b"", {"Location": f"{other.url}/chat/completions?key={KEY}"})]
+    with pytest.raises(RefusedError, match=rf"redirects to {other.url}.*key=\*\*\*, .*check --base_url"):
+        client_of(chat, tmp_path).ask(HELLO)
+    other.close()
+    assert not other.keys
+    assert not other.requests
+
+
 def test_a_damaged_answer_on_disk_is_asked_for_again(chat: ChatServer, tmp_path: Path) -> None:
     client = client_of(chat, tmp_path)
     client.ask(HELLO)

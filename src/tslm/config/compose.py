@@ -13,8 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from tslm.config.files import apply_overrides, merge_config, parse_overrides, read_yaml, valid_keys
 from tslm.config.schema import RunConfig
 
@@ -36,7 +34,7 @@ def resolve_source(llm: str) -> str:
     """Hub id, folder or embedded name behind a short name of configs/llm; any other text stays as it is."""
     if llm not in list_group("llm"):
         return llm
-    return str(OmegaConf.select(OmegaConf.load(configs_dir() / "llm" / f"{llm}.yaml"), "llm.source", default=llm))
+    return str(read_yaml(configs_dir() / "llm" / f"{llm}.yaml").get("llm", {}).get("source", llm))
 
 
 def compose_config(

@@ -3,13 +3,16 @@
 `key` may have dots (`model.encoder.patch_size=4`). `value` is text; a list, a mapping or quoted text is YAML
 (`[EOG horizontal,EMG submental]`, `{REM: 2}`, `''`). The dataclass that takes the value converts it to the field's
 type (`build_config`). An unknown key is an error that names the nearest valid one.
+
+Settings are data: a downloaded file may hold them. Interpolation of OmegaConf (`${oc.env:NAME}`) would put secrets of
+the environment into them, so `${` is refused in every value.
 """
 
 import copy
 import difflib
 import functools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar, get_origin, get_type_hints
@@ -25,6 +28,7 @@ Config = TypeVar("Config")
 _YAML_BEGINS = ("[", "{", "'", '"')
 _RANGE = re.compile(r"range\((-?\d+),(-?\d+)\)")
 _MAX_LISTED = 20
+_MAX_VALUES, _MAX_DEPTH = 100_000, 40  # of a file of settings; more is a YAML anchor that multiplies itself
 
 
 def merge_config(*layers: Any) -> RunConfig:
@@ -47,6 +51,7 @@ def build_config(kind: type[Config], *layers: Any, prefix: str = "") -> Config:
     try:
         for layer in layers:
             plain = OmegaConf.to_container(layer) if OmegaConf.is_config(layer) else layer  # drop the layer's own flags
+            _refuse_interpolation(plain, prefix)
             merged.merge_with(plain)
         config = _freeze_lists(OmegaConf.to_object(merged))
     except ConfigKeyError as error:
@@ -85,6 +90,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is no YAML file: {one_line(error)}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds no settings; wanted `key: value` lines")
+    try:
+        _refuse_interpolation(content)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
     return content
 
 
@@ -134,6 +143,31 @@ def _freeze_lists(config: Any) -> Any:
         elif is_dataclass(value):
             _freeze_lists(value)
     return config
+
+
+def _refuse_interpolation(content: Any, prefix: str = "") -> None:
+    for key, value in _list_values(content, prefix):
+        if isinstance(value, str) and "${" in value:
+            raise ValueError(f"{key}={value} refers to another value, which settings may not; write the value itself")
+
+
+def _list_values(content: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    """The values of nested settings with their keys; ValueError where there are too many."""
+    num_values = 0
+    pending = [(prefix, content, 0)]
+    while pending:
+        key, value, depth = pending.pop()
+        num_values += 1
+        if num_values > _MAX_VALUES or depth > _MAX_DEPTH:
+            raise ValueError(
+                f"it holds more than {_MAX_VALUES} values or {_MAX_DEPTH} levels; write it without YAML anchors"
+            )
+        if isinstance(value, Mapping):
+            pending += [(f"{key}{name}.", item, depth + 1) for name, item in value.items()]
+        elif isinstance(value, list | tuple):
+            pending += [(key, item, depth + 1) for item in value]
+        else:
+            yield key.rstrip("."), value
 
 
 def _unlock(node: DictConfig) -> DictConfig:

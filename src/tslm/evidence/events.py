@@ -6,7 +6,7 @@
 Shape letters: E epochs, L samples of an epoch, W windows of an epoch, F frequencies.
 """
 
-import math
+import reprlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -45,6 +45,7 @@ EVENT_KINDS: dict[str, tuple[Feature, ...]] = {
 }
 MIN_EPOCH_S = 4.0
 MIN_FS_HZ = 64.0
+_MAX_EPOCH_S = 86_400.0
 _EPOCHS_AT_ONCE = 64  # keeps the working arrays in the cache
 
 
@@ -98,7 +99,7 @@ def parse_events(rows: Iterable[Any]) -> tuple[Event, ...]:
     """Events from what `render_events` gives.
 
     Raises:
-        ValueError: a row is not [kind, onset in s, duration in s] with a known kind and finite times of 0 or more.
+        ValueError: a row is not [kind, onset in s, duration in s] with a known kind and times within an epoch.
     """
     return tuple(_parse_event(row) for row in rows)
 
@@ -106,11 +107,13 @@ def parse_events(rows: Iterable[Any]) -> tuple[Event, ...]:
 def _parse_event(row: Any) -> Event:
     kind, *times_s = row if isinstance(row, list | tuple) else (None,)
     is_timed = len(times_s) == 2 and all(
-        isinstance(time_s, int | float) and math.isfinite(time_s) and time_s >= 0 for time_s in times_s
+        isinstance(time_s, int | float) and 0 <= time_s < _MAX_EPOCH_S for time_s in times_s
     )
-    if kind not in EVENT_KINDS["human"] or not is_timed:
+    if not isinstance(kind, str) or kind not in EVENT_KINDS["human"] or not is_timed:
         kinds = ", ".join(EVENT_KINDS["human"])
-        raise ValueError(f"{row!r} is no event; wanted [kind, onset in s, duration in s] with a kind of: {kinds}")
+        raise ValueError(
+            f"{reprlib.repr(row)} is no event; wanted [kind, onset in s, duration in s] with a kind of: {kinds}"
+        )
     return Event(Feature(kind), *times_s)
 
 

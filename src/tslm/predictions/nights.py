@@ -13,6 +13,7 @@ from tslm.predictions.scorings import Scoring, collect_samples, render_system, s
 
 EXPERT = "Expert"
 DEFAULT_EPOCH_S = 30.0
+_MAX_EPOCHS = 2_000_000  # of a recording: four months of epochs of 5 s
 STAGE_OF_ANSWER = {name: sleep_stage for sleep_stage, name in ANSWER_NAMES.items()}
 SHORT_NAMES = {each: each.value for each in SleepStage} | {SleepStage.REM: "REM", SleepStage.MOVEMENT: "Mov"}
 _LEVELS = (
@@ -68,6 +69,14 @@ def build_nights(scorings: Mapping[str, Scoring]) -> list[Night]:
     return [_build_night(name, select_recording(staged, name)) for name in recordings]
 
 
+def check_span(num_epochs: float, recording: str) -> None:
+    """ValueError where the rows of a recording lie too far apart to draw every epoch between them."""
+    if num_epochs > _MAX_EPOCHS:
+        raise ValueError(
+            f"the rows of recording {recording!r} span {num_epochs:.0f} epochs; mend epoch_idx and onset_s"
+        )
+
+
 def is_staging(rows: Iterable[Mapping[str, Any]]) -> bool:
     """Whether every answer that the rows allow is a sleep stage."""
     return all(row["options"] and all(option in STAGE_OF_ANSWER for option in row["options"]) for row in rows)
@@ -115,6 +124,7 @@ def _build_night(recording: str, scorings: Mapping[str, Scoring]) -> Night:
     repeated = np.flatnonzero(np.diff(idx) == 0)
     if len(repeated):
         raise ValueError(f"epoch {idx[repeated[0]]} of recording {recording!r} stands in two rows; keep one of them")
+    check_span(idx[-1] - idx[0], recording)
     epoch_s = find_epoch_s(samples)
     truths = {row["epoch_idx"]: row["truth"] for row in samples}
     answers: dict[str, dict[int, str | None]] = {EXPERT: truths} if any(truths.values()) else {}

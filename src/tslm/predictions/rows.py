@@ -6,10 +6,8 @@ says is written beside it for other readers (`DERIVED_KEYS`), and left out when 
 """
 
 import json
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from types import NoneType
 from typing import Any, NotRequired, TypedDict
 
 import numpy as np
@@ -17,9 +15,9 @@ import numpy as np
 from tslm.answers.grammar import parse_answer, remove_special_tokens, split_response
 from tslm.command import advise
 from tslm.data.prepared.recordings import Recording
-from tslm.evidence.events import parse_events
-from tslm.files import to_plain, write_text
+from tslm.files import parse_json, to_plain, write_text
 from tslm.labels import ANSWER_NAMES, LabelSet
+from tslm.predictions.fields import FIELDS, check_fields
 
 LANGUAGE_MODEL, CLASSIFIER = "language_model", "classifier"
 SAMPLE_KEYS = (
@@ -35,36 +33,7 @@ SAMPLE_KEYS = (
     "within_subject",
 )  # facts of the sample, the same for every system
 DERIVED_KEYS = ("generated_stage", "reasoning")  # of a text: its parsed answer, and what stands before the answer
-_REQUIRED: dict[str, tuple[type, ...]] = {
-    "system": (str,),
-    "sample_id": (str,),
-    "options": (list, tuple),
-}
-_OPTIONAL: dict[str, tuple[type, ...]] = {
-    "truth": (str, NoneType),
-    "recording": (str,),
-    "subject": (str,),
-    "epoch_idx": (int, np.integer),
-    "onset_s": (int, float, np.number),
-    "fold": (int, np.integer),
-    "temperature": (int, float, np.number, NoneType),
-    "smoothing": (Mapping,),
-    "evidence": (Mapping,),
-    "inputs": (str,),
-    "events": (list, tuple),
-    "leaky": (bool, np.bool_),
-    "within_subject": (bool, np.bool_),
-    "first_generated": (str,),
-    "tries": (int, np.integer),
-    "struck": (list, tuple),
-    "claims_before": (Mapping,),
-    "claims_after": (Mapping,),
-    "sampling": (Mapping,),
-    "texts": (list, tuple),
-}
-VERIFICATION_KEYS = ("first_generated", "tries", "struck", "claims_before", "claims_after")
 _OLD_PREFIXES = ("label_", "classifier_", "smoothed_")  # of keys when one row held two systems
-_SUM_TOLERANCE = 1e-4  # files keep six digits, others' perhaps five
 _DIGITS = 6
 
 
@@ -106,7 +75,7 @@ class PredictionRow(TypedDict):
 
 
 def write_predictions(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
-    """Write rows beside `path`, then rename. NaN becomes null, numpy values become plain ones.
+    """Write rows beside `path`, then rename. NaN is null or left out, numpy values become plain ones.
 
     Raises:
         ValueError: a row that `read_predictions` would refuse; nothing is written then.
@@ -114,8 +83,9 @@ def write_predictions(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
     lines = []
     seen: dict[tuple[str, str], int] = {}
     for number, row in enumerate(rows, start=1):
-        _check_new(check_row(row, f"row {number}"), number, seen, "row")
-        lines.append(json.dumps(to_plain(_add_derived(_name_truth(row))), ensure_ascii=False, allow_nan=False) + "\n")
+        checked = check_row(row, f"row {number}")
+        _check_new(checked, number, seen, "row")
+        lines.append(json.dumps(_add_derived(checked), ensure_ascii=False, allow_nan=False) + "\n")
     write_text("".join(lines), path)
 
 
@@ -148,34 +118,17 @@ def read_intact_predictions(path: Path) -> tuple[list[PredictionRow], list[int]]
 
 
 def check_row(row: object, where: str) -> PredictionRow:
-    """The row itself; ValueError for an invalid row, with a message that begins with `where`."""
+    """The row with plain values, without optional fields that are null.
+
+    Raises:
+        ValueError: an invalid row; the message begins with `where`.
+    """
     if not isinstance(row, Mapping):
         raise ValueError(f"{where} is not a JSON object")
-    for name, types in _REQUIRED.items():
-        if not isinstance(row.get(name), types):
-            raise ValueError(f"{where} has no {name!r} of type {types[0].__name__}")
-    for name, types in _OPTIONAL.items():
-        is_flag = isinstance(row.get(name), bool) and bool not in types  # in Python a truth value is a number, too
-        if name in row and (is_flag or not isinstance(row[name], types)):
-            raise ValueError(f"{where}: {name} is {row[name]!r}, which is no {types[0].__name__}")
-    if "generated" not in row and "answer" not in row:
-        raise ValueError(f"{where} has neither 'generated' nor 'answer'")
-    if not isinstance(row.get("generated", ""), str) or not isinstance(row.get("answer"), str | None):
-        raise ValueError(f"{where}: 'generated' and 'answer' must be texts")
-    options = row["options"]
-    for name in ("truth", "answer"):
-        if options and row.get(name) is not None and row[name] not in options:
-            raise ValueError(f"{where}: {name} {row[name]!r} is none of its options: {', '.join(map(str, options))}")
-    try:
-        parse_events(row.get("events", ()))
-    except ValueError as error:
-        raise ValueError(f"{where}: events: {error}") from error
-    if row.get("probabilities") is not None:
-        _check_probabilities(row["probabilities"], len(options), f"{where}: probabilities")
-    _check_verification(row, where)
-    if "texts" in row and (not row["texts"] or not all(isinstance(text, str) for text in row["texts"])):
-        raise ValueError(f"{where}: texts is {row['texts']!r}, which is no list of texts")
-    return row  # type: ignore[return-value]
+    plain = _drop_nulls(to_plain(row))
+    check_fields(plain, where)
+    # Captions have an empty reference answer, which is none.
+    return {**plain, "truth": plain.get("truth") or None}  # type: ignore[typeddict-item]
 
 
 def parse_row_answer(row: PredictionRow) -> str | None:
@@ -250,15 +203,19 @@ def _read_lines(path: Path) -> tuple[list[PredictionRow], dict[int, str]]:
                     "those of a run by training's --eval_only"
                 )
             _check_new(row, number, seen, f"{path}, line")
-            rows.append(_drop_derived(_name_truth(row)))
+            rows.append(_drop_derived(row))
     if not rows and not bad_lines:
         raise ValueError(f"{path} is empty; generate the predictions again")
     return rows, bad_lines
 
 
-def _name_truth(row: Mapping[str, Any]) -> PredictionRow:
-    """The row with `truth` None where it has no reference answer: where the key is absent or, of captions, empty."""
-    return row if row.get("truth") else {**row, "truth": None}  # type: ignore[return-value, typeddict-item]
+def _drop_nulls(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The row without fields that are null and cannot be, such as an onset that was NaN."""
+    return {name: value for name, value in row.items() if value is not None or _may_be_null(name)}
+
+
+def _may_be_null(name: str) -> bool:
+    return name not in FIELDS or FIELDS[name].may_be_null or FIELDS[name].is_required
 
 
 def _add_derived(row: PredictionRow) -> dict[str, Any]:
@@ -281,32 +238,14 @@ def _is_of_old_form(row: object) -> bool:
 
 def _load_line(line: bytes, number: int) -> object:
     try:
-        return json.loads(line)
+        loaded = parse_json(line, f"line {number}")
+        if b"\\u" in line:
+            json.dumps(loaded, ensure_ascii=False).encode()  # half a letter (a lone surrogate) cannot be written
+    except UnicodeEncodeError as error:
+        raise ValueError(f"line {number} is not whole text: half a letter stands in it") from error
     except ValueError as error:  # also bytes that are not UTF-8, where a line was cut inside a letter
         raise ValueError(f"line {number} is not whole JSON (cut off?)") from error
-
-
-def _check_verification(row: Mapping[str, Any], where: str) -> None:
-    """Raise ValueError unless the row has all keys of a verified text or none of them."""
-    lacking = [name for name in ("generated", *VERIFICATION_KEYS) if name not in row]
-    if not lacking:
-        for struck in row["struck"]:
-            offset, sentence = struck if isinstance(struck, list | tuple) and len(struck) == 2 else (None, None)
-            if type(offset) is not int or not 0 <= offset <= len(row["generated"]) or not isinstance(sentence, str):
-                raise ValueError(f"{where}: struck holds {struck!r}, which is no offset in 'generated' with a sentence")
-    elif set(VERIFICATION_KEYS) & row.keys():
-        raise ValueError(f"{where} has keys of a verified text but no {lacking[0]!r}")
-
-
-def _check_probabilities(values: Any, num_options: int, where: str) -> None:
-    is_list = isinstance(values, list | tuple | np.ndarray) and len(values) == num_options
-    if not is_list or not all(
-        isinstance(value, int | float | np.floating) and math.isfinite(value) for value in values
-    ):
-        raise ValueError(f"{where} must be {num_options} finite numbers")
-    total = sum(values)
-    if num_options and (min(values) < 0 or abs(total - 1) > _SUM_TOLERANCE):
-        raise ValueError(f"{where} must be 0 or more and sum to 1, not {total:.6g}")
+    return loaded
 
 
 def _check_new(row: PredictionRow, number: int, seen: dict[tuple[str, str], int], where: str) -> None:

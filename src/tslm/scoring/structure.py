@@ -18,7 +18,7 @@ from rapidfuzz.distance import Levenshtein
 
 from tslm.hypnogram import Hypnogram
 from tslm.labels import SleepStage
-from tslm.predictions.nights import STAGE_OF_ANSWER, find_epoch_s, is_staging
+from tslm.predictions.nights import STAGE_OF_ANSWER, check_span, find_epoch_s, is_staging
 from tslm.predictions.scorings import Scoring
 from tslm.predictions.transitions import IMPOSSIBLE_STEPS, count_steps
 from tslm.scoring.bland_altman import MIN_NIGHTS, score_agreement
@@ -156,10 +156,12 @@ def build_night_pair(scoring: Scoring) -> NightPair:
     rows = scoring.rows
     recording, idx_E = rows[0].get("recording", ""), np.array([row["epoch_idx"] for row in rows])
     epoch_s, place_E = find_epoch_s(rows), idx_E - idx_E[0]
+    check_span(place_E[-1], recording)
     if len(idx_E) > 1 and not np.diff(idx_E).all():
         raise ValueError(f"epoch {idx_E[:-1][np.diff(idx_E) == 0][0]} of recording {recording!r} stands in two rows")
     if len(idx_E) > 1 and all(row.get("onset_s") is not None for row in rows):
         onset_E = np.array([row["onset_s"] for row in rows], dtype=np.float64)
+        check_span(float(np.ptp(onset_E)) / epoch_s, recording)
         place_E = np.rint((onset_E - onset_E[0]) / epoch_s).astype(np.int64)
         if not (np.diff(place_E) > 0).all():
             raise ValueError(f"onsets of recording {recording!r} do not grow with the index of the epoch")

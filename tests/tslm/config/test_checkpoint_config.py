@@ -60,6 +60,14 @@ def test_an_unknown_key_names_the_version_that_wrote_it(tmp_path: Path) -> None:
         load_checkpoint_config(write(tmp_path, settings=settings))
 
 
+def test_a_checkpoint_cannot_ask_for_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TSLM_TEST_KEY", "sk-secret")
+    settings = render_checkpoint_config(CONFIG)["settings"] | {"llm": {"source": "${oc.env:TSLM_TEST_KEY}"}}
+    with pytest.raises(ValueError, match="config.json.*llm.source=.*write the value itself") as caught:
+        load_checkpoint_config(write(tmp_path, settings=settings))
+    assert "sk-secret" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -9,6 +9,7 @@ from tslm.config import schema
 from tslm.config.compose import compose_config, configs_dir, list_group
 from tslm.config.files import load_config, merge_config, save_config, valid_keys
 from tslm.config.schema import RunConfig
+from tslm.data.cohorts.cohort import load_cohort
 
 STAGE = "stage4_sleep_cot"
 
@@ -88,6 +89,29 @@ def test_a_saved_config_with_keys_of_a_newer_version_says_so(tmp_path: Path) -> 
     (tmp_path / "config.yaml").write_text("model: {sampling_law: even}\n")
     with pytest.raises(ValueError, match="unknown key 'model.sampling_law'.*perhaps a newer one"):
         load_config(tmp_path / "config.yaml")
+
+
+@pytest.mark.parametrize(
+    "text", ["${oc.env:TSLM_TEST_KEY}", "a ${seed}", "\\\\${oc.env:TSLM_TEST_KEY}", "${unfinished"]
+)
+def test_no_setting_refers_to_the_environment_or_to_another(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TSLM_TEST_KEY", "sk-secret")
+    saved = tmp_path / "config.yaml"
+    saved.write_text(f"llm: {{source: '{text}'}}\n")
+    (tmp_path / "cohort.yaml").write_text(f"channels: {{EEG: {{any: [{{plus: '{text}'}}]}}}}\n")
+    tries = {
+        "llm.source": lambda: merge_config({"llm": {"source": text}}),
+        "stage.trained": lambda: merge_config({"stage": {"trained": ["encoder", text]}}),
+        "results_dir": lambda: compose_config(STAGE, overrides=[f"results_dir={text}"]),
+        "config.yaml: llm.source": lambda: load_config(saved),
+        "cohort.yaml: channels.EEG.any.plus": lambda: load_cohort(str(tmp_path / "cohort.yaml")),
+    }
+    for where, read in tries.items():
+        with pytest.raises(ValueError, match=f"{where}=.*write the value itself") as caught:
+            read()
+        assert "sk-secret" not in str(caught.value)
 
 
 PRESETS_AND_STAGES = [

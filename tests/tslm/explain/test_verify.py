@@ -9,7 +9,8 @@ from tslm.explain.claims.read import read_claims, split_sentences
 from tslm.explain.faithfulness import check_rationale, score_texts
 from tslm.explain.verify import MAX_TRIES, restore_struck, strike_faults, verify_rows
 from tslm.predictions.epoch_writer import EpochWriter
-from tslm.predictions.rows import VERIFICATION_KEYS, read_predictions, write_predictions
+from tslm.predictions.fields import VERIFICATION_KEYS
+from tslm.predictions.rows import read_predictions, write_predictions
 from tslm.predictions.scorings import parse_row_answer, parse_scorings
 
 EVIDENCE = {"rms_uv": 12.0, "spindle_count": 2.0, "k_complex_count": 0.0, "eye_movement_count": 1.0}

@@ -1,4 +1,5 @@
 import json
+import random
 import tempfile
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from tslm.predictions.rows import (
     write_predictions,
 )
 from tslm.predictions.scorings import collect_samples, join_scorings, parse_scorings, read_scorings
+from tslm.scoring.systems import score_systems
 
 VERIFIED = {"first_generated": "It is.", "tries": 1, "struck": [[0, "No. "]], "claims_before": {}, "claims_after": {}}
 
@@ -23,7 +25,7 @@ VERIFIED = {"first_generated": "It is.", "tries": 1, "struck": [[0, "No. "]], "c
 def test_rows_come_back_as_written(tmp_path):
     rows = [
         make_row(0),
-        make_row(1, probabilities=[0.2] * 5, evidence={"delta": 0.5, "note": "µV"}, events=[["alpha", 3, 1.5]]),
+        make_row(1, probabilities=[0.2] * 5, evidence={"delta": 0.5, "µ": 2.0}, events=[["alpha", 3, 1.5]]),
     ]
     path = tmp_path / "run" / "test_predictions.jsonl"
     write_predictions(rows, path)
@@ -96,12 +98,12 @@ def test_a_refused_row_leaves_the_older_file_alone(tmp_path):
         ('{"sample_id": "b", "truth": "Wa', "line 2 is not whole JSON"),
         ("[1, 2]", "line 2 is not a JSON object"),
         (json.dumps({"system": "yasa", "sample_id": "b"}), "line 2 has no 'options'"),
-        (json.dumps(make_row(1) | {"truth": 5}), "truth is 5, which is no str"),
+        (json.dumps(make_row(1) | {"truth": 5}), "truth is 5, which is no text"),
         (json.dumps(make_row(1, options=["Wake", "Coma"], truth="REM sleep")), "truth 'REM sleep' is none"),
         (json.dumps(make_row(1) | {"answer": "Coma"}), "answer 'Coma' is none of its options"),
-        (json.dumps(make_row(1) | {"generated": 5}), "must be texts"),
+        (json.dumps(make_row(1) | {"generated": 5}), "generated is 5, which is no text"),
         (json.dumps(make_row(1) | {"tries": 2}), "verified text but no 'first_generated'"),
-        (json.dumps(make_row(1) | VERIFIED | {"tries": "2"}), "tries is '2', which is no int"),
+        (json.dumps(make_row(1) | VERIFIED | {"tries": "2"}), "tries is '2', which is no whole number"),
         (json.dumps(make_row(1) | VERIFIED | {"struck": [[999, "No."]]}), "no offset in 'generated'"),
         (json.dumps(make_row(1) | VERIFIED | {"struck": ["No."]}), "no offset in 'generated'"),
         (json.dumps({k: v for k, v in make_row(1).items() if k != "generated"}), "neither 'generated' nor 'answer'"),
@@ -131,11 +133,18 @@ def test_a_bad_line_is_named_or_left_out_on_request(tmp_path, line, message):
         {"epoch_idx": "x"},
         {"epoch_idx": 3.5},
         {"epoch_idx": True},
-        {"onset_s": None},
+        {"onset_s": 1e308},
+        {"epoch_idx": -1},
+        {"epoch_idx": 10**400},
         {"recording": 5},
+        {"target": [[]]},
         {"temperature": "hot"},
+        {"temperature": 0},
         {"smoothing": "bogus"},
         {"evidence": [1]},
+        {"evidence": {"rms_uv": "high"}},
+        {"log_likelihoods": "much"},
+        {"sampling": {"top_p": [1]}},
         {"events": "spindles"},
         {"leaky": "no"},
     ],
@@ -143,8 +152,71 @@ def test_a_bad_line_is_named_or_left_out_on_request(tmp_path, line, message):
 def test_a_value_of_the_wrong_type_is_refused_by_its_key(tmp_path, wrong):
     path = tmp_path / "p.jsonl"
     path.write_text(json.dumps(make_row(0) | wrong) + "\n")
-    with pytest.raises(ValueError, match=f"line 1: {next(iter(wrong))} is"):
+    with pytest.raises(ValueError, match=rf"line 1: {next(iter(wrong))}(\.\w+)? is"):
         read_predictions(path)
+
+
+def test_a_line_with_half_a_letter_or_endless_brackets_is_no_json(tmp_path):
+    path = tmp_path / "p.jsonl"
+    for line in (json.dumps(make_row(0) | {"recording": "\ud800"}), "[" * 100_000):
+        path.write_text(line)
+        with pytest.raises(ValueError, match="line 1 is not whole"):
+            read_predictions(path)
+
+
+def test_what_is_not_known_of_a_row_may_be_null_or_no_number(tmp_path):
+    path = tmp_path / "p.jsonl"
+    row = make_row(0) | {"onset_s": np.nan, "evidence": {"rms_uv": np.nan}, "temperature": None}
+    known = {name: value for name, value in row.items() if name != "onset_s"} | {"evidence": {"rms_uv": None}}
+    write_predictions([row], path)
+    assert read_predictions(path) == [known]
+    path.write_text(json.dumps(row))  # with NaN, as Python writes it
+    assert read_predictions(path) == [known]
+
+
+ODD = (None, -1, 0, 0.5, 1e308, 10**400, 2**63, True, "", "x", "\ud800", "a\nb", [], {}, [None], [[]], {"a": None})
+ODD += (np.nan, np.inf, ["Wake"], [["alpha", 1, 2]], [["alpha", 1e308, 10**400]], [[{}, 1, 2]])  # type: ignore[assignment]
+
+
+def mutate_rows(rng: random.Random) -> bytes:
+    """A file of four rows with odd values, or with damaged bytes."""
+    rows = [
+        make_row(0, evidence={"rms_uv": 12.0}, events=[["alpha", 1.0, 2.0]], target="Low. Answer: Wake"),
+        make_row(1, probabilities=[0.2] * 5, log_likelihoods=[-1.0] * 5, temperature=1.5, leaky=False),
+        make_row(2) | VERIFIED | {"texts": ["It is."], "sampling": {"top_p": 0.9}, "fold": 1},
+        classify(make_row(0), [0.6, 0.1, 0.1, 0.1, 0.1], "yasa") | {"smoothing": {"method": "hmm"}},
+    ]
+    if rng.random() < 0.7:
+        chosen, name = rng.choice(rows), rng.choice(sorted({name for row in rows for name in row}))
+        value = rng.choice(ODD)
+        for row in rows if rng.random() < 0.3 else [chosen]:
+            parent, key = row, name
+            while isinstance(parent.get(key), dict) and parent[key] and rng.random() < 0.7:
+                parent, key = parent[key], next(iter(parent[key]))
+            parent[key] = value
+    text = bytearray("\n".join(map(json.dumps, rows)).encode())
+    for _ in range(rng.choice((0, 0, 1, 3))):
+        place = rng.randrange(len(text))
+        text[place : place + rng.choice((0, 1, 40))] = rng.choice((b"", b"\n", b"\xff", b"[", b'"', b"1e999", b"null"))
+    return bytes(text)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_damaged_file_is_read_and_scored_or_refused_in_one_line(tmp_path, seed):
+    rng, path, num_read, refusals = random.Random(seed), tmp_path / "p.jsonl", 0, []
+    for _ in range(60):
+        path.write_bytes(mutate_rows(rng))
+        for read in (read_predictions, lambda file: read_intact_predictions(file)[0]):
+            try:
+                rows = read(path)
+                num_read += 1
+                write_predictions(rows, tmp_path / "again.jsonl")
+                assert read_predictions(tmp_path / "again.jsonl") == rows
+                json.dumps(score_systems(parse_scorings(rows), num_resamples=0))
+            except ValueError as error:
+                refusals.append(str(error))
+    assert not any("\n" in refusal for refusal in refusals)
+    assert 30 < num_read < 120
 
 
 @pytest.mark.parametrize(
