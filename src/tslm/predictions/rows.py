@@ -114,8 +114,13 @@ def write_predictions(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
     seen: dict[tuple[str, str], int] = {}
     for number, row in enumerate(rows, start=1):
         _check_new(check_row(row, f"row {number}"), number, seen, "row")
-        lines.append(json.dumps(to_plain(_add_derived(_name_truth(row))), ensure_ascii=False, allow_nan=False) + "\n")
+        lines.append(render_row(row))
     write_text("".join(lines), path)
+
+
+def render_row(row: Mapping[str, Any]) -> str:
+    """The line of a valid row (`check_row`), with its line feed."""
+    return json.dumps(to_plain(_add_derived(_name_truth(row))), ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def read_predictions(path: Path) -> list[PredictionRow]:
