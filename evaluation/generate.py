@@ -11,45 +11,54 @@ import math
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from tslm.command import fail
+from tslm import __version__
+from tslm.command import run_command
 from tslm.config.checkpoint import load_checkpoint_config
 from tslm.config.schema import INPUTS, RunConfig
+from tslm.file_lock import hold_lock
 
 if TYPE_CHECKING:
     from tslm.predictions.epoch_writer import EpochWriter
     from tslm.predictions.night_scorer import Source
     from tslm.predictions.rows import PredictionRow
+    from tslm.predictions.stager import Stager
+
+_VERIFIED_BATCHES = 8  # that --verify checks together, so that texts to be written again fill a batch
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; 0 done, 2 a mistake in the call, the checkpoint or the data."""
+    """Run the command; the exit code is that of `tslm.command.run_to_code`."""
     arguments = build_parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        trained = load_checkpoint_config(arguments.checkpoint)
+    return run_command(lambda: _generate(arguments), "the same command with --resume goes on")
+
+
+def _generate(arguments: argparse.Namespace) -> str:
+    if arguments.out.is_dir():
+        raise IsADirectoryError(f"--out {arguments.out} is a folder; give a file")
+    trained = load_checkpoint_config(arguments.checkpoint)
+    with hold_lock(arguments.out.with_name(f"{arguments.out.name}.lock"), str(arguments.out), datetime.now(UTC)):
         rows = generate(trained, _adapt(trained, arguments), arguments)
-    except (ValueError, OSError) as error:
-        return fail(str(error), 2)
     from tslm.predictions.scorings import count_unreferenced, parse_scorings, render_unreferenced
 
-    if line := render_unreferenced(count_unreferenced(parse_scorings(rows))):
-        print(line)
+    unreferenced = render_unreferenced(count_unreferenced(parse_scorings(rows)))
     changed = ""
     if arguments.verify:
         num_rewritten, num_struck = (sum(bool(row.get(key)) for row in rows) for key in ("tries", "struck"))
         changed = f" ({num_rewritten} texts written again, {num_struck} with a struck sentence)"
-    print(
+    written = (
         f"{len(rows)} predictions{changed} written to {arguments.out}; "
         f"score them: python -m evaluation.score {arguments.out}"
     )
-    return 0
+    return "\n".join(filter(None, [unreferenced, written]))
 
 
 def generate(trained: RunConfig, config: RunConfig, arguments: argparse.Namespace) -> "list[PredictionRow]":
-    """Write one prediction row per sample and return them.
+    """Write one prediction row per sample and return them; with --resume, those of an earlier call are kept.
 
     Args:
         trained: config of the checkpoint.
@@ -58,46 +67,40 @@ def generate(trained: RunConfig, config: RunConfig, arguments: argparse.Namespac
     """
     # Imported here, so that --help and a mistyped path answer at once.
     from tslm.data.samples.dataset import TaskDataset, find_task
-    from tslm.explain.verify import Writer, verify_rows
-    from tslm.predictions.rows import write_predictions
+    from tslm.predictions.journal import PredictionJournal
     from tslm.predictions.stager import check_answers, choose_device, find_test_leak, open_stager
+    from tslm.progress_bar import progress_bar
 
     leaky = arguments.split == "test" and find_test_leak(trained, config.stage.test_dir, config.stage.fold)
     check_answers(config, arguments.checkpoint)
     is_scorer = config.model.kind.role == "scorer"
-    if is_scorer and (arguments.no_rationale or arguments.free_answers or arguments.inputs or arguments.verify):
-        raise ValueError(
-            "--no_rationale, --free_answers, --inputs and --verify are for language models; a classifier writes no text"
-        )
-    _check_sampling(arguments, is_scorer)
-    if arguments.verify and (arguments.no_rationale or not config.stage.constrained):
-        raise ValueError(
-            "--verify checks rationales that end in one of the options; leave out --no_rationale and --free_answers "
-            "(stage.constrained=false)"
-        )
-    if arguments.inputs and not find_task(config.stage).reads_recordings:
-        raise ValueError(f"--inputs chooses among signal and facts of nights; the task {config.stage.task} has none")
-    if arguments.each_alone and not is_scorer:
-        raise ValueError("--each_alone is for the classifier; a language model sees what it was trained with")
+    _check_options(config, arguments, is_scorer)
     unscored = _choose_unscored(arguments, find_task(config.stage).reads_recordings)
     device = choose_device(arguments.device)
-    stager = open_stager(arguments.checkpoint, device, config, each_alone=arguments.each_alone, unscored=unscored)
-    source = stager.read_split(arguments.split)
-    units = stager.list_units(source, config.stage.num_test_samples)
-    if arguments.verify and not any(cast(TaskDataset, source).describe(idx).get("evidence") for idx in units):
-        raise ValueError(f"{arguments.data} holds no evidence to check a text by; --verify needs measured recordings")
-    if arguments.temperature:
-        rows = _sample(cast("EpochWriter", stager), source, units, arguments)
-    else:
-        rows = list(stager.answer(source, units, not arguments.no_rationale, show_progress=True))
-    if not rows:
-        raise ValueError(
-            f"{config.stage.test_dir} holds nothing in split {arguments.split!r} that this checkpoint can answer"
-        )
-    if arguments.verify:
-        rows = verify_rows(cast(Writer, stager), source, units, rows, show_progress=True)
-    write_predictions([row | {"leaky": True} for row in rows] if leaky else rows, arguments.out)
-    return rows
+    journal = PredictionJournal(arguments.out, _describe_request(config, arguments, device), arguments.resume)
+    try:
+        stager = open_stager(arguments.checkpoint, device, config, each_alone=arguments.each_alone, unscored=unscored)
+        source = stager.read_split(arguments.split)
+        units = stager.list_units(source, config.stage.num_test_samples)
+        if arguments.verify and not any(cast(TaskDataset, source).describe(idx).get("evidence") for idx in units):
+            raise ValueError(
+                f"{arguments.data} holds no evidence to check a text by; --verify needs measured recordings"
+            )
+        blocks = stager.list_blocks(source, units, _VERIFIED_BATCHES if arguments.verify else 1)
+        num_done, unit = sum(map(len, blocks[: journal.num_blocks])), "night" if is_scorer else "sample"
+        with progress_bar(total=len(units), initial=num_done, desc="generate", unit=unit) as bar:
+            for block in blocks[journal.num_blocks :]:
+                rows = _answer_block(stager, source, block, arguments)
+                journal.append([row | {"leaky": True} for row in rows] if leaky else rows)
+                bar.update(len(block))
+        if not journal.has_rows:
+            raise ValueError(
+                f"{config.stage.test_dir} holds nothing in split {arguments.split!r} that this checkpoint can answer"
+            )
+        return journal.finish([] if is_scorer else [idx for block in blocks for idx in block])
+    finally:
+        if not journal.has_rows:
+            journal.discard()
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -111,6 +114,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--checkpoint", type=Path, required=True, metavar="DIR", help="folder with config.json")
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="prepared cohort or corpus")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.jsonl")
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with the same call where it was stopped (FILE.jsonl.partial)"
+    )
     parser.add_argument("--split", default="test", choices=["train", "val", "test"])
     parser.add_argument(
         "--fold", type=int, metavar="N", help="test fold, for cohorts with folds; default: the checkpoint's"
@@ -173,8 +179,14 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _check_sampling(arguments: argparse.Namespace, is_scorer: bool) -> None:
+def _check_options(config: RunConfig, arguments: argparse.Namespace, is_scorer: bool) -> None:
     """Raise ValueError for impossible values, and for options without effect."""
+    from tslm.data.samples.dataset import find_task
+
+    if is_scorer and (arguments.no_rationale or arguments.free_answers or arguments.inputs or arguments.verify):
+        raise ValueError(
+            "--no_rationale, --free_answers, --inputs and --verify are for language models; a classifier writes no text"
+        )
     for name, is_possible, wanted in (
         ("temperature", 0 <= arguments.temperature < math.inf, "0 (the likeliest tokens) or more"),
         ("top_p", 0 < arguments.top_p <= 1, "a probability above 0, to 1"),
@@ -189,6 +201,42 @@ def _check_sampling(arguments: argparse.Namespace, is_scorer: bool) -> None:
         )
     if not arguments.temperature and (arguments.top_p < 1 or arguments.num_texts > 1 or arguments.seed is not None):
         raise ValueError("--top_p, --num_texts and --seed are for sampled texts: give --temperature, 0.6 for example")
+    if arguments.verify and (arguments.no_rationale or not config.stage.constrained):
+        raise ValueError(
+            "--verify checks rationales that end in one of the options; leave out --no_rationale and --free_answers "
+            "(stage.constrained=false)"
+        )
+    if arguments.inputs and not find_task(config.stage).reads_recordings:
+        raise ValueError(f"--inputs chooses among signal and facts of nights; the task {config.stage.task} has none")
+    if arguments.each_alone and not is_scorer:
+        raise ValueError("--each_alone is for the classifier; a language model sees what it was trained with")
+
+
+def _describe_request(config: RunConfig, arguments: argparse.Namespace, device: str) -> dict[str, Any]:
+    """What the rows depend on, by name."""
+    import torch
+
+    from tslm.data.splits.provenance import checksum_data
+    from tslm.training.checkpoints.checkpoint import hash_checkpoint
+
+    options = {name: value for name, value in vars(arguments).items() if name not in ("out", "resume", "device")}
+    return {name: str(value) for name, value in options.items()} | {
+        "device": device.partition(":")[0],
+        "weights": hash_checkpoint(arguments.checkpoint),
+        "samples": checksum_data(config.stage, [arguments.split]),
+        "versions": f"tslm {__version__}, torch {torch.__version__}",
+    }
+
+
+def _answer_block(
+    stager: "Stager", source: "Source", block: list[int], arguments: argparse.Namespace
+) -> "list[PredictionRow]":
+    from tslm.explain.verify import Writer, verify_rows
+
+    if arguments.temperature:
+        return _sample(cast("EpochWriter", stager), source, block, arguments)
+    rows = list(stager.answer(source, block, not arguments.no_rationale))
+    return verify_rows(cast(Writer, stager), source, block, rows) if arguments.verify else rows
 
 
 def _sample(
@@ -197,7 +245,7 @@ def _sample(
     """Rows of the first text of each sample; `texts` holds all where there are several."""
     how = {"temperature": arguments.temperature, "top_p": arguments.top_p, "seed": writer.config.seed}
     drawn = [
-        writer.rewrite(source, units, attempt, arguments.temperature, show_progress=True, top_p=arguments.top_p)
+        writer.rewrite(source, units, attempt, arguments.temperature, top_p=arguments.top_p)
         for attempt in range(1, arguments.num_texts + 1)
     ]
     rows: list[PredictionRow] = []

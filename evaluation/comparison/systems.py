@@ -197,10 +197,11 @@ def build_checkpoint_system(name: str, checkpoint_dir: Path, with_rationale: boo
         FileNotFoundError, ValueError: there is no whole checkpoint.
     """
     from tslm.predictions.stager import check_answers
+    from tslm.training.checkpoints.checkpoint import hash_checkpoint
 
     trained = load_checkpoint_config(checkpoint_dir)
     check_answers(trained, checkpoint_dir)
-    weights = {path.name: hash_file(path) for path in sorted(checkpoint_dir.rglob("*.safetensors"))}
+    weights = hash_checkpoint(checkpoint_dir)
     how = "" if not trained.writes_text else ", with rationales" if with_rationale else ", answers at once"
     about = f"{trained.model.name} checkpoint{how}"
     return System(

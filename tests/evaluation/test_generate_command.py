@@ -1,4 +1,7 @@
+import os
+import socket
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -14,7 +17,9 @@ from tests.factories.small import (
 )
 from tslm.data.prepared.recordings import read_participants, write_participants, write_recording
 from tslm.data.splits.split import BY_EPOCH, Split
+from tslm.file_lock import hold_lock
 from tslm.predictions.epoch_writer import EpochWriter
+from tslm.predictions.journal import PredictionJournal
 from tslm.predictions.rows import read_predictions
 from tslm.predictions.scorings import parse_row_answer
 from tslm.training.checkpoints.checkpoint import save_checkpoint
@@ -212,3 +217,80 @@ def test_a_split_by_epoch_marks_every_answer(checkpoint: Path, tmp_path: Path) -
     rows = read_predictions(tmp_path / "p.jsonl")
     assert 2 <= len(rows) <= 12
     assert all(row["leaky"] for row in rows)
+
+
+@pytest.fixture
+def stop_after_a_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C when the first block is on disk and part of the second; a call that is resumed runs to its end."""
+    append = PredictionJournal.append
+
+    def append_or_stop(journal: PredictionJournal, rows: list) -> None:
+        if journal.num_blocks == 1:
+            with journal.partial.open("a") as file:
+                file.write('{"system": "classifier", "sam}')
+            raise KeyboardInterrupt
+        append(journal, rows)
+
+    monkeypatch.setattr(PredictionJournal, "append", append_or_stop)
+
+
+MODES = {
+    "classifier": ("checkpoint", ["--split", "train"]),
+    "texts": ("writer", ["--batch_size", "4"]),
+    "answers": ("writer", ["--batch_size", "4", "--no_rationale"]),
+    "verified": ("writer", ["--batch_size", "1", "--verify"]),
+    "sampled": ("writer", ["--batch_size", "4", "--temperature", "1.5", "--num_texts", "2"]),
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_call_that_was_stopped_goes_on_and_leaves_the_bytes_of_one_that_was_not(
+    mode: str,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    fixture, more = MODES[mode]
+    model, out = request.getfixturevalue(fixture), tmp_path / "p.jsonl"
+    assert generate(model, tmp_path / "trained", *more) == 0
+    whole = out.read_bytes()
+    assert [path.name for path in tmp_path.glob("p.jsonl*")] == ["p.jsonl"]
+    request.getfixturevalue("stop_after_a_block")
+    assert generate(model, tmp_path / "trained", *more) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == ("error: interrupted; the same command with --resume goes on")
+    assert out.read_bytes() == whole  # the last whole file stays
+    assert generate(model, tmp_path / "trained", *more) == 2
+    assert "--resume goes on with them" in capsys.readouterr().err.splitlines()[-1]
+    assert generate(model, tmp_path / "trained", *more, "--resume", "--num_samples", "9") == 2
+    assert "num_samples: 0 -> 9" in capsys.readouterr().err.splitlines()[-1]
+    out.unlink()
+    request.getfixturevalue("monkeypatch").undo()
+    assert generate(model, tmp_path / "trained", *more, "--resume") == 0
+    assert out.read_bytes() == whole
+    assert [path.name for path in tmp_path.glob("p.jsonl*")] == ["p.jsonl"]
+
+
+def test_what_would_fail_at_the_end_fails_before_anything_is_answered(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tslm.predictions.stager.open_stager", None)  # is not called
+    arguments = ["--checkpoint", str(checkpoint), "--data", str(tmp_path / "trained"), "--device", "cpu"]
+    (tmp_path / "file").write_text("")
+    for out, said in ((tmp_path, "is a folder; give a file"), (tmp_path / "file" / "p.jsonl", "file")):
+        assert main([*arguments, "--out", str(out)]) in (1, 2)
+        assert said in capsys.readouterr().err
+    table = tmp_path / "trained" / "participants.tsv"
+    table.write_text(table.read_text() + table.read_text().splitlines()[-1] + "\n")
+    assert main([*arguments, "--out", str(tmp_path / "p.jsonl")]) == 2
+    assert "recording 'night4' stands in 2 rows; keep one of them" in capsys.readouterr().err
+
+
+def test_a_second_call_with_the_same_out_is_refused_while_the_first_runs(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with hold_lock(tmp_path / "p.jsonl.lock", "p.jsonl", datetime(2026, 1, 2, tzinfo=UTC)):
+        for more in ([], ["--resume"]):
+            assert generate(checkpoint, tmp_path / "trained", *more) == 1
+            said = capsys.readouterr().err.splitlines()[-1]
+            assert f"process {os.getpid()} on {socket.gethostname()}, which began at 2026-01-02" in said
+    assert generate(checkpoint, tmp_path / "trained") == 0

@@ -90,7 +90,11 @@ def draw_background(rng: np.random.Generator, timeline: Timeline, sleeper: Sleep
     """Gaussian background with the spectrum of each frame's states, (num_samples,) float32, microvolt."""
     weights_FS = timeline.weights_FS
     num_frames = weights_FS.shape[0]
-    alpha_hz, theta_hz, sigma_hz = rng.normal(9.6, 0.8) + sleeper.alpha_shift_hz, rng.normal(6, 0.6), rng.normal(13.2, 0.5)
+    alpha_hz, theta_hz, sigma_hz = (
+        rng.normal(9.6, 0.8) + sleeper.alpha_shift_hz,
+        rng.normal(6, 0.6),
+        rng.normal(13.2, 0.5),
+    )
     alpha, theta, sigma = rng.normal(1.3, 0.7), rng.normal(0.5, 0.2), rng.normal(0.35, 0.2)
     emg = max(0.0, rng.normal(0.9, 0.6))
     n1_F, n2_F, n3_F, rem_F = (weights_FS[:, state] for state in (STATE_N1, STATE_N2, STATE_N3, STATE_REM))

@@ -74,9 +74,7 @@ class Component:
 
     def power(self, weights: Mapping[str, float]) -> float:
         """Power of a derivation."""
-        return sum(
-            c * d * self.covariance(one, other) for one, c in weights.items() for other, d in weights.items()
-        )
+        return sum(c * d * self.covariance(one, other) for one, c in weights.items() for other, d in weights.items())
 
 
 _EVERYWHERE = 1e6  # one source, seen by all electrodes at the same moment

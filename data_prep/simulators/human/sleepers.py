@@ -47,7 +47,9 @@ class Sleeper:
         if not self.apnoea_share:
             return state_F
         # Arousals of 3 to 10 s follow one another in stretches of minutes, less in N3.
-        is_apnoeic_F = draw_wander(rng, state_F.size, 1, 600)[:, 0] < np.quantile(rng.standard_normal(999), self.apnoea_share)
+        is_apnoeic_F = draw_wander(rng, state_F.size, 1, 600)[:, 0] < np.quantile(
+            rng.standard_normal(999), self.apnoea_share
+        )
         num = int(state_F.size * HUMAN_GRID.hop_s / self.apnoea_period_s) + 1
         starts = np.cumsum(self.apnoea_period_s * rng.lognormal(0, 0.2, num)) / HUMAN_GRID.hop_s
         aroused_F = np.zeros(state_F.size, dtype=bool)

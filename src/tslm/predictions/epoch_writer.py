@@ -60,6 +60,12 @@ class EpochWriter:
         """Indices of `num_samples` samples (0: all), spread evenly over the set."""
         return list(spread_subset(self._open(source), num_samples).indices)
 
+    def list_blocks(self, source: Source, units: Sequence[int], num_batches: int = 1) -> list[list[int]]:
+        """Samples in the order of `answer`, longest prompts first, `num_batches` batches a block."""
+        order = sort_by_prompt(self._open(source), units, self.config.model)
+        size = num_batches * self.config.train.eval_batch_size
+        return [order[first : first + size] for first in range(0, len(order), size)]
+
     def answer(
         self,
         source: Source,

@@ -62,6 +62,10 @@ class NightScorer:
         """Indices of the nights."""
         return list(range(len(_list_nights(source))))
 
+    def list_blocks(self, source: Source, units: Sequence[int], num_batches: int = 1) -> list[list[int]]:  # noqa: ARG002
+        """A block for each night."""
+        return [[unit] for unit in units]
+
     def answer(
         self,
         source: Source,

@@ -85,8 +85,13 @@ def write_predictions(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
     for number, row in enumerate(rows, start=1):
         checked = check_row(row, f"row {number}")
         _check_new(checked, number, seen, "row")
-        lines.append(json.dumps(_add_derived(checked), ensure_ascii=False, allow_nan=False) + "\n")
+        lines.append(render_row(checked))
     write_text("".join(lines), path)
+
+
+def render_row(row: Mapping[str, Any]) -> str:
+    """The line of a valid row (`check_row`), with its line feed."""
+    return json.dumps(to_plain(_add_derived(_name_truth(row))), ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def read_predictions(path: Path) -> list[PredictionRow]:

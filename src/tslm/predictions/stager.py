@@ -100,6 +100,12 @@ class Stager(Protocol):
     def list_units(self, source: Source, num_samples: int = 0) -> list[int]:
         """Units of a split for `answer`: nights for a scorer, `num_samples` spread samples for a writer."""
 
+    def list_blocks(self, source: Source, units: Sequence[int], num_batches: int = 1) -> list[list[int]]:
+        """The units in the order of the work, in blocks that are answered one by one.
+
+        A scorer's block is a night, a writer's `num_batches` batches.
+        """
+
     def answer(
         self,
         source: Source,

@@ -8,6 +8,7 @@ the schema's metadata hold its scale in microvolt per step, the sampling rate an
 import csv
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
@@ -165,9 +166,10 @@ def write_participants(participants: Iterable[Participant], cohort_dir: Path) ->
     """Write participants.tsv, and participants.json where test and training share subjects.
 
     Raises:
-        ValueError: a subject stands in two splits.
+        ValueError: a subject stands in two splits, or a recording in two rows.
     """
     rows = sorted(participants, key=lambda row: row.recording)
+    _check_names(rows, cohort_dir / PARTICIPANTS_FILE)
     check_subject_splits(rows)
     with (
         write_beside(cohort_dir / PARTICIPANTS_FILE) as partial,
@@ -190,7 +192,7 @@ def read_participants(cohort_dir: Path) -> list[Participant]:
 
     Raises:
         FileNotFoundError: no such file; the message is the command that makes the cohort.
-        ValueError: a column is missing, or a rate or split cannot be read.
+        ValueError: a column is missing, a rate or split cannot be read, or a recording stands in two rows.
     """
     path = cohort_dir / PARTICIPANTS_FILE
     if not path.is_file():
@@ -204,7 +206,9 @@ def read_participants(cohort_dir: Path) -> list[Participant]:
     missing = {item.name for item in known if item.default is MISSING} - set(reader.fieldnames or ())
     if missing:
         raise ValueError(f"{path} lacks the column(s) {', '.join(sorted(missing))}; prepare the cohort again")
-    return [_parse_participant({name: row.get(name) or "" for name in _COLUMNS}, path) for row in rows]
+    participants = [_parse_participant({name: row.get(name) or "" for name in _COLUMNS}, path) for row in rows]
+    _check_names(participants, path)
+    return participants
 
 
 def read_signal_hashes(path: Path) -> dict[str, str]:
@@ -218,6 +222,13 @@ def check_subject_splits(participants: Iterable[Participant]) -> None:
     for row in participants:
         if split_of.setdefault(row.subject, row.split.text) != row.split.text:
             raise ValueError(f"subject {row.subject} is in {split_of[row.subject]} and in {row.split.text}: a leak")
+
+
+def _check_names(participants: Iterable[Participant], path: Path) -> None:
+    """Raise ValueError when a recording stands in two rows: its epochs would be read twice."""
+    counts = Counter(row.recording for row in participants)
+    if repeated := [name for name, count in counts.items() if count > 1]:
+        raise ValueError(f"{path}: recording {repeated[0]!r} stands in {counts[repeated[0]]} rows; keep one of them")
 
 
 def _render_participant(row: Participant) -> list[Any]:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from tslm.config.checkpoint import ADAPTER_DIR, CHECKPOINT_CONFIG_FILE, load_checkpoint_config, save_checkpoint_config
 from tslm.config.files import CONFIG_FILE
 from tslm.config.schema import ModelConfig, RunConfig
-from tslm.files import read_json, swap_in, write_beside
+from tslm.files import hash_file, read_json, swap_in, write_beside
 from tslm.models import build_model
 from tslm.models.epoch_reader import SeriesReader
 from tslm.models.llm.store import check_base, copy_small_files, fetch_llm, get_hub_id, get_sha256, is_small_file
@@ -156,6 +156,13 @@ def fetch_base(checkpoint_dir: Path) -> None:
     llm = load_checkpoint_config(checkpoint_dir).llm
     if not holds_llm(checkpoint_dir):
         fetch_llm(llm.source, sha256=llm.sha256)
+
+
+def hash_checkpoint(checkpoint_dir: Path) -> dict[str, str]:
+    """SHA-256 of the files of a checkpoint that its answers depend on, by their path in its folder."""
+    names = (CHECKPOINT_CONFIG_FILE, CALIBRATION_FILE)
+    paths = [path for name in ("*.safetensors", *names) for path in sorted(checkpoint_dir.rglob(name))]
+    return {path.relative_to(checkpoint_dir).as_posix(): hash_file(path) for path in paths}
 
 
 def holds_llm(checkpoint_dir: Path) -> bool:

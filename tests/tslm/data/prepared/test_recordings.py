@@ -174,3 +174,13 @@ def test_stage_codes_are_kept_apart_on_disk(tmp_path: Path) -> None:
     stages = [SleepStage.MOVEMENT, SleepStage.UNSCORED, SleepStage.NREM, SleepStage.REM]
     write_recording(small_recording(sleep_stages=stages), tmp_path, "train")
     assert read_recording(tmp_path / "night1.parquet").sleep_stages == tuple(stages)
+
+
+def test_a_recording_in_two_rows_is_refused_by_its_name(tmp_path: Path) -> None:
+    rows = read_participants(write_small_cohort(tmp_path))
+    with pytest.raises(ValueError, match="recording 'night1' stands in 2 rows"):
+        write_participants([*rows, rows[0]], tmp_path)
+    path = tmp_path / PARTICIPANTS_FILE
+    path.write_text(path.read_text() + path.read_text().splitlines()[1] + "\n")
+    with pytest.raises(ValueError, match="recording 'night1' stands in 2 rows"):
+        read_participants(tmp_path)
