@@ -91,7 +91,7 @@ def write_predictions(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
 
 def render_row(row: Mapping[str, Any]) -> str:
     """The line of a valid row (`check_row`), with its line feed."""
-    return json.dumps(to_plain(_add_derived(_name_truth(row))), ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(_add_derived(row), ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def read_predictions(path: Path) -> list[PredictionRow]:
