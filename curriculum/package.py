@@ -18,7 +18,7 @@ import yaml
 
 from curriculum.package_card import Origin, read_origin, read_score, render_sections
 from tslm.command import run_command
-from tslm.files import swap_in, write_text
+from tslm.files import read_json, swap_in, write_json, write_text
 from tslm.pretrained.table import FOLDER, MAX_BYTES, TABLE_FILE, PackagedModel, Score, read_models
 
 if TYPE_CHECKING:
@@ -136,6 +136,7 @@ def package(
 def _fill(folder: Path, checkpoint_dir: Path, config: "RunConfig", sections: Mapping[str, str]) -> None:
     """Write config, weights, what was fitted and the card; the card is titled as the folder is called."""
     from tslm.config.checkpoint import ADAPTER_DIR, save_checkpoint_config
+    from tslm.models.llm.store import get_hub_id
     from tslm.training.checkpoints.checkpoint import WEIGHTS_FILE, read_state
     from tslm.training.checkpoints.model_card import CARD_FILE, render_model_card
 
@@ -146,7 +147,8 @@ def _fill(folder: Path, checkpoint_dir: Path, config: "RunConfig", sections: Map
     if config.writes_text:
         (folder / ADAPTER_DIR).mkdir()
         trained, ours = checkpoint_dir / ADAPTER_DIR, folder / ADAPTER_DIR
-        shutil.copyfile(trained / "adapter_config.json", ours / "adapter_config.json")
+        base = {"base_model_name_or_path": get_hub_id(config.llm.source)}
+        write_json(read_json(trained / "adapter_config.json") | base, ours / "adapter_config.json")
         cast_weights(trained / "adapter_model.safetensors", ours / "adapter_model.safetensors")
     state = {"trained_on": read_state(checkpoint_dir).get("trained_on", {})}
     title = folder.name.removesuffix(".partial")

@@ -3,10 +3,13 @@
 import argparse
 import json
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from tslm.metric_names import METRICS, build_cell
-from tslm.pretrained.table import PackagedModel, Score, read_models
 from tslm.table import Cell, Row, Table
+
+if TYPE_CHECKING:
+    from tslm.pretrained.table import PackagedModel, Score
 
 _METRICS = ("cohen_kappa", "precision")
 _NONE_YET = "this version comes without trained models; name a checkpoint, or a folder of results, by --model FOLDER"
@@ -14,6 +17,8 @@ _NONE_YET = "this version comes without trained models; name a checkpoint, or a 
 
 def list_models(arguments: argparse.Namespace) -> str:
     """The table of trained models as text or JSON; ValueError where it is damaged."""
+    from tslm.pretrained.table import read_models
+
     models = list(read_models().values())
     if arguments.json:
         return json.dumps([asdict(model) | {"folder": str(model.folder)} for model in models], indent=1)
@@ -25,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="everything, with each folder, as JSON")
 
 
-def build_table(models: list[PackagedModel]) -> Table:
+def build_table(models: "list[PackagedModel]") -> Table:
     """A line a model and a further one for each of its other scores."""
     rows: list[Row] = []
     for model in models:
@@ -42,11 +47,11 @@ def build_table(models: list[PackagedModel]) -> Table:
     )
 
 
-def _cells(score: Score) -> list[Cell]:
+def _cells(score: "Score") -> list[Cell]:
     metrics = {**score.metrics, "intervals": score.intervals}
     return [Cell(score.data, detail=f"{score.num_samples:,} epochs"), *(build_cell(key, metrics) for key in _METRICS)]
 
 
-def _describe_inputs(model: PackagedModel) -> str:
+def _describe_inputs(model: "PackagedModel") -> str:
     optional = f", may lack {', '.join(model.optional_channels)}" if model.optional_channels else ""
     return f"{', '.join(model.channels)}{optional}; {model.species}, {model.label_set}, {model.epoch_s:g}-s epochs"

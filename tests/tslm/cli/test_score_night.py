@@ -232,18 +232,17 @@ def test_a_table_with_holes_leaves_the_epochs_of_the_holes_unscored(
     assert (rows[1]["p_W"], rows[1]["artifacts"], rows[1]["onset_s"]) == ("", "missing", "30.0")
 
 
-def test_without_a_checkpoint_the_newest_classifier_below_results_is_taken(
-    night: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+def test_the_newest_classifier_below_a_folder_is_taken(
+    night: Path, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    code, _, err = run(capsys, night)
-    assert code == 2
-    assert "curriculum/train.py" in err
-    assert "--model" in err
+    Path("results").mkdir()
+    code, _, err = run(capsys, night, "--model", "results")
+    assert (code, "no checkpoint of a classifier below results; name one with --model" in err) == (2, True)
     for model in ("classifier", "masked_encoder"):  # the newest holds no classifier
         config = classifier_config(model__name=model)
         save_checkpoint(build_small_model(config), config, {}, Path(f"results/no_llm/{model}/stage0/checkpoints/best"))
-    code, out, _ = run(capsys, night)
+    code, out, _ = run(capsys, night, "--model", "results")
     assert code == 0
     assert "results/no_llm/classifier/stage0/checkpoints/best" in out
     assert Path("night_hypnogram.csv").is_file()
@@ -256,7 +255,7 @@ def test_any_scorer_scores_a_night(
     folder = tmp_path / "results/no_llm/ssm/stage0_encoder/checkpoints/best"
     save_checkpoint(build_small_model(config), config, {}, folder)
     monkeypatch.chdir(tmp_path)
-    code, out, _ = run(capsys, night)
+    code, out, _ = run(capsys, night, "--model", "results")
     assert (code, "results/no_llm/ssm" in out) == (0, True)
 
 
@@ -309,7 +308,7 @@ def test_a_checkpoint_that_cannot_be_used_is_one_clear_line(
         (("--channel", "C3"), "no channel 'C3'; it has: EEG Fpz-Cz, EEG Pz-Oz, flat"),
         (("--channel", "flat"), "throughout; choose another channel"),
         (("--extra_channels", "EEG Pz-Oz"), "1 extra channels were given; the model was trained with: none"),
-        (("--model", "nowhere"), "no checkpoint in nowhere"),
+        (("--model", "nowhere"), "there is no folder nowhere, and tslm-sleep"),
         (("--read", "volts=3"), "unknown key 'volts'"),
     ],
 )

@@ -129,8 +129,8 @@ def write_inner_cohort(cohort_dir: Path, fold: int, num_folds: int, out_dir: Pat
     """
     everyone = read_participants(cohort_dir)
     if not list_folds(everyone) or any(row.split.leaks for row in everyone):
-        command = f"data_prep.split {cohort_dir} --out {cohort_dir}_folds split=kfold:5"
-        raise ValueError(f"{cohort_dir} has no folds of subjects to tune within; {advise('make some', command)}")
+        how = advise("make some", f"data_prep.split {cohort_dir} --out {cohort_dir}_folds split=kfold:5")
+        raise ValueError(f"{cohort_dir} has no folds of subjects to tune within; {how}")
     rows = [row for row in choose_fold(everyone, fold) if row.split.part != "test"]
     split_of = assign_splits((row.subject for row in rows), f"kfold:{num_folds}", seed=fold)
     inner = [replace(row, split=split_of[row.subject]) for row in rows]
