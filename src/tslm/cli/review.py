@@ -4,6 +4,7 @@ import argparse
 import json
 import logging
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,12 +32,21 @@ def review(arguments: argparse.Namespace) -> str:
     is_output = any(out is not None for out in (arguments.export, arguments.export_hypnogram, arguments.agreement))
     if is_output and not path.is_file():
         raise FileNotFoundError(f"there are no reviews at {path}; collect some with: tslm review {arguments.run_dir}")
-    with ReviewStore(
-        path, run.predictions_sha256, run.predictions_path, arguments.blind, not arguments.hide_checks
-    ) as store:
-        if arguments.blind and not store.is_blinded:
-            raise ValueError(f"{path} was begun with the expert's label shown; begin a blinded one with --db FILE")
-        return _write_outputs(arguments, run, store) if is_output else _serve(arguments, run, store)
+
+    def open_store() -> ReviewStore:
+        return ReviewStore(
+            path, run.predictions_sha256, run.predictions_path, arguments.blind, not arguments.hide_checks
+        )
+
+    is_blinded = arguments.blind
+    if path.is_file():
+        with open_store() as store:
+            is_blinded = store.is_blinded
+            if arguments.blind and not is_blinded:
+                raise ValueError(f"{path} was begun with the expert's label shown; begin a blinded one with --db FILE")
+            if is_output:
+                return _write_outputs(arguments, run, store)
+    return _serve(arguments, run, is_blinded, open_store)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -116,42 +126,50 @@ def _write_outputs(arguments: argparse.Namespace, run: "ReviewRun", store: "Revi
     return "\n".join(lines)
 
 
-def _serve(arguments: argparse.Namespace, run: "ReviewRun", store: "ReviewStore") -> str:
+def _serve(
+    arguments: argparse.Namespace, run: "ReviewRun", is_blinded: bool, open_store: Callable[[], "ReviewStore"]
+) -> str:
+    """Serve the page. The store, which is begun blinded or not for good, is opened when all else has worked."""
     import socket
 
     from tslm.predictions.scorings import count_unreferenced, render_unreferenced
     from tslm.review.page import ReviewPages, build_content_policy
+    from tslm.review.records import check_reviewer
     from tslm.review.run_epochs import order_epochs
     from tslm.review.service import STATUS_OF_ERROR, ReviewService
-    from tslm.serve.app import build_app, is_loopback, serve_until_interrupted
+    from tslm.serve.app import build_app, check_installed, is_loopback, listen, serve_until_interrupted
 
-    if arguments.unblind and store.is_blinded:
-        store.unblind()
-        _LOGGER.warning("unblinded: reviews from now on are marked as made with the expert's label shown")
-    if store.is_blinded and not arguments.blind:
-        _LOGGER.warning("%s was begun blinded and stays blinded; --unblind shows the expert's label", store.path)
-    if not is_loopback(arguments.host):
-        _LOGGER.warning("there is no login: anyone who reaches %s can read and change reviews", arguments.host)
+    check_installed()
+    if arguments.reviewer is not None:
+        check_reviewer(arguments.reviewer)
     queue = order_epochs(run, arguments.order, arguments.seed, arguments.limit)
-    service = ReviewService(run, store, queue, arguments.reviewer)
     pages = ReviewPages(
         run,
         run.rows[queue[0]].get("recording", ""),
         arguments.data,
-        blinded=store.is_blinded,
+        blinded=is_blinded and not arguments.unblind,
         checks_shown=not arguments.hide_checks,
     )
     policy = build_content_policy(pages.render())
     names = () if is_loopback(arguments.host) else (socket.gethostname(), socket.getfqdn())
-    app = build_app(service.build_routes(pages.render), names, STATUS_OF_ERROR, policy)
+    with listen(arguments.host, arguments.port) as listener, open_store() as store:
+        if arguments.unblind and store.is_blinded:
+            store.unblind()
+            _LOGGER.warning("unblinded: reviews from now on are marked as made with the expert's label shown")
+        if store.is_blinded and not arguments.blind:
+            _LOGGER.warning("%s was begun blinded and stays blinded; --unblind shows the expert's label", store.path)
+        if not is_loopback(arguments.host):
+            _LOGGER.warning("there is no login: anyone who reaches %s can read and change reviews", arguments.host)
+        service = ReviewService(run, store, queue, arguments.reviewer)
+        app = build_app(service.build_routes(pages.render), names, STATUS_OF_ERROR, policy)
 
-    def announce(address: str) -> None:
-        if line := render_unreferenced(count_unreferenced(run.scorings)):
-            sys.stdout.write(f"{line}\n")
-        sys.stdout.write(f"{len(queue)} epochs to review at {address}\nCtrl-C ends; reviews are in {store.path}\n")
-        sys.stdout.flush()
+        def announce(address: str) -> None:
+            if line := render_unreferenced(count_unreferenced(run.scorings)):
+                sys.stdout.write(f"{line}\n")
+            sys.stdout.write(f"{len(queue)} epochs to review at {address}\nCtrl-C ends; reviews are in {store.path}\n")
+            sys.stdout.flush()
 
-    serve_until_interrupted(app, arguments.host, arguments.port, announce)
-    progress = service.get_progress()
+        serve_until_interrupted(app, listener, arguments.host, announce)
+        progress = service.get_progress()
     done = ", ".join(f"{name} {number}" for name, number in progress["num_complete"].items())
     return f"\nended; complete of {progress['num_epochs']}: {done or 'none'}"

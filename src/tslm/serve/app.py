@@ -1,5 +1,6 @@
 """A local web server: plain functions as routes of a FastAPI application."""
 
+import asyncio
 import ipaddress
 import socket
 from collections.abc import Callable, Mapping, Sequence
@@ -95,49 +96,81 @@ def is_loopback(host: str) -> bool:
         return host.casefold() == "localhost"
 
 
-def serve_until_interrupted(app: Guard, host: str, port: int, announce: Callable[[str], None]) -> None:
-    """Listen, announce the address once it answers, and return after Ctrl-C.
-
-    Args:
-        app: the application.
-        host: address to listen on.
-        port: 0: any free port.
-        announce: called with the address, such as http://127.0.0.1:8000.
-
-    Raises:
-        OSError: the address is not available.
-        ImportError: uvicorn is missing.
-    """
+def check_installed() -> None:
+    """ImportError where a package of the extra is missing."""
     try:
-        import uvicorn
+        import fastapi  # noqa: F401
+        import uvicorn  # noqa: F401
     except ImportError as error:
         raise ImportError(_HOW_TO_INSTALL) from error
 
-    with _listen(host, port) as listener:
-        name = socket.gethostname() if _is_everywhere(host) else f"[{host}]" if ":" in host else host
-        announce(f"http://{name}:{listener.getsockname()[1]}")
-        config = uvicorn.Config(
-            app,
-            log_level="warning",
-            lifespan="off",
-            ws="none",
-            server_header=False,
-            timeout_graceful_shutdown=_SHUTDOWN_S,
-        )
-        try:
-            uvicorn.Server(config).run(sockets=[listener])
-        except KeyboardInterrupt:  # uvicorn has shut down and raises the signal again
-            return
 
+def serve_until_interrupted(app: Guard, listener: socket.socket, host: str, announce: Callable[[str], None]) -> None:
+    """Announce the address, answer requests, and return after Ctrl-C.
 
-def _is_everywhere(host: str) -> bool:
+    Args:
+        app: the application.
+        listener: of `listen`.
+        host: that it listens on.
+        announce: called with the address, such as http://127.0.0.1:8000.
+    """
+    import uvicorn
+
+    name = socket.gethostname() if _is_everywhere(host) else f"[{host}]" if ":" in host else host
+    announce(f"http://{name}:{listener.getsockname()[1]}")
+    config = uvicorn.Config(
+        app,
+        http=build_protocol(app.request_s),
+        log_level="warning",
+        lifespan="off",
+        ws="none",
+        server_header=False,
+        timeout_graceful_shutdown=_SHUTDOWN_S,
+    )
     try:
-        return ipaddress.ip_address(host).is_unspecified
-    except ValueError:
-        return False
+        uvicorn.Server(config).run(sockets=[listener])
+    except KeyboardInterrupt:  # uvicorn has shut down and raises the signal again
+        return
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def build_protocol(request_s: float) -> type[asyncio.Protocol]:
+    """The protocol of uvicorn, which closes a connection when no whole header has come for `request_s`.
+
+    Without it, a connection with half a header stays open for ever.
+    """
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+
+    class Protocol(H11Protocol):
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            self._active_s = self.loop.time()
+            self._watch()
+
+        def _watch(self) -> None:
+            now_s = self.loop.time()
+            if self.cycle is not None and not self.cycle.response_complete:
+                self._active_s = now_s
+            if now_s - self._active_s >= request_s:
+                self.transport.close()
+            if not self.transport.is_closing():
+                self.loop.call_later(request_s / 4, self._watch)
+
+    return Protocol
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Open a socket, to be closed by the caller.
+
+    Args:
+        host: address to listen on.
+        port: 0: any free port.
+
+    Raises:
+        ValueError: no port.
+        OSError: the address is not available.
+    """
+    if not 0 <= port < 2**16:  # getaddrinfo takes port 70000 for 4464
+        raise ValueError(f"--port {port} cannot be; wanted 1 to 65535, or 0 for any free port")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, protocol)
@@ -148,6 +181,13 @@ def _listen(host: str, port: int) -> socket.socket:
         except OSError:
             listener.close()
             raise
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise OSError(f"cannot listen on {host}, port {port}: {error}; choose another --port, or 0 for any") from error
     return listener
+
+
+def _is_everywhere(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return False

@@ -5,6 +5,7 @@ must be an address or a known name (DNS rebinding keeps the name of the other si
 site, and a change must be JSON (which a browser does not send to another site without asking it).
 """
 
+import asyncio
 import ipaddress
 import json
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -17,6 +18,9 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 MAX_BODY_BYTES = 64 * 1024
+REQUEST_S = 20.0  # a request that is not complete after this time is dropped
+_MAX_DRAINED_BYTES = 64 * 1024**2  # of a request that is too long
+_TOO_LONG = (413, f"the request is longer than {MAX_BODY_BYTES} bytes")
 _READING = ("GET", "HEAD")
 _HEADERS = {
     "cache-control": "no-store",
@@ -31,9 +35,15 @@ _HEADERS = {
 class Guard:
     """An ASGI application before another one."""
 
-    def __init__(self, app: AsgiApp, host_names: frozenset[str] = frozenset(), content_policy: str = "") -> None:
-        """Args as `tslm.serve.app.build_app`; names are in lower case."""
-        self.app = app
+    def __init__(
+        self,
+        app: AsgiApp,
+        host_names: frozenset[str] = frozenset(),
+        content_policy: str = "",
+        request_s: float = REQUEST_S,
+    ) -> None:
+        """Args as `tslm.serve.app.build_app`; names are in lower case, a request takes at most `request_s`."""
+        self.app, self.request_s = app, request_s
         self.host_names = host_names | {"localhost"}
         self.headers = [
             (name.encode(), value.encode())
@@ -52,13 +62,17 @@ class Guard:
 
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         refusal = self._find_refusal(scope["method"], headers)
-        if refusal is None:
-            body = await _read_body(receive)
-            if body is not None:
-                await self.app(scope, _replay(body, receive), send_guarded)
-                return
-            refusal = (413, f"the request is longer than {MAX_BODY_BYTES} bytes")
-        await _send_error(send_guarded, *refusal)
+        body = None
+        try:
+            async with asyncio.timeout(self.request_s):
+                if refusal is None or "expect" not in headers:  # a client that expects an answer has sent no body
+                    body = await _read_body(receive)
+        except TimeoutError:
+            refusal = refusal or (408, f"the request was not complete after {self.request_s:g} s")
+        if refusal is None and body is not None:
+            await self.app(scope, _replay(body, receive), send_guarded)
+            return
+        await _send_error(send_guarded, *(refusal or _TOO_LONG))
 
     def _find_refusal(self, method: str, headers: dict[str, str]) -> tuple[int, str] | None:
         host = headers.get("host", "")
@@ -73,7 +87,7 @@ class Guard:
         if headers.get("content-type", "").partition(";")[0].strip().casefold() != "application/json":
             return 415, "changes are taken as application/json only"
         if headers.get("content-length", "0").isdigit() and int(headers.get("content-length", "0")) > MAX_BODY_BYTES:
-            return 413, f"the request is longer than {MAX_BODY_BYTES} bytes"
+            return _TOO_LONG
         return None
 
     def _is_own_host(self, host: str) -> bool:
@@ -96,17 +110,20 @@ def render_error(message: str) -> dict[str, str]:
 
 
 async def _read_body(receive: Receive) -> bytes | None:
-    """The whole body, or None when it is too long."""
+    """The whole body, or None when it is too long.
+
+    A body that is too long is taken, too: a client that is still sending loses the answer.
+    """
     parts: list[bytes] = []
-    while True:
+    num_bytes, more = 0, True
+    while more and num_bytes < _MAX_DRAINED_BYTES:
         message = await receive()
-        if message["type"] != "http.request":  # the client has gone
-            return b"".join(parts)
-        parts.append(message.get("body", b""))
-        if sum(map(len, parts)) > MAX_BODY_BYTES:
-            return None
-        if not message.get("more_body", False):
-            return b"".join(parts)
+        part = message.get("body", b"")
+        num_bytes += len(part)
+        if num_bytes <= MAX_BODY_BYTES:
+            parts.append(part)
+        more = message["type"] == "http.request" and message.get("more_body", False)  # else the client has gone
+    return b"".join(parts) if num_bytes <= MAX_BODY_BYTES else None
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

@@ -92,7 +92,30 @@ def test_mistakes_are_one_line(run_dir, tmp_path, capsys):
 def test_a_missing_package_is_named_with_its_extra(run_dir, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "fastapi", None)
     assert main(["review", str(run_dir)]) == 1
+    assert not list(run_dir.rglob("*.sqlite"))
     assert "tslm-sleep[serve]" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--limit", "0"],
+        ["--data", "nowhere"],
+        ["--reviewer", ""],
+        ["--host", "no.such.host.invalid"],
+        ["--port", "70000"],
+        ["--unblind", "--limit", "0"],
+    ],
+)
+def test_a_command_that_shows_nothing_begins_no_store_and_unblinds_none(run_dir, words):
+    assert main(["review", str(run_dir), *words]) in (1, 2)
+    path = read_review_run(run_dir).predictions_path.with_name("reviews.sqlite")
+    assert not path.exists()
+    fill(run_dir, 1, start_blinded=True)
+    assert main(["review", str(run_dir), *words]) in (1, 2)
+    run = read_review_run(run_dir)
+    with ReviewStore(path, run.predictions_sha256, run.predictions_path) as store:
+        assert store.is_blinded
 
 
 @pytest.mark.server

@@ -1,10 +1,16 @@
+import http.client
+import json
+import socket
+import threading
+
 import pytest
 
 pytest.importorskip("fastapi", reason="needs the extra serve")
 
+import uvicorn
 from starlette.testclient import TestClient
 
-from tslm.serve.app import Route, build_app
+from tslm.serve.app import Route, build_app, build_protocol, listen
 from tslm.serve.guard import MAX_BODY_BYTES
 
 ADDRESS = "http://127.0.0.1:8765"
@@ -106,3 +112,53 @@ def test_every_answer_tells_the_browser_what_not_to_do(client):
         assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
         assert answer.headers["cache-control"] == "no-store"
         assert "access-control-allow-origin" not in answer.headers
+
+
+@pytest.fixture
+def port():
+    """A server of its own thread that waits 0.4 s for a request."""
+    app = build_app([Route("PUT", "/thing", put), Route("GET", "/", greet, "text/html; charset=utf-8")])
+    app.request_s = 0.4
+    config = uvicorn.Config(app, http=build_protocol(app.request_s), log_level="critical", lifespan="off", ws="none")
+    with listen("127.0.0.1", 0) as listener:
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        yield listener.getsockname()[1]
+        server.should_exit = server.force_exit = True
+        thread.join()
+
+
+WHOLE = b"GET /?name=x HTTP/1.1\r\nHost: localhost\r\n\r\n"
+JSON_HEADER = b"PUT /thing HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n"
+
+
+@pytest.mark.server
+@pytest.mark.parametrize(
+    ("sent", "answered"),
+    [
+        (b"", b""),
+        (b"GET / HTT", b""),
+        (WHOLE[:-4], b""),
+        (WHOLE + WHOLE[:-4], b"200 OK"),
+        (JSON_HEADER + b"{", b"408 Request Timeout"),
+    ],
+)
+def test_half_a_request_is_dropped(port, sent, answered):
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(sent)
+        received = b""
+        while part := connection.recv(65536):
+            received += part
+    assert answered in received
+    assert bool(answered) == bool(received)
+
+
+@pytest.mark.server
+def test_a_client_that_sends_too_much_reads_why(port):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection.request("PUT", "/thing", b"x" * (200 * MAX_BODY_BYTES), {"Content-Type": "application/json"})
+    answer = connection.getresponse()
+    assert answer.status == 413
+    assert "longer than" in json.loads(answer.read())["error"]
+    connection.close()
