@@ -131,7 +131,9 @@ def read_band_powers(folder: Path, left_out: Sequence[str] = (), channel_idx: in
                 if missing:
                     raise ValueError(f"{path} has labels of {name} but no {name}_{missing[0]}")
                 powers_E5 = arrays[f"{name}_bandpower_uV2perHz"][:, channel_idx].astype(np.float64)
-                variance_E = arrays[f"{name}_variance_uV2"].astype(np.float64).reshape(len(powers_E5), -1)[:, channel_idx]
+                variance_E = (
+                    arrays[f"{name}_variance_uV2"].astype(np.float64).reshape(len(powers_E5), -1)[:, channel_idx]
+                )
                 sleep_stage_E = arrays[f"{name}_y"].astype(int)
                 nights += _cut_night(name, name[:5], build_features(powers_E5, variance_E), sleep_stage_E)
     return nights

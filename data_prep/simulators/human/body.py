@@ -87,7 +87,9 @@ def add_artifacts(
     rolling_F = rolling_rate * (weights_FS[:, STATE_N1] + 0.5 * closed_F + rem_share * weights_FS[:, STATE_REM])
     slow_eye_movements = _draw_slow_eye_movements(rng, rolling_F)
     muscle = _draw_muscle(rng, rng.lognormal(0, 0.5) * (wake_F + 0.06 * sleeper.movement_factor * (1 - wake_F)))
-    moving_onsets = draw_onsets(rng, 0.25 * rng.lognormal(0, 0.5) * (wake_F + 0.05 * sleeper.movement_factor * (1 - wake_F)))
+    moving_onsets = draw_onsets(
+        rng, 0.25 * rng.lognormal(0, 0.5) * (wake_F + 0.05 * sleeper.movement_factor * (1 - wake_F))
+    )
     movements = draw_movements(rng, moving_onsets)
     artifacts = Artifacts(blinks, wake_saccades, rem_saccades, slow_eye_movements, muscle, movements)
     for component, waves in (

@@ -90,7 +90,11 @@ def draw_background(rng: np.random.Generator, timeline: Timeline, sleeper: Sleep
     """Gaussian background with the spectrum of each frame's states, (num_samples,) float32, microvolt."""
     weights_FS = timeline.weights_FS
     num_frames = weights_FS.shape[0]
-    alpha_hz, theta_hz, sigma_hz = rng.normal(9.6, 0.8) + sleeper.alpha_shift_hz, rng.normal(6, 0.6), rng.normal(13.2, 0.5)
+    alpha_hz, theta_hz, sigma_hz = (
+        rng.normal(9.6, 0.8) + sleeper.alpha_shift_hz,
+        rng.normal(6, 0.6),
+        rng.normal(13.2, 0.5),
+    )
     alpha, theta, sigma = rng.normal(1.3, 0.7), rng.normal(0.5, 0.2), rng.normal(0.35, 0.2)
     emg = max(0.0, rng.normal(0.9, 0.6))
     n1_F, n2_F, n3_F, rem_F = (weights_FS[:, state] for state in (STATE_N1, STATE_N2, STATE_N3, STATE_REM))
@@ -193,7 +197,8 @@ def _add_spindles(
     grouping_F = 1 + 0.8 * np.cos(phase_F + np.cumsum(rng.normal(0, 0.08, n2_F.size)))
     rate = 3.5 * sleeper.spindle_rate_factor * rng.lognormal(0, 0.4)
     onsets = draw_onsets(rng, rate * grouping_F * (n2_F + 0.45 * n3_F))
-    fast_hz, amplitude_uv = rng.normal(13.2, 0.5) + sleeper.spindle_shift_hz, 14 * rng.lognormal(0, 0.3)
+    fast_hz = rng.normal(13.2, 0.5) + sleeper.spindle_shift_hz + scalp.spindle_shift_hz
+    amplitude_uv = 14 * rng.lognormal(0, 0.3)
     _add_spindle_waves(rng, signal_N, onsets, fast_hz, sleeper.spindle_factor * amplitude_uv, scalp)
 
 
@@ -232,7 +237,8 @@ def _add_k_complexes(
     waves = sizes_uv * (rng.uniform(0.4, 0.9, (num, 1)) * peak - trough)
     add_waves(signal_N, onsets, scalp.draw_gains("k_complex", num) * waves)
     with_spindle = onsets[rng.random(num) < 0.5] + 70
-    fast_hz, amplitude_uv = rng.normal(13.2, 0.5) + sleeper.spindle_shift_hz, 14 * rng.lognormal(0, 0.3)
+    fast_hz = rng.normal(13.2, 0.5) + sleeper.spindle_shift_hz + scalp.spindle_shift_hz
+    amplitude_uv = 14 * rng.lognormal(0, 0.3)
     _add_spindle_waves(rng, signal_N, with_spindle, fast_hz, sleeper.spindle_factor * amplitude_uv, scalp)
 
 

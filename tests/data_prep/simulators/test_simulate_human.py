@@ -210,9 +210,7 @@ def _filter(values, low_hz, high_hz):
 
 def test_about_four_nights_in_five_are_calibrated_and_one_in_five_is_varied(monkeypatch):
     calls = []
-    monkeypatch.setattr(
-        "data_prep.simulators.human.night.simulate_hypnogram", lambda *_: np.array([0, 1, 2, 3, 4, 0])
-    )
+    monkeypatch.setattr("data_prep.simulators.human.night.simulate_hypnogram", lambda *_: np.array([0, 1, 2, 3, 4, 0]))
     monkeypatch.setattr(
         "data_prep.simulators.human.night.impose_targets", lambda signal, _: calls.append("cal") or signal
     )
