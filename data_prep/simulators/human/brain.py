@@ -197,7 +197,8 @@ def _add_spindles(
     grouping_F = 1 + 0.8 * np.cos(phase_F + np.cumsum(rng.normal(0, 0.08, n2_F.size)))
     rate = 3.5 * sleeper.spindle_rate_factor * rng.lognormal(0, 0.4)
     onsets = draw_onsets(rng, rate * grouping_F * (n2_F + 0.45 * n3_F))
-    fast_hz, amplitude_uv = rng.normal(13.2, 0.5) + sleeper.spindle_shift_hz, 14 * rng.lognormal(0, 0.3)
+    fast_hz = rng.normal(13.2, 0.5) + sleeper.spindle_shift_hz + scalp.spindle_shift_hz
+    amplitude_uv = 14 * rng.lognormal(0, 0.3)
     _add_spindle_waves(rng, signal_N, onsets, fast_hz, sleeper.spindle_factor * amplitude_uv, scalp)
 
 
@@ -236,7 +237,8 @@ def _add_k_complexes(
     waves = sizes_uv * (rng.uniform(0.4, 0.9, (num, 1)) * peak - trough)
     add_waves(signal_N, onsets, scalp.draw_gains("k_complex", num) * waves)
     with_spindle = onsets[rng.random(num) < 0.5] + 70
-    fast_hz, amplitude_uv = rng.normal(13.2, 0.5) + sleeper.spindle_shift_hz, 14 * rng.lognormal(0, 0.3)
+    fast_hz = rng.normal(13.2, 0.5) + sleeper.spindle_shift_hz + scalp.spindle_shift_hz
+    amplitude_uv = 14 * rng.lognormal(0, 0.3)
     _add_spindle_waves(rng, signal_N, with_spindle, fast_hz, sleeper.spindle_factor * amplitude_uv, scalp)
 
 

@@ -60,7 +60,7 @@ def mix_lengths(rng: np.random.Generator, night: np.ndarray) -> np.ndarray:
     one. Every one holds sleep.
     """
     kind = rng.random()
-    if kind < 0.35:
+    if kind < 0.25:
         return _trim_wake(rng, night)
     if kind < 0.8:
         return _cut_excerpt(rng, night, int(np.exp(rng.uniform(np.log(20), np.log(480)))))

@@ -148,6 +148,7 @@ _SHARES: tuple[tuple[Mapping[str, float], ...], ...] = (
     ),
 )
 _OPEN_SHARE = 0.6  # of wake, for the calibration, which does not part the eyes
+_BACK_SPINDLES_HZ = 0.6  # faster at Pz-Oz
 _TOPOGRAPHY_SD = 0.15  # ln gain between sleepers, of each feature, beside the covariance of the tables
 
 
@@ -186,6 +187,11 @@ class Scalp:
         apart = max(0.0, source.power(minus) - shared**2 / own)
         gains = (own - shared) / np.sqrt(own) + np.sqrt(apart) * self.rng.standard_normal((num, 1))
         return gains / np.sqrt(source.power(DERIVATIONS[ANCHOR].weights))
+
+    @property
+    def spindle_shift_hz(self) -> float:
+        """How much faster fast spindles are than at Fpz-Cz."""
+        return _BACK_SPINDLES_HZ * self._row.posterior
 
     @cached_property
     def state_shifts(self) -> np.ndarray:

@@ -10,12 +10,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import scipy
 
 from data_prep.simulators.synthesis import HUMAN_GRID, add_intrusions, draw_wander
 
 EYES_OPEN, EYES_CLOSED, STATE_N1, STATE_N2, STATE_N3, STATE_REM = range(6)
-_AWAKE, _NREM, _ASLEEP = [EYES_OPEN, EYES_CLOSED], [STATE_N2, STATE_N3], [STATE_N1, STATE_N2, STATE_N3, STATE_REM]
+_NREM, _ASLEEP = [STATE_N2, STATE_N3], [STATE_N1, STATE_N2, STATE_N3, STATE_REM]
 _DELTA, _THETA, _ALPHA, _BETA, _GAMMA, _BELOW = range(6)  # features of the calibration
+_ALL = list(range(6))
 _YOUNGEST, _OLDEST = 18, 90
 
 
@@ -47,9 +49,7 @@ class Sleeper:
         if not self.apnoea_share:
             return state_F
         # Arousals of 3 to 10 s follow one another in stretches of minutes, less in N3.
-        is_apnoeic_F = draw_wander(rng, state_F.size, 1, 600)[:, 0] < np.quantile(
-            rng.standard_normal(999), self.apnoea_share
-        )
+        is_apnoeic_F = draw_wander(rng, state_F.size, 1, 600)[:, 0] < scipy.special.ndtri(self.apnoea_share)
         num = int(state_F.size * HUMAN_GRID.hop_s / self.apnoea_period_s) + 1
         starts = np.cumsum(self.apnoea_period_s * rng.lognormal(0, 0.2, num)) / HUMAN_GRID.hop_s
         aroused_F = np.zeros(state_F.size, dtype=bool)
@@ -93,7 +93,7 @@ def _age(rng: np.random.Generator, age: int) -> Sleeper:
 
 def _flatten(rng: np.random.Generator, sleeper: Sleeper) -> Sleeper:
     """Low amplitudes at all frequencies, as in many old people."""
-    return replace(sleeper, state_shifts=sleeper.shifted(list(range(6)), list(range(6)), -rng.uniform(0.2, 1.0)))
+    return replace(sleeper, state_shifts=sleeper.shifted(_ALL, _ALL, -rng.uniform(0.2, 1.0)))
 
 
 def _fragment(rng: np.random.Generator, sleeper: Sleeper) -> Sleeper:
@@ -121,7 +121,7 @@ def _obstruct(rng: np.random.Generator, sleeper: Sleeper) -> Sleeper:
 
 
 def _medicate(rng: np.random.Generator, sleeper: Sleeper) -> Sleeper:
-    sleeper = replace(sleeper, state_shifts=sleeper.shifted(list(range(6)), [_BETA], rng.uniform(0.2, 0.8)))
+    sleeper = replace(sleeper, state_shifts=sleeper.shifted(_ALL, [_BETA], rng.uniform(0.2, 0.8)))
     return replace(
         sleeper,
         n3_factor=sleeper.n3_factor * rng.uniform(0.3, 0.9),
