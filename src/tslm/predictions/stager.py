@@ -20,7 +20,7 @@ from tslm.data.splits.leakage import check_leakage
 from tslm.predictions.calibration import Calibration, load_calibration
 from tslm.predictions.night_scorer import NightScorer, Source
 from tslm.predictions.rows import PredictionRow
-from tslm.training.checkpoints.checkpoint import load_checkpoint
+from tslm.training.checkpoints.checkpoint import load_checkpoint, read_unmoved
 
 
 def open_stager(
@@ -47,9 +47,11 @@ def open_stager(
         OSError: its language model cannot be loaded.
     """
     check_answers(load_checkpoint_config(Path(folder)), folder)
-    model, saved = load_checkpoint(Path(folder), merge_adapter)
+    (model, saved), calibration = read_unmoved(
+        Path(folder), lambda: (load_checkpoint(Path(folder), merge_adapter), load_calibration(Path(folder)))
+    )
     config = saved if config is None else replace(config, model=saved.model, llm=saved.llm)
-    return build_stager(model.to(device), config, load_calibration(Path(folder)), each_alone, unscored)
+    return build_stager(model.to(device), config, calibration, each_alone, unscored)
 
 
 def build_stager(
