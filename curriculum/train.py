@@ -6,6 +6,8 @@ import logging
 import os
 import shlex
 import sys
+from contextlib import AbstractContextManager, nullcontext
+from datetime import UTC, datetime
 from pathlib import Path
 
 from tqdm.contrib.logging import logging_redirect_tqdm
@@ -16,9 +18,10 @@ from tslm.config.checkpoint import load_checkpoint_config
 from tslm.config.compose import compose_config, list_group
 from tslm.config.schema import RunConfig
 from tslm.data.splits.split import render_leak
+from tslm.file_lock import hold_lock
 from tslm.metric_names import AGREEMENT, describe_metrics
 from tslm.training.process import end_with_launcher, release_memory
-from tslm.training.runs.folder import BEST, checkpoint_dir, pick_main_metrics, run_dir
+from tslm.training.runs.folder import BEST, LOCK_FILE, checkpoint_dir, pick_main_metrics, run_dir
 
 logger = logging.getLogger(__name__)
 
@@ -85,12 +88,32 @@ def trace_lineage(configs: list[RunConfig], args: argparse.Namespace) -> list[Ru
 
 def run(config: RunConfig, args: argparse.Namespace, leaky: bool = False) -> None:
     """Train (unless --eval_only) and evaluate one curriculum stage; `leaky` marks its outputs."""
-    if not args.eval_only:
-        check_reuse(config, args.resume, args.overwrite)
-    if args.resume and metrics_path(config).is_file():
-        logger.info("%s is complete in %s: skipped", config.stage.name, run_dir(config))
+    if _is_complete(config, args):
         return
     start_from = None if args.eval_only else find_start(config, args)
+    with _hold_run(config):
+        if not _is_complete(config, args):  # the process that held the folder before may have finished it
+            _train_and_evaluate(config, args, start_from, leaky)
+
+
+def _is_complete(config: RunConfig, args: argparse.Namespace) -> bool:
+    """Return whether there is nothing to do; errors as `check_reuse`."""
+    if not args.eval_only:
+        check_reuse(config, args.resume, args.overwrite)
+    if not (args.resume and metrics_path(config).is_file()):
+        return False
+    logger.info("%s is complete in %s: skipped", config.stage.name, run_dir(config))
+    return True
+
+
+def _hold_run(config: RunConfig) -> AbstractContextManager[None]:
+    """Keep other processes from the folder of a run; of several processes of this run the main one does."""
+    if os.environ.get("RANK", "0") != "0":
+        return nullcontext()
+    return hold_lock(run_dir(config) / LOCK_FILE, str(run_dir(config)), datetime.now(UTC))
+
+
+def _train_and_evaluate(config: RunConfig, args: argparse.Namespace, start_from: Path | None, leaky: bool) -> None:
     from curriculum.evaluate_stage import evaluate_stage  # torch loads here, not for --help
     from curriculum.processes import apply_launch_options, build_accelerator, report_lost_processes
     from curriculum.train_stage import train_stage

@@ -38,7 +38,7 @@ from tslm.predictions.calibration import save_calibration
 from tslm.predictions.night_scorer import NightScorer
 from tslm.predictions.stager import open_stager
 from tslm.predictions.transitions import fit_run_transitions, save_transitions
-from tslm.training.checkpoints.checkpoint import load_weights
+from tslm.training.checkpoints.checkpoint import load_weights, read_unmoved
 from tslm.training.checkpoints.resume import ResumePoint, find_resume_point, set_aside_damaged
 from tslm.training.loop import RunData, Trainer
 from tslm.training.optim import set_trained_parts
@@ -181,9 +181,15 @@ def _check_processes(point: ResumePoint, accelerator: Accelerator) -> None:
 
 def _build_start(config: RunConfig, train_set: TaskDataset, start_from: Path | None, is_resumed: bool) -> nn.Module:
     """Build the model with its initial weights and trainable parts."""
-    model = build_model(config)
+
+    def build() -> nn.Module:
+        model = build_model(config)
+        if start_from is not None:
+            load_weights(model, config, start_from, train_lora="lora" in config.stage.trained)
+        return model
+
+    model = build() if start_from is None else read_unmoved(start_from, build)
     if start_from is not None:
-        load_weights(model, config, start_from, train_lora="lora" in config.stage.trained)
         logger.info("%s %s %s", config.stage.name, "goes on from" if is_resumed else "starts from", start_from)
     set_trained_parts(model, config)
     if config.model.kind.role == "scorer" and isinstance(train_set, NightDataset | SleepDataset):

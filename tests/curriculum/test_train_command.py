@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ from tslm.config.compose import list_group
 from tslm.data.prepared.recordings import read_participants, read_recording, write_participants, write_recording
 from tslm.data.splits.rules import assign_splits
 from tslm.data.splits.split import BY_EPOCH, SPLITS
+from tslm.file_lock import hold_lock
 from tslm.predictions.rows import read_predictions
 from tslm.predictions.transitions import TRANSITIONS_FILE, load_transitions
 from tslm.training.checkpoints.checkpoint import load_checkpoint
+from tslm.training.runs.folder import LOCK_FILE
 
 STAGES = ["stage0_encoder", "stage1_mcq", "stage2_captioning", "stage3_cot", "stage4_sleep_cot", "stage5_ecg_cot"]
 
@@ -151,6 +154,22 @@ def test_a_folder_with_a_run_wants_to_be_told_what_to_do(
     assert load_checkpoint_config(folder / "checkpoints" / "best").seed == 5
     assert (folder / "notes.txt").read_text() == "mine"
     assert (folder / "fold_1").is_dir()
+
+
+@pytest.mark.parametrize("flag", ["--resume", "--overwrite", "--eval_only"])
+def test_a_second_process_is_refused_while_another_works_in_the_folder(
+    flag: str, results: Path, data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    folder = stage_dir(tmp_path, "stage0_encoder")
+    shutil.copytree(stage_dir(results, "stage0_encoder"), folder)
+    (folder / "results" / "metrics.json").unlink()
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with hold_lock(folder / LOCK_FILE, "the run", datetime(2026, 1, 2, tzinfo=UTC)):
+        assert command(data_dir, ["stage0_encoder"], f"results_dir={tmp_path}", flag) == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith(f"error: {folder} is in use by process {os.getpid()} on ")
+    assert "which began at 2026-01-02T00:00:00+00:00" in error
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
 def test_how_a_run_is_carried_out_may_differ_when_it_goes_on(results: Path, data_dir: Path) -> None:

@@ -86,7 +86,9 @@ def test_an_encoder_that_only_fills_in_is_refused_with_what_to_do(
     )
     save_checkpoint(build_small_model(config), config, {}, tmp_path / "best")
     assert generate(tmp_path / "best", cohort) == 2
-    assert "train stage0_encoder from it, with stage.predecessor=stage0_masked" in capsys.readouterr().err.splitlines()[-1]
+    assert (
+        "train stage0_encoder from it, with stage.predecessor=stage0_masked" in capsys.readouterr().err.splitlines()[-1]
+    )
 
 
 def test_people_the_checkpoint_was_trained_on_are_no_test(

@@ -21,7 +21,7 @@ from tslm.predictions.calibration import Calibration, load_calibration
 from tslm.predictions.night_scorer import NightScorer, Source
 from tslm.predictions.rows import PredictionRow
 from tslm.pretrained.table import find_model
-from tslm.training.checkpoints.checkpoint import load_checkpoint
+from tslm.training.checkpoints.checkpoint import load_checkpoint, read_unmoved
 
 
 def open_stager(
@@ -49,9 +49,11 @@ def open_stager(
     """
     folder = find_model(folder)
     check_answers(load_checkpoint_config(folder), folder)
-    model, saved = load_checkpoint(folder, merge_adapter)
+    (model, saved), calibration = read_unmoved(
+        folder, lambda: (load_checkpoint(folder, merge_adapter), load_calibration(folder))
+    )
     config = saved if config is None else replace(config, model=saved.model, llm=saved.llm)
-    return build_stager(model.to(device), config, load_calibration(folder), each_alone, unscored)
+    return build_stager(model.to(device), config, calibration, each_alone, unscored)
 
 
 def build_stager(

@@ -9,11 +9,11 @@ Modules of language models are imported where a model has one: `tslm score` star
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -33,6 +33,8 @@ from tslm.training.checkpoints.model_card import CARD_FILE, write_model_card
 WEIGHTS_FILE = "model.safetensors"
 STATE_FILE = "state.json"
 LLM_DIR = "llm"  # of an exported checkpoint: the language model with the merged adapter
+Found = TypeVar("Found")
+_NUM_READS = 5  # of a checkpoint that is replaced meanwhile
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
 _LLM_PREFIX = "llm."
 _CLASSIFIER_PREFIX = "classifier."
@@ -134,6 +136,10 @@ def load_checkpoint(checkpoint_dir: Path, merge_adapter: bool = True) -> tuple[n
 
     Without `merge_adapter` the adapter stays separate, so it can be saved again.
     """
+    return read_unmoved(checkpoint_dir, lambda: _load_checkpoint(checkpoint_dir, merge_adapter))
+
+
+def _load_checkpoint(checkpoint_dir: Path, merge_adapter: bool) -> tuple[nn.Module, RunConfig]:
     config = load_checkpoint_config(checkpoint_dir)
     if holds_llm(checkpoint_dir):
         config = replace(config, llm=replace(config.llm, source=str(checkpoint_dir / LLM_DIR), sha256=""))
@@ -156,6 +162,35 @@ def fetch_base(checkpoint_dir: Path) -> None:
     llm = load_checkpoint_config(checkpoint_dir).llm
     if not holds_llm(checkpoint_dir):
         fetch_llm(llm.source, sha256=llm.sha256)
+
+
+def read_unmoved(checkpoint_dir: Path, read: Callable[[], Found]) -> Found:
+    """Return what `read` reads from a checkpoint's folder, all of it from one checkpoint.
+
+    A run in progress renames another folder to `last` or `best`. What was read across that is read again.
+
+    Raises:
+        OSError: the folder changes faster than it can be read.
+    """
+    for _ in range(_NUM_READS):
+        before = _identify(checkpoint_dir)
+        try:
+            found = read()
+        except (OSError, ValueError):
+            if _identify(checkpoint_dir) == before:
+                raise
+            continue
+        if _identify(checkpoint_dir) == before:
+            return found
+    raise OSError(f"{checkpoint_dir} is replaced again and again while it is read; wait for the run that writes it")
+
+
+def _identify(folder: Path) -> tuple[int, int, int] | None:
+    try:
+        found = folder.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino, found.st_mtime_ns  # numbers of deleted folders are given again
 
 
 def hash_checkpoint(checkpoint_dir: Path) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 config.yaml           settings as resolved
 run.json              how it was started, by which code and packages, from which data
+run.lock              while a process trains or scores it, with run.lock.json: which one
 log.jsonl             one record a logged step, pass or event
 checkpoints/best|last weights, config, state.json; last also training.json, from which a run is resumed
 checkpoints/top_1|2|3 the best three as they were saved, without what is fitted to `best` after the training
@@ -22,6 +23,7 @@ BEST, LAST = "best", "last"
 TOP_PREFIX, NUM_TOP = "top_", 3  # checkpoints/top_1 to top_3, the best first
 LOG_FILE = "log.jsonl"
 MANIFEST_FILE = "run.json"
+LOCK_FILE = "run.lock"
 METRICS_FILE = "metrics.json"
 PREDICTIONS_FILE = "test_predictions.jsonl"
 STATE_FILE = "state.json"  # of a checkpoint: step, figures, data, scores

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ from transformers import AutoModelForCausalLM
 
 from tests.factories.small import build_small_model, collate, sleep_dataset, small_config
 from tslm.config.checkpoint import CHECKPOINT_CONFIG_FILE, load_checkpoint_config
-from tslm.files import restore_swapped
+from tslm.files import restore_swapped, swap_in
 from tslm.models import build_model
+from tslm.models.llm import backbone
 from tslm.models.llm.store import get_sha256
 from tslm.training.checkpoints.checkpoint import (
     STATE_FILE,
@@ -24,6 +26,7 @@ from tslm.training.checkpoints.checkpoint import (
     record_evaluation,
     save_checkpoint,
 )
+from tslm.training.checkpoints.resume import rotate_in
 from tslm.training.optim import set_trained_parts
 
 CLASSIFIER = {"model__name": "classifier", "stage__trained": ("encoder", "context", "classifier")}
@@ -351,3 +354,26 @@ def test_a_checkpoint_folder_may_move(saved: Any, config: Any, tmp_path: Path) -
     model, folder = saved
     moved = folder.rename(tmp_path / "moved")
     assert loss_of(load_checkpoint(moved)[0], config) == pytest.approx(loss_of(model, config), rel=1e-6)
+
+
+def test_a_checkpoint_that_is_replaced_while_it_is_read_is_read_again(
+    saved: Any, config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, folder = saved
+    newer = build_small_model(config, seed=1, lora_noise=0.2)
+    save_checkpoint(newer, config, {"step": 8}, tmp_path / "newer")
+    load_lora = backbone.load_lora
+
+    def rotate_first(*arguments: Any) -> Any:  # the weights are read, the adapter is not
+        if (tmp_path / "newer").exists():
+            rotate_in(tmp_path / "newer", folder)
+        return load_lora(*arguments)
+
+    monkeypatch.setattr(backbone, "load_lora", rotate_first)
+    loaded, _ = load_checkpoint(folder)
+    assert loss_of(loaded, config) == pytest.approx(loss_of(newer, config), rel=1e-6)
+    for which in ("best", "previous"):
+        save_checkpoint(newer, config, {}, tmp_path / which)
+    monkeypatch.setattr(backbone, "load_lora", lambda *_: swap_in(shutil.copytree(folder, tmp_path / "new"), folder))
+    with pytest.raises(OSError, match="replaced again and again"):
+        load_checkpoint(folder)
