@@ -25,7 +25,7 @@ from tslm.labels import species_group
 from tslm.models import build_text_model, build_tokenizer
 from tslm.models.text_model import TextModel
 from tslm.predictions.calibration import scale_scores
-from tslm.predictions.rows import PredictionRow
+from tslm.predictions.rows import PredictionRow, pick_likeliest
 from tslm.predictions.stager import build_stager
 from tslm.prompts import render_staging_question
 
@@ -114,7 +114,7 @@ def _correct(row: PredictionRow, prior_K: np.ndarray) -> PredictionRow:
     """The row with `prior_K` subtracted from the scores of its labels; `log_likelihoods` stay uncorrected."""
     scores_K = np.array(row["log_likelihoods"]) - prior_K
     probabilities = [round(float(value), _DIGITS) for value in scale_scores(scores_K, None)]
-    answer = row["options"][int(scores_K.argmax())]
+    answer = row["options"][int(pick_likeliest(scores_K[None])[0])]
     return {**row, "answer": answer, "probabilities": probabilities}
 
 

@@ -2,8 +2,8 @@
 
 1. `resample_recording` brings all channels to one rate and one start
 2. the span that the caller keeps is cut into epochs
-3. epochs with too many missing samples are left out; the other gaps are interpolated
-4. artefacts of the first channel are flagged
+3. epochs with too many missing samples are left out; samples beyond what prepared files store are clipped
+4. artefacts of the first channel are flagged; the other gaps are interpolated
 5. samples are rounded to the steps in which prepared files store them
 
 A night that is scored directly and the same night prepared, written and read back have equal samples, and so equal
@@ -17,15 +17,22 @@ from dataclasses import replace
 
 import numpy as np
 
-from tslm.data.prepared.recordings import IDENTITY, Recording, round_to_stored
+from tslm.data.prepared.recordings import IDENTITY, MAX_STORED_UV, Recording, round_to_stored
 from tslm.data.readers.align import align_recording
 from tslm.data.readers.raw import RawRecording, RawSignal
 from tslm.evidence.muscle import ENVELOPE_BELOW_HZ
 from tslm.labels import SleepStage, species_group
-from tslm.signals.artifacts import SATURATION_OF_GROUP_UV, flag_artifacts
+from tslm.signals.artifacts import (
+    FILL_VALUE,
+    IMPOSSIBLE_UV,
+    SATURATION_OF_GROUP_UV,
+    flag_artifacts,
+    take_for_missing,
+)
 from tslm.signals.filters import bridge_gaps, resample_polyphase
 
 MAX_MISSING_SHARE = 0.1  # of an epoch; an epoch with more is left out
+_LARGE_OFFSET_UV = 1000.0  # of a whole channel: an amplifier that is coupled for direct current
 
 
 def cut_epochs(raw: RawRecording, fs_hz: float = 0.0, span: range | None = None) -> Recording:
@@ -41,8 +48,8 @@ def cut_epochs(raw: RawRecording, fs_hz: float = 0.0, span: range | None = None)
         `notes` say what was changed.
 
     Raises:
-        ValueError: No channel, infinite values, a recording shorter than one epoch, an epoch of no whole number of
-            samples, or too many missing samples in every epoch.
+        ValueError: No channel, a recording shorter than one epoch, an epoch of no whole number of samples, or too many
+            missing samples in every epoch.
     """
     raw = resample_recording(raw, fs_hz)
     fs_hz = next(iter(raw.signals.values())).fs_hz
@@ -53,11 +60,20 @@ def cut_epochs(raw: RawRecording, fs_hz: float = 0.0, span: range | None = None)
         [np.isnan(epochs_EL).mean(axis=1) <= MAX_MISSING_SHARE for epochs_EL in epochs.values()], axis=0
     )
     if not is_whole_E.any():
-        raise ValueError(f"{raw.recording}: more than {MAX_MISSING_SHARE:.0%} of every epoch is missing")
+        why = "; ".join(note for note in raw.notes if note.endswith("taken for missing"))
+        raise ValueError(
+            f"{raw.recording}: more than {MAX_MISSING_SHARE:.0%} of every epoch is missing"
+            + (f" ({why})" if why else "")
+        )
     if not is_whole_E.all():
         epochs = {name: epochs_EL[is_whole_E] for name, epochs_EL in epochs.items()}
+    gap_notes = _describe_gaps(epochs, is_whole_E)
+    fitted = {name: _fit_to_stored(name, epochs_EL, raw.signals[name].unit) for name, epochs_EL in epochs.items()}
+    epochs = {name: epochs_EL for name, (epochs_EL, _, _) in fitted.items()}
+    first = next(iter(fitted))
     saturation_uv = SATURATION_OF_GROUP_UV[species_group(raw.species)]
-    flags = flag_artifacts(next(iter(epochs.values())), fs_hz, saturation_uv=saturation_uv)
+    flags = flag_artifacts(epochs[first], fs_hz, saturation_uv=saturation_uv)
+    flags["saturation"] |= fitted[first][1]
     epoch_idx = span.start + np.flatnonzero(is_whole_E)
     sleep_stages = [raw.sleep_stages[idx] for idx in epoch_idx] if raw.sleep_stages else []
     recording = Recording(
@@ -69,7 +85,7 @@ def cut_epochs(raw: RawRecording, fs_hz: float = 0.0, span: range | None = None)
         onset_s=raw.grid_s + epoch_idx * raw.epoch_s,
         columns={f"{kind}_flag": flags_E for kind, flags_E in flags.items()},
         units={name: signal.unit for name, signal in raw.signals.items() if signal.unit != "uV"},
-        notes=(*raw.notes, *_describe_gaps(epochs, is_whole_E)),
+        notes=(*raw.notes, *gap_notes, *(note for _, _, notes in fitted.values() for note in notes)),
     )
     return round_to_stored(recording)
 
@@ -78,22 +94,25 @@ def resample_recording(raw: RawRecording, fs_hz: float = 0.0) -> RawRecording:
     """Bring all channels to one rate and one start, from the start of the recording to the end of its last channel.
 
     Channels under 20 Hz are envelopes: they are interpolated. The others are resampled by a polyphase filter. A channel
-    that does not reach a sample is NaN there. A recording that has been resampled comes back unchanged.
+    that does not reach a sample is NaN there, as are samples beyond 1 V, before any filter spreads them. A recording
+    that has been resampled comes back unchanged.
 
     Args:
         raw: Signals of any rates and starts.
         fs_hz: Rate; 0: the highest rate of the channels.
 
     Raises:
-        ValueError: No channel, infinite values, or a rate that is not positive.
+        ValueError: No channel, or a rate that is not positive.
     """
     if not raw.signals:
         raise ValueError(f"{raw.recording} has no channel; name at least one")
     fs_hz = fs_hz or max(signal.fs_hz for signal in raw.signals.values())
     signals, notes = {}, []
     for name, signal in raw.signals.items():
-        if np.isinf(signal.values).any():
-            raise ValueError(f"{raw.recording}: channel {name!r} holds infinite values; repair or drop it")
+        values, phrase = take_for_missing(signal.values, IMPOSSIBLE_UV if signal.unit == "uV" else FILL_VALUE)
+        if phrase:
+            signal = replace(signal, values=values)
+            notes.append(f"{name}: {phrase}")
         if signal.fs_hz != fs_hz and signal.fs_hz >= ENVELOPE_BELOW_HZ:
             notes.append(f"{name}: resampled from {signal.fs_hz:g} Hz to {fs_hz:g} Hz")
             signal = _resample_signal(signal, fs_hz)
@@ -125,6 +144,26 @@ def view_epochs(raw: RawRecording) -> dict[str, np.ndarray]:
         )
         for name, signal in raw.signals.items()
     }
+
+
+def _fit_to_stored(name: str, epochs_EL: np.ndarray, unit: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Samples within what a prepared file stores in steps of 0.5 uV, which epochs were clipped, and notes.
+
+    A whole channel that lies beside zero is moved there; what is still beyond the limit is clipped.
+    """
+    clipped_E, notes = np.zeros(len(epochs_EL), dtype=bool), list[str]()
+    if unit != "uV" or not np.nanmax(np.abs(epochs_EL)) > MAX_STORED_UV:
+        return epochs_EL, clipped_E, notes
+    offset_uv = np.nanmedian(epochs_EL)
+    if abs(offset_uv) > _LARGE_OFFSET_UV:
+        epochs_EL = epochs_EL - offset_uv
+        notes.append(f"{name}: offset of {offset_uv / 1000:.3g} mV taken away")
+    beyond_EL = np.abs(epochs_EL) > MAX_STORED_UV
+    clipped_E = beyond_EL.any(axis=1)
+    if clipped_E.any():
+        where = f"{int(beyond_EL.sum())} samples beyond {MAX_STORED_UV / 1000:.3g} mV in {int(clipped_E.sum())} epochs"
+        notes.append(f"{name}: {where} clipped")
+    return np.clip(epochs_EL, -MAX_STORED_UV, MAX_STORED_UV), clipped_E, notes
 
 
 def _resample_signal(signal: RawSignal, fs_hz: float) -> RawSignal:

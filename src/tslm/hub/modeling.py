@@ -30,6 +30,7 @@ from tslm.models.llm.backbone import merge_lora
 from tslm.predictions.calibration import Calibration, save_calibration
 from tslm.predictions.epoch_writer import EpochWriter
 from tslm.predictions.night_scorer import NightScorer, open_autocast
+from tslm.predictions.rows import pick_likeliest
 from tslm.predictions.stager import Stager, open_stager
 from tslm.predictions.transitions import TRANSITIONS_FILE, Transitions, load_transitions, save_transitions
 from tslm.training.checkpoints.checkpoint import find_foreign_file, read_state, save_checkpoint
@@ -222,10 +223,15 @@ class TSLMClassifier(_TrainedModel):
     stager: NightScorer
 
     def forward(self, **inputs: Any) -> TokenClassifierOutput:
-        """Logits of every epoch in context, (B, epochs, sleep stages) in the order of `config.id2label`."""
+        """Logits of every epoch in context, (B, epochs, sleep stages) in the order of `config.id2label`.
+
+        Raises:
+            ValueError: A logit is not finite.
+        """
         batch = Batch(**inputs)
         assert batch.window_BWCL is not None and batch.epoch_mask_BW is not None, "a TSLMProcessor gives both"
         logits = self.stager.compute_logits(batch.window_BWCL, batch.epoch_mask_BW, batch.channel_mask_BC)
+        pick_likeliest(logits[batch.epoch_mask_BW].detach().float().cpu().numpy())
         return TokenClassifierOutput(logits=logits)
 
 

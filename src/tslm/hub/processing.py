@@ -92,8 +92,8 @@ class TSLMProcessor:
             name: of the night; with an epoch's number it names a sample.
 
         Raises:
-            ValueError: a channel is missing, empty, shorter than an epoch or infinite; no such epoch or unit; or a
-                checkpoint that reads no nights or does not say at which rate.
+            ValueError: a channel is missing, empty or shorter than an epoch; no such epoch or unit; or a checkpoint
+                that reads no nights or does not say at which rate.
         """
         recording = self.cut_night(signals, fs_hz, unit, name)
         for note in recording.notes:
@@ -156,9 +156,7 @@ class TSLMProcessor:
             recording=name,
             subject=name,
             signals={
-                channel: RawSignal(
-                    _check_signal(channel, signals[channel]) * np.float32(uv_per_unit), rates_hz[channel]
-                )
+                channel: RawSignal(_convert_signal(channel, signals[channel], uv_per_unit), rates_hz[channel])
                 for channel in channels
             },
             sleep_stages=(),
@@ -181,8 +179,9 @@ class TSLMProcessor:
         return Example(recording.name_epoch(stretch.start), "", (), "", "", "", self.label_set.answers, window)
 
 
-def _check_signal(channel: str, signal: np.ndarray) -> np.ndarray:
-    values = np.asarray(signal, dtype=np.float32)
+def _convert_signal(channel: str, signal: np.ndarray, uv_per_unit: float) -> np.ndarray:
+    with np.errstate(over="ignore"):  # of fill values that float32 does not hold
+        values = np.asarray(signal, dtype=np.float32) * np.float32(uv_per_unit)
     if values.ndim != 1:
         raise ValueError(f"{channel}: give one dimension, the samples of the whole night; got shape {values.shape}")
     if not values.size:

@@ -25,7 +25,7 @@ from tslm.models.decoding.grammar import AnswerGrammars, AnswerState
 from tslm.models.text_model import TextModel
 from tslm.predictions.calibration import Calibration, fit_row_temperature, scale_scores
 from tslm.predictions.night_scorer import Source, open_autocast
-from tslm.predictions.rows import LANGUAGE_MODEL, PredictionRow
+from tslm.predictions.rows import LANGUAGE_MODEL, PredictionRow, pick_likeliest
 from tslm.progress_bar import progress_bar
 from tslm.seeds import hash_seed
 
@@ -176,13 +176,19 @@ class EpochWriter:
             batch: on the model's device.
             options: of each sample.
             rationales: of each sample, what stands before the option; empty: it follows the prompt directly.
+
+        Raises:
+            ValueError: a score is not finite.
         """
         given = rationales or [""] * len(options)
         tokens = [self._tokenize_options(tuple(one), text) for one, text in zip(options, given, strict=True)]
         if any(given):
             batch = extend_prompts(batch, [one.given for one in tokens], self._collator.pad_token_id)
         with open_autocast(self.device, self.config):
-            return self.model.score_labels(batch, [one.labels for one in tokens])
+            scores_BK = self.model.score_labels(batch, [one.labels for one in tokens])
+        for scores_K, one in zip(scores_BK.tolist(), options, strict=True):
+            _pick_option(scores_K[: len(one)])  # where a score is not finite, no answer is the likeliest
+        return scores_BK
 
     def fit_calibration(self, show_progress: bool = True) -> Calibration:
         """Temperatures of answers directly after the prompt, and after a generated rationale."""
@@ -239,6 +245,7 @@ class EpochWriter:
             if state is not None:
                 response |= {"forced": state.forced, "corrected": state.corrected}
                 if state.label_scores is not None:
+                    _pick_option(state.label_scores)
                     response |= _describe_scores(state.label_scores, self.calibration.rationale)
             responses.append(response)
         return responses
@@ -251,9 +258,8 @@ class EpochWriter:
         scores_BK = self.score_options(batch, options, rationales).tolist()
         for scores_K, one, text in zip(scores_BK, options, rationales, strict=True):
             scores = scores_K[: len(one)]
-            best = max(range(len(one)), key=scores.__getitem__)
             temperature = self.calibration.rationale if text else self.calibration.answer
-            responses.append({"answer": one[best], **_describe_scores(scores, temperature)})
+            responses.append({"answer": one[_pick_option(scores)], **_describe_scores(scores, temperature)})
         return responses
 
     def _open(self, source: Source) -> TaskDataset:
@@ -297,6 +303,11 @@ class EpochWriter:
 def name_writer(inputs: str) -> str:
     """Name of the system that a language model is with these inputs: `language_model`, `language_model:facts` ..."""
     return LANGUAGE_MODEL if inputs == "all" else f"{LANGUAGE_MODEL}:{inputs}"
+
+
+def _pick_option(scores: Sequence[float]) -> int:
+    """Position of the likeliest option; ValueError where a score is not finite."""
+    return int(pick_likeliest(np.array([scores]))[0])
 
 
 def _describe_scores(scores: Sequence[float], temperature: float | None) -> dict[str, Any]:

@@ -143,6 +143,22 @@ def parse_row_answer(row: PredictionRow) -> str | None:
     return parse_answer(row["generated"], row["options"]) if "generated" in row else row.get("answer")
 
 
+def pick_likeliest(probabilities_NK: np.ndarray) -> np.ndarray:
+    """Class of the largest probability or logit of each row, (N,) int64: the one place where they become answers.
+
+    Raises:
+        ValueError: A value is NaN or infinite, which has no largest one.
+    """
+    bad_N = ~np.isfinite(probabilities_NK).all(axis=-1)
+    if bad_N.any():
+        raise ValueError(
+            f"the model gives no finite probabilities for {int(bad_N.sum())} of {len(bad_N)} epochs (the first is "
+            f"{int(bad_N.argmax())}), so they have no answer; look for values in the signal that cannot be, or take "
+            "another checkpoint"
+        )
+    return np.argmax(probabilities_NK, axis=-1)
+
+
 def build_night_rows(
     recording: Recording,
     probabilities_EK: np.ndarray,
@@ -151,7 +167,7 @@ def build_night_rows(
     system: str = CLASSIFIER,
     epochs: Iterable[int] | None = None,
 ) -> Iterator[PredictionRow]:
-    """One row per epoch; the most probable sleep stage is the answer.
+    """One row per epoch; the most probable sleep stage is the answer. Errors as `pick_likeliest`.
 
     Args:
         recording: the night, with the expert's sleep stages where there are some.
@@ -164,6 +180,7 @@ def build_night_rows(
     assert len(probabilities_EK) == recording.num_epochs
     if epochs is None:
         epochs = [idx for idx, sleep_stage in enumerate(recording.sleep_stages) if label_set.index(sleep_stage) >= 0]
+    likeliest_E = pick_likeliest(probabilities_EK)
     for epoch in epochs:
         probability_K, sleep_stage = probabilities_EK[epoch], recording.sleep_stages[epoch]
         row: PredictionRow = {
@@ -175,7 +192,7 @@ def build_night_rows(
             "onset_s": float(recording.onset_s[epoch]),
             "truth": ANSWER_NAMES[sleep_stage] if label_set.index(sleep_stage) >= 0 else None,
             "options": list(label_set.answers),
-            "answer": label_set.answers[int(probability_K.argmax())],
+            "answer": label_set.answers[int(likeliest_E[epoch])],
             "probabilities": [round(float(value), _DIGITS) for value in probability_K],
             "temperature": temperature,
             "leaky": recording.split.leaks,

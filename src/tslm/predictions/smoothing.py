@@ -19,7 +19,7 @@ import scipy
 from tslm.hypnogram import split_at_gaps
 from tslm.labels import ANSWER_NAMES, SleepStage
 from tslm.predictions.nights import STAGE_OF_ANSWER, find_epoch_s
-from tslm.predictions.rows import SAMPLE_KEYS, PredictionRow
+from tslm.predictions.rows import SAMPLE_KEYS, PredictionRow, pick_likeliest
 from tslm.predictions.transitions import Transitions, load_transitions
 
 _FLOOR = 1e-12  # rounded probabilities of 0 must not exclude a sleep stage
@@ -70,7 +70,7 @@ def smooth_stages(
     transitions: Transitions | None = None,
 ) -> np.ndarray:
     """The stage of every epoch of one recording after smoothing, (num_epochs,) int64; see `smooth_probabilities`."""
-    return smooth_probabilities(probabilities_EK, onset_s, epoch_s, smoothing, transitions).argmax(axis=1)
+    return pick_likeliest(smooth_probabilities(probabilities_EK, onset_s, epoch_s, smoothing, transitions))
 
 
 def smooth_probabilities(

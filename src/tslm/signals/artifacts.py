@@ -1,4 +1,4 @@
-"""Artefact flags of scoring epochs: flatline, saturation, motion burst, line noise, missing samples.
+"""Values that cannot be, and artefact flags: flatline, saturation, motion burst, line noise, missing samples.
 
 An epoch is flagged when a twentieth of it is affected: of its whole seconds, or of its samples where they
 are missing. That share is the one in Luna's CHEP-MASK examples (clipped=0.05, flat=0.05); for a 30-s
@@ -12,6 +12,8 @@ import numpy as np
 from tslm.signals.filters import bridge_gaps, filter_zero_phase
 from tslm.signals.spectrum import LINES_HZ, WELCH_S, measure_line_noise, measure_psd
 
+FILL_VALUE = 1e15  # of any unit: netCDF writes 9.97e36 where nothing was measured, others the largest number there is
+IMPOSSIBLE_UV = 1e6  # no electrode gives 1 V
 ARTIFACT_KINDS = ("flatline", "saturation", "motion", "line_noise", "missing")
 FLAGGED_SHARE = 0.05
 SATURATION_UV = 250.0  # the usual clipping level of an ambulatory EEG amplifier
@@ -26,6 +28,21 @@ MOTION_MUSCLE = 3.0  # RMS above 20 Hz, times the recording's typical second
 _MUSCLE_HZ = 20.0
 LINE_PROMINENCE = 3.0  # 5 dB; of 9,000 simulated 30-s epochs without a line none reached 2
 LINE_SHARE = 0.01  # of the power in 0.5-30 Hz: a tenth of the EEG's RMS, which an eye sees on the trace
+
+
+def take_for_missing(values: np.ndarray, limit: float) -> tuple[np.ndarray, str]:
+    """Samples with NaN for each one beyond a limit, and what was done in one phrase; the same array where none is.
+
+    Args:
+        values: (num_samples,) of any unit; NaN where samples are missing.
+        limit: FILL_VALUE, or IMPOSSIBLE_UV of microvolt.
+    """
+    beyond = np.abs(values) >= limit
+    num_beyond = int(np.count_nonzero(beyond))
+    if not num_beyond:
+        return values, ""
+    what = "beyond 1 V" if limit == IMPOSSIBLE_UV else f"beyond {limit:g} (fill values)"
+    return np.where(beyond, np.float32(np.nan), values), f"{num_beyond} samples {what} taken for missing"
 
 
 def flag_artifacts(

@@ -23,7 +23,7 @@ from tslm.data.readers.raw import SignalFile
 from tslm.data.samples.references import SHORTEST_EXCERPT
 from tslm.export.night import NightResult
 from tslm.labels import LABEL_SETS
-from tslm.predictions.rows import CLASSIFIER, LANGUAGE_MODEL, PredictionRow
+from tslm.predictions.rows import CLASSIFIER, LANGUAGE_MODEL, PredictionRow, pick_likeliest
 from tslm.predictions.smoothing import Smoothing, smooth_stages
 from tslm.pretrained.table import describe_folder
 from tslm.staging.models import StagingModels, find_models
@@ -100,8 +100,8 @@ class NightStager:
             show_progress: whether the language model shows a progress bar.
 
         Raises:
-            ValueError: no EEG, a channel that is missing or flat, a recording shorter than an epoch, or epochs to be
-                explained that it does not have.
+            ValueError: no EEG, a channel that is missing or flat, a recording shorter than an epoch, epochs to be
+                explained that it does not have, or as `pick_likeliest`.
         """
         model = self.models.classifier.model
         label_set = LABEL_SETS[model.label_set]
@@ -118,7 +118,7 @@ class NightStager:
         if self.options.explain not in ("all", "uncertain", "none"):
             list_numbered_epochs(self.options.explain, night)  # before the work begins
         probabilities_EK = self.scorer.score(recording)
-        stages = tuple(label_set.sleep_stages[idx] for idx in probabilities_EK.argmax(axis=1))
+        stages = tuple(label_set.sleep_stages[idx] for idx in pick_likeliest(probabilities_EK))
         unsmoothed = None
         if self.smoothing.method != "none":
             smoothed_E = smooth_stages(

@@ -171,11 +171,63 @@ def test_samples_rounded_twice_are_those_rounded_once(largest_uv: float, seed: i
     assert np.array_equal(round_to_stored(once).channels["EEG"], once.channels["EEG"])
 
 
-def test_infinite_samples_are_refused() -> None:
-    noise = make_noise(EPOCH_S, FS_HZ)
-    noise.values[7] = np.inf
-    with pytest.raises(ValueError, match="channel 'EEG' holds infinite values"):
+@pytest.mark.parametrize("channel", [EEG, EMG])
+@pytest.mark.parametrize("value", [np.inf, -np.inf, 9.97e36, -3.4e38, 1e22, 2e6])
+@pytest.mark.parametrize("fs_hz", [FS_HZ, 64.0])
+def test_a_value_that_cannot_be_is_missing_and_said_and_changes_nothing_else(
+    channel: str, value: float, fs_hz: float
+) -> None:
+    signals = {name: make_noise(4 * EPOCH_S, FS_HZ, seed) for seed, name in enumerate((EEG, EMG))}
+    clean = cut_epochs(make_raw(**signals), fs_hz)
+    signals[channel].values[3500] = value
+    night = cut_epochs(make_raw(**signals), fs_hz)
+    assert f"{channel}: 1 samples beyond 1 V taken for missing" in night.notes
+    assert not any(flags_E.any() for flags_E in night.columns.values())
+    assert all(np.isfinite(epochs_EL).all() for epochs_EL in night.channels.values())
+    for name, epochs_EL in night.channels.items():
+        np.testing.assert_allclose(epochs_EL[[0, 2, 3]], clean.channels[name][[0, 2, 3]], atol=0.01)
+
+
+@pytest.mark.parametrize("value_uv", [2e4, 1e5, -9e5])
+def test_an_outlier_is_clipped_and_flags_its_own_epoch_alone(value_uv: float) -> None:
+    noise = make_noise(20 * EPOCH_S, FS_HZ)
+    expected = noise.values.copy()
+    noise.values[3500] = value_uv
+    night = cut_epochs(make_raw(EEG=noise))
+    assert {kind: flags_E.nonzero()[0].tolist() for kind, flags_E in night.columns.items() if flags_E.any()} == {
+        "saturation_flag": [1]
+    }
+    assert "EEG: 1 samples beyond 16.4 mV in 1 epochs clipped" in night.notes
+    others = np.arange(len(expected)) != 3500
+    assert np.abs(night.channels["EEG"].ravel() - expected)[others].max() <= 0.2501
+
+
+def test_a_channel_far_beside_zero_is_moved_there_before_it_is_clipped() -> None:
+    noise = make_noise(4 * EPOCH_S, FS_HZ)
+    shifted = replace(noise, values=noise.values + np.float32(40_000))
+    night = cut_epochs(make_raw(EEG=shifted))
+    assert "EEG: offset of 40 mV taken away" in night.notes
+    assert np.abs(night.channels["EEG"].ravel() - noise.values).max() < 2
+    assert not night.columns["saturation_flag"].any()
+
+
+def test_a_channel_without_one_possible_value_is_refused_with_the_reason() -> None:
+    noise = make_noise(4 * EPOCH_S, FS_HZ)
+    noise.values[:] = 5e7
+    with pytest.raises(ValueError, match=r"every epoch is missing \(EEG: 12000 samples beyond 1 V"):
         cut_epochs(make_raw(EEG=noise))
+
+
+@pytest.mark.parametrize("value", ["9.97e36", "1e300", "inf", "5e6"])
+def test_a_fill_value_in_a_table_is_missing_by_every_door(tmp_path: Path, value: str) -> None:
+    signals = {name: make_noise(4 * EPOCH_S, 128.0, seed) for seed, name in enumerate((EEG, EMG))}
+    lines = write_table(tmp_path / "night.csv", signals).read_text().splitlines()
+    lines[5001] = f"{value},{value}"
+    (tmp_path / "night.csv").write_text("\n".join(lines))
+    file = open_signals(tmp_path / "night.csv", SignalsConfig(fs_hz=128.0))
+    night = read_single_night(file, {EEG: EEG, EMG: EMG}, FS_HZ, EPOCH_S, "human").recording
+    assert sum(note.endswith("taken for missing") for note in night.notes) == 2
+    assert max(np.abs(epochs_EL).max() for epochs_EL in night.channels.values()) < 300
 
 
 def test_all_channels_come_to_one_rate_and_changed_rates_are_noted() -> None:

@@ -263,6 +263,19 @@ def test_an_epoch_without_an_experts_stage_is_answered_where_it_is_asked_for(kin
     assert row["answer"] in row["options"]
 
 
+@pytest.mark.parametrize("kind", ["scorer", "writer"])
+@pytest.mark.parametrize("explain", [False, True])
+def test_no_answer_is_given_by_a_model_whose_probabilities_are_not_finite(
+    kind: str, explain: bool, tiny_llm: Path
+) -> None:
+    config = classifier_config() if kind == "scorer" else small_config(tiny_llm, stage__constrained=True)
+    model = build_small_model(config)
+    for weight_NM in model.parameters():
+        torch.nn.init.constant_(weight_NM, torch.nan)
+    with pytest.raises(ValueError, match="no finite probabilities"):
+        list(build_stager(model, config).answer(small_recording(), explain=explain))
+
+
 def test_rows_come_in_portions_that_change_no_answer(text_model: Any) -> None:
     config, model = text_model
     stager, recording = EpochWriter(model, config), small_recording()

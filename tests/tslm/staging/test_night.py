@@ -21,6 +21,7 @@ from tslm.staging.night import (
     choose_explained,
     list_numbered_epochs,
 )
+from tslm.staging.sources import open_source
 from tslm.training.checkpoints.checkpoint import save_checkpoint
 
 
@@ -142,6 +143,16 @@ def test_a_night_without_eog_is_staged_and_says_so_where_the_models_have_learned
         {"F4-M1": make_sleep_signal(0), "E1-M2": make_sleep_signal(1)}, FS_HZ, model=tmp_path, device="cpu"
     )
     assert not np.allclose(both.probabilities_EK, night.probabilities_EK, atol=1e-4)
+
+
+@pytest.mark.parametrize("smoothing", ["none", "median"])
+def test_no_stage_is_given_for_a_probability_that_is_not_finite(
+    staging_models: Path, monkeypatch: pytest.MonkeyPatch, smoothing: str
+) -> None:
+    stager = NightStager(find_models(staging_models, with_texts=False), StagingOptions(smoothing=smoothing), "cpu")
+    monkeypatch.setattr(type(stager.scorer), "score", lambda *_: np.full((NUM_EPOCHS, 5), np.nan))
+    with pytest.raises(ValueError, match="no finite probabilities for 12 of 12 epochs"):
+        stager.stage(open_source({"F4-M1": make_sleep_signal(0), "E1-M2": make_sleep_signal(1)}, FS_HZ))
 
 
 def test_a_night_shorter_than_an_epoch_is_refused(staging_models: Path) -> None:

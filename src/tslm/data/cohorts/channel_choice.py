@@ -10,7 +10,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tslm.data.cohorts.channel_ranks import EYES, REFERENCES, find_side, rank_channel
-from tslm.data.cohorts.montage import MIN_EEG_FS_HZ, check_range, find_positions, list_names, parse_voltage_unit
+from tslm.data.cohorts.montage import (
+    MIN_EEG_FS_HZ,
+    check_range,
+    find_positions,
+    list_names,
+    parse_voltage_unit,
+    read_samples,
+)
 from tslm.data.readers.raw import SignalFile
 from tslm.signals.channel_names import LINKED, MASTOIDS, ChannelName, read_channel_name
 from tslm.table import Cell, Row, Table
@@ -76,7 +83,7 @@ class _Search:
         """Why a candidate cannot be read, also from its samples; empty where it can."""
         for idx in candidate.positions:
             if idx not in self.sample_faults and idx not in self.header_faults:
-                self.sample_faults[idx] = _find_fault_in_samples(self.file.read_values(idx))
+                self.sample_faults[idx] = _find_fault_in_samples(read_samples(self.file, idx)[0])
         return next((self.faults[idx] for idx in candidate.positions if idx in self.faults), "")
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from tslm.data.cohorts.cohort import ChannelConfig, DerivationConfig
 from tslm.data.readers.raw import RawSignal, SignalFile
+from tslm.signals.artifacts import FILL_VALUE, take_for_missing
 from tslm.signals.channel_names import read_channel_name
 
 MIN_EEG_FS_HZ = 50.0  # spindles reach 16 Hz; below this rate they are folded or filtered away
@@ -112,9 +113,9 @@ def _read_channel(file: SignalFile, prepared: str, wanted: str, unit: str) -> tu
         raise ValueError(
             f"channel {channel.name!r} of {file.path} has {channel.fs_hz:g} Hz; EEG needs {MIN_EEG_FS_HZ:g} Hz or more"
         )
-    values = file.read_values(idx)
+    values, phrase = read_samples(file, idx)
     where = f"channel {channel.name!r} of {file.path}"
-    notes = check_range(values, where)
+    notes = [phrase] * bool(phrase) + check_range(values, where)
     if unit and parse_voltage_unit(unit) is None:
         return RawSignal(values, channel.fs_hz, unit), notes
     if unit:
@@ -126,6 +127,13 @@ def _read_channel(file: SignalFile, prepared: str, wanted: str, unit: str) -> tu
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
     return RawSignal(values, channel.fs_hz), [*notes, phrase] if phrase else notes
+
+
+def read_samples(file: SignalFile, idx: int) -> tuple[np.ndarray, str]:
+    """Samples of a channel in its own unit, NaN for fill values, and a phrase on these (empty where there are none)."""
+    with np.errstate(over="ignore"):  # of fill values that float32 does not hold
+        values = file.read_values(idx)
+    return take_for_missing(values, FILL_VALUE)
 
 
 def check_range(values: np.ndarray, where: str) -> list[str]:

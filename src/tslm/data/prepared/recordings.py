@@ -31,6 +31,7 @@ EPOCH_SPLIT_COLUMN = "split"  # of a recording that is split by epoch: the part 
 IDENTITY = ("recording", "subject", "species", "start", "age", "sex", "strain", "lights_on", "lights_off", "source")
 _METADATA_KEY = b"tslm"
 _INT16_MAX = 32767
+MAX_STORED_UV = 0.5 * _INT16_MAX  # steps stay at 0.5 uV or finer: `tslm.data.epochs` clips what lies beyond
 
 
 @dataclass(frozen=True)

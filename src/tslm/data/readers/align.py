@@ -15,6 +15,7 @@ import numpy as np
 import scipy
 
 from tslm.data.readers.raw import RawRecording, RawSignal
+from tslm.signals.artifacts import FILL_VALUE
 from tslm.signals.filters import resample_polyphase
 
 _OVERSAMPLING = 2  # a quintic spline is exact to 1e-4 up to 0.45 of the rate it is laid through, halved by this
@@ -213,6 +214,7 @@ def _interpolate(run: np.ndarray, positions: np.ndarray, fs_in_hz: float, fs_out
 
 
 def _finite_runs(values_N: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Begin and end of every stretch without NaN."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], np.isfinite(values_N), [False]]).astype(np.int8)))
+    """Begin and end of every stretch without NaN and without fill values."""
+    is_real_N = np.abs(values_N) < FILL_VALUE
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], is_real_N, [False]]).astype(np.int8)))
     yield from zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)

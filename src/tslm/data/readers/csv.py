@@ -50,9 +50,7 @@ def open_csv(path: Path, config: SignalsConfig) -> SignalFile:
     channels = tuple(ChannelInfo(name, config.unit, fs_hz) for name in names if name != time)
 
     def read_values(idx: int) -> np.ndarray:
-        values = _read_column(path, channels[idx].name, delimiter).astype(np.float32)
-        values[np.isinf(values)] = np.nan
-        return place(values)
+        return place(_read_column(path, channels[idx].name, delimiter).astype(np.float32))
 
     return SignalFile(
         path=path, channels=channels, duration_s=num_samples / fs_hz, read_values=read_values, notes=notes
