@@ -73,7 +73,7 @@ demo: $(STAMP) $(PREPARED)/sleep_edf/participants.tsv $(PREPARED)/sim_human/part
 	$(BIN)/python -m data_prep.download llm smollm2-135m
 	$(LAUNCH) curriculum/train.py --config demo --resume \
 		--stages stage0_encoder stage1_mcq stage2_captioning stage3_cot stage4_sleep_cot
-	$(BIN)/tslm stage $(RAW)/SC4001E0-PSG.edf --model $(RUNS) --out $(RUNS)/staged
+	$(BIN)/tslm stage $(RAW)/SC4001E0-PSG.edf --expert $(RAW)/SC4001EC-Hypnogram.edf --model $(RUNS) --out $(RUNS)/staged
 	$(BIN)/python -m evaluation.report $(RUNS)/smollm2-135m/soft_prompt/stage4_sleep_cot \
 		--classifier $(RUNS)/no_llm/classifier/stage0_encoder --data $(PREPARED)/sleep_edf \
 		--title 'A real night, staged and explained by a model trained on simulated ones'

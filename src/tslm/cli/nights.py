@@ -4,16 +4,17 @@ import argparse
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tslm.labels import ANSWER_NAMES, SleepStage
+from tslm.labels import ANSWER_NAMES, LABEL_SETS, SleepStage
 from tslm.metric_names import METRICS
 from tslm.table import Cell, Row, Table
 
 if TYPE_CHECKING:
+    from tslm.data.cohorts.cohort import CohortConfig
     from tslm.export.night import NightResult
     from tslm.staging.models import StagingModels
     from tslm.staging.night import NightStager, StagingOptions
@@ -44,7 +45,15 @@ def add_night_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="key=value",
-        help="how to read a CSV or .mat file: fs_hz=100 unit=mV time_column=t",
+        help="how to read a CSV or .mat file: fs_hz=100 unit=mV time_column=t; or the expert's hypnogram: "
+        "hypnogram.digits=rk labels.S2=N2",
+    )
+    parser.add_argument(
+        "--expert",
+        type=Path,
+        metavar="FILE|FOLDER",
+        help="an expert's hypnogram to score the stages against, or a folder that holds those of several nights; none "
+        "is looked for otherwise",
     )
     parser.add_argument(
         "--model",
@@ -113,9 +122,24 @@ def run_nights(job: NightJob) -> str:
     paths = find_nights(job.arguments.nights)
     if job.arguments.workers < 1:
         raise ValueError(f"--workers {job.arguments.workers}; wanted 1 or more")
+    _check_experts(paths, job)
     if job.arguments.list_channels:
         return "\n\n".join(_list_channels(path, job) for path in paths)
     return _stage_night(paths[0], job) if len(paths) == 1 else _stage_many(paths, job)
+
+
+def _check_experts(paths: list[Path], job: NightJob) -> None:
+    """Raise an error where an expert's hypnogram was asked for, but is of no night, or one file stands for several."""
+    expert = job.arguments.expert
+    if expert is None:
+        return
+    if len(paths) > 1 and not expert.is_dir():
+        raise ValueError(f"--expert {expert} is one file for {len(paths)} nights; give a folder of hypnograms")
+    if not any(find_job_expert(path, job) for path in paths):
+        raise ValueError(
+            f"{expert} holds no hypnogram of {paths[0].name}; name the file, or how the files are called: "
+            "--read hypnogram.files='{stem}_scored.csv'"
+        )
 
 
 def _stage_many(paths: list[Path], job: NightJob) -> str:
@@ -147,9 +171,19 @@ def _stage_night(path: Path, job: NightJob) -> str:
     if job.find_staged is not None and (line := job.find_staged(path, job)):
         return line
     started_s = time.monotonic()
-    file = _open(path, job.arguments)
+    file = _open(path, job)
+    expert_path = find_job_expert(path, job)
+    expert = None
+    if expert_path is not None:
+        from tslm.data.cohorts.experts import read_expert
+
+        expert = read_expert(file, expert_path, _parse_reading(job))
     stager = _load_stager(job.models.classifier_dir, job.models.writer_dir, job.options, job.arguments.device)
     night = stager.stage(file, show_progress=True)
+    if expert is not None:
+        night = night.add_expert(expert)
+    elif job.arguments.expert is not None:
+        night = night.warn(f"no hypnogram of this night below {job.arguments.expert}: it is not scored")
     night = night if job.arguments.keep_identity else night.remove_identity()
     wall_s = time.monotonic() - started_s
     return "\n".join([*describe_night(night, job.options, wall_s), job.write(night, job.arguments)])
@@ -166,17 +200,34 @@ def _load_stager(
     return NightStager(load_models(classifier_dir, writer_dir), options, device)
 
 
-def _open(path: Path, arguments: argparse.Namespace) -> Any:
-    from tslm.data.cohorts.cohort import parse_signals
+def find_job_expert(path: Path, job: NightJob) -> Path | None:
+    """The expert's hypnogram of a night; None where none was asked for, or the folder holds none."""
+    if job.arguments.expert is None:
+        return None
+    from tslm.data.cohorts.experts import find_expert
+
+    return find_expert(path, job.arguments.expert, _parse_reading(job))
+
+
+def _parse_reading(job: NightJob) -> "CohortConfig":
+    from tslm.data.cohorts.cohort import parse_reading
+
+    model = job.models.classifier.model
+    return replace(
+        parse_reading(job.arguments.read), epoch_s=model.epoch_s, species=LABEL_SETS[model.label_set].species
+    )
+
+
+def _open(path: Path, job: NightJob) -> Any:
     from tslm.data.readers.open import open_signals
 
-    return open_signals(path, parse_signals(arguments.read))
+    return open_signals(path, _parse_reading(job).signals)
 
 
 def _list_channels(path: Path, job: NightJob) -> str:
     from tslm.data.cohorts.channel_choice import list_channels
 
-    return f"{path}\n{list_channels(_open(path, job.arguments), job.models.channels, dict(job.options.given)).text()}"
+    return f"{path}\n{list_channels(_open(path, job), job.models.channels, dict(job.options.given)).text()}"
 
 
 def describe_night(night: "NightResult", options: "StagingOptions", wall_s: float) -> list[str]:
@@ -208,4 +259,27 @@ def describe_night(night: "NightResult", options: "StagingOptions", wall_s: floa
     rows.append(["unsure", f"{summary['num_unsure_epochs']} epochs (most likely stage under 50 %)"])
     flagged = ", ".join(f"{kind} {number}" for kind, number in summary["artifact_epochs"].items())
     rows.append(["epochs with artefacts", flagged or "none"])
-    return [*lines, Table(["", ""], rows).text(), ""]
+    return [*lines, Table(["", ""], rows).text(), "", *_describe_scores(night)]
+
+
+def _describe_scores(night: "NightResult") -> list[str]:
+    """Tables of agreement with the expert, and of what is taken for what; none where nobody has scored the night."""
+    if not night.expert:
+        return []
+    from tslm.predictions.nights import short_label
+    from tslm.predictions.scorings import render_system
+    from tslm.scoring.display import list_confusion_rows, list_score_rows
+    from tslm.scoring.intervals import render_unit
+
+    systems = night.scores["systems"]
+    systems = {render_system(name): values for name, values in systems.items() if "accuracy" in values}
+    first, main = next(iter(systems.items()))
+    numbers = ", ".join(f"{name.lower()}: {values['num_samples']} epochs" for name, values in systems.items())
+    notes = [numbers, *([f"[ ]: {render_unit(main['intervals'])}"] if main.get("intervals") else [])]
+    notes += [f"not in the reference, so not in macro-F1: {', '.join(main['absent_labels'])}"] * bool(
+        main["num_absent"]
+    )
+    scores = Table(["", *systems], list_score_rows(list(systems.values())), f"Against {night.expert}", notes)
+    heads = ["", *(short_label(label) for label in main["labels"]), "unread"]
+    confusion = Table(heads, list_confusion_rows(main), f"Rows: expert, columns: {first.lower()}")
+    return [scores.text(), "", confusion.text(), ""]

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tslm.cli.nights import NightJob, add_night_arguments, run_nights
+from tslm.cli.nights import NightJob, add_night_arguments, find_job_expert, run_nights
 
 if TYPE_CHECKING:
     from tslm.export.night import NightResult
@@ -84,8 +84,10 @@ def _find_staged(path: Path, job: NightJob) -> str:
     found = read_json(folder / STATISTICS_FILE)
     if not found:
         return ""
+    expert = find_job_expert(path, job)
     wanted = {
         "file": path.name,
+        "expert": expert.name if expert else "",
         "explain": job.options.explain,
         "smoothing": job.options.smoothing,
         "checkpoints": describe_checkpoints(job.models),

@@ -26,6 +26,7 @@ from tslm.config.schema import RunConfig
 CONFIG_FILE = "config.yaml"
 Config = TypeVar("Config")
 _YAML_BEGINS = ("[", "{", "'", '"')
+_PLACEHOLDER = re.compile(r"\{\w+\}")  # begins a pattern of file names, such as {stem}.txt
 _RANGE = re.compile(r"range\((-?\d+),(-?\d+)\)")
 _MAX_LISTED = 20
 _MAX_VALUES, _MAX_DEPTH = 100_000, 40  # of a file of settings; more is a YAML anchor that multiplies itself
@@ -237,7 +238,7 @@ def _split_word(word: str) -> tuple[str, str]:
 
 
 def _parse_value(word: str, text: str) -> Any:
-    if not text.startswith(_YAML_BEGINS):
+    if not text.startswith(_YAML_BEGINS) or _PLACEHOLDER.match(text):
         return text
     try:
         return yaml.load(text, yaml.BaseLoader)  # noqa: S506  # builds text, lists and mappings alone

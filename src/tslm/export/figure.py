@@ -1,5 +1,7 @@
 """hypnogram.png: the hypnogram of a night above its hypnodensity, the probabilities of the sleep stages over time.
 
+Where an expert has scored the night, the expert's hypnogram stands above both.
+
 Colours and order of the stages are those of the report's page.
 """
 
@@ -16,6 +18,7 @@ from matplotlib.ticker import FuncFormatter, MultipleLocator
 
 from tslm.export.night import NightResult
 from tslm.files import DISCLAIMER, write_beside
+from tslm.hypnogram import Hypnogram
 from tslm.labels import SleepStage
 from tslm.predictions.nights import SHORT_NAMES, pick_levels
 from tslm.report.charts import pick_tick_step_h
@@ -29,7 +32,7 @@ _COLOUR_OF = {
     SleepStage.N3: "n3",
     SleepStage.MOVEMENT: "move",
 }  # variables of page.css
-_SIZE_INCHES, _DPI = (11.0, 4.6), 150
+_SIZE_INCHES, _LANE_INCHES, _DPI = (11.0, 4.6), 2.2, 150
 
 
 def write_figure(night: NightResult, path: Path) -> None:
@@ -39,14 +42,21 @@ def write_figure(night: NightResult, path: Path) -> None:
 
 
 def draw_night(night: NightResult) -> Figure:
-    """A figure of two panels: the hypnogram over the probabilities of the sleep stages.
+    """A figure of two panels: the hypnogram over the probabilities of the sleep stages; the expert's above, if any.
 
     Time is the clock's where the start of the recording is known, otherwise hours since the start of the file. Epochs
     that are not scored are gaps.
     """
-    figure = Figure(figsize=_SIZE_INCHES, layout="constrained")
-    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
-    _draw_hypnogram(top, night)
+    expert = night.expert_hypnogram
+    width, height = _SIZE_INCHES
+    figure = Figure(figsize=(width, height + (_LANE_INCHES if expert else 0)), layout="constrained")
+    *lanes, bottom = figure.subplots(3 if expert else 2, 1, sharex=True, height_ratios=(3, 3, 2) if expert else (3, 2))
+    if expert:
+        _draw_hypnogram(lanes[0], night, expert)
+        for axes, name in zip(lanes, ("expert", "model"), strict=True):
+            axes.set_ylabel(name, color=_read_colours()["soft"])
+    _draw_hypnogram(lanes[-1], night, night.hypnogram)
+    top = lanes[0]
     _draw_probabilities(bottom, night)
     _label_time(bottom, night)
     top.set_title(night.file.name, loc="left", fontsize=11, fontweight="bold", color=_read_colours()["ink"])
@@ -55,13 +65,13 @@ def draw_night(night: NightResult) -> Figure:
     return figure
 
 
-def _draw_hypnogram(axes: Axes, night: NightResult) -> None:
+def _draw_hypnogram(axes: Axes, night: NightResult, hypnogram: Hypnogram) -> None:
     levels, colours, epoch_h = pick_levels(night.label_set.sleep_stages), _read_colours(), _epoch_h(night)
     y_of = {sleep_stage: -idx for idx, sleep_stage in enumerate(levels)}
     edges_h = (np.arange(len(night.span) + 1) + night.span.start) * epoch_h
-    heights = np.array([y_of.get(sleep_stage, np.nan) for sleep_stage in night.hypnogram.sleep_stages])
+    heights = np.array([y_of.get(sleep_stage, np.nan) for sleep_stage in hypnogram.sleep_stages])
     axes.stairs(heights, edges_h, baseline=None, color=colours["soft"], linewidth=0.8)
-    for bout in night.hypnogram.bouts:
+    for bout in hypnogram.bouts:
         if bout.sleep_stage in y_of:
             ends_h = edges_h[[bout.start_idx, bout.start_idx + bout.num_epochs]]
             colour, y = colours[_COLOUR_OF[bout.sleep_stage]], y_of[bout.sleep_stage]
@@ -124,6 +134,9 @@ def _describe(night: NightResult) -> str:
     parts += [f"sleep efficiency {efficiency:.0f} %"] * (efficiency is not None)
     parts += [f"WASO {hypnogram.waso_min:.0f} min"]
     parts += [f"smoothed: {night.smoothing}"] * (night.unsmoothed is not None)
+    if night.expert:
+        kappa = next(iter(night.scores["systems"].values()))["cohen_kappa"]
+        parts += [f"kappa with the expert {kappa:.2f}"] * (kappa is not None)
     return " · ".join(parts)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from tslm.evidence.events import Event
 from tslm.hypnogram import Hypnogram
 from tslm.labels import LabelSet, SleepStage
 from tslm.predictions.rows import PredictionRow
+
+if TYPE_CHECKING:
+    from tslm.data.cohorts.experts import Expert
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class NightResult:
         warnings: what makes the answers less certain, such as a channel of another region than in the training.
         temperature: that the probabilities were calibrated with; None: not calibrated.
         explain: epochs that the language model was asked for (`tslm.staging.night.StagingOptions`).
+        expert: name of the file of the expert whose sleep stages `recording` holds; empty: nobody has scored it.
         rows: of the language model, of some or all epochs of `recording` in order; None: no texts were asked for.
         events: of each epoch of `recording` (`tslm.data.events.recording_events`); None: not looked for.
 
@@ -58,6 +62,7 @@ class NightResult:
     warnings: tuple[str, ...] = ()
     temperature: float | None = None
     explain: str = "none"
+    expert: str = ""
     rows: Sequence[PredictionRow] | None = None
     events: Sequence[Sequence[Event]] | None = None
 
@@ -87,7 +92,11 @@ class NightResult:
     @cached_property
     def hypnogram(self) -> Hypnogram:
         """The night's hypnogram over its whole span; an epoch without signal is UNSCORED."""
-        of_epoch = dict(zip(self.epoch_idx, self.sleep_stages, strict=True))
+        return self._spread(self.sleep_stages)
+
+    def _spread(self, sleep_stages: Sequence[SleepStage]) -> Hypnogram:
+        """Sleep stages of the epochs of `recording` over the whole span."""
+        of_epoch = dict(zip(self.epoch_idx, sleep_stages, strict=True))
         stages = tuple(of_epoch.get(epoch, SleepStage.UNSCORED) for epoch in self.span)
         epoch_s = self.recording.epoch_s
         start = self.start and self.start + timedelta(seconds=self.span.start * epoch_s)
@@ -97,6 +106,46 @@ class NightResult:
     def start(self) -> datetime | None:
         """Start of the file; None where unknown."""
         return datetime.fromisoformat(self.recording.start) if self.recording.start else None
+
+    @property
+    def expert_hypnogram(self) -> Hypnogram | None:
+        """The expert's sleep stages over the same span; None where nobody has scored the night."""
+        return self._spread(self.recording.sleep_stages) if self.expert else None
+
+    def add_expert(self, expert: "Expert") -> "NightResult":
+        """The night beside an expert's scoring; the stages and texts stay as they are.
+
+        Raises:
+            ValueError: the expert scored none of its epochs.
+        """
+        sleep_stages = expert.stage_at(self.recording.onset_s)
+        answers = dict(zip(self.label_set.sleep_stages, self.label_set.answers, strict=True))
+        num_scored = sum(sleep_stage in answers for sleep_stage in sleep_stages)
+        if not num_scored:
+            raise ValueError(f"{expert.path} scores none of the staged epochs of {self.file.name}")
+        notes = [*self.recording.notes, *expert.notes]
+        if left := self.recording.num_epochs - num_scored:
+            notes.append(
+                f"expert: {left} of {self.recording.num_epochs} epochs have no sleep stage and are not compared"
+            )
+        recording = replace(self.recording, sleep_stages=sleep_stages, notes=tuple(notes))
+        rows: list[PredictionRow] | None = None
+        if self.rows is not None:
+            rows = [{**row, "truth": answers.get(sleep_stages[row["epoch_idx"]])} for row in self.rows]
+        return replace(self, recording=recording, rows=rows, expert=expert.path.name)
+
+    def warn(self, warning: str) -> "NightResult":
+        """The night with one more warning."""
+        return replace(self, warnings=(*self.warnings, warning))
+
+    @cached_property
+    def scores(self) -> dict[str, Any]:
+        """Metrics of each system against the expert (`tslm.scoring.systems.score_systems`); empty without an expert."""
+        from tslm.export.page import build_rows
+        from tslm.predictions.scorings import parse_scorings
+        from tslm.scoring.systems import score_systems
+
+        return score_systems(parse_scorings(build_rows(self))) if self.expert else {}
 
     def remove_identity(self) -> "NightResult":
         """The night without the patient's code and the date; the time of day and the file's name stay."""

@@ -15,14 +15,21 @@ def write_page(night: NightResult, path: Path) -> None:
     """Write report.html."""
     page = build_page(
         parse_scorings(build_rows(night)),
-        {},
+        night.scores,
         title=f"The night {night.file.name}",
         facts=_collect_facts(night),
         recording=night.recording,
-        lead="Staged by trained models; no expert has checked it.",
+        lead=_describe_source(night),
     )
     with write_beside(path) as partial:
         partial.write_text(render_page(page), encoding="utf-8")
+
+
+def _describe_source(night: NightResult) -> str:
+    """First sentence of the page: who staged the night, and beside whom."""
+    if not night.expert:
+        return "Staged by trained models; no expert has checked it."
+    return f"Staged by trained models, which did not see the expert's hypnogram {night.expert}; it is shown beside."
 
 
 def build_rows(night: NightResult) -> list[PredictionRow]:
@@ -56,6 +63,7 @@ def _collect_facts(night: NightResult) -> dict[str, str]:
         "File": night.file.name,
         "Channels": ", ".join(night.channels.values()),
         **{f"Checkpoint, {system.replace('_', ' ')}": folder for system, folder in night.checkpoints.items()},
+        "Expert": night.expert,
         "Smoothing": night.smoothing,
         "Notes": "\n".join((*night.warnings, *night.recording.notes)),
         "tslm": __version__,

@@ -44,7 +44,9 @@ def summarise_night(night: NightResult) -> dict[str, Any]:
     Returns:
         `statistics` as `Hypnogram.statistics` names them and `yasa` as YASA does; `num_unsure_epochs`, those whose most
         likely stage is under 50 %; `artifact_epochs` by kind, `missing` among them; `num_smoothed_epochs`, those that
-        smoothing changed; and file, channels, rates, start, checkpoints, method of smoothing, warnings and notes.
+        smoothing changed; `expert`, the file of the expert's hypnogram, and `scores` against it
+        (`tslm.scoring.systems.score_systems`), both empty where nobody has scored the night; and file, channels, rates,
+        start, checkpoints, method of smoothing, warnings and notes.
     """
     recording, num_epochs = night.recording, night.recording.num_epochs
     artifacts = Counter(kind for idx in range(num_epochs) for kind in list_artifacts(night, idx))
@@ -70,6 +72,8 @@ def summarise_night(night: NightResult) -> dict[str, Any]:
             "artifact_epochs": artifacts,
             "statistics": night.hypnogram.statistics(night.label_set.sleep_stages),
             "yasa": measure_yasa_statistics(night.hypnogram, night.label_set),
+            "expert": night.expert,
+            "scores": night.scores,
         }
     )
 

@@ -96,7 +96,7 @@ def build_page(
         waveforms: sample_id -> its signal, for examples on pages without a night.
         links: recording -> address of its own page, for a page of several.
         show_expert: False leaves out everything that rests on the expert's stages; the page must show a night.
-        lead: first sentence of the page of a staged night, which nobody has scored and which has no metrics.
+        lead: first sentence of the page of a staged night; it has metrics where an expert has scored the night.
         interventions: on the checkpoint, as in interventions.json; None or empty: there were none.
 
     Raises:
@@ -122,8 +122,14 @@ def build_page(
             raise ValueError("the page of a staged night shows one recording of sleep stages; give the rows of one")
         night = _build_night(scorings, recording, show_expert=True, number_from_file=True)
         of_all = {name: scoring for name, scoring in scorings.items() if len(scoring.rows) == len(samples)}
-        staged = [render_text_scores(scorings), render_night_statistics(of_all)]
-        header = render_header(title, samples, {}, lead)
+        by_name = {render_system(name): values for name, values in metrics.get("systems", {}).items()}
+        staged = [
+            render_scores(by_name),
+            render_confusions(by_name),
+            render_text_scores(scorings),
+            render_night_statistics(of_all),
+        ]
+        header = render_header(title, samples, metrics, lead)
         return PageDocument(title, header, staged, footer, night, render_static_night(of_all))
     header = render_header(title, samples, metrics)
     by_name = {render_system(name): values for name, values in metrics["systems"].items()}

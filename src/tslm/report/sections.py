@@ -69,10 +69,11 @@ def render_header(title: str, samples: Sequence[Mapping[str, Any]], metrics: Map
             f'<div class="tile"><dt>Unreadable answers</dt><dd>{main_metrics["num_parse_failures"]}</dd>'
             f"<small>{share:.1f}&#8239;%, count as wrong</small></div>"
         )
+    told = _summarise(systems) if systems else ""
     return (
         f'<header class="page"><p class="eyebrow">{"Staged night" if lead else "Evaluation report"}</p>'
         f"<h1>{escape(title)}</h1>"
-        f'<p class="lead">{escape(lead) or (_summarise(systems) if systems else _BLINDED)}</p>'
+        f'<p class="lead">{" ".join(filter(None, [escape(lead), told])) or _BLINDED}</p>'
         f"{_render_leak(metrics)}"
         f'<p class="scope">{what}.{f" Figures in the boxes: {escape(name.lower())}." if tiles else ""}</p>'
         + (f'<dl class="tiles">{"".join(tiles)}</dl>' if tiles else "")

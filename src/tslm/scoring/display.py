@@ -43,6 +43,14 @@ def list_score_rows(systems: Sequence[Mapping[str, Any]]) -> Rows:
     return rows
 
 
+def list_confusion_rows(metrics: Mapping[str, Any]) -> Rows:
+    """Rows of a system's confusion matrix: an expert's label, and how often each answer was given to its epochs."""
+    return [
+        [Cell(label), *map(Cell, counts)]
+        for label, counts in zip(metrics["labels"], metrics["confusion_matrix"], strict=True)
+    ]
+
+
 def list_class_rows(systems: Sequence[Mapping[str, Any]]) -> Rows:
     """Rows of what else is known of each class: precision, recall, AUROC and calibration error."""
     parts = [{**part, **(part.get("probabilities") or {})} for part in systems]

@@ -17,6 +17,8 @@ import numpy as np
 
 from tslm.config.schema import ModelConfig
 from tslm.data.cohorts.channel_choice import choose_channels
+from tslm.data.cohorts.cohort import CohortConfig
+from tslm.data.cohorts.experts import read_expert
 from tslm.data.cohorts.nights import SingleNight, read_single_night
 from tslm.data.events import has_events, recording_events
 from tslm.data.readers.raw import SignalFile
@@ -256,6 +258,7 @@ def stage_night(
     unit: str = "uV",
     smoothing: str = "none",
     whole: bool = False,
+    expert: Any = None,
     device: str = "",
     show_progress: bool = False,
 ) -> NightResult:
@@ -274,18 +277,24 @@ def stage_night(
         unit: of arrays.
         smoothing: none, median, hmm or posterior.
         whole: stage the day, too, where a recording is longer than 12 h.
+        expert: path of an expert's hypnogram, against which `NightResult.scores` are; None: nobody has scored it.
         device: cpu, cuda ...; empty: a GPU if there is one.
         show_progress: whether a progress bar is shown.
 
     Raises:
-        FileNotFoundError: no such recording or checkpoint.
-        ValueError: as `NightStager.stage`.
+        FileNotFoundError: no such recording, hypnogram or checkpoint.
+        ValueError: as `NightStager.stage`, `read_expert` and `NightResult.add_expert`.
         OSError: the language model cannot be loaded.
     """
     models = find_models(model, llm, with_texts=explain != "none")
     given = match_given_channels(models, channel, extra_channels)
     stager = NightStager(models, StagingOptions(explain, given, smoothing, whole), device)
-    return stager.stage(open_source(source, fs_hz, unit), show_progress)
+    file = open_source(source, fs_hz, unit)
+    model_config = models.classifier.model
+    reading = CohortConfig(epoch_s=model_config.epoch_s, species=LABEL_SETS[model_config.label_set].species)
+    scored = None if expert is None else read_expert(file, Path(expert), reading)
+    night = stager.stage(file, show_progress)
+    return night if scored is None else night.add_expert(scored)
 
 
 def score_night(source: Any, fs_hz: float = 0.0, **options: Any) -> NightResult:

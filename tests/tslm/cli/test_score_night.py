@@ -309,7 +309,7 @@ def test_a_checkpoint_that_cannot_be_used_is_one_clear_line(
         (("--channel", "flat"), "throughout; choose another channel"),
         (("--extra_channels", "EEG Pz-Oz"), "1 extra channels were given; the model was trained with: none"),
         (("--model", "nowhere"), "there is no folder nowhere, and tslm-sleep"),
-        (("--read", "volts=3"), "unknown key 'volts'"),
+        (("--read", "volts=3"), "unknown key 'signals.volts'"),
     ],
 )
 def test_a_mistake_in_the_call_is_one_clear_line(

@@ -81,6 +81,59 @@ def test_of_a_folder_one_bad_night_stops_no_other(
     assert not (tmp_path / "out" / "a" / "explanations.json").exists()
 
 
+def write_hypnogram(path: Path) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("\n".join(["N2", "REM", "?"] * (NUM_EPOCHS // 3)), encoding="utf-8")
+    return path
+
+
+def test_an_experts_hypnogram_is_scored_against_and_changes_no_stage(
+    capsys: pytest.CaptureFixture[str], unlabelled_night: Path, staging_models: Path, tmp_path: Path
+) -> None:
+    call = (unlabelled_night, "--model", staging_models, "--explain", "all")
+    expert = write_hypnogram(tmp_path / "anna.txt")
+    code, out, _ = run(capsys, *call, "--expert", expert, "--out", tmp_path / "scored")
+    assert code == 0
+    assert "Against anna.txt" in out and "Cohen's kappa" in out and "Rows: expert" in out
+    assert run(capsys, *call, "--out", tmp_path / "plain")[0] == 0
+    scored, plain = (list_files(tmp_path / name / "P01") for name in ("scored", "plain"))
+    for name in ("hypnogram.csv", "explanations.json", "events.csv", "annotations.edf"):
+        assert scored[name] == plain[name]
+    found = json.loads(scored["statistics.json"])
+    assert found["expert"] == "anna.txt"
+    assert {name: part["num_samples"] for name, part in found["scores"]["systems"].items()} == {
+        "classifier": NUM_EPOCHS * 2 // 3,
+        "language_model": NUM_EPOCHS * 2 // 3,
+    }
+    assert json.loads(plain["statistics.json"])["scores"] == {}
+    page = scored["report.html"].decode()
+    assert "hypnogram anna.txt" in page and "What is taken for what" in page and "<h4>Expert</h4>" in page
+    code, _, err = run(capsys, *call, "--out", tmp_path / "scored")
+    assert code == 2 and "expert 'anna.txt', not ''" in err
+
+
+def test_of_several_nights_each_has_its_own_expert_from_a_folder(
+    capsys: pytest.CaptureFixture[str],
+    unlabelled_night: Path,
+    staging_models: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    for name in ("a.edf", "b.edf"):
+        shutil.copy(unlabelled_night, raw / name)
+    expert = write_hypnogram(tmp_path / "scored" / "b.txt")
+    call = (raw, "--model", staging_models, "--explain", "none", "--out", tmp_path / "out", "--expert")
+    for wrong in (expert, raw):
+        code, _, err = run(capsys, *call, wrong)
+        assert code == 2 and "give a folder" in err or "holds no hypnogram of a.edf" in err
+    assert run(capsys, *call, expert.parent)[0] == 0
+    assert "Against b.txt" in caplog.text and "no hypnogram of this night below" in caplog.text
+    found = [json.loads((tmp_path / f"out/{name}/statistics.json").read_text()) for name in ("a", "b")]
+    assert [each["expert"] for each in found] == ["", "b.txt"]
+
+
 def test_channels_are_listed_without_staging(
     capsys: pytest.CaptureFixture[str],
     unlabelled_night: Path,

@@ -23,6 +23,7 @@ class Options:
         ("split=70/15/15", "70/15/15"),
         ("split=kfold:10", "kfold:10"),
         ("files=**/*.edf", "**/*.edf"),
+        ("files={stem}_*.csv", "{stem}_*.csv"),
         ("stage.test_dir=", ""),
         ("subjects.table=''", ""),
         ("channel=EEG Pz-Oz", "EEG Pz-Oz"),

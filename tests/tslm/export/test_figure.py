@@ -1,13 +1,15 @@
 from dataclasses import replace
+from pathlib import Path
 
 import matplotlib.colors
 import numpy as np
 import pytest
 from matplotlib.image import imread
 
+from tslm.data.cohorts.experts import Expert
 from tslm.export.figure import draw_night, write_figure
 from tslm.export.night import NightResult
-from tslm.labels import LABEL_SETS
+from tslm.labels import LABEL_SETS, SleepStage
 
 
 def test_the_hypnogram_has_a_coloured_bar_for_each_bout(night: NightResult) -> None:
@@ -18,6 +20,15 @@ def test_the_hypnogram_has_a_coloured_bar_for_each_bout(night: NightResult) -> N
     np.testing.assert_allclose(starts_h, [(night.span.start + bout.start_idx) * 30 / 3600 for bout in scored])
     drawn = [names[line.get_ydata()[0]] for line in top.lines]
     assert [{"REM": "R"}.get(name, name) for name in drawn] == [bout.sleep_stage.value for bout in scored]
+
+
+def test_an_experts_hypnogram_stands_above_the_models(night: NightResult) -> None:
+    expert = Expert(Path("anna.txt"), (SleepStage.N2,) * 90, 30)
+    top, middle, bottom = draw_night(night.add_expert(expert)).axes
+    assert [axes.get_ylabel() for axes in (top, middle, bottom)] == ["expert", "model", "probability"]
+    assert {line.get_ydata()[0] for line in top.lines} == {-3}  # N2, the fourth from the top
+    assert len(middle.lines) == len(draw_night(night).axes[0].lines)
+    assert "kappa" in top.get_title(loc="right")
 
 
 def test_the_probabilities_fill_the_scored_epochs_and_leave_gaps(night: NightResult, tmp_path) -> None:

@@ -80,6 +80,16 @@ def test_smoothing_keeps_the_probabilities_and_the_stages_before_it(
     assert np.array_equal(smoothed.probabilities_EK, plain.probabilities_EK)
 
 
+def test_from_python_a_night_is_scored_against_an_experts_hypnogram(
+    unlabelled_night: Path, staging_models: Path, tmp_path: Path
+) -> None:
+    expert = tmp_path / "anna.txt"
+    expert.write_text("\n".join(["N2"] * NUM_EPOCHS), encoding="utf-8")
+    night = tslm.score_night(unlabelled_night, model=staging_models, device="cpu", expert=expert)
+    right = sum(sleep_stage is SleepStage.N2 for sleep_stage in night.sleep_stages)
+    assert night.scores["systems"]["classifier"]["num_correct"] == right
+
+
 def build_single_night(num_epochs: int, first: int, missing: int) -> SimpleNamespace:
     onset_s = np.delete(np.arange(first, first + num_epochs), missing) * 30.0
     recording = SimpleNamespace(num_epochs=num_epochs - 1, epoch_s=30.0, onset_s=onset_s, recording="P01")

@@ -142,10 +142,15 @@ def parse_cohort(content: Mapping[str, Any]) -> CohortConfig:
     return replace(config, channels=channels)
 
 
-def parse_signals(overrides: Sequence[str]) -> SignalsConfig:
-    """How to read one file of signals from `key=value`; ValueError for a bad key or value."""
-    content = apply_overrides({}, [override.removeprefix("signals.") for override in overrides])
-    return build_config(SignalsConfig, _list_values(content, "signals"))
+def parse_reading(overrides: Sequence[str]) -> CohortConfig:
+    """How to read single files from `key=value`; ValueError for a bad key or value.
+
+    Keys of `hypnogram` and `labels` are named in full (`hypnogram.digits=rk`), those of `signals` may stand alone.
+    """
+    named = [
+        word if word.startswith(("signals.", "hypnogram.", "labels.")) else f"signals.{word}" for word in overrides
+    ]
+    return parse_cohort(apply_overrides({}, named))
 
 
 def find_recordings(config: CohortConfig, raw_dir: Path | None) -> list[RecordingFiles]:
@@ -188,32 +193,46 @@ def find_recordings(config: CohortConfig, raw_dir: Path | None) -> list[Recordin
     ]
 
 
+def find_hypnograms(config: CohortConfig, signal_path: Path, folder: Path) -> list[Path]:
+    """The files anywhere below a folder whose names fit `hypnogram.files` for a recording, sorted.
+
+    The folders of the patterns are not looked at; a recording whose path does not fit `signals.name` has none.
+    """
+    fields = _read_fields(config, signal_path, signal_path.as_posix())
+    if fields is None:
+        return []
+    names = {_fill(pattern.rpartition("/")[2], fields, is_glob=True) for pattern in config.hypnogram.files}
+    found = {path for name in names for path in folder.rglob(name) if path.is_file() and path != signal_path}
+    return sorted(path for path in found if not path.name.startswith(_APPLE_DOUBLE))
+
+
 def _match_files(config: CohortConfig, path: Path, raw_dir: Path) -> RecordingFiles | None:
     """Files of one recording; None when its name is not that of one."""
+    fields = _read_fields(config, path, path.relative_to(raw_dir).as_posix())
+    if fields is None:
+        return None
+    recording = re.sub(r"[^\w.+-]+", "_", fields["recording"])
+    hypnogram_path, missing = _find_hypnogram(config, path, fields)
+    return RecordingFiles(recording, fields.get("subject", ""), path, hypnogram_path, missing=missing)
+
+
+def _read_fields(config: CohortConfig, path: Path, where: str) -> dict[str, str] | None:
+    """What `hypnogram.files` may ask for: the groups of `signals.name` in a path, `recording` and `stem`."""
     try:
-        match = re.search(config.signals.name, path.relative_to(raw_dir).as_posix())
+        match = re.search(config.signals.name, where)
     except re.error as error:
         raise ValueError(f"signals.name is no regular expression: {error}") from error
     if match is None:
         return None
     groups = {"stem": path.stem, **{name: text or "" for name, text in match.groupdict().items()}}
-    recording = re.sub(r"[^\w.+-]+", "_", groups.get("recording") or path.stem)
-    fields = groups | {"recording": groups.get("recording") or path.stem}
-    hypnogram_path, missing = _find_hypnogram(config, path, fields)
-    return RecordingFiles(recording, groups.get("subject", ""), path, hypnogram_path, missing=missing)
+    return groups | {"recording": groups.get("recording") or path.stem}
 
 
 def _find_hypnogram(config: CohortConfig, path: Path, fields: Mapping[str, str]) -> tuple[Path | None, str]:
     """The hypnogram beside the signals, or the names under which it was looked for."""
     for pattern in config.hypnogram.files:
         is_pattern = any(sign in pattern for sign in "*?[")
-        filled = {key: glob.escape(text) for key, text in fields.items()} if is_pattern else fields
-        try:
-            name = pattern.format_map(filled)
-        except (KeyError, IndexError, ValueError) as error:
-            raise ValueError(
-                f"hypnogram.files: {pattern!r} asks for {error}; known are: {', '.join(fields)}"
-            ) from error
+        name = _fill(pattern, fields, is_pattern)
         found = sorted(path.parent.glob(name)) if is_pattern else [path.parent / name]
         found = [each for each in found if not each.name.startswith(_APPLE_DOUBLE)]
         found = [hypnogram_path for hypnogram_path in found if hypnogram_path.is_file() and hypnogram_path != path]
@@ -227,6 +246,14 @@ def _find_hypnogram(config: CohortConfig, path: Path, fields: Mapping[str, str])
             f"{path} needs one hypnogram beside it, 0 found; wanted {wanted}; missing_labels=unscored would let it be"
         )
     return None, wanted
+
+
+def _fill(pattern: str, fields: Mapping[str, str], is_glob: bool) -> str:
+    """A pattern of `hypnogram.files` with the names of a recording, escaped for glob where it is one."""
+    try:
+        return pattern.format_map({key: glob.escape(text) for key, text in fields.items()} if is_glob else fields)
+    except (KeyError, IndexError, ValueError) as error:
+        raise ValueError(f"hypnogram.files: {pattern!r} asks for {error}; known are: {', '.join(fields)}") from error
 
 
 def _parse_channels(content: Any) -> dict[str, ChannelConfig]:

@@ -91,28 +91,9 @@ def read_scored_night(config: CohortConfig, files: RecordingFiles) -> RawRecordi
     longest_s = max((len(signal.values) / signal.fs_hz for signal in signals.values()), default=file.duration_s)
     if longest_s < file.duration_s - config.epoch_s / 2:  # the file holds another, longer vector
         file = replace(file, duration_s=longest_s)
-    hypnogram = _read_labels(config, files, file)
-    where = files.hypnogram_path or files.signal_path
-    only_sleep_stages = _holds_only_sleep_stages(config, files)
-    if unknown := find_unknown_labels(hypnogram.labels, config.label_map, config.hypnogram, only_sleep_stages):
-        if any(map(is_digit, unknown)):
-            digits = count_digits(note.text for note in hypnogram.labels if note.text in unknown)
-            raise ValueError(f"{where}: {ask_for_digits(digits, config.species)}")
-        known = ", ".join(config.label_map)
-        raise ValueError(f"{where} holds the unknown label(s) {', '.join(map(repr, unknown))}; known are: {known}")
-    sleep_stages: tuple[SleepStage, ...] = ()
-    grid_s = 0.0
-    hypnogram_notes = [f"{NO_LABELS}: {_describe_lack(files, hypnogram.labels)}"]
-    labels = pick_labels(hypnogram.labels, config.label_map, config.hypnogram)
-    if any(config.label_map[label.text] in SCORED for label in labels):
-        try:
-            labelled, grid_s, hypnogram_notes = _place_labels(config, file, replace(hypnogram, labels=tuple(labels)))
-        except ValueError as error:
-            raise ValueError(f"{where.name} does not match {files.signal_path.name}: {error}") from error
-        sleep_stages, notes = _fit_to_signals(config, files, labelled, file.duration_s - grid_s)
-        hypnogram_notes += notes
-    elif config.missing_labels == "error":
-        raise ValueError(f"{files.signal_path} has {hypnogram_notes[0]}; missing_labels=unscored would let it be")
+    sleep_stages, grid_s, hypnogram_notes = read_sleep_stages(config, files, file)
+    if grid_s:
+        hypnogram_notes.append(f"epochs are cut from {grid_s:g} s on, where they were scored")
     raw = RawRecording(
         recording=files.recording,
         subject=_subject(files, file),
@@ -128,6 +109,44 @@ def read_scored_night(config: CohortConfig, files: RecordingFiles) -> RawRecordi
         notes=(*file.notes, *hypnogram_notes, *channel_notes),
     )
     return describe_subject(raw, files.about)
+
+
+def read_sleep_stages(
+    config: CohortConfig, files: RecordingFiles, file: SignalFile
+) -> tuple[tuple[SleepStage, ...], float, list[str]]:
+    """The hypnogram of a recording, checked against its signals.
+
+    Returns:
+        One sleep stage for each whole epoch of the signals, none where no epoch is scored; the second of the recording
+        at which the first of them begins, less than an epoch; and notes.
+
+    Raises:
+        FileNotFoundError, ValueError, ImportError: As `read_scored_night`.
+    """
+    hypnogram = _read_labels(config, files, file)
+    where = files.hypnogram_path or files.signal_path
+    only_sleep_stages = _holds_only_sleep_stages(config, files)
+    if unknown := find_unknown_labels(hypnogram.labels, config.label_map, config.hypnogram, only_sleep_stages):
+        if any(map(is_digit, unknown)):
+            digits = count_digits(note.text for note in hypnogram.labels if note.text in unknown)
+            raise ValueError(f"{where}: {ask_for_digits(digits, config.species)}")
+        known = ", ".join(config.label_map)
+        raise ValueError(
+            f"{where} holds the unknown label(s) {', '.join(map(repr, unknown))}; name each (labels.NAME=N2) or "
+            f"leave it out (hypnogram.ignore=NAME); known are: {known}"
+        )
+    lack = f"{NO_LABELS}: {_describe_lack(files, hypnogram.labels)}"
+    labels = pick_labels(hypnogram.labels, config.label_map, config.hypnogram)
+    if not any(config.label_map[label.text] in SCORED for label in labels):
+        if config.missing_labels == "error":
+            raise ValueError(f"{files.signal_path} has {lack}; missing_labels=unscored would let it be")
+        return (), 0.0, [lack]
+    try:
+        labelled, grid_s, notes = _place_labels(config, file, replace(hypnogram, labels=tuple(labels)))
+    except ValueError as error:
+        raise ValueError(f"{where.name} does not match {files.signal_path.name}: {error}") from error
+    sleep_stages, fitting = _fit_to_signals(config, files, labelled, file.duration_s - grid_s)
+    return sleep_stages, grid_s, [*notes, *fitting]
 
 
 def _subject(files: RecordingFiles, file: SignalFile | None) -> str:

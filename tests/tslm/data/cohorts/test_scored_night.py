@@ -140,7 +140,7 @@ def test_a_night_without_a_scored_epoch_has_no_stages_and_says_why(
 def test_stages_that_the_map_does_not_know_are_all_listed(files: RecordingFiles) -> None:
     known = {text: stage.value for text, stage in RK_ANNOTATIONS.items() if stage not in (R, N1)}
     config = replace(SLEEP_EDF, labels=known)
-    with pytest.raises(ValueError, match=r"unknown label\(s\) 'Sleep stage 1', 'Sleep stage R'; known are"):
+    with pytest.raises(ValueError, match=r"unknown label\(s\) 'Sleep stage 1', 'Sleep stage R'; name each"):
         read_scored_night(config, files)
     assert survey_recording(config, files).unknown_labels == ("Sleep stage 1", "Sleep stage R")
     ignoring = replace(config, hypnogram=replace(config.hypnogram, ignore=("Sleep stage 1", "Sleep stage R")))

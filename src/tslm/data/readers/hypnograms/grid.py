@@ -146,8 +146,6 @@ def find_grid(labels: Sequence[Annotation], config: HypnogramConfig, epoch_s: fl
         )
     origin_s, num_beside = found
     notes = [note] if note else []
-    if origin_s:
-        notes.append(f"epochs are cut from {origin_s:g} s on, where they were scored")
     if num_beside:
         notes.append(
             f"{num_beside} of {len(labels)} labels begin beside the grid; an epoch has the label at its middle"
