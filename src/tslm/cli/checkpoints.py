@@ -1,10 +1,14 @@
-"""`tslm import-opentslm` and `tslm export-merged`: checkpoints from the published OpenTSLM, and merged adapters."""
+"""`tslm import-opentslm` and `tslm export`: checkpoints from the published OpenTSLM, and for use elsewhere."""
 
 import argparse
 import re
+import shutil
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from tslm.files import swap_in
 
 if TYPE_CHECKING:
     from tslm.config.schema import RunConfig
@@ -56,8 +60,29 @@ def add_import_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def export_merged(arguments: argparse.Namespace) -> str:
-    """Write a self-contained checkpoint; errors as TSLMTextModel's `from_pretrained` and `save_pretrained`."""
+def export(arguments: argparse.Namespace) -> str:
+    """Write a checkpoint for use elsewhere.
+
+    Raises:
+        ValueError, OSError, ImportError: an error in the checkpoint or the call, or a missing extra.
+    """
+    return FORMATS[arguments.format](arguments)
+
+
+def add_export_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `tslm export`."""
+    parser.add_argument("checkpoint", help="folder of a checkpoint; merged: or a hub id owner/name")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="new folder")
+    parser.add_argument(
+        "--format",
+        choices=tuple(FORMATS),
+        required=True,
+        help="merged: a language model with its adapter merged, which needs no other folder; onnx: a scorer or an "
+        "encoder, which runs without torch",
+    )
+
+
+def _export_merged(arguments: argparse.Namespace) -> str:
     from tslm.hub import TSLMTextModel
 
     model = TSLMTextModel.from_pretrained(arguments.checkpoint, merge_adapter=True)
@@ -68,10 +93,34 @@ def export_merged(arguments: argparse.Namespace) -> str:
     )
 
 
-def add_export_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of `tslm export-merged`."""
-    parser.add_argument("checkpoint", help="folder of a text model's checkpoint, or a hub id owner/name")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="new folder")
+def _export_onnx(arguments: argparse.Namespace) -> str:
+    from tslm.config.checkpoint import CHECKPOINT_CONFIG_FILE
+    from tslm.models.onnx_graphs import export_graphs
+    from tslm.predictions.calibration import CALIBRATION_FILE
+    from tslm.predictions.transitions import TRANSITIONS_FILE
+    from tslm.training.checkpoints.checkpoint import load_checkpoint
+    from tslm.training.checkpoints.model_card import CARD_FILE
+
+    folder, out = Path(arguments.checkpoint), arguments.out
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ValueError(f"{out} exists; remove it or choose another --out")
+    model, config = load_checkpoint(folder)
+    partial = out.with_name(f"{out.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        written = export_graphs(model, config, partial)
+        for name in (CHECKPOINT_CONFIG_FILE, CALIBRATION_FILE, TRANSITIONS_FILE, CARD_FILE):
+            if (folder / name).is_file():
+                shutil.copyfile(folder / name, partial / name)
+        swap_in(partial, out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    sizes = ", ".join(f"{path.name} {(out / path.name).stat().st_size / 1e6:.1f} MB" for path in written)
+    return f"written: {out}: {sizes}"
+
+
+FORMATS: dict[str, Callable[[argparse.Namespace], str]] = {"merged": _export_merged, "onnx": _export_onnx}
 
 
 def _import_soft_prompt(content: dict[str, Any], arguments: argparse.Namespace) -> list[str]:

@@ -66,11 +66,11 @@ COMMANDS = (
         checkpoints.import_opentslm,
     ),
     Command(
-        "export-merged",
-        "a checkpoint with its adapter merged into the language model, in one folder that needs no other",
-        "tslm export-merged results/smollm2-135m/soft_prompt/stage4_sleep_cot/checkpoints/best --out stager",
+        "export",
+        "a checkpoint for use elsewhere: a scorer as ONNX, or a language model with its adapter merged",
+        "tslm export results/no_llm/classifier/stage0_encoder/checkpoints/best --format onnx --out scorer_onnx",
         checkpoints.add_export_arguments,
-        checkpoints.export_merged,
+        checkpoints.export,
     ),
 )
 

@@ -34,6 +34,7 @@ def score(arguments: argparse.Namespace) -> str:
         whole=arguments.whole,
         each_alone=arguments.each_alone,
         with_events=arguments.exports,
+        runtime=arguments.runtime,
     )
     return run_nights(NightJob(arguments, models, options, _write))
 
@@ -50,6 +51,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="write DIR/NIGHT instead: hypnogram, statistics, events, drawing, page, BIDS and EDF+ annotations",
     )
     parser.add_argument("--each_alone", action="store_true", help="score each epoch without its neighbours")
+    parser.add_argument(
+        "--runtime",
+        choices=("torch", "onnx"),
+        default="torch",
+        help="onnx: --model is what `tslm export --format onnx` wrote; torch is not loaded",
+    )
     parser.add_argument("--device", default="cpu", help="cpu (the default) is fast enough for one night; or cuda")
 
 

@@ -16,6 +16,7 @@ from tslm.labels import LABEL_SETS
 
 CHECKPOINT_CONFIG_FILE = "config.json"
 ADAPTER_DIR = "adapter"  # LoRA weights, as peft writes them
+ENCODER_GRAPH, CONTEXT_GRAPH = "encoder.onnx", "context.onnx"  # of an export to ONNX, in place of weights
 SETTINGS_KEY, VERSION_KEY = "settings", "tslm_version"
 TEXT_MODEL_TYPE, CLASSIFIER_TYPE, ENCODER_TYPE = "tslm_text", "tslm_classifier", "tslm_encoder"
 _MODEL_TYPES = {"writer": TEXT_MODEL_TYPE, "scorer": CLASSIFIER_TYPE, "encoder": ENCODER_TYPE}  # by role

@@ -85,12 +85,15 @@ class EpochReader(SeriesReader):
         num_tokens = epochs_ECL.shape[1] * count_patches(epochs_ECL.shape[-1], self.encoder.patch_size)
         num_at_once = len(epochs_ECL) if torch.is_grad_enabled() else max(1, _TOKENS_AT_ONCE // num_tokens)
         chunks = zip(epochs_ECL.split(num_at_once), there_EC.split(num_at_once), strict=True)
-        pooled_BWD = torch.cat([self._pool(*chunk) for chunk in chunks]).unflatten(0, (num_nights, num_epochs))
-        if self.context is None:
-            return pooled_BWD, pooled_BWD
-        return pooled_BWD, self.context(pooled_BWD, epoch_mask_BW)
+        pooled_BWD = torch.cat([self.pool(*chunk) for chunk in chunks]).unflatten(0, (num_nights, num_epochs))
+        return pooled_BWD, self.look_around(pooled_BWD, epoch_mask_BW)
 
-    def _pool(self, epochs_ECL: Tensor, there_EC: Tensor) -> Tensor:
+    def look_around(self, pooled_BWD: Tensor, epoch_mask_BW: Tensor | None = None) -> Tensor:
+        """Pooled epochs (B, W, D) -> states (B, W, H); without a mask all epochs are real."""
+        return pooled_BWD if self.context is None else self.context(pooled_BWD, epoch_mask_BW)
+
+    def pool(self, epochs_ECL: Tensor, there_EC: Tensor) -> Tensor:
+        """Each epoch by itself, (E, C, L) or (E, C, V, L) -> (E, D); `there_EC` is False where a channel lacks."""
         num_epochs, num_channels = epochs_ECL.shape[:2]
         assert num_channels == self.num_channels, f"{num_channels} channels for a reader of {self.num_channels}"
         channel_S = torch.arange(num_channels, device=epochs_ECL.device).repeat(num_epochs)

@@ -45,15 +45,15 @@ class RecurrentContext(nn.Module):
         self.part = network.__name__.lower()  # weights are called gru or lstm
         self.add_module(self.part, recurrence)
 
-    def forward(self, epochs_BWD: Tensor, epoch_mask_BW: Tensor) -> Tensor:
+    def forward(self, epochs_BWD: Tensor, epoch_mask_BW: Tensor | None = None) -> Tensor:
         """(B, W, D) -> (B, W, H); epochs outside the recording change no state, their own states are zero."""
         inputs_BWD = self.dropout(self.norm(epochs_BWD))
         with torch.autocast(inputs_BWD.device.type, enabled=False):
             return self.dropout(self._run(inputs_BWD.float(), epoch_mask_BW))
 
-    def _run(self, inputs_BWD: Tensor, epoch_mask_BW: Tensor) -> Tensor:
+    def _run(self, inputs_BWD: Tensor, epoch_mask_BW: Tensor | None) -> Tensor:
         network = self.get_submodule(self.part)
-        if bool(epoch_mask_BW.all()):
+        if epoch_mask_BW is None or bool(epoch_mask_BW.all()):
             return network(inputs_BWD)[0]
         order_BW = (~epoch_mask_BW).long().argsort(dim=1, stable=True)  # real epochs first, in time order
         packed = pack_padded_sequence(
@@ -78,13 +78,14 @@ class LayeredContext(nn.Module):
         self.norm = nn.LayerNorm(self.width)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, epochs_BWD: Tensor, epoch_mask_BW: Tensor) -> Tensor:
+    def forward(self, epochs_BWD: Tensor, epoch_mask_BW: Tensor | None = None) -> Tensor:
         """(B, W, D) -> (B, W, H); epochs outside the recording change no state, their own states are zero."""
         with torch.autocast(epochs_BWD.device.type, enabled=False):
             states_BWH = self.input(epochs_BWD.float())
             for layer in self.layers:
                 states_BWH = layer(states_BWH, epoch_mask_BW)
-            return self.dropout(self.norm(states_BWH)).masked_fill(~epoch_mask_BW[..., None], 0)
+            states_BWH = self.dropout(self.norm(states_BWH))
+            return states_BWH if epoch_mask_BW is None else states_BWH.masked_fill(~epoch_mask_BW[..., None], 0)
 
 
 def _reorder(values_BWX: Tensor, order_BW: Tensor) -> Tensor:

@@ -39,26 +39,36 @@ class LocalAttentionLayer(nn.Module):
         )
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, states_BWH: Tensor, mask_BW: Tensor) -> Tensor:
+    def forward(self, states_BWH: Tensor, mask_BW: Tensor | None = None) -> Tensor:
         """(B, W, H) -> (B, W, H); masked places are not looked at, what comes out there means nothing."""
         attended_BWH = self._attend(self.attention_norm(states_BWH), mask_BW)
         states_BWH = states_BWH + self.dropout(self.out_proj(attended_BWH))
         return states_BWH + self.dropout(self.ff(self.ff_norm(states_BWH)))
 
-    def _attend(self, inputs_BWH: Tensor, mask_BW: Tensor) -> Tensor:
+    def _attend(self, inputs_BWH: Tensor, mask_BW: Tensor | None) -> Tensor:
         query_BWH, key_BWH, value_BWH = self.in_proj(inputs_BWH).chunk(3, dim=-1)
-        query = query_BWH.unflatten(-1, (self.num_heads, -1))[:, :, :, None]  # (B, W, A, 1, H/A)
-        key, value = self._neighbours(key_BWH), self._neighbours(value_BWH)  # (B, W, A, K, H/A)
+        query = query_BWH.unflatten(-1, (self.num_heads, -1))[:, :, :, None].flatten(0, 1)  # (BW, A, 1, H/A)
+        key, value = (
+            self._neighbours(key_BWH).flatten(0, 1),
+            self._neighbours(value_BWH).flatten(0, 1),
+        )  # (BW, A, K, H/A)
+        if mask_BW is None:
+            mask_BW = torch.ones(inputs_BWH.shape[:2], dtype=torch.bool, device=inputs_BWH.device)
         seen_BWK = nn.functional.pad(mask_BW, (self.reach, self.reach)).unfold(1, 2 * self.reach + 1, 1).clone()
         seen_BWK[..., self.reach] = True  # a masked place sees itself, for a softmax over nothing is not a number
-        bias = self.bias_AK[:, None].masked_fill(~seen_BWK[:, :, None, None], -torch.inf)
+        bias = self.bias_AK[:, None].masked_fill(~seen_BWK.flatten(0, 1)[:, None, None], -torch.inf)
         attended = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=bias)
-        return attended.flatten(2)
+        return attended.flatten(1).unflatten(0, inputs_BWH.shape[:2])
 
     def _neighbours(self, values_BWH: Tensor) -> Tensor:
         padded = nn.functional.pad(values_BWH, (0, 0, self.reach, self.reach))
         in_reach_BWHK = padded.unfold(1, 2 * self.reach + 1, 1)
         return in_reach_BWHK.unflatten(2, (self.num_heads, -1)).transpose(-1, -2)
+
+
+def _fill_masked(inputs_BWH: Tensor, mask_BW: Tensor | None) -> Tensor:
+    """Zeros at masked places; without a mask all places are real."""
+    return inputs_BWH if mask_BW is None else inputs_BWH.masked_fill(~mask_BW[..., None], 0)
 
 
 def _slopes(num_heads: int) -> Tensor:
@@ -75,9 +85,9 @@ class LocalConvLayer(nn.Module):
         self.conv = nn.Conv1d(width, width, 2 * reach + 1, padding=reach)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, states_BWH: Tensor, mask_BW: Tensor) -> Tensor:
+    def forward(self, states_BWH: Tensor, mask_BW: Tensor | None = None) -> Tensor:
         """(B, W, H) -> (B, W, H); masked places count as zeros, what comes out there means nothing."""
-        inputs_BWH = self.norm(states_BWH).masked_fill(~mask_BW[..., None], 0)
+        inputs_BWH = _fill_masked(self.norm(states_BWH), mask_BW)
         mixed_BWH = self.conv(inputs_BWH.transpose(1, 2)).transpose(1, 2)
         return states_BWH + self.dropout(nn.functional.gelu(mixed_BWH))
 
@@ -92,9 +102,9 @@ class StateSpaceLayer(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.out_proj = nn.Linear(width, 2 * width)
 
-    def forward(self, states_BWH: Tensor, mask_BW: Tensor) -> Tensor:
+    def forward(self, states_BWH: Tensor, mask_BW: Tensor | None = None) -> Tensor:
         """(B, W, H) -> (B, W, H); masked places change no state, what comes out there means nothing."""
-        inputs_BWH = self.norm(states_BWH).masked_fill(~mask_BW[..., None], 0)
+        inputs_BWH = _fill_masked(self.norm(states_BWH), mask_BW)
         mixed_BWH = self.dropout(nn.functional.gelu(self.space(inputs_BWH)))
         return states_BWH + self.dropout(nn.functional.glu(self.out_proj(mixed_BWH), dim=-1))
 
@@ -128,16 +138,43 @@ class DiagonalStateSpace(nn.Module):
         kernel_HV = nn.functional.pad(forth_HW, (0, num_places))
         kernel_HV = kernel_HV + nn.functional.pad(back_HW, (0, num_places)).flip(-1).roll(1, dims=-1)
         inputs_BHW = inputs_BWH.transpose(1, 2)
+        if (
+            torch.compiler.is_exporting()
+        ):  # ONNX Runtime's transform of a length that is no power of two rounds coarsely
+            inputs_BHW, kernel_HV = inputs_BHW.double(), kernel_HV.double()
         spectrum_BHF = torch.fft.rfft(inputs_BHW, 2 * num_places) * torch.fft.rfft(kernel_HV)
         mixed_BHW = torch.fft.irfft(spectrum_BHF, 2 * num_places)[..., :num_places]
-        return mixed_BHW.transpose(1, 2) + self.skip_H * inputs_BWH
+        return mixed_BHW.to(inputs_BWH.dtype).transpose(1, 2) + self.skip_H * inputs_BWH
 
     def kernels(self, num_places: int) -> Tensor:
         """(2, H, W) answer to an impulse 0, 1, ... places ago, and to one as far ahead (the paper's equation 6)."""
-        rate_HN = torch.complex(-self.log_decay_HN.exp(), self.frequency_HN)  # A; its conjugates are left out
-        exponent_HN = self.log_step_H.exp()[:, None] * rate_HN
-        gain_HN = torch.expm1(exponent_HN) / rate_HN  # what one input adds to the state
-        place_W = torch.arange(num_places, device=rate_HN.device)
-        left_HNW = torch.exp(exponent_HN[..., None] * place_W)  # of it after so many places
-        readout_2HN = torch.view_as_complex(self.readout_2HNc)
-        return 2 * torch.einsum("dhn,hnw->dhw", readout_2HN * gain_HN, left_HNW).real
+        growth_HN, turn_HN, real_2HN, imag_2HN = self._discretize()
+        place_W = torch.arange(num_places, device=growth_HN.device)
+        left_HNW = torch.exp(growth_HN[..., None] * place_W)  # of an input after so many places
+        phase_HNW = turn_HN[..., None] * place_W
+        return 2 * (
+            torch.einsum("dhn,hnw->dhw", real_2HN, left_HNW * phase_HNW.cos())
+            - torch.einsum("dhn,hnw->dhw", imag_2HN, left_HNW * phase_HNW.sin())
+        )
+
+    def _discretize(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Log decay and turn of the state a place, (H, N), and what one input adds to the output, (2, H, N) twice.
+
+        The last two are real and imaginary part of C (exp(step A) - 1) / A. All is real arithmetic, as ONNX has no
+        complex numbers; the conjugates are left out.
+        """
+        step_H1, decay_HN = self.log_step_H.exp()[:, None], self.log_decay_HN.exp()
+        growth_HN, turn_HN = -step_H1 * decay_HN, step_H1 * self.frequency_HN
+        # exp(growth + i turn) - 1, and its quotient by A = -decay + i frequency
+        real_HN = torch.expm1(growth_HN) * turn_HN.cos() - 2 * (turn_HN / 2).sin().square()
+        imag_HN = growth_HN.exp() * turn_HN.sin()
+        size_HN = decay_HN.square() + self.frequency_HN.square()
+        gain_real_HN = (-decay_HN * real_HN + self.frequency_HN * imag_HN) / size_HN
+        gain_imag_HN = (-decay_HN * imag_HN - self.frequency_HN * real_HN) / size_HN
+        real_2HN, imag_2HN = self.readout_2HNc.unbind(-1)
+        return (
+            growth_HN,
+            turn_HN,
+            real_2HN * gain_real_HN - imag_2HN * gain_imag_HN,
+            real_2HN * gain_imag_HN + imag_2HN * gain_real_HN,
+        )

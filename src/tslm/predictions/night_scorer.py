@@ -20,15 +20,12 @@ from tslm.data.samples.night_windows import (
     choose_epochs,
     index_sleep_stages,
     load_recordings,
-    stack_channels,
 )
-from tslm.data.samples.references import measure_references
-from tslm.hypnogram import split_at_gaps
 from tslm.labels import LABEL_SETS
 from tslm.models.classifier import Classifier
 from tslm.predictions.calibration import Calibration, fit_row_temperature
 from tslm.predictions.rows import PredictionRow, build_night_rows
-from tslm.signals.normalize import normalize_channels
+from tslm.predictions.runs import score_runs
 
 Source = Recording | Sequence[Recording] | TaskDataset  # input of a stager
 
@@ -98,21 +95,16 @@ class NightScorer:
             ValueError: another number of channels than the model reads, a channel that it needs is missing, or epochs
                 longer than its position table.
         """
-        channels, config = self.config.stage.channels, self.config.model
-        check_num_channels(channels, self.model.reader.num_channels)
-        references = measure_references(recording, self.config)
-        values_ECL = stack_channels(recording, channels)
-        channel_mask_BC = torch.tensor([[reference is not None for reference in references]], device=self.device)
-        normalized_ECL = normalize_channels(values_ECL, config.normalization, references)
+        check_num_channels(self.config.stage.channels, self.model.reader.num_channels)
         self.model.eval()
-        probabilities = []
-        for run in split_at_gaps(recording.onset_s, recording.epoch_s):
-            window_BWCL = torch.from_numpy(normalized_ECL[run]).to(self.device)[None]
-            mask_BW = torch.ones(window_BWCL.shape[:2], dtype=torch.bool, device=self.device)
-            with torch.inference_mode():
-                logits_BWK = self.compute_logits(window_BWCL, mask_BW, channel_mask_BC)
-            probabilities.append((logits_BWK[0] / (self.temperature or 1.0)).softmax(-1).cpu().numpy())
-        return np.concatenate(probabilities)
+        return score_runs(recording, self.config, self.temperature, self._compute_run)
+
+    def _compute_run(self, epochs_WCL: np.ndarray, channel_mask_C: np.ndarray) -> np.ndarray:
+        window_BWCL = torch.from_numpy(epochs_WCL).to(self.device)[None]
+        mask_BW = torch.ones(window_BWCL.shape[:2], dtype=torch.bool, device=self.device)
+        channel_mask_BC = torch.from_numpy(channel_mask_C).to(self.device)[None]
+        with torch.inference_mode():
+            return self.compute_logits(window_BWCL, mask_BW, channel_mask_BC)[0].cpu().numpy()
 
     def compute_logits(self, window_BWCL: Tensor, mask_BW: Tensor, channel_mask_BC: Tensor | None = None) -> Tensor:
         """Logits of the epochs in normalised windows, (B, W, K).

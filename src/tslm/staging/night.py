@@ -8,7 +8,7 @@
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -34,6 +34,7 @@ from tslm.staging.sources import open_source
 if TYPE_CHECKING:
     from tslm.predictions.epoch_writer import EpochWriter
     from tslm.predictions.night_scorer import NightScorer
+    from tslm.predictions.onnx_scorer import OnnxScorer
 
 UNCERTAIN_SHARE = 0.2  # of the epochs, those that `explain="uncertain"` takes
 # Below, a model that normalises by the recording alone agrees less: SC4001 .79 whole, .73 in pieces of 140 min, .65 of
@@ -54,6 +55,7 @@ class StagingOptions:
         whole: stage the day, too, where a recording is longer than 12 h.
         each_alone: score each epoch without its neighbours.
         with_events: look for spindles, slow waves and the like in every epoch.
+        runtime: what runs the classifier: torch or onnx.
     """
 
     explain: str = "uncertain"
@@ -62,6 +64,7 @@ class StagingOptions:
     whole: bool = False
     each_alone: bool = False
     with_events: bool = True
+    runtime: str = "torch"
 
 
 class NightStager:
@@ -79,12 +82,9 @@ class NightStager:
         self.transitions = self.smoothing.load_transitions(models.classifier_dir)
 
     @cached_property
-    def scorer(self) -> "NightScorer":
+    def scorer(self) -> "NightScorer | OnnxScorer":
         """The classifier."""
-        from tslm.predictions.stager import choose_device, open_stager
-
-        device = choose_device(self.device)
-        return open_stager(self.models.classifier_dir, device, each_alone=self.options.each_alone)  # type: ignore[return-value]
+        return RUNTIMES[self.options.runtime](self.models.classifier_dir, self.device, self.options.each_alone)
 
     @cached_property
     def writer(self) -> "EpochWriter":
@@ -153,6 +153,26 @@ class NightStager:
         epochs = choose_explained(self.options.explain, night, probabilities_EK)
         rows = list(self.writer.answer(night.recording, epochs, show_progress=show_progress))
         return verify_rows(self.writer, night.recording, epochs, rows, show_progress=show_progress)
+
+
+def _open_torch(folder: Path, device: str, each_alone: bool) -> "NightScorer":
+    from tslm.predictions.stager import choose_device, open_stager
+
+    return open_stager(folder, choose_device(device), each_alone=each_alone)  # type: ignore[return-value]
+
+
+def _open_onnx(folder: Path, device: str, each_alone: bool) -> "OnnxScorer":
+    from tslm.predictions.onnx_scorer import open_onnx_scorer
+
+    if device not in ("", "cpu"):
+        raise ValueError(f"runtime onnx runs on the CPU, got device {device!r}; leave it out, or take runtime torch")
+    return open_onnx_scorer(folder, each_alone)
+
+
+RUNTIMES: dict[str, Callable[[Path, str, bool], "NightScorer | OnnxScorer"]] = {
+    "torch": _open_torch,
+    "onnx": _open_onnx,
+}
 
 
 def _warn_of_length(night: SingleNight, model: ModelConfig) -> list[str]:

@@ -220,10 +220,10 @@ def test_the_command_writes_the_same_export(
     folder: Path, model: Any, tmp_path: Path, capsys: pytest.CaptureFixture, classifier_dir: Path
 ) -> None:
     model.save_merged(tmp_path / "whole")
-    assert main(["export-merged", str(folder), "--out", str(tmp_path / "again")]) == 0
+    assert main(["export", str(folder), "--format", "merged", "--out", str(tmp_path / "again")]) == 0
     for name in (WEIGHTS_FILE, "llm/model.safetensors", "config.json", "state.json"):
         assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
-    assert main(["export-merged", str(classifier_dir), "--out", str(tmp_path / "none")]) == 2
+    assert main(["export", str(classifier_dir), "--format", "merged", "--out", str(tmp_path / "none")]) == 2
     assert "is a TSLMClassifier" in capsys.readouterr().err
 
 
