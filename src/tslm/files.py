@@ -1,5 +1,6 @@
 """Atomic writes, checksums and JSON files, and the sentence that every file of results carries."""
 
+import csv
 import hashlib
 import json
 import math
@@ -48,16 +49,25 @@ def hash_file(path: Path) -> str:
 
 
 def swap_in(new: Path, path: Path) -> None:
-    """Replace a folder, if there is one, by a new folder.
+    """Replace a folder, if there is one, by a new folder, whose files can be read by whom the umask lets.
 
     A process killed in between leaves the old folder as `<name>.old`; `restore_swapped` restores it.
     """
+    share_files(new)
     old = path.with_name(f"{path.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if path.exists():
         os.replace(path, old)
     os.replace(new, path)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def share_files(folder: Path) -> None:
+    """Give the files of a folder the mode that the folder has by the umask; safetensors writes for the owner alone."""
+    mode = folder.stat().st_mode & 0o666
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            path.chmod(mode)
 
 
 def restore_swapped(path: Path) -> None:
@@ -87,6 +97,22 @@ def parse_json(text: str | bytes, where: str) -> Any:
         return json.loads(text, parse_constant=lambda _: None)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{where} is damaged: {error}") from error
+
+
+def read_table(path: Path, delimiter: str) -> tuple[list[str], list[dict[str, str]]]:
+    """Names and rows of a table with a header, in UTF-8 with or without a byte-order mark; lacking cells are empty.
+
+    Raises:
+        ValueError: it is no text, or a quote is open so that a cell takes the rest of the file.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, delimiter=delimiter)
+            rows = list(reader)
+            names = list(reader.fieldnames or ())
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is no table: {error}") from error
+    return names, [{name: row.get(name) or "" for name in names} for row in rows]
 
 
 def to_plain(value: Any) -> Any:

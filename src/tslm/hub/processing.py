@@ -14,7 +14,7 @@ from tslm.answers.grammar import parse_answer, split_response
 from tslm.batch import Example, NightWindow
 from tslm.config.checkpoint import load_checkpoint_config, save_checkpoint_config
 from tslm.config.schema import RunConfig
-from tslm.data.cohorts.montage import parse_voltage_unit
+from tslm.data.cohorts.montage import MIN_EEG_FS_HZ, parse_voltage_unit
 from tslm.data.epochs import cut_epochs
 from tslm.data.prepared.recordings import Recording
 from tslm.data.readers.raw import RawRecording, RawSignal
@@ -27,6 +27,7 @@ from tslm.hub.repository import fetch_checkpoint
 from tslm.hypnogram import split_at_gaps
 from tslm.labels import LABEL_SETS, SleepStage
 from tslm.models import build_tokenizer
+from tslm.signals.channel_names import read_channel_name
 
 logger = logging.getLogger(__name__)
 
@@ -148,10 +149,11 @@ class TSLMProcessor:
         if needed := [channel for channel in missing if channel not in self.config.optional_channels]:
             raise ValueError(f"the model reads {', '.join(channels)}; there is no signal {needed[0]!r}")
         channels = tuple(channel for channel in channels if channel in signals)
-        uv_per_unit = parse_voltage_unit(unit)
+        uv_per_unit = parse_voltage_unit(str(unit))
         if uv_per_unit is None:
             raise ValueError(f"unknown unit {unit!r}; give uV, mV or V")
-        rates_hz = {channel: fs_hz[channel] if isinstance(fs_hz, Mapping) else fs_hz for channel in channels}
+        rates = fs_hz if isinstance(fs_hz, Mapping) else dict.fromkeys(channels, fs_hz)
+        rates_hz = {channel: _check_rate(channel, rates.get(channel), model.fs_hz) for channel in channels}
         raw = RawRecording(
             recording=name,
             subject=name,
@@ -179,9 +181,22 @@ class TSLMProcessor:
         return Example(recording.name_epoch(stretch.start), "", (), "", "", "", self.label_set.answers, window)
 
 
-def _convert_signal(channel: str, signal: np.ndarray, uv_per_unit: float) -> np.ndarray:
-    with np.errstate(over="ignore"):  # of fill values that float32 does not hold
-        values = np.asarray(signal, dtype=np.float32) * np.float32(uv_per_unit)
+def _check_rate(channel: str, fs_hz: object, model_hz: float) -> float:
+    """The rate of a channel; of an EEG, one at which spindles are seen or that of the model."""
+    if not isinstance(fs_hz, int | float | np.number) or not 0 < fs_hz < np.inf:
+        raise ValueError(f"{channel}: its rate fs_hz is {fs_hz!r}; wanted a number of Hz above 0")
+    least_hz = min(MIN_EEG_FS_HZ, model_hz)
+    if read_channel_name(channel).role == "eeg" and fs_hz < least_hz:
+        raise ValueError(f"{channel}: it has {fs_hz:g} Hz; the model needs an EEG of {least_hz:g} Hz or more")
+    return float(fs_hz)
+
+
+def _convert_signal(channel: str, signal: object, uv_per_unit: float) -> np.ndarray:
+    try:
+        with np.errstate(over="ignore"):  # of fill values that float32 does not hold
+            values = np.asarray(signal, dtype=np.float32) * np.float32(uv_per_unit)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{channel}: wanted numbers, one a sample; got {type(signal).__name__} ({error})") from error
     if values.ndim != 1:
         raise ValueError(f"{channel}: give one dimension, the samples of the whole night; got shape {values.shape}")
     if not values.size:
@@ -192,10 +207,12 @@ def _convert_signal(channel: str, signal: np.ndarray, uv_per_unit: float) -> np.
 def _choose_epochs(epoch_idx: int | Sequence[int] | None, num_epochs: int) -> list[int]:
     if epoch_idx is None:
         return list(range(num_epochs))
-    chosen = [int(epoch_idx)] if isinstance(epoch_idx, int | np.integer) else [int(idx) for idx in epoch_idx]
+    chosen = np.atleast_1d(np.asarray(epoch_idx))
+    if chosen.dtype.kind not in "iu" and chosen.size:
+        raise ValueError(f"epoch_idx is {epoch_idx!r}; wanted a whole number, or a list of them")
     beyond = [idx for idx in chosen if not 0 <= idx < num_epochs]
-    if beyond or not chosen:
+    if beyond or not chosen.size:
         raise ValueError(
             f"there is no epoch {beyond[0] if beyond else '(none given)'}; the night has 0 to {num_epochs - 1}"
         )
-    return chosen
+    return chosen.tolist()

@@ -1,6 +1,5 @@
 """Tables of subjects beside the recordings: species, strain, age, sex, start, and the times of light and dark."""
 
-import csv
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
@@ -9,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from tslm.data.readers.raw import RawRecording
+from tslm.files import read_table
 from tslm.labels import species_group
 
 # Known columns; the names are those of RawRecording.
@@ -37,10 +37,9 @@ def read_subject_table(path: Path, key: str = "") -> dict[str, Row]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no table {path}; set subjects.table='' where there is none")
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
-        rows = [{(name or "").strip().casefold(): (text or "").strip() for name, text in row.items()} for row in reader]
-        names = [name.strip().casefold() for name in reader.fieldnames or ()]
+    written, cells = read_table(path, "\t" if path.suffix.lower() == ".tsv" else ",")
+    rows = [{name.strip().casefold(): text.strip() for name, text in row.items()} for row in cells]
+    names = [name.strip().casefold() for name in written]
     wanted = [key.casefold()] if key else [name for name in _KEYS if name in names]
     if not wanted or wanted[0] not in names:
         raise ValueError(f"{path} has no column {key or ' or '.join(_KEYS)}; it has: {', '.join(names)}")

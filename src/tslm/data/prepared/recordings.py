@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from tslm.command import advise
 from tslm.data.splits.split import BY_EPOCH, Split, parse_split
-from tslm.files import hash_file, write_beside
+from tslm.files import hash_file, read_table, write_beside
 from tslm.labels import SleepStage
 
 PARTICIPANTS_FILE = "participants.tsv"
@@ -200,11 +200,9 @@ def read_participants(cohort_dir: Path) -> list[Participant]:
         raise FileNotFoundError(
             f"{path} is missing; {advise('make it', f'data_prep.prepare COHORT --out {cohort_dir}')}"
         )
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file, delimiter="\t")
-        rows = list(reader)
+    names, rows = read_table(path, "\t")
     known = fields(Participant)
-    missing = {item.name for item in known if item.default is MISSING} - set(reader.fieldnames or ())
+    missing = {item.name for item in known if item.default is MISSING} - set(names)
     if missing:
         raise ValueError(f"{path} lacks the column(s) {', '.join(sorted(missing))}; prepare the cohort again")
     participants = [_parse_participant({name: row.get(name) or "" for name in _COLUMNS}, path) for row in rows]

@@ -22,6 +22,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from tslm.files import share_files
 from tslm.models.llm.store import is_llm_dir
 
 logger = logging.getLogger(__name__)
@@ -133,9 +134,8 @@ def _build_beside(out_dir: Path) -> Iterator[Path]:
             return
         if out_dir.exists() and any(out_dir.iterdir()):
             raise FileExistsError(f"{out_dir} is not empty and holds no language model; empty it or choose another")
-        partial_dir.chmod(0o755)  # mkdtemp and safetensors leave them to the owner alone; a cache may be shared
-        for path in partial_dir.iterdir():
-            path.chmod(0o644)
+        partial_dir.chmod(0o755)  # mkdtemp leaves it to the owner alone; a cache may be shared
+        share_files(partial_dir)
         os.replace(partial_dir, out_dir)
     finally:
         shutil.rmtree(partial_dir, ignore_errors=True)

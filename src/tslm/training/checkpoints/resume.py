@@ -26,7 +26,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from tslm.files import hash_file, swap_in
+from tslm.files import hash_file, share_files, swap_in
 from tslm.training.checkpoints.checkpoint import copy_to_cpu, fill_beside, take_snapshot
 from tslm.training.checkpoints.ranking import find_place, insert_top
 from tslm.training.progress import Progress
@@ -173,6 +173,7 @@ def write_training_state(
 
 def rotate_in(partial: Path, last: Path) -> None:
     """Rename a complete folder to the last checkpoint, and the former last checkpoint to the previous."""
+    share_files(partial)
     previous = last.with_name(PREVIOUS)
     if last.exists():
         shutil.rmtree(previous, ignore_errors=True)

@@ -134,6 +134,17 @@ def test_participants_edited_wrongly_say_what_is_wrong(change: str, value: str, 
         read_participants(tmp_path)
 
 
+def test_participants_with_a_byte_order_mark_are_read_and_damaged_ones_named(tmp_path: Path) -> None:
+    write_small_cohort(tmp_path)
+    path, expected = tmp_path / PARTICIPANTS_FILE, read_participants(tmp_path)
+    path.write_text(path.read_text(), encoding="utf-8-sig")
+    assert read_participants(tmp_path) == expected
+    for damaged in (path.read_bytes() + b'"' + 200_000 * b"x", b"\xff\xfe" + path.read_text().encode("utf-16-le")):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=f"{PARTICIPANTS_FILE} is no table"):
+            read_participants(tmp_path)
+
+
 def test_columns_that_people_add_to_participants_are_left_alone(tmp_path: Path) -> None:
     write_small_cohort(tmp_path)
     expected = read_participants(tmp_path)

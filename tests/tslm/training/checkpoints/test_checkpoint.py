@@ -132,6 +132,13 @@ def test_weights_that_are_not_finite_are_refused(saved: Any) -> None:
         load_checkpoint(folder)
 
 
+def test_others_may_read_a_checkpoint_where_the_umask_lets_them(saved: Any) -> None:
+    folder = saved[1]
+    (folder / "plain").touch()
+    modes = {path.name: path.stat().st_mode for path in folder.rglob("*") if path.is_file()}
+    assert modes == dict.fromkeys(modes, modes["plain"])
+
+
 def test_an_evaluation_is_kept_beside_what_was_known(saved: Any) -> None:
     _, folder = saved
     record_evaluation(folder, {"accuracy": 0.5})
