@@ -89,7 +89,7 @@ def write_predictions(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
     write_text("".join(lines), path)
 
 
-def render_row(row: Mapping[str, Any]) -> str:
+def render_row(row: PredictionRow) -> str:
     """The line of a valid row (`check_row`), with its line feed."""
     return json.dumps(_add_derived(row), ensure_ascii=False, allow_nan=False) + "\n"
 
