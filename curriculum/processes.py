@@ -19,6 +19,7 @@ from torch.distributed.fsdp import MixedPrecisionPolicy
 
 from tslm.config.schema import RunConfig
 from tslm.predictions.rows import PredictionRow
+from tslm.predictions.stager import choose_device
 from tslm.training.checkpoints.checkpoint import read_state
 from tslm.training.runs.folder import LAST, checkpoint_dir
 
@@ -61,13 +62,11 @@ def build_accelerator(config: RunConfig, device: str = "") -> Accelerator:
 
 def _choose_gpu(device: str) -> None:
     """Make the named GPU the one that this process uses; nothing for another device, or without a number."""
-    kind, _, number = device.partition(":")
-    if kind not in ("", "cpu", "cuda") or (kind != "cuda" and number) or (":" in device and not number.isdecimal()):
+    if not device:
+        return
+    kind, _, number = choose_device(device).partition(":")
+    if kind not in ("cpu", "cuda"):
         raise ValueError(f"--device {device}: wanted cpu, cuda or cuda:N")
-    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
-        raise ValueError(
-            f"--device {device}: torch finds {torch.cuda.device_count()} CUDA GPUs; --device cpu runs without"
-        )
     if number and _count_processes() > 1:
         raise ValueError(f"--device {device} is one GPU for several processes; leave it out, each gets its own")
     if number:

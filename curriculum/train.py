@@ -130,7 +130,7 @@ def _train_and_evaluate(config: RunConfig, args: argparse.Namespace, start_from:
         metrics = evaluate_stage(config, accelerator, leaky)
         release_memory()
     if accelerator.is_main_process:
-        sys.stdout.write(f"{render_summary(metrics)}\n")
+        print(render_summary(metrics))
 
 
 def find_start(config: RunConfig, args: argparse.Namespace) -> Path | None:

@@ -46,8 +46,10 @@ _FOLD_METRICS = ("num_samples", *AGREEMENT)
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; 0 all folds are scored, 1 one failed or was interrupted, 2 a mistake in the call or the data."""
     arguments = build_parser().parse_intermixed_args(argv)
-    arguments.settings += [word for word in arguments.stages if "=" in word]  # `--stages a key=value` reads both
-    arguments.stages = [word for word in arguments.stages if "=" not in word]
+    for name in ("stages", "folds"):  # `--stages a key=value` reads both
+        words = getattr(arguments, name)
+        arguments.settings += [word for word in words if "=" in word]
+        setattr(arguments, name, [word for word in words if "=" not in word])
     return run_training_command(_run, arguments)
 
 
@@ -67,6 +69,7 @@ def list_fold_runs(arguments: argparse.Namespace) -> list[FoldRun]:
         FileNotFoundError: there is no such cohort.
         ValueError: an unknown setting, a cohort without folds, or a fold that it does not have.
     """
+    chosen_folds = _parse_numbers(arguments.folds)
     chosen = ["--config", arguments.config]
     for name in ("llm", "model", "config_dir"):
         chosen += [f"--{name}", str(getattr(arguments, name))] if getattr(arguments, name) else []
@@ -89,9 +92,9 @@ def list_fold_runs(arguments: argparse.Namespace) -> list[FoldRun]:
             f"{cohort_dir} has no folds; make some: python -m data_prep.split {cohort_dir} --out {cohort_dir}_folds "
             "split=loso (or kfold:10)"
         )
-    if unknown := sorted(set(arguments.folds) - set(folds)):
+    if unknown := sorted(set(chosen_folds) - set(folds)):
         raise ValueError(f"--folds {unknown[0]}: {cohort_dir} has the folds {', '.join(map(str, folds))}")
-    return [compose(fold) for fold in (arguments.folds or folds)]
+    return [compose(fold) for fold in (chosen_folds or folds)]
 
 
 def cross_validate(runs: Sequence[FoldRun], arguments: argparse.Namespace) -> int:
@@ -179,9 +182,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--config", default="config", help="as train.py's: a preset or a YAML file")
     parser.add_argument("--config_dir", type=Path, metavar="DIR", help="as train.py's")
     parser.add_argument("--from_scratch", action="store_true", help="as train.py's")
-    parser.add_argument(
-        "--folds", type=_parse_numbers, default=[], metavar="0,1,2", help="only these folds; default: all"
-    )
+    parser.add_argument("--folds", nargs="+", default=[], metavar="N", help="only these folds; default: all")
     parser.add_argument("--jobs", type=int, default=1, help="number of parallel folds; they share the CPU cores")
     parser.add_argument(
         "--launch",
@@ -204,10 +205,11 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _parse_numbers(text: str) -> list[int]:
-    numbers = text.split(",")
-    if not all(number.strip().isdigit() for number in numbers):
-        raise argparse.ArgumentTypeError(f"{text!r} is no list of whole numbers such as 0,1,2")
+def _parse_numbers(words: Sequence[str]) -> list[int]:
+    """The folds of `--folds 0 1 2` or `--folds 0,1,2`."""
+    numbers = [number.strip() for word in words for number in word.split(",")]
+    if wrong := [number for number in numbers if not number.isdecimal()]:
+        raise ValueError(f"--folds {wrong[0]!r} is no number of a fold; give whole numbers such as 0 1 2")
     return sorted({int(number) for number in numbers})
 
 

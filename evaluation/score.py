@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tslm.command import fail
+from tslm.command import run_command
 from tslm.data.splits.split import SPLITS, render_leak
 from tslm.explain.faithfulness import add_faithfulness, describe_faithfulness
 from tslm.predictions.rows import read_intact_predictions, read_predictions
@@ -28,39 +28,36 @@ from tslm.table import Table
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; 0 done, 1 the metrics could not be written, 2 a mistake in the call or the file."""
+    """Run the command; the exit code is that of `tslm.command.run_to_code`."""
     arguments = build_parser().parse_args(argv)
+    return run_command(lambda: _score(arguments))
+
+
+def _score(arguments: argparse.Namespace) -> str:
     bad_lines: list[int] = []
     truth: dict[str, Any] = {}
-    try:
-        if arguments.skip_bad:
-            rows, bad_lines = read_intact_predictions(arguments.file)
-        else:
-            rows = read_predictions(arguments.file)
-        if arguments.truth:
-            options = list(dict.fromkeys(option for row in rows for option in row["options"]))
-            rows, num_relabelled = apply_truth(
-                rows, read_truth(arguments.truth, options, arguments.split, arguments.fold)
-            )
-            truth["truth"] = {"path": str(arguments.truth), "num_relabelled": num_relabelled}
-        scorings = parse_scorings(rows)
-        metrics = score_systems(scorings, num_resamples=arguments.num_resamples, seed=arguments.seed)
-        add_faithfulness(metrics, scorings, arguments.seed, arguments.num_resamples)
-    except (ValueError, OSError) as error:
-        return fail(str(error), 2)
+    if arguments.skip_bad:
+        rows, bad_lines = read_intact_predictions(arguments.file)
+    else:
+        rows = read_predictions(arguments.file)
+    if arguments.truth:
+        options = list(dict.fromkeys(option for row in rows for option in row["options"]))
+        rows, num_relabelled = apply_truth(rows, read_truth(arguments.truth, options, arguments.split, arguments.fold))
+        truth["truth"] = {"path": str(arguments.truth), "num_relabelled": num_relabelled}
+    scorings = parse_scorings(rows)
+    metrics = score_systems(scorings, num_resamples=arguments.num_resamples, seed=arguments.seed)
+    add_faithfulness(metrics, scorings, arguments.seed, arguments.num_resamples)
     metrics |= truth | {"num_bad_lines": len(bad_lines)}
     out = arguments.out or arguments.file.with_name("metrics.json")
     try:
         write_metrics(metrics, out)
     except OSError as error:
-        return fail(f"cannot write {out}: {error}", 1)
+        raise OSError(f"cannot write {out}: {error}") from error
     if bad_lines:
         print(f"left out {len(bad_lines)} bad line(s): {', '.join(map(str, bad_lines[:10]))}", file=sys.stderr)
     if num_relabelled := metrics.get("truth", {}).get("num_relabelled"):
         print(f"{num_relabelled} label(s) differ in {arguments.truth}, which counts", file=sys.stderr)
-    print(render_table(metrics))
-    print(f"\nwritten to {out}")
-    return 0
+    return f"{render_table(metrics)}\n\nwritten to {out}"
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -1,17 +1,26 @@
 """Output of commands: a result on stdout, an error as one line on stderr, the exit code, and rows of benchmarks."""
 
 import math
+import os
 import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
+
+_PACKAGES = ("accelerate", "huggingface_hub", "peft", "torch", "transformers")  # beginnings of their modules' names
+
+
+class OutputError(OSError):
+    """The result of a command cannot be printed: its reader has gone (`| head -1`), or the disk is full."""
 
 
 def run_command(action: Callable[[], str], after_interrupt: str = "run the same command again") -> int:
     """Run the action of a command and print its text; return the exit code as `run_to_code` does."""
 
     def print_result() -> int:
-        sys.stdout.write(f"{action()}\n")
+        _print(action())
         return 0
 
     return run_to_code(print_result, after_interrupt)
@@ -20,14 +29,26 @@ def run_command(action: Callable[[], str], after_interrupt: str = "run the same 
 def run_to_code(action: Callable[[], int], after_interrupt: str) -> int:
     """Run the action of a command and report an error in one line.
 
+    Announcements of other packages to their developers (FutureWarning) are not shown, unless `python -W` asks for them.
+
     Returns:
-        The exit code of the action; 1 if a file, a connection or an optional package failed, or after an interrupt;
-        2 for a mistake in the command or the data.
+        The exit code of the action; 1 if a file, a connection, an optional package or the output failed, or after an
+        interrupt; 2 for a mistake in the command or the data.
     """
+    if not sys.warnoptions:
+        for package in _PACKAGES:
+            warnings.filterwarnings("ignore", category=FutureWarning, module=package)
     try:
-        return action()
+        exit_code = action()
+        _print()
+        return exit_code
     except KeyboardInterrupt as error:
         return fail(f"{str(error) or 'interrupted'}; {after_interrupt}", 1)
+    except (BrokenPipeError, OutputError) as error:
+        if sys.stdout is not None:
+            with Path(os.devnull).open("w") as nowhere:  # Python flushes once more when it ends
+                os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        return fail(f"not all of the output could be written: {error.strerror}", 1)
     except (ValueError, FloatingPointError, FileNotFoundError, NotADirectoryError) as error:
         return fail(str(error), 2)
     except (OSError, ImportError) as error:
@@ -36,7 +57,8 @@ def run_to_code(action: Callable[[], int], after_interrupt: str) -> int:
 
 def fail(message: str, exit_code: int) -> int:
     """Print an error in one line and return the exit code."""
-    sys.stderr.write(f"error: {' '.join(message.split())}\n")
+    if sys.stderr is not None:  # None: it was closed from the start
+        sys.stderr.write(f"error: {' '.join(message.split())}\n")
     return exit_code
 
 
@@ -53,6 +75,17 @@ def advise(action: str, command: str) -> str:
     if find_spec(command.split(".")[0]) is None:
         return f"{action} in a checkout of tslm-sleep"
     return f"{action} with: python -m {command}"
+
+
+def _print(text: str = "") -> None:
+    """Print what a command has to say, or what it has printed itself and is held back; OutputError if that fails."""
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.write(f"{text}\n" if text else "")
+        sys.stdout.flush()
+    except OSError as error:
+        raise OutputError(error.errno, error.strerror) from error
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,9 @@ def progress_bar(iterable: Iterable[Any] | None = None, **options: Any) -> tqdm:
 
     Where stderr is no terminal, it writes a line at most each `LOG_EVERY_S`, and one at its end.
     """
-    if not sys.stderr.isatty():
+    if sys.stderr is None:  # it was closed from the start
+        options["disable"] = True
+    elif not sys.stderr.isatty():
         options |= {"file": _LogFile(sys.stderr), "position": 0}  # bars inside others would move the cursor
     return tqdm(iterable, **options)
 

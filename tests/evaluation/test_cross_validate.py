@@ -127,12 +127,14 @@ def test_folds_are_smoothed_one_by_one_and_pooled(cohort: Path, capsys: pytest.C
     assert read_metrics(cohort)["systems"]["language_model+median"]["structure"]["num_recordings"] == 2
 
 
+@pytest.mark.parametrize("words", [["0,2"], ["0", "2"], ["2", "0", "seed=3"]])
 def test_some_folds_can_be_chosen_and_a_dry_run_prints_their_commands(
-    cohort: Path, capsys: pytest.CaptureFixture
+    words: list[str], cohort: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    assert main(command(cohort, "--folds", "0,2", "--dry_run", "--model", "ssm")) == 0
+    assert main(command(cohort, "--folds", *words, "--dry_run", "--model", "ssm")) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[-1] for line in lines] == ["stage.fold=0", "stage.fold=2"]
+    assert all(("seed=3" in line) == ("seed=3" in words) for line in lines)
     assert all("--model ssm --resume" in line for line in lines)
     assert not (cohort.parent / "results").exists()
 
@@ -141,6 +143,7 @@ def test_some_folds_can_be_chosen_and_a_dry_run_prints_their_commands(
     ("more", "said"),
     [
         (["--folds", "7"], "--folds 7: "),
+        (["--folds", "0", "one"], "--folds 'one' is no number of a fold"),
         (["--jobs", "0"], "give 1 or more"),
         (["stage.fold_=1"], "unknown key"),
         (["stage.test_dir=nowhere"], "nowhere/participants.tsv is missing"),

@@ -287,6 +287,17 @@ def test_what_would_fail_at_the_end_fails_before_anything_is_answered(
     assert "recording 'night4' stands in 2 rows; keep one of them" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("device", "said"),
+    [("cuda:99", "--device cuda:99: there is no such device"), ("gpu", "wanted cpu, cuda or cuda:N")],
+)
+def test_a_device_that_is_not_there_is_one_line(
+    device: str, said: str, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert generate(checkpoint, tmp_path / "trained", "--device", device) == 2
+    assert said in capsys.readouterr().err.splitlines()[-1]
+
+
 def test_a_second_call_with_the_same_out_is_refused_while_the_first_runs(
     checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,3 +1,7 @@
+import subprocess
+import sys
+import warnings
+
 import pytest
 
 from tslm.command import run_command
@@ -47,3 +51,38 @@ def test_what_nobody_foresaw_is_not_hidden() -> None:
 
     with pytest.raises(KeyError):
         run_command(action)
+
+
+@pytest.mark.parametrize(
+    ("redirection", "said"),
+    [
+        ("| true", "error: not all of the output could be written: Broken pipe\n"),
+        ("> /dev/full", "error: not all of the output could be written: No space left on device\n"),
+        (">&-", ""),
+        ("2>&- | cat > /dev/null", ""),
+    ],
+)
+def test_an_output_that_cannot_be_written_is_one_line(redirection: str, said: str) -> None:
+    code = (
+        "import sys, time; from tslm.command import run_command; from tslm.progress_bar import progress_bar;"
+        "sys.exit(run_command(lambda: time.sleep(0.3) or ' '.join(map(str, progress_bar(range(100000), delay=9)))))"
+    )
+    done = subprocess.run(
+        ["bash", "-c", f'"$0" -c "$1" {redirection}; exit ${{PIPESTATUS[0]}}', sys.executable, code],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    lines = [line for line in done.stderr.splitlines(keepends=True) if "it/s" not in line]  # but for the bar
+    assert ("".join(lines), done.returncode) == (said, 1 if said else 0)
+
+
+def test_announcements_of_other_packages_to_their_developers_are_not_shown() -> None:
+    def action() -> str:
+        warnings.warn_explicit("deprecated", FutureWarning, "f.py", 1, module="transformers.modeling_utils")
+        warnings.warn_explicit("overflow", RuntimeWarning, "f.py", 1, module="transformers.modeling_utils")
+        return "done"
+
+    with warnings.catch_warnings(record=True) as shown:
+        run_command(action)
+    assert [str(each.message) for each in shown] == ["overflow"]

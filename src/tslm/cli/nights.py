@@ -125,6 +125,10 @@ def run_nights(job: NightJob) -> str:
     _check_experts(paths, job)
     if job.arguments.list_channels:
         return "\n\n".join(_list_channels(path, job) for path in paths)
+    if job.arguments.device not in ("", "cpu"):  # once, not for each night
+        from tslm.predictions.stager import choose_device
+
+        choose_device(job.arguments.device)
     return _stage_night(paths[0], job) if len(paths) == 1 else _stage_many(paths, job)
 
 

@@ -4,6 +4,7 @@ A scorer (a classifier) answers whole nights at once. A writer (a language model
 calibrated probabilities and an optional rationale. The table STAGERS has a row for each.
 """
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,8 @@ from tslm.predictions.night_scorer import NightScorer, Source
 from tslm.predictions.rows import PredictionRow
 from tslm.pretrained.table import find_model
 from tslm.training.checkpoints.checkpoint import load_checkpoint, read_unmoved
+
+_DEVICE_NAME = re.compile(r"cpu|(?:cuda|mps|xpu)(?::\d+)?")
 
 
 def open_stager(
@@ -77,8 +80,21 @@ def check_answers(config: RunConfig, folder: Path | str) -> None:
 
 
 def choose_device(name: str) -> str:
-    """The device of that name; without a name a GPU if there is one, otherwise the CPU."""
-    return name or ("cuda" if torch.cuda.is_available() else "cpu")
+    """The device of that name; without a name a GPU if there is one, otherwise the CPU.
+
+    Raises:
+        ValueError: no name of a device, or one that this machine or this build of torch does not have.
+    """
+    if not name:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if not _DEVICE_NAME.fullmatch(name):
+        raise ValueError(f"--device {name}: wanted cpu, cuda or cuda:N")
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:  # the latter of a build without CUDA
+        found = f"torch {torch.__version__} finds {torch.cuda.device_count()} CUDA GPUs"
+        raise ValueError(f"--device {name}: there is no such device ({found}); --device cpu runs without") from error
+    return name
 
 
 def find_test_leak(trained: RunConfig, test_dir: Path | str, fold: int) -> bool:

@@ -33,6 +33,8 @@ class Options:
         ("uri=http://host:5000", "http://host:5000"),
         ('pattern="{stem}.txt"', "{stem}.txt"),
         ("equation=a=b", "a=b"),
+        ("raw_dir=/data/Nächte 2/夜 $HOME", "/data/Nächte 2/夜 $HOME"),
+        ("names=[EEG Größe, 'C4 - M1']", ["EEG Größe", "C4 - M1"]),
     ],
 )
 def test_a_value_is_text_a_list_or_a_mapping(word: str, value: Any) -> None:
@@ -53,6 +55,9 @@ def test_the_dataclass_gives_a_value_its_type() -> None:
         ("names=[a", "is no YAML"),
         ("seed=three", "bad value for seed"),
         ("edf=maybe", "bad value for edf"),
+        ("split=${ü ü}", "bad value for split: .* reference to another setting"),
+        ("split=a${", "bad value for split: .* reference to another setting"),
+        ("Fpz-Cz", "quote a value with blanks"),
         ("sed=3", "unknown key 'sed'; did you mean 'seed'"),
         ("colour=3", "unknown key 'colour'; choose one of: split, seed"),
     ],
