@@ -194,10 +194,11 @@ def _forget_machine(config: "RunConfig") -> "RunConfig":
     from tslm.models.llm.store import check_base, get_sha256
 
     default = RunConfig()
-    folders = {
-        key: f"prepared/{Path(value).name}" if Path(value := getattr(config.stage, key)).is_absolute() else value
-        for key in ("train_dir", "val_dir", "test_dir")
-    }
+    stage = config.stage
+    train_dir, val_dir, test_dir = (
+        f"prepared/{Path(folder).name}" if Path(folder).is_absolute() else folder
+        for folder in (stage.train_dir, stage.val_dir, stage.test_dir)
+    )
     llm = default.llm  # a scorer has none
     if config.writes_text:
         check_base(config.llm.source, config.llm.sha256)
@@ -208,7 +209,7 @@ def _forget_machine(config: "RunConfig") -> "RunConfig":
         tracking=default.tracking,
         mlflow=default.mlflow,
         llm=llm,
-        stage=replace(config.stage, **folders),
+        stage=replace(stage, train_dir=train_dir, val_dir=val_dir, test_dir=test_dir),
     )
 
 

@@ -33,7 +33,7 @@ def load_llm(config: LLMConfig, dtype: torch.dtype) -> PreTrainedModel:
         ValueError: other weights than those of `config.sha256`.
     """
     folder = fetch_llm(config.source, sha256=config.sha256)
-    with _delayed_bars():
+    with delayed_bars():
         llm = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation=config.attention)
     return llm.requires_grad_(False).eval()
 
@@ -150,7 +150,7 @@ def _quiet_peft() -> Iterator[None]:
 
 
 @contextmanager
-def _delayed_bars() -> Iterator[None]:
+def delayed_bars() -> Iterator[None]:
     """Show transformers' bars like those of the commands, and only where loading takes long."""
     previous = set_tqdm_hook(lambda _, args, options: progress_bar(*args, **options, delay=_BAR_AFTER_S, leave=False))
     try:

