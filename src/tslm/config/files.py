@@ -19,7 +19,7 @@ from typing import Any, TypeVar, get_origin, get_type_hints
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import ConfigKeyError, GrammarParseError, OmegaConfBaseException, ValidationError
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException, ValidationError
 
 from tslm.config.schema import RunConfig
 
@@ -30,7 +30,6 @@ _PLACEHOLDER = re.compile(r"\{\w+\}")  # begins a pattern of file names, such as
 _RANGE = re.compile(r"range\((-?\d+),(-?\d+)\)")
 _MAX_LISTED = 20
 _MAX_VALUES, _MAX_DEPTH = 100_000, 40  # of a file of settings; more is a YAML anchor that multiplies itself
-_BAD_REFERENCE = "'${' begins a reference to another setting, such as ${seed}, and what follows is none; write '\\${'"
 
 
 def merge_config(*layers: Any) -> RunConfig:
@@ -61,8 +60,7 @@ def build_config(kind: type[Config], *layers: Any, prefix: str = "") -> Config:
         raise ValueError(f"unknown key {key!r}; {suggest(key, valid_keys(kind, prefix))}") from error
     except (ValidationError, OmegaConfBaseException) as error:
         key = f" for {prefix}{error.full_key}" if getattr(error, "full_key", None) else ""
-        why = _BAD_REFERENCE if isinstance(error, GrammarParseError) else str(error).splitlines()[0]
-        raise ValueError(f"bad value{key}: {why}") from error
+        raise ValueError(f"bad value{key}: {str(error).splitlines()[0]}") from error
     assert isinstance(config, kind)
     return config
 
