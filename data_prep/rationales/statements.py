@@ -15,7 +15,6 @@ _TIMED = {
     "eyes": ("timed_eyes", "eye_times", Feature.EYE_MOVEMENTS, "eye_movement_count"),
 }
 MAX_TIMES = 3  # of one waveform in a text; where there are more, none is said
-_PRESENT_OF = {"little_alpha": "alpha", "still_eyes": "eyes"}  # statement of absence and of presence
 
 
 def fill_slots(facts: Facts, is_human: bool) -> dict[str, str]:
@@ -37,10 +36,8 @@ def fill_slots(facts: Facts, is_human: bool) -> dict[str, str]:
         **{f"{band}_share": percent(facts[f"{band}_share"]) for band in RODENT_BANDS},
         "spindles": _counted(facts["spindle_count"], "spindle"),
         "k_complexes": _counted(facts["k_complex_count"], "K-complex", "K-complexes"),
-        "eyes": _counted(facts["eye_movement_count"], "eye movement"),
         "the_spindles": _counted(facts["spindle_count"], "spindle", is_known=True),
         "the_k_complexes": _counted(facts["k_complex_count"], "K-complex", "K-complexes", is_known=True),
-        "the_eyes": _counted(facts["eye_movement_count"], "eye movement", is_known=True),
         "spindle_s": f"{facts.get('spindle_duration_s', 0.0):.1f}",
     }
     first, second, *others = words.rank_bands(facts)
@@ -71,12 +68,13 @@ def cite_times(names: Iterable[str], slots: Mapping[str, str], rng: random.Rando
 
 
 def _counted(count: float, singular: str, plural: str = "", is_known: bool = False) -> str:
-    """A count with its noun, as a template; the number of a known thing may be left out."""
-    if count == 1:
-        return f"[the|the one|the single|one|a single] {singular}" if is_known else f"[one|a single|1] {singular}"
+    """A count with its noun, as a template; a known thing has no number, another has at least that of the detector."""
+    noun = singular if count == 1 else plural or f"{singular}s"
+    if is_known:
+        return f"the {noun}" if count == 1 else f"[|the ]{noun}"
     word = words.count_word(int(count))
-    number = word if word == words.MANY_WORD else f"[{word}|{count:.0f}]"
-    return f"{f'[|{number} |the {number} ]' if is_known else f'{number} '}{plural or singular + 's'}"
+    number = word if word == words.MANY_WORD else f"at least [{word}|{count:.0f}]"
+    return f"{number} {noun}"
 
 
 def choose_human(facts: Facts, num_statements: int, rng: random.Random) -> list[list[str]]:
@@ -87,10 +85,9 @@ def choose_human(facts: Facts, num_statements: int, rng: random.Random) -> list[
     figures = [*_spindles(facts, rng), "few_slow_waves" if has_few_slow_waves else "slow_waves"]
     around = [
         *(["alpha"] if facts["alpha_fraction"] >= words.ALPHA_SOME else []),
-        *(["eyes"] if facts["eye_movement_count"] else []),
+        *(["eyes"] if words.has_eye_movements(facts) else []),
         *_disturbances(facts),
     ]
-    absent = [(around, name) for name in ("little_alpha", "still_eyes") if _PRESENT_OF[name] not in around]
     optional = [
         (background, "peak_to_peak"),
         (background, "peak_frequency"),
@@ -100,7 +97,8 @@ def choose_human(facts: Facts, num_statements: int, rng: random.Random) -> list[
     ]
     rng.shuffle(optional)
     num_free = max(0, num_statements - len(background) - len(figures) - len(around))
-    for section, name in [*absent, *optional][:num_free]:
+    little_alpha = [] if "alpha" in around else [(around, "little_alpha")]
+    for section, name in [*little_alpha, *optional][:num_free]:
         section.append(name)
     return [background, figures, around]
 
@@ -123,12 +121,13 @@ def choose_rodent(facts: Facts, num_statements: int, rng: random.Random) -> list
 
 
 def _spindles(facts: Facts, rng: random.Random) -> list[str]:
-    has_spindles, has_k_complexes = facts["spindle_count"] > 0, facts["k_complex_count"] > 0
-    if not has_spindles and not has_k_complexes:
+    if words.lacks_waves(facts):
         return ["no_spindles_or_k"]
-    is_timed = has_spindles and facts.get("spindle_duration_s", 0.0) > 0 and rng.random() < 0.5
-    spindles = "long_spindles" if is_timed else "spindles" if has_spindles else "no_spindles"
-    return [spindles, "k_complexes" if has_k_complexes else "no_k_complexes"]
+    names = ["k_complexes"] if words.has_k_complexes(facts) else []
+    if words.has_spindles(facts):
+        is_timed = facts.get("spindle_duration_s", 0.0) > 0 and rng.random() < 0.5
+        names.insert(0, "long_spindles" if is_timed else "spindles")
+    return names
 
 
 def _disturbances(facts: Facts) -> list[str]:

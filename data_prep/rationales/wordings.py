@@ -179,11 +179,6 @@ _WAVEFORMS: dict[str, Wording] = {
             "[an absence|a lack] of [spindles and K-complexes|K-complexes and spindles]",
         ),
     ),
-    "no_spindles": Wording(
-        (Feature.SPINDLES,),
-        (f"spindles are {GONE}", f"no spindle {IS_SEEN}", f"{EPOCH} {HOLDS} no spindles"),
-        ("no spindles", "an absence of spindles"),
-    ),
     "spindles": Wording(
         (Feature.SPINDLES,),
         (f"{{spindles}} {STOOD_OUT}", f"{EPOCH} {HOLDS} {{spindles}}"),
@@ -201,11 +196,6 @@ _WAVEFORMS: dict[str, Wording] = {
             f"{EPOCH} {HOLDS} {{spindles}} lasting about {{spindle_s}} s",
         ),
         ("{spindles} lasting about {spindle_s} s",),
-    ),
-    "no_k_complexes": Wording(
-        (Feature.K_COMPLEXES,),
-        (f"K-complexes are {GONE}", f"no K-complex {IS_SEEN}", f"{EPOCH} {HOLDS} no K-complexes"),
-        ("no K-complexes", "an absence of K-complexes"),
     ),
     "k_complexes": Wording(
         (Feature.K_COMPLEXES,),
@@ -269,27 +259,18 @@ _SURROUNDINGS: dict[str, Wording] = {
     "eyes": Wording(
         (Feature.EYE_MOVEMENTS,),
         (
-            "{eyes} [can be counted|can be made out|crossed the trace|marked the trace]",
-            "[the trace|the derivation|the electrode] [picks up|catches|holds] {eyes}",
+            "eye movements [can be counted|can be made out|crossed the trace|marked the trace]",
+            "[the trace|the derivation|the electrode] [picks up|catches|holds] eye movements",
         ),
-        ("{eyes}",),
+        ("eye movements",),
     ),
     "timed_eyes": Wording(
         (Feature.EYE_MOVEMENTS, Feature.EYE_MOVEMENTS),
         (
-            "{eyes} [can be counted|can be made out|crossed the trace|marked the trace] at {eye_times}",
-            "[the trace|the derivation|the electrode] [picks up|catches|holds] {eyes} at {eye_times}",
+            "eye movements [can be counted|can be made out|crossed the trace|marked the trace] at {eye_times}",
+            "[the trace|the derivation|the electrode] [picks up|catches|holds] eye movements at {eye_times}",
         ),
-        ("{eyes} at {eye_times}",),
-    ),
-    "still_eyes": Wording(
-        (Feature.EYE_MOVEMENTS,),
-        (
-            "no eye movements are [seen|found|visible]",
-            f"no eye movement {IS_SEEN}",
-            "eye movements are not [seen|visible|found]",
-        ),
-        ("no eye movements", "no visible eye movements"),
+        ("eye movements at {eye_times}",),
     ),
     "fast": Wording(
         (Feature.BETA,),
@@ -350,7 +331,6 @@ REASONS: dict[str, Wording] = {
         "recent_waves": ((Feature.RECENT_WAVES,), (words.RECENT_WAVES,)),
         "spindles": ((Feature.SPINDLES,), ("{the_spindles}",)),
         "k_complexes": ((Feature.K_COMPLEXES,), ("{the_k_complexes}",)),
-        "no_spindles": ((Feature.SPINDLES,), ("[absent|missing] spindles", "the [absence|lack] of spindles")),
         "no_spindles_or_k": (
             (Feature.SPINDLES, Feature.K_COMPLEXES),
             (
@@ -374,7 +354,7 @@ REASONS: dict[str, Wording] = {
         "muscle": ((Feature.MUSCLE,), ("[|the ]muscle activity",)),
         "theta_leads": ((Feature.THETA,), ("[|the ]leading theta", "theta in the lead", "the dominance of theta")),
         "theta": ((Feature.THETA,), ("theta[| at {theta_share}]", "[a|the] theta [share|power] of {theta_share}")),
-        "no_theta": ((Feature.THETA,), ("the [lack|absence] of theta",)),
+        "no_theta": ((Feature.THETA,), ("theta at [only |]{theta_share}",)),
         "delta_leads": (
             (Feature.DELTA,),
             (
@@ -395,11 +375,7 @@ REASONS: dict[str, Wording] = {
                 "[a|the] delta [share|power] of [only |]{delta_share}",
             ),
         ),
-        "eyes": ((Feature.EYE_MOVEMENTS,), ("{the_eyes}",)),
-        "still_eyes": (
-            (Feature.EYE_MOVEMENTS,),
-            ("no visible eye movements", "the [absence|lack] of visible eye movements"),
-        ),
+        "eyes": ((Feature.EYE_MOVEMENTS,), ("[|the ]eye movements",)),
         "sawtooth": ((Feature.SAWTOOTH,), ("[the |]sawtooth waves",)),
         "artefact": ((Feature.ARTEFACT,), ("[|the ]flat or clipped parts",)),
         "no_artefact": ((Feature.ARTEFACT,), ("the absence of flat or clipped parts",)),

@@ -114,7 +114,7 @@ def _has_tone(tone: str) -> Callable[[Facts], bool]:
 
 
 def _has_some_alpha(facts: Facts) -> bool:
-    return words.ALPHA_SOME <= facts["alpha_fraction"] <= words.ALPHA_MOST
+    return words.ALPHA_SCARCE <= facts["alpha_fraction"] <= words.ALPHA_MOST
 
 
 def _has_theta_behind(facts: Facts) -> bool:
@@ -131,17 +131,15 @@ def _below(column: str, bound: float) -> Callable[[Facts], bool]:
 
 _F = Feature
 _BOTH = (_F.SPINDLES, _F.K_COMPLEXES)
-SLOW_OVER = Finding("slow_over", (_F.SLOW_WAVES,), True, _at_least("slow_wave_fraction", words.SLOW_WAVES_MANY))
+SLOW_OVER = Finding("slow_over", (_F.SLOW_WAVES,), True, words.has_many_slow_waves)
 SLOW_UNDER = Finding("slow_under", (_F.SLOW_WAVES,), False, _below("slow_wave_fraction", words.SLOW_WAVES_MANY))
-SPINDLES = Finding("spindles", (_F.SPINDLES,), True, _at_least("spindle_count", 1))
+SPINDLES = Finding("spindles", (_F.SPINDLES,), True, words.has_spindles)
 RECENT_WAVES = Finding("recent_waves", (_F.RECENT_WAVES,), True, words.has_recent_waves)
-K_COMPLEXES = Finding("k_complexes", (_F.K_COMPLEXES,), True, _at_least("k_complex_count", 1))
-NEITHER = Finding(
-    "no_spindles_or_k", _BOTH, False, lambda facts: not facts["spindle_count"] and not facts["k_complex_count"]
-)
+K_COMPLEXES = Finding("k_complexes", (_F.K_COMPLEXES,), True, words.has_k_complexes)
+NEITHER = Finding("no_spindles_or_k", _BOTH, False, words.lacks_waves)
 ALPHA_MOST = Finding("alpha_most", (_F.ALPHA,), True, lambda facts: facts["alpha_fraction"] > words.ALPHA_MOST)
 ALPHA_UNDER = Finding("alpha_under", (_F.ALPHA,), False, _has_some_alpha)
-NO_ALPHA = Finding("no_alpha", (_F.ALPHA,), False, _below("alpha_fraction", words.ALPHA_SOME))
+NO_ALPHA = Finding("no_alpha", (_F.ALPHA,), False, _below("alpha_fraction", words.ALPHA_SCARCE))
 FAST = Finding("fast", (_F.BETA,), True, lambda facts: words.has_band(facts, "beta"))
 NO_FAST = Finding("no_fast", (_F.BETA,), False, lambda facts: not words.has_band(facts, "beta"))
 MUSCLE = Finding("muscle", (_F.MUSCLE,), True, _at_least("high_frequency_ratio", words.MUSCLE_RATIO))
@@ -150,11 +148,7 @@ THETA = Finding("theta", (_F.THETA,), True, _has_theta_behind)
 NO_THETA = Finding("no_theta", (_F.THETA,), False, _below("theta_share", words.THETA_SHARE))
 DELTA_LEADS = Finding("delta_leads", (_F.DELTA,), True, leads("delta"))
 DELTA_BEHIND = Finding("delta_behind", (_F.DELTA,), False, _lags("delta"))
-EYES = Finding("eyes", (_F.EYE_MOVEMENTS,), True, _at_least("eye_movement_count", 1))
-EYES_REPEATED = Finding(
-    "eyes", (_F.EYE_MOVEMENTS,), True, _at_least("eye_movement_count", words.EYE_MOVEMENTS_REPEATED)
-)
-STILL_EYES = Finding("still_eyes", (_F.EYE_MOVEMENTS,), False, _below("eye_movement_count", 1))
+EYES = Finding("eyes", (_F.EYE_MOVEMENTS,), True, words.has_eye_movements)
 SAWTOOTH = Finding("sawtooth", (_F.SAWTOOTH,), True, _at_least("sawtooth_count", 1))
 TONE_HIGH = Finding("tone", (_F.MUSCLE_TONE,), True, _has_tone("high"))
 TONE_LOW = Finding("tone", (_F.MUSCLE_TONE,), False, _has_tone("low"))
@@ -186,7 +180,7 @@ _RODENT_R = Rule("rodent 3", "rodents, REM: regular theta, hardly any delta and 
 CRITERIA: dict[SleepStage, tuple[Criterion, ...]] = {
     SleepStage.WAKE: (
         Criterion(ALPHA_MOST, True, _W_ALPHA, is_deciding=True),
-        Criterion(EYES_REPEATED, True, _W_OPEN, is_deciding=True),
+        Criterion(EYES, True, _W_OPEN, is_deciding=True),
         Criterion(FAST, True, _W_FAST, is_deciding=True),
         Criterion(MUSCLE, True, _W_OPEN),
         Criterion(TONE_HIGH, True, _W_OPEN),
@@ -234,7 +228,7 @@ CRITERIA: dict[SleepStage, tuple[Criterion, ...]] = {
         Criterion(K_COMPLEXES, False, _R_ENDS),
         Criterion(ALPHA_MOST, False, _W_ALPHA, is_weighed=False),
         Criterion(TONE_HIGH, False, _R),
-        Criterion(STILL_EYES, False, _R, is_deciding=True),
+        Criterion(NO_THETA, False, _R),
     ),
     SleepStage.NREM: (
         Criterion(SLOW_OVER, True, _NREM, is_deciding=True),

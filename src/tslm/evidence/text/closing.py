@@ -31,11 +31,10 @@ _PHRASES = {
     "muscle": "muscle activity",
     "theta_leads": "leading theta",
     "theta": "theta",
-    "no_theta": "the lack of theta",
+    "no_theta": "theta at only {theta}",
     "delta_leads": "leading delta",
     "delta_behind": "delta at only {delta}",
-    "eyes": "{eyes}",
-    "still_eyes": words.STILL_EYES,
+    "eyes": "eye movements",
     "sawtooth": "the sawtooth waves",
     "artefact": "flat or clipped parts",
     "no_artefact": "the absence of flat or clipped parts",
@@ -100,9 +99,8 @@ def _phrase(name: str, facts: Facts) -> str:
         for slot, column, noun, plural in (
             ("spindles", "spindle_count", "spindle", "spindles"),
             ("k_complexes", "k_complex_count", "K-complex", "K-complexes"),
-            ("eyes", "eye_movement_count", "eye movement", "eye movements"),
         )
     }
     slots["tone"] = words.tone_word(facts["emg_tone"]) if "emg_tone" in facts else ""
-    slots["delta"] = percent(facts["delta_share"]) if "delta_share" in facts else ""
+    slots |= {band: percent(facts[f"{band}_share"]) for band in ("delta", "theta") if f"{band}_share" in facts}
     return _PHRASES[name].format_map(slots)

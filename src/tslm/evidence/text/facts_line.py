@@ -11,7 +11,7 @@ from tslm.evidence import words
 FACTS_PREFIX = "Measured: "
 RODENT_BANDS = ("delta", "theta", "beta")  # alpha, sigma and their waveforms are defined on the human scalp
 # Phrases of the line that the body of a brief rationale leaves out; its closing reason may cite them.
-BEHIND = ("theta", "recent_waves", "slow_share", "scarce_alpha", "still_eyes")
+BEHIND = ("theta", "little_alpha")
 
 
 def render_facts_line(facts: Mapping[str, float], group: str, left_out: Collection[str] = ()) -> str:
@@ -38,8 +38,8 @@ def render_facts_line(facts: Mapping[str, float], group: str, left_out: Collecti
 def phrase_facts(facts: Mapping[str, float], group: str) -> list[dict[str, str]]:
     """Phrases of an epoch's facts by name, in sections, in the order in which rationales cite them.
 
-    A waveform, activity or artefact that has no phrase was not found. An epoch that is mostly flat or clipped has one
-    phrase, which says that nothing else is measurable.
+    A waveform, activity or artefact that has no phrase was not found, which is no proof of absence. An epoch that is
+    mostly flat or clipped has one phrase, which says that nothing else is measurable.
 
     Args:
         facts: of the epoch (`tslm.evidence.words.epoch_facts`).
@@ -58,20 +58,15 @@ def _phrase_human(facts: Mapping[str, float]) -> list[dict[str, str]]:
     }
     if "theta" not in (first, second) and facts["theta_share"] >= words.THETA_SHARE:
         background["theta"] = f"theta {percent(facts['theta_share'])}"
-    slow, alpha = facts["slow_wave_fraction"], facts["alpha_fraction"]
-    waves = _phrase_waves(facts)
-    waves["slow_waves"] = "few slow waves" if slow < words.SLOW_WAVES_SOME else f"slow waves in {percent(slow)}"
-    if slow >= words.SLOW_WAVES_SOME:
-        waves["slow_share"] = f"{'past' if slow >= words.SLOW_WAVES_MANY else 'under'} a fifth"
-    if words.has_recent_waves(facts):
-        waves["recent_waves"] = words.RECENT_WAVES
+    waves = _phrase_waves(facts) | {"slow_waves": _phrase_slow_waves(facts)}
     around: dict[str, str] = {}
+    alpha = facts["alpha_fraction"]
     if alpha < words.ALPHA_SOME:
-        around["scarce_alpha"] = "scarce alpha"
+        around["little_alpha"] = "scarce alpha" if alpha < words.ALPHA_SCARCE else "alpha under half of the time"
     else:
         around["alpha"] = "alpha over half of the time" if alpha > words.ALPHA_MOST else "alpha at times"
-    num_eyes = facts["eye_movement_count"]
-    around |= {"eyes": words.count_phrase(num_eyes, "eye movement")} if num_eyes else {"still_eyes": words.STILL_EYES}
+    if words.has_eye_movements(facts):
+        around["eyes"] = "eye movements"
     if words.has_band(facts, "beta"):
         around["fast"] = "much fast activity"
     if facts["high_frequency_ratio"] >= words.MUSCLE_RATIO:
@@ -82,14 +77,24 @@ def _phrase_human(facts: Mapping[str, float]) -> list[dict[str, str]]:
 
 
 def _phrase_waves(facts: Mapping[str, float]) -> dict[str, str]:
-    spindles, k_complexes = facts["spindle_count"], facts["k_complex_count"]
-    if not spindles and not k_complexes:
+    """Spindles and K-complexes of the epoch, or those of the epochs before; nothing where they cannot be told."""
+    if words.lacks_waves(facts):
         return {"waves": "no spindles or K-complexes"}
-    counted = (
-        words.count_phrase(spindles, "spindle") if spindles else "",
-        words.count_phrase(k_complexes, "K-complex", "K-complexes") if k_complexes else "",
-    )
-    return {"waves": ", ".join(text for text in counted if text)}
+    if words.has_recent_waves(facts):
+        return {"recent_waves": words.RECENT_WAVES}
+    counted = []
+    if words.has_spindles(facts):
+        counted.append(words.count_phrase(facts["spindle_count"], "spindle"))
+    if words.has_k_complexes(facts):
+        counted.append(words.count_phrase(facts["k_complex_count"], "K-complex", "K-complexes"))
+    return {"waves": ", ".join(counted)} if counted else {}
+
+
+def _phrase_slow_waves(facts: Mapping[str, float]) -> str:
+    """Their share of time to the fifth that decides: an eye tells no percents."""
+    if facts["slow_wave_fraction"] < words.SLOW_WAVES_SOME:
+        return "few slow waves"
+    return f"slow waves {'past' if words.has_many_slow_waves(facts) else 'under'} a fifth"
 
 
 def _phrase_rodent(facts: Mapping[str, float]) -> list[dict[str, str]]:

@@ -5,7 +5,9 @@ import pytest
 
 from tslm.evidence import words
 from tslm.evidence.measure import count_recent_waves, measure_evidence
+from tslm.evidence.text.closing import render_closing
 from tslm.evidence.text.facts_line import BEHIND, FACTS_PREFIX, phrase_facts, render_facts_line
+from tslm.labels import LABEL_SETS
 
 STAGE_NAMES = ("REM", "N2", "stage", "awake", "wake", "sleep")
 
@@ -22,8 +24,7 @@ def test_every_figure_is_the_measured_one_and_no_stage_is_named() -> None:
     for part in (
         f"{FACTS_PREFIX}{words.amplitude_word(facts['rms_uv'])} amplitude, RMS {facts['rms_uv']:.0f} uV",
         f"leading delta {100 * facts['delta_share']:.0f}%, then ",
-        f"slow waves in {100 * facts['slow_wave_fraction']:.0f}%",
-        "two spindles",
+        "at least two spindles, slow waves past a fifth",
         "low muscle tone",
         "flat or clipped parts in 20% of the time",
     ):
@@ -68,11 +69,10 @@ def test_a_flat_signal_is_measured_as_unmeasurable() -> None:
     )
 
 
-def test_equal_lines_state_equal_facts() -> None:
-    """Facts that differ in what a rationale may say have different lines."""
-    lines = set()
-    cases = list(itertools.product((0, 1, 2), (0, 1), (0.0, 0.1, 0.3), (0.1, 0.3, 0.6), (0, 2), (0, 3)))
-    cases = [case for case in cases if not (case[-1] and (case[0] or case[1]))]  # recent waves count beside no own ones
+def test_equal_lines_lead_to_equal_closings() -> None:
+    """Facts by which a closing may differ have different lines."""
+    closings: dict[str, set[tuple[str, ...]]] = {}
+    cases = itertools.product((0, 1, 2), (0, 1), (0.0, 0.1, 0.3), (0.05, 0.1, 0.3, 0.6), (0, 1, 2), (0, 3))
     for spindles, k_complexes, slow, alpha, eyes, recent in cases:
         facts = measured() | {
             "spindle_count": spindles,
@@ -82,15 +82,35 @@ def test_equal_lines_state_equal_facts() -> None:
             "eye_movement_count": eyes,
             "recent_wave_count": recent,
         }
-        lines.add(render_facts_line(facts, "human"))
-    assert len(lines) == len(cases)
+        closing = tuple(render_closing(facts, sleep_stage) for sleep_stage in LABEL_SETS["aasm"].sleep_stages)
+        closings.setdefault(render_facts_line(facts, "human"), set()).add(closing)
+    assert len(closings) > 50
+    assert all(len(told) == 1 for told in closings.values())
+
+
+def test_absence_is_said_only_where_it_can_be_known() -> None:
+    facts = measured() | {"spindle_count": 0.0, "k_complex_count": 0.0, "recent_wave_count": 0.0}
+    facts |= {"slow_wave_fraction": 0.1, "eye_movement_count": 0.0}
+    assert "no spindles or K-complexes" in render_facts_line(facts, "human")
+    for unsure in ({"recent_wave_count": 1.0}, {"slow_wave_fraction": 0.3}):
+        assert "no spindles" not in render_facts_line(facts | unsure, "human")
+    assert "eye" not in render_facts_line(facts, "human")
+
+
+@pytest.mark.parametrize("beside", [{"spindle_count": 1.0}, {"recent_wave_count": 1.0}, {"slow_wave_fraction": 0.3}])
+def test_eye_movements_are_said_from_two_on_and_not_beside_waves_of_sleep(beside: dict[str, float]) -> None:
+    facts = measured() | {"spindle_count": 0.0, "k_complex_count": 0.0, "recent_wave_count": 0.0}
+    facts |= {"slow_wave_fraction": 0.0, "eye_movement_count": 2.0}
+    assert "eye movements" in render_facts_line(facts, "human")
+    assert "eye" not in render_facts_line(facts | {"eye_movement_count": 1.0}, "human")
+    assert "eye" not in render_facts_line(facts | beside, "human")
 
 
 def test_what_the_body_of_a_brief_rationale_leaves_out_is_named() -> None:
-    facts = measured() | {"slow_wave_fraction": 0.3, "recent_wave_count": 1.0, "alpha_fraction": 0.0}
-    facts |= {"spindle_count": 0.0, "k_complex_count": 0.0, "eye_movement_count": 0.0}
-    names = {name for section in phrase_facts(facts, "human") for name in section}
-    assert {"recent_waves", "slow_share", "scarce_alpha", "still_eyes"} <= names & set(BEHIND)
+    for alpha, phrase in ((0.0, "scarce alpha"), (0.1, "alpha under half of the time")):
+        sections = phrase_facts(measured() | {"alpha_fraction": alpha}, "human")
+        assert {section["little_alpha"] for section in sections if "little_alpha" in section} == {phrase}
+    assert "little_alpha" in BEHIND
 
 
 def test_recent_waves_are_those_of_three_epochs_before_without_a_gap() -> None:
