@@ -95,11 +95,11 @@ def _export_merged(arguments: argparse.Namespace) -> str:
 
 def _export_onnx(arguments: argparse.Namespace) -> str:
     from tslm.config.checkpoint import CHECKPOINT_CONFIG_FILE
-    from tslm.models.onnx_graphs import export_graphs
     from tslm.predictions.calibration import CALIBRATION_FILE
     from tslm.predictions.transitions import TRANSITIONS_FILE
     from tslm.training.checkpoints.checkpoint import load_checkpoint
     from tslm.training.checkpoints.model_card import CARD_FILE
+    from tslm.training.checkpoints.onnx_graphs import export_graphs
 
     folder, out = Path(arguments.checkpoint), arguments.out
     if out.exists() and (not out.is_dir() or any(out.iterdir())):

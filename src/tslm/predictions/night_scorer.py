@@ -21,11 +21,11 @@ from tslm.data.samples.night_windows import (
     index_sleep_stages,
     load_recordings,
 )
+from tslm.data.samples.runs import compute_run_logits
 from tslm.labels import LABEL_SETS
 from tslm.models.classifier import Classifier
-from tslm.predictions.calibration import Calibration, fit_row_temperature
+from tslm.predictions.calibration import Calibration, fit_row_temperature, scale_scores
 from tslm.predictions.rows import PredictionRow, build_night_rows
-from tslm.predictions.runs import score_runs
 
 Source = Recording | Sequence[Recording] | TaskDataset  # input of a stager
 
@@ -97,7 +97,8 @@ class NightScorer:
         """
         check_num_channels(self.config.stage.channels, self.model.reader.num_channels)
         self.model.eval()
-        return score_runs(recording, self.config, self.temperature, self._compute_run)
+        logits_EK = compute_run_logits(recording, self.config, self._compute_run)
+        return scale_scores(logits_EK, self.temperature).astype(np.float32)
 
     def _compute_run(self, epochs_WCL: np.ndarray, channel_mask_C: np.ndarray) -> np.ndarray:
         window_BWCL = torch.from_numpy(epochs_WCL).to(self.device)[None]

@@ -7,7 +7,6 @@ from pathlib import Path
 from tslm.config.checkpoint import CHECKPOINT_CONFIG_FILE, load_checkpoint_config
 from tslm.config.schema import RunConfig
 from tslm.pretrained.table import find_default_scorer, find_explainer, find_model, is_packaged, read_models
-from tslm.training.checkpoints.checkpoint import fetch_base
 
 _BEST = "**/checkpoints/best"
 
@@ -36,6 +35,8 @@ class StagingModels:
     def fetch_llm(self) -> None:
         """Fetch the language model that the writer was trained on, unless it is at hand; errors as `fetch_llm`."""
         if self.writer_dir is not None:
+            from tslm.training.checkpoints.checkpoint import fetch_base  # with torch, which a scorer may do without
+
             fetch_base(self.writer_dir)
 
 

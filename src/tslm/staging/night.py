@@ -35,7 +35,7 @@ from tslm.staging.sources import open_source
 if TYPE_CHECKING:
     from tslm.predictions.epoch_writer import EpochWriter
     from tslm.predictions.night_scorer import NightScorer
-    from tslm.predictions.onnx_scorer import OnnxScorer
+    from tslm.staging.onnx_scorer import OnnxScorer
 
 UNCERTAIN_SHARE = 0.2  # of the epochs, those that `explain="uncertain"` takes
 # Below, a model that normalises by the recording alone agrees less: SC4001 .79 whole, .73 in pieces of 140 min, .65 of
@@ -163,7 +163,7 @@ def _open_torch(folder: Path, device: str, each_alone: bool) -> "NightScorer":
 
 
 def _open_onnx(folder: Path, device: str, each_alone: bool) -> "OnnxScorer":
-    from tslm.predictions.onnx_scorer import open_onnx_scorer
+    from tslm.staging.onnx_scorer import open_onnx_scorer
 
     if device not in ("", "cpu"):
         raise ValueError(f"runtime onnx runs on the CPU, got device {device!r}; leave it out, or take runtime torch")

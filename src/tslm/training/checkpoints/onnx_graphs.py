@@ -1,4 +1,4 @@
-"""Trained scorers and encoders as ONNX graphs, which need no torch to run (tslm.predictions.onnx_scorer).
+"""Trained scorers and encoders as ONNX graphs, which need no torch to run (tslm.staging.onnx_scorer).
 
 A scorer becomes two graphs: `encoder.onnx` reads epochs, as many at a time as memory holds, and `context.onnx` looks at
 the whole night. An encoder without a head becomes one. Normalisation is no part of a graph: its inputs are the outputs

@@ -1,4 +1,4 @@
-"""Whole nights answered by the ONNX graphs of a classifier (tslm.models.onnx_graphs), without torch.
+"""Whole nights answered by the ONNX graphs of a classifier (tslm.training.checkpoints.onnx_graphs), without torch.
 
 Shape letters: W epochs of a run without gaps, C channels, L signal samples, D encoder width, K classes.
 """
@@ -14,8 +14,8 @@ import numpy as np
 from tslm.config.checkpoint import CONTEXT_GRAPH, ENCODER_GRAPH, load_checkpoint_config
 from tslm.config.schema import RunConfig
 from tslm.data.prepared.recordings import Recording
-from tslm.predictions.calibration import Calibration, load_calibration
-from tslm.predictions.runs import score_runs
+from tslm.data.samples.runs import compute_run_logits
+from tslm.predictions.calibration import Calibration, load_calibration, scale_scores
 
 _EPOCHS_AT_ONCE = 8  # what lies in a processor's cache is quickest
 
@@ -36,7 +36,8 @@ class OnnxScorer:
 
     def score(self, recording: Recording) -> np.ndarray:
         """Calibrated probabilities of every epoch, (num_epochs, num_classes) float32; see `NightScorer.score`."""
-        return score_runs(recording, self.config, self.temperature, self.compute_logits)
+        logits_EK = compute_run_logits(recording, self.config, self.compute_logits)
+        return scale_scores(logits_EK, self.temperature).astype(np.float32)
 
     def compute_logits(self, epochs_WCL: np.ndarray, channel_mask_C: np.ndarray) -> np.ndarray:
         """(W, C, L) normalised epochs of a run without gaps -> logits (W, K)."""

@@ -12,16 +12,13 @@ from tslm.data.prepared.recordings import Recording
 from tslm.data.samples.night_windows import stack_channels
 from tslm.data.samples.references import measure_references
 from tslm.hypnogram import split_at_gaps
-from tslm.predictions.calibration import scale_scores
 from tslm.signals.normalize import normalize_channels
 
 ComputeLogits = Callable[[np.ndarray, np.ndarray], np.ndarray]  # (W, C, L) normalised, (C,) is there -> (W, K)
 
 
-def score_runs(
-    recording: Recording, config: RunConfig, temperature: float | None, compute_logits: ComputeLogits
-) -> np.ndarray:
-    """Probabilities of every epoch, (num_epochs, num_classes) float32; the context never crosses a gap.
+def compute_run_logits(recording: Recording, config: RunConfig, compute_logits: ComputeLogits) -> np.ndarray:
+    """Logits of every epoch, (num_epochs, num_classes); the context never crosses a gap.
 
     Raises:
         ValueError: a channel that the model needs is missing.
@@ -31,5 +28,4 @@ def score_runs(
     normalized_ECL = normalize_channels(values_ECL, config.model.normalization, references)
     channel_mask_C = np.array([reference is not None for reference in references])
     runs = split_at_gaps(recording.onset_s, recording.epoch_s)
-    logits_EK = np.concatenate([compute_logits(normalized_ECL[run], channel_mask_C) for run in runs])
-    return scale_scores(logits_EK, temperature).astype(np.float32)
+    return np.concatenate([compute_logits(normalized_ECL[run], channel_mask_C) for run in runs])

@@ -12,11 +12,11 @@ from tests.factories.small import CHANNEL, build_small_model, small_config, smal
 from tests.factories.staging import save_staging_model, write_unlabelled_night
 from tslm.cli.main import main
 from tslm.config.schema import RunConfig
-from tslm.models.onnx_graphs import export_graphs
 from tslm.predictions.calibration import Calibration
 from tslm.predictions.night_scorer import NightScorer
-from tslm.predictions.onnx_scorer import OnnxScorer
+from tslm.staging.onnx_scorer import OnnxScorer
 from tslm.training.checkpoints.checkpoint import save_checkpoint
+from tslm.training.checkpoints.onnx_graphs import export_graphs
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
