@@ -75,6 +75,8 @@ def generate(trained: RunConfig, config: RunConfig, arguments: argparse.Namespac
     check_answers(config, arguments.checkpoint)
     is_scorer = config.model.kind.role == "scorer"
     _check_options(config, arguments, is_scorer)
+    if find_task(config.stage).reads_recordings:
+        _check_cohort(trained, config, arguments.data)
     unscored = _choose_unscored(arguments, find_task(config.stage).reads_recordings)
     device = choose_device(arguments.device)
     journal = PredictionJournal(arguments.out, _describe_request(config, arguments, device), arguments.resume)
@@ -177,6 +179,20 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--max_new_tokens", type=int, default=0, help="0: the checkpoint's")
     parser.add_argument("--device", default="", help="cpu, cuda, cuda:1 ...; default: a GPU if there is one")
     return parser
+
+
+def _check_cohort(trained: RunConfig, config: RunConfig, cohort_dir: Path) -> None:
+    """Refuse a cohort of another species, or channels that cannot be those of the training; warn of other ones."""
+    from tslm.data.cohorts.suitability import check_channels, check_species
+    from tslm.data.prepared.recordings import read_participants
+
+    for row in read_participants(cohort_dir):
+        check_species(f"{row.recording} of {cohort_dir}", row.species, config.model)
+    wanted, given = trained.stage.channels, config.stage.channels
+    if len(given) != len(wanted):
+        raise ValueError(f"{len(given)} channels were given; the checkpoint was trained with: {', '.join(wanted)}")
+    for warning in check_channels(str(cohort_dir), dict(zip(wanted, given, strict=True))):
+        logging.getLogger(__name__).warning("warning: %s", warning)
 
 
 def _check_options(config: RunConfig, arguments: argparse.Namespace, is_scorer: bool) -> None:

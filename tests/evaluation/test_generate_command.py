@@ -65,11 +65,14 @@ def test_channels_beside_the_first_are_the_ones_trained_on_or_those_asked_for(
     )
     save_checkpoint(build_small_model(config), config, {}, tmp_path / "best")
     answers = []
-    for more in ([], ["--extra_channels", "EMG"], ["--extra_channels", CHANNEL]):
+    for more in ([], ["--extra_channels", "EMG"], ["--channel", "EMG", "--extra_channels", CHANNEL]):
         assert generate(tmp_path / "best", cohort, *more) == 0
         answers.append([row["probabilities"] for row in read_predictions(tmp_path / "p.jsonl")])
     assert answers[0] == answers[1] != answers[2]
-    for more, said in ((["--extra_channels"], "a model that reads 2"), (["--extra_channels", "EOG"], "'EOG'")):
+    for more, said in (
+        (["--extra_channels"], "1 channels were given; the checkpoint was trained with: "),
+        (["--extra_channels", "EOG"], "'EOG'"),
+    ):
         assert generate(tmp_path / "best", cohort, *more) == 2
         assert said in capsys.readouterr().err.splitlines()[-1]
 
@@ -307,3 +310,23 @@ def test_a_second_call_with_the_same_out_is_refused_while_the_first_runs(
             said = capsys.readouterr().err.splitlines()[-1]
             assert f"process {os.getpid()} on {socket.gethostname()}, which began at 2026-01-02" in said
     assert generate(checkpoint, tmp_path / "trained") == 0
+
+
+def test_a_cohort_of_animals_is_not_answered_by_a_model_of_people(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    night = replace(small_recording("m1", seed=9), species="mouse", subject="m1")
+    write_participants([write_recording(night, tmp_path / "mice", "test")], tmp_path / "mice")
+    assert generate(checkpoint, tmp_path / "mice", "--channel", "EMG") == 2
+    assert "is of a mouse, and the model gives the sleep stages of a human" in capsys.readouterr().err
+    assert not (tmp_path / "p.jsonl").exists()
+
+
+def test_channels_that_are_not_those_of_the_training_are_said(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture, caplog: pytest.LogCaptureFixture
+) -> None:
+    cohort = tmp_path / "trained"
+    assert generate(checkpoint, cohort, "--channel", "EMG") == 0
+    assert f"'EMG' is read as {CHANNEL!r}, but is EMG" in caplog.text
+    assert generate(checkpoint, cohort, "--extra_channels", "EMG") == 2
+    assert f"2 channels were given; the checkpoint was trained with: {CHANNEL}" in capsys.readouterr().err

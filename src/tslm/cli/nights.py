@@ -82,6 +82,9 @@ def add_night_arguments(parser: argparse.ArgumentParser) -> None:
         default="none",
         help="smooth sleep stages over time: median of 5 epochs, or by the transitions of the training nights",
     )
+    parser.add_argument(
+        "--species", default="", metavar="NAME", help="human, mouse or rat; default: taken for that of the model"
+    )
     parser.add_argument("--whole", action="store_true", help="stage the whole recording, where it is longer than 12 h")
     parser.add_argument(
         "--keep_identity", action="store_true", help="write the date and the patient's code; default: 1985-01-01, none"

@@ -35,6 +35,7 @@ def score(arguments: argparse.Namespace) -> str:
         each_alone=arguments.each_alone,
         with_events=arguments.exports,
         runtime=arguments.runtime,
+        species=arguments.species,
     )
     return run_nights(NightJob(arguments, models, options, _write))
 

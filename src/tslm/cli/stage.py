@@ -32,6 +32,7 @@ def stage(arguments: argparse.Namespace) -> str:
         given=match_given_channels(models, arguments.channel, arguments.extra_channels),
         smoothing=arguments.smoothing,
         whole=arguments.whole,
+        species=arguments.species,
     )
     find_nights(arguments.nights)
     if not arguments.list_channels:

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from tslm.config.schema import RunConfig
+from tslm.data.cohorts.suitability import check_recordings
 from tslm.data.prepared.recordings import Recording
 from tslm.data.samples.dataset import TaskDataset
 from tslm.data.samples.night_windows import (
     check_num_channels,
-    check_timing,
     choose_epochs,
     index_sleep_stages,
     load_recordings,
@@ -77,7 +77,7 @@ class NightScorer:
             chosen, asked = [0], units
         else:
             chosen, asked = list(range(len(nights)) if units is None else units), None
-        check_timing([nights[idx] for idx in chosen], self.config.model)
+        check_recordings([nights[idx] for idx in chosen], self.config.model)
         for idx in chosen:
             with open_autocast(self.device, self.config):
                 probabilities_EK = self.score(nights[idx])

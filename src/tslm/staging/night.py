@@ -21,6 +21,7 @@ from tslm.data.cohorts.channel_choice import choose_channels
 from tslm.data.cohorts.cohort import CohortConfig
 from tslm.data.cohorts.experts import read_expert
 from tslm.data.cohorts.nights import SingleNight, read_single_night
+from tslm.data.cohorts.suitability import check_rate, check_species, find_other_species
 from tslm.data.events import has_events, recording_events
 from tslm.data.readers.raw import SignalFile
 from tslm.data.samples.references import SHORTEST_EXCERPT
@@ -57,6 +58,7 @@ class StagingOptions:
         each_alone: score each epoch without its neighbours.
         with_events: look for spindles, slow waves and the like in every epoch.
         runtime: what runs the classifier: torch or onnx.
+        species: of the sleeper: human, mouse, rat; empty: taken for that of the model.
     """
 
     explain: str = "uncertain"
@@ -66,6 +68,7 @@ class StagingOptions:
     each_alone: bool = False
     with_events: bool = True
     runtime: str = "torch"
+    species: str = ""
 
 
 class NightStager:
@@ -103,17 +106,19 @@ class NightStager:
             show_progress: whether the language model shows a progress bar.
 
         Raises:
-            ValueError: no EEG, a channel that is missing or flat, a recording shorter than an epoch, epochs to be
-                explained that it does not have, or as `pick_likeliest`.
+            ValueError: another species than the model's, no EEG, a channel that is missing, flat or given twice, a
+                recording shorter than an epoch, epochs to be explained that it does not have, or as `pick_likeliest`.
         """
         model = self.models.classifier.model
         label_set = LABEL_SETS[model.label_set]
         choice = choose_channels(file, self.models.channels, dict(self.options.given))
         if self.models.needed_channels.intersection(choice.missing):
             raise ValueError(choice.complaint)
-        night = read_single_night(
-            file, choice.channels, model.fs_hz, model.epoch_s, label_set.species, self.options.whole
-        )
+        species = self.options.species or label_set.species
+        check_species(file.path.name, species, model)
+        told = [] if self.options.species else find_other_species(file, model)
+        told += [*choice.warnings, *check_rate(file, next(iter(choice.channels.values())), model)]
+        night = read_single_night(file, choice.channels, model.fs_hz, model.epoch_s, species, self.options.whole)
         missing = [f"no channel to read as {name!r}: staged without it" for name in choice.missing]
         notes = (*choice.notes, *missing, *night.recording.notes)
         night = replace(night, recording=replace(night.recording, notes=notes))
@@ -140,7 +145,7 @@ class NightStager:
             describe_checkpoints(self.models),
             unsmoothed=unsmoothed,
             smoothing=self.options.smoothing,
-            warnings=(*choice.warnings, *_warn_of_length(night, model)),
+            warnings=(*told, *_warn_of_length(night, model)),
             temperature=self.scorer.temperature,
             explain=self.options.explain,
             rows=rows,
@@ -280,6 +285,7 @@ def stage_night(
     smoothing: str = "none",
     whole: bool = False,
     expert: Any = None,
+    species: str = "",
     device: str = "",
     show_progress: bool = False,
 ) -> NightResult:
@@ -299,6 +305,7 @@ def stage_night(
         smoothing: none, median, hmm or posterior.
         whole: stage the day, too, where a recording is longer than 12 h.
         expert: path of an expert's hypnogram, against which `NightResult.scores` are; None: nobody has scored it.
+        species: human, mouse or rat; empty: taken for that of the model.
         device: cpu, cuda ...; empty: a GPU if there is one.
         show_progress: whether a progress bar is shown.
 
@@ -309,7 +316,7 @@ def stage_night(
     """
     models = find_models(model, llm, with_texts=explain != "none")
     given = match_given_channels(models, channel, extra_channels)
-    stager = NightStager(models, StagingOptions(explain, given, smoothing, whole), device)
+    stager = NightStager(models, StagingOptions(explain, given, smoothing, whole, species=species), device)
     file = open_source(source, fs_hz, unit)
     model_config = models.classifier.model
     reading = CohortConfig(epoch_s=model_config.epoch_s, species=LABEL_SETS[model_config.label_set].species)

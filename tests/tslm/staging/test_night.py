@@ -179,3 +179,16 @@ def test_models_of_different_rates_are_refused(staging_models: Path, tmp_path: P
     other = replace(models.writer, model=replace(models.writer.model, fs_hz=128.0))
     with pytest.raises(ValueError, match=r"fs_hz is 100.0 in .* and 128.0"):
         _check_alike(replace(models, writer=other))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"species": "mouse"}, "night is of a mouse, and the model gives the sleep stages of a human"),
+        ({"channel": "F4-M1", "extra_channels": ["F4-M1"]}, "'F4-M1' is given as 'EEG Fpz-Cz' and as 'EOG horizontal'"),
+    ],
+)
+def test_a_night_that_does_not_suit_the_models_is_refused(staging_models: Path, options: dict, message: str) -> None:
+    signals = {"F4-M1": make_sleep_signal(0), "E1-M2": make_sleep_signal(1)}
+    with pytest.raises(ValueError, match=message):
+        tslm.score_night(signals, FS_HZ, model=staging_models, **options)

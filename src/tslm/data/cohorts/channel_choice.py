@@ -18,6 +18,7 @@ from tslm.data.cohorts.montage import (
     parse_voltage_unit,
     read_samples,
 )
+from tslm.data.cohorts.suitability import check_channels
 from tslm.data.readers.raw import SignalFile
 from tslm.signals.channel_names import LINKED, MASTOIDS, ChannelName, read_channel_name
 from tslm.table import Cell, Row, Table
@@ -100,7 +101,7 @@ def choose_channels(file: SignalFile, trained: Sequence[str], given: Mapping[str
         given: Channels of the model that the caller has chosen; they are taken as they are.
 
     Raises:
-        ValueError: No EEG can be read; the message lists the file's channels.
+        ValueError: No EEG can be read; the message lists the file's channels. Or as `check_channels`.
     """
     given = given or {}
     search = _search(file, trained, given)
@@ -109,10 +110,11 @@ def choose_channels(file: SignalFile, trained: Sequence[str], given: Mapping[str
     complaint = _complain(search, missing) if missing else ""
     if any(read_channel_name(wanted).role == "eeg" for wanted in missing):
         raise ValueError(complaint)
+    channels = {wanted: given.get(wanted) or chosen[wanted].source for wanted in trained if wanted not in missing}
     return ChannelChoice(
-        channels={wanted: given.get(wanted) or chosen[wanted].source for wanted in trained if wanted not in missing},
+        channels=channels,
         reasons={wanted: _explain(search, wanted) for wanted in chosen},
-        warnings=tuple(warning for wanted, candidate in chosen.items() if (warning := _warn(wanted, candidate))),
+        warnings=tuple(check_channels(str(file.path), channels)),
         missing=missing,
         complaint=complaint,
     )
@@ -271,15 +273,6 @@ def _explain(search: _Search, wanted: str) -> str:
     if passed:
         why.append(f"passed over: {', '.join(passed)}")
     return f"{_title(wanted)}: '{candidate.source}' ({'; '.join(why)})"
-
-
-def _warn(wanted: str, candidate: _Candidate) -> str:
-    """What is worse about an EEG of another region than the trained one; empty where the region is the same."""
-    trained, region = read_channel_name(wanted), candidate.name.region
-    if trained.role != "eeg" or not trained.region or region == trained.region:
-        return ""
-    found = f"is a {region} EEG" if region else "is an EEG of no stated site"
-    return f"'{candidate.source}' {found}; the model was trained on a {trained.region} one and may stage it less well"
 
 
 def _complain(search: _Search, missing: Sequence[str]) -> str:

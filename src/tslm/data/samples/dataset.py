@@ -17,12 +17,12 @@ import numpy as np
 from tslm.batch import Example
 from tslm.config.files import suggest
 from tslm.config.schema import CurriculumStageConfig, ModelConfig, RunConfig
+from tslm.data.cohorts.suitability import check_recordings
 from tslm.data.prepared.corpora import CorpusSample, read_corpus
 from tslm.data.prepared.recordings import Recording
 from tslm.data.samples.corpus_dataset import CorpusDataset, SleepCotDataset
 from tslm.data.samples.corpus_facts import list_ecg_evidence, state_ecg_facts, state_series_facts
 from tslm.data.samples.night_windows import (
-    check_timing,
     load_recordings,
 )
 from tslm.data.samples.recordings_dataset import NightDataset, SleepDataset
@@ -109,7 +109,7 @@ def describe_nights(model: ModelConfig, dataset: TaskDataset) -> ModelConfig:
         epoch_s=recordings[0].epoch_s,
         typical_spectrum=dataset.typical_spectrum,  # type: ignore[attr-defined]
     )
-    check_timing(recordings, model)
+    check_recordings(recordings, model)
     return model
 
 

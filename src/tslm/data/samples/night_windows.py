@@ -1,7 +1,6 @@
 """Nights for models: recordings of a split, windows of their epochs, and soft targets.
 
-Channels, sampling rate and epoch length of a night are checked here against those of the model. Soft targets come from
-scorer votes and boundary smoothing.
+Soft targets come from scorer votes and boundary smoothing.
 
 Shape letters: E epochs of a recording, W epochs of a window, C channels, L samples of an epoch, K classes.
 """
@@ -13,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from tslm.batch import IGNORE_INDEX, NightWindow, Reference
-from tslm.config.schema import AugmentConfig, LossConfig, ModelConfig, RunConfig
+from tslm.config.schema import AugmentConfig, LossConfig, RunConfig
 from tslm.data.prepared.recordings import Recording, check_subject_splits, read_participants, read_recording
 from tslm.data.splits.folds import choose_fold, draw_recording_splits, keep_epochs, keep_time
 from tslm.labels import LabelSet, SleepStage
@@ -80,18 +79,6 @@ def drop_channels(window: NightWindow, config: RunConfig) -> NightWindow:
     )
     there_C = np.array([reference is not None for reference in references])
     return replace(window, values_WCL=window.values_WCL * there_C[:, None].astype(np.float32), references=references)
-
-
-def check_timing(recordings: Sequence[Recording], model: ModelConfig) -> None:
-    """ValueError where rate or epoch length of a recording is not the model's; what the model leaves at 0 fits any."""
-    for recording in recordings:
-        for name, unit in (("fs_hz", "Hz"), ("epoch_s", "s")):
-            has, wanted = getattr(recording, name), getattr(model, name)
-            if wanted and has != wanted:
-                raise ValueError(
-                    f"{recording.recording} has {name}={has:g} {unit}, the model reads {wanted:g} {unit}; "
-                    f"prepare the recordings with {name}={wanted:g}"
-                )
 
 
 def cut_window(

@@ -8,6 +8,7 @@ import numpy as np
 from tslm.answers.grammar import render_response
 from tslm.batch import IGNORE_INDEX, Example, NightWindow, Reference, Series
 from tslm.config.schema import STATING_FACTS, RunConfig
+from tslm.data.cohorts.suitability import check_recordings
 from tslm.data.events import recording_events
 from tslm.data.evidence import find_prepared_evidence, read_evidence
 from tslm.data.prepared.recordings import Recording
@@ -15,7 +16,6 @@ from tslm.data.samples.corpus_dataset import one_hot
 from tslm.data.samples.night_windows import (
     augment_window,
     build_targets,
-    check_timing,
     choose_epochs,
     cut_sleep_stage_indices,
     cut_window,
@@ -54,7 +54,7 @@ class RecordingsDataset:
         references: References | None = None,
         varied: bool = False,
     ) -> None:
-        check_timing(recordings, config.model)
+        check_recordings(recordings, config.model)
         self.config, self.recordings, self.channels = config, recordings, config.stage.channels
         self.label_set = LABEL_SETS[config.model.label_set]
         self.sleep_stages = self.label_set.sleep_stages
