@@ -35,6 +35,7 @@ FAST_MOST_BESIDE_EYES = 0.8  # the same where a saccade or a blink lies in the w
 _FAST_FLOOR_UV = 1.0  # RMS; less than this is as quiet as sleep
 _BACKGROUND_S = 4.0
 SPINDLE_S = (0.5, 2.0)  # shortest by AASM 2007, longest by YASA
+SPINDLE_FAST_MOST = 0.45  # RMS of 20-45 Hz within 4 s over the spindle's own in 12-15 Hz; wake and muscle have more
 SAWTOOTH_HZ = (2.0, 5.0)  # AASM 2007 has 2-6, most lie at 2.5-3 (Bernardi et al. 2019); 6 Hz is drowsy theta
 SAWTOOTH_RMS_UV = 5.8  # of a triangular wave of 20 uV peak to peak, about the smallest that scorers mark
 SAWTOOTH_REGULARITY = 0.55  # autocorrelation after one wave, see `find_sawtooth_trains`
@@ -206,7 +207,8 @@ def find_spindles(bands: Mapping[str, np.ndarray], fs_hz: float) -> Stretches:
     Three thresholds as in YASA (Vallat & Walker 2021, after Lacourse 2019): sigma holds a fifth of
     the power in 1-30 Hz, correlates with the broad signal by 0.65, and its moving RMS exceeds the
     epoch's by 1.5 trimmed standard deviations. Bands of the same width on either side (8-11 and
-    17-20 Hz) must each hold less than half of sigma's power, so alpha and muscle are no spindles.
+    17-20 Hz) must each hold less than half of sigma's power, so alpha and muscle are no spindles. A spindle also stands
+    out from 20-45 Hz within 4 s of it, as chance bursts of wake and REM do not (docs/experiments).
     """
     sigma_EL, broad_EL = bands["sigma"], bands["broad"]
     short, long = round(0.3 * fs_hz), round(fs_hz)
@@ -223,7 +225,11 @@ def find_spindles(bands: Mapping[str, np.ndarray], fs_hz: float) -> Stretches:
     rms_EL = np.sqrt(np.maximum(sigma_power_EL, 0.0))
     strong_EL = rms_EL > _trimmed_threshold(rms_EL, 1.5)
     core_EL = correlated_EL & rich_EL & narrow_EL & strong_EL
-    return _keep_spindles(find_stretches(strong_EL), core_EL, fs_hz)
+    spindles = _keep_spindles(find_stretches(strong_EL), core_EL, fs_hz)
+    before = spindles.epoch_idx * sigma_EL.shape[1]
+    starts, stops = spindles.starts + before, spindles.stops + before
+    fast_uv = _rms_between(bands["fast"], *_surround(starts, stops, sigma_EL.shape[1], fs_hz))
+    return spindles.take(fast_uv <= SPINDLE_FAST_MOST * _rms_between(sigma_EL, starts, stops))
 
 
 def find_sawtooth_trains(bands: Mapping[str, np.ndarray], fs_hz: float) -> Stretches:

@@ -84,7 +84,7 @@ def test_times_are_said_of_many_epochs_with_few_waveforms_and_are_those_of_their
             said_s = [claim.value for claim in claims if claim.feature == feature]
             assert said_s == [round(event.onset_s) for event in events[idx] if event.kind == feature]
             assert len(said_s) <= 3
-    assert num_timed > 0.4 * len(texts)
+    assert num_timed > 0.15 * len(texts)
 
 
 def test_every_claim_about_a_prepared_night_is_confirmed_beside_its_rows_of_evidence_and_events():

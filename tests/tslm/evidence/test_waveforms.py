@@ -115,3 +115,15 @@ def test_sawtooth_waves_count_whichever_flank_is_steep(sign):
     inside = (TIME_S > 10) & (TIME_S < 17)
     train_L = sign * 20 * sawtooth(2 * np.pi * 2.6 * TIME_S) * inside
     assert measure_evidence(_noise(WAKE, 8) + train_L, FS_HZ)["sawtooth_count"].mean() == pytest.approx(1, abs=0.2)
+
+
+def _bursts() -> np.ndarray:
+    """Sigma of 1 s at 8 and 20 s, as of spindles."""
+    return 7 * np.sin(2 * np.pi * 13 * TIME_S) * _bumps(np.array([8.0, 20.0]), 0.4, 1.0)
+
+
+def test_a_burst_of_sigma_is_a_spindle_in_the_eeg_of_sleep_and_none_amid_fast_activity() -> None:
+    asleep = measure_evidence(_noise(SLEEP, 8) + _bursts(), FS_HZ)["spindle_count"]
+    awake = measure_evidence(_noise(SLEEP, 8) + _bursts() + _noise(0.0, 8), FS_HZ)["spindle_count"]
+    assert asleep.mean() > 1.5
+    assert awake.mean() < 0.1

@@ -118,7 +118,7 @@ _PRESENT_FROM = {
     Feature.SLOW_WAVES: words.SLOW_WAVES_SOME,
     Feature.ARTEFACT: words.ARTEFACT_SOME,
     Feature.MUSCLE: words.MUSCLE_RATIO,
-    Feature.RECENT_WAVES: 1,
+    Feature.RECENT_WAVES: words.RECENT_WAVES_LEAST,
 }
 _RANKS = (Relation.LEADS, Relation.SECOND)
 
