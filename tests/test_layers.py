@@ -28,6 +28,7 @@ SINGLE_DOOR = (
     "mlflow",
     "onnx",
     "onnxruntime",
+    "pylsl",
     "fastapi",
     "plotly",
     "matplotlib",

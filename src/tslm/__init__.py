@@ -11,15 +11,17 @@ if TYPE_CHECKING:
     from tslm.hypnogram import Hypnogram
     from tslm.labels import SleepStage
     from tslm.predictions.stager import open_stager
+    from tslm.staging.live.scorer import StreamingScorer
     from tslm.staging.night import score_night, stage_night
 
-__all__ = ["Hypnogram", "SleepStage", "open_stager", "score_night", "stage_night"]
+__all__ = ["Hypnogram", "SleepStage", "StreamingScorer", "open_stager", "score_night", "stage_night"]
 __version__ = "0.1.0"
 
 # Imported at first use: `import tslm` stays quick.
 _MODULES = {
     "Hypnogram": "tslm.hypnogram",
     "SleepStage": "tslm.labels",
+    "StreamingScorer": "tslm.staging.live.scorer",
     "open_stager": "tslm.predictions.stager",
     "score_night": "tslm.staging.night",
     "stage_night": "tslm.staging.night",

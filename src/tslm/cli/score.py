@@ -1,6 +1,8 @@
 """`tslm score`: recordings to hypnograms with probabilities, by the classifier alone."""
 
 import argparse
+import csv
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +12,8 @@ from tslm.files import write_json
 if TYPE_CHECKING:
     from tslm.export.night import NightResult
 
+_LOGGER = logging.getLogger(__name__)
+
 
 def score(arguments: argparse.Namespace) -> str:
     """Score nights, write their hypnograms, and give a summary.
@@ -18,6 +22,9 @@ def score(arguments: argparse.Namespace) -> str:
         ValueError, FileNotFoundError: an error in the checkpoint, a recording or the call.
     """
     from tslm.staging.models import find_models
+
+    if arguments.follow:
+        return _follow(arguments)
     from tslm.staging.night import StagingOptions, match_given_channels
     from tslm.staging.sources import find_nights
 
@@ -58,6 +65,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="torch",
         help="onnx: --model is what `tslm export --format onnx` wrote; torch is not loaded",
     )
+    parser.add_argument(
+        "--follow",
+        action="store_true",
+        help="stage a recording that goes on, epoch by epoch, by a causal scorer: a growing EDF file, or lsl:STREAM",
+    )
+    parser.add_argument(
+        "--idle_s", type=float, default=120.0, metavar="S", help="--follow: it is over when nothing comes for so long"
+    )
     parser.add_argument("--device", default="cpu", help="cpu (the default) is fast enough for one night; or cuda")
 
 
@@ -83,6 +98,47 @@ def _write(night: "NightResult", arguments: argparse.Namespace) -> str:
         written.with_suffix(".json"),
     )
     return f"written: {written}"
+
+
+def _follow(arguments: argparse.Namespace) -> str:
+    """Print and write each epoch of a live recording as it ends."""
+    from tslm.export.rows import render_probabilities
+    from tslm.labels import LABEL_SETS
+    from tslm.staging.live.follow import Follower
+    from tslm.staging.live.source import open_live
+    from tslm.staging.models import find_models
+    from tslm.staging.night import match_given_channels
+
+    refused = {"--exports": arguments.exports, "--smoothing": arguments.smoothing != "none"}
+    refused |= {"--each_alone": arguments.each_alone, "--runtime onnx": arguments.runtime != "torch"}
+    if len(arguments.nights) > 1 or any(refused.values()):
+        wrong = next((name for name, given in refused.items() if given), "several recordings")
+        raise ValueError(f"--follow stages one recording as it goes on, without {wrong}; leave it out")
+    if arguments.idle_s < 0:
+        raise ValueError(f"--idle_s {arguments.idle_s:g}; wanted 0 or more seconds")
+    models = find_models(arguments.model, with_texts=False)
+    given = match_given_channels(models, arguments.channel, arguments.extra_channels)
+    source = open_live(str(arguments.nights[0]), arguments.idle_s)
+    follower = Follower(source, models, dict(given))
+    label_set = LABEL_SETS[models.classifier.model.label_set]
+    path = arguments.out if _is_table(arguments.out) else arguments.out / f"{source.name}_hypnogram.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for line in (*follower.choice.warnings, *follower.choice.notes):
+        _LOGGER.warning("%s", line)
+    num_epochs = 0
+    with path.open("w", newline="", encoding="utf-8") as file:
+        columns = ["epoch_idx", "onset_s", "duration_s", "stage"]
+        writer = csv.DictWriter(file, [*columns, *render_probabilities(None, label_set.sleep_stages)])
+        writer.writeheader()
+        for epoch in follower.stage():
+            stage = epoch.sleep_stage.value
+            row = {"epoch_idx": epoch.epoch_idx, "onset_s": epoch.onset_s, "duration_s": follower.scorer.epoch_s}
+            writer.writerow(row | {"stage": stage} | render_probabilities(epoch.probabilities, label_set.sleep_stages))
+            file.flush()
+            likely = "" if epoch.probabilities is None else f"  {epoch.probabilities.max():.0%}"
+            _LOGGER.warning("%s", f"epoch {epoch.epoch_idx} at {epoch.onset_s:g} s: {stage}{likely}")
+            num_epochs += 1
+    return f"{num_epochs} epochs\nwritten: {path}"
 
 
 def _is_table(out: Path) -> bool:

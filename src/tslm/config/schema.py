@@ -100,6 +100,11 @@ class ContextConfig:
     window_epochs: int = 25  # epochs in view, including the scored one
     dropout: float = 0.3  # dropout in the network
     num_tokens: int = 1  # tokens of the context in the language model
+    causal: bool = False  # look at epochs before alone, as a live recording allows: bigru, bilstm (one way), conv, ssm
+
+    def __post_init__(self) -> None:
+        if self.causal and self.kind == "transformer":
+            raise ValueError("model.context.causal=true with kind transformer; wanted one of: bigru, bilstm, conv, ssm")
 
     @property
     def sees_neighbours(self) -> bool:

@@ -100,11 +100,12 @@ class Tones:
     is_envelope: bool
 
 
-def measure_tones(epochs_EL: np.ndarray, fs_hz: float) -> Tones:
-    """The tone of every second; arguments as `measure_tone_scale`."""
+def measure_tones(epochs_EL: np.ndarray, fs_hz: float, stored: bool | None = None) -> Tones:
+    """The tone of every second; arguments as `measure_tone_scale`; `stored`: it is an envelope (None: found out)."""
     window_samples = max(1, round(fs_hz))
     band_ES = _envelope(epochs_EL, window_samples, fs_hz < ENVELOPE_BELOW_HZ)
-    stored = fs_hz < ENVELOPE_BELOW_HZ or is_envelope(epochs_EL, np.sqrt(np.mean(np.square(band_ES), axis=1)))
+    if stored is None:
+        stored = fs_hz < ENVELOPE_BELOW_HZ or is_envelope(epochs_EL, np.sqrt(np.mean(np.square(band_ES), axis=1)))
     log_envelope_ES = np.log((_envelope(epochs_EL, window_samples, True) if stored else band_ES) + _LOG_FLOOR)
     return Tones(log_envelope_ES, window_samples, stored)
 

@@ -5,6 +5,7 @@ N scored epochs.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -74,6 +75,20 @@ class Classifier(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """(B, W, C, L) -> logits (B, W, K) of the epoch alone and with its neighbours; masks as the reader's."""
         return self._apply_heads(NightStates(*self.reader(window_BWCL, epoch_mask_BW, channel_mask_BC)))
+
+    def step(self, epoch_CL: Tensor, channel_mask_C: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        """Logits (K,) of one more epoch of a live night, and what is kept for the next; the context is causal.
+
+        Args:
+            epoch_CL: (C, L) or (C, V, L) normalised.
+            channel_mask_C: False where the recording lacks a channel.
+            state: what was kept of the epochs before; None: there are none.
+        """
+        pooled_1D = self.reader.pool(epoch_CL[None], channel_mask_C[None])
+        if self.reader.context is None:
+            return self.head(pooled_1D)[0].float(), None
+        state_1H, state = self.reader.context.step(pooled_1D, state)
+        return self.head(state_1H)[0].float(), state
 
     def set_class_weights(self, num_epochs_K: Tensor) -> None:
         """Weights proportional to frequency^-`loss.class_weight_power` with mean 1 over the epochs.

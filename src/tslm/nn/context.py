@@ -5,6 +5,7 @@ Shape letters: B nights, W epochs, N patches, D encoder width, H context width.
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +28,7 @@ class AttentionPool(nn.Module):
 
 
 class RecurrentContext(nn.Module):
-    """Bidirectional GRU or LSTM over pooled epochs; runs on windows and on whole nights alike."""
+    """GRU or LSTM over pooled epochs, both ways or, if causal, forward alone and as wide; windows and nights alike."""
 
     def __init__(self, network: type[nn.GRU] | type[nn.LSTM], config: ContextConfig, d_model: int) -> None:
         super().__init__()
@@ -36,10 +37,10 @@ class RecurrentContext(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         recurrence = network(
             d_model,
-            config.hidden_size,
+            self.width if config.causal else config.hidden_size,
             config.num_layers,
             batch_first=True,
-            bidirectional=True,
+            bidirectional=not config.causal,
             dropout=config.dropout if config.num_layers > 1 else 0.0,  # between layers
         )
         self.part = network.__name__.lower()  # weights are called gru or lstm
@@ -50,6 +51,11 @@ class RecurrentContext(nn.Module):
         inputs_BWD = self.dropout(self.norm(epochs_BWD))
         with torch.autocast(inputs_BWD.device.type, enabled=False):
             return self.dropout(self._run(inputs_BWD.float(), epoch_mask_BW))
+
+    def step(self, epoch_BD: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        """One more epoch (B, D), and what `step` kept of those before it -> its state (B, H), and what is kept."""
+        states_B1H, state = self.get_submodule(self.part)(self.norm(epoch_BD)[:, None], state)
+        return states_B1H[:, 0], state
 
     def _run(self, inputs_BWD: Tensor, epoch_mask_BW: Tensor | None) -> Tensor:
         network = self.get_submodule(self.part)
@@ -66,8 +72,9 @@ class RecurrentContext(nn.Module):
 class LayeredContext(nn.Module):
     """A stack of sequence layers over pooled epochs (the table LAYERS).
 
-    Each layer of attention or convolution reaches half a training window to both sides; a state space remembers about
-    as long. So the network is the same on windows and on whole nights, and its memory is linear in the night's length.
+    Each layer of attention or convolution reaches half a training window to both sides, a causal convolution a whole
+    one back; a state space remembers about as long. So the network is the same on windows and on whole nights, and its
+    memory is linear in the night's length.
     """
 
     def __init__(self, build_layer: "BuildLayer", config: ContextConfig, d_model: int) -> None:
@@ -87,6 +94,14 @@ class LayeredContext(nn.Module):
             states_BWH = self.dropout(self.norm(states_BWH))
             return states_BWH if epoch_mask_BW is None else states_BWH.masked_fill(~epoch_mask_BW[..., None], 0)
 
+    def step(self, epoch_BD: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        """As `RecurrentContext.step`."""
+        state_BH, kept = self.input(epoch_BD), []
+        for layer, before in zip(self.layers, state or [None] * len(self.layers), strict=True):
+            state_BH, after = layer.step(state_BH, before)  # type: ignore[operator]  # torch types parts loosely
+            kept.append(after)
+        return self.norm(state_BH), kept
+
 
 def _reorder(values_BWX: Tensor, order_BW: Tensor) -> Tensor:
     return values_BWX.gather(1, order_BW[..., None].expand(-1, -1, values_BWX.shape[2]))
@@ -99,8 +114,10 @@ def context_width(config: ContextConfig, d_model: int) -> int:
 
 BuildLayer = Callable[[ContextConfig, int], nn.Module]
 LAYERS: dict[str, BuildLayer] = {
-    "conv": lambda config, width: LocalConvLayer(width, config.window_epochs // 2, config.dropout),
-    "ssm": lambda config, width: StateSpaceLayer(width, config.state_size, config.window_epochs, config.dropout),
+    "conv": lambda config, width: LocalConvLayer(width, config.window_epochs // 2, config.dropout, config.causal),
+    "ssm": lambda config, width: StateSpaceLayer(
+        width, config.state_size, config.window_epochs, config.dropout, config.causal
+    ),
     "transformer": lambda config, width: LocalAttentionLayer(
         width, config.num_heads, config.window_epochs // 2, config.dropout
     ),

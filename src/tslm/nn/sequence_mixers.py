@@ -77,28 +77,38 @@ def _slopes(num_heads: int) -> Tensor:
 
 
 class LocalConvLayer(nn.Module):
-    """Pre-norm residual layer: one convolution over neighbouring places, and GELU."""
+    """Pre-norm residual layer: one convolution over neighbouring places, if causal over those before, and GELU."""
 
-    def __init__(self, width: int, reach: int, dropout: float) -> None:
+    def __init__(self, width: int, reach: int, dropout: float, causal: bool = False) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)
-        self.conv = nn.Conv1d(width, width, 2 * reach + 1, padding=reach)
+        self.conv = nn.Conv1d(width, width, 2 * reach + 1)
+        self.margins = (2 * reach, 0) if causal else (reach, reach)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, states_BWH: Tensor, mask_BW: Tensor | None = None) -> Tensor:
         """(B, W, H) -> (B, W, H); masked places count as zeros, what comes out there means nothing."""
         inputs_BWH = _fill_masked(self.norm(states_BWH), mask_BW)
-        mixed_BWH = self.conv(inputs_BWH.transpose(1, 2)).transpose(1, 2)
+        mixed_BWH = self.conv(nn.functional.pad(inputs_BWH.transpose(1, 2), self.margins)).transpose(1, 2)
         return states_BWH + self.dropout(nn.functional.gelu(mixed_BWH))
+
+    def step(self, state_BH: Tensor, before_BHK: Tensor | None) -> tuple[Tensor, Tensor]:
+        """One more place (B, H), and the inputs before it -> what `forward` gives there, and the inputs to keep."""
+        if before_BHK is None:
+            before_BHK = state_BH.new_zeros(*state_BH.shape, self.margins[0])
+        inputs_BHK = torch.cat([before_BHK, self.norm(state_BH)[..., None]], dim=-1)
+        return state_BH + nn.functional.gelu(self.conv(inputs_BHK)[..., 0]), inputs_BHK[..., 1:]
 
 
 class StateSpaceLayer(nn.Module):
     """Pre-norm residual layer: state space, GELU, and a linear layer with a gate (GLU), as in the paper's model."""
 
-    def __init__(self, width: int, state_size: int, longest_memory: float, dropout: float) -> None:
+    def __init__(
+        self, width: int, state_size: int, longest_memory: float, dropout: float, causal: bool = False
+    ) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)
-        self.space = DiagonalStateSpace(width, state_size, longest_memory)
+        self.space = DiagonalStateSpace(width, state_size, longest_memory, causal)
         self.dropout = nn.Dropout(dropout)
         self.out_proj = nn.Linear(width, 2 * width)
 
@@ -108,17 +118,22 @@ class StateSpaceLayer(nn.Module):
         mixed_BWH = self.dropout(nn.functional.gelu(self.space(inputs_BWH)))
         return states_BWH + self.dropout(nn.functional.glu(self.out_proj(mixed_BWH), dim=-1))
 
+    def step(self, state_BH: Tensor, before_2BHN: Tensor | None) -> tuple[Tensor, Tensor]:
+        """One more place (B, H), and the space's state -> what `forward` gives there, and the state after it."""
+        mixed_BH, after_2BHN = self.space.step(self.norm(state_BH), before_2BHN)
+        return state_BH + nn.functional.glu(self.out_proj(nn.functional.gelu(mixed_BH)), dim=-1), after_2BHN
+
 
 class DiagonalStateSpace(nn.Module):
     """x' = A x + B u, y = C x + D u for each channel, held constant between places (zero-order hold).
 
-    A is diagonal and starts as S4D-Lin, -1/2 + i pi n; B is 1, as only its product with C counts. The state is
-    never written out: its answer to one impulse is a kernel, and that is convolved with the sequence by FFT. Each
-    direction has a C of its own. Channels start with memories from a few places to `longest_memory`, on an even
-    logarithmic scale.
+    A is diagonal and starts as S4D-Lin, -1/2 + i pi n; B is 1, as only its product with C counts. The state is written
+    out by `step` alone: its answer to one impulse is a kernel, and that is convolved with the sequence by FFT. Each
+    direction has a C of its own; a causal space has one. Channels start with memories from a few places to
+    `longest_memory`, on an even logarithmic scale.
     """
 
-    def __init__(self, width: int, state_size: int, longest_memory: float) -> None:
+    def __init__(self, width: int, state_size: int, longest_memory: float, causal: bool = False) -> None:
         super().__init__()
         if state_size < 2 or state_size % 2:
             raise ValueError(f"model.context.state_size={state_size}: wanted an even number of 2 or more")
@@ -127,16 +142,19 @@ class DiagonalStateSpace(nn.Module):
         self.log_step_H = nn.Parameter(torch.log(2 / (_SHORTEST_MEMORY * memory_H)))  # exp(-step / 2) a place
         self.log_decay_HN = nn.Parameter(torch.full((width, num_pairs), math.log(0.5)))
         self.frequency_HN = nn.Parameter(math.pi * torch.arange(num_pairs).float().repeat(width, 1))
-        self.readout_2HNc = nn.Parameter(math.sqrt(0.5) * torch.randn(2, width, num_pairs, 2))  # real, imaginary
+        self.readout_2HNc = nn.Parameter(
+            math.sqrt(0.5) * torch.randn(1 if causal else 2, width, num_pairs, 2)
+        )  # real, imaginary
         self.skip_H = nn.Parameter(torch.randn(width))
 
     def forward(self, inputs_BWH: Tensor) -> Tensor:
         """(B, W, H) -> (B, W, H), float32 or float64: each place from all before and all after it."""
         num_places = inputs_BWH.shape[1]
-        forth_HW, back_HW = self.kernels(num_places)
+        forth_HW, *back = self.kernels(num_places)
         # One circular kernel of twice the length: places before in its first half, those after in its second.
         kernel_HV = nn.functional.pad(forth_HW, (0, num_places))
-        kernel_HV = kernel_HV + nn.functional.pad(back_HW, (0, num_places)).flip(-1).roll(1, dims=-1)
+        for back_HW in back:
+            kernel_HV = kernel_HV + nn.functional.pad(back_HW, (0, num_places)).flip(-1).roll(1, dims=-1)
         inputs_BHW = inputs_BWH.transpose(1, 2)
         if (
             torch.compiler.is_exporting()
@@ -146,8 +164,25 @@ class DiagonalStateSpace(nn.Module):
         mixed_BHW = torch.fft.irfft(spectrum_BHF, 2 * num_places)[..., :num_places]
         return mixed_BHW.to(inputs_BWH.dtype).transpose(1, 2) + self.skip_H * inputs_BWH
 
+    def step(self, input_BH: Tensor, before_2BHN: Tensor | None) -> tuple[Tensor, Tensor]:
+        """One more place (B, H), and the state, (2, B, H, N) real and imaginary -> output (B, H), state after it."""
+        growth_HN, turn_HN, real_1HN, imag_1HN = self._discretize()
+        real_BHN, imag_BHN = growth_HN.new_zeros(2, *growth_HN.shape) if before_2BHN is None else before_2BHN
+        left_HN, cosine_HN, sine_HN = growth_HN.exp(), turn_HN.cos(), turn_HN.sin()
+        after_2BHN = torch.stack(
+            [
+                left_HN * (cosine_HN * real_BHN - sine_HN * imag_BHN) + input_BH[..., None],
+                (left_HN * (sine_HN * real_BHN + cosine_HN * imag_BHN)).expand(*input_BH.shape, -1),
+            ]
+        )
+        output_BH = 2 * (real_1HN[0] * after_2BHN[0] - imag_1HN[0] * after_2BHN[1]).sum(-1)
+        return output_BH + self.skip_H * input_BH, after_2BHN
+
     def kernels(self, num_places: int) -> Tensor:
-        """(2, H, W) answer to an impulse 0, 1, ... places ago, and to one as far ahead (the paper's equation 6)."""
+        """(2, H, W) answer to an impulse 0, 1, ... places ago, and to one as far ahead (the paper's equation 6).
+
+        It is (1, H, W) where the space is causal.
+        """
         growth_HN, turn_HN, real_2HN, imag_2HN = self._discretize()
         place_W = torch.arange(num_places, device=growth_HN.device)
         left_HNW = torch.exp(growth_HN[..., None] * place_W)  # of an input after so many places

@@ -6,6 +6,7 @@ K classes.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -106,6 +107,14 @@ class NightScorer:
         channel_mask_BC = torch.from_numpy(channel_mask_C).to(self.device)[None]
         with torch.inference_mode():
             return self.compute_logits(window_BWCL, mask_BW, channel_mask_BC)[0].cpu().numpy()
+
+    def step(self, epoch_CL: np.ndarray, channel_mask_C: np.ndarray, state: Any) -> tuple[np.ndarray, Any]:
+        """Logits (K,) of the next epoch of a live night, and what is kept; arguments as `Classifier.step`."""
+        self.model.eval()
+        epoch, mask = (torch.from_numpy(each).to(self.device) for each in (epoch_CL, channel_mask_C))
+        with torch.inference_mode():
+            logits_K, state = self.model.step(epoch, mask, state)
+        return logits_K.cpu().numpy(), state
 
     def compute_logits(self, window_BWCL: Tensor, mask_BW: Tensor, channel_mask_BC: Tensor | None = None) -> Tensor:
         """Logits of the epochs in normalised windows, (B, W, K).

@@ -75,9 +75,15 @@ class RecordingsDataset:
         return np.bincount(scored[scored != IGNORE_INDEX], minlength=len(self.sleep_stages))
 
     def _draw_part(self, night: int, epoch: int) -> slice:
-        """The part of a night that is taken for the recording around an epoch."""
+        """The part of a night that is taken for the recording around an epoch.
+
+        A causal model knows nothing of the recording after the window.
+        """
         share = self.config.augment.excerpt_share if self.varied else 0.0
-        return draw_excerpt(epoch, self.recordings[night].num_epochs, share)
+        part = draw_excerpt(epoch, self.recordings[night].num_epochs, share)
+        if not (self.config.model.context.causal and self.meters):
+            return part
+        return slice(part.start, min(part.stop, epoch + self.window_epochs // 2 + 1))
 
     def _measure_part(
         self, night: int, part: slice, log_gains_CG: np.ndarray | None = None

@@ -10,7 +10,7 @@ Shape letters: E epochs, C channels, K knots of a spectrum, W epochs of a window
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -18,9 +18,17 @@ import numpy as np
 from tslm.batch import IGNORE_INDEX, NightWindow, Reference
 from tslm.config.schema import RunConfig
 from tslm.data.prepared.recordings import Recording
-from tslm.evidence.muscle import build_tone_scale, find_emg_channel, measure_tones
+from tslm.evidence.muscle import Tones, build_tone_scale, find_emg_channel, measure_tones
 from tslm.signals.augment import NUM_DRAWS, interpolate_gain
-from tslm.signals.normalize import KNOTS_K, NUM_KNOTS, build_reference, find_typical, measure_reference, measure_spectra
+from tslm.signals.normalize import (
+    KNOTS_K,
+    NUM_KNOTS,
+    build_reference,
+    find_typical,
+    measure_reference,
+    measure_spectra,
+    normalize_channels,
+)
 
 SHORTEST_EXCERPT = 20  # epochs
 
@@ -36,12 +44,7 @@ class ReferenceMeter:
         Raises:
             ValueError: a channel is missing that the model needs.
         """
-        needed = [name for name in config.stage.channels if name not in config.optional_channels]
-        if missing := [name for name in needed if name not in recording.channels]:
-            raise ValueError(
-                f"{recording.recording} has no channel {missing[0]!r}, which the model needs; it has: "
-                f"{', '.join(recording.channels)}"
-            )
+        check_channels(recording.channels, config, recording.recording)
         self.prior_epochs = config.model.prior_epochs
         self.channels = [recording.channels.get(name) for name in config.stage.channels]
         there = [(idx, name) for idx, name in enumerate(config.stage.channels) if name in recording.channels]
@@ -54,7 +57,7 @@ class ReferenceMeter:
         self.spectra_EK = {
             idx: measure_spectra(recording.channels[name])
             for idx, name in there
-            if self.prior_epochs and idx not in self.tones
+            if (self.prior_epochs or config.model.context.causal) and idx not in self.tones
         }
 
     def measure(
@@ -111,6 +114,60 @@ class ReferenceMeter:
 def measure_references(recording: Recording, config: RunConfig) -> ChannelReferences:
     """References of a whole recording; errors as `ReferenceMeter`."""
     return ReferenceMeter(recording, config).measure(config.model.typical_spectrum)
+
+
+class CausalNormalizer:
+    """Normalises the epochs of a live recording one after another, each by the recording up to its own end.
+
+    What the first epochs cannot tell is taken from the nights of training, where the model has a prior
+    (`model.prior_epochs`). Whether an EMG is an envelope is decided on its first epoch.
+    """
+
+    def __init__(self, config: RunConfig, fs_hz: float) -> None:
+        self.config, self.fs_hz, self.num_epochs = config, fs_hz, 0
+        typical = config.model.typical_spectrum
+        self._priors_CK = np.reshape(typical, (-1, NUM_KNOTS)) if typical else None
+        self._is_emg = [bool(find_emg_channel([name])) for name in config.stage.channels]
+        self._seen: list[np.ndarray] = [np.empty((0, 0))] * len(self._is_emg)  # spectra, or tones of an EMG
+        self._first_tones: dict[int, Tones] = {}
+
+    def normalize(self, epoch_C: Sequence[np.ndarray | None]) -> np.ndarray:
+        """The next epoch, (L,) microvolt a channel, None for one that lacks -> (C, L) or (C, V, L) float32."""
+        self.num_epochs += 1
+        length = next(len(values_L) for values_L in epoch_C if values_L is not None)
+        values_1CL = np.stack([np.zeros(length, np.float32) if each is None else each for each in epoch_C])[None]
+        references = [None if each is None else self._measure(idx, each) for idx, each in enumerate(epoch_C)]
+        return normalize_channels(values_1CL, self.config.model.normalization, references)[0]
+
+    def _measure(self, idx: int, values_L: np.ndarray) -> Reference:
+        if self._is_emg[idx]:
+            first = self._first_tones.get(idx)
+            tones = measure_tones(values_L[None], self.fs_hz, None if first is None else first.is_envelope)
+            first = self._first_tones.setdefault(idx, tones)
+            seen_ES = self._keep(idx, tones.log_envelope_ES)
+            return Reference(tone=build_tone_scale(replace(first, log_envelope_ES=seen_ES)))
+        prior_K = None if self._priors_CK is None else self._priors_CK[idx]
+        return build_reference(
+            self._keep(idx, measure_spectra(values_L[None])), prior_K, self.config.model.prior_epochs
+        )
+
+    def _keep(self, idx: int, row_1X: np.ndarray) -> np.ndarray:
+        """All rows so far; room for them is doubled when it is used up."""
+        if self.num_epochs > len(self._seen[idx]):
+            grown = np.empty((2 * self.num_epochs, row_1X.shape[1]))
+            grown[: self.num_epochs - 1] = self._seen[idx][: self.num_epochs - 1] if self.num_epochs > 1 else 0
+            self._seen[idx] = grown
+        self._seen[idx][self.num_epochs - 1] = row_1X[0]
+        return self._seen[idx][: self.num_epochs]
+
+
+def check_channels(names: Iterable[str], config: RunConfig, recording: str) -> None:
+    """Raise ValueError where a recording lacks a channel that the model needs."""
+    needed = [name for name in config.stage.channels if name not in config.optional_channels]
+    if missing := [name for name in needed if name not in names]:
+        raise ValueError(
+            f"{recording} has no channel {missing[0]!r}, which the model needs; it has: {', '.join(names)}"
+        )
 
 
 def average_spectra(meters: Sequence[ReferenceMeter]) -> tuple[float, ...]:

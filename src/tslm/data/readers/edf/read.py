@@ -68,20 +68,20 @@ def open_edf(path: Path, config: SignalsConfig) -> SignalFile:
     )
 
 
-def read_edf_values(header: EdfHeader, channel: EdfChannel) -> np.ndarray:
-    """All samples of one channel, record after record, in the header's physical unit.
+def read_edf_values(header: EdfHeader, channel: EdfChannel, first_record: int = 0) -> np.ndarray:
+    """All samples of one channel from a record on, record after record, in the header's physical unit.
 
     Returns:
-        (num_records * samples a record,) float32.
+        (number of records * samples a record,) float32.
 
     Raises:
         ValueError: The header gives no rate or no scale for the channel.
     """
     gain, offset = _find_scale(header, channel)
-    records = _map_records(header)
-    values = np.empty(header.num_records * channel.num_samples, dtype=np.float32)
+    records = _map_records(header)[first_record:]
+    values = np.empty(len(records) * channel.num_samples, dtype=np.float32)
     block_records = max(1, _BLOCK_SAMPLES // channel.num_samples)
-    for first in range(0, header.num_records, block_records):
+    for first in range(0, len(records), block_records):
         digital = _read_digital(records[first : first + block_records], channel, header.sample_bytes)
         start = first * channel.num_samples
         values[start : start + len(digital)] = gain * (offset + digital)
