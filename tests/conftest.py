@@ -1,6 +1,8 @@
 import gc
+import resource
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -123,3 +125,19 @@ def package(
     pin_tiny_base(monkeypatch, tiny_llm, tmp_path_factory.mktemp("cache"))
     monkeypatch.setattr("tslm.pretrained.table.FOLDER", packaged_models)
     return packaged_models
+
+
+@pytest.fixture
+def full_disk() -> Callable[[int], AbstractContextManager[None]]:
+    """A block in which no file grows beyond so many bytes: libraries in C see that as they see a full disk."""
+
+    @contextmanager
+    def limit(num_bytes: int) -> Iterator[None]:
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    return limit

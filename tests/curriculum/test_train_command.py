@@ -172,6 +172,20 @@ def test_a_second_process_is_refused_while_another_works_in_the_folder(
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
+def test_a_full_disk_ends_a_run_with_one_line_and_it_goes_on_later(
+    results: Path, data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture, full_disk: Any
+) -> None:
+    more = ["--from_scratch", f"results_dir={tmp_path}"]
+    with full_disk(10_000):  # less than the weights, more than the log
+        assert command(data_dir, ["stage0_encoder"], *more) == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("error: ") and "checkpoints/best cannot be written" in error
+    assert not list(tmp_path.rglob("*.partial"))
+    assert command(data_dir, ["stage0_encoder"], *more, "--resume") == 0
+    losses = [read_losses(stage_dir(folder, "stage0_encoder")) for folder in (tmp_path, results)]
+    assert losses[0] == losses[1]
+
+
 def test_how_a_run_is_carried_out_may_differ_when_it_goes_on(results: Path, data_dir: Path) -> None:
     free = ["train.log_every_steps=7", "train.checkpoint_every_min=1", "train.num_workers=0"]
     assert command(data_dir, ["stage1_mcq"], "--resume", *free) == 0

@@ -22,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException, ValidationError
 
 from tslm.config.schema import RunConfig
+from tslm.files import write_text
 
 CONFIG_FILE = "config.yaml"
 Config = TypeVar("Config")
@@ -100,8 +101,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 def save_config(config: RunConfig, path: Path) -> None:
     """Write the whole resolved config as YAML."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(OmegaConf.to_yaml(to_plain(config)), encoding="utf-8")
+    write_text(OmegaConf.to_yaml(to_plain(config)), path)
 
 
 def valid_keys(kind: type = RunConfig, prefix: str = "") -> list[str]:

@@ -1,6 +1,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyedflib
 import pytest
@@ -42,3 +43,17 @@ def test_every_json_says_what_it_is_not_for(night: NightResult, folder: Path) ->
     assert len(written) == 3
     for path in written:
         assert DISCLAIMER in json.dumps(json.loads(path.read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize("name", EXPORTS)
+def test_a_full_disk_is_an_error_that_leaves_the_file_before_it(
+    name: str, night: NightResult, folder: Path, full_disk: Any
+) -> None:
+    path = folder / EXPORTS[name].file_name.format(bids="night")
+    EXPORTS[name].write(night, path)
+    before = path.read_bytes()
+    assert len(before) > 100
+    with full_disk(100), pytest.raises(OSError, match=r"annotations\.edf cannot be written|File too large"):
+        EXPORTS[name].write(night, path)
+    assert path.read_bytes() == before
+    assert list(folder.iterdir()) == [path]

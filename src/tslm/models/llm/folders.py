@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
     AutoModelForCausalLM,
@@ -137,5 +138,7 @@ def _build_beside(out_dir: Path) -> Iterator[Path]:
         partial_dir.chmod(0o755)  # mkdtemp leaves it to the owner alone; a cache may be shared
         share_files(partial_dir)
         os.replace(partial_dir, out_dir)
+    except SafetensorError as error:
+        raise OSError(f"{out_dir} cannot be written: {error}") from error
     finally:
         shutil.rmtree(partial_dir, ignore_errors=True)

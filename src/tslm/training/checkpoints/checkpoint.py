@@ -106,6 +106,8 @@ def fill_beside(
             copy_small_files(Path(unwrap_lora(llm).name_or_path or ""), partial)
         write_state(state, config, partial)
         yield partial
+    except SafetensorError as error:  # it has no class of its own for a full disk
+        raise OSError(f"{checkpoint_dir} cannot be written: {error}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

@@ -384,3 +384,19 @@ def test_a_checkpoint_that_is_replaced_while_it_is_read_is_read_again(
     monkeypatch.setattr(backbone, "load_lora", lambda *_: swap_in(shutil.copytree(folder, tmp_path / "new"), folder))
     with pytest.raises(OSError, match="replaced again and again"):
         load_checkpoint(folder)
+
+
+@pytest.mark.parametrize(  # no room for the config, for the weights, for the language model
+    ("num_bytes", "with_llm"), [(100, False), (3000, False), (60_000, True)]
+)
+def test_a_full_disk_is_an_error_that_leaves_the_checkpoint_before_it(
+    num_bytes: int, with_llm: bool, config: Any, tmp_path: Path, full_disk: Any
+) -> None:
+    model = build_small_model(config, lora_noise=0.1)
+    if with_llm:
+        model.llm = backbone.merge_lora(model.llm)
+    save_checkpoint(model, config, {"step": 7}, tmp_path / "best", with_llm)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with full_disk(num_bytes), pytest.raises(OSError, match="File too large"):
+        save_checkpoint(model, config, {"step": 8}, tmp_path / "best", with_llm)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before

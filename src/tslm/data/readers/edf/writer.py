@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyedflib
 
-from tslm.data.readers.edf.header import NO_START
+from tslm.data.readers.edf.header import NO_START, read_edf_header
 from tslm.data.readers.raw import Annotation, RawRecording
 from tslm.files import write_beside
 from tslm.labels import RK_ANNOTATIONS, SleepStage
@@ -43,6 +43,8 @@ def write_edf(
         with _open_annotations(partial_hypnogram) as writer:
             _write_identity(writer, recording)
             _write_annotations(_list_bouts(recording, text_of), writer)
+        _check_written(partial_psg, psg_path)
+        _check_written(partial_hypnogram, hypnogram_path)
 
 
 def write_edf_annotations(
@@ -56,10 +58,20 @@ def write_edf_annotations(
         start: of the recording; None: 1985-01-01 at midnight.
         patient_code: of the header; empty: unknown.
     """
-    with write_beside(path) as partial, _open_annotations(partial) as writer:
-        writer.setStartdatetime(start or NO_START)
-        writer.setPatientCode(patient_code.replace(" ", "_"))
-        _write_annotations(annotations, writer)
+    with write_beside(path) as partial:
+        with _open_annotations(partial) as writer:
+            writer.setStartdatetime(start or NO_START)
+            writer.setPatientCode(patient_code.replace(" ", "_"))
+            _write_annotations(annotations, writer)
+        _check_written(partial, path)
+
+
+def _check_written(partial: Path, path: Path) -> None:
+    """Raise OSError for a file that is shorter than its header says: pyedflib tells nothing of a full disk."""
+    try:
+        read_edf_header(partial)
+    except ValueError as error:
+        raise OSError(f"{path} cannot be written whole; is the disk full?") from error
 
 
 def _write_signals(recording: RawRecording, path: Path) -> None:
