@@ -36,6 +36,10 @@ class DecoderInputs:
         """Keyword arguments of the decoder."""
         return {"inputs_embeds": self.embeds_BTE, **memory_argument(self.memory)}
 
+    def select_rows(self, rows: Tensor) -> "DecoderInputs":
+        """What it reads of these samples."""
+        return DecoderInputs(self.embeds_BTE[rows], None if self.memory is None else self.memory.select_rows(rows))
+
 
 class Fusion(Protocol):
     """Puts series and the night's context before the decoder; a module with weights of its own.

@@ -15,9 +15,10 @@ from tslm.batch import IGNORE_INDEX, Batch
 from tslm.config.schema import LossConfig, ModelConfig, OptimConfig
 from tslm.models.classifier import Classifier
 from tslm.models.decoding.attention import grouped_attention
-from tslm.models.decoding.decode import Sampling, decode, position_ids, read_prompts
+from tslm.models.decoding.decode import Sampling, decode, position_ids, read_first_prompts
 from tslm.models.decoding.grammar import AnswerState
 from tslm.models.decoding.label_scoring import build_label_tree, score_label_trees
+from tslm.models.decoding.packing import packed_weights
 from tslm.models.epoch_reader import EpochReader
 from tslm.models.fusion import DecoderInputs, run_decoder
 from tslm.models.interface import ModelOutput, build_param_groups, frozen, is_trained, mean_by_sample
@@ -106,9 +107,10 @@ class TextModel(nn.Module):
         `answers` constrains each response to the options of its sample; afterwards it holds their log-likelihoods.
         """
         assert batch.attention_mask_BT is not None
-        with grouped_attention(self.causal_lm):
+        causal_lm = self.causal_lm
+        with grouped_attention(causal_lm), packed_weights(causal_lm, len(batch.attention_mask_BT)):
             return decode(
-                self.causal_lm,
+                causal_lm,
                 self.fuse(batch),
                 batch.attention_mask_BT,
                 max_new_tokens,
@@ -130,12 +132,12 @@ class TextModel(nn.Module):
         """
         assert batch.attention_mask_BT is not None
         cache, inputs = DynamicCache(config=self.causal_lm.config), self.fuse(batch)
-        hidden_BTE = read_prompts(self.causal_lm, inputs, batch.attention_mask_BT, cache)
         head = self.causal_lm.get_output_embeddings()
         assert isinstance(head, nn.Module)
         trees = [build_label_tree(options) for options in labels]
-        logits_BV = head(hidden_BTE[:, -1].contiguous())
-        scores = score_label_trees(self.causal_lm, cache, batch.attention_mask_BT, trees, logits_BV, inputs.memory)
+        with packed_weights(self.causal_lm, len(batch.attention_mask_BT)):
+            logits_BV = head(read_first_prompts(self.causal_lm, inputs, batch.attention_mask_BT, cache))
+            scores = score_label_trees(self.causal_lm, cache, batch.attention_mask_BT, trees, logits_BV, inputs.memory)
         return scores.log_likelihood_RK
 
     def param_groups(self, optim: OptimConfig) -> list[dict]:

@@ -8,7 +8,9 @@ Shape letters: B rows, G heads of keys, T positions, D width of a head.
 """
 
 import copy
+from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
@@ -91,6 +93,23 @@ def fork_cache(cache: DynamicCache) -> DynamicCache:
     fork = copy.copy(cache)
     fork.layers = [layer.fork() if hasattr(layer, "fork") else copy.copy(layer) for layer in cache.layers]
     return fork
+
+
+def can_join(cache: DynamicCache) -> bool:
+    """Whether caches of this kind can be joined."""
+    return all(type(layer) in (RoomyLayer, DynamicLayer, DynamicSlidingWindowLayer) for layer in cache.layers)
+
+
+def join_caches(parts: Sequence[DynamicCache], whole: DynamicCache) -> None:
+    """Let an empty cache hold the rows of several one after the other; all have read as many positions."""
+    for idx, first in enumerate(parts[0].layers):
+        layers = [part.layers[idx] for part in parts]
+        joined = copy.copy(first)
+        joined.keys = torch.cat([layer.keys for layer in layers])
+        joined.values = torch.cat([layer.values for layer in layers])
+        for layer in layers:  # so that memory holds one layer twice at most
+            layer.keys = layer.values = None
+        whole.layers[idx] = joined
 
 
 def _enlarge(states_BGTD: Tensor, length: int) -> Tensor:

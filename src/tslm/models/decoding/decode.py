@@ -8,6 +8,7 @@ takes the last position as a (B, 1, E) view, for which the CPU kernel copies the
 matrix B times over, and it carries finished answers to the end of the longest one.
 """
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,13 +16,14 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
 
-from tslm.models.decoding.cache import build_cache, fork_cache
+from tslm.models.decoding.cache import build_cache, can_join, fork_cache, join_caches
 from tslm.models.decoding.grammar import AnswerState
 from tslm.models.decoding.label_scoring import build_label_tree, score_label_trees
 from tslm.models.fusion import DecoderInputs, SeriesMemory, run_decoder
 from tslm.models.llm.backbone import cap_logits
 
 _FINISHED_SHARE = 0.25  # answered rows leave the batch once they are this share of it
+_ROWS_AT_ONCE = 8  # prompts that a CPU reads at a time: memory for more comes from the system, at every operation anew
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,25 @@ def read_prompts(causal_lm: PreTrainedModel, inputs: DecoderInputs, mask_BT: Ten
     )
 
 
+def read_first_prompts(
+    causal_lm: PreTrainedModel, inputs: DecoderInputs, mask_BT: Tensor, cache: DynamicCache
+) -> Tensor:
+    """Hidden states of the last position of prompts, (B, E); the cache, empty before, holds them afterwards.
+
+    Arguments are those of `read_prompts`.
+    """
+    num_rows = len(mask_BT)
+    if mask_BT.device.type != "cpu" or num_rows <= _ROWS_AT_ONCE or not can_join(cache):
+        return read_prompts(causal_lm, inputs, mask_BT, cache)[:, -1].contiguous()
+    last, parts = [], []
+    for rows in torch.arange(num_rows).split(_ROWS_AT_ONCE):
+        part = copy.deepcopy(cache)
+        last.append(read_prompts(causal_lm, inputs.select_rows(rows), mask_BT[rows], part)[:, -1])
+        parts.append(part)
+    join_caches(parts, cache)
+    return torch.cat(last)
+
+
 @torch.no_grad()
 def decode(
     causal_lm: PreTrainedModel,
@@ -105,8 +126,9 @@ def decode(
     cache = build_cache(causal_lm)
     batch = _Rows(attention_mask_BT, inputs.memory, answers, num_steps, pad_token_id, sampling)
     may_wait = not any(cache.is_sliding)  # in a window, the pads of a waiting row would push out what it still sees
+    hidden_RE = read_first_prompts(causal_lm, inputs, batch.mask_RT, cache)
     for step in range(num_steps):
-        logits_RV = head(read_prompts(causal_lm, inputs, batch.mask_RT, cache)[:, -1].contiguous())
+        logits_RV = head(hidden_RE)
         if sampling is not None:
             logits_RV = cap_logits(logits_RV.float(), causal_lm)
         token_R = batch.write(step, batch.choose(logits_RV))
@@ -125,6 +147,7 @@ def decode(
             batch.select(open_rows)
         inputs = DecoderInputs(words(token_R[:, None]), batch.memory)
         batch.mask_RT = torch.cat([batch.mask_RT, (~batch.finished_R)[:, None].long()], dim=1)
+        hidden_RE = read_prompts(causal_lm, inputs, batch.mask_RT, cache)[:, -1].contiguous()
     return batch.answers_BT[:, : batch.num_written]
 
 

@@ -8,7 +8,7 @@ from transformers.models.gemma2.modeling_gemma2 import eager_attention_forward
 from tests.factories.architectures import ARCHITECTURES, build_llm
 from tslm.models.decoding.attention import attend_grouped, grouped_attention
 from tslm.models.decoding.cache import build_cache, fork_cache
-from tslm.models.decoding.decode import read_prompts
+from tslm.models.decoding.decode import read_first_prompts, read_prompts
 from tslm.models.fusion import DecoderInputs
 
 NUM_STEPS = 70  # more than twice the room, and beyond the sliding windows of 32
@@ -45,6 +45,23 @@ def test_decoding_reads_as_with_the_cache_and_the_attention_of_transformers(llm:
     with grouped_attention(llm):
         ours = read_step_by_step(llm, build_cache(llm), [0, 2])
     torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["own", "of transformers"])
+def test_prompts_read_a_few_at_a_time_are_those_read_at_once(llm: Any, own: bool) -> None:
+    embeds = torch.randn(20, 40, 64, generator=torch.Generator().manual_seed(0))
+    mask = torch.ones(20, 41, dtype=torch.long)
+    for row in range(20):
+        mask[row, :row] = 0
+    found = []
+    for read in (lambda *given: read_prompts(*given)[:, -1], read_first_prompts):
+        cache = build_cache(llm) if own else DynamicCache(config=llm.config)
+        with torch.no_grad(), grouped_attention(llm):
+            first = read(llm, DecoderInputs(embeds), mask[:, :40], cache)
+            second = read_prompts(llm, DecoderInputs(embeds[:, :1]), mask, cache)[:, -1]
+        found.append(torch.stack([first, second]))
+        assert cache.get_seq_length() == 41
+    torch.testing.assert_close(*found, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("num_steps", [2, 20, NUM_STEPS])
