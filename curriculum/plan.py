@@ -36,7 +36,8 @@ FREE_SETTINGS = (
     "train.checkpoint_every_steps",
     "train.checkpoint_every_min",
 )
-_INFERRED = ("model.fs_hz", "model.epoch_s")  # 0 in the command: inferred from the data, then saved
+# Empty in the command: inferred from the data or taken from the weights to start from, then saved.
+_INFERRED = ("model.fs_hz", "model.epoch_s", "model.typical_spectrum")
 _MAX_NAMED = 6
 
 

@@ -385,3 +385,10 @@ def test_a_leak_through_the_run_that_a_stage_starts_from_is_found(
     write_participants(rows, tmp_path / "later")
     error = fails_with_one_line(data_dir, capsys, ["stage4_sleep_cot"], f"stage.train_dir={tmp_path / 'later'}", *more)
     assert f"subject {trained.subject} is in the training data of stage0_encoder" in error
+
+
+def test_what_a_run_inferred_is_no_other_setting_when_it_is_resumed() -> None:
+    wanted = RunConfig()
+    saved = replace(wanted, model=replace(wanted.model, fs_hz=100.0, epoch_s=30.0, typical_spectrum=(1.0, 2.0)))
+    assert compare_settings(saved, wanted) == []
+    assert compare_settings(saved, replace(wanted, seed=1)) == ["seed: 0 -> 1"]
