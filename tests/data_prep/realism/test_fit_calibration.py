@@ -1,4 +1,3 @@
-import json
 import os
 from pathlib import Path
 
@@ -69,11 +68,11 @@ def _write_band_powers(path, rng):
 
 def test_the_command_writes_a_table_that_the_simulator_reads(tmp_path, monkeypatch, capsys):
     _write_band_powers(tmp_path / "powers.npz", np.random.default_rng(2))
-    out = tmp_path / "table.json"
+    out = tmp_path / "calibration.json"
     assert main(["--band_powers", str(tmp_path), "--leave_out", "BB001", "--out", str(out)]) == 0
     assert "2 recordings (2 subjects)" in capsys.readouterr().out
     assert [night.recording for night in read_band_powers(tmp_path, ["AA001"])] == ["AA002E0", "BB001E0"]
-    monkeypatch.setattr(simulate_calibration, "_TABLE_PATH", out)
+    monkeypatch.setattr(simulate_calibration, "_FOLDER", tmp_path)
     load_table.cache_clear()
     try:
         assert {name: values.shape for name, values in load_table().items()} == {
@@ -114,9 +113,10 @@ def test_mistakes_end_in_one_line(tmp_path, capsys):
 
 
 @pytest.mark.skipif("TSLM_DATA_DIR" not in os.environ, reason="TSLM_DATA_DIR is not set")
-def test_the_table_of_the_repository_is_what_the_command_gives():
+@pytest.mark.parametrize(("channel_idx", "name"), [(0, "calibration"), (1, "posterior")])
+def test_the_tables_of_the_repository_are_what_the_command_gives(channel_idx, name):
     folder = Path(os.environ["TSLM_DATA_DIR"]) / "sleep_edf_bandpower"
-    table = fit_calibration(read_band_powers(folder, ["SC400"]))
-    kept = json.loads(Path(simulate_calibration.__file__).with_name("calibration.json").read_text())
-    for name, values in table.items():
-        np.testing.assert_allclose(values, kept[name], atol=1.01e-5)
+    table = fit_calibration(read_band_powers(folder, ["SC400"], channel_idx))
+    kept = load_table(name)
+    for key, values in table.items():
+        np.testing.assert_allclose(values, kept[key], atol=1.01e-5)
