@@ -4,17 +4,20 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from curriculum.plan import compare_settings
 from curriculum.train import parse_args
 from tests.factories.small import small_recording, split_by_epoch
 from tests.factories.tiny_run import command
 from tslm.config.checkpoint import load_checkpoint_config
 from tslm.config.compose import list_group
+from tslm.config.schema import RunConfig
 from tslm.data.prepared.recordings import read_participants, read_recording, write_participants, write_recording
 from tslm.data.splits.rules import assign_splits
 from tslm.data.splits.split import BY_EPOCH, SPLITS
