@@ -6,13 +6,21 @@ import logging
 import os
 import shlex
 import sys
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from curriculum.plan import DEFAULT_STAGES, check_reuse, clear_run, list_curriculum_stages, metrics_path
+from curriculum.plan import (
+    DEFAULT_STAGES,
+    check_evaluation,
+    check_reuse,
+    clear_run,
+    list_curriculum_stages,
+    metrics_path,
+)
 from tslm.command import run_to_code
 from tslm.config.checkpoint import load_checkpoint_config
 from tslm.config.compose import compose_config, list_group
@@ -22,6 +30,7 @@ from tslm.file_lock import hold_lock
 from tslm.metric_names import AGREEMENT, describe_metrics
 from tslm.training.process import end_with_launcher, release_memory
 from tslm.training.runs.folder import BEST, LOCK_FILE, checkpoint_dir, pick_main_metrics, run_dir
+from tslm.training.runs.manifest import record_evaluation
 
 logger = logging.getLogger(__name__)
 
@@ -47,19 +56,32 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run_stages(args: argparse.Namespace) -> int:
-    is_main_process = os.environ.get("RANK", "0") == "0"
-    logging.basicConfig(level=logging.INFO if is_main_process else logging.WARNING, format="%(message)s")
+    logging.basicConfig(level=logging.INFO if _is_main_process() else logging.WARNING, format="%(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # the tracker reports an unreachable server itself
     end_with_launcher()
     configs = [compose(curriculum_stage, args) for curriculum_stage in args.stages]
+    _check_cuts(configs, args)
+    # All of them, before the first is scored.
+    changes = [check_evaluation(config, args.overwrite) if args.eval_only else [] for config in configs]
     from tslm.data.splits.leakage import check_leakage  # pyarrow loads here, not for --help
 
     leaky = check_leakage([*trace_lineage(configs, args), *configs], args.eval_only or args.resume)
     with logging_redirect_tqdm():  # log lines above the progress bar, not in it
-        for config in configs:
-            run(config, args, config.stage.name in leaky)
+        for config, changed in zip(configs, changes, strict=True):
+            run(config, args, config.stage.name in leaky, changed)
     return 0
+
+
+def _check_cuts(configs: list[RunConfig], args: argparse.Namespace) -> None:
+    """Say which stages --from_scratch cuts from another one of the command; ValueError for one that is not run."""
+    if unknown := [name for name in args.from_scratch if name not in args.stages]:
+        raise ValueError(f"--from_scratch {unknown[0]} is none of --stages: {', '.join(args.stages)}")
+    pairs = [(config.stage.name, config.stage.predecessor) for config in configs]
+    cut = [pair for pair in pairs if pair[0] in args.from_scratch and pair[1] in args.stages]
+    if cut:
+        listed = ", ".join(f"{name} does not start from {predecessor}" for name, predecessor in cut)
+        logger.warning("--from_scratch: %s; name the stages behind it that shall start anew, the others go on", listed)
 
 
 def compose(curriculum_stage: str, args: argparse.Namespace) -> RunConfig:
@@ -69,11 +91,9 @@ def compose(curriculum_stage: str, args: argparse.Namespace) -> RunConfig:
 
 def trace_lineage(configs: list[RunConfig], args: argparse.Namespace) -> list[RunConfig]:
     """Load the configs of the earlier runs that these start from, oldest first, without those about to run."""
-    if args.from_scratch:
-        return []
     lineage: list[RunConfig] = []
     known = {config.stage.name for config in configs}
-    pending = [config.stage.predecessor for config in configs]
+    pending = [config.stage.predecessor for config in configs if config.stage.name not in args.from_scratch]
     while pending:
         curriculum_stage = pending.pop(0)
         if not curriculum_stage or curriculum_stage in known:
@@ -86,14 +106,24 @@ def trace_lineage(configs: list[RunConfig], args: argparse.Namespace) -> list[Ru
     return lineage
 
 
-def run(config: RunConfig, args: argparse.Namespace, leaky: bool = False) -> None:
-    """Train (unless --eval_only) and evaluate one curriculum stage; `leaky` marks its outputs."""
+def run(config: RunConfig, args: argparse.Namespace, leaky: bool = False, changes: Sequence[str] = ()) -> None:
+    """Train (unless --eval_only) and evaluate one curriculum stage.
+
+    Args:
+        config: of the curriculum stage.
+        args: of the command.
+        leaky: mark its outputs.
+        changes: settings of --eval_only that differ from the run's, for run.json.
+    """
     if _is_complete(config, args):
         return
     start_from = None if args.eval_only else find_start(config, args)
     with _hold_run(config):
-        if not _is_complete(config, args):  # the process that held the folder before may have finished it
-            _train_and_evaluate(config, args, start_from, leaky)
+        if _is_complete(config, args):  # the process that held the folder before may have finished it
+            return
+        _train_and_evaluate(config, args, start_from, leaky)
+        if args.eval_only and _is_main_process():
+            record_evaluation(run_dir(config), sys.argv, changes, datetime.now(UTC))
 
 
 def _is_complete(config: RunConfig, args: argparse.Namespace) -> bool:
@@ -106,9 +136,13 @@ def _is_complete(config: RunConfig, args: argparse.Namespace) -> bool:
     return True
 
 
+def _is_main_process() -> bool:
+    return os.environ.get("RANK", "0") == "0"
+
+
 def _hold_run(config: RunConfig) -> AbstractContextManager[None]:
     """Keep other processes from the folder of a run; of several processes of this run the main one does."""
-    if os.environ.get("RANK", "0") != "0":
+    if not _is_main_process():
         return nullcontext()
     return hold_lock(run_dir(config) / LOCK_FILE, str(run_dir(config)), datetime.now(UTC))
 
@@ -140,7 +174,7 @@ def find_start(config: RunConfig, args: argparse.Namespace) -> Path | None:
         FileNotFoundError: the predecessor is not trained; the message has the command that trains it.
     """
     predecessor = config.stage.predecessor
-    if not predecessor or args.from_scratch:
+    if not predecessor or config.stage.name in args.from_scratch:
         return None
     found = checkpoint_dir(compose(predecessor, args), BEST)
     if not found.is_dir():
@@ -182,7 +216,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--stages",
         nargs="+",
-        default=list(DEFAULT_STAGES),
+        action="extend",
         metavar="STAGE",
         help=f"of: {', '.join(list_curriculum_stages())}",
     )
@@ -205,16 +239,28 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--eval_only", action="store_true", help="score the best checkpoints, train nothing")
     parser.add_argument("--resume", action="store_true", help="skip complete stages and continue a stopped one")
-    parser.add_argument("--overwrite", action="store_true", help="delete existing results and start again")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="delete existing results and start again; of --eval_only the scores"
+    )
     parser.add_argument(
         "--accept_changed_data", action="store_true", help="with --resume: continue although the data have changed"
     )
-    parser.add_argument("--from_scratch", action="store_true", help="start without the predecessor's checkpoint")
+    parser.add_argument(
+        "--from_scratch",
+        nargs="*",
+        action="extend",
+        metavar="STAGE",
+        help="start these stages without their predecessor's checkpoint; without a name: all of --stages",
+    )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="any setting, e.g. optim.lr_lora=1e-4")
     args = parser.parse_intermixed_args(argv)
     # argparse takes the override in `--stages a b key=value` for a stage; the equals sign distinguishes them.
-    args.overrides += [item for item in args.stages if "=" in item]
-    args.stages = [item for item in args.stages if "=" not in item]
+    given = {*args.overrides, *(item for item in (*(args.stages or ()), *(args.from_scratch or ())) if "=" in item)}
+    args.overrides = [word for word in (sys.argv[1:] if argv is None else argv) if word in given]  # the last one counts
+    args.stages = [item for item in args.stages or () if "=" not in item] or list(DEFAULT_STAGES)
+    if args.from_scratch is not None:
+        args.from_scratch = [item for item in args.from_scratch if "=" not in item] or args.stages
+    args.from_scratch = args.from_scratch or []
     args.overrides += ["model.gradient_checkpointing=true"] * args.gradient_checkpointing
     if args.resume and args.overwrite:
         parser.error("--resume continues a run, --overwrite starts again: give only one of them")

@@ -182,7 +182,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--config", default="config", help="as train.py's: a preset or a YAML file")
     parser.add_argument("--config_dir", type=Path, metavar="DIR", help="as train.py's")
     parser.add_argument("--from_scratch", action="store_true", help="as train.py's")
-    parser.add_argument("--folds", nargs="+", default=[], metavar="N", help="only these folds; default: all")
+    parser.add_argument(
+        "--folds", nargs="+", action="extend", default=[], metavar="N", help="only these folds; default: all"
+    )
     parser.add_argument("--jobs", type=int, default=1, help="number of parallel folds; they share the CPU cores")
     parser.add_argument(
         "--launch",

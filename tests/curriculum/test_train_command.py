@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from curriculum.plan import compare_settings
-from curriculum.train import parse_args
+from curriculum.train import compose, find_start, parse_args
 from tests.factories.small import small_recording, split_by_epoch
 from tests.factories.tiny_run import command
 from tslm.config.checkpoint import load_checkpoint_config
@@ -26,6 +26,7 @@ from tslm.predictions.rows import read_predictions
 from tslm.predictions.transitions import TRANSITIONS_FILE, load_transitions
 from tslm.training.checkpoints.checkpoint import load_checkpoint
 from tslm.training.runs.folder import LOCK_FILE
+from tslm.training.runs.manifest import read_manifest
 
 STAGES = ["stage0_encoder", "stage1_mcq", "stage2_captioning", "stage3_cot", "stage4_sleep_cot", "stage5_ecg_cot"]
 
@@ -127,6 +128,77 @@ def test_scoring_takes_the_models_settings_from_the_checkpoint(results: Path, da
     changes = ["model.normalization=zscore", "model.projector.merge=2"]
     assert command(data_dir, ["stage1_mcq"], "--eval_only", *changes) == 0
     assert path.read_text() == before
+
+
+def test_scoring_with_other_settings_wants_to_be_told_and_is_recorded(
+    results: Path, data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    folder = stage_dir(tmp_path, "stage1_mcq")
+    shutil.copytree(stage_dir(results, "stage1_mcq"), folder)
+    path, fewer = folder / "results" / "metrics.json", "stage.num_test_samples=2"
+    before, here = path.read_text(), ["--eval_only", f"results_dir={tmp_path}"]
+    error = fails_with_one_line(data_dir, capsys, ["stage1_mcq"], *here, fewer)
+    assert "stage.num_test_samples: 0 -> 2" in error and "--overwrite" in error
+    assert path.read_text() == before
+    assert command(data_dir, ["stage1_mcq"], *here, fewer, "--overwrite") == 0
+    assert json.loads(path.read_text())["num_samples"] == 2
+    assert (folder / "checkpoints" / "best").is_dir()
+    assert command(data_dir, ["stage1_mcq"], *here, fewer) == 0  # as it was scored
+    assert "there stage.num_test_samples: 0 -> 2" in fails_with_one_line(data_dir, capsys, ["stage1_mcq"], *here)
+    assert command(data_dir, ["stage1_mcq"], *here, "--overwrite") == 0
+    assert path.read_text() == before
+    manifest = read_manifest(folder)
+    assert manifest is not None
+    changes = [evaluation.changes for evaluation in manifest.evaluations]
+    assert changes[-3:] == [("stage.num_test_samples: 0 -> 2",), ("stage.num_test_samples: 0 -> 2",), ()]
+
+
+def test_scoring_what_is_not_trained_says_so_before_anything_is_scored(
+    results: Path, data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    folder = stage_dir(tmp_path, "stage1_mcq")
+    shutil.copytree(stage_dir(results, "stage1_mcq"), folder)
+    before = (folder / "results" / "metrics.json").stat().st_mtime_ns
+    more = ["--eval_only", f"results_dir={tmp_path}"]
+    error = fails_with_one_line(data_dir, capsys, ["stage1_mcq", "stage2_captioning"], *more)
+    assert "stage2_captioning has no checkpoint" in error and "nothing to score" in error
+    path = folder / "run.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"ended_at": None}))
+    assert "is not finished: --resume" in fails_with_one_line(data_dir, capsys, ["stage1_mcq"], *more)
+    assert (folder / "results" / "metrics.json").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(
+    ("flags", "starts", "said"),
+    [
+        ([], [False, False], ["stage1_mcq does not start from stage0_encoder"]),
+        (["stage0_encoder"], [False, True], []),
+        (["stage0_encoder", "stage1_mcq"], [False, False], ["stage1_mcq does not start from stage0_encoder"]),
+    ],
+)
+def test_from_scratch_cuts_all_stages_and_says_so_or_those_that_it_names(
+    flags: list[str],
+    starts: list[bool],
+    said: list[str],
+    data_dir: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stages, found = ["stage0_encoder", "stage1_mcq"], []
+    monkeypatch.setattr("curriculum.train.checkpoint_dir", lambda *_: tmp_path)
+    monkeypatch.setattr("curriculum.train.run", lambda config, args, *_: found.append(bool(find_start(config, args))))
+    monkeypatch.setattr("curriculum.train.load_checkpoint_config", lambda _: compose(stages[0], parse_args([])))
+    assert command(data_dir, stages, "--from_scratch", *flags, f"results_dir={tmp_path}") == 0
+    assert found == starts
+    assert [line for line in caplog.messages if line.startswith("--from_scratch")] == [
+        f"--from_scratch: {line}; name the stages behind it that shall start anew, the others go on" for line in said
+    ]
+
+
+def test_from_scratch_names_stages_of_the_command(data_dir: Path, capsys: pytest.CaptureFixture) -> None:
+    error = fails_with_one_line(data_dir, capsys, ["stage1_mcq"], "--from_scratch", "stage3_cot")
+    assert "--from_scratch stage3_cot is none of --stages: stage1_mcq" in error
 
 
 def test_resume_skips_complete_stages(results: Path, data_dir: Path) -> None:

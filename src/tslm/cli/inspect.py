@@ -90,9 +90,14 @@ def _render_origin(facts: Mapping[str, Any]) -> str:
         "machine": f"{last['os']}; {last['cpu']} x {last['num_cpus']}; {', '.join(last['gpus']) or 'no GPU'}",
         "processes": str(last["num_processes"]),
         "packages": ", ".join([f"Python {last['python']}", *(f"{k} {v}" for k, v in last["packages"].items())]),
+        **{f"scored again {number}": _render_evaluation(each) for number, each in enumerate(facts["evaluations"], 1)},
         **{f"{name} run": run_id for name, run_id in facts["tracker_runs"].items()},
     }
     return render_pairs("origin", rows)
+
+
+def _render_evaluation(evaluation: Mapping[str, Any]) -> str:
+    return f"{evaluation['started_at']}, {'; '.join(evaluation['changes']) or 'with the settings of the run'}"
 
 
 def _render_data(data: Mapping[str, Mapping[str, Any]]) -> str:

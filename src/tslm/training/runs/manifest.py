@@ -66,6 +66,19 @@ class Launch:
 
 
 @dataclass(frozen=True)
+class Evaluation:
+    """Scores of the test split that were made again, by --eval_only."""
+
+    started_at: str  # UTC, ISO 8601
+    command: tuple[str, ...]
+    changes: tuple[str, ...]  # settings that were others than the run's: `key: of the run -> of the evaluation`
+
+    def __post_init__(self) -> None:
+        for name in ("command", "changes"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+
+
+@dataclass(frozen=True)
 class RunManifest:
     """Content of run.json."""
 
@@ -74,6 +87,7 @@ class RunManifest:
     data_sha256: Mapping[str, str]  # by file, see tslm.data.splits.provenance
     ended_at: str | None = None  # None while it runs, or if it was killed
     tracker_runs: Mapping[str, str] = field(default_factory=dict)  # name of a tracker -> its id of this run
+    evaluations: tuple[Evaluation, ...] = ()  # oldest first; the scores in the folder are of the last one, if any
 
     def resume(self, launch: Launch) -> "RunManifest":
         """Return the manifest of the resumed run."""
@@ -122,9 +136,19 @@ def read_manifest(run_dir: Path) -> RunManifest | None:
         launches = tuple(Launch(**_select_known(launch, Launch)) for launch in found["launches"])
         if not launches:
             raise ValueError("it has no launches")
-        return RunManifest(**_select_known(found, RunManifest) | {"launches": launches})
+        evaluations = tuple(Evaluation(**_select_known(each, Evaluation)) for each in found.get("evaluations", ()))
+        read = {"launches": launches, "evaluations": evaluations}
+        return RunManifest(**_select_known(found, RunManifest) | read)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is damaged: {error}") from error
+
+
+def record_evaluation(run_dir: Path, command: Sequence[str], changes: Sequence[str], now: datetime) -> None:
+    """Add scores that were made again to run.json, if the run has one."""
+    manifest = read_manifest(run_dir)
+    if manifest is not None:
+        evaluation = Evaluation(now.isoformat(timespec="seconds"), tuple(command), tuple(changes))
+        write_manifest(replace(manifest, evaluations=(*manifest.evaluations, evaluation)), run_dir)
 
 
 def describe_run(folder: Path) -> dict[str, Any]:
@@ -247,6 +271,7 @@ def _describe_origin(run_dir: Path) -> dict[str, Any]:
         "launches": [asdict(launch) for launch in manifest.launches],
         "ended_at": manifest.ended_at,
         "tracker_runs": dict(manifest.tracker_runs),
+        "evaluations": [asdict(evaluation) for evaluation in manifest.evaluations],
         "data": _sum_up_data(manifest.data_sha256),
         "data_sha256": dict(manifest.data_sha256),
     }
