@@ -9,6 +9,7 @@ Shape letters: B rows, G heads of keys, T positions, D width of a head.
 
 import copy
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -103,8 +104,8 @@ def can_join(cache: DynamicCache) -> bool:
 def join_caches(parts: Sequence[DynamicCache], whole: DynamicCache) -> None:
     """Let an empty cache hold the rows of several one after the other; all have read as many positions."""
     for idx, first in enumerate(parts[0].layers):
-        layers = [part.layers[idx] for part in parts]
-        joined = copy.copy(first)
+        layers: list[Any] = [part.layers[idx] for part in parts]  # of the kinds that `can_join` names
+        joined: Any = copy.copy(first)
         joined.keys = torch.cat([layer.keys for layer in layers])
         joined.values = torch.cat([layer.values for layer in layers])
         for layer in layers:  # so that memory holds one layer twice at most

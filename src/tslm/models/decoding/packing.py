@@ -28,7 +28,7 @@ def packed_weights(causal_lm: PreTrainedModel, num_rows: int) -> Iterator[None]:
     if num_rows >= LEAST_ROWS and not _has_adapters(causal_lm):
         layers += [module for module in causal_lm.modules() if type(module) is nn.Linear and _can_pack(module)]
     for layer in layers:
-        layer.forward = _PackedProduct(layer)  # type: ignore[method-assign]
+        layer.forward = _PackedProduct(layer)  # type: ignore[method-assign, assignment]
     try:
         yield
     finally:

@@ -38,7 +38,7 @@ def open_live(text: str, idle_s: float) -> LiveSource:
     if not (colon and scheme in SOURCES):
         scheme, rest = "edf", text
     module, cls = SOURCES[scheme]
-    return getattr(import_module(module), cls)(rest, idle_s)  # type: ignore[no-any-return]
+    return getattr(import_module(module), cls)(rest, idle_s)
 
 
 SOURCES = {"edf": ("tslm.staging.live.edf_file", "GrowingEdf"), "lsl": ("tslm.staging.live.lsl", "LslStream")}
