@@ -53,12 +53,15 @@ def run_to_code(action: Callable[[], int], after_interrupt: str) -> int:
         return fail(str(error), 2)
     except (OSError, ImportError) as error:
         return fail(str(error), 1)
+    except MemoryError as error:
+        return fail(f"not enough memory ({error}); give shorter recordings or fewer at once, or another machine", 1)
 
 
 def fail(message: str, exit_code: int) -> int:
-    """Print an error in one line and return the exit code."""
+    """Print an error in one line and return the exit code; control characters of a damaged file become "?"."""
+    printable = "".join(sign if sign.isprintable() else "?" for sign in " ".join(message.split()))
     if sys.stderr is not None:  # None: it was closed from the start
-        sys.stderr.write(f"error: {' '.join(message.split())}\n")
+        sys.stderr.write(f"error: {printable}\n")
     return exit_code
 
 

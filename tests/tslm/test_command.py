@@ -31,6 +31,21 @@ def test_an_error_is_one_line_and_a_code(error: Exception, exit_code: int, capsy
     assert capsys.readouterr().err == "error: wanted a number\n"
 
 
+def test_a_message_cannot_steer_the_terminal_and_a_lack_of_memory_is_one_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def steer() -> str:
+        raise ValueError("channel \x1b[2J\x07µV is missing")
+
+    def fill() -> str:
+        raise MemoryError("4 TiB")
+
+    assert run_command(steer) == 2
+    assert capsys.readouterr().err == "error: channel ?[2J?µV is missing\n"
+    assert run_command(fill) == 1
+    assert capsys.readouterr().err.startswith("error: not enough memory (4 TiB); give")
+
+
 @pytest.mark.parametrize(
     ("interrupt", "said"),
     [(KeyboardInterrupt(), "interrupted"), (KeyboardInterrupt("stopped after step 3"), "stopped after step 3")],

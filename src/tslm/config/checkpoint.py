@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from tslm import __version__
 from tslm.config.files import merge_config, to_plain
 from tslm.config.schema import RunConfig
+from tslm.files import parse_json
 from tslm.labels import LABEL_SETS
 
 CHECKPOINT_CONFIG_FILE = "config.json"
@@ -43,10 +44,7 @@ def load_checkpoint_config(checkpoint_dir: Path) -> RunConfig:
     path = checkpoint_dir / CHECKPOINT_CONFIG_FILE
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint in {checkpoint_dir}; its folder holds a {CHECKPOINT_CONFIG_FILE}")
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
+    found = parse_json(path.read_bytes(), str(path))
     if not isinstance(found, dict) or found.get("model_type") not in _ARCHITECTURES:
         raise ValueError(f"{path} is of another kind of model than this library's; give a checkpoint's folder")
     return parse_checkpoint_config(found, str(path))
@@ -71,7 +69,7 @@ def parse_checkpoint_config(found: dict[str, Any], where: str) -> RunConfig:
     made_by = str(found.get(VERSION_KEY, __version__))
     if _release(made_by) > _release(__version__):
         raise ValueError(f"{where} was made by tslm {made_by}, newer than this {__version__}; upgrade tslm-sleep")
-    if SETTINGS_KEY not in found:
+    if not isinstance(found.get(SETTINGS_KEY), dict):
         raise ValueError(f"{where} is damaged: it has no {SETTINGS_KEY!r}")
     stage = found[SETTINGS_KEY].get("stage")
     if isinstance(stage, dict):  # made before prompts could state facts

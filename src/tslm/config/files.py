@@ -11,7 +11,9 @@ the environment into them, so `${` is refused in every value.
 import copy
 import difflib
 import functools
+import math
 import re
+import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass, replace
 from pathlib import Path
@@ -30,7 +32,7 @@ _YAML_BEGINS = ("[", "{", "'", '"')
 _PLACEHOLDER = re.compile(r"\{\w+\}")  # begins a pattern of file names, such as {stem}.txt
 _RANGE = re.compile(r"range\((-?\d+),(-?\d+)\)")
 _MAX_LISTED = 20
-_MAX_VALUES, _MAX_DEPTH = 100_000, 40  # of a file of settings; more is a YAML anchor that multiplies itself
+_MAX_VALUES, _MAX_DEPTH = 100_000, 40  # of a file of settings
 
 
 def merge_config(*layers: Any) -> RunConfig:
@@ -53,7 +55,7 @@ def build_config(kind: type[Config], *layers: Any, prefix: str = "") -> Config:
     try:
         for layer in layers:
             plain = OmegaConf.to_container(layer) if OmegaConf.is_config(layer) else layer  # drop the layer's own flags
-            _refuse_interpolation(plain, prefix)
+            _check_layer(kind, plain, prefix)
             merged.merge_with(plain)
         config = _freeze_lists(OmegaConf.to_object(merged))
     except ConfigKeyError as error:
@@ -87,16 +89,38 @@ def load_config(path: Path) -> RunConfig:
 def read_yaml(path: Path) -> dict[str, Any]:
     """A YAML file of settings; ValueError where it is no mapping."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is no YAML file: {one_line(error)}") from error
+        content = parse_yaml(path.read_text(encoding="utf-8")) or {}
+    except ValueError as error:
+        raise ValueError(f"{path} is no YAML file: {one_line(error)[:300]}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds no settings; wanted `key: value` lines")
-    try:
-        _refuse_interpolation(content)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
     return content
+
+
+def parse_yaml(text: str) -> Any:
+    """Plain values of a YAML document, which others may have written.
+
+    Raises:
+        ValueError: it is no YAML, or is nested too deeply, or its anchors multiply to more values than a file can mean.
+    """
+    try:
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
+        if node is not None and _count_values(node, {}) > _MAX_VALUES:
+            raise ValueError(f"its anchors multiply to more than {_MAX_VALUES} values; write them out")
+        return None if node is None else loader.construct_document(node)
+    except (yaml.YAMLError, RecursionError, TypeError, OverflowError) as error:
+        raise ValueError(one_line(error)) from error
+
+
+def _count_values(node: yaml.Node, known: dict[int, float]) -> float:
+    """Values of a node with its anchors written out; infinite where it holds itself."""
+    if id(node) not in known:
+        known[id(node)] = math.inf
+        below = [part for pair in node.value for part in (pair if isinstance(pair, tuple) else (pair,))]
+        parts = below if isinstance(node, yaml.CollectionNode) else []
+        known[id(node)] = 1 + sum(_count_values(part, known) for part in parts)
+    return known[id(node)]
 
 
 def save_config(config: RunConfig, path: Path) -> None:
@@ -146,23 +170,32 @@ def _freeze_lists(config: Any) -> Any:
     return config
 
 
-def _refuse_interpolation(content: Any, prefix: str = "") -> None:
+def _check_layer(kind: type, content: Any, prefix: str) -> None:
+    """Raise ValueError for interpolation, and for a list or a single value where a group of settings stands."""
+    _check_groups(kind, content, prefix)
     for key, value in _list_values(content, prefix):
         if isinstance(value, str) and "${" in value:
             raise ValueError(f"{key}={value} refers to another value, which settings may not; write the value itself")
 
 
+def _check_groups(kind: type, content: Any, prefix: str) -> None:
+    if not isinstance(content, Mapping):
+        name = f"{prefix.rstrip('.')} is" if prefix else "the settings are"
+        raise ValueError(f"{name} {reprlib.repr(content)}; wanted a mapping such as {fields(kind)[0].name}: ...")
+    hints = get_type_hints(kind)
+    for name, value in content.items():
+        below = hints.get(name)
+        if isinstance(below, type) and is_dataclass(below):
+            _check_groups(below, value, f"{prefix}{name}.")
+
+
 def _list_values(content: Any, prefix: str) -> Iterator[tuple[str, Any]]:
-    """The values of nested settings with their keys; ValueError where there are too many."""
-    num_values = 0
+    """The values of nested settings with their keys; ValueError where they are nested too deeply."""
     pending = [(prefix, content, 0)]
     while pending:
         key, value, depth = pending.pop()
-        num_values += 1
-        if num_values > _MAX_VALUES or depth > _MAX_DEPTH:
-            raise ValueError(
-                f"it holds more than {_MAX_VALUES} values or {_MAX_DEPTH} levels; write it without YAML anchors"
-            )
+        if depth > _MAX_DEPTH:
+            raise ValueError(f"settings are nested in more than {_MAX_DEPTH} levels")
         if isinstance(value, Mapping):
             pending += [(f"{key}{name}.", item, depth + 1) for name, item in value.items()]
         elif isinstance(value, list | tuple):

@@ -6,6 +6,7 @@ tslm.config.compose says what changes a default, tslm.config.files how settings 
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +20,8 @@ STATING_FACTS = ("all", "facts")  # inputs of prompts that state the measured fa
 SAMPLINGS = {"natural": 0.0, "sqrt": 0.5, "balanced": 1.0}  # probability of a sample ~ class frequency^-power
 PRECISIONS = ("bf16", "fp32")
 TRACKERS = ("none", "mlflow")
+_PROBABILITY = (0.0, 1.0)
+_MAX_WEIGHTS = 1e9  # of the encoder
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,17 @@ MODEL_KINDS = {
     **dict.fromkeys(("classifier", "cnn_bilstm", "cnn_transformer", "ssm", "cnn"), ModelKind("scorer")),
     "masked_encoder": ModelKind("encoder"),
 }
+
+
+def _check_sizes(group: str, config: object, sizes: Mapping[str, tuple[float, float]]) -> None:
+    """Raise ValueError where a number lies outside its bounds, which are far beyond what is useful.
+
+    Settings come with downloaded checkpoints: a size that cannot be must not take all memory.
+    """
+    for name, (least, most) in sizes.items():
+        value = getattr(config, name)
+        if not least <= value <= most:
+            raise ValueError(f"{group}.{name}={value:g}; wanted {least:g} to {most:g}")
 
 
 @dataclass(frozen=True)
@@ -65,6 +79,9 @@ class LoRAConfig:
         "down_proj",
     )  # linear layers that get an adapter
 
+    def __post_init__(self) -> None:
+        _check_sizes("model.lora", self, {"rank": (0, 4096), "alpha": (0, 65536), "dropout": _PROBABILITY})
+
 
 @dataclass(frozen=True)
 class EncoderConfig:
@@ -87,6 +104,20 @@ class EncoderConfig:
     mask_bands: int = 0  # filterbank, training: most neighbouring bands masked; 0: off
     band_break: float = 0.15  # filterbank: bands are evenly spaced below, widen above; cycles per sample
 
+    def __post_init__(self) -> None:
+        sizes = {
+            **{"patch_size": (1, 100_000), "d_model": (1, 8192), "num_layers": (0, 96), "num_heads": (1, 256)},
+            **{"d_ff": (1, 65536), "dropout": _PROBABILITY, "max_patches": (1, 100_000), "num_bands": (1, 4096)},
+            **{"band_window_samples": (1, 100_000), "mask_patches": (0, 100_000), "mask_bands": (0, 4096)},
+            **{"band_low": (0, 0.5), "band_high": (0, 0.5), "band_break": (0, 10)},
+        }
+        _check_sizes("model.encoder", self, sizes)
+        if self.num_layers and self.d_model % self.num_heads:
+            raise ValueError(f"model.encoder.d_model={self.d_model} is no multiple of num_heads={self.num_heads}")
+        num_weights = self.num_layers * self.d_model * (4 * self.d_model + 2 * self.d_ff)
+        if num_weights > _MAX_WEIGHTS:
+            raise ValueError(f"model.encoder has {num_weights:.2g} weights; wanted {_MAX_WEIGHTS:.2g} or fewer")
+
 
 @dataclass(frozen=True)
 class ContextConfig:
@@ -106,6 +137,13 @@ class ContextConfig:
         if self.causal and self.kind == "transformer":
             raise ValueError("model.context.causal=true with kind transformer; wanted one of: bigru, bilstm, conv, ssm")
 
+    def __post_init__(self) -> None:
+        sizes = {
+            **{"hidden_size": (1, 4096), "num_layers": (1, 32), "num_heads": (1, 256), "state_size": (1, 4096)},
+            **{"window_epochs": (1, 10_000), "dropout": _PROBABILITY, "num_tokens": (1, 1024)},
+        }
+        _check_sizes("model.context", self, sizes)
+
     @property
     def sees_neighbours(self) -> bool:
         """Whether a state depends on more than its own epoch."""
@@ -121,6 +159,10 @@ class ProjectorConfig:
     dropout: float = 0.0  # dropout behind the projection
     embedding_scale: float = 3.0  # mlp: initial spread of a token, relative to that of the word embeddings
 
+    def __post_init__(self) -> None:
+        sizes = {"merge": (1, 1024), "dropout": _PROBABILITY, "embedding_scale": (0, 1000)}
+        _check_sizes("model.projector", self, sizes)
+
 
 @dataclass(frozen=True)
 class FlamingoConfig:
@@ -134,6 +176,13 @@ class FlamingoConfig:
     every_n_layers: int = 1  # cross-attention before each n-th layer of the language model
     relative_gates: bool = True  # scale a gate by the size of the hidden state; false: as published
 
+    def __post_init__(self) -> None:
+        sizes = {
+            **{"num_latents": (1, 4096), "resampler_layers": (0, 64), "num_heads": (1, 256), "head_size": (1, 1024)},
+            **{"ff_factor": (1, 64), "every_n_layers": (1, 1024)},
+        }
+        _check_sizes("model.flamingo", self, sizes)
+
 
 @dataclass(frozen=True)
 class DigitsConfig:
@@ -142,8 +191,7 @@ class DigitsConfig:
     num_values: int = 300  # numbers per series; at 300, 10 per second of an epoch
 
     def __post_init__(self) -> None:
-        if self.num_values < 1:
-            raise ValueError(f"model.digits.num_values={self.num_values}; wanted 1 or more")
+        _check_sizes("model.digits", self, {"num_values": (1, 100_000)})
 
 
 @dataclass(frozen=True)
@@ -170,6 +218,9 @@ class ModelConfig:
     def __post_init__(self) -> None:
         if self.name not in MODEL_KINDS:
             raise ValueError(f"unknown model.name {self.name!r}; one of: {', '.join(MODEL_KINDS)}")
+        _check_sizes("model", self, {"fs_hz": (0, 5000), "epoch_s": (0, 3600)})
+        if not all(map(math.isfinite, self.typical_spectrum)):
+            raise ValueError("model.typical_spectrum holds NaN or infinite values; train the checkpoint again")
         for name in ("channel_dropout", "view_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"model.{name}={getattr(self, name):g}; wanted a probability from 0 to below 1")

@@ -4,7 +4,7 @@ One number divides the scores of all classes (Guo et al. 2017, "On Calibration o
 no answer changes. It is saved with the weights it was fitted for.
 """
 
-import json
+import reprlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 import scipy
 
-from tslm.files import write_json
+from tslm.files import parse_json, write_json
 from tslm.predictions.rows import PredictionRow
 
 CALIBRATION_FILE = "calibration.json"
 _RANGE = (0.05, 20.0)  # temperatures outside mean that the scores are uninformative
+_LIMITS = (1e-3, 1e3)  # of a temperature that a file holds
 
 
 @dataclass(frozen=True)
@@ -38,12 +39,16 @@ def load_calibration(checkpoint_dir: Path) -> Calibration:
     if not path.is_file():
         return Calibration()
     try:
-        loaded = json.loads(path.read_text(encoding="utf-8"))
+        loaded = parse_json(path.read_bytes(), str(path))
         values = {item.name: loaded[item.name] for item in fields(Calibration)}
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is damaged; restore it, or delete it to go without temperatures") from error
-    if not all(value is None or isinstance(value, int | float) and value > 0 for value in values.values()):
-        raise ValueError(f"{path} holds a temperature that is no positive number: {values}")
+    for name, value in values.items():
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if value is not None and not (is_number and _LIMITS[0] <= value <= _LIMITS[1]):
+            raise ValueError(
+                f"{path}: the temperature {name} is {reprlib.repr(value)}; wanted a number above 0 or null"
+            )
     return Calibration(**values)
 
 

@@ -5,7 +5,6 @@ p[i, j] = (n[i, j] + pseudocount + self_loop * (i == j)) / sum over j of the sam
 Analysis, 3rd ed., section 3.4). Steps that do not occur in a species are then multiplied by a factor below 1.
 """
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,7 +14,7 @@ import numpy as np
 from tslm.config.schema import SAMPLINGS, RunConfig
 from tslm.data.prepared.recordings import PARTICIPANTS_FILE, Recording
 from tslm.data.samples.night_windows import load_recordings
-from tslm.files import write_json
+from tslm.files import parse_json, write_json
 from tslm.hypnogram import Hypnogram, split_at_gaps
 from tslm.labels import LABEL_SETS, LabelSet, SleepStage, species_group
 
@@ -212,10 +211,10 @@ def load_transitions(path: Path) -> Transitions:
             "train the checkpoint again, or name another file, checkpoint or prepared cohort"
         )
     try:
-        loaded = json.loads(path.read_text(encoding="utf-8"))
+        loaded = parse_json(path.read_bytes(), str(path))
         stages = tuple(SleepStage(code) for code in loaded.pop("sleep_stages"))
         return Transitions(sleep_stages=stages, **loaded)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"{path} is damaged: {error}") from error
 
 

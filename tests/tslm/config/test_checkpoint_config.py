@@ -1,4 +1,5 @@
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -75,6 +76,9 @@ def test_a_checkpoint_cannot_ask_for_the_environment(tmp_path: Path, monkeypatch
         ('{"model_type": "llama"}', "another kind of model"),
         ("[]", "another kind of model"),
         ('{"model_type": "tslm_text"}', "has no 'settings'"),
+        ('{"model_type": "tslm_text", "settings": []}', "has no 'settings'"),
+        ('{"model_type": ' + 100_000 * "[", "is damaged"),
+        ('{"model_type": "\\xff', "is damaged"),
     ],
 )
 def test_a_damaged_or_foreign_file_is_one_line(tmp_path: Path, text: str, message: str) -> None:
@@ -87,3 +91,32 @@ def test_a_damaged_or_foreign_file_is_one_line(tmp_path: Path, text: str, messag
 def test_a_folder_without_a_checkpoint_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no checkpoint in"):
         load_checkpoint_config(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("model.encoder.patch_size", "model.encoder.d_model", "model.encoder.num_heads", "model.encoder.max_patches"),
+        *("model.context.hidden_size", "model.context.window_epochs", "model.flamingo.num_latents", "model.fs_hz"),
+        *("model.projector.merge", "model.lora.rank", "model.digits.num_values", "model.epoch_s"),
+    ],
+)
+@pytest.mark.parametrize("value", [-1, 10**9])
+def test_sizes_that_cannot_be_are_refused_by_name_before_anything_is_built(
+    tmp_path: Path, key: str, value: int
+) -> None:
+    settings = json.loads(json.dumps(render_checkpoint_config(CONFIG)["settings"]))
+    *groups, name = key.split(".")
+    group = settings
+    for part in groups:
+        group = group[part]
+    group[name] = value
+    with pytest.raises(ValueError, match=re.escape(f"{key}={value:g}; wanted")):
+        load_checkpoint_config(write(tmp_path, settings=settings))
+
+
+def test_an_encoder_of_more_weights_than_any_or_of_odd_heads_is_refused(tmp_path: Path) -> None:
+    settings = render_checkpoint_config(CONFIG)["settings"]
+    for encoder, said in (({"d_model": 8192, "num_layers": 90}, "weights"), ({"num_heads": 7}, "no multiple")):
+        with pytest.raises(ValueError, match=f"model.encoder.*{said}"):
+            load_checkpoint_config(write(tmp_path, settings=settings | {"model": {"encoder": encoder}}))

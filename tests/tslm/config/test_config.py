@@ -268,3 +268,39 @@ def test_every_setting_says_on_its_line_what_it_means() -> None:
 def test_a_value_that_no_run_can_use_is_refused_when_the_settings_are_read(override: str) -> None:
     with pytest.raises(ValueError, match=override):
         compose_config("stage4_sleep_cot", overrides=[override])
+
+
+BOMBS = {
+    "lists": "a: &a [x, x, x, x, x, x, x, x, x]\n"
+    + "".join(
+        f"{new}: &{new} [{', '.join(9 * [f'*{old}'])}]\n" for old, new in zip("abcdefgh", "bcdefghi", strict=True)
+    ),
+    "merges": "a: &a {x: 1}\n"
+    + "".join(
+        f"{new}: &{new} {{<<: [{', '.join(9 * [f'*{old}'])}]}}\n"
+        for old, new in zip("abcdefgh", "bcdefghi", strict=True)
+    ),
+    "itself": "a: &a [*a]\n",
+    "depth": "a: " + 20_000 * "[" + "\n",
+    "control": "a: \x00\n",
+    "number": f"a: {5000 * '9'}\n",
+    "key": "? {a: 1}\n: 2\n",
+}
+
+
+@pytest.mark.parametrize("text", BOMBS.values(), ids=BOMBS)
+def test_a_yaml_file_that_cannot_be_is_refused_in_one_line_at_once(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match="config.yaml is no YAML file") as caught:
+        load_config(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "key"),
+    [({"model": []}, "model"), ({"model": {"encoder": 3}}, "model.encoder"), ({"train": None}, "train")],
+)
+def test_a_group_of_settings_must_be_a_mapping(settings: dict, key: str) -> None:
+    with pytest.raises(ValueError, match=rf"^{key} is .*; wanted a mapping"):
+        merge_config(settings)

@@ -68,3 +68,11 @@ def test_damaged_temperatures_are_an_error(tmp_path: Path, text: str) -> None:
     (tmp_path / CALIBRATION_FILE).write_text(text)
     with pytest.raises(ValueError, match=CALIBRATION_FILE):
         load_calibration(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["-1", "0", "1e308", f"{10**400}", "true", '"x"', "[1]", "1e-300"])
+def test_a_temperature_that_cannot_be_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / CALIBRATION_FILE).write_text(f'{{"classifier": {text}, "answer": null, "rationale": null}}')
+    with pytest.raises(ValueError, match="the temperature classifier is .*; wanted a number above 0") as caught:
+        load_calibration(tmp_path)
+    assert len(str(caught.value)) < 300

@@ -134,7 +134,10 @@ def parse_cohort(content: Mapping[str, Any]) -> CohortConfig:
     """CohortConfig from plain mappings and lists as YAML gives them; ValueError for a bad key or value."""
     content = dict(content)
     channels = _parse_channels(content.pop("channels", None) or {})
-    labels = {_text(text): _text(code) for text, code in (content.pop("labels", None) or {}).items()}
+    named = content.pop("labels", None) or {}
+    if not isinstance(named, dict):
+        raise ValueError(f"labels: {named!r} is no mapping from the text of a label to a code such as N2")
+    labels = {_text(text): _text(code) for text, code in named.items()}
     for part in _LISTS:
         if isinstance(content.get(part), dict):
             content[part] = _list_values(content[part], part)
@@ -165,8 +168,7 @@ def find_recordings(config: CohortConfig, raw_dir: Path | None) -> list[Recordin
         raise FileNotFoundError(f"raw_dir={raw_dir or ''} is no folder; give raw_dir=DIR with the raw recordings")
     if not config.signals.files:
         raise ValueError("signals.files is empty; give patterns such as '**/*.edf'")
-    paths = sorted({path for pattern in config.signals.files for path in raw_dir.glob(pattern) if path.is_file()})
-    paths = [path for path in paths if not path.name.startswith(_APPLE_DOUBLE)]
+    paths = sorted({path for pattern in config.signals.files for path in _glob(raw_dir, pattern, "signals.files")})
     found = [files for path in paths if (files := _match_files(config, path, raw_dir)) is not None]
     hypnogram_paths = {files.hypnogram_path for files in found}
     found = [files for files in found if files.signal_path not in hypnogram_paths]
@@ -233,8 +235,7 @@ def _find_hypnogram(config: CohortConfig, path: Path, fields: Mapping[str, str])
     for pattern in config.hypnogram.files:
         is_pattern = any(sign in pattern for sign in "*?[")
         name = _fill(pattern, fields, is_pattern)
-        found = sorted(path.parent.glob(name)) if is_pattern else [path.parent / name]
-        found = [each for each in found if not each.name.startswith(_APPLE_DOUBLE)]
+        found = _glob(path.parent, name, "hypnogram.files") if is_pattern else [path.parent / name]
         found = [hypnogram_path for hypnogram_path in found if hypnogram_path.is_file() and hypnogram_path != path]
         if len(found) > 1:
             raise ValueError(f"{path} needs one hypnogram beside it, {len(found)} are named {name}")
@@ -256,6 +257,17 @@ def _fill(pattern: str, fields: Mapping[str, str], is_glob: bool) -> str:
         raise ValueError(f"hypnogram.files: {pattern!r} asks for {error}; known are: {', '.join(fields)}") from error
 
 
+def _glob(folder: Path, pattern: str, key: str) -> list[Path]:
+    """Files below a folder, without those that macOS writes beside others; ValueError for what is no pattern."""
+    try:
+        found = sorted(folder.glob(pattern))
+    except (ValueError, NotImplementedError, IndexError, re.error) as error:
+        raise ValueError(
+            f"{key}: {pattern!r} is no pattern below {folder} ({error}); wanted such as **/*.edf"
+        ) from error
+    return [path for path in found if path.is_file() and not path.name.startswith(_APPLE_DOUBLE)]
+
+
 def _parse_channels(content: Any) -> dict[str, ChannelConfig]:
     if isinstance(content, str):
         content = [name.strip() for name in content.split(",") if name.strip()]
@@ -272,7 +284,11 @@ def _parse_channel(name: str, choice: Any) -> ChannelConfig:
         choice = {"any": choice}
     alternatives = []
     for derivation in _listed(choice.get("any", name)):
-        parts = dict(derivation) if isinstance(derivation, dict) else {"plus": str(derivation)}
+        parts = (
+            dict(derivation)
+            if isinstance(derivation, dict)
+            else {"plus": "" if derivation is None else str(derivation)}
+        )
         if "minus" in parts:
             parts["minus"] = [str(minus) for minus in _listed(parts["minus"])]
         alternatives.append(build_config(DerivationConfig, parts, prefix=f"{prefix}any."))

@@ -19,8 +19,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tslm.command import advise
+from tslm.data.prepared.checks import check_metadata, check_table
 from tslm.data.splits.split import BY_EPOCH, Split, parse_split
-from tslm.files import hash_file, read_table, write_beside
+from tslm.files import hash_file, parse_json, read_table, write_beside
 from tslm.labels import SleepStage
 
 PARTICIPANTS_FILE = "participants.tsv"
@@ -134,8 +135,14 @@ def read_recording(path: Path, channels: Iterable[str] | None = None) -> Recordi
             "(stage.channel and stage.extra_channels name those to read)"
         )
     unwanted = set(metadata["scale_uv"]) - set(wanted)
-    names = [name for name in pq.read_schema(path).names if name not in unwanted]
-    table = pq.read_table(path, columns=names).combine_chunks()
+    try:
+        names = [name for name in pq.read_schema(path).names if name not in unwanted]
+        table = pq.read_table(path, columns=names).combine_chunks()
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(
+            f"{path} is damaged: {' '.join(str(error).split())[:200]}; prepare the cohort again"
+        ) from error
+    check_table(path, table, wanted, metadata)
     core = {"epoch_idx", "onset_s", "sleep_stage", *wanted}
     return Recording(
         **{name: metadata.get(name, "") for name in IDENTITY},
@@ -285,11 +292,13 @@ def _read_metadata(path: Path) -> dict:
         raise FileNotFoundError(f"no prepared recording at {path}")
     try:
         metadata = pq.read_schema(path).metadata or {}
-    except pa.ArrowInvalid as error:
-        raise ValueError(f"{path} is not a parquet file: {error}") from error
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"{path} is not a parquet file: {' '.join(str(error).split())[:200]}") from error
     if _METADATA_KEY not in metadata:
         raise ValueError(f"{path} is not a prepared recording; {advise('make one', 'data_prep.prepare')}")
-    return json.loads(metadata[_METADATA_KEY])
+    found = parse_json(metadata[_METADATA_KEY], str(path))
+    check_metadata(path, found, IDENTITY)
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _read_channel(table: pa.Table, name: str, scale_uv: float) -> np.ndarray:

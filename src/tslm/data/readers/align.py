@@ -24,6 +24,7 @@ _BLOCK_SAMPLES = 200_000  # grid samples at once, so that a day fits into memory
 _MARGIN_SAMPLES = 128  # beyond what a block needs: the low-pass's and the spline's reach
 _SAME_TIME_S = 1e-6
 _GAP_STEPS = 1.5  # time stamps further apart than this many samples hold a gap
+_MAX_SAMPLES = 1_000_000_000  # of a channel: four months at 100 Hz
 _KNOT_S = 120.0  # stamps averaged to one pair of a clock: what was rounded away goes, a drift stays
 _MAX_RATE_ERROR = 0.05  # a clock that runs off its nominal rate by more is taken for a mistake
 
@@ -166,7 +167,11 @@ def align_recording(raw: RawRecording, fs_hz: float = 0.0) -> RawRecording:
     signals = raw.signals.values()
     fs_hz = fs_hz or max((signal.fs_hz for signal in signals), default=0.0)
     ends_s = [signal.start_s + len(signal.values) / signal.fs_hz for signal in signals if signal.fs_hz > 0]
-    num_samples = max(0, int(np.floor(max(ends_s, default=0.0) * fs_hz + 1e-6)))
+    if (longest_s := max(ends_s, default=0.0)) * fs_hz > _MAX_SAMPLES:
+        raise ValueError(
+            f"{raw.recording} lasts {longest_s / 86400:.3g} days by its longest channel, too long at {fs_hz:g} Hz"
+        )
+    num_samples = max(0, int(np.floor(longest_s * fs_hz + 1e-6)))
     aligned = {
         name: signal
         if signal.fs_hz == fs_hz and signal.start_s == 0 and len(signal.values) == num_samples

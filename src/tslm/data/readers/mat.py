@@ -3,6 +3,7 @@
 Versions up to 7 are read by SciPy; 7.3, which is HDF5, by h5py (extra `mat`).
 """
 
+import struct
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,10 +12,14 @@ from typing import Any
 import numpy as np
 import scipy
 
+from tslm.data.readers.mat_elements import check_elements
 from tslm.data.readers.raw import ChannelInfo, SignalFile, SignalsConfig
 
 # What scipy raises on damaged files; NotImplementedError on those of a version it cannot read.
-_READ_ERRORS = (ValueError, TypeError, KeyError, OSError, NotImplementedError, EOFError, zlib.error)
+_READ_ERRORS = (
+    *(ValueError, TypeError, LookupError, AttributeError, ArithmeticError, OSError, NotImplementedError, EOFError),
+    *(MemoryError, NameError, zlib.error, struct.error),
+)
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _HDF5_AT = 512  # MATLAB writes 512 bytes of its own before it
 
@@ -49,9 +54,11 @@ def _is_hdf5(path: Path) -> bool:
 
 def _read_version_5(path: Path) -> dict[str, np.ndarray]:
     try:
+        check_elements(path)
         content = scipy.io.loadmat(path, simplify_cells=True)
     except (*_READ_ERRORS, scipy.io.matlab.MatReadError) as error:
-        raise ValueError(f"{path} is no MATLAB file that can be read: {' '.join(str(error).split())[:200]}") from error
+        why = " ".join(str(error).split())[:200] or "it asks for more memory than there is"
+        raise ValueError(f"{path} is no MATLAB file that can be read: {why}") from error
     return dict(_flatten({name: part for name, part in content.items() if not name.startswith("__")}))
 
 

@@ -17,11 +17,13 @@ from transformers.utils.logging import set_tqdm_hook
 
 from tslm.config.checkpoint import ADAPTER_DIR
 from tslm.config.schema import LLMConfig, LoRAConfig
+from tslm.files import read_json
 from tslm.models.llm.store import fetch_llm
 from tslm.nn.lora_linear import apply_lora_linear
 from tslm.progress_bar import progress_bar
 
 _BAR_AFTER_S = 3.0
+_ADAPTER_FILE = "adapter_config.json"
 LanguageModel = PreTrainedModel | PeftModel  # plain, or wrapped with adapters
 
 
@@ -132,13 +134,17 @@ def save_lora(
 def load_lora(llm: PreTrainedModel, checkpoint_dir: Path, is_trainable: bool) -> PeftModel:
     """Adapters of a checkpoint, readable by peft alone as well; ValueError when they are damaged."""
     folder = checkpoint_dir / ADAPTER_DIR
+    kind = read_json(folder / _ADAPTER_FILE).get("peft_type")
+    if kind != "LORA":
+        raise ValueError(f"{folder / _ADAPTER_FILE} describes no adapters of LoRA but {kind!r}; restore it")
     try:
         adapters = LoraConfig.from_pretrained(str(folder))
         adapters._register_custom_module({nn.Linear: _FusedLinear})
         with _quiet_peft():
             return PeftModel.from_pretrained(llm, folder, is_trainable=is_trainable, config=adapters)
-    except SafetensorError as error:
-        raise ValueError(f"{folder} is damaged: {error}; restore it or train the stage again") from error
+    except (SafetensorError, RuntimeError, TypeError, KeyError, AttributeError) as error:
+        why = " ".join(str(error).split())[:200]
+        raise ValueError(f"{folder} is damaged: {why}; restore it or train the stage again") from error
 
 
 @contextmanager

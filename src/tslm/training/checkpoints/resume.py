@@ -26,7 +26,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from tslm.files import hash_file, share_files, swap_in
+from tslm.files import hash_file, parse_json, share_files, swap_in
 from tslm.training.checkpoints.checkpoint import copy_to_cpu, fill_beside, take_snapshot
 from tslm.training.checkpoints.ranking import find_place, insert_top
 from tslm.training.progress import Progress
@@ -216,7 +216,7 @@ def read_resume_point(folder: Path) -> ResumePoint:
     if not path.is_file():
         raise ValueError(f"{folder} is damaged: it has no {TRAINING_FILE}")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_bytes(), str(path))
         point = ResumePoint(folder, Progress(**content[PROGRESS_KEY]), int(content[_LOG_KEY]))
         files = dict(content[_FILES_KEY])
     except (ValueError, TypeError, KeyError) as error:

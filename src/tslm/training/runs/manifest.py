@@ -16,13 +16,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import yaml
 from omegaconf import OmegaConf
 
 from tslm.config.checkpoint import CHECKPOINT_CONFIG_FILE, SETTINGS_KEY
-from tslm.config.files import CONFIG_FILE, flatten_settings, one_line, to_plain
+from tslm.config.files import CONFIG_FILE, flatten_settings, parse_yaml, to_plain
 from tslm.config.schema import MODEL_KINDS, RunConfig
-from tslm.files import read_json, write_beside
+from tslm.files import parse_json, read_json, write_beside
 from tslm.training.runs.folder import (
     BEST,
     CHECKPOINTS_DIR,
@@ -132,7 +131,7 @@ def read_manifest(run_dir: Path) -> RunManifest | None:
     if not path.is_file():
         return None
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = parse_json(path.read_bytes(), str(path))
         launches = tuple(Launch(**_select_known(launch, Launch)) for launch in found["launches"])
         if not launches:
             raise ValueError("it has no launches")
@@ -238,9 +237,9 @@ def _read_settings(folder: Path) -> dict[str, Any]:
         found = read_json(path).get(SETTINGS_KEY)
     else:
         try:
-            found = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except yaml.YAMLError as error:
-            raise ValueError(f"{path} is damaged: {one_line(error)}") from error
+            found = parse_yaml(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{path} is damaged: {error}") from error
     if not isinstance(found, dict):
         raise ValueError(f"{path} holds no settings; give the folder of a run or checkpoint of this library")
     return found

@@ -201,3 +201,28 @@ def test_a_preset_names_digits_and_labels_override_it() -> None:
     assert {digit: config.label_map[digit].value for digit in "1234"} == {"1": "R", "2": "W", "3": "NREM", "4": "MOVE"}
     with pytest.raises(ValueError, match="hypnogram.digits=mine: wanted one of: rk, yasa"):
         parse_cohort({"hypnogram": {"digits": "mine"}})
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"signals": {"files": ["/etc/*"]}}, "signals.files: '/etc/\\*' is no pattern below"),
+        ({"signals": {"files": [""]}}, "signals.files: '' is no pattern"),
+        ({"signals": {"files": ["**x"]}}, "signals.files: '\\*\\*x' is no pattern"),
+        ({"hypnogram": {"files": ["/etc/*"]}}, "hypnogram.files: '/etc/\\*' is no pattern below"),
+        ({"labels": ["W", "N1"]}, "labels: .* is no mapping"),
+        ({"labels": "W"}, "labels: .* is no mapping"),
+        ({"signals": ["*.edf"]}, "signals is .*; wanted a mapping"),
+        ({"hypnogram": 3}, "hypnogram is 3; wanted a mapping"),
+        ({"channels": 3}, "channels: 3 is no mapping"),
+        ({"channels": {"EEG": {"any": None}}}, "channels.EEG"),
+        ({"channels": {"EEG": {"any": [{"plus": ["C4"]}]}}}, "channels.EEG.any.plus"),
+        ({"channels": {"EEG": None}}, "channels.EEG"),
+    ],
+)
+def test_a_list_for_a_mapping_or_a_pattern_from_the_root_is_one_line(change: dict, said: str, tmp_path: Path) -> None:
+    (tmp_path / "n.edf").touch()
+    content = {"signals": {"files": ["*.edf"]}, "channels": "EEG"} | change
+    with pytest.raises(ValueError, match=said) as caught:
+        find_recordings(parse_cohort(content), tmp_path)
+    assert "\n" not in str(caught.value)

@@ -1,8 +1,13 @@
 import csv
+import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tests.factories.small import CHANNEL, small_recording, small_sample, write_small_cohort, write_small_corpus
@@ -195,3 +200,46 @@ def test_a_recording_in_two_rows_is_refused_by_its_name(tmp_path: Path) -> None:
     path.write_text(path.read_text() + path.read_text().splitlines()[1] + "\n")
     with pytest.raises(ValueError, match="recording 'night1' stands in 2 rows"):
         read_participants(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda table: table.drop_columns(["EEG"]), "has no column 'EEG'"),
+        (lambda table: table.drop_columns(["onset_s"]), "has no column 'onset_s'"),
+        (lambda table: replace_column(table, "EEG", [[1, 2, 3]] * len(table)), "column 'EEG' is list"),
+        (lambda table: replace_column(table, "EEG", ["x"] * len(table)), "column 'EEG' is string"),
+        (lambda table: replace_column(table, "onset_s", [None] * len(table)), "column 'onset_s'"),
+        (lambda table: replace_column(table, "onset_s", [float("nan")] * len(table)), "an onset that is no number"),
+        (lambda table: replace_column(table, "sleep_stage", ["N9"] * len(table)), "the sleep stage 'N9'"),
+        (lambda table: replace_column(table, "motion_flag", [{"a": 1}] * len(table)), "column 'motion_flag' is struct"),
+        (lambda table: change_metadata(table, fs_hz="fast"), "no valid fs_hz"),
+        (lambda table: change_metadata(table, epoch_s=-1), "no valid epoch_s"),
+        (lambda table: change_metadata(table, epoch_s=0.5), "column 'EEG' is fixed_size_list"),
+        (lambda table: change_metadata(table, scale_uv={"EEG": None}), "no valid scale_uv"),
+        (lambda table: change_metadata(table, scale_uv=[1]), "no valid scale_uv"),
+        (lambda table: change_metadata(table, notes="text"), "no valid notes"),
+        (lambda table: change_metadata(table, subject=5), "no valid subject"),
+        (lambda table: table.replace_schema_metadata({"tslm": 100_000 * "["}), "is damaged"),
+    ],
+)
+def test_a_file_that_lacks_what_is_written_is_refused_in_one_line(
+    change: Callable[[pa.Table], pa.Table], said: str, tmp_path: Path
+) -> None:
+    recording = replace(small_recording(), channels={"EEG": next(iter(small_recording().channels.values()))})
+    recording = replace(recording, columns={"motion_flag": np.zeros(recording.num_epochs, dtype=bool)})
+    write_recording(recording, tmp_path, "train")
+    path = tmp_path / f"{recording.recording}.parquet"
+    pq.write_table(change(pq.read_table(path)), path)
+    with pytest.raises(ValueError, match=f"{path.name} is damaged.*{said}|{path.name} {said}") as caught:
+        read_recording(path)
+    assert "\n" not in str(caught.value)
+
+
+def replace_column(table: pa.Table, name: str, values: list) -> pa.Table:
+    return table.set_column(table.column_names.index(name), name, pa.array(values))
+
+
+def change_metadata(table: pa.Table, **changes: Any) -> pa.Table:
+    metadata = json.loads(table.schema.metadata[b"tslm"]) | changes
+    return table.replace_schema_metadata({"tslm": json.dumps(metadata)})

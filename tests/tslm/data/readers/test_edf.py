@@ -361,6 +361,7 @@ def test_a_file_of_annotations_alone_needs_no_time_stamps(tmp_path: Path) -> Non
         (["+0", "+1"], "data record 1 begins at 1 s, before the one before it ends"),
         (["+4", "+0"], "data record 1 begins at 0 s"),
         (["+0", "+99999999"], "they are damaged"),
+        (["+0", "+2", f"+{69 * 86400}"], "they are damaged"),
         (["+0", "x"], "no time-stamped annotation list"),
         (["+0", "+1e9"], "no time-stamped annotation list"),
     ],

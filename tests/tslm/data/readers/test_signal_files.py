@@ -1,3 +1,4 @@
+import random
 import sys
 from pathlib import Path
 
@@ -148,3 +149,22 @@ def test_a_time_column_in_milliseconds_is_asked_for_and_read(tmp_path: Path) -> 
         open_signals(path, SignalsConfig(time_column="t"))
     file = open_signals(path, SignalsConfig(time_column="t", time_unit="ms"))
     assert (file.duration_s, file.channels[0].fs_hz) == (3.0, 100.0)
+
+
+@pytest.mark.parametrize("version", ["4", "5"])
+def test_a_damaged_mat_file_is_read_or_refused_in_one_line(tmp_path: Path, version: str) -> None:
+    whole, path, rng = tmp_path / "whole.mat", tmp_path / "a.mat", random.Random(int(version))
+    scipy.io.savemat(whole, {"C4": VALUES[0], "EMG": VALUES[1]}, format=version)
+    refusals = []
+    for _ in range(150):
+        content = bytearray(whole.read_bytes())
+        for _ in range(rng.choice((1, 2, 4))):
+            content[rng.randrange(rng.choice((40, 300)))] = rng.randrange(256)
+        path.write_bytes(content)
+        try:
+            file = open_signals(path, SignalsConfig(fs_hz=100))
+            assert all(file.read_values(idx).ndim == 1 for idx in range(len(file.channels)))
+        except ValueError as error:
+            refusals.append(str(error))
+    assert len(refusals) > 10
+    assert all("a.mat" in refusal and "\n" not in refusal for refusal in refusals)

@@ -227,6 +227,26 @@ def test_damaged_weights_are_one_clear_value_error(file: str, damage: str, saved
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"peft_type": "IA3"}, "describes no adapters of LoRA but 'IA3'"),
+        ({"peft_type": None}, "describes no adapters of LoRA but None"),
+        ({"r": 3}, "is damaged"),
+        ({"r": "many"}, "is damaged"),
+        ({"target_modules": [[1]]}, "is damaged"),
+        (None, "adapter_config.json is damaged"),
+    ],
+)
+def test_a_damaged_description_of_the_adapter_is_one_line(change: dict | None, said: str, saved: Any) -> None:
+    path = saved[1] / "adapter" / "adapter_config.json"
+    described = json.loads(path.read_text())
+    path.write_text(100_000 * "[" if change is None else json.dumps(described | change))
+    with pytest.raises(ValueError, match=said) as caught:
+        load_checkpoint(saved[1])
+    assert "\n" not in str(caught.value)
+
+
 def test_a_checkpoint_without_its_adapter_is_damaged(saved: Any) -> None:
     _, folder = saved
     (folder / "adapter").rename(folder / "elsewhere")

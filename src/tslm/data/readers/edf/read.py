@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from datetime import timedelta
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +21,14 @@ from tslm.data.readers.raw import Annotation, ChannelInfo, SignalFile, SignalsCo
 _BLOCK_SAMPLES = 1 << 20  # converted at a time
 _TIMESTAMP = re.compile(r"[+-][0-9]+(\.[0-9]+)?")
 _TIME_KEEPING = re.compile(rb"([+-][0-9]+(?:\.[0-9]+)?)\x14\x14")
+_ONLY_TIME_KEEPING = re.compile(_TIME_KEEPING.pattern + rb"\0*")
 _DURATION = re.compile(r"[0-9]+(\.[0-9]+)?")
 _LEAST_RANGE, _MOST_RANGE = 1e-15, 1e15  # of physical and digital limits; NaN lies outside, too
 _MIN_RECORDED_SHARE = 0.01  # of a discontinuous recording; less means that its time stamps are damaged
 _STAMP_SLACK = 1e-3  # of a data record, by which its time stamp may be rounded
 _MAX_DRIFT = 0.05  # of a clock; one that is further off its rate has jumped
 _SMALL_SAMPLES = 20_000_000  # a channel that spans fewer is placed whatever the share: two days at 100 Hz
+_LEAST_READ_HZ = 100.0  # slower channels are brought to the rate of the others
 
 
 def open_edf(path: Path, config: SignalsConfig) -> SignalFile:
@@ -97,8 +100,10 @@ def read_edf_annotations(header: EdfHeader) -> list[Annotation]:
     annotations: list[Annotation] = []
     base_s = _first_stamp(header)
     for channel in header.annotation_channels:
-        for row in _map_annotations(header, channel):
-            for onset_s, duration_s, texts in _parse_lists(row.tobytes(), header.path):
+        for row in _list_rows(header, channel):
+            if _ONLY_TIME_KEEPING.fullmatch(row):
+                continue
+            for onset_s, duration_s, texts in _parse_lists(row, header.path):
                 annotations += [Annotation(onset_s - base_s, duration_s, text) for text in texts if text]
     return annotations
 
@@ -110,11 +115,12 @@ def read_record_onsets(header: EdfHeader) -> np.ndarray:
         ValueError: A record has no onset, begins before the one before it ends, or the recording spans
             so much more time than it holds that the time stamps must be damaged.
     """
-    if not header.annotation_channels or header.num_records == 0:
+    if not header.annotation_channels or header.num_records * header.annotation_channels[0].num_samples == 0:
         raise ValueError(f"{header.path} is discontinuous (EDF+D) but holds no time-keeping annotations")
     onsets_s = np.empty(header.num_records)
-    for idx, row in enumerate(_map_annotations(header, header.annotation_channels[0])):
-        first = next(_parse_lists(row.tobytes(), header.path), None)
+    for idx, row in enumerate(_list_rows(header, header.annotation_channels[0])):
+        stamp = _TIME_KEEPING.match(row)
+        first = (float(stamp[1]),) if stamp else next(_parse_lists(row, header.path), None)
         if first is None:
             raise ValueError(f"{header.path} is discontinuous (EDF+D) but data record {idx} has no time stamp")
         onsets_s[idx] = first[0]
@@ -129,7 +135,7 @@ def read_record_onsets(header: EdfHeader) -> np.ndarray:
             f"{header.path}: data record {idx} begins at {onsets_s[idx]:g} s, before the one before it ends"
         )
     span_s, recorded_s = onsets_s[-1] + header.record_s, header.num_records * header.record_s
-    if span_s * fs_hz > _SMALL_SAMPLES and recorded_s < _MIN_RECORDED_SHARE * span_s:
+    if span_s * max(fs_hz, _LEAST_READ_HZ) > _SMALL_SAMPLES and recorded_s < _MIN_RECORDED_SHARE * span_s:
         raise ValueError(f"{header.path} holds {recorded_s:g} s in {span_s:g} s by its time stamps; they are damaged")
     return onsets_s
 
@@ -156,8 +162,10 @@ def _read_placed(header: EdfHeader, onsets_s: np.ndarray | None, drift: float, c
         return align_stamped(values, times_s, channel.fs_hz, int(len(values) * (1 + drift) + 1e-6))
     starts = np.rint(onsets_s * channel.fs_hz).astype(np.int64)
     placed = np.full(int(starts[-1]) + channel.num_samples, np.nan, dtype=np.float32)
-    for start, record in zip(starts, values.reshape(header.num_records, channel.num_samples), strict=True):
-        placed[start : start + channel.num_samples] = record
+    breaks = np.flatnonzero(np.diff(starts) != channel.num_samples) + 1
+    for first, stop in pairwise((0, *breaks.tolist(), header.num_records)):
+        run = values[first * channel.num_samples : stop * channel.num_samples]
+        placed[starts[first] : starts[first] + len(run)] = run
     return placed
 
 
@@ -202,6 +210,12 @@ def _map_annotations(header: EdfHeader, channel: EdfChannel) -> np.ndarray:
     """Content of an annotation channel as a view on the file, (num_records, bytes)."""
     start = channel.offset_samples * header.sample_bytes
     return _map_records(header)[:, start : start + channel.num_samples * header.sample_bytes]
+
+
+def _list_rows(header: EdfHeader, channel: EdfChannel) -> Iterator[bytes]:
+    """Content of an annotation channel in each data record."""
+    width, content = channel.num_samples * header.sample_bytes, _map_annotations(header, channel).tobytes()
+    return (content[start : start + width] for start in range(0, len(content), max(1, width)))
 
 
 def _parse_lists(content: bytes, path: Path) -> Iterator[tuple[float, float, list[str]]]:
