@@ -100,17 +100,21 @@ AASM_ANNOTATIONS: dict[str, SleepStage] = {
 _NREM = r"(?:(?:non[- ]?|n)(?:rem|rapid[- ]eye[- ]movement))"
 _BEFORE_NUMBER = rf"(?:{_NREM}(?: sleep)?,?[- ]?)?(?:sleep )?(?:(?:stage|phase)[- ]?)?"
 _AFTER_NUMBER = rf"(?:,? (?:of )?{_NREM})?(?: sleep)?(?: (?:stage|phase))?"
+_N = r"(?:n[-_. ]?)?"  # "N2", "N 2"
 _REM = r"(?:rem|rapid[- ]eye[- ]movement)"
 _SPOKEN: dict[SleepStage, str] = {
-    SleepStage.WAKE: r"(?:(?:sleep )?stage )?(?:w|wake)(?: (?:stage|state))?|(?:awake|wakeful)(?: state)?|wakefulness",
-    SleepStage.N1: rf"{_BEFORE_NUMBER}(?:(?:n-?)?1|one|i){_AFTER_NUMBER}|s1",
-    SleepStage.N2: rf"{_BEFORE_NUMBER}(?:(?:n-?)?2|two|ii){_AFTER_NUMBER}|s2",
+    SleepStage.WAKE: r"(?:(?:sleep )?stage )?(?:w|wake)(?: (?:stage|state))?|(?:(?:sleep )?stage[- ]?|s)0|"
+    r"(?:(?:fully|quietly|clearly|still) )?(?:awake|wakeful)(?: state)?|"
+    r"(?:(?:quiet|relaxed|active|alert|calm|drowsy|eyes[- ](?:closed|open)) )?(?:wake|wakefulness|waking)(?: state)?",
+    SleepStage.N1: rf"{_BEFORE_NUMBER}(?:{_N}(?:1|i)|one){_AFTER_NUMBER}|s1",
+    SleepStage.N2: rf"{_BEFORE_NUMBER}(?:{_N}(?:2|ii)|two){_AFTER_NUMBER}|s2",
     # Rechtschaffen and Kales scored stages 3 and 4 apart; together they are N3.
     SleepStage.N3: rf"{_BEFORE_NUMBER}"
-    rf"(?:(?:n-?)?[34](?:(?: ?[/&+-] ?| and | or )(?:n-?)?4)?|three|four|iii|iv){_AFTER_NUMBER}|"
-    r"s[34]|deep(?: slow[- ]wave)? sleep|(?:slow[- ]wave|delta) sleep|sws",
-    SleepStage.REM: rf"(?:(?:sleep )?stage )?(?:r|{_REM})(?: sleep)?(?: (?:stage|phase))?|paradoxical sleep",
-    SleepStage.NREM: rf"{_NREM}(?: sleep)?",
+    rf"(?:{_N}[34](?:(?: ?[/&+-] ?| and | or ){_N}4)?|{_N}(?:iii|iv)|three|four){_AFTER_NUMBER}|"
+    rf"s[34]|deep(?:est)?(?: {_NREM})?(?: slow[- ]wave)? sleep|deep {_NREM}|(?:slow[- ]wave|delta) sleep|sws",
+    SleepStage.REM: rf"(?:(?:sleep )?stage |phasic |tonic )?(?:r|{_REM}s?)(?: sleep)?(?: (?:stage|phase))?|"
+    r"(?:paradoxical|dream) sleep",
+    SleepStage.NREM: rf"{_NREM}s?(?: sleep)?",
     SleepStage.MOVEMENT: r"movement(?: time)?|artifact|artefact",
 }
 _SPOKEN_PATTERNS = {sleep_stage: re.compile(pattern) for sleep_stage, pattern in _SPOKEN.items()}

@@ -53,6 +53,19 @@ def test_annotation_texts_parse_to_the_stage_of_the_table(text, sleep_stage):
         ("non-rapid-eye-movement sleep", SleepStage.NREM),
         ("NREM", SleepStage.NREM),
         ("non-REM sleep", SleepStage.NREM),
+        ("quiet wakefulness", SleepStage.WAKE),
+        ("S0", SleepStage.WAKE),
+        ("stage 0", SleepStage.WAKE),
+        ("relaxed wake", SleepStage.WAKE),
+        ("eyes-closed wakefulness", SleepStage.WAKE),
+        ("fully awake", SleepStage.WAKE),
+        ("N 2", SleepStage.N2),
+        ("stage N 1", SleepStage.N1),
+        ("N-II", SleepStage.N2),
+        ("N III", SleepStage.N3),
+        ("deep NREM sleep", SleepStage.N3),
+        ("phasic REM", SleepStage.REM),
+        ("dream sleep", SleepStage.REM),
     ],
 )
 def test_common_spellings_parse(text, sleep_stage):
@@ -62,7 +75,7 @@ def test_common_spellings_parse(text, sleep_stage):
 @pytest.mark.parametrize(
     "text",
     ["", " ", "?", "2", "ii", "one", "1 sleep", "i sleep", "stage", "sleep", "stage 5", "N4x", "N2 or N3", "wake rem"]
-    + ["2 stage", "Wake (N1)", "Wake (quiet", "Non-REM stage", "sleep stage ?", "not awake", "()", "stage (2)"],
+    + ["2 stage", "Wake (N1)", "Wake (quiet", "0", "quiet sleep", "light sleep", "active sleep", "Non-REM stage", "sleep stage ?", "not awake", "()", "stage (2)"],
 )
 def test_unclear_names_parse_to_none(text):
     assert parse_sleep_stage(text) is None

@@ -43,7 +43,7 @@ def parse_answer(response: str, options: Sequence[str]) -> str | None:
     whole response. `tslm.answers.lines` reads the line: it matches an option exactly, or without regard to case, marks
     and filler words, a lettered option "(a) text" also by its letter or its text alone, and a sleep stage in any of its
     common spellings. Contradicting answers give None, unless the last one is called final, takes the others back, or is
-    the first in the form of `render_answer`.
+    the first in the form of `render_answer`. A last repetition that is cut off is none.
     """
     text = remove_special_tokens(response).strip()
     cues = [*_CUE.finditer(text)]
@@ -53,10 +53,13 @@ def parse_answer(response: str, options: Sequence[str]) -> str | None:
         cues = [cue for cue in cues if cue.start() <= text.rindex(ANSWER_PREFIX)]
     stops = [*(cue.start() for cue in cues[1:]), len(text)]
     statements: list[tuple[bool, str | None]] = []  # whether it has the form of `render_answer`, and its answer
-    begin = 0
+    begin, said = 0, list[str]()
     for cue, stop in zip(cues, stops, strict=True):
         line, is_exact = _first_line(text[cue.end() : stop]), cue.group().endswith(ANSWER_PREFIX)
         answer = _parse_line(line, options)
+        if answer is None and stop == len(text) and any(before.startswith(_fold(line)) for before in said):
+            continue
+        said += [_fold(line), _fold(answer or "")]
         if answer is None and not (cue["mark"] and any(letter.isalnum() for letter in line)):
             continue  # cut off, or "the answer is" in the middle of an explanation
         if cue["final"] or _TAKEN_BACK.search(text, begin, cue.start()):

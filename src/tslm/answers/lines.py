@@ -41,6 +41,7 @@ _FILLERS = {
     ),
     *("label", "class", "classified", "scored", "labelled", "labeled", "most", "more", "very", "likely", "probable"),
     *("probably", "clearly", "definitely", "boxed", "text"),  # the last two: LaTeX
+    *("light", "superficial", "transitional", "onset"),  # of N1 and N2 alike: they name neither
 }
 _REASONS = {
     *("because", "since", "as", "due", "given", "with", "without", "for", "based", "which", "where", "when", "while"),
@@ -112,6 +113,8 @@ def find_answer(line: str, options: Sequence[str]) -> str | None:
             return None
     if ANSWER_NAMES[SleepStage.NREM] not in options and _NREM_STAGES & {*found}:
         found = [name for name in found if name != ANSWER_NAMES[SleepStage.NREM]]  # "NREM sleep, stage 2"
+    if ANSWER_NAMES[SleepStage.NREM] in options and not _NREM_STAGES & {*options}:  # "slow-wave sleep" of a mouse
+        found = [*dict.fromkeys(ANSWER_NAMES[SleepStage.NREM] if name in _NREM_STAGES else name for name in found)]
     return found[0] if len(found) == 1 and found[0] else None
 
 

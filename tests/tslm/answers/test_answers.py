@@ -263,3 +263,38 @@ def test_an_answer_named_twice_is_one():
 @pytest.mark.parametrize("text", ["none; lead I", "none, lead I and sinus rhythm", "none or lead I", "none; fine", ";"])
 def test_several_answers_are_none(text: str) -> None:
     assert parse_answer(f"Answer: {text}", FINDINGS) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("Answer: REM sleep\nAnswer: REM sl", "REM sleep"),
+        ("Answer: Non-REM stage 2. Answer: Non", "Non-REM stage 2"),
+        ("Answer: N2 Answer: Non-REM sta", "Non-REM stage 2"),
+        ("Answer: Wake Answer:", "Wake"),
+        ("Answer: Wake Answer: Non-REM st", None),
+        ("Answer: Non-REM st Answer: Wake", "Wake"),
+        ("Answer: Non-REM sta", None),
+    ],
+)
+def test_a_last_repetition_that_is_cut_off_takes_nothing_back(text: str, answer: str | None) -> None:
+    assert parse_answer(f"Spindles. {text}", AASM) == answer
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("light sleep (N2)", "Non-REM stage 2"),
+        ("transitional sleep (N1)", "Non-REM stage 1"),
+        ("quiet wakefulness with alpha", "Wake"),
+        ("N 3 (slow wave sleep)", "Non-REM stage 3"),
+        ("Stage 0 (wake)", "Wake"),
+    ],
+)
+def test_a_wording_that_a_person_reads_is_read(text: str, answer: str) -> None:
+    assert parse_answer(f"Answer: {text}", AASM) == answer
+
+
+@pytest.mark.parametrize("text", ["slow-wave sleep", "SWS (NREM)", "NREMS", "N2"])
+def test_any_non_rem_sleep_is_the_one_of_a_rodent(text: str) -> None:
+    assert parse_answer(f"Answer: {text}", LABEL_SETS["rodent"].answers) == "NREM sleep"
