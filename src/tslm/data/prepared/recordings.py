@@ -11,6 +11,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tslm.command import advise
+from tslm.data.prepared.on_demand import ChannelCache, StoredChannels
 from tslm.data.splits.split import BY_EPOCH, Split, parse_split
 from tslm.files import hash_file, read_table, write_beside
 from tslm.labels import SleepStage
@@ -123,8 +125,14 @@ def write_recording(recording: Recording, cohort_dir: Path, split: Split | str) 
     return Participant(**identity, fs_hz=recording.fs_hz, split=split, sha256=hash_file(path), notes=notes)
 
 
-def read_recording(path: Path, channels: Iterable[str] | None = None) -> Recording:
-    """Read one prepared recording; `channels` None means all. ValueError when it is not one."""
+def read_recording(path: Path, channels: Iterable[str] | None = None, cache: ChannelCache | None = None) -> Recording:
+    """Read one prepared recording; ValueError when it is not one.
+
+    Args:
+        path: the file.
+        channels: names of those to read; None: all.
+        cache: each channel is read when it is asked for, and held by it; None: all are read now.
+    """
     metadata = _read_metadata(path)
     wanted = list(metadata["scale_uv"]) if channels is None else list(channels)
     missing = [name for name in wanted if name not in metadata["scale_uv"]]
@@ -133,7 +141,7 @@ def read_recording(path: Path, channels: Iterable[str] | None = None) -> Recordi
             f"{path.name} has no channel {missing[0]!r}; it has: {', '.join(metadata['scale_uv'])} "
             "(stage.channel and stage.extra_channels name those to read)"
         )
-    unwanted = set(metadata["scale_uv"]) - set(wanted)
+    unwanted = set(metadata["scale_uv"]) - (set(wanted) if cache is None else set())
     names = [name for name in pq.read_schema(path).names if name not in unwanted]
     table = pq.read_table(path, columns=names).combine_chunks()
     core = {"epoch_idx", "onset_s", "sleep_stage", *wanted}
@@ -141,7 +149,9 @@ def read_recording(path: Path, channels: Iterable[str] | None = None) -> Recordi
         **{name: metadata.get(name, "") for name in IDENTITY},
         fs_hz=metadata["fs_hz"],
         epoch_s=metadata["epoch_s"],
-        channels={name: _read_channel(table, name, metadata["scale_uv"][name]) for name in wanted},
+        channels={name: _read_channel(table, name, metadata["scale_uv"][name]) for name in wanted}
+        if cache is None
+        else StoredChannels(path, wanted, partial(_read_stored, path, metadata["scale_uv"]), cache),
         sleep_stages=tuple(SleepStage(code) for code in table["sleep_stage"].to_pylist()),
         onset_s=table["onset_s"].to_numpy(),
         columns={name: _read_column(table, name) for name in names if name not in core},
@@ -290,6 +300,10 @@ def _read_metadata(path: Path) -> dict:
     if _METADATA_KEY not in metadata:
         raise ValueError(f"{path} is not a prepared recording; {advise('make one', 'data_prep.prepare')}")
     return json.loads(metadata[_METADATA_KEY])
+
+
+def _read_stored(path: Path, scale_uv: Mapping[str, float], name: str) -> np.ndarray:
+    return _read_channel(pq.read_table(path, columns=[name]).combine_chunks(), name, scale_uv[name])
 
 
 def _read_channel(table: pa.Table, name: str, scale_uv: float) -> np.ndarray:
