@@ -40,6 +40,7 @@ FREE_SETTINGS = (
     "mlflow.experiment",
     "model.gradient_checkpointing",
     "train.num_workers",
+    "train.memory_gb",
     "train.timeout_min",
     "train.log_every_steps",
     "train.checkpoint_every_steps",

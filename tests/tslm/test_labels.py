@@ -75,7 +75,20 @@ def test_common_spellings_parse(text, sleep_stage):
 @pytest.mark.parametrize(
     "text",
     ["", " ", "?", "2", "ii", "one", "1 sleep", "i sleep", "stage", "sleep", "stage 5", "N4x", "N2 or N3", "wake rem"]
-    + ["2 stage", "Wake (N1)", "Wake (quiet", "0", "quiet sleep", "light sleep", "active sleep", "Non-REM stage", "sleep stage ?", "not awake", "()", "stage (2)"],
+    + [
+        "2 stage",
+        "Wake (N1)",
+        "Wake (quiet",
+        "0",
+        "quiet sleep",
+        "light sleep",
+        "active sleep",
+        "Non-REM stage",
+        "sleep stage ?",
+        "not awake",
+        "()",
+        "stage (2)",
+    ],
 )
 def test_unclear_names_parse_to_none(text):
     assert parse_sleep_stage(text) is None

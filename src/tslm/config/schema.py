@@ -373,6 +373,7 @@ class TrainConfig:
     min_delta: float = 1e-4  # smallest improvement of the validation loss that counts
     precision: str = "bf16"  # bf16 (autocast) or fp32
     num_workers: int = 0  # processes that load data; 0: the main process
+    memory_gb: float = 4.0  # signals of a split kept in memory, in each of these processes; others are read when needed
     compile: bool = False  # torch.compile the language model's layers
     log_every_steps: int = 10  # optimizer steps between lines of the log
     timeout_min: float = 30.0  # several processes: longest wait for another process, in minutes

@@ -54,7 +54,8 @@ class NightScorer:
     def read_split(self, split: str) -> list[Recording]:
         """The recordings of a split."""
         stage = self.config.stage
-        return load_recordings(stage.data_dir(split), split, stage.channels, stage.fold)
+        memory_gb = self.config.train.memory_gb
+        return load_recordings(stage.data_dir(split), split, stage.channels, stage.fold, memory_gb)
 
     def list_units(self, source: Source, num_samples: int = 0) -> list[int]:  # noqa: ARG002 - it takes all epochs
         """Indices of the nights."""

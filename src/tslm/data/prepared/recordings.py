@@ -11,6 +11,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import pyarrow.parquet as pq
 
 from tslm.command import advise
 from tslm.data.prepared.checks import check_metadata, check_table
+from tslm.data.prepared.on_demand import ChannelCache, StoredChannels
 from tslm.data.splits.split import BY_EPOCH, Split, parse_split
 from tslm.files import hash_file, parse_json, read_table, write_beside
 from tslm.labels import SleepStage
@@ -124,8 +126,14 @@ def write_recording(recording: Recording, cohort_dir: Path, split: Split | str) 
     return Participant(**identity, fs_hz=recording.fs_hz, split=split, sha256=hash_file(path), notes=notes)
 
 
-def read_recording(path: Path, channels: Iterable[str] | None = None) -> Recording:
-    """Read one prepared recording; `channels` None means all. ValueError when it is not one."""
+def read_recording(path: Path, channels: Iterable[str] | None = None, cache: ChannelCache | None = None) -> Recording:
+    """Read one prepared recording; ValueError when it is not one.
+
+    Args:
+        path: the file.
+        channels: names of those to read; None: all.
+        cache: each channel is read when it is asked for, and held by it; None: all are read now.
+    """
     metadata = _read_metadata(path)
     wanted = list(metadata["scale_uv"]) if channels is None else list(channels)
     missing = [name for name in wanted if name not in metadata["scale_uv"]]
@@ -134,21 +142,18 @@ def read_recording(path: Path, channels: Iterable[str] | None = None) -> Recordi
             f"{path.name} has no channel {missing[0]!r}; it has: {', '.join(metadata['scale_uv'])} "
             "(stage.channel and stage.extra_channels name those to read)"
         )
-    unwanted = set(metadata["scale_uv"]) - set(wanted)
-    try:
-        names = [name for name in pq.read_schema(path).names if name not in unwanted]
-        table = pq.read_table(path, columns=names).combine_chunks()
-    except (pa.ArrowException, OSError) as error:
-        raise ValueError(
-            f"{path} is damaged: {' '.join(str(error).split())[:200]}; prepare the cohort again"
-        ) from error
-    check_table(path, table, wanted, metadata)
+    unwanted = set(metadata["scale_uv"]) - (set(wanted) if cache is None else set())
+    names = [name for name in pq.read_schema(path).names if name not in unwanted]
+    table = _read_columns(path, names)
+    check_table(path, table, wanted if cache is None else (), metadata)
     core = {"epoch_idx", "onset_s", "sleep_stage", *wanted}
     return Recording(
         **{name: metadata.get(name, "") for name in IDENTITY},
         fs_hz=metadata["fs_hz"],
         epoch_s=metadata["epoch_s"],
-        channels={name: _read_channel(table, name, metadata["scale_uv"][name]) for name in wanted},
+        channels={name: _read_channel(table, name, metadata["scale_uv"][name]) for name in wanted}
+        if cache is None
+        else StoredChannels(path, wanted, partial(_read_stored, path, metadata), cache),
         sleep_stages=tuple(SleepStage(code) for code in table["sleep_stage"].to_pylist()),
         onset_s=table["onset_s"].to_numpy(),
         columns={name: _read_column(table, name) for name in names if name not in core},
@@ -299,6 +304,21 @@ def _read_metadata(path: Path) -> dict:
     found = parse_json(metadata[_METADATA_KEY], str(path))
     check_metadata(path, found, IDENTITY)
     return {name: value for name, value in found.items() if value is not None}
+
+
+def _read_columns(path: Path, names: Sequence[str]) -> pa.Table:
+    try:
+        return pq.read_table(path, columns=list(names)).combine_chunks()
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(
+            f"{path} is damaged: {' '.join(str(error).split())[:200]}; prepare the cohort again"
+        ) from error
+
+
+def _read_stored(path: Path, metadata: Mapping[str, Any], name: str) -> np.ndarray:
+    table = _read_columns(path, ("epoch_idx", "onset_s", "sleep_stage", name))
+    check_table(path, table, (name,), metadata)
+    return _read_channel(table, name, metadata["scale_uv"][name])
 
 
 def _read_channel(table: pa.Table, name: str, scale_uv: float) -> np.ndarray:

@@ -127,7 +127,7 @@ def _read_nights(
 
 
 def _load_channels(config: RunConfig, folder: Path, split: str) -> list[Recording]:
-    return load_recordings(folder, split, config.stage.channels, config.stage.fold)
+    return load_recordings(folder, split, config.stage.channels, config.stage.fold, config.train.memory_gb)
 
 
 def _corpus_reader(

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from tslm.batch import IGNORE_INDEX, NightWindow, Reference
-from tslm.config.schema import AugmentConfig, LossConfig, RunConfig
+from tslm.config.schema import AugmentConfig, LossConfig, RunConfig, TrainConfig
+from tslm.data.prepared.on_demand import BYTES_PER_GB, ChannelCache
 from tslm.data.prepared.recordings import Recording, check_subject_splits, read_participants, read_recording
 from tslm.data.splits.folds import choose_fold, draw_recording_splits, keep_epochs, keep_time
 from tslm.labels import LabelSet, SleepStage
@@ -24,31 +25,36 @@ VOTES_PREFIX = "votes_"  # of a recording's columns: votes_W, votes_N1, ...: how
 UNSCORED = ("none", "nights", "all")
 
 
-def load_recordings(cohort_dir: Path, split: str, channels: Sequence[str], fold: int = -1) -> list[Recording]:
-    """The prepared recordings of one split, with the channels asked for.
+def load_recordings(
+    cohort_dir: Path, split: str, channels: Sequence[str], fold: int = -1, memory_gb: float = TrainConfig.memory_gb
+) -> list[Recording]:
+    """The prepared recordings of one split, with the channels asked for, which are read when they are needed.
 
     Args:
         cohort_dir: folder of the cohort.
         split: train, val or test.
         channels: names of the channels to read.
         fold: where the cohort has folds, the one that `split` refers to; ignored where it has none.
+        memory_gb: what all signals together may take; those used last are kept.
 
     Raises:
         FileNotFoundError: there is no cohort.
         ValueError: a subject in two splits or folds, a missing channel, or no such fold.
     """
-    return list(read_nights(cohort_dir, split, channels, fold))
+    return list(read_nights(cohort_dir, split, channels, fold, ChannelCache(memory_gb * BYTES_PER_GB)))
 
 
-def read_nights(cohort_dir: Path, split: str, channels: Sequence[str], fold: int = -1) -> Iterator[Recording]:
-    """As `load_recordings`, one recording at a time: for cohorts that memory does not hold."""
+def read_nights(
+    cohort_dir: Path, split: str, channels: Sequence[str], fold: int = -1, cache: ChannelCache | None = None
+) -> Iterator[Recording]:
+    """As `load_recordings`, one recording at a time; without a cache each is read as a whole."""
     participants = choose_fold(read_participants(cohort_dir), fold)
     check_subject_splits(participants)
     by_time = draw_recording_splits([row for row in participants if row.split.is_within_subject], cohort_dir, fold)
     for row in participants:
         if not row.split.serves(split) or (row.split.is_within_subject and split not in by_time[row.recording]):
             continue
-        night = replace(read_recording(cohort_dir / f"{row.recording}.parquet", list(channels)), split=row.split)
+        night = replace(read_recording(cohort_dir / f"{row.recording}.parquet", list(channels), cache), split=row.split)
         yield keep_time(night, by_time[row.recording], split) if row.recording in by_time else keep_epochs(night, split)
 
 

@@ -46,7 +46,7 @@ class ReferenceMeter:
         """
         check_channels(recording.channels, config, recording.recording)
         self.prior_epochs = config.model.prior_epochs
-        self.channels = [recording.channels.get(name) for name in config.stage.channels]
+        self.channels, self.stored = config.stage.channels, recording.channels
         there = [(idx, name) for idx, name in enumerate(config.stage.channels) if name in recording.channels]
         self.tones = {
             idx: measure_tones(recording.channels[name], recording.fs_hz)
@@ -76,7 +76,7 @@ class ReferenceMeter:
         priors_CK = np.reshape(typical_spectrum, (-1, NUM_KNOTS)) if typical_spectrum else None
         return tuple(
             None
-            if self.channels[idx] is None
+            if self.channels[idx] not in self.stored
             else self._measure_channel(
                 idx,
                 part,
@@ -93,9 +93,7 @@ class ReferenceMeter:
             return Reference(tone=build_tone_scale(self.tones[idx], part))
         if idx in self.spectra_EK:
             return build_reference(self.spectra_EK[idx][part] + log_gain_K, prior_K, self.prior_epochs)
-        values_EL = self.channels[idx]
-        assert values_EL is not None
-        reference = measure_reference(values_EL[part])
+        reference = measure_reference(self.stored[self.channels[idx]][part])
         if reference.log_amplitude_K is None:
             return reference
         return replace(reference, log_amplitude_K=reference.log_amplitude_K + log_gain_K)

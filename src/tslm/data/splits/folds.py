@@ -29,6 +29,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from tslm.command import advise
+from tslm.data.prepared.on_demand import FirstEpochs
 from tslm.data.prepared.recordings import (
     EPOCH_SPLIT_COLUMN,
     Participant,
@@ -217,7 +218,7 @@ def keep_time(recording: Recording, split_E: np.ndarray, part: str) -> Recording
     columns = {name: values[:stop] for name, values in recording.columns.items()}
     return replace(
         recording,
-        channels={name: epochs_EL[:stop] for name, epochs_EL in recording.channels.items()},
+        channels=FirstEpochs(recording.channels, stop),
         sleep_stages=tuple(sleep_stage if name == part else SleepStage.UNSCORED for sleep_stage, name in pairs),
         onset_s=recording.onset_s[:stop],
         columns=columns,
