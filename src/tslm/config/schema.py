@@ -136,8 +136,6 @@ class ContextConfig:
     def __post_init__(self) -> None:
         if self.causal and self.kind == "transformer":
             raise ValueError("model.context.causal=true with kind transformer; wanted one of: bigru, bilstm, conv, ssm")
-
-    def __post_init__(self) -> None:
         sizes = {
             **{"hidden_size": (1, 4096), "num_layers": (1, 32), "num_heads": (1, 256), "state_size": (1, 4096)},
             **{"window_epochs": (1, 10_000), "dropout": _PROBABILITY, "num_tokens": (1, 1024)},
