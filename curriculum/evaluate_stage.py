@@ -1,5 +1,7 @@
 """Scores of a curriculum stage: its best checkpoint on the test split, and sleep staging after each training pass."""
 
+import hashlib
+import json
 import logging
 from collections import Counter
 from collections.abc import Callable
@@ -12,27 +14,31 @@ from accelerate.utils import DistributedType
 from torch import nn
 from torch.utils.data import DataLoader
 
-from curriculum.plan import metrics_path, predictions_path
+from curriculum.plan import flatten_config, metrics_path, predictions_path
 from curriculum.processes import gather_rows, share_indices
 from tslm.config.checkpoint import load_checkpoint_config
 from tslm.config.schema import RunConfig
 from tslm.data.samples.collate import Collator
 from tslm.data.samples.dataset import TaskDataset, build_dataset, describe_labels, find_task
 from tslm.data.samples.sampling import ShareBatches, spread_subset
-from tslm.data.splits.provenance import describe_split
+from tslm.data.splits.provenance import checksum_data, describe_split
 from tslm.explain.faithfulness import add_faithfulness
 from tslm.models import build_tokenizer
+from tslm.predictions.journal import PredictionJournal
 from tslm.predictions.night_scorer import Source
 from tslm.predictions.rows import PredictionRow, write_predictions
 from tslm.predictions.scorings import parse_scorings
 from tslm.predictions.stager import Stager, build_stager, open_stager
+from tslm.progress_bar import progress_bar
 from tslm.report.page import build_drawings
 from tslm.scoring.systems import score_systems, write_metrics
-from tslm.training.checkpoints.checkpoint import load_checkpoint, read_state, record_evaluation
+from tslm.training.checkpoints.checkpoint import hash_checkpoint, load_checkpoint, read_state, record_evaluation
 from tslm.training.checkpoints.model_card import CARD_METRICS
 from tslm.training.loop import evaluate_loss
 from tslm.training.runs.folder import BEST, checkpoint_dir, pick_main_metrics
 from tslm.training.runs.recorder import record_test
+
+_ANSWERS = "answers_"  # how files of an evaluation in progress begin
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +69,9 @@ def evaluate_stage(config: RunConfig, accelerator: Accelerator, leaky: bool = Fa
         step = int(read_state(checkpoint_dir(config, BEST)).get("step", 0))
         drawings = build_drawings(parse_scorings(rows), metrics) if config.tracking != "none" else {}
         record_test(config, metrics, step, drawings)
-        write_metrics(metrics, metrics_path(config))  # last: a run with this file is complete, `--resume` skips it
+        write_metrics(metrics, metrics_path(config))  # a run with this file is complete, `--resume` skips it
+        for path in predictions_path(config).parent.glob(f"{_ANSWERS}*"):  # of all processes
+            path.unlink()
     return metrics
 
 
@@ -97,7 +105,7 @@ def _answer_test(
     """
     stager = open_stager(checkpoint_dir(config, BEST), accelerator.device, config)
     source = stager.read_split("test")
-    rows = answer_shared(stager, source, stager.list_units(source, num_samples), accelerator)
+    rows = _answer_resumably(stager, source, stager.list_units(source, num_samples), accelerator)
     if not config.writes_text:
         return rows, {}
     collator = Collator(config.model, build_tokenizer(config))
@@ -114,13 +122,34 @@ def _answer_test(
     }
 
 
+def _answer_resumably(
+    stager: Stager, source: Source, units: list[int], accelerator: Accelerator
+) -> list[PredictionRow]:
+    """Answer as `answer_shared`, each process with its rows on disk: a run that is killed goes on with them."""
+    share, config = share_indices(units, accelerator), stager.config
+    request = {
+        "weights": hash_checkpoint(checkpoint_dir(config, BEST)),
+        "samples": checksum_data(config.stage, ["test"]),
+        "settings": {name: str(value) for name, value in flatten_config(config).items()},
+        "units": share,
+    }
+    name = hashlib.sha256(json.dumps(request).encode()).hexdigest()[:16]  # rows of another evaluation are not found
+    journal = PredictionJournal(predictions_path(config).with_name(f"{_ANSWERS}{name}"), request, resume=True)
+    blocks, is_main = stager.list_blocks(source, share), accelerator.is_main_process
+    num_done = sum(map(len, blocks[: journal.num_blocks]))
+    with progress_bar(total=len(share), initial=num_done, desc="generate", disable=not is_main) as bar:
+        for block in blocks[journal.num_blocks :]:
+            journal.append(stager.answer(source, block))
+            bar.update(len(block))
+    return gather_rows(journal.read_rows(), accelerator)
+
+
 def answer_shared(
     stager: Stager, source: Source, units: list[int], accelerator: Accelerator, explain: bool = True
 ) -> list[PredictionRow]:
     """Answer on every process its share of the units, and return the rows of all processes on each of them."""
     share = share_indices(units, accelerator)
-    rows = stager.answer(source, share, explain, show_progress=explain and accelerator.is_main_process)
-    return gather_rows(list(rows), accelerator)
+    return gather_rows(list(stager.answer(source, share, explain)), accelerator)
 
 
 def _evaluate_reconstruction(config: RunConfig, accelerator: Accelerator) -> tuple[list[PredictionRow], dict[str, Any]]:

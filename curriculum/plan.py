@@ -145,7 +145,7 @@ def _join(changes: Sequence[str]) -> str:
 
 def compare_settings(saved: RunConfig, wanted: RunConfig) -> list[str]:
     """List the differences in settings that change the result, as `key: saved -> wanted`."""
-    before, now = _flatten(saved), _flatten(wanted)
+    before, now = flatten_config(saved), flatten_config(wanted)
     return [
         f"{key}: {before[key]} -> {now[key]}"
         for key in now
@@ -162,5 +162,6 @@ def clear_run(config: RunConfig) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def _flatten(config: RunConfig) -> dict[str, Any]:
+def flatten_config(config: RunConfig) -> dict[str, Any]:
+    """Return all settings by dotted key."""
     return flatten_settings(OmegaConf.to_container(to_plain(config)))  # type: ignore[arg-type]

@@ -15,6 +15,7 @@ import pytest
 
 from tests.factories.launching import FORKS
 from tests.factories.tiny_run import command
+from tslm.predictions.journal import PredictionJournal
 
 STAGES = {"stage0_encoder": "no_llm/classifier", "stage4_sleep_cot": "tiny/soft_prompt"}
 SETTINGS = (
@@ -154,6 +155,30 @@ def test_a_run_killed_before_any_write_of_its_evaluation_completes_it_when_resum
             command(data_dir, [stage], *arguments)
     assert command(data_dir, [stage], *arguments, "--resume") == 0
     assert_equal_ends(read_end(tmp_path, stage), read_end(whole_runs[stage][0], stage))
+
+
+def test_a_run_killed_while_it_answers_keeps_the_answers_it_has(
+    data_dir: Path, tmp_path: Path, whole_runs: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage, answered = "stage4_sleep_cot", list[str]()
+    folder, append = copy_unscored(whole_runs, stage, tmp_path), PredictionJournal.append
+
+    def append_or_die(journal: PredictionJournal, rows: Any) -> None:
+        if not answered and journal.num_blocks == 1:
+            raise Killed
+        append(journal, rows)
+
+    arguments = ["--from_scratch", f"results_dir={tmp_path}", *SETTINGS, "train.eval_batch_size=3", "--eval_only"]
+    arguments += ["--overwrite"]
+    monkeypatch.setattr(PredictionJournal, "append", append_or_die)
+    with pytest.raises(Killed):
+        command(data_dir, [stage], *arguments)
+    monkeypatch.setattr(
+        PredictionJournal, "append", lambda journal, rows: append(journal, (answered.append("") or row for row in rows))
+    )
+    assert command(data_dir, [stage], *arguments) == 0
+    assert len(answered) == 1  # of four samples, three had an answer
+    assert sorted(path.name for path in (folder / "results").iterdir()) == ["metrics.json", "test_predictions.jsonl"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -37,6 +37,7 @@ class PredictionJournal:
     """
 
     def __init__(self, path: Path, request: Mapping[str, Any], resume: bool) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
         self.path, self._request = path, json.loads(json.dumps(request))
         self.partial = path.with_name(f"{path.name}.partial")
         self._state_path = path.with_name(f"{path.name}.partial.json")
@@ -65,13 +66,17 @@ class PredictionJournal:
         state = {"num_blocks": self.num_blocks, "num_bytes": self._num_bytes}
         write_json({"request": self._request, **state}, self._state_path)
 
+    def read_rows(self) -> list[PredictionRow]:
+        """Rows in the order in which they were appended; errors as `read_predictions`."""
+        return read_predictions(self.partial) if self.has_rows else []
+
     def finish(self, order: Sequence[int] = ()) -> list[PredictionRow]:
         """Write the file and return its rows; errors as `read_predictions` and `write_predictions`.
 
         Args:
             order: one number a row; rows are sorted by it. Empty: they stay in the order in which they were appended.
         """
-        rows = read_predictions(self.partial)
+        rows = self.read_rows()
         if order:
             rows = [row for _, row in sorted(zip(order, rows, strict=True), key=lambda pair: pair[0])]
         whole = self.path.with_name(f"{self.path.name}.whole")
