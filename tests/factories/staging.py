@@ -1,4 +1,4 @@
-"""A recording without labels, and models that stage it."""
+"""A recording without labels, and models that stage it; signals that come live, and a causal scorer of them."""
 
 import json
 import shutil
@@ -12,7 +12,7 @@ import pytest
 from curriculum.package import package
 from curriculum.package_card import Origin
 from tests.factories.recordings import write_night
-from tests.factories.small import build_small_model, small_config
+from tests.factories.small import CHANNEL, build_small_model, small_config
 from tslm.config.checkpoint import CHECKPOINT_CONFIG_FILE
 from tslm.data.readers.raw import RawSignal
 from tslm.labels import LABEL_SETS
@@ -23,6 +23,8 @@ from tslm.pretrained.table import Score
 from tslm.training.checkpoints.checkpoint import save_checkpoint
 
 FS_HZ, NUM_EPOCHS = 100, 12
+EMG = "EMG submental"
+LIVE_FS_HZ, LIVE_EPOCH_S, LIVE_EPOCHS = 50.0, 30.0, 12
 SCORER_RUN, WRITER_RUN = "no_llm/classifier/stage0_encoder", "tiny/soft_prompt/stage4_sleep_cot"
 TINY_BASE = "tiny-base"
 
@@ -97,3 +99,35 @@ def pin_tiny_base(monkeypatch: pytest.MonkeyPatch, tiny_llm: Path, cache: Path) 
     folder.parent.mkdir(parents=True, exist_ok=True)
     if not folder.exists():
         folder.symlink_to(tiny_llm)
+
+
+def save_causal(folder: Path, kind: str = "bigru", causal: bool = True, **changes: Any) -> Path:
+    """A checkpoint of an untrained scorer of EEG and EMG."""
+    settings = {
+        "model__name": "classifier",
+        "model__context__kind": kind,
+        "model__context__causal": causal,
+        "model__fs_hz": LIVE_FS_HZ,
+        "model__epoch_s": LIVE_EPOCH_S,
+        "model__prior_epochs": 10.0,
+        "model__encoder__patch_size": 50,
+        "model__encoder__band_window_samples": 100,
+        "model__encoder__max_patches": 32,
+        "stage__extra_channels": (EMG,),
+        **changes,
+    }
+    config = small_config(**settings)
+    save_checkpoint(build_small_model(config), config, {}, folder)
+    return folder
+
+
+def make_live_signals(fs_hz: float = LIVE_FS_HZ, num_epochs: int = LIVE_EPOCHS) -> dict[str, np.ndarray]:
+    """Noise, and rhythms that come and go, 2 s more than whole epochs."""
+    time_s = np.arange(round((LIVE_EPOCH_S * num_epochs + 2) * fs_hz)) / fs_hz
+    rng = np.random.default_rng(0)
+    rhythms = [
+        np.sin(2 * np.pi * freq_hz * time_s + rng.uniform(0, 6)) * (time_s // 60 % 3 > number)
+        for number, freq_hz in enumerate((1, 4, 9))
+    ]
+    noise = rng.normal(0, 5, (2, len(time_s)))
+    return {CHANNEL: (20 * sum(rhythms) + noise[0]).astype(np.float32), EMG: noise[1].astype(np.float32)}

@@ -7,9 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.factories.live import EMG, EPOCH_S, FS_HZ, NUM_EPOCHS, make_stream, save_causal
 from tests.factories.recordings import write_night
 from tests.factories.small import CHANNEL
+from tests.factories.staging import EMG, make_live_signals, save_causal
+from tests.factories.staging import LIVE_EPOCH_S as EPOCH_S
+from tests.factories.staging import LIVE_EPOCHS as NUM_EPOCHS
+from tests.factories.staging import LIVE_FS_HZ as FS_HZ
 from tslm.cli.main import main
 from tslm.data.readers.raw import RawSignal
 from tslm.staging.live import edf_file
@@ -19,7 +22,7 @@ from tslm.staging.live.scorer import StreamingScorer
 def write_edf(
     path: Path, fs_hz: float = FS_HZ, names: tuple[str, str] = (CHANNEL, EMG), num_epochs: int = NUM_EPOCHS
 ) -> Path:
-    stream = make_stream(fs_hz, num_epochs)
+    stream = make_live_signals(fs_hz, num_epochs)
     return write_night(
         path, {name: RawSignal(values, fs_hz) for name, values in zip(names, stream.values(), strict=True)}
     )
@@ -75,7 +78,7 @@ def test_differences_of_channels_are_followed(tmp_path: Path) -> None:
     folder = save_causal(tmp_path / "best", stage__extra_channels=())
     path = write_edf(tmp_path / "night.edf", names=("C4", "M1"))
     assert score(path, "--model", folder, "--out", tmp_path / "h.csv", "--channel", "C4 - M1") == 0
-    first, second = make_stream().values()
+    first, second = make_live_signals().values()
     epochs = StreamingScorer(folder, FS_HZ).feed({CHANNEL: first - second})
     found = [float(row["p_W"]) for row in read_table(tmp_path / "h.csv")]
     np.testing.assert_allclose(found, [epoch.probabilities[0] for epoch in epochs], atol=2e-3)
@@ -112,7 +115,7 @@ def test_a_file_that_changes_its_rate_is_refused(
 
 def test_a_stream_of_lsl_is_staged(tmp_path: Path) -> None:
     pylsl = pytest.importorskip("pylsl")
-    folder, stream = save_causal(tmp_path / "best"), make_stream()
+    folder, stream = save_causal(tmp_path / "best"), make_live_signals()
     info = pylsl.StreamInfo("sleep lab", "EEG", 2, FS_HZ, "float32", "tests of streams")
     channels = info.desc().append_child("channels")
     for name in stream:

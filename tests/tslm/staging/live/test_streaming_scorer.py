@@ -5,8 +5,11 @@ import numpy as np
 import pytest
 
 import tslm
-from tests.factories.live import EMG, EPOCH_S, FS_HZ, NUM_EPOCHS, make_stream, save_causal
 from tests.factories.small import CHANNEL
+from tests.factories.staging import EMG, make_live_signals, save_causal
+from tests.factories.staging import LIVE_EPOCH_S as EPOCH_S
+from tests.factories.staging import LIVE_EPOCHS as NUM_EPOCHS
+from tests.factories.staging import LIVE_FS_HZ as FS_HZ
 from tslm.data.epochs import cut_epochs
 from tslm.data.prepared.recordings import Recording
 from tslm.data.readers.raw import RawRecording, RawSignal
@@ -37,7 +40,7 @@ def hold_epochs(stream: Mapping[str, np.ndarray]) -> Recording:
 @pytest.mark.parametrize("kind", ["bigru", "bilstm", "conv", "ssm", "none"])
 def test_a_stream_is_staged_as_the_whole_recording_whatever_its_chunks(kind: str, tmp_path: Path) -> None:
     folder = save_causal(tmp_path / "best", kind, model__context__num_layers=2)
-    stream = make_stream()
+    stream = make_live_signals()
     expected_EK = open_stager(folder).score(hold_epochs(stream))
     for seed, longest in enumerate((1, 400, 10**6)[kind != "bigru" :]):
         epochs = feed_all(StreamingScorer(folder, FS_HZ), stream, seed, longest)
@@ -51,7 +54,7 @@ def test_a_stream_is_staged_as_the_whole_recording_whatever_its_chunks(kind: str
 
 def test_an_epoch_is_staged_with_its_last_sample_and_not_before(tmp_path: Path) -> None:
     scorer = tslm.StreamingScorer(save_causal(tmp_path / "best"), FS_HZ)
-    stream, size = make_stream(), round(FS_HZ * EPOCH_S)
+    stream, size = make_live_signals(), round(FS_HZ * EPOCH_S)
     assert scorer.delay_s == 0
     assert scorer.feed({name: values[: size - 1] for name, values in stream.items()}) == []
     (epoch,) = scorer.feed({name: values[size - 1 : size] for name, values in stream.items()})
@@ -61,7 +64,7 @@ def test_an_epoch_is_staged_with_its_last_sample_and_not_before(tmp_path: Path) 
 @pytest.mark.parametrize("fs_hz", [128.0, 100.0, 62.5])
 def test_a_stream_of_another_rate_is_resampled_as_a_file_is(fs_hz: float, tmp_path: Path) -> None:
     folder = save_causal(tmp_path / "best")
-    stream = make_stream(fs_hz)
+    stream = make_live_signals(fs_hz)
     signals = {name: RawSignal(values, fs_hz) for name, values in stream.items()}
     expected_EK = open_stager(folder).score(cut_epochs(RawRecording("n", "s", signals, (), EPOCH_S), FS_HZ))
     runs = [feed_all(StreamingScorer(folder, fs_hz), stream, seed, 10 ** (seed + 2)) for seed in range(3)]
@@ -74,7 +77,7 @@ def test_a_stream_of_another_rate_is_resampled_as_a_file_is(fs_hz: float, tmp_pa
 
 def test_a_slow_envelope_beside_the_eeg_is_interpolated(tmp_path: Path) -> None:
     folder = save_causal(tmp_path / "best")
-    stream = make_stream()
+    stream = make_live_signals()
     slow = 3 + np.abs(np.random.default_rng(1).normal(0, 1, round(EPOCH_S * NUM_EPOCHS) + 2))
     rates_hz = {CHANNEL: FS_HZ, EMG: 1.0}
     runs = []
@@ -89,7 +92,7 @@ def test_a_slow_envelope_beside_the_eeg_is_interpolated(tmp_path: Path) -> None:
 
 def test_a_gap_is_unscored_and_the_context_begins_anew_behind_it(tmp_path: Path) -> None:
     folder = save_causal(tmp_path / "best")
-    stream, size = make_stream(), round(FS_HZ * EPOCH_S)
+    stream, size = make_live_signals(), round(FS_HZ * EPOCH_S)
     stream[CHANNEL][4 * size : 5 * size - 10] = np.nan
     recording = cut_epochs(
         RawRecording("n", "s", {name: RawSignal(values, FS_HZ) for name, values in stream.items()}, (), EPOCH_S)
@@ -108,7 +111,7 @@ def test_what_cannot_be_streamed_is_refused(tmp_path: Path) -> None:
         StreamingScorer(folder, FS_HZ, {CHANNEL: "F4"})
     with pytest.raises(ValueError, match="fs_hz=0; wanted a positive"):
         StreamingScorer(folder, 0.0)
-    scorer, stream = StreamingScorer(folder, FS_HZ), make_stream()
+    scorer, stream = StreamingScorer(folder, FS_HZ), make_live_signals()
     with pytest.raises(ValueError, match="changed its rate from 50 to 100 Hz"):
         scorer.feed(stream, fs_hz=100.0)
     with pytest.raises(ValueError, match="holds no channel 'EMG submental'"):
