@@ -338,15 +338,13 @@ REASONS: dict[str, Wording] = {
                 "the [absence|lack] of [spindles and K-complexes|K-complexes and spindles|spindles or K-complexes]",
             ),
         ),
-        "alpha_most": ((Feature.ALPHA,), (f"alpha [over|past|in more than] half {OF_TIME}",)),
-        "alpha_under": ((Feature.ALPHA,), (f"alpha [under|below|in less than|short of] half {OF_TIME}",)),
+        "alpha": ((Feature.ALPHA,), ("[the |]alpha rhythm",)),
         "no_alpha": ((Feature.ALPHA,), ("[scarce|absent|missing] alpha", "the [lack|absence] of alpha")),
         "fast": ((Feature.BETA,), ("[|the ]fast activity",)),
         "no_fast": (
             (Feature.BETA,),
             (
-                "the [lack|absence] of fast activity",
-                "[scarce|sparse|limited|scant] fast activity",
+                "[little|scarce|sparse|limited|scant] fast activity",
                 "beta at [only |]{beta_share}",
                 "[a|the] beta [share|power] of [only |]{beta_share}",
             ),

@@ -89,7 +89,7 @@ class Criterion:
         rule: by which it does.
         is_deciding: whether a rationale for this sleep stage should name its features.
         is_weighed: whether any claim on the features counts for or against the sleep stage. False where only
-            the finding's own threshold does: alpha in less than half of an epoch says nothing against N1.
+            the finding's own threshold does: scarce alpha says nothing for N2.
     """
 
     finding: Finding
@@ -113,10 +113,6 @@ def _has_tone(tone: str) -> Callable[[Facts], bool]:
     return lambda facts: facts.get("emg_tone", 0) > 0 and words.tone_word(facts["emg_tone"]) == tone
 
 
-def _has_some_alpha(facts: Facts) -> bool:
-    return words.ALPHA_SCARCE <= facts["alpha_fraction"] <= words.ALPHA_MOST
-
-
 def _has_theta_behind(facts: Facts) -> bool:
     return facts["theta_share"] >= words.THETA_SHARE and not leads("theta")(facts)
 
@@ -137,8 +133,9 @@ SPINDLES = Finding("spindles", (_F.SPINDLES,), True, words.has_spindles)
 RECENT_WAVES = Finding("recent_waves", (_F.RECENT_WAVES,), True, words.has_recent_waves)
 K_COMPLEXES = Finding("k_complexes", (_F.K_COMPLEXES,), True, words.has_k_complexes)
 NEITHER = Finding("no_spindles_or_k", _BOTH, False, words.lacks_waves)
-ALPHA_MOST = Finding("alpha_most", (_F.ALPHA,), True, lambda facts: facts["alpha_fraction"] > words.ALPHA_MOST)
-ALPHA_UNDER = Finding("alpha_under", (_F.ALPHA,), False, _has_some_alpha)
+# An eye tells that there is an alpha rhythm, but not well for how much of the time (docs/experiments).
+ALPHA = Finding("alpha", (_F.ALPHA,), True, _at_least("alpha_fraction", words.ALPHA_SOME))
+ALPHA_MOST = Finding("alpha", (_F.ALPHA,), True, lambda facts: facts["alpha_fraction"] > words.ALPHA_MOST)
 NO_ALPHA = Finding("no_alpha", (_F.ALPHA,), False, _below("alpha_fraction", words.ALPHA_SCARCE))
 FAST = Finding("fast", (_F.BETA,), True, lambda facts: words.has_band(facts, "beta"))
 NO_FAST = Finding("no_fast", (_F.BETA,), False, lambda facts: not words.has_band(facts, "beta"))
@@ -179,7 +176,7 @@ _RODENT_R = Rule("rodent 3", "rodents, REM: regular theta, hardly any delta and 
 # In order of weight. Of each sleep stage some row always holds.
 CRITERIA: dict[SleepStage, tuple[Criterion, ...]] = {
     SleepStage.WAKE: (
-        Criterion(ALPHA_MOST, True, _W_ALPHA, is_deciding=True),
+        Criterion(ALPHA, True, _W_ALPHA, is_deciding=True),
         Criterion(EYES, True, _W_OPEN, is_deciding=True),
         Criterion(FAST, True, _W_FAST, is_deciding=True),
         Criterion(MUSCLE, True, _W_OPEN),
@@ -189,12 +186,11 @@ CRITERIA: dict[SleepStage, tuple[Criterion, ...]] = {
         Criterion(K_COMPLEXES, False, _N2_STARTS),
         Criterion(TONE_LOW, False, _W_OPEN),
         Criterion(NO_ALPHA, False, _W_ALPHA),
-        Criterion(ALPHA_UNDER, False, _W_ALPHA),
+        Criterion(NO_FAST, False, _W_FAST, is_weighed=False),
     ),
     SleepStage.N1: (
         Criterion(THETA_LEADS, True, _N1_MIXED, is_deciding=True),
         Criterion(THETA, True, _N1_MIXED),
-        Criterion(ALPHA_UNDER, True, _N1_MIXED, is_deciding=True, is_weighed=False),
         Criterion(NEITHER, True, _N2_STARTS),
         Criterion(SLOW_OVER, False, _N3_SHARE),
         Criterion(ALPHA_MOST, False, _W_ALPHA, is_weighed=False),
@@ -207,7 +203,8 @@ CRITERIA: dict[SleepStage, tuple[Criterion, ...]] = {
         Criterion(K_COMPLEXES, True, _N2_STARTS, is_deciding=True),
         Criterion(RECENT_WAVES, True, _N2_GOES_ON),
         Criterion(SLOW_OVER, False, _N3_SHARE, is_deciding=True),
-        Criterion(NEITHER, False, _N2_STARTS),
+        Criterion(SLOW_UNDER, True, _N3_SHARE, is_weighed=False),
+        Criterion(NEITHER, False, _N2_STARTS, is_deciding=True),
         Criterion(ALPHA_MOST, False, _W_ALPHA, is_weighed=False),
     ),
     SleepStage.N3: (

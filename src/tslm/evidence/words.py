@@ -18,8 +18,8 @@ COUNT_WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eig
 MANY_WORD = "over ten"
 
 ALPHA_MOST = 0.5  # "over half the time"; AASM 2007: more than half the epoch is wake
-ALPHA_SOME = 0.2  # "at times"; below it "under half of the time"
-ALPHA_SCARCE = 0.1  # below it "scarce": an alpha rhythm slower than 8 Hz is missed in part of its time
+ALPHA_SOME = 0.2  # "alpha rhythm", in varied texts "at times"
+ALPHA_SCARCE = 0.1  # below it "scarce": a rhythm near 8 Hz is missed in part of its time
 SLOW_WAVES_MANY = 0.2  # "past a fifth"; AASM 2007: a fifth of the epoch or more is N3
 SLOW_WAVES_SOME = 0.05  # below it "few slow waves"
 MUSCLE_RATIO = 0.15  # power in 30-45 Hz over 0.5-30 Hz from which "muscle activity" is said
@@ -31,6 +31,7 @@ ARTEFACT_MOST = 0.5  # above it nothing else of an epoch is measured
 UNMEASURABLE = "the rest cannot be measured"
 RECENT_EPOCHS = 3  # spindles and K-complexes of so many epochs before are recent
 RECENT_WAVES = "recent spindles or K-complexes"
+WITHOUT_K_COMPLEX_UV = 90.0  # peak to peak of an epoch, below which it holds no K-complex
 RECENT_WAVES_LEAST = 2  # so many found in the epochs before; a single one is often false
 EYE_MOVEMENTS_REPEATED = 2  # single ones found are often no eye movements, see `has_eye_movements`
 COUNT_FEW = 2  # "few", "rare" of single waveforms: up to
@@ -97,10 +98,15 @@ def lacks_waves(facts: Mapping[str, float]) -> bool:
     """Whether an epoch has neither spindles nor K-complexes.
 
     Small ones are missed, so none found says that there are none only where the epochs before have none either, or a
-    single one, and slow waves are not many: of such epochs of simulated nights 1 to 2 % have one, of all without a
-    finding 13 % (docs/experiments).
+    single one, and the epoch is too small for a K-complex: of such epochs of simulated nights .5 % have one, of all
+    without a finding 13 % (docs/experiments).
     """
-    return not _has_waves_before(facts) and not _has_own_waves(facts)
+    return facts.get("peak_to_peak_uv", 0.0) < WITHOUT_K_COMPLEX_UV and not has_signs_of_sleep(facts)
+
+
+def has_signs_of_sleep(facts: Mapping[str, float]) -> bool:
+    """Whether spindles, K-complexes or many slow waves are found in an epoch, or some in those before."""
+    return _has_waves_before(facts) or _has_own_waves(facts)
 
 
 def _has_waves_before(facts: Mapping[str, float]) -> bool:
@@ -117,7 +123,7 @@ def has_eye_movements(facts: Mapping[str, float]) -> bool:
     Flanks of K-complexes and slow waves look like eye movements. Of what is found so in simulated nights 96 % have eye
     movements. Absence cannot be told from an EEG: 71 % of simulated REM epochs without a finding have some.
     """
-    return facts.get("eye_movement_count", 0) >= EYE_MOVEMENTS_REPEATED and lacks_waves(facts)
+    return facts.get("eye_movement_count", 0) >= EYE_MOVEMENTS_REPEATED and not has_signs_of_sleep(facts)
 
 
 def rank_bands(evidence: Mapping[str, float]) -> list[tuple[str, float]]:

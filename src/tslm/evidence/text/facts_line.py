@@ -11,7 +11,7 @@ from tslm.evidence import words
 FACTS_PREFIX = "Measured: "
 RODENT_BANDS = ("delta", "theta", "beta")  # alpha, sigma and their waveforms are defined on the human scalp
 # Phrases of the line that the body of a brief rationale leaves out; its closing reason may cite them.
-BEHIND = ("theta", "little_alpha")
+BEHIND = ("theta", "scarce_alpha")
 
 
 def render_facts_line(facts: Mapping[str, float], group: str, left_out: Collection[str] = ()) -> str:
@@ -61,10 +61,10 @@ def _phrase_human(facts: Mapping[str, float]) -> list[dict[str, str]]:
     waves = _phrase_waves(facts) | {"slow_waves": _phrase_slow_waves(facts)}
     around: dict[str, str] = {}
     alpha = facts["alpha_fraction"]
-    if alpha < words.ALPHA_SOME:
-        around["little_alpha"] = "scarce alpha" if alpha < words.ALPHA_SCARCE else "alpha under half of the time"
-    else:
-        around["alpha"] = "alpha over half of the time" if alpha > words.ALPHA_MOST else "alpha at times"
+    if alpha < words.ALPHA_SCARCE:
+        around["scarce_alpha"] = "scarce alpha"
+    elif alpha >= words.ALPHA_SOME:
+        around["alpha"] = "alpha rhythm"
     if words.has_eye_movements(facts):
         around["eyes"] = "eye movements"
     if words.has_band(facts, "beta"):
