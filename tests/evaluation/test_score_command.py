@@ -265,7 +265,7 @@ def test_bad_input_ends_the_true_command_in_one_line(path):
     done = subprocess.run([sys.executable, "-m", "evaluation.score", str(path)], capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stdout == ""
-    assert re.fullmatch(r"error: .*line 30 is not whole JSON.*--skip_bad leaves it out\)\n", done.stderr)
+    assert re.fullmatch(r"error: .*line 30 is not whole JSON.*--skip_bad leaves it out of scores\)\n", done.stderr)
 
 
 def test_a_place_that_cannot_be_written_is_exit_code_one(path, tmp_path, capsys):

@@ -95,7 +95,7 @@ def test_what_stands_in_the_place_of_a_lacking_channel_is_not_read() -> None:
 def test_in_training_a_channel_may_lack_one_of_its_views_for_a_whole_night() -> None:
     reader = build(**THREE, model__normalization="zscore_whitened", model__view_dropout=0.4)
     seen = []
-    reader._pool = lambda epochs, there: seen.append(epochs) or epochs.flatten(1)[:, :16]  # type: ignore[method-assign]
+    reader.pool = lambda epochs, there: seen.append(epochs) or epochs.flatten(1)[:, :16]  # type: ignore[method-assign]
     reader.context = None
     window = torch.ones(400, 2, 3, 2, 100)
     reader(window, torch.ones(400, 2, dtype=torch.bool))

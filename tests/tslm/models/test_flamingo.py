@@ -210,10 +210,9 @@ def test_blocks_stand_before_every_nth_layer(every: int, before: list[int], conf
     assert changed_at == [idx for idx in before if idx]
 
 
-@pytest.mark.parametrize("every", [0, 4])
-def test_more_layers_apart_than_there_are_is_a_value_error(every: int, config: Any) -> None:
-    config = replace(config, model=replace(config.model, flamingo=FlamingoConfig(every_n_layers=every)))
-    with pytest.raises(ValueError, match=f"every_n_layers is {every}; the language model has 3 layers"):
+def test_more_layers_apart_than_there_are_is_a_value_error(config: Any) -> None:
+    config = replace(config, model=replace(config.model, flamingo=FlamingoConfig(every_n_layers=4)))
+    with pytest.raises(ValueError, match="every_n_layers is 4; the language model has 3 layers"):
         build_text_model(config, build_llm("llama"))
 
 
