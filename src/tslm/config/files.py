@@ -187,6 +187,10 @@ def _check_groups(kind: type, content: Any, prefix: str) -> None:
         below = hints.get(name)
         if isinstance(below, type) and is_dataclass(below):
             _check_groups(below, value, f"{prefix}{name}.")
+        elif get_origin(below) is tuple and isinstance(value, list):
+            nested = [item for item in value if isinstance(item, Mapping | list)]
+            if nested:
+                raise ValueError(f"{prefix}{name} holds {reprlib.repr(nested[0])}; wanted a list of single values")
 
 
 def _list_values(content: Any, prefix: str) -> Iterator[tuple[str, Any]]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tslm.labels import LABEL_SETS
 from tslm.prompts import STYLES
 
 FACTS = ("measured", "none")
@@ -216,6 +217,8 @@ class ModelConfig:
     def __post_init__(self) -> None:
         if self.name not in MODEL_KINDS:
             raise ValueError(f"unknown model.name {self.name!r}; one of: {', '.join(MODEL_KINDS)}")
+        if self.label_set not in LABEL_SETS:
+            raise ValueError(f"unknown model.label_set {self.label_set!r}; one of: {', '.join(LABEL_SETS)}")
         _check_sizes("model", self, {"fs_hz": (0, 5000), "epoch_s": (0, 3600)})
         if not all(map(math.isfinite, self.typical_spectrum)):
             raise ValueError("model.typical_spectrum holds NaN or infinite values; train the checkpoint again")

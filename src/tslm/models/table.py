@@ -12,7 +12,6 @@ import torch
 from torch import nn
 
 from tslm.config.schema import RunConfig
-from tslm.labels import LABEL_SETS
 from tslm.models.classifier import Classifier
 from tslm.models.masked_encoder import MaskedEncoder
 
@@ -27,11 +26,8 @@ def build_model(config: RunConfig) -> nn.Module:
     """The configured model with new weights around a pretrained language model, without adapters.
 
     Raises:
-        ValueError: unknown label set.
         OSError: the language model cannot be loaded (see tslm.models.llm.store).
     """
-    if config.model.label_set not in LABEL_SETS:
-        raise ValueError(f"unknown model.label_set {config.model.label_set!r}; one of: {', '.join(LABEL_SETS)}")
     return MODELS[config.model.name](config)
 
 

@@ -67,8 +67,10 @@ class Transitions:
                 raise ValueError(f"transitions: {name} holds a 0; give every stage a small share")
         if not (np.diagonal(self.transition_KK) > 0).all():
             raise ValueError("transitions: a stage cannot follow itself; give the diagonal positive values")
-        if not self.epoch_s > 0:
-            raise ValueError(f"transitions: epoch_s is {self.epoch_s}; give a positive number of seconds")
+        if not 0 < self.epoch_s < 3600:
+            raise ValueError(f"transitions: epoch_s is {self.epoch_s}; give seconds, more than 0 and less than an hour")
+        if min(self.num_hypnograms, self.num_epochs) < 0:
+            raise ValueError("transitions: num_hypnograms and num_epochs count; give whole numbers of 0 or more")
 
 
 def fit_transitions(

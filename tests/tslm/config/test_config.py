@@ -304,3 +304,14 @@ def test_a_yaml_file_that_cannot_be_is_refused_in_one_line_at_once(text: str, tm
 def test_a_group_of_settings_must_be_a_mapping(settings: dict, key: str) -> None:
     with pytest.raises(ValueError, match=rf"^{key} is .*; wanted a mapping"):
         merge_config(settings)
+
+
+@pytest.mark.parametrize("nested", [{"a": 1}, ["a"]])
+def test_a_list_of_single_values_holds_no_list_or_mapping(nested: object) -> None:
+    with pytest.raises(ValueError, match="stage.extra_channels holds .*; wanted a list of single values"):
+        merge_config({"stage": {"extra_channels": ["EMG", nested]}})
+
+
+def test_an_unknown_label_set_lists_those_there() -> None:
+    with pytest.raises(ValueError, match="unknown model.label_set 'cat'; one of: aasm"):
+        merge_config({"model": {"label_set": "cat"}})

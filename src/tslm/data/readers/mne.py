@@ -19,8 +19,8 @@ _ANONYMISED = datetime(2000, 1, 1)  # what `Raw.anonymize` writes
 _VOLTAGES = ("eeg", "eog", "emg", "ecg", "seeg", "ecog", "dbs", "bio")  # MNE's types that it gives in volt
 # What its readers raise for a file that is damaged or no such file.
 _READ_ERRORS = (
-    *(ValueError, TypeError, KeyError, IndexError, AttributeError, AssertionError, RuntimeError, OSError, EOFError),
-    *(configparser.Error, struct.error),
+    *(ValueError, TypeError, LookupError, AttributeError, AssertionError, RuntimeError, OSError, EOFError),
+    *(ArithmeticError, MemoryError, configparser.Error, struct.error),
 )
 
 

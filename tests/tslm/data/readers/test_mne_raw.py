@@ -99,3 +99,22 @@ def test_without_mne_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setitem(sys.modules, "mne", None)
     with pytest.raises(ImportError, match=r"tslm-sleep\[mne\]"):
         open_signals(tmp_path / "a.vhdr", SignalsConfig())
+
+
+@pytest.mark.parametrize(
+    "broken", [("Codepage=UTF-8", "Codepage=UTFinf"), ("SamplingInterval=10000", "SamplingInterval=0")]
+)
+def test_a_damaged_brainvision_header_is_one_line(tmp_path: Path, broken: tuple[str, str]) -> None:
+    header = (
+        "Brain Vision Data Exchange Header File Version 1.0\n[Common Infos]\nCodepage=UTF-8\nDataFile=n.eeg\n"
+        "DataFormat=BINARY\nDataOrientation=MULTIPLEXED\nNumberOfChannels=1\nSamplingInterval=10000\n"
+        "[Binary Infos]\nBinaryFormat=INT_16\n[Channel Infos]\nCh1=C4,,0.1,uV\n"
+    )
+    path = tmp_path / "n.vhdr"
+    np.zeros(100, "<i2").tofile(tmp_path / "n.eeg")
+    path.write_text(header)
+    assert open_signals(path, SignalsConfig()).channels[0].name == "C4"
+    path.write_text(header.replace(*broken))
+    with pytest.raises(ValueError, match="n.vhdr cannot be read by MNE") as caught:
+        open_signals(path, SignalsConfig())
+    assert "\n" not in str(caught.value)
