@@ -11,6 +11,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -123,8 +124,31 @@ def write_recording(recording: Recording, cohort_dir: Path, split: Split | str) 
     return Participant(**identity, fs_hz=recording.fs_hz, split=split, sha256=hash_file(path), notes=notes)
 
 
+def read_checked(row: Participant, cohort_dir: Path, channels: Iterable[str] | None = None) -> Recording:
+    """Read a recording of a cohort for training or generation; `channels` None means all.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is no prepared recording, or its SHA-256 is not that of participants.tsv.
+    """
+    path = cohort_dir / f"{row.recording}.parquet"
+    if path.is_file():
+        facts = path.stat()
+        if _hash_once(path.resolve(), facts.st_mtime_ns, facts.st_size) != row.sha256:
+            raise ValueError(
+                f"{path} is not the file that was prepared: its SHA-256 is not that of {PARTICIPANTS_FILE}; restore it "
+                "or prepare the cohort again (python -m data_prep.verify lists all such files)"
+            )
+    return replace(read_recording(path, channels), split=row.split)
+
+
 def read_recording(path: Path, channels: Iterable[str] | None = None) -> Recording:
-    """Read one prepared recording; `channels` None means all. ValueError when it is not one."""
+    """Read one prepared recording; `channels` None means all.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is no prepared recording, lacks a channel, or its epochs are not as long as it says.
+    """
     metadata = _read_metadata(path)
     wanted = list(metadata["scale_uv"]) if channels is None else list(channels)
     missing = [name for name in wanted if name not in metadata["scale_uv"]]
@@ -136,6 +160,14 @@ def read_recording(path: Path, channels: Iterable[str] | None = None) -> Recordi
     unwanted = set(metadata["scale_uv"]) - set(wanted)
     names = [name for name in pq.read_schema(path).names if name not in unwanted]
     table = pq.read_table(path, columns=names).combine_chunks()
+    epoch_samples = round(metadata["fs_hz"] * metadata["epoch_s"])
+    for name in wanted:
+        num_samples = table.schema.field(name).type.list_size
+        if num_samples != epoch_samples:
+            raise ValueError(
+                f"{path}: epochs of {name!r} have {num_samples} samples; {metadata['epoch_s']:g} s at "
+                f"{metadata['fs_hz']:g} Hz are {epoch_samples}: prepare the recording again"
+            )
     core = {"epoch_idx", "onset_s", "sleep_stage", *wanted}
     return Recording(
         **{name: metadata.get(name, "") for name in IDENTITY},
@@ -278,6 +310,12 @@ def _quantize(recording: str, name: str, epochs_EL: np.ndarray) -> tuple[np.ndar
 
 def _restore_samples(steps_EL: np.ndarray, scale_uv: float) -> np.ndarray:
     return steps_EL.astype(np.float32) * np.float32(scale_uv)
+
+
+@lru_cache(maxsize=1 << 14)
+def _hash_once(path: Path, _mtime_ns: int, _size: int) -> str:
+    """SHA-256 of a file, computed once a process as long as the file stays as it is."""
+    return hash_file(path)
 
 
 def _read_metadata(path: Path) -> dict:
