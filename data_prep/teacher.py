@@ -28,8 +28,8 @@ from tslm.data.prepared.recordings import (
     PARTICIPANTS_FILE,
     Participant,
     Recording,
+    read_checked,
     read_participants,
-    read_recording,
     write_participants,
     write_recording,
 )
@@ -198,7 +198,7 @@ def teach_cohort(
     written = []
     shares = np.diff(np.linspace(0, limit, len(participants) + 1).astype(int))
     for row, num_asked in zip(participants, shares, strict=True):
-        recording = read_recording(cohort_dir / f"{row.recording}.parquet")
+        recording = read_checked(row, cohort_dir)
         taught = _teach_recording(client, recording, int(num_asked) if limit else recording.num_epochs, workers, counts)
         copy = write_recording(taught, out_dir, row.split)
         written.append(replace(row, sha256=copy.sha256))

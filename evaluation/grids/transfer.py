@@ -21,6 +21,7 @@ from tslm.data.prepared.recordings import Recording, read_participants, read_rec
 from tslm.data.samples.night_windows import index_sleep_stages, load_recordings
 from tslm.files import write_json, write_text
 from tslm.labels import LABEL_SETS, LabelSet, species_group
+from tslm.predictions.rows import pick_likeliest
 from tslm.predictions.stager import choose_device, find_test_leak, open_stager
 from tslm.scoring.intervals import Resampling
 from tslm.scoring.metrics import bootstrap_intervals, compute_metrics
@@ -258,7 +259,7 @@ def _measure(parts: Sequence[Recording], scorer: TransferScorer, resampling: Res
     truth_N, probability_NK = np.concatenate(truth), np.concatenate(probabilities)
     answers = list(scorer.label_set.answers)
     names = [answers[idx] for idx in truth_N]
-    answered = [answers[idx] for idx in probability_NK.argmax(axis=1)]
+    answered = [answers[idx] for idx in pick_likeliest(probability_NK)]
     metrics = compute_metrics(names, answered, answers)
     intervals = bootstrap_intervals(names, answered, answers, subjects=subjects, resampling=resampling)
     return {

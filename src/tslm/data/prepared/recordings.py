@@ -11,7 +11,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +124,26 @@ def write_recording(recording: Recording, cohort_dir: Path, split: Split | str) 
     identity = {name: getattr(recording, name) for name in IDENTITY}
     notes = "; ".join(" ".join(note.split()) for note in recording.notes)
     return Participant(**identity, fs_hz=recording.fs_hz, split=split, sha256=hash_file(path), notes=notes)
+
+
+def read_checked(
+    row: Participant, cohort_dir: Path, channels: Iterable[str] | None = None, cache: ChannelCache | None = None
+) -> Recording:
+    """Read a recording of a cohort for training or generation; arguments as `read_recording`.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is no prepared recording, or its SHA-256 is not that of participants.tsv.
+    """
+    path = cohort_dir / f"{row.recording}.parquet"
+    if path.is_file():
+        facts = path.stat()
+        if _hash_once(path.resolve(), facts.st_mtime_ns, facts.st_size) != row.sha256:
+            raise ValueError(
+                f"{path} is not the file that was prepared: its SHA-256 is not that of {PARTICIPANTS_FILE}; restore it "
+                "or prepare the cohort again (python -m data_prep.verify lists all such files)"
+            )
+    return replace(read_recording(path, channels, cache), split=row.split)
 
 
 def read_recording(path: Path, channels: Iterable[str] | None = None, cache: ChannelCache | None = None) -> Recording:
@@ -290,6 +310,12 @@ def _quantize(recording: str, name: str, epochs_EL: np.ndarray) -> tuple[np.ndar
 
 def _restore_samples(steps_EL: np.ndarray, scale_uv: float) -> np.ndarray:
     return steps_EL.astype(np.float32) * np.float32(scale_uv)
+
+
+@lru_cache(maxsize=1 << 14)
+def _hash_once(path: Path, _mtime_ns: int, _size: int) -> str:
+    """SHA-256 of a file, computed once a process as long as the file stays as it is."""
+    return hash_file(path)
 
 
 def _read_metadata(path: Path) -> dict:

@@ -14,7 +14,7 @@ import numpy as np
 from tslm.batch import IGNORE_INDEX, NightWindow, Reference
 from tslm.config.schema import AugmentConfig, LossConfig, RunConfig, TrainConfig
 from tslm.data.prepared.on_demand import BYTES_PER_GB, ChannelCache
-from tslm.data.prepared.recordings import Recording, check_subject_splits, read_participants, read_recording
+from tslm.data.prepared.recordings import Recording, check_subject_splits, read_checked, read_participants
 from tslm.data.splits.folds import choose_fold, draw_recording_splits, keep_epochs, keep_time
 from tslm.labels import LabelSet, SleepStage
 from tslm.signals.augment import NUM_DRAWS, add_noise, cut_notch, drop_electrode, jitter_spectrum, shift_time
@@ -54,7 +54,7 @@ def read_nights(
     for row in participants:
         if not row.split.serves(split) or (row.split.is_within_subject and split not in by_time[row.recording]):
             continue
-        night = replace(read_recording(cohort_dir / f"{row.recording}.parquet", list(channels), cache), split=row.split)
+        night = read_checked(row, cohort_dir, list(channels), cache)
         yield keep_time(night, by_time[row.recording], split) if row.recording in by_time else keep_epochs(night, split)
 
 

@@ -11,14 +11,17 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.factories.small import CHANNEL, small_recording, small_sample, write_small_cohort, write_small_corpus
+from tslm.data.prepared import recordings
 from tslm.data.prepared.corpora import read_corpus, write_corpus
 from tslm.data.prepared.recordings import (
     PARTICIPANTS_FILE,
+    read_checked,
     read_participants,
     read_recording,
     write_participants,
     write_recording,
 )
+from tslm.data.samples.night_windows import load_recordings
 from tslm.files import hash_file
 from tslm.labels import SleepStage
 
@@ -243,3 +246,35 @@ def replace_column(table: pa.Table, name: str, values: list) -> pa.Table:
 def change_metadata(table: pa.Table, **changes: Any) -> pa.Table:
     metadata = json.loads(table.schema.metadata[b"tslm"]) | changes
     return table.replace_schema_metadata({"tslm": json.dumps(metadata)})
+
+
+def test_a_file_that_changed_after_it_was_prepared_is_not_read_for_training(tmp_path: Path) -> None:
+    cohort = write_small_cohort(tmp_path)
+    row = read_participants(cohort)[0]
+    path = cohort / f"{row.recording}.parquet"
+    assert read_checked(row, cohort, [CHANNEL]).split == row.split
+    whole = path.read_bytes()
+    spoilt = bytearray(whole)
+    spoilt[len(spoilt) // 2] ^= 1
+    path.write_bytes(spoilt)
+    with pytest.raises(ValueError, match=f"{path.name} is not the file that was prepared"):
+        read_checked(row, cohort, [CHANNEL])
+    with pytest.raises(ValueError, match="is not the file that was prepared"):
+        load_recordings(cohort, row.split.text, [CHANNEL])
+    path.write_bytes(whole)
+    assert read_checked(row, cohort, [CHANNEL]).num_epochs == 10
+
+
+def test_a_file_is_hashed_once_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cohort, hashed = write_small_cohort(tmp_path), list[Path]()
+    monkeypatch.setattr(recordings, "hash_file", lambda path: hashed.append(path) or hash_file(path))
+    for _ in range(3):
+        load_recordings(cohort, "train", [CHANNEL])
+    assert len(hashed) == len(set(hashed)) == sum(row.split.serves("train") for row in read_participants(cohort))
+
+
+def test_epochs_of_another_length_than_the_files_own_are_refused(tmp_path: Path) -> None:
+    night = small_recording()
+    write_recording(replace(night, channels={CHANNEL: night.channels[CHANNEL][:, :3]}), tmp_path, "train")
+    with pytest.raises(ValueError, match="is damaged: column 'EEG Fpz-Cz' is fixed_size_list"):
+        read_recording(tmp_path / "night1.parquet")
