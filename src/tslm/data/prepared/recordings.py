@@ -141,7 +141,7 @@ def read_checked(
         if _hash_once(path.resolve(), facts.st_mtime_ns, facts.st_size) != row.sha256:
             raise ValueError(
                 f"{path} is not the file that was prepared: its SHA-256 is not that of {PARTICIPANTS_FILE}; restore it "
-                "or prepare the cohort again (python -m data_prep.verify lists all such files)"
+                f"or {advise('prepare the cohort again, and see all such files', f'data_prep.verify {cohort_dir}')}"
             )
     return replace(read_recording(path, channels, cache), split=row.split)
 
