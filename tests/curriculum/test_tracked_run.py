@@ -7,7 +7,7 @@ import pytest
 
 from tests.factories.small import small_recording, write_small_cohort
 from tests.factories.tiny_run import command
-from tslm.data.prepared.recordings import write_recording
+from tslm.data.prepared.recordings import read_participants, write_participants, write_recording
 from tslm.training.runs.folder import pick_main_metrics, read_log
 from tslm.training.runs.manifest import read_manifest
 
@@ -43,7 +43,9 @@ def test_data_that_changed_since_the_checkpoint_are_refused_unless_told(
     more = (f"stage.train_dir={cohort}", f"stage.test_dir={cohort}")
     assert train(data_dir, tmp_path, *more) == 0
     (tmp_path / RUN / "results" / "metrics.json").unlink()  # as if it had been stopped before the evaluation
-    write_recording(small_recording("night2", 10, seed=99), cohort, "train")
+    changed = write_recording(small_recording("night2", 10, seed=99), cohort, "train")
+    others = [row for row in read_participants(cohort) if row.recording != changed.recording]
+    write_participants([*others, changed], cohort)
     capsys.readouterr()
     assert train(data_dir, tmp_path, *more, "--resume") == 2
     error = capsys.readouterr().err

@@ -194,7 +194,7 @@ def test_an_edited_epoch_is_edited_in_series_window_and_facts_and_its_neighbours
         assert (example.series[0].values_L != before.series[0].values_L).any() == is_edited
         changed_W = (example.window.values_WCL != before.window.values_WCL).any(axis=(1, 2))
         assert changed_W.tolist() == [False, False, is_edited, False, False]
-        assert ("alpha over half of the time" in example.post_prompt) == (condition != "series")
+        assert ("alpha rhythm" in example.post_prompt) == (condition != "series")
     assert FACTS_PREFIX not in by_condition["series"].post_prompt
     assert edited.series[0].reference.scale == before.series[0].reference.scale
 
