@@ -212,8 +212,8 @@ def load_transitions(path: Path) -> Transitions:
             f"there are no transitions at {path}; checkpoints have them since training writes {TRANSITIONS_FILE}: "
             "train the checkpoint again, or name another file, checkpoint or prepared cohort"
         )
+    loaded = parse_json(path.read_bytes(), str(path))
     try:
-        loaded = parse_json(path.read_bytes(), str(path))
         stages = tuple(SleepStage(code) for code in loaded.pop("sleep_stages"))
         return Transitions(sleep_stages=stages, **loaded)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:

@@ -215,8 +215,8 @@ def read_resume_point(folder: Path) -> ResumePoint:
     path = folder / TRAINING_FILE
     if not path.is_file():
         raise ValueError(f"{folder} is damaged: it has no {TRAINING_FILE}")
+    content = parse_json(path.read_bytes(), str(path))
     try:
-        content = parse_json(path.read_bytes(), str(path))
         point = ResumePoint(folder, Progress(**content[PROGRESS_KEY]), int(content[_LOG_KEY]))
         files = dict(content[_FILES_KEY])
     except (ValueError, TypeError, KeyError) as error:

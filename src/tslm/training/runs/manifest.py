@@ -130,8 +130,8 @@ def read_manifest(run_dir: Path) -> RunManifest | None:
     path = run_dir / MANIFEST_FILE
     if not path.is_file():
         return None
+    found = parse_json(path.read_bytes(), str(path))
     try:
-        found = parse_json(path.read_bytes(), str(path))
         launches = tuple(Launch(**_select_known(launch, Launch)) for launch in found["launches"])
         if not launches:
             raise ValueError("it has no launches")
