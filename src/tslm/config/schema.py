@@ -132,6 +132,7 @@ class ContextConfig:
     window_epochs: int = 25  # epochs in view, including the scored one
     dropout: float = 0.3  # dropout in the network
     num_tokens: int = 1  # tokens of the context in the language model
+    classifier_token: bool = False  # one more token: vectors of the sleep stages, weighted by the classifier
     causal: bool = False  # look at epochs before alone, as a live recording allows: bigru, bilstm (one way), conv, ssm
 
     def __post_init__(self) -> None:
@@ -142,6 +143,11 @@ class ContextConfig:
             **{"window_epochs": (1, 10_000), "dropout": _PROBABILITY, "num_tokens": (1, 1024)},
         }
         _check_sizes("model.context", self, sizes)
+
+    @property
+    def num_slots(self) -> int:
+        """Positions of the night in a sequence of the language model."""
+        return self.num_tokens + self.classifier_token
 
     @property
     def sees_neighbours(self) -> bool:
@@ -232,6 +238,12 @@ class ModelConfig:
     def kind(self) -> ModelKind:
         """The model's traits."""
         return MODEL_KINDS[self.name]
+
+    @property
+    def num_context_classes(self) -> int:
+        """Sleep stages whose probabilities the language model reads in a token; 0: it reads none."""
+        is_read = self.context.classifier_token and self.context.kind != "none"
+        return len(LABEL_SETS[self.label_set].sleep_stages) if is_read else 0
 
     def count_series_tokens(self, num_samples: int) -> int:
         """Positions of the language model that a series takes, with `soft_prompt`."""

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from tslm.config.schema import RunConfig
+from tslm.labels import LABEL_SETS
 from tslm.models.classifier import Classifier
 from tslm.models.masked_encoder import MaskedEncoder
 
@@ -45,7 +46,21 @@ def build_text_model(config: RunConfig, llm: "LanguageModel | None" = None) -> "
         llm = load_llm(config.llm, torch.bfloat16 if config.train.precision == "bf16" else torch.float32)
     module, name = FUSIONS[config.model.name]
     fusion = getattr(import_module(module), name)(config.model, llm)
+    if config.model.kind.series_as == "slots" and config.model.num_context_classes:
+        fusion.context_projector.classes.start_from(_embed_stage_names(config, llm))
     return TextModel(config.model, config.loss, len(config.stage.channels), llm, fusion)
+
+
+def _embed_stage_names(config: RunConfig, llm: "LanguageModel") -> torch.Tensor:
+    """Mean word embedding of the code of each sleep stage ("N2"), (C, E)."""
+    from tslm.models.llm.backbone import word_embeddings
+
+    tokenizer, words = build_tokenizer(config), word_embeddings(llm)
+    assert tokenizer is not None
+    sleep_stages = LABEL_SETS[config.model.label_set].sleep_stages
+    ids = [tokenizer(f" {code}", add_special_tokens=False).input_ids for code in sleep_stages]
+    with torch.no_grad():
+        return torch.stack([words(torch.tensor(one, device=words.weight.device)).mean(dim=0) for one in ids])
 
 
 def build_tokenizer(config: RunConfig) -> "PreTrainedTokenizerBase | None":
