@@ -44,7 +44,7 @@ class Projector(nn.Module):
 class ContextProjector(nn.Module):
     """One night state to a few language-model tokens, each through a projector of its own.
 
-    With classes, one more token follows: the mean of a vector of each class, weighted by the classifier's probabilities.
+    With classes, one more token follows: the mean of their vectors, weighted by the classifier's probabilities.
     """
 
     def __init__(
