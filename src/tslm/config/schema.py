@@ -132,7 +132,6 @@ class ContextConfig:
     window_epochs: int = 25  # epochs in view, including the scored one
     dropout: float = 0.3  # dropout in the network
     num_tokens: int = 1  # tokens of the context in the language model
-    classifier_token: bool = False  # one more token: vectors of the sleep stages, weighted by the classifier
     causal: bool = False  # look at epochs before alone, as a live recording allows: bigru, bilstm (one way), conv, ssm
 
     def __post_init__(self) -> None:
@@ -143,11 +142,6 @@ class ContextConfig:
             **{"window_epochs": (1, 10_000), "dropout": _PROBABILITY, "num_tokens": (1, 1024)},
         }
         _check_sizes("model.context", self, sizes)
-
-    @property
-    def num_slots(self) -> int:
-        """Positions of the night in a sequence of the language model."""
-        return self.num_tokens + self.classifier_token
 
     @property
     def sees_neighbours(self) -> bool:
@@ -163,6 +157,7 @@ class ProjectorConfig:
     merge: int = 1  # neighbouring patches joined into one token
     dropout: float = 0.0  # dropout behind the projection
     embedding_scale: float = 3.0  # mlp: initial spread of a token, relative to that of the word embeddings
+    classifier_token: bool = False  # one more token of the night: vectors of the stages, weighted by the classifier
 
     def __post_init__(self) -> None:
         sizes = {"merge": (1, 1024), "dropout": _PROBABILITY, "embedding_scale": (0, 1000)}
@@ -240,9 +235,14 @@ class ModelConfig:
         return MODEL_KINDS[self.name]
 
     @property
+    def num_context_tokens(self) -> int:
+        """Positions of the night in a sequence of the language model."""
+        return self.context.num_tokens + (self.num_context_classes > 0)
+
+    @property
     def num_context_classes(self) -> int:
         """Sleep stages whose probabilities the language model reads in a token; 0: it reads none."""
-        is_read = self.context.classifier_token and self.context.kind != "none"
+        is_read = self.projector.classifier_token and self.context.kind != "none"
         return len(LABEL_SETS[self.label_set].sleep_stages) if is_read else 0
 
     def count_series_tokens(self, num_samples: int) -> int:

@@ -76,7 +76,7 @@ def test_several_context_tokens_each_have_a_projector_of_their_own(num_tokens: i
 
 @torch.no_grad()
 def test_the_classifier_token_is_the_mean_of_names_by_probability(tiny_llm: Path) -> None:
-    config = small_config(tiny_llm, model__context__classifier_token=True)
+    config = small_config(tiny_llm, model__projector__classifier_token=True)
     model = build_small_model(config, lora_noise=0.1)
     batch = collate(config, [sleep_dataset(config)[0], sleep_dataset(config)[5]])
     assert (batch.slot_BT == CONTEXT_SLOT).sum(dim=1).tolist() == [2, 2]
