@@ -32,6 +32,7 @@ from tslm.data.cohorts.cohort import COHORT_GROUP, describe_cohorts, load_cohort
 from tslm.data.prepared.corpora import read_corpus
 from tslm.data.prepared.recordings import Participant
 from tslm.data.splits.folds import render_counts
+from tslm.parallel import Workers, add_worker_arguments, read_workers
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ COHORTS: dict[str, Cohort] = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command. Exit code: 0 done, 1 a file cannot be read or written, 2 a mistake in the call or the data."""
     arguments = build_parser().parse_intermixed_args(argv)
-    return run_command(lambda: _prepare(arguments.cohort, arguments.out, arguments.workers, arguments.options))
+    return run_command(lambda: _prepare(arguments.cohort, arguments.out, read_workers(arguments), arguments.options))
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -88,13 +89,11 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("cohort", metavar="COHORT", help=f"{names}, or a YAML file of your own cohort")
     parser.add_argument("options", metavar="key=value", nargs="*", help="options of the cohort, see below")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the prepared data")
-    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes (default 1); -1: all cores")
+    add_worker_arguments(parser)
     return parser
 
 
-def _prepare(name: str, out_dir: Path, workers: int, assignments: Sequence[str]) -> str:
-    if workers == 0 or workers < -1:
-        raise ValueError(f"--workers {workers}: expected 1 or more, or -1 for all cores")
+def _prepare(name: str, out_dir: Path, workers: Workers, assignments: Sequence[str]) -> str:
     file_cohorts = list_group(COHORT_GROUP)
     if name in COHORTS:
         cohort = COHORTS[name]

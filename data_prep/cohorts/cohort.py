@@ -16,7 +16,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from joblib import Parallel, delayed
 from threadpoolctl import threadpool_limits
 
 from data_prep.cohorts.sleep_edf_subjects import SubjectNight, apply_table, read_subject_tables
@@ -52,6 +51,7 @@ from tslm.data.splits.rules import DEFAULT_SPLIT, assign_splits, check_split, co
 from tslm.data.splits.split import BY_EPOCH, Split
 from tslm.hypnogram import SLEEP
 from tslm.labels import SleepStage, species_group
+from tslm.parallel import ONE_WORKER, Workers, list_failures, map_nights
 from tslm.progress_bar import progress_bar
 from tslm.prompts import RATIONALE_STYLES, check_style
 from tslm.signals.filters import bridge_gaps
@@ -86,13 +86,16 @@ class CohortOptions(NightOptions):
 class Night:
     """A recording to read, and its subject, which the split needs first."""
 
+    name: str  # for messages
     subject: str
     read: Callable[[], RawRecording]
     fs_hz: float = 0.0  # rate of all prepared channels; 0: the highest of them
     night_only: bool = False  # see `prepare_night`
 
 
-def prepare_cohort(config: CohortConfig, options: CohortOptions, out_dir: Path, workers: int = 1) -> list[Participant]:
+def prepare_cohort(
+    config: CohortConfig, options: CohortOptions, out_dir: Path, workers: Workers = ONE_WORKER
+) -> list[Participant]:
     """Prepare all recordings of a cohort below `raw_dir`; the bytes do not depend on the number of workers.
 
     Sleep-EDF's tables of subjects, if they are beside the recordings, take precedence over the headers.
@@ -104,14 +107,23 @@ def prepare_cohort(config: CohortConfig, options: CohortOptions, out_dir: Path, 
         ImportError: A file's reader needs an extra that is not installed.
     """
     found = find_recordings(config, options.raw_dir)
-    surveys = Parallel(n_jobs=workers)(delayed(survey_recording)(config, files) for files in found)
+    surveyed = list(map_nights(partial(survey_recording, config), found, workers))
+    failed = [(done.item.recording, done.error) for done in surveyed if done.error]
+    found = [done.item for done in surveyed if done.result]
+    surveys = [done.result for done in surveyed if done.result]
     _check_labels(config, found, surveys)
     table = read_subject_tables(options.raw_dir) if options.raw_dir else {}
     nights = [
-        Night(survey.subject, partial(_read_night, config, files, table), config.fs_hz, options.night_only)
+        Night(
+            files.recording,
+            survey.subject,
+            partial(_read_night, config, files, table),
+            config.fs_hz,
+            options.night_only,
+        )
         for survey, files in zip(surveys, found, strict=True)
     ]
-    return prepare_nights(nights, out_dir, options, workers)
+    return prepare_nights(nights, out_dir, options, workers, failed)
 
 
 def _check_labels(config: CohortConfig, found: Sequence[RecordingFiles], surveys: Sequence[Survey]) -> None:
@@ -132,8 +144,29 @@ def _check_labels(config: CohortConfig, found: Sequence[RecordingFiles], surveys
         )
 
 
-def prepare_nights(nights: Sequence[Night], out_dir: Path, options: NightOptions, workers: int) -> list[Participant]:
-    """Read, prepare and write nights one by one; participants.tsv is written at the end."""
+def prepare_nights(
+    nights: Sequence[Night],
+    out_dir: Path,
+    options: NightOptions,
+    workers: Workers,
+    failed: Sequence[tuple[str, str]] = (),
+) -> list[Participant]:
+    """Read, prepare and write nights one by one; participants.tsv is written at the end.
+
+    Args:
+        nights: to prepare.
+        out_dir: folder of the cohort.
+        options: of the cohort.
+        workers: where nights are prepared.
+        failed: names and errors of recordings that could not even be surveyed.
+
+    Raises:
+        ValueError: nights failed; the others are prepared.
+    """
+    failed = list(failed)
+    num_nights = len(nights) + len(failed)
+    if not nights:
+        raise ValueError(list_failures(failed, num_nights) or "there is no recording to prepare")
     split = options.split
     # Strata need the hypnograms. Until these are read, folds without strata check that there are enough subjects.
     first_split = split.replace("skfold", "kfold") if needs_strata(split) else split
@@ -144,11 +177,15 @@ def prepare_nights(nights: Sequence[Night], out_dir: Path, options: NightOptions
     nights = [night for night in nights if night.subject in split_of]
     before = read_participants(out_dir) if (out_dir / PARTICIPANTS_FILE).is_file() else []
     (out_dir / PARTICIPANTS_FILE).unlink(missing_ok=True)  # an interrupted run must not look complete
-    tasks = (delayed(_prepare_one)(night, out_dir, split_of[night.subject], options) for night in nights)
-    done = Parallel(n_jobs=workers, return_as="generator")(tasks)
+    done = map_nights(partial(_prepare_one, out_dir=out_dir, split_of=split_of, options=options), nights, workers)
     participants: list[Participant] = []
     understood: set[str] = set()
-    for participant in progress_bar(done, total=len(nights), desc="prepare", unit="night"):
+    for night in progress_bar(done, total=len(nights), desc="prepare", unit="night"):
+        participant = night.result
+        if participant is None:
+            failed.append((night.item.name, night.error))
+            logger.warning("%s: error: %s", night.item.name, night.error)
+            continue
         participants.append(participant)
         notes = participant.notes.split("; ") if participant.notes else []
         for note in notes:
@@ -158,6 +195,8 @@ def prepare_nights(nights: Sequence[Night], out_dir: Path, options: NightOptions
         changed = [note for note in notes if not note.startswith(UNDERSTOOD)]
         if changed and not changed[0].startswith(SIMULATED):
             logger.warning("%s: %s", participant.recording, "; ".join(changed))
+    if not participants:
+        raise ValueError(list_failures(failed, num_nights))
     if needs_strata(split):
         strata = count_strata(participants, out_dir)
         split_of = assign_splits(strata, split, options.seed, strata)
@@ -166,10 +205,13 @@ def prepare_nights(nights: Sequence[Night], out_dir: Path, options: NightOptions
     write_participants(participants, out_dir)
     for stale in {row.recording for row in before} - {row.recording for row in participants}:
         (out_dir / f"{stale}.parquet").unlink(missing_ok=True)
+    if failed:
+        raise ValueError(f"{list_failures(failed, num_nights)}; the others are prepared in {out_dir}")
     return participants
 
 
-def _prepare_one(night: Night, out_dir: Path, split: Split, options: NightOptions) -> Participant:
+def _prepare_one(night: Night, out_dir: Path, split_of: Mapping[str, Split], options: NightOptions) -> Participant:
+    split = split_of[night.subject]
     with threadpool_limits(1):  # another order of summation would change the last bit
         raw = night.read()
         recording = prepare_night(raw, options.wake_margin_min, night.fs_hz, night.night_only)

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from joblib import Parallel, delayed
 from threadpoolctl import threadpool_limits
 
 from data_prep.cohorts.cohort import Night, NightOptions, prepare_nights
@@ -22,6 +21,7 @@ from tslm.data.readers.align import align_recording
 from tslm.data.readers.edf.writer import write_edf
 from tslm.data.readers.raw import RawRecording
 from tslm.labels import RK_ANNOTATIONS, SleepStage
+from tslm.parallel import ONE_WORKER, Workers, map_parts
 from tslm.progress_bar import progress_bar
 
 _WHOLE_DAY_MIN = 7 * 24 * 60.0
@@ -104,7 +104,7 @@ class SimRodentOptions(SimulationOptions):
 
 
 def prepare_sim_human(
-    options: SimHumanOptions, out_dir: Path, workers: int = 1
+    options: SimHumanOptions, out_dir: Path, workers: Workers = ONE_WORKER
 ) -> Sequence[Participant] | Sequence[Path]:
     """Simulate nights and prepare them, or with `edf_only` return their EDF+ files.
 
@@ -114,25 +114,28 @@ def prepare_sim_human(
         return _write_human_files(options, out_dir / "edf", workers)
     edf_dir = out_dir / "edf" if options.edf else None
     nights = [
-        Night(name_subject(options.seed, idx), partial(_read_human, options, idx, edf_dir), float(FS_HZ))
+        Night(
+            f"night {idx}", name_subject(options.seed, idx), partial(_read_human, options, idx, edf_dir), float(FS_HZ)
+        )
         for idx in range(options.num_subjects)
     ]
     return prepare_nights(nights, out_dir, options, workers)
 
 
-def prepare_sim_rodent(options: SimRodentOptions, out_dir: Path, workers: int = 1) -> list[Participant]:
+def prepare_sim_rodent(options: SimRodentOptions, out_dir: Path, workers: Workers = ONE_WORKER) -> list[Participant]:
     """Simulate days of animals and prepare them; the bytes do not depend on the number of workers."""
     edf_dir = out_dir / "edf" if options.edf else None
     nights = [
-        Night(name_animal(options.species, options.seed, idx), partial(_read_rodent, options, idx, edf_dir))
+        Night(
+            f"day {idx}", name_animal(options.species, options.seed, idx), partial(_read_rodent, options, idx, edf_dir)
+        )
         for idx in range(options.num_subjects)
     ]
     return prepare_nights(nights, out_dir, options, workers)
 
 
-def _write_human_files(options: SimHumanOptions, edf_dir: Path, workers: int) -> list[Path]:
-    tasks = (delayed(_write_human)(options, idx, edf_dir) for idx in range(options.num_subjects))
-    done = Parallel(n_jobs=workers, return_as="generator")(tasks)
+def _write_human_files(options: SimHumanOptions, edf_dir: Path, workers: Workers) -> list[Path]:
+    done = map_parts(partial(_write_human, options, edf_dir), range(options.num_subjects), workers)
     paths = [
         path for pair in progress_bar(done, total=options.num_subjects, desc="simulate", unit="night") for path in pair
     ]
@@ -141,7 +144,7 @@ def _write_human_files(options: SimHumanOptions, edf_dir: Path, workers: int) ->
     return paths
 
 
-def _write_human(options: SimHumanOptions, idx: int, edf_dir: Path) -> tuple[Path, Path]:
+def _write_human(options: SimHumanOptions, edf_dir: Path, idx: int) -> tuple[Path, Path]:
     with threadpool_limits(1):
         return _write_files(simulate_human_night(options.seed, idx, options.extras), edf_dir, "-PSG")
 

@@ -6,17 +6,17 @@ statsmodels). Answers and captions are measured in the series, never taken from 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from joblib import Parallel, delayed
 from threadpoolctl import threadpool_limits
 
 from tslm.data.prepared.corpora import CorpusSample, write_corpus
 from tslm.data.splits.split import SPLITS
+from tslm.parallel import ONE_WORKER, Workers, map_parts
 from tslm.progress_bar import progress_bar
 from tslm.seeds import hash_seed
 
@@ -53,7 +53,9 @@ class SeriesCorpusOptions(CorpusOptions):
             raise ValueError(f"real_share={self.real_share:g}: expected a share from 0 to 1")
 
 
-def prepare_corpus(name: str, module: str, options: CorpusOptions, out_dir: Path, workers: int = 1) -> list[Path]:
+def prepare_corpus(
+    name: str, module: str, options: CorpusOptions, out_dir: Path, workers: Workers = ONE_WORKER
+) -> list[Path]:
     """Write the splits of a corpus, each drawn from its own seeds.
 
     Args:
@@ -61,7 +63,7 @@ def prepare_corpus(name: str, module: str, options: CorpusOptions, out_dir: Path
         module: Has `build_samples(num_samples, seed, **own)`, where `own` are the options besides sizes and seed.
         options: Sizes, seed and the builder's own options.
         out_dir: Folder of the corpus.
-        workers: Number of processes; the files do not depend on it.
+        workers: Where chunks are built; the files do not depend on it.
 
     Returns:
         One file per split.
@@ -79,8 +81,8 @@ def prepare_corpus(name: str, module: str, options: CorpusOptions, out_dir: Path
     general = {option.name for option in fields(CorpusOptions)}
     own = {option.name: getattr(options, option.name) for option in fields(options) if option.name not in general}
     samples: dict[str, list[CorpusSample]] = {split: [] for split in SPLITS}
-    done = Parallel(n_jobs=workers, return_as="generator")(
-        delayed(_build_chunk)(module, num_samples, seed, own) for _, num_samples, seed in chunks
+    done = map_parts(
+        partial(_build_chunk, module, own), [(num_samples, seed) for _, num_samples, seed in chunks], workers
     )
     with progress_bar(total=sum(sizes.values()), desc=name, unit="sample") as bar:
         for (split, _, _), built in zip(chunks, done, strict=True):
@@ -96,10 +98,10 @@ def prepare_corpus(name: str, module: str, options: CorpusOptions, out_dir: Path
     ]
 
 
-def _build_chunk(module: str, num_samples: int, seed: int, own: Mapping[str, Any]) -> list[CorpusSample]:
+def _build_chunk(module: str, own: Mapping[str, Any], size_and_seed: tuple[int, int]) -> list[CorpusSample]:
     build_samples: Callable = import_module(module).build_samples
     with threadpool_limits(1):
-        return list(build_samples(num_samples, seed, **own))
+        return list(build_samples(*size_and_seed, **own))
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from data_prep.published.rows import (
 )
 from tslm.data.prepared.corpora import CorpusSample
 from tslm.data.splits.rules import parse_shares
+from tslm.parallel import Workers
 
 TSQA_REPO = "ChengsenWang/TSQA"
 _TSQA_COLUMNS = ("Task", "Question", "Answer", "Series")
@@ -53,7 +54,7 @@ class TimeSeriesExamOptions:
         parse_shares(self.split)
 
 
-def prepare_tsqa(options: TsqaOptions, out_dir: Path, _workers: int = 1) -> list[Path]:
+def prepare_tsqa(options: TsqaOptions, out_dir: Path, _workers: Workers | None = None) -> list[Path]:
     """Prepare TSQA, one question about one series, in the splits that OpenTSLM draws.
 
     Raises:
@@ -74,7 +75,9 @@ def prepare_tsqa(options: TsqaOptions, out_dir: Path, _workers: int = 1) -> list
     )
 
 
-def prepare_timeseriesexam(options: TimeSeriesExamOptions, out_dir: Path, _workers: int = 1) -> list[Path]:
+def prepare_timeseriesexam(
+    options: TimeSeriesExamOptions, out_dir: Path, _workers: Workers | None = None
+) -> list[Path]:
     """Prepare TimeSeriesExam, questions about one or two series.
 
     Raises:

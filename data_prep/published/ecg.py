@@ -10,6 +10,7 @@ import numpy as np
 from data_prep.published.ptbxl import LEADS, SOURCE, EcgPatient, EcgRecords, read_patients
 from data_prep.published.rows import Row, find_raw_dir, read_csv_rows, read_json_rows, write_published
 from tslm.data.prepared.corpora import CorpusSample, render_lead
+from tslm.parallel import Workers
 
 ANSWERS_FILE = "answers_for_each_template.csv"
 _ECG_QA_SOURCE = "ecgqa/ptbxl of github.com/Jwoo5/ecg-qa"
@@ -63,7 +64,7 @@ class EcgQaCotOptions(EcgOptions):
             raise ValueError(f"context={self.context}: expected {', '.join(CONTEXTS)}")
 
 
-def prepare_ecg_qa(options: EcgQaOptions, out_dir: Path, _workers: int = 1) -> list[Path]:
+def prepare_ecg_qa(options: EcgQaOptions, out_dir: Path, _workers: Workers | None = None) -> list[Path]:
     """Prepare the questions of ECG-QA; those about missing records are left out.
 
     Raises:
@@ -90,7 +91,7 @@ def prepare_ecg_qa(options: EcgQaOptions, out_dir: Path, _workers: int = 1) -> l
     )
 
 
-def prepare_ecg_qa_cot(options: EcgQaCotOptions, out_dir: Path, _workers: int = 1) -> list[Path]:
+def prepare_ecg_qa_cot(options: EcgQaCotOptions, out_dir: Path, _workers: Workers | None = None) -> list[Path]:
     """Prepare the questions and rationales of ECG-QA-CoT, in their published splits.
 
     Raises:

@@ -12,6 +12,7 @@ from data_prep.published.rows import ROW_SPLIT, Row, draw_split, find_raw_dir, r
 from tslm.data.prepared.corpora import CorpusSample
 from tslm.data.splits.rules import parse_shares
 from tslm.evidence.series import MIN_SAMPLES
+from tslm.parallel import Workers
 from tslm.seeds import hash_seed
 
 FREQUENCIES = ("Daily", "Hourly", "Monthly", "Quarterly", "Weekly", "Yearly")
@@ -41,7 +42,7 @@ class M4Options:
             raise ValueError(f"frequencies={self.frequencies}: {unknown[0]!r} is none of {', '.join(FREQUENCIES)}")
 
 
-def prepare_m4(options: M4Options, out_dir: Path, _workers: int = 1) -> list[Path]:
+def prepare_m4(options: M4Options, out_dir: Path, _workers: Workers | None = None) -> list[Path]:
     """Prepare captions of M4 series; each series is in one split.
 
     Raises:

@@ -13,6 +13,7 @@ from tslm.data.cohorts.montage import convert_to_uv
 from tslm.data.prepared.corpora import CorpusSample
 from tslm.data.splits.folds import draw_epoch_splits
 from tslm.labels import ANSWER_NAMES, LABEL_SETS, SleepStage, parse_sleep_stage
+from tslm.parallel import Workers
 from tslm.signals.filters import resample_polyphase
 
 COT_FILE = "sleep_cot.csv"
@@ -39,7 +40,7 @@ class SleepCotOptions:
             raise ValueError(f"fs_hz={self.fs_hz:g}: expected a rate above 0")
 
 
-def prepare_sleep_cot(options: SleepCotOptions, out_dir: Path, _workers: int = 1) -> list[Path]:
+def prepare_sleep_cot(options: SleepCotOptions, out_dir: Path, _workers: Workers | None = None) -> list[Path]:
     """Prepare sleep_cot.csv. It does not name the subjects, so its splits leak and are marked as leaking.
 
     Raises:

@@ -35,6 +35,7 @@ from tslm.evidence.measure import EVIDENCE_COLUMNS, RECENT_COLUMN
 from tslm.evidence.muscle import EMG_COLUMNS
 from tslm.files import hash_file
 from tslm.labels import SleepStage
+from tslm.parallel import Workers
 from tslm.signals.artifacts import ARTIFACT_KINDS
 
 W, N1, N2, N3, R = SleepStage.WAKE, SleepStage.N1, SleepStage.N2, SleepStage.N3, SleepStage.REM
@@ -167,7 +168,7 @@ def test_channels_of_another_rate_or_start_are_brought_to_the_first_ones_time() 
 def test_sleep_edf_is_prepared_by_subject_and_does_not_depend_on_the_workers(raw_dir: Path, tmp_path: Path) -> None:
     options = CohortOptions(raw_dir=raw_dir, wake_margin_min=MARGIN_MIN)
     for workers in (1, 2):
-        prepare_cohort(SLEEP_EDF, options, tmp_path / str(workers), workers)
+        prepare_cohort(SLEEP_EDF, options, tmp_path / str(workers), Workers(workers))
     assert hashes_in(tmp_path / "1") == hashes_in(tmp_path / "2")
     rows = read_participants(tmp_path / "1")
     assert [(row.recording, row.subject) for row in rows] == [
@@ -327,7 +328,7 @@ def test_a_corpus_has_three_independent_splits_for_any_number_of_workers(tmp_pat
     options = CorpusOptions(num_train=210, num_val=3, num_test=4, seed=3)  # two chunks
     with parallel_config(backend="threading"):
         for workers in (1, 2):
-            prepare_corpus("mcq", "data_prep.corpora.mcq", options, tmp_path / str(workers), workers)
+            prepare_corpus("mcq", "data_prep.corpora.mcq", options, tmp_path / str(workers), Workers(workers))
     assert hashes_in(tmp_path / "1") == hashes_in(tmp_path / "2")
     samples = {split: read_corpus(tmp_path / "1", split) for split in ("train", "val", "test")}
     assert {split: len(rows) for split, rows in samples.items()} == {"train": 210, "val": 3, "test": 4}

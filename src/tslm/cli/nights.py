@@ -5,13 +5,13 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tslm.labels import ANSWER_NAMES, LABEL_SETS, SleepStage
-from tslm.metric_names import METRICS
-from tslm.table import Cell, Row, Table
+from tslm.cli.summary import describe_night
+from tslm.labels import LABEL_SETS
+from tslm.parallel import Workers, add_worker_arguments, list_failures, map_nights, read_workers
 
 if TYPE_CHECKING:
     from tslm.data.cohorts.cohort import CohortConfig
@@ -20,15 +20,7 @@ if TYPE_CHECKING:
     from tslm.staging.night import NightStager, StagingOptions
 
 _LOGGER = logging.getLogger(__name__)
-_STATISTICS = (
-    "time_in_bed_min",
-    "total_sleep_min",
-    "sleep_efficiency_percent",
-    "sleep_onset_latency_min",
-    "rem_latency_min",
-    "waso_min",
-    "num_transitions",
-)
+STATISTICS_FILE = "statistics.json"  # written last, so a folder that has it is complete
 
 
 def add_night_arguments(parser: argparse.ArgumentParser) -> None:
@@ -89,7 +81,7 @@ def add_night_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--keep_identity", action="store_true", help="write the date and the patient's code; default: 1985-01-01, none"
     )
-    parser.add_argument("--workers", type=int, default=1, metavar="N", help="nights at a time, a process each")
+    add_worker_arguments(parser)
 
 
 @dataclass(frozen=True)
@@ -118,13 +110,12 @@ def run_nights(job: NightJob) -> str:
 
     Raises:
         ValueError, FileNotFoundError, OSError, ImportError: of a single night; of several, ValueError at the end that
-            says how many failed.
+            lists those that failed.
     """
     from tslm.staging.sources import find_nights
 
     paths = find_nights(job.arguments.nights)
-    if job.arguments.workers < 1:
-        raise ValueError(f"--workers {job.arguments.workers}; wanted 1 or more")
+    workers = read_workers(job.arguments)
     _check_experts(paths, job)
     if job.arguments.list_channels:
         return "\n\n".join(_list_channels(path, job) for path in paths)
@@ -132,7 +123,9 @@ def run_nights(job: NightJob) -> str:
         from tslm.predictions.stager import choose_device
 
         choose_device(job.arguments.device)
-    return _stage_night(paths[0], job) if len(paths) == 1 else _stage_many(paths, job)
+    if len(paths) == 1 and workers.backend == "local":
+        return _stage_night(paths[0], job)
+    return _stage_many(paths, job, workers)
 
 
 def _check_experts(paths: list[Path], job: NightJob) -> None:
@@ -149,29 +142,18 @@ def _check_experts(paths: list[Path], job: NightJob) -> None:
         )
 
 
-def _stage_many(paths: list[Path], job: NightJob) -> str:
-    from joblib import Parallel, delayed
-
+def _stage_many(paths: list[Path], job: NightJob, workers: Workers) -> str:
     from tslm.progress_bar import progress_bar
 
-    done = Parallel(n_jobs=job.arguments.workers, return_as="generator")(
-        delayed(_try_night)(path, job) for path in paths
-    )
-    failed = 0
-    for path, (text, error) in progress_bar(zip(paths, done, strict=True), total=len(paths), unit="night"):
-        failed += bool(error)
-        _LOGGER.warning("%s", f"{path}: error: {error}" if error else text)
+    failed = []
+    done = map_nights(partial(_stage_night, job=job), paths, workers)
+    for night in progress_bar(done, total=len(paths), unit="night"):
+        _LOGGER.warning("%s", f"{night.item}: error: {night.error}" if night.error else night.result)
+        if night.error:
+            failed.append((str(night.item), night.error))
     if failed:
-        raise ValueError(f"{failed} of {len(paths)} nights failed, each with its error above")
+        raise ValueError(list_failures(failed, len(paths)))
     return f"{len(paths)} nights"
-
-
-def _try_night(path: Path, job: NightJob) -> tuple[str, str]:
-    """The lines of a night, or the error in one line."""
-    try:
-        return _stage_night(path, job), ""
-    except (ValueError, OSError, ImportError) as error:
-        return "", " ".join(str(error).split())
 
 
 def _stage_night(path: Path, job: NightJob) -> str:
@@ -216,6 +198,36 @@ def find_job_expert(path: Path, job: NightJob) -> Path | None:
     return find_expert(path, job.arguments.expert, _parse_reading(job))
 
 
+def find_staged(path: Path, job: NightJob) -> str:
+    """A line where a night is already staged in this way; empty where not.
+
+    Raises:
+        ValueError: it is staged in another way.
+    """
+    from tslm.files import read_json
+    from tslm.staging.night import describe_checkpoints
+
+    folder = job.arguments.out / path.stem
+    found = read_json(folder / STATISTICS_FILE)
+    if not found:
+        return ""
+    expert = find_job_expert(path, job)
+    wanted = {
+        "file": path.name,
+        "expert": expert.name if expert else "",
+        "explain": job.options.explain,
+        "smoothing": job.options.smoothing,
+        "checkpoints": describe_checkpoints(job.models),
+    }
+    for name, value in wanted.items():
+        if found.get(name) != value:
+            raise ValueError(
+                f"{folder} holds this night with {name} {found.get(name)!r}, not {value!r}; choose "
+                "another --out, or remove it"
+            )
+    return f"{path}: already staged in {folder}"
+
+
 def _parse_reading(job: NightJob) -> "CohortConfig":
     from tslm.data.cohorts.cohort import parse_reading
 
@@ -235,58 +247,3 @@ def _list_channels(path: Path, job: NightJob) -> str:
     from tslm.data.cohorts.channel_choice import list_channels
 
     return f"{path}\n{list_channels(_open(path, job), job.models.channels, dict(job.options.given)).text()}"
-
-
-def describe_night(night: "NightResult", options: "StagingOptions", wall_s: float) -> list[str]:
-    """Lines about a staged night: channels, notes, and sleep statistics as a table."""
-    from tslm.export.statistics import summarise_night
-
-    summary, hypnogram, label_set = summarise_night(night), night.hypnogram, night.label_set
-    seen = "each alone" if options.each_alone else "each with its neighbours"
-    checkpoints = "; ".join(f"{system.replace('_', ' ')} {folder}" for system, folder in night.checkpoints.items())
-    lines = [
-        f"{night.file.name}: {hypnogram.num_epochs} epochs of {summary['epoch_s']:g} s, {seen}, "
-        f"staged in {wall_s:.1f} s",
-        f"{', '.join(night.channels.values())} by {checkpoints}",
-        *[f"smoothed by {night.smoothing}: {summary['num_smoothed_epochs']} epochs changed"]
-        * (night.smoothing != "none"),
-        *(f"warning: {warning}" for warning in night.warnings),
-        *(f"note: {note}" for note in night.recording.notes),
-        "",
-    ]
-    statistics = summary["statistics"]
-    metrics = {key: METRICS[key] for key in _STATISTICS}
-    rows: list[Row] = [[each.name, Cell(statistics[key], each.decimals, each.unit)] for key, each in metrics.items()]
-    for sleep_stage in label_set.sleep_stages:
-        percent = statistics[f"{sleep_stage.value}_percent"]
-        whole = "of the night" if sleep_stage in (SleepStage.WAKE, SleepStage.MOVEMENT) else "of sleep"
-        share = "" if percent is None else f"{percent:.1f} % {whole}"
-        minutes = Cell(statistics[f"{sleep_stage.value}_min"], 1, "min", detail=share)
-        rows.append([ANSWER_NAMES[sleep_stage], minutes])
-    rows.append(["unsure", f"{summary['num_unsure_epochs']} epochs (most likely stage under 50 %)"])
-    flagged = ", ".join(f"{kind} {number}" for kind, number in summary["artifact_epochs"].items())
-    rows.append(["epochs with artefacts", flagged or "none"])
-    return [*lines, Table(["", ""], rows).text(), "", *_describe_scores(night)]
-
-
-def _describe_scores(night: "NightResult") -> list[str]:
-    """Tables of agreement with the expert, and of what is taken for what; none where nobody has scored the night."""
-    if not night.expert:
-        return []
-    from tslm.predictions.nights import short_label
-    from tslm.predictions.scorings import render_system
-    from tslm.scoring.display import list_confusion_rows, list_score_rows
-    from tslm.scoring.intervals import render_unit
-
-    systems = night.scores["systems"]
-    systems = {render_system(name): values for name, values in systems.items() if "accuracy" in values}
-    first, main = next(iter(systems.items()))
-    numbers = ", ".join(f"{name.lower()}: {values['num_samples']} epochs" for name, values in systems.items())
-    notes = [numbers, *([f"[ ]: {render_unit(main['intervals'])}"] if main.get("intervals") else [])]
-    notes += [f"not in the reference, so not in macro-F1: {', '.join(main['absent_labels'])}"] * bool(
-        main["num_absent"]
-    )
-    scores = Table(["", *systems], list_score_rows(list(systems.values())), f"Against {night.expert}", notes)
-    heads = ["", *(short_label(label) for label in main["labels"]), "unread"]
-    confusion = Table(heads, list_confusion_rows(main), f"Rows: expert, columns: {first.lower()}")
-    return [scores.text(), "", confusion.text(), ""]

@@ -4,10 +4,10 @@ import argparse
 import csv
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from tslm.cli.nights import NightJob, add_night_arguments, run_nights
-from tslm.files import write_json
+from tslm.cli.nights import NightJob, add_night_arguments, find_job_expert, find_staged, run_nights
+from tslm.files import read_json, write_json
 
 if TYPE_CHECKING:
     from tslm.export.night import NightResult
@@ -28,10 +28,11 @@ def score(arguments: argparse.Namespace) -> str:
     from tslm.staging.night import StagingOptions, match_given_channels
     from tslm.staging.sources import find_nights
 
+    has_several = len(find_nights(arguments.nights)) > 1
     if _is_table(arguments.out):
         if arguments.exports:
             raise ValueError(f"--exports writes a folder a night; {arguments.out} is a file: give --out DIR")
-        if len(find_nights(arguments.nights)) > 1:
+        if has_several:
             raise ValueError(f"--out {arguments.out} is one file for several nights; give --out DIR")
     models = find_models(arguments.model, with_texts=False)
     options = StagingOptions(
@@ -44,7 +45,7 @@ def score(arguments: argparse.Namespace) -> str:
         runtime=arguments.runtime,
         species=arguments.species,
     )
-    return run_nights(NightJob(arguments, models, options, _write))
+    return run_nights(NightJob(arguments, models, options, _write, _find_scored if has_several else None))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -88,16 +89,45 @@ def _write(night: "NightResult", arguments: argparse.Namespace) -> str:
 
     written = arguments.out if _is_table(arguments.out) else arguments.out / f"{night.file.stem}_hypnogram.csv"
     write_hypnogram(night, written)
-    write_json(
+    write_json(  # at last: a night that has it is complete
         summarise_night(night)
         | {
             "neighbours_seen": not arguments.each_alone,
             "temperature": night.temperature,
+            "asked": _describe_call(arguments),
             "epochs": describe_stages(night),
         },
         written.with_suffix(".json"),
     )
     return f"written: {written}"
+
+
+def _find_scored(path: Path, job: NightJob) -> str:
+    """A line where a night, as its file is now, is scored already by the same model and call; empty where not."""
+    from tslm.staging.night import describe_checkpoints
+
+    arguments = job.arguments
+    if arguments.exports:
+        return find_staged(path, job)
+    written = arguments.out / f"{path.stem}_hypnogram.json"
+    if not written.is_file() or written.stat().st_mtime < path.stat().st_mtime:
+        return ""
+    expert = find_job_expert(path, job)
+    wanted = {
+        "file": path.name,
+        "expert": expert.name if expert else "",
+        "checkpoints": describe_checkpoints(job.models),
+        "asked": _describe_call(arguments),
+    }
+    found = read_json(written)
+    same = all(found.get(name) == value for name, value in wanted.items())
+    return f"{path}: already scored in {written}" if same else ""
+
+
+def _describe_call(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The arguments that change a hypnogram, ready for JSON."""
+    names = ("read", "channel", "extra_channels", "smoothing", "species", "whole", "each_alone", "runtime")
+    return {name: getattr(arguments, name) for name in (*names, "keep_identity")}
 
 
 def _follow(arguments: argparse.Namespace) -> str:

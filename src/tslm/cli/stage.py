@@ -5,12 +5,10 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tslm.cli.nights import NightJob, add_night_arguments, find_job_expert, run_nights
+from tslm.cli.nights import NightJob, add_night_arguments, find_staged, run_nights
 
 if TYPE_CHECKING:
     from tslm.export.night import NightResult
-
-STATISTICS_FILE = "statistics.json"  # written last, so a folder that has it is complete
 
 
 def stage(arguments: argparse.Namespace) -> str:
@@ -40,7 +38,7 @@ def stage(arguments: argparse.Namespace) -> str:
         if not os.access(arguments.out, os.W_OK):
             raise PermissionError(f"{arguments.out} cannot be written to; choose another --out")
         models.fetch_llm()
-    return run_nights(NightJob(arguments, models, options, _write, _find_staged))
+    return run_nights(NightJob(arguments, models, options, _write, find_staged))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -70,36 +68,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--epoch_s", type=float, default=0.0, metavar="S", help="length of an epoch; must be that of the model"
     )
     parser.add_argument("--device", default="", help="cpu, cuda, cuda:1 ...; default: a GPU if there is one")
-
-
-def _find_staged(path: Path, job: NightJob) -> str:
-    """A line where a night is already staged in this way; empty where not.
-
-    Raises:
-        ValueError: it is staged in another way.
-    """
-    from tslm.files import read_json
-    from tslm.staging.night import describe_checkpoints
-
-    folder = job.arguments.out / path.stem
-    found = read_json(folder / STATISTICS_FILE)
-    if not found:
-        return ""
-    expert = find_job_expert(path, job)
-    wanted = {
-        "file": path.name,
-        "expert": expert.name if expert else "",
-        "explain": job.options.explain,
-        "smoothing": job.options.smoothing,
-        "checkpoints": describe_checkpoints(job.models),
-    }
-    for name, value in wanted.items():
-        if found.get(name) != value:
-            raise ValueError(
-                f"{folder} holds this night with {name} {found.get(name)!r}, not {value!r}; choose "
-                "another --out, or remove it"
-            )
-    return f"{path}: already staged in {folder}"
 
 
 def _write(night: "NightResult", arguments: argparse.Namespace) -> str:
