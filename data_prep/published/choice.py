@@ -19,6 +19,7 @@ from data_prep.published.rows import (
     read_parquet_rows,
     write_published,
 )
+from tslm.data.hugging_face import read_hub_table
 from tslm.data.prepared.corpora import CorpusSample
 from tslm.data.splits.rules import parse_shares
 from tslm.parallel import Workers
@@ -59,16 +60,21 @@ def prepare_tsqa(options: TsqaOptions, out_dir: Path, _workers: Workers | None =
 
     Raises:
         FileNotFoundError: `raw_dir` holds no CSV or parquet file.
+        ImportError: without `raw_dir`, `datasets` is not installed.
         OSError: the hub cannot be reached.
         ValueError: a file is damaged, or no row is a multiple-choice question.
     """
-    raw_dir = options.raw_dir or _download(options.repo, options.revision)
-    files = find_tables(find_raw_dir(raw_dir, "raw_dir", f"the files of {TSQA_REPO}"))
-    splits = draw_opentslm_splits(sum(1 for _ in _read_tables(files)))
-    numbers = iter(range(len(splits)))
+    if options.raw_dir is None:
+        num_rows, found = read_hub_table(options.repo, options.revision, _TSQA_COLUMNS)
+        rows = (Row(f"{options.repo}, row {number}", number, cells) for number, cells in enumerate(found, start=1))
+    else:
+        files = find_tables(find_raw_dir(options.raw_dir, "raw_dir", f"the files of {TSQA_REPO}"))
+        num_rows, rows = sum(1 for _ in _read_tables(files)), _read_tables(files)
+    splits = draw_opentslm_splits(num_rows)
+    numbers = iter(range(num_rows))
     return write_published(
         "tsqa",
-        _read_tables(files),
+        rows,
         lambda row: (splits[next(numbers)], build_tsqa_sample(row)),
         out_dir,
         how_split=f"80/10/10 by row as in OpenTSLM (seed {_TSQA_SEED})",
@@ -172,15 +178,3 @@ def _permute(indices: np.ndarray, test_share: float) -> tuple[np.ndarray, np.nda
 def _read_tables(files: Sequence[Path]) -> Iterator[Row]:
     for path in files:
         yield from (read_csv_rows if path.suffix == ".csv" else read_parquet_rows)(path, _TSQA_COLUMNS)
-
-
-def _download(repo: str, revision: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    try:
-        folder = snapshot_download(repo, repo_type="dataset", revision=revision, allow_patterns=["*.csv", "*.parquet"])
-    except (HfHubHTTPError, LocalEntryNotFoundError) as error:
-        reason = str(error).splitlines()[0]
-        raise OSError(f"{repo} cannot be fetched from the hub ({reason}); give raw_dir=DIR with its files") from error
-    return Path(folder)

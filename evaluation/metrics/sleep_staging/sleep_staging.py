@@ -8,9 +8,9 @@ Example:
 from collections.abc import Sequence
 from typing import Any
 
-import datasets
 import evaluate
 
+from tslm.data.hugging_face import import_datasets
 from tslm.labels import LABEL_SETS
 from tslm.predictions.rows import LANGUAGE_MODEL, PredictionRow, check_row
 from tslm.predictions.scorings import parse_scorings
@@ -38,6 +38,7 @@ class SleepStaging(evaluate.Metric):
     """`tslm.scoring.systems.score_system` behind the interface of `evaluate`."""
 
     def _info(self) -> evaluate.MetricInfo:
+        datasets = import_datasets()
         return evaluate.MetricInfo(
             description=_DESCRIPTION,
             citation="",

@@ -134,29 +134,34 @@ def test_tsqa_becomes_lettered_questions(kind: str, tmp_path: Path) -> None:
         np.testing.assert_allclose(sample.series[0], idx + np.arange(64) / 7, rtol=1e-6)
 
 
-def test_tsqa_comes_from_the_hub_where_no_folder_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: dict[str, object] = {}
+def test_tsqa_comes_from_the_hub_where_no_folder_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    datasets = pytest.importorskip("datasets", reason="the extra `evaluate` is not installed")
+    asked: list[tuple[str, object]] = []
+    load = datasets.load_dataset
 
-    def give_local(repo: str, **options: object) -> str:
-        asked.update(options, repo=repo)
-        return str(tmp_path / "hub")
+    def give_local(repo: str, revision: str) -> object:
+        asked.append((repo, revision))
+        return load("csv", data_files=str(tmp_path / "hub" / "TSQA.csv"), cache_dir=str(tmp_path / "cache"))
 
-    write_tsqa(tmp_path / "hub" / "TSQA.csv", 10)
-    monkeypatch.setattr("huggingface_hub.snapshot_download", give_local)
+    write_tsqa(tmp_path / "hub" / "TSQA.csv", 10, Series="[1, x]")
+    monkeypatch.setattr(datasets, "load_dataset", give_local)
     assert prepare("tsqa", out=tmp_path / "out") == 0
-    assert (asked["repo"], asked["repo_type"]) == ("ChengsenWang/TSQA", "dataset")
-    assert len(everything(tmp_path / "out")) == 10
+    assert asked == [("ChengsenWang/TSQA", "main")]
+    assert len(everything(tmp_path / "out")) == 9
+    assert "left out 1 of 10 rows: column Series is not a list of numbers (ChengsenWang/TSQA, row 2)" in caplog.text
 
 
 def test_a_hub_out_of_reach_says_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from huggingface_hub.errors import LocalEntryNotFoundError
+    datasets = pytest.importorskip("datasets", reason="the extra `evaluate` is not installed")
 
     def fail(*_arguments: object, **_options: object) -> str:
-        raise LocalEntryNotFoundError("no connection")
+        raise ConnectionError("no connection")
 
-    monkeypatch.setattr("huggingface_hub.snapshot_download", fail)
+    monkeypatch.setattr(datasets, "load_dataset", fail)
     assert prepare("tsqa", out=tmp_path / "out") == 1
     assert "give raw_dir=DIR" in capsys.readouterr().err
 
