@@ -3,7 +3,7 @@
 The only module that imports `datasets` (extra `evaluate`), at first use.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,15 +60,15 @@ def as_dataset(folder: Path | str, split: str = "train", columns: Sequence[str] 
         raise ValueError(f"split {split!r}; expected {', '.join(SPLITS)}")
     if not (folder / PARTICIPANTS_FILE).is_file() and list_corpus_files(folder, split)[0].is_file():
         return _open_corpus(datasets, folder, split)
-    rows = [row for row in read_participants(folder) if row.split.serves(split)]
+    rows = tuple(row for row in read_participants(folder) if row.split.serves(split))
     if not rows:
         raise ValueError(f"{folder} has no recording in the split {split}")
     if any(row.split.is_within_subject for row in rows):
         raise ValueError(f"{folder} is split in time ({rows[0].split.text}): its parts depend on the fold")
     features = _declare_features(datasets, rows, folder, columns)
-    channels = [name for name, kind in features.items() if hasattr(kind, "length")]
+    channels = tuple(name for name, kind in features.items() if hasattr(kind, "length"))
     given = {"rows": rows, "folder": folder, "split": split, "columns": tuple(columns), "channels": channels}
-    return datasets.Dataset.from_generator(_list_epochs, features=features, gen_kwargs=given)
+    return _collect(datasets, _list_epochs, features, given)
 
 
 def push_dataset(folder: Path | str, repo_id: str, private: bool = True, token: str | None = None) -> str:
@@ -220,12 +220,17 @@ def _open_corpus(datasets: Any, folder: Path, split: str) -> "Dataset":
     features = {"sample_id": text, "question": text, "options": texts, "answer": text, "rationale": text}
     features |= {"unit": text, "fs_hz": datasets.Value("float64"), "series_names": texts}
     features["series"] = datasets.Sequence(datasets.Sequence(datasets.Value("float32")))
-    sha256 = [hash_file(path) for path in list_corpus_files(folder, split)]
-    return datasets.Dataset.from_generator(
-        _list_samples,
-        features=datasets.Features(features),
-        gen_kwargs={"folder": folder, "split": split, "names": tuple(features), "sha256": sha256},
-    )
+    sha256 = tuple(hash_file(path) for path in list_corpus_files(folder, split))
+    given = {"folder": folder, "split": split, "names": tuple(features), "sha256": sha256}
+    return _collect(datasets, _list_samples, datasets.Features(features), given)
+
+
+def _collect(datasets: Any, generator: Callable[..., Any], features: Any, given: dict[str, Any]) -> "Dataset":
+    """The rows of a generator as a table on disk; its key there are the arguments, tuples rather than lists."""
+    try:
+        return datasets.Dataset.from_generator(generator, features=features, gen_kwargs=given)
+    except datasets.exceptions.DatasetGenerationError as error:
+        raise ValueError(str(error.__cause__ or error)) from error
 
 
 def _list_samples(folder: Path, split: str, names: Sequence[str], sha256: Sequence[str]) -> Iterator[dict[str, Any]]:

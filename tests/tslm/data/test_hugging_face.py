@@ -9,6 +9,7 @@ from tests.factories.recordings import EEG, EMG, build_night, write_cohort
 from tests.factories.small import write_small_corpus
 from tslm.data import as_dataset, push_dataset
 from tslm.data.prepared.corpora import read_corpus
+from tslm.data.prepared.recordings import write_recording
 from tslm.labels import SleepStage
 
 datasets = pytest.importorskip("datasets", reason="the extra `evaluate` is not installed")
@@ -44,6 +45,13 @@ def test_a_cohort_that_changed_is_read_anew(tmp_path: Path) -> None:
     assert as_dataset(folder).num_rows == 2
     write_cohort(folder, {"train": build_night("a", (W, N2, R))})
     assert as_dataset(folder)["label"][:] == [0, 2, 4]
+
+
+def test_a_recording_that_is_not_the_prepared_one_is_named(tmp_path: Path) -> None:
+    folder = write_cohort(tmp_path / "out", {"train 1": build_night("a", (W, N2)), "train 2": build_night("b", (R,))})
+    write_recording(build_night("b", (W,), seed=1), folder, "train")
+    with pytest.raises(ValueError, match=r"b.parquet is not the file that was prepared"):
+        as_dataset(folder)
 
 
 def test_channels_that_some_recordings_lack_are_left_out(tmp_path: Path) -> None:
