@@ -181,6 +181,21 @@ def test_sleep_edf_is_prepared_by_subject_and_does_not_depend_on_the_workers(raw
     assert all(row.source == "sleep_edf" for row in rows)
 
 
+@pytest.mark.parametrize("damage", ["signal", "hypnogram"])
+def test_a_damaged_night_stops_no_other_and_is_named(
+    damage: str, raw_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = ["sleep_edf", "--out", str(tmp_path / "out"), f"raw_dir={raw_dir}", f"wake_margin_min={MARGIN_MIN}"]
+    whole = prepare_cohort(SLEEP_EDF, CohortOptions(raw_dir=raw_dir, wake_margin_min=MARGIN_MIN), tmp_path / "whole")
+    path = next(raw_dir.rglob("SC4902E0-PSG.edf" if damage == "signal" else "SC4902EC*"))
+    path.write_bytes(path.read_bytes()[:200])
+    assert main(call) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("error: 1 of 3 nights failed: SC4902E0: ")
+    assert "the others are prepared" in error
+    assert read_participants(tmp_path / "out") == [row for row in whole if row.recording != "SC4902E0"]
+
+
 def test_a_night_without_its_hypnogram_changes_no_other_night(raw_dir: Path, tmp_path: Path) -> None:
     options = CohortOptions(raw_dir=raw_dir, wake_margin_min=MARGIN_MIN)
     before = prepare_cohort(SLEEP_EDF, options, tmp_path / "out")

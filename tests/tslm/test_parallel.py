@@ -7,7 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from data_prep.prepare import main as prepare
+from tests.factories.recordings import make_noise
 from tslm.cli import main as tslm_main
+from tslm.data.readers.edf.writer import write_edf
+from tslm.data.readers.raw import RawRecording
+from tslm.labels import SleepStage
 from tslm.parallel import Done, Workers, list_failures, map_nights, map_parts
 
 LOCAL = Workers()
@@ -116,6 +121,24 @@ def test_score_and_stage_run_on_a_dask_cluster_and_resume(
     (raw / "b.edf").unlink()
     assert tslm_main(["stage", *call, "--explain", "none", "--device", "cpu", *cluster]) == 0
     assert (tmp_path / "out" / "a" / "statistics.json").is_file()
+
+
+@pytest.mark.server
+def test_nights_are_prepared_on_a_dask_cluster_as_they_are_here(
+    dask_address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for idx in range(2):
+        name = tmp_path / "raw" / f"SC49{idx}1E"
+        name.parent.mkdir(exist_ok=True)
+        stages = (SleepStage.WAKE, *[SleepStage.N2] * 4, SleepStage.REM, SleepStage.WAKE)
+        signals = {"EEG Fpz-Cz": make_noise(30.0 * len(stages), 100.0, seed=idx)}
+        night = RawRecording(name.name, name.name, signals, stages, 30.0, start="2001-02-03T22:00:00")
+        write_edf(night, Path(f"{name}0-PSG.edf"), Path(f"{name}C-Hypnogram.edf"))
+    call = ["sleep_edf", f"raw_dir={tmp_path / 'raw'}", "split=train"]
+    assert prepare([*call, "--out", str(tmp_path / "here")]) == 0
+    assert prepare([*call, "--out", str(tmp_path / "there"), "--backend", "dask", "--address", dask_address]) == 0
+    here, there = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("here", "there"))
+    assert here == there and len(here) == 3
 
 
 def test_a_cluster_that_does_not_answer_is_one_line_within_seconds(

@@ -65,7 +65,7 @@ def test_channels_that_some_recordings_lack_are_left_out(tmp_path: Path) -> None
 
 
 def test_a_corpus_opens_as_a_table_of_samples(tmp_path: Path) -> None:
-    write_small_corpus(tmp_path / "out", "mcq")
+    write_small_corpus(tmp_path / "out", "choice")
     samples, table = read_corpus(tmp_path / "out", "train"), as_dataset(tmp_path / "out", "train")
     assert table.num_rows == len(samples)
     assert table[0]["options"] == list(samples[0].options)
