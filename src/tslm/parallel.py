@@ -5,6 +5,7 @@ asked by its own client, because joblib's backends for clusters wait for ever fo
 """
 
 import argparse
+import logging
 import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
@@ -18,7 +19,7 @@ from urllib.parse import urlsplit
 from tslm.files import read_json
 
 CONNECT_S = 5.0  # within which a cluster answers
-WORKERS_S = 20.0  # within which it has a worker
+_LOGGER = logging.getLogger(__name__)
 _FAILURES = (ValueError, OSError, ImportError, MemoryError, FloatingPointError, RuntimeError)
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -101,7 +102,7 @@ def map_nights(
         workers: where they are worked on.
 
     Raises:
-        OSError: the cluster does not answer, has no worker, or is lost; the message names it.
+        OSError: the cluster does not answer, or is lost; the message names it.
         ImportError: the extra `cluster` is not installed here, or the project on a worker.
         ValueError: the address cannot be read.
     """
@@ -164,10 +165,8 @@ def _run_dask(
         raise ImportError("--backend dask needs the extra `cluster`: pip install 'tslm-sleep[cluster]'") from error
     address = _find_dask(workers.address)
     with Client(address, timeout=CONNECT_S, set_as_default=False) as client:
-        try:
-            client.wait_for_workers(1, timeout=WORKERS_S)
-        except TimeoutError as error:
-            raise OSError(f"the Dask cluster at {address} has no worker after {WORKERS_S:g} s") from error
+        if not client.ncores():  # one that grows with its tasks, or waits in a queue
+            _LOGGER.warning("the Dask cluster at %s has no worker yet; waiting for one", address)
         try:
             futures = client.map(_attempt, [function] * len(items), items, [Path.cwd()] * len(items), pure=False)
             futures.reverse()  # each is released once it is done
