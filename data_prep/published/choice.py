@@ -64,6 +64,7 @@ def prepare_tsqa(options: TsqaOptions, out_dir: Path, _workers: Workers | None =
         OSError: the hub cannot be reached.
         ValueError: a file is damaged, or no row is a multiple-choice question.
     """
+    rows: Iterator[Row]
     if options.raw_dir is None:
         num_rows, found = read_hub_table(options.repo, options.revision, _TSQA_COLUMNS)
         rows = (Row(f"{options.repo}, row {number}", number, cells) for number, cells in enumerate(found, start=1))
