@@ -4,6 +4,7 @@ Text models are imported when one is built: the import of transformers and peft 
 for a night.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -52,15 +53,17 @@ def build_text_model(config: RunConfig, llm: "LanguageModel | None" = None) -> "
 
 
 def _embed_stage_names(config: RunConfig, llm: "LanguageModel") -> torch.Tensor:
-    """Mean word embedding of the code of each sleep stage ("N2"), (C, E)."""
+    """Mean word embedding of what only the code of each sleep stage has ("2" of "N2", "W"), (C, E)."""
     from tslm.models.llm.backbone import word_embeddings
 
     tokenizer, words = build_tokenizer(config), word_embeddings(llm)
     assert tokenizer is not None
     sleep_stages = LABEL_SETS[config.model.label_set].sleep_stages
     ids = [tokenizer(f" {code}", add_special_tokens=False).input_ids for code in sleep_stages]
+    count = Counter(token for one in ids for token in set(one))
+    own = [[token for token in one if count[token] == 1] or one for one in ids]
     with torch.no_grad():
-        return torch.stack([words(torch.tensor(one, device=words.weight.device)).mean(dim=0) for one in ids])
+        return torch.stack([words(torch.tensor(one, device=words.weight.device)).mean(dim=0) for one in own])
 
 
 def build_tokenizer(config: RunConfig) -> "PreTrainedTokenizerBase | None":
