@@ -1,11 +1,12 @@
 """The checkpoints that stage a night: a classifier, and a language model that explains."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tslm.config.checkpoint import CHECKPOINT_CONFIG_FILE, load_checkpoint_config
 from tslm.config.schema import RunConfig
+from tslm.data.prepared.recordings import Recording
 from tslm.pretrained.table import find_default_scorer, find_explainer, find_model, is_packaged, read_models
 
 _BEST = "**/checkpoints/best"
@@ -22,15 +23,25 @@ class StagingModels:
 
     @property
     def channels(self) -> tuple[str, ...]:
-        """All channels that the models read, the staged EEG first."""
-        others = self.writer.stage.channels if self.writer else ()
+        """All channels that the models read, the staged EEG first, by the classifier's name."""
+        others = self.writer.stage.channels[1:] if self.writer else ()
         return tuple(dict.fromkeys((*self.classifier.stage.channels, *others)))
 
     @property
     def needed_channels(self) -> set[str]:
         """Channels that no recording may lack."""
+        staged, *_ = self.classifier.stage.channels
         configs = [self.classifier, *([self.writer] if self.writer else [])]
-        return {name for config in configs for name in config.stage.channels if name not in config.optional_channels}
+        others = {
+            name for config in configs for name in config.stage.channels[1:] if name not in config.optional_channels
+        }
+        return {staged} | others
+
+    def name_for_writer(self, recording: Recording) -> Recording:
+        """The recording with the staged EEG also by the name that the writer was trained with."""
+        assert self.writer is not None
+        eeg = recording.channels[self.classifier.stage.channels[0]]
+        return replace(recording, channels={**recording.channels, self.writer.stage.channels[0]: eeg})
 
     def fetch_llm(self) -> None:
         """Fetch the language model that the writer was trained on, unless it is at hand; errors as `fetch_llm`."""

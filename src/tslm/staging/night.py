@@ -157,8 +157,9 @@ class NightStager:
         from tslm.explain.verify import verify_rows
 
         epochs = choose_explained(self.options.explain, night, probabilities_EK)
-        rows = list(self.writer.answer(night.recording, epochs, show_progress=show_progress))
-        return verify_rows(self.writer, night.recording, epochs, rows, show_progress=show_progress)
+        recording = self.models.name_for_writer(night.recording)
+        rows = list(self.writer.answer(recording, epochs, show_progress=show_progress))
+        return verify_rows(self.writer, recording, epochs, rows, show_progress=show_progress)
 
 
 def _open_torch(folder: Path, device: str, each_alone: bool) -> "NightScorer":

@@ -1,6 +1,7 @@
 """Which models stage a night: those of the package by name or by default, and those of a folder."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -93,3 +94,18 @@ def test_the_processor_of_an_explainer_has_the_tokenizer_of_its_base(package: Pa
     ]
     ids = [processor.tokenizer("Answer: Wake").input_ids for processor in processors if processor.tokenizer]
     assert len(ids) == 2 and ids[0] == ids[1]
+
+
+def test_scorer_and_explainer_that_name_the_eeg_otherwise_read_the_same_channel(
+    unlabelled_night: Path, staging_models: Path, tmp_path: Path
+) -> None:
+    scorer = tmp_path / "scorer"
+    shutil.copytree(staging_models / SCORER_RUN / "checkpoints/best", scorer)
+    config = json.loads((scorer / CHECKPOINT_CONFIG_FILE).read_text())
+    config["settings"]["stage"]["channel"] = "EEG"
+    (scorer / CHECKPOINT_CONFIG_FILE).write_text(json.dumps(config))
+    writer = str(staging_models / WRITER_RUN / "checkpoints/best")
+    night = tslm.stage_night(unlabelled_night, model=scorer, llm=writer, device="cpu", explain="0-1")
+    trained = tslm.stage_night(unlabelled_night, model=staging_models, device="cpu", explain="0-1")
+    assert dict(night.channels) == {"EEG": "F4-M1", "EOG horizontal": "E1-M2"}  # the file has no other EEG
+    assert [each["text"] for each in night.explanations] == [each["text"] for each in trained.explanations]
