@@ -33,7 +33,7 @@ def serve(arguments: argparse.Namespace) -> str:
         raise ValueError("a token is made of ASCII letters, digits and signs without spaces")
     limits = {"workers": 1, "waiting": 1, "timeout_s": 1, "memory_gb": 0.25, "max_upload_mb": 1, "keep_h": 0.01}
     for name, least in limits.items():
-        if getattr(arguments, name) < least:
+        if not getattr(arguments, name) >= least:  # nan is none
             raise ValueError(f"--{name} {getattr(arguments, name):g}; wanted {least:g} or more")
 
     from tslm.serve.jobs.options import read_menu

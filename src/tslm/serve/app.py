@@ -10,6 +10,7 @@ from typing import Any
 from tslm.serve.guard import Guard, render_error
 
 _HOW_TO_INSTALL = "serving needs fastapi and uvicorn: pip install 'tslm-sleep[serve]'"
+_NO_ROUTE = "Not Found"  # Starlette's words
 _STATUS_OF_ERROR: dict[type[Exception], int] = {ValueError: 400, OSError: 503}
 
 
@@ -128,10 +129,10 @@ def build_app(
 
     def render_http(_: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        return JSONResponse(render_error(str(error.detail)), error.status_code, error.headers)
+        message = "there is nothing at this address" if error.detail == _NO_ROUTE else str(error.detail)
+        return JSONResponse(render_error(message), error.status_code, error.headers)
 
     app.add_exception_handler(RequestValidationError, render_invalid)
-    app.add_exception_handler(404, lambda _, __: JSONResponse(render_error("there is nothing at this address"), 404))
     app.add_exception_handler(HTTPException, render_http)
     return Guard(app, frozenset(name.casefold() for name in host_names), content_policy, **guarded)
 

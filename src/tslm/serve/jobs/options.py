@@ -1,44 +1,13 @@
 """What a client may ask for, and the scorers that it may choose from."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from tslm.predictions.smoothing import METHODS
 from tslm.pretrained.table import DEFAULT_SCORER, find_model, read_models
+from tslm.serve.jobs.tasks import JobOptions
 from tslm.staging.models import StagingModels, find_models
 from tslm.staging.night import StagingOptions, match_given_channels, parse_epochs
-
-
-@dataclass(frozen=True)
-class JobOptions:
-    """Options of one night; as those of `tslm stage`, except that no texts are written unless they are asked for.
-
-    Attributes:
-        model: name of a scorer that is served; empty: the first.
-        explain: epochs that the language model explains: none, uncertain, all, or numbers such as "12,40-60".
-        channel: EEG to be staged; empty: chosen.
-        extra_channels: EOG and EMG, in the order of the training; empty: chosen.
-        epoch_s: length of an epoch, which must be that of the model; 0: whatever it is.
-        smoothing: none, median, hmm or posterior.
-    """
-
-    model: str = ""
-    explain: str = "none"
-    channel: str = ""
-    extra_channels: tuple[str, ...] = ()
-    epoch_s: float = 0.0
-    smoothing: str = "none"
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON holds them."""
-        return {**asdict(self), "extra_channels": list(self.extra_channels)}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "JobOptions":
-        """The inverse of `to_dict`."""
-        return cls(**{**values, "extra_channels": tuple(values["extra_channels"])})
 
 
 class OptionsError(ValueError):

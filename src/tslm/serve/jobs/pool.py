@@ -10,6 +10,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,12 @@ import psutil
 
 from tslm.files import swap_in
 from tslm.serve.jobs.store import Job, JobStore
-from tslm.serve.jobs.worker import Ended, NightTask, run_worker
+from tslm.serve.jobs.tasks import Ended, NightTask, Progress
+from tslm.serve.jobs.worker import run_worker
 
 _LOGGER = logging.getLogger(__name__)
 _LOOK_S = 0.2  # between two looks at a night in work
+_REPORT_S = 1.0  # between two reports of progress
 _IDLE_S = 1.0  # between two looks for a job, if nobody says that there is one
 _NIGHTS_A_PROCESS = 50  # then it is replaced, whatever its packages keep
 _STOP_S = 10.0
@@ -84,6 +87,7 @@ class NightPool:
         limits: of the work.
         device: cpu, cuda ...; empty: a GPU if there is one.
         on_end: called with the state and the seconds of each night that ended.
+        target: what a worker process runs.
     """
 
     store: JobStore
@@ -92,23 +96,23 @@ class NightPool:
     limits: PoolLimits
     device: str = ""
     on_end: Callable[[str, float], None] = lambda _state, _wall_s: None
+    target: Callable[[Any], None] = run_worker
     stopping: threading.Event = field(default_factory=threading.Event)
     waking: threading.Condition = field(default_factory=threading.Condition)
-    _threads: list[threading.Thread] = field(default_factory=list)
+    _workers: "list[_Worker]" = field(default_factory=list)
 
     def start(self) -> None:
         """Start the workers; each loads its models with its first night."""
-        for number in range(self.limits.num_workers):
-            thread = threading.Thread(target=_Worker(self).run, name=f"night-{number}", daemon=True)
-            self._threads.append(thread)
-            thread.start()
+        for _ in range(self.limits.num_workers):
+            self._workers.append(_Worker(self))
+            self._workers[-1].start()
 
     def stop(self) -> None:
         """End the workers; nights in work wait for the next start."""
         self.stopping.set()
         self.wake()
-        for thread in self._threads:
-            thread.join(_STOP_S)
+        for worker in self._workers:
+            worker.join(_STOP_S)
 
     def wake(self) -> None:
         """Say that a job waits."""
@@ -124,11 +128,11 @@ class NightPool:
     @property
     def is_alive(self) -> bool:
         """Whether all workers are there."""
-        return len(self._threads) == self.limits.num_workers and all(thread.is_alive() for thread in self._threads)
+        return len(self._workers) == self.limits.num_workers and all(worker.is_alive() for worker in self._workers)
 
     def measure_memory_bytes(self) -> int:
         """Resident memory of all worker processes."""
-        return sum(_measure_bytes(process.pid) for process in multiprocessing.active_children())
+        return sum(worker.measure_bytes() for worker in self._workers)
 
     def build_task(self, job: Job) -> NightTask:
         """What a worker is handed of a job."""
@@ -136,17 +140,22 @@ class NightPool:
         return NightTask(recording, job.options, dict(self.menu), self.folders.work(job.id), self.device)
 
 
-class _Worker:
+class _Worker(threading.Thread):
     """A thread with a process."""
 
     def __init__(self, pool: NightPool) -> None:
-        self._pool, self._num_nights = pool, 0
+        super().__init__(daemon=True)
+        self._pool = pool
+        self._pipe: Any = None
         self._process: Any = None
+        self._num_nights = 0  # of the process
+        self._job_id = ""  # in work
 
     def run(self) -> None:
         pool = self._pool
         while not pool.stopping.is_set():
             try:
+                self._release()
                 pool.forget_old()
                 job = pool.store.claim()
                 if job is not None:
@@ -154,19 +163,37 @@ class _Worker:
                     continue
             except OSError as error:  # a full disk: the next look may find it better
                 _LOGGER.warning("%s", error)
+                self._end_process()
             with pool.waking:
                 pool.waking.wait(_IDLE_S)
         self._end_process()
+        self._release()
+
+    def measure_bytes(self) -> int:
+        """Resident memory of the process."""
+        process = self._process
+        try:
+            return 0 if process is None else int(psutil.Process(process.pid).memory_info().rss)
+        except psutil.Error:  # it has just ended
+            return 0
+
+    def _release(self) -> None:
+        """Let a night that was not ended wait again."""
+        if self._job_id:
+            self._pool.store.release(self._job_id)
+            self._job_id = ""
 
     def _stage(self, job: Job) -> None:
         pool, folders = self._pool, self._pool.folders
-        started_s = time.monotonic()
+        self._job_id, started_s = job.id, time.monotonic()
         shutil.rmtree(folders.work(job.id), ignore_errors=True)
-        error = self._wait_for(job)
-        if error is None and pool.stopping.is_set():
-            pool.store.release(job.id)
-            return
+        error = self._wait_for_end(job)
+        if error is None:
+            self._end_process()
+            if pool.stopping.is_set():
+                return
         if error is None or pool.store.find(job.id) is None:  # it was deleted
+            self._job_id = ""
             folders.remove(job.id)
             return
         if not error:
@@ -176,51 +203,57 @@ class _Worker:
                 error = f"its results could not be written: {swap_error.strerror}"
         shutil.rmtree(folders.work(job.id), ignore_errors=True)
         pool.store.end(job.id, error)
+        self._job_id = ""
         pool.on_end("failed" if error else "done", time.monotonic() - started_s)
 
-    def _wait_for(self, job: Job) -> str | None:
+    def _wait_for_end(self, job: Job) -> str | None:
         """Let the process stage a night: its error, empty where there is none; None: it is not wanted any more."""
         pool, limits = self._pool, self._pool.limits
-        if self._process is None:
-            self._start_process()
-        assert self._process is not None
+        self._send(pool.build_task(job))
         started_s, reported_s = time.monotonic(), 0.0
-        try:
-            self._pipe.send(pool.build_task(job))
-            while True:
-                if self._pipe.poll(_LOOK_S):
-                    message = self._pipe.recv()
-                    if isinstance(message, Ended):
-                        self._num_nights += 1
-                        if self._num_nights >= _NIGHTS_A_PROCESS:
-                            self._end_process()
-                        return message.error
-                    if time.monotonic() - reported_s > 1:
-                        pool.store.report(job.id, message.share)
-                        reported_s = time.monotonic()
-                if pool.stopping.is_set() or pool.store.find(job.id) is None:
+        while True:
+            message = self._receive(job.id)
+            if isinstance(message, Ended):
+                self._num_nights += 1
+                if self._num_nights >= _NIGHTS_A_PROCESS:
                     self._end_process()
-                    return None
-                if time.monotonic() - started_s > limits.timeout_s:
-                    self._end_process()
-                    return f"it was not staged after {limits.timeout_s:g} s, the longest time of a night here"
-                if _measure_bytes(self._process.pid) > limits.memory_bytes:
-                    self._end_process()
-                    return f"its staging needs more than {limits.memory_bytes / 1024**3:g} GB of memory"
-        except (EOFError, OSError):
-            process = self._process
-            process.join(_STOP_S)
-            _LOGGER.warning("%s", f"job {job.id}: the worker ended with exit code {process.exitcode}")
-            self._end_process()
-            return "the process that staged it crashed; the log of the service says more"
+                return message.error
+            now_s = time.monotonic()
+            if message is not None and now_s - reported_s > _REPORT_S:
+                pool.store.report(job.id, message.share)
+                reported_s = now_s
+            if pool.stopping.is_set() or pool.store.find(job.id) is None:
+                return None
+            if now_s - started_s > limits.timeout_s:
+                self._end_process()
+                return f"it was not staged after {limits.timeout_s:g} s, the longest time of a night here"
+            if self.measure_bytes() > limits.memory_bytes:
+                self._end_process()
+                return f"its staging needs more than {limits.memory_bytes / 1024**3:g} GB of memory"
 
-    def _start_process(self) -> None:
-        context = multiprocessing.get_context("spawn")  # a fork would hold this process's sockets and locks
-        self._pipe, other = context.Pipe()
-        self._process = context.Process(target=run_worker, args=(other,), daemon=True)
-        self._process.start()
-        other.close()  # so that the end of the process ends the pipe
-        self._num_nights = 0
+    def _send(self, task: NightTask) -> None:
+        """Hand a night to the process, a new one where there is none or it has died."""
+        if self._process is None or not self._process.is_alive():
+            self._end_process()
+            context = multiprocessing.get_context("spawn")  # a fork would hold this process's sockets and locks
+            self._pipe, other = context.Pipe()
+            process = context.Process(target=self._pool.target, args=(other,), daemon=True)
+            process.start()
+            self._process = process
+            other.close()  # so that the end of the process ends the pipe
+            self._num_nights = 0
+        with suppress(BrokenPipeError):  # it died this moment: `_receive` says so
+            self._pipe.send(task)
+
+    def _receive(self, job_id: str) -> Progress | Ended | None:
+        """What the process has to say; None: nothing yet."""
+        try:
+            return self._pipe.recv() if self._pipe.poll(_LOOK_S) else None
+        except (EOFError, ConnectionError):
+            self._process.join(_STOP_S)
+            _LOGGER.warning("%s", f"job {job_id}: the worker ended with exit code {self._process.exitcode}")
+            self._end_process()
+            return Ended("the process that staged it crashed; the log of the service says more")
 
     def _end_process(self) -> None:
         if self._process is not None:
@@ -228,10 +261,3 @@ class _Worker:
             self._process.kill()
             self._process.join()
             self._process = None
-
-
-def _measure_bytes(pid: int | None) -> int:
-    try:
-        return int(psutil.Process(pid).memory_info().rss)
-    except psutil.Error:  # it has just ended
-        return 0

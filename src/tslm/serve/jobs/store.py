@@ -1,7 +1,7 @@
 """The jobs in SQLite: what was uploaded, what is done with it, and how far it is. Safe for several threads.
 
-A job is `uploading`, then `waiting`, `running`, and at last `done` or `failed`. When the service starts again, an upload
-that was not complete is forgotten, and a job in work waits again.
+A job is `uploading`, then `waiting`, `running`, and at last `done` or `failed`. When the service starts again, an
+upload that was not complete is forgotten, and a job in work waits again.
 """
 
 import json
@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tslm.serve.jobs.options import JobOptions
+from tslm.serve.jobs.tasks import JobOptions
 
 STATES = ("uploading", "waiting", "running", "done", "failed")
 ENDED = ("done", "failed")
@@ -104,7 +104,7 @@ class JobStore:
             self._connection.close()
 
     def recover(self) -> None:
-        """After a start: forget half uploads, let jobs in work wait again, give up what killed the service too often."""
+        """After a start: forget half uploads, let jobs in work wait again, give up what killed the service often."""
         with self._change() as change:
             change.execute("DELETE FROM job WHERE state = 'uploading'")
             change.execute(

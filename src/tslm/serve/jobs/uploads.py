@@ -61,7 +61,7 @@ async def receive_form(stream: AsyncIterator[bytes], content_type: str, folder: 
         stream: the body as it comes.
         content_type: of the request: multipart/form-data with its boundary.
         folder: of this upload alone; it is made.
-        max_bytes: of all files together, and a little for the form around them.
+        max_bytes: of all files together.
 
     Returns:
         The name of the recording's main file.
@@ -75,10 +75,10 @@ async def receive_form(stream: AsyncIterator[bytes], content_type: str, folder: 
     boundary = parse_options_header(content_type)[1].get("boundary", "")
     folder.mkdir(parents=True)
     with ExitStack() as files:
-        writer = _FormWriter(folder, files)
+        writer = _FormWriter(folder, files, max_bytes)
         try:
             with PushMultipartParser(
-                boundary, max_segment_count=_MAX_FILES, max_header_size=_MAX_HEADER_BYTES, strict=True
+                boundary, max_segment_count=_MAX_FILES, max_header_size=_MAX_HEADER_BYTES
             ) as parser:
                 num_bytes = 0
                 async for chunk in stream:
@@ -89,9 +89,8 @@ async def receive_form(stream: AsyncIterator[bytes], content_type: str, folder: 
                         events = list(parser.parse(chunk))
                         await anyio.to_thread.run_sync(partial(writer.write, events))
         except (MultipartError, UnicodeError) as error:
-            raise ValueError(
-                f"this is no complete multipart/form-data ({error}); send it as `curl -F file=@NIGHT`"
-            ) from (error)
+            why = f"this is no complete multipart/form-data ({error}); send it as `curl -F file=@NIGHT` does"
+            raise ValueError(why) from error
         await anyio.to_thread.run_sync(writer.close)
     return writer.find_main()
 
@@ -99,8 +98,8 @@ async def receive_form(stream: AsyncIterator[bytes], content_type: str, folder: 
 class _FormWriter:
     """Writes what the parser gives: of each file its head, its bytes, and None at its end."""
 
-    def __init__(self, folder: Path, files: ExitStack) -> None:
-        self._folder, self._files = folder, files
+    def __init__(self, folder: Path, files: ExitStack, max_bytes: int) -> None:
+        self._folder, self._files, self._max_bytes = folder, files, max_bytes
         self._num_bytes: dict[str, int] = {}
         self._file: BinaryIO | None = None
         self._name = ""
@@ -114,6 +113,8 @@ class _FormWriter:
             else:
                 assert self._file is not None
                 self._num_bytes[self._name] += self._file.write(event)
+        if sum(self._num_bytes.values()) > self._max_bytes:
+            raise TooLongError
 
     def _begin(self, segment: MultipartSegment) -> None:
         if segment.name != _FIELD or not segment.filename:

@@ -6,46 +6,20 @@ import signal
 import threading
 from collections.abc import Callable
 from contextlib import redirect_stderr
-from dataclasses import dataclass
 from io import TextIOBase
 from multiprocessing import connection, parent_process
-from pathlib import Path
 
 from tslm.data.readers.open import open_signals
 from tslm.data.readers.raw import SignalsConfig
 from tslm.export.table import write_exports
-from tslm.serve.jobs.options import JobOptions, check_options
+from tslm.serve.jobs.options import check_options
 from tslm.serve.jobs.results import RESULTS
+from tslm.serve.jobs.tasks import Ended, NightTask, Progress
 from tslm.staging.models import StagingModels
 from tslm.staging.night import NightStager, StagingOptions
 
 _FRACTION = re.compile(r"(\d+)/(\d+) \[")  # of a bar of tqdm
 _DATA_ERRORS = (ValueError, OSError, ImportError, MemoryError)  # of a recording; anything else is an error of ours
-
-
-@dataclass(frozen=True)
-class NightTask:
-    """A night to be staged: the recording, what is done with it, and where the results are written."""
-
-    recording: Path
-    options: JobOptions
-    menu: dict[str, Path]
-    out_dir: Path
-    device: str = ""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Share of the texts that are written."""
-
-    share: float
-
-
-@dataclass(frozen=True)
-class Ended:
-    """The end of a task; `error` is empty where the results are written."""
-
-    error: str = ""
 
 
 def run_worker(pipe: "connection.Connection[Progress | Ended, NightTask]") -> None:

@@ -1,4 +1,4 @@
 """The REST service.
 
-`service.py` its routes, `documents.py` what they answer, `metrics.py` figures for Prometheus, `page.py` the page at `/`.
+`service.py` its routes, `documents.py` what they answer, `metrics.py` figures for Prometheus, `page.py` the page.
 """

@@ -17,10 +17,11 @@ from tslm import __version__
 from tslm.predictions.smoothing import METHODS
 from tslm.serve.app import Route, build_app, query
 from tslm.serve.guard import Guard
-from tslm.serve.jobs.options import JobOptions, OptionsError, check_options
+from tslm.serve.jobs.options import OptionsError, check_options
 from tslm.serve.jobs.pool import JobFolders, NightPool
 from tslm.serve.jobs.results import RESULTS, guess_media_type
 from tslm.serve.jobs.store import Job, JobStore, QueueFullError
+from tslm.serve.jobs.tasks import JobOptions
 from tslm.serve.jobs.uploads import RECORDINGS, TooLongError, UnknownFormatError, receive_form
 from tslm.serve.rest.documents import (
     UPLOAD_BODY,

@@ -101,20 +101,36 @@ def test_without_mne_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.Monk
         open_signals(tmp_path / "a.vhdr", SignalsConfig())
 
 
+_HEADER = (
+    "Brain Vision Data Exchange Header File Version 1.0\n[Common Infos]\nCodepage=UTF-8\nDataFile=n.eeg\n"
+    "DataFormat=BINARY\nDataOrientation=MULTIPLEXED\nNumberOfChannels=1\nSamplingInterval=10000\n"
+    "[Binary Infos]\nBinaryFormat=INT_16\n[Channel Infos]\nCh1=C4,,0.1,uV\n"
+)
+
+
 @pytest.mark.parametrize(
     "broken", [("Codepage=UTF-8", "Codepage=UTFinf"), ("SamplingInterval=10000", "SamplingInterval=0")]
 )
 def test_a_damaged_brainvision_header_is_one_line(tmp_path: Path, broken: tuple[str, str]) -> None:
-    header = (
-        "Brain Vision Data Exchange Header File Version 1.0\n[Common Infos]\nCodepage=UTF-8\nDataFile=n.eeg\n"
-        "DataFormat=BINARY\nDataOrientation=MULTIPLEXED\nNumberOfChannels=1\nSamplingInterval=10000\n"
-        "[Binary Infos]\nBinaryFormat=INT_16\n[Channel Infos]\nCh1=C4,,0.1,uV\n"
-    )
     path = tmp_path / "n.vhdr"
     np.zeros(100, "<i2").tofile(tmp_path / "n.eeg")
-    path.write_text(header)
+    path.write_text(_HEADER)
     assert open_signals(path, SignalsConfig()).channels[0].name == "C4"
-    path.write_text(header.replace(*broken))
+    path.write_text(_HEADER.replace(*broken))
     with pytest.raises(ValueError, match="n.vhdr cannot be read by MNE") as caught:
         open_signals(path, SignalsConfig())
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("named", ["../elsewhere/n.eeg", "{folder}/elsewhere/n.eeg"])
+def test_samples_are_taken_from_the_headers_folder_alone(tmp_path: Path, named: str) -> None:
+    for name in ("here", "elsewhere"):
+        (tmp_path / name).mkdir()
+    path = tmp_path / "here" / "n.vhdr"
+    np.zeros(100, "<i2").tofile(tmp_path / "elsewhere" / "n.eeg")
+    path.write_text(_HEADER.replace("n.eeg", named.format(folder=tmp_path)))
+    with pytest.raises(ValueError, match="outside its folder"):
+        open_signals(path, SignalsConfig())
+    (tmp_path / "here" / "n.eeg").symlink_to(tmp_path / "elsewhere" / "n.eeg")  # as an annexed data set has it
+    path.write_text(_HEADER)
+    assert open_signals(path, SignalsConfig()).duration_s == 1

@@ -1,0 +1,34 @@
+"""A service of jobs for tests."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tslm.pretrained.table import FOLDER
+from tslm.serve.jobs.pool import JobFolders, NightPool, PoolLimits
+from tslm.serve.jobs.results import RESULTS
+from tslm.serve.jobs.store import JobStore
+from tslm.serve.rest.service import StagingService
+
+MENU = {"human": FOLDER / "human"}
+
+
+def build_service(
+    folder: Path, menu: Mapping[str, Path] = MENU, max_waiting: int = 3, max_upload_bytes: int = 100_000, **more: Any
+) -> StagingService:
+    """A service without workers; jobs wait until a test ends them."""
+    store, folders = JobStore(folder / "jobs.sqlite", max_waiting), JobFolders(folder / "jobs")
+    pool = NightPool(store, folders, menu, PoolLimits())
+    service = StagingService(store, folders, pool, menu, max_upload_bytes, **more)
+    service.recover()
+    return service
+
+
+def end_with_files(service: StagingService, job_id: str, leave_out: tuple[str, ...] = ("explanations",)) -> None:
+    """Let a job be done, with results that say their name."""
+    folder = service.folders.result(job_id)
+    folder.mkdir(parents=True)
+    for name, result in RESULTS.items():
+        if name not in leave_out:
+            (folder / result.file_name.format(bids="sub-1_task-sleep")).write_text(name)
+    service.store.end(job_id)
