@@ -39,6 +39,7 @@ def serve(arguments: argparse.Namespace) -> str:
     from tslm.serve.jobs.options import read_menu
     from tslm.serve.jobs.pool import JobFolders, NightPool, PoolLimits
     from tslm.serve.jobs.store import JobStore
+    from tslm.serve.rest.routes import build_service_app
     from tslm.serve.rest.service import StagingService
 
     menu = read_menu(arguments.model)
@@ -60,7 +61,7 @@ def serve(arguments: argparse.Namespace) -> str:
         pool.start()
         try:
             serve_until_interrupted(
-                service.build_app((*names, *arguments.host_name)), listener, arguments.host, _announce
+                build_service_app(service, (*names, *arguments.host_name)), listener, arguments.host, _announce
             )
         finally:
             pool.stop()

@@ -1,4 +1,5 @@
 """The REST service.
 
-`service.py` its routes, `documents.py` what they answer, `metrics.py` figures for Prometheus, `page.py` the page.
+`routes.py` its addresses, `service.py` what answers them, `documents.py` what OpenAPI says of the answers, `metrics.py`
+figures for Prometheus, `page.py` the page at `/`.
 """

@@ -1,4 +1,4 @@
-"""The routes of the REST service: recordings come in as jobs, and their results go out."""
+"""What answers the requests of the REST service: recordings come in as jobs, and their results go out."""
 
 import asyncio
 import os
@@ -15,8 +15,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 
 from tslm import __version__
 from tslm.predictions.smoothing import METHODS
-from tslm.serve.app import Route, build_app, query
-from tslm.serve.guard import Guard
+from tslm.serve.app import query
 from tslm.serve.jobs.options import OptionsError, check_options
 from tslm.serve.jobs.pool import JobFolders, NightPool
 from tslm.serve.jobs.results import RESULTS, guess_media_type
@@ -24,22 +23,12 @@ from tslm.serve.jobs.store import Job, JobStore, QueueFullError
 from tslm.serve.jobs.tasks import JobOptions
 from tslm.serve.jobs.uploads import RECORDINGS, TooLongError, UnknownFormatError, receive_form
 from tslm.serve.rest.documents import (
-    UPLOAD_BODY,
     ExplainRequest,
-    JobDocument,
-    JobsDocument,
-    StatusDocument,
-    VersionDocument,
-    build_documentation,
     describe_job,
-    document_files,
-    document_responses,
 )
-from tslm.serve.rest.metrics import MEDIA_TYPE, Metrics
-from tslm.serve.rest.page import REPORT_HEADERS, build_content_policy, render_page
+from tslm.serve.rest.metrics import Metrics
+from tslm.serve.rest.page import REPORT_HEADERS
 
-UPLOAD_PATHS = frozenset({"/v1/jobs"})
-OPEN_PATHS = frozenset({"/health", "/ready"})  # for what watches over the service; they tell nothing else
 _IDLE_S = 20.0  # a client that sends nothing for so long has gone
 _UPLOAD_S = 3600.0
 _MAX_LISTED = 1000
@@ -78,98 +67,6 @@ class StagingService:
         """After a start, before anything is answered: what the last service left is put in order."""
         self.store.recover()
         self.folders.keep_only(self.store.list_ids())
-
-    def build_app(self, host_names: tuple[str, ...] = ()) -> Guard:
-        """The application, behind its guard."""
-        return build_app(
-            self.build_routes(),
-            host_names,
-            {OptionsError: 422},
-            build_content_policy(),
-            build_documentation(__version__, bool(self.token)),
-            token=self.token,
-            open_paths=OPEN_PATHS,
-            upload_paths=UPLOAD_PATHS,
-        )
-
-    def build_routes(self) -> list[Route]:
-        """The table of routes."""
-        job = document_responses(404, model=JobDocument)
-        created = document_responses(400, 403, 413, 415, 422, 429, model=JobDocument, status=202)
-        explained = document_responses(403, 404, 409, 413, 415, 422, 429, model=JobDocument, status=202)
-        files = document_files({guess_media_type(Path(each.file_name)): each.summary for each in RESULTS.values()})
-        return [
-            Route("GET", "/", render_page, "text/html; charset=utf-8", documented=False),
-            Route(
-                "POST",
-                "/v1/jobs",
-                self.create_job,
-                status=202,
-                summary="Upload a recording to be staged",
-                responses=created,
-                body=UPLOAD_BODY,
-            ),
-            Route(
-                "GET",
-                "/v1/jobs",
-                self.list_jobs,
-                summary="List jobs, the newest first",
-                responses=document_responses(422, model=JobsDocument),
-            ),
-            Route("GET", "/v1/jobs/{job_id}", self.show_job, summary="How far a job is", responses=job),
-            Route(
-                "DELETE",
-                "/v1/jobs/{job_id}",
-                self.delete_job,
-                status=204,
-                summary="Delete a job with its recording and results; work on it is ended",
-                responses={**document_responses(403, 404), 204: {"description": "It is gone."}},
-            ),
-            Route(
-                "GET",
-                "/v1/jobs/{job_id}/result/{result}",
-                self.send_result,
-                summary=f"A result of a job that is done: {', '.join(RESULTS)}",
-                responses={**document_responses(404, 409), 200: files},
-            ),
-            Route(
-                "POST",
-                "/v1/jobs/{job_id}/explanations",
-                self.explain_epochs,
-                status=202,
-                summary="Explain chosen epochs of a job that is done, as a new job on the same recording",
-                responses=explained,
-            ),
-            Route(
-                "GET",
-                "/health",
-                self.show_health,
-                summary="Whether the service runs",
-                responses=document_responses(model=StatusDocument),
-            ),
-            Route(
-                "GET",
-                "/ready",
-                self.show_ready,
-                summary="Whether it can take work: workers and disk",
-                responses=document_responses(model=StatusDocument),
-            ),
-            Route(
-                "GET",
-                "/version",
-                self.show_version,
-                summary="Version, models, formats and results",
-                responses=document_responses(model=VersionDocument),
-            ),
-            Route(
-                "GET",
-                "/metrics",
-                self.metrics.render,
-                MEDIA_TYPE,
-                summary="Figures for Prometheus",
-                responses={**document_responses(), 200: document_files({"text/plain": 'tslm_jobs{state="done"} 3.0'})},
-            ),
-        ]
 
     async def create_job(
         self,

@@ -14,6 +14,7 @@ from tests.factories.servers.nights import build_service, end_with_files
 from tslm.export.table import EXPORTS
 from tslm.serve.jobs.results import RESULTS, guess_media_type
 from tslm.serve.jobs.uploads import RECORDINGS
+from tslm.serve.rest.routes import build_service_app
 from tslm.serve.rest.service import StagingService
 
 ADDRESS = "http://127.0.0.1:8000"
@@ -27,7 +28,7 @@ def service(tmp_path: Path) -> StagingService:
 
 @pytest.fixture
 def client(service: StagingService) -> TestClient:
-    return TestClient(service.build_app(), base_url=ADDRESS)
+    return TestClient(build_service_app(service), base_url=ADDRESS)
 
 
 def post(client: TestClient, file: Any = NIGHT, **options: Any) -> Any:
@@ -238,7 +239,7 @@ def test_figures_for_prometheus_are_its_text(client: TestClient) -> None:
     ],
 )
 def test_a_token_is_needed_for_all_but_what_watches(tmp_path: Path, headers: dict[str, str], status: int) -> None:
-    client = TestClient(build_service(tmp_path, token="secret").build_app(), base_url=ADDRESS)
+    client = TestClient(build_service_app(build_service(tmp_path, token="secret")), base_url=ADDRESS)
     for path in ("/", "/v1/jobs", "/version", "/metrics", "/openapi.json"):
         assert client.get(path, headers=headers).status_code == status, path
     assert client.get("/health", headers=headers).status_code == 200
