@@ -80,7 +80,12 @@ def build_app(
     except ImportError as error:
         raise ImportError(_HOW_TO_INSTALL) from error
 
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url="/openapi.json" if documentation else None)
+    app = FastAPI(
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/openapi.json" if documentation else None,
+        generate_unique_id_function=lambda route: route.name,  # operations are called as the functions
+    )
     if documentation:
         app.title, app.version, app.description = (
             documentation.title,

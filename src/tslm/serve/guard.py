@@ -26,6 +26,7 @@ REQUEST_S = 20.0  # a request that is not complete after this time is dropped
 _MAX_DRAINED_BYTES = 64 * 1024**2  # of a request that is too long
 _TOO_LONG = (413, f"the request is longer than {MAX_BODY_BYTES} bytes")
 _READING = ("GET", "HEAD")
+_WITH_BODY = ("POST", "PUT", "PATCH")
 _REFUSED_UPLOAD_S = 60.0  # so long a client that is still sending is listened to before it reads the refusal
 _CHALLENGE = 'Basic realm="tslm", charset="UTF-8"'  # a browser asks for it; the user name is not looked at
 _HEADERS = {
@@ -132,7 +133,7 @@ class Guard:
         kind = headers.get("content-type", "").partition(";")[0].strip().casefold()
         if is_upload:
             return None if kind == "multipart/form-data" else (415, "files are taken as multipart/form-data only")
-        if kind != "application/json" and method != "DELETE":  # a page of another site cannot send DELETE unasked
+        if kind != "application/json" and method in _WITH_BODY:  # pages of other sites cannot send DELETE unasked
             return 415, "changes are taken as application/json only"
         if headers.get("content-length", "0").isdigit() and int(headers.get("content-length", "0")) > MAX_BODY_BYTES:
             return _TOO_LONG

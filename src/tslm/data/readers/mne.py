@@ -3,6 +3,7 @@
 import configparser
 import os
 import struct
+import zlib
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ _VOLTAGES = ("eeg", "eog", "emg", "ecg", "seeg", "ecog", "dbs", "bio")  # MNE's 
 # What its readers raise for a file that is damaged or no such file.
 _READ_ERRORS = (
     *(ValueError, TypeError, LookupError, AttributeError, AssertionError, RuntimeError, OSError, EOFError),
-    *(ArithmeticError, MemoryError, configparser.Error, struct.error),
+    *(ArithmeticError, MemoryError, configparser.Error, struct.error, zlib.error),
 )
 
 

@@ -105,6 +105,11 @@ def document_responses(*statuses: int, model: type[BaseModel] | None = None, sta
     }
     if model is not None:
         documented[status] = {"model": model}
+    if status == 202:
+        documented[status]["links"] = {
+            operation: {"operationId": operation, "parameters": {"job_id": "$response.body#/id"}}
+            for operation in ("show_job", "delete_job", "send_result", "explain_epochs")
+        }
     return documented
 
 
@@ -119,7 +124,7 @@ def document_files(media_types: Mapping[str, str]) -> dict[str, Any]:
 
 
 _ERRORS = {
-    400: "The form is damaged, ends too early, or holds no recording or several.",
+    400: "The body cannot be read, ends too early, or holds no recording or several.",
     401: "A token is needed.",
     403: "The request comes from a page of another site.",
     404: "There is no such job, or it has no such result.",

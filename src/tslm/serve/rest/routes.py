@@ -43,7 +43,7 @@ def build_routes(service: StagingService) -> list[Route]:
     """All addresses."""
     job = document_responses(404, model=JobDocument)
     created = document_responses(400, 403, 413, 415, 422, 429, model=JobDocument, status=202)
-    explained = document_responses(403, 404, 409, 413, 415, 422, 429, model=JobDocument, status=202)
+    explained = document_responses(400, 403, 404, 409, 413, 415, 422, 429, model=JobDocument, status=202)
     files = document_files({guess_media_type(Path(each.file_name)): each.summary for each in RESULTS.values()})
     return [
         Route("GET", "/", render_page, "text/html; charset=utf-8", documented=False),

@@ -1,3 +1,4 @@
+import io
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -5,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy
 
 from tslm.data.readers.mne import build_mne_raw, hold_mne_raw
 from tslm.data.readers.open import open_signals
@@ -87,7 +89,13 @@ def test_time_zero_is_that_of_mne(tmp_path: Path, is_dated: bool, crop_s: int, i
 
 
 def test_what_mne_cannot_read_is_one_line(tmp_path: Path) -> None:
-    for name, content in (("a.xyz", b"?"), ("a.vhdr", b"?"), ("a.set", b"?"), ("a_raw.fif", b"\0" * 99)):
+    packed = io.BytesIO()
+    scipy.io.savemat(packed, {"EEG": np.arange(99.0)}, do_compression=True)
+    spoilt = packed.getvalue()[:-4] + b"\0\0\0\0"
+    for name, content in (
+        *(("a.xyz", b"?"), ("a.vhdr", b"?"), ("a.set", b"?"), ("a_raw.fif", b"\0" * 99)),
+        ("b.set", spoilt),
+    ):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(ValueError, match="cannot be read by MNE") as caught:
             open_signals(tmp_path / name, SignalsConfig())
