@@ -3,7 +3,7 @@
 import asyncio
 import ipaddress
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -77,6 +77,7 @@ def build_app(
         from fastapi.exceptions import RequestValidationError
         from fastapi.responses import JSONResponse
         from starlette.exceptions import HTTPException
+        from starlette.routing import Match
     except ImportError as error:
         raise ImportError(_HOW_TO_INSTALL) from error
 
@@ -132,14 +133,22 @@ def build_app(
         first = error.errors()[0]
         return JSONResponse(render_error(f"{'.'.join(map(str, first['loc']))}: {first['msg']}"), 422)
 
-    def render_http(_: Request, error: Exception) -> Response:
+    def list_methods(scope: MutableMapping[str, Any]) -> set[str]:
+        found = [route for route in app.routes if route.matches(scope)[0] is not Match.NONE]
+        return {method for route in found for method in getattr(route, "methods", ())}
+
+    def render_http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
+        headers = dict(error.headers or {})
+        if error.status_code == 405:  # Starlette names the methods of one route alone
+            headers["Allow"] = ", ".join(sorted(list_methods(request.scope)))
         message = "there is nothing at this address" if error.detail == _NO_ROUTE else str(error.detail)
-        return JSONResponse(render_error(message), error.status_code, error.headers)
+        return JSONResponse(render_error(message), error.status_code, headers)
 
     app.add_exception_handler(RequestValidationError, render_invalid)
     app.add_exception_handler(HTTPException, render_http)
-    return Guard(app, frozenset(name.casefold() for name in host_names), content_policy, **guarded)
+    names = frozenset(name.casefold() for name in host_names)
+    return Guard(app, names, content_policy, is_served=lambda scope: scope["method"] in list_methods(scope), **guarded)
 
 
 LOOPBACK = "127.0.0.1"

@@ -51,6 +51,7 @@ class Guard:
         token: str = "",
         open_paths: frozenset[str] = frozenset(),
         upload_paths: frozenset[str] = frozenset(),
+        is_served: Callable[[Scope], bool] = lambda _: True,
     ) -> None:
         """Put a guard before an application.
 
@@ -62,8 +63,9 @@ class Guard:
             token: that every request needs, as a bearer token or as the password of Basic; empty: none does.
             open_paths: addresses that need none.
             upload_paths: addresses to which a form with files is posted; the application reads and limits it.
+            is_served: whether the application has such an address; it refuses others itself, whatever they send.
         """
-        self.app, self.request_s = app, request_s
+        self.app, self.request_s, self.is_served = app, request_s, is_served
         self.token, self.open_paths, self.upload_paths = token.encode(), open_paths, upload_paths
         self.host_names = host_names | {"localhost"}
         self.headers = [
@@ -85,7 +87,7 @@ class Guard:
 
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         is_upload = scope["method"] == "POST" and scope["path"] in self.upload_paths
-        refusal = self._find_refusal(scope["method"], headers, is_upload)
+        refusal = self._find_refusal(scope, headers, is_upload)
         if refusal is None and not self._is_allowed(scope["path"], headers):
             refusal = 401, "a token is needed: Authorization: Bearer TOKEN, or TOKEN as the password"
         if is_upload:
@@ -120,8 +122,8 @@ class Guard:
                 return False
         return hmac.compare_digest(found, self.token)
 
-    def _find_refusal(self, method: str, headers: dict[str, str], is_upload: bool) -> tuple[int, str] | None:
-        host = headers.get("host", "")
+    def _find_refusal(self, scope: Scope, headers: dict[str, str], is_upload: bool) -> tuple[int, str] | None:
+        method, host = scope["method"], headers.get("host", "")
         if not self._is_own_host(host):
             return 421, f"{host!r} is not served here; use the address that the command printed"
         if method in _READING:
@@ -133,7 +135,9 @@ class Guard:
         kind = headers.get("content-type", "").partition(";")[0].strip().casefold()
         if is_upload:
             return None if kind == "multipart/form-data" else (415, "files are taken as multipart/form-data only")
-        if kind != "application/json" and method in _WITH_BODY:  # pages of other sites cannot send DELETE unasked
+        if (
+            kind != "application/json" and method in _WITH_BODY and self.is_served(scope)
+        ):  # pages of other sites cannot send DELETE unasked
             return 415, "changes are taken as application/json only"
         if headers.get("content-length", "0").isdigit() and int(headers.get("content-length", "0")) > MAX_BODY_BYTES:
             return _TOO_LONG

@@ -1,10 +1,15 @@
 """A service of jobs for tests."""
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import uvicorn
+
 from tslm.pretrained.table import FOLDER
+from tslm.serve.app import listen
 from tslm.serve.jobs.pool import JobFolders, NightPool, PoolLimits
 from tslm.serve.jobs.results import RESULTS
 from tslm.serve.jobs.store import JobStore
@@ -32,3 +37,15 @@ def end_with_files(service: StagingService, job_id: str, leave_out: tuple[str, .
         if name not in leave_out:
             (folder / result.file_name.format(bids="sub-1_task-sleep")).write_text(name)
     service.store.end(job_id)
+
+
+@contextmanager
+def run_app(app: Any) -> Iterator[str]:
+    """An application on a port of this machine, on a thread; gives its address."""
+    with listen("127.0.0.1", 0) as listener:
+        server = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="off", ws="none"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        server.should_exit = server.force_exit = True
+        thread.join()

@@ -1,5 +1,6 @@
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +21,8 @@ from tests.factories.staging import NUM_EPOCHS
 from tslm.cli import main
 from tslm.cli.serve import TOKEN_VARIABLE
 
-PATIENCE_S = 120
+PATIENCE_S = 300
+GUIDE = Path(__file__).parents[3] / "docs" / "guides" / "serve.md"
 
 
 @contextmanager
@@ -45,6 +47,15 @@ def wait_for(client: httpx2.Client, job_id: str, *states: str) -> dict[str, Any]
         assert time.monotonic() < until_s, job
         time.sleep(0.05)
     return job
+
+
+def run_client_of_the_guide(address: str, night: Path, folder: Path) -> None:
+    """Run the client that docs/guides/serve.md shows, on a copy of a night."""
+    pytest.importorskip("requests")
+    (code,) = re.findall(r"```python\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
+    mine = shutil.copy(night, folder / "mine.edf")
+    code = code.replace("http://127.0.0.1:8000", address)
+    subprocess.run([sys.executable, "-c", code, str(mine)], check=True, timeout=PATIENCE_S)
 
 
 @pytest.mark.server
@@ -82,6 +93,9 @@ def test_a_night_in_work_survives_kill_9_and_is_done_after_the_restart(
         wrong = client.post("/v1/jobs", files={"file": ("P03.edf", b"no recording")})
         job = wait_for(client, wrong.json()["id"], "done", "failed")
         assert job["state"] == "failed" and "P03.edf" in job["error"] and str(tmp_path) not in job["error"]
+
+        run_client_of_the_guide(str(client.base_url).rstrip("/"), unlabelled_night, tmp_path)
+        assert [path.suffix for path in sorted(tmp_path.glob("mine.staged.*"))] == [".csv", ".edf", ".html"]
 
         process.send_signal(signal.SIGTERM)
         rest, _ = process.communicate(timeout=30)

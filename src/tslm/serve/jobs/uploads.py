@@ -9,12 +9,11 @@ import re
 import unicodedata
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-import anyio
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
+from starlette.concurrency import run_in_threadpool
 
 from tslm.staging.sources import NIGHT_FILES
 
@@ -87,11 +86,11 @@ async def receive_form(stream: AsyncIterator[bytes], content_type: str, folder: 
                         raise TooLongError
                     if chunk:
                         events = list(parser.parse(chunk))
-                        await anyio.to_thread.run_sync(partial(writer.write, events))
+                        await run_in_threadpool(writer.write, events)
         except (MultipartError, UnicodeError) as error:
             why = f"this is no complete multipart/form-data ({error}); send it as `curl -F file=@NIGHT` does"
             raise ValueError(why) from error
-        await anyio.to_thread.run_sync(writer.close)
+        await run_in_threadpool(writer.close)
     return writer.find_main()
 
 
