@@ -28,6 +28,7 @@ _TOO_LONG = (413, f"the request is longer than {MAX_BODY_BYTES} bytes")
 _READING = ("GET", "HEAD")
 _WITH_BODY = ("POST", "PUT", "PATCH")
 _REFUSED_UPLOAD_S = 60.0  # so long a client that is still sending is listened to before it reads the refusal
+_PAUSE_S = 1.0  # a client that sends nothing for so long listens
 _CHALLENGE = 'Basic realm="tslm", charset="UTF-8"'  # a browser asks for it; the user name is not looked at
 _HEADERS = {
     "cache-control": "no-store",
@@ -181,7 +182,8 @@ class _Upload:
             try:
                 async with asyncio.timeout(_REFUSED_UPLOAD_S):
                     while self._is_sending:
-                        await self.receive()
+                        async with asyncio.timeout(_PAUSE_S):
+                            await self.receive()
             except TimeoutError:
                 self._is_sending = False
         await send(message)

@@ -1,9 +1,12 @@
 """Figures for Prometheus."""
 
 from collections.abc import Callable
+from functools import partial
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.exposition import generate_latest
+
+from tslm.serve.jobs.store import STATES
 
 MEDIA_TYPE = CONTENT_TYPE_LATEST
 _NIGHT_S = (1, 2, 5, 10, 20, 60, 120, 300, 600, 1800, 3600)
@@ -27,8 +30,8 @@ class Metrics:
         self.nights = Counter("tslm_nights", "Nights ended", ["state"], registry=self._registry)
         self.night_s = Histogram("tslm_night_seconds", "Work on a night", buckets=_NIGHT_S, registry=self._registry)
         jobs = Gauge("tslm_jobs", "Jobs in each state", ["state"], registry=self._registry)
-        for state in ("uploading", "waiting", "running", "done", "failed"):
-            jobs.labels(state).set_function(lambda state=state: count_jobs(state))
+        for state in STATES:
+            jobs.labels(state).set_function(partial(count_jobs, state))
         workers = Gauge("tslm_workers_resident_bytes", "Memory of all workers", registry=self._registry)
         workers.set_function(measure_worker_bytes)
 
