@@ -67,6 +67,12 @@ class Service:
                 raise OSError("the service has ended; its error stands above")
             time.sleep(_POLL_S)
 
+    def __enter__(self) -> "Service":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
     def kill(self) -> None:
         """End it as an accident does (SIGKILL)."""
         assert self._process is not None
@@ -128,32 +134,33 @@ def write_night(path: Path, hours: float, seed: int) -> bytes:
 def measure_load(options: LoadOptions, folder: Path) -> Iterator[Row]:
     """Let clients upload nights and wait for them, kill the service in between, and count what was lost."""
     content = write_night(folder / "night.edf", options.hours, options.seed)
-    service, load = Service(folder / "served", options), Load()
-    numbers = iter(range(options.nights))
-    started_s = time.monotonic()
-    clients = [
-        threading.Thread(target=_upload_nights, args=(service.port, content, numbers, load), daemon=True)
-        for _ in range(options.clients)
-    ]
-    for client in clients:
-        client.start()
-    kill_at = [
-        round(_KILLED_AFTER * options.nights * (number + 1) / max(1, options.kills)) for number in range(options.kills)
-    ]
-    samples: list[tuple[float, float]] = []
-    with progress_bar(total=options.nights, unit="night") as bar:
-        while any(client.is_alive() for client in clients):
-            time.sleep(_SAMPLE_S)
-            bar.update(load.num_ended - bar.n)
-            if kill_at and load.num_ended >= kill_at[0]:
-                kill_at.pop(0)
-                service.kill()
-                service.start()
-                samples.clear()
-            samples.append(service.measure_mb())
-    wall_s = time.monotonic() - started_s
-    jobs = ServiceClient(service.port).ask("GET", "/v1/jobs?limit=1000").json()["jobs"]
-    service.kill()
+    load = Load()
+    with Service(folder / "served", options) as service:
+        numbers = iter(range(options.nights))
+        started_s = time.monotonic()
+        clients = [
+            threading.Thread(target=_upload_nights, args=(service.port, content, numbers, load), daemon=True)
+            for _ in range(options.clients)
+        ]
+        for client in clients:
+            client.start()
+        kill_at = [
+            round(_KILLED_AFTER * options.nights * (number + 1) / max(1, options.kills))
+            for number in range(options.kills)
+        ]
+        samples: list[tuple[float, float]] = []
+        with progress_bar(total=options.nights, unit="night") as bar:
+            while any(client.is_alive() for client in clients):
+                time.sleep(_SAMPLE_S)
+                bar.update(load.num_ended - bar.n)
+                if kill_at and load.num_ended >= kill_at[0]:
+                    kill_at.pop(0)
+                    service.kill()
+                    service.start()
+                    samples.clear()
+                samples.append(service.measure_mb())
+        wall_s = time.monotonic() - started_s
+        jobs = ServiceClient(service.port).ask("GET", "/v1/jobs?limit=1000").json()["jobs"]
     there = {job["id"]: job["state"] for job in jobs}
     size = f"{options.nights} nights of {options.hours:g} h, {options.clients} clients, {options.workers} workers"
     yield Row(
@@ -212,29 +219,28 @@ def measure_damaged(options: LoadOptions, folder: Path) -> Iterator[Row]:
     """Upload damaged recordings and forms; count answers that are not documented, and crashes."""
     rng = np.random.default_rng(options.seed)
     content = write_night(folder / "short.edf", 6 / 60, options.seed)
-    service = Service(folder / "served_damaged", options)
-    client = ServiceClient(service.port)
-    documented = {
-        int(code) for code in client.ask("GET", "/openapi.json").json()["paths"]["/v1/jobs"]["post"]["responses"]
-    }
-    statuses: Counter[int] = Counter()
-    for _ in progress_bar(range(options.damaged), unit="file"):
-        request = damage_request(rng, content)
-        while (answer := client.ask("POST", *request)).status == 429:
+    with Service(folder / "served_damaged", options) as service:
+        client = ServiceClient(service.port)
+        documented = {
+            int(code) for code in client.ask("GET", "/openapi.json").json()["paths"]["/v1/jobs"]["post"]["responses"]
+        }
+        statuses: Counter[int] = Counter()
+        for _ in progress_bar(range(options.damaged), unit="file"):
+            request = damage_request(rng, content)
+            while (answer := client.ask("POST", *request)).status == 429:
+                time.sleep(_POLL_S)
+            statuses[answer.status] += 1
+        states: Counter[str] = Counter()
+        while True:
+            jobs = client.ask("GET", "/v1/jobs?limit=1000").json()["jobs"]
+            states = Counter(job["state"] for job in jobs)
+            if not states["waiting"] and not states["running"]:
+                break
             time.sleep(_POLL_S)
-        statuses[answer.status] += 1
-    states: Counter[str] = Counter()
-    while True:
-        jobs = client.ask("GET", "/v1/jobs?limit=1000").json()["jobs"]
-        states = Counter(job["state"] for job in jobs)
-        if not states["waiting"] and not states["running"]:
-            break
-        time.sleep(_POLL_S)
-    crashed = [job for job in jobs if "crashed" in (job["error"] or "")]
-    for job in crashed:
-        _LOGGER.warning("%s", f"{job['file']}: {job['error']}")
-    is_ready = client.ask("GET", "/ready").status == 200
-    service.kill()
+        crashed = [job for job in jobs if "crashed" in (job["error"] or "")]
+        for job in crashed:
+            _LOGGER.warning("%s", f"{job['file']}: {job['error']}")
+        is_ready = client.ask("GET", "/ready").status == 200
     answers = ", ".join(f"{status} x {number}" for status, number in sorted(statuses.items()))
     undocumented = sum(number for status, number in statuses.items() if status not in documented)
     yield Row("damaged uploads", options.damaged, note=f"answers {answers}; jobs {dict(states)}")

@@ -58,6 +58,7 @@ def serve(arguments: argparse.Namespace) -> str:
         service.recover()
         # uvicorn ends by raising the signal again; as an interrupt it lets the workers be ended.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // arguments.workers)))  # a worker's
         pool.start()
         try:
             serve_until_interrupted(

@@ -89,7 +89,8 @@ class StagingService:
         smoothing: Annotated[str, query(description="none, median, hmm or posterior", max_length=_MAX_TEXT)] = "none",
     ) -> Response:
         """Take a recording; what it is becomes known when a worker reads it."""
-        options = JobOptions(model, explain, channel, tuple(extra_channels or ()), epoch_s, smoothing)
+        name = model or next(iter(self.menu))
+        options = JobOptions(name, explain, channel, tuple(extra_channels or ()), epoch_s, smoothing)
         try:
             await run_in_threadpool(check_options, options, self.menu)
             length = request.headers.get("content-length", "0")

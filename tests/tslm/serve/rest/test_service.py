@@ -46,7 +46,7 @@ def test_a_recording_becomes_a_job_that_waits(service: StagingService, client: T
     assert answer.headers["location"] == f"/v1/jobs/{job['id']}"
     assert (job["state"], job["file"], job["place"], job["results"]) == ("waiting", "night.edf", 1, {})
     assert job["options"] == {
-        "model": "", "explain": "none", "channel": "C4 - M1", "extra_channels": ["E1", "Chin"], "epoch_s": 30.0,
+        "model": "human", "explain": "none", "channel": "C4 - M1", "extra_channels": ["E1", "Chin"], "epoch_s": 30.0,
         "smoothing": "hmm",
     }  # fmt: skip
     assert client.get(answer.headers["location"]).json() == job
