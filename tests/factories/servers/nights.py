@@ -29,13 +29,17 @@ def build_service(
     return service
 
 
+HYPNOGRAM = "epoch_idx,stage\n" + "".join(f"{epoch},{'N2' if epoch != 7 else 'UNSCORED'}\n" for epoch in range(3, 9))
+
+
 def end_with_files(service: StagingService, job_id: str, leave_out: tuple[str, ...] = ("explanations",)) -> None:
-    """Let a job be done, with results that say their name."""
+    """Let a job be done, with results that say their name, and a hypnogram of the epochs 3 to 8."""
     folder = service.folders.result(job_id)
     folder.mkdir(parents=True)
     for name, result in RESULTS.items():
         if name not in leave_out:
-            (folder / result.file_name.format(bids="sub-1_task-sleep")).write_text(name)
+            text = HYPNOGRAM if name == "csv" else name
+            (folder / result.file_name.format(bids="sub-1_task-sleep")).write_text(text)
     service.store.end(job_id)
 
 

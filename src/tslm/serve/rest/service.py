@@ -14,6 +14,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 
 from tslm import __version__
+from tslm.files import read_table
+from tslm.labels import SleepStage
 from tslm.predictions.smoothing import METHODS
 from tslm.serve.app import query
 from tslm.serve.jobs.options import OptionsError, check_options
@@ -28,6 +30,7 @@ from tslm.serve.rest.documents import (
 )
 from tslm.serve.rest.metrics import Metrics
 from tslm.serve.rest.page import REPORT_HEADERS
+from tslm.staging.night import parse_epochs
 
 _IDLE_S = 20.0  # a client that sends nothing for so long has gone
 _UPLOAD_S = 3600.0
@@ -186,6 +189,8 @@ class StagingService:
         if wanted.epochs == "none":
             raise OptionsError("epochs 'none' is nothing to explain")
         check_options(options, self.menu)
+        if wanted.epochs not in ("uncertain", "all"):
+            self._check_epochs(job, wanted.epochs)
         try:
             new = self.store.add(options)
         except QueueFullError:
@@ -205,6 +210,13 @@ class StagingService:
                 self.folders.remove(new.id)
         self.pool.wake()
         return self._answer(replace(new, file=job.file, state="waiting"), 202)
+
+    def _check_epochs(self, job: Job, text: str) -> None:
+        """OptionsError where a job has not staged one of the epochs."""
+        _, rows = read_table(self._list_results(job)["csv"], ",")
+        staged = [int(row["epoch_idx"]) for row in rows if row["stage"] != SleepStage.UNSCORED.value]
+        if missing := sorted(parse_epochs(text) - set(staged)):
+            raise OptionsError(f"epoch {missing[0]} is not among the staged ones, {staged[0]} to {staged[-1]}")
 
     def show_health(self) -> dict[str, str]:
         """Say that the service runs."""
