@@ -230,6 +230,8 @@ def measure_damaged(options: LoadOptions, folder: Path) -> Iterator[Row]:
             while (answer := client.ask("POST", *request)).status == 429:
                 time.sleep(_POLL_S)
             statuses[answer.status] += 1
+        answers = ", ".join(f"{status} x {number}" for status, number in sorted(statuses.items()))
+        _LOGGER.warning("%s", f"answers {answers}; the jobs are worked on")
         states: Counter[str] = Counter()
         while True:
             jobs = client.ask("GET", "/v1/jobs?limit=1000").json()["jobs"]
@@ -241,7 +243,6 @@ def measure_damaged(options: LoadOptions, folder: Path) -> Iterator[Row]:
         for job in crashed:
             _LOGGER.warning("%s", f"{job['file']}: {job['error']}")
         is_ready = client.ask("GET", "/ready").status == 200
-    answers = ", ".join(f"{status} x {number}" for status, number in sorted(statuses.items()))
     undocumented = sum(number for status, number in statuses.items() if status not in documented)
     yield Row("damaged uploads", options.damaged, note=f"answers {answers}; jobs {dict(states)}")
     yield Row("damaged uploads: answers not documented", undocumented, most=0)

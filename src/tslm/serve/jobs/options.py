@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tslm.data.cohorts.cohort import parse_reading
 from tslm.predictions.smoothing import METHODS
 from tslm.pretrained.table import DEFAULT_SCORER, find_model, read_models
 from tslm.serve.jobs.tasks import JobOptions
@@ -52,6 +53,7 @@ def check_options(options: JobOptions, menu: Mapping[str, Path]) -> tuple[Stagin
     try:
         if options.explain not in ("none", "uncertain", "all"):
             parse_epochs(options.explain)
+        parse_reading(options.read)
         models = find_models(menu[name], with_texts=options.explain != "none")
         given = match_given_channels(models, options.channel, options.extra_channels or None)
     except (ValueError, FileNotFoundError) as error:

@@ -17,6 +17,7 @@ class JobOptions:
         extra_channels: EOG and EMG, in the order of the training; empty: chosen.
         epoch_s: length of an epoch, which must be that of the model; 0: whatever it is.
         smoothing: none, median, hmm or posterior.
+        read: how a CSV or .mat file is read, such as "fs_hz=100".
     """
 
     model: str = ""
@@ -25,15 +26,16 @@ class JobOptions:
     extra_channels: tuple[str, ...] = ()
     epoch_s: float = 0.0
     smoothing: str = "none"
+    read: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON holds them."""
-        return {**asdict(self), "extra_channels": list(self.extra_channels)}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "JobOptions":
         """The inverse of `to_dict`."""
-        return cls(**{**values, "extra_channels": tuple(values["extra_channels"])})
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from contextlib import redirect_stderr
 from io import TextIOBase
 from multiprocessing import connection, parent_process
 
+from tslm.data.cohorts.cohort import parse_reading
 from tslm.data.readers.open import open_signals
-from tslm.data.readers.raw import SignalsConfig
 from tslm.export.table import write_exports
 from tslm.serve.jobs.options import check_options
 from tslm.serve.jobs.results import RESULTS
@@ -67,7 +67,8 @@ def try_night(task: NightTask, stagers: LastStager, report: Callable[[float], No
             models, options = check_options(task.options, task.menu)
             models.fetch_llm()
             stager = stagers.build(models, options, task.device)
-            night = stager.stage(open_signals(task.recording, SignalsConfig()), show_progress=True)
+            reading = parse_reading(task.options.read).signals
+            night = stager.stage(open_signals(task.recording, reading), show_progress=True)
             write_exports(night, task.out_dir, exports=RESULTS)
     except _DATA_ERRORS as error:
         text = " ".join(str(error).split()) or type(error).__name__

@@ -29,6 +29,7 @@ class OptionsDocument(BaseModel):
     extra_channels: list[str]
     epoch_s: float
     smoothing: str
+    read: list[str]
 
 
 class JobDocument(BaseModel):

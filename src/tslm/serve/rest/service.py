@@ -90,10 +90,15 @@ class StagingService:
         ] = None,
         epoch_s: Annotated[float, query(description="must be the model's; 0: whatever it is", ge=0, le=3600)] = 0.0,
         smoothing: Annotated[str, query(description="none, median, hmm or posterior", max_length=_MAX_TEXT)] = "none",
+        read: Annotated[
+            list[Annotated[str, query(max_length=_MAX_TEXT)]] | None,
+            query(description="how a CSV or .mat file is read: fs_hz=100, unit=mV, time_column=t", max_length=8),
+        ] = None,
     ) -> Response:
         """Take a recording; what it is becomes known when a worker reads it."""
         name = model or next(iter(self.menu))
-        options = JobOptions(name, explain, channel, tuple(extra_channels or ()), epoch_s, smoothing)
+        channels = tuple(extra_channels or ())
+        options = JobOptions(name, explain, channel, channels, epoch_s, smoothing, tuple(read or ()))
         try:
             await run_in_threadpool(check_options, options, self.menu)
             length = request.headers.get("content-length", "0")

@@ -6,7 +6,7 @@ import pytest
 from tslm.serve.jobs.store import MAX_ATTEMPTS, JobStore, QueueFullError
 from tslm.serve.jobs.tasks import JobOptions
 
-OPTIONS = JobOptions("human", "12,40-60", "C4 - M1", ("E1", "Chin"), 30.0, "hmm")
+OPTIONS = JobOptions("human", "12,40-60", "C4 - M1", ("E1", "Chin"), 30.0, "hmm", ("fs_hz=100",))
 
 
 @pytest.fixture

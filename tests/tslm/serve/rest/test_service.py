@@ -40,14 +40,16 @@ def list_files(service: StagingService) -> list[str]:
 
 
 def test_a_recording_becomes_a_job_that_waits(service: StagingService, client: TestClient) -> None:
-    answer = post(client, smoothing="hmm", channel="C4 - M1", extra_channels=["E1", "Chin"], epoch_s=30)
+    answer = post(
+        client, smoothing="hmm", channel="C4 - M1", extra_channels=["E1", "Chin"], epoch_s=30, read="fs_hz=100"
+    )
     job = answer.json()
     assert answer.status_code == 202
     assert answer.headers["location"] == f"/v1/jobs/{job['id']}"
     assert (job["state"], job["file"], job["place"], job["results"]) == ("waiting", "night.edf", 1, {})
     assert job["options"] == {
         "model": "human", "explain": "none", "channel": "C4 - M1", "extra_channels": ["E1", "Chin"], "epoch_s": 30.0,
-        "smoothing": "hmm",
+        "smoothing": "hmm", "read": ["fs_hz=100"],
     }  # fmt: skip
     assert client.get(answer.headers["location"]).json() == job
     assert client.get("/v1/jobs").json() == {"jobs": [job]}
@@ -69,6 +71,9 @@ def test_a_recording_becomes_a_job_that_waits(service: StagingService, client: T
         ({"epoch_s": "nan"}, "query.epoch_s"),
         ({"extra_channels": "E1"}, "1 extra channels"),
         ({"channel": "x" * 999}, "at most 200"),
+        ({"read": "fs_hz=much"}, "fs_hz"),
+        ({"read": "rate=100"}, "rate"),
+        ({"read": "unit=${oc.env:HOME}"}, "unit"),
     ],
 )
 def test_an_option_that_cannot_be_is_422_before_the_upload(

@@ -35,7 +35,8 @@ function group(files) {
 function collectOptions() {
   const query = new URLSearchParams();
   for (const [name, value] of new FormData(find("#upload"))) {
-    if (typeof value === "string" && value.trim()) query.append(name, value.trim());
+    if (typeof value !== "string" || !value.trim()) continue;
+    query.append(name, name === "read" ? `fs_hz=${value.trim()}` : value.trim());
   }
   return query;
 }
