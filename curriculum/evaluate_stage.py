@@ -154,7 +154,7 @@ def answer_shared(
 
 def _evaluate_reconstruction(config: RunConfig, accelerator: Accelerator) -> tuple[list[PredictionRow], dict[str, Any]]:
     """Measure the variance of hidden patches that the model explains."""
-    model: Any = load_checkpoint(checkpoint_dir(config, BEST))[0].to(accelerator.device)
+    model: Any = load_checkpoint(checkpoint_dir(config, BEST), device=accelerator.device)[0].to(accelerator.device)
     dataset, collator = build_dataset(config, "test"), Collator(config.model, build_tokenizer(config))
     loader = build_share_loader(dataset, config.stage.num_test_samples, collator, config, accelerator)
     sums_4T = torch.zeros(4, model.decoder.out_features, dtype=torch.float64, device=accelerator.device)

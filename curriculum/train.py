@@ -152,7 +152,7 @@ def _train_and_evaluate(config: RunConfig, args: argparse.Namespace, start_from:
     from curriculum.processes import apply_launch_options, build_accelerator, report_lost_processes
     from curriculum.train_stage import train_stage
 
-    config = apply_launch_options(config)
+    config = apply_launch_options(config, args.device)
     with report_lost_processes(config):
         accelerator = build_accelerator(config, args.device)
         if not args.eval_only:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.published.rows import Row, UnusableRowError, find_raw_dir, read_csv_rows, write_published
-from tslm.data.cohorts.montage import convert_to_uv
+from tslm.data.cohorts.units import convert_to_uv
 from tslm.data.prepared.corpora import CorpusSample
 from tslm.data.splits.folds import draw_epoch_splits
 from tslm.labels import ANSWER_NAMES, LABEL_SETS, SleepStage, parse_sleep_stage

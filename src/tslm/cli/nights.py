@@ -57,6 +57,8 @@ def add_night_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--model",
+        "--checkpoint",
+        dest="model",
         metavar="NAME|FOLDER",
         help="scorer of the package (`tslm models`), checkpoint of a classifier, or a folder of results whose newest "
         "models are taken; default: human",

@@ -157,6 +157,7 @@ class ProjectorConfig:
     merge: int = 1  # neighbouring patches joined into one token
     dropout: float = 0.0  # dropout behind the projection
     embedding_scale: float = 3.0  # mlp: initial spread of a token, relative to that of the word embeddings
+    classifier_token: bool = False  # one more token of the night: vectors of the stages, weighted by the classifier
 
     def __post_init__(self) -> None:
         sizes = {"merge": (1, 1024), "dropout": _PROBABILITY, "embedding_scale": (0, 1000)}
@@ -232,6 +233,17 @@ class ModelConfig:
     def kind(self) -> ModelKind:
         """The model's traits."""
         return MODEL_KINDS[self.name]
+
+    @property
+    def num_context_tokens(self) -> int:
+        """Positions of the night in a sequence of the language model."""
+        return self.context.num_tokens + (self.num_context_classes > 0)
+
+    @property
+    def num_context_classes(self) -> int:
+        """Sleep stages whose probabilities the language model reads in a token; 0: it reads none."""
+        is_read = self.projector.classifier_token and self.context.kind != "none"
+        return len(LABEL_SETS[self.label_set].sleep_stages) if is_read else 0
 
     def count_series_tokens(self, num_samples: int) -> int:
         """Positions of the language model that a series takes, with `soft_prompt`."""

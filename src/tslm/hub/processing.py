@@ -14,7 +14,8 @@ from tslm.answers.grammar import parse_answer, split_response
 from tslm.batch import Example, NightWindow
 from tslm.config.checkpoint import load_checkpoint_config, save_checkpoint_config
 from tslm.config.schema import RunConfig
-from tslm.data.cohorts.montage import MIN_EEG_FS_HZ, parse_voltage_unit
+from tslm.data.cohorts.montage import MIN_EEG_FS_HZ
+from tslm.data.cohorts.units import parse_voltage_unit
 from tslm.data.epochs import cut_epochs
 from tslm.data.prepared.recordings import Recording
 from tslm.data.readers.raw import RawRecording, RawSignal

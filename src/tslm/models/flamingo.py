@@ -24,7 +24,7 @@ from torch.utils.checkpoint import checkpoint
 from tslm.batch import Batch
 from tslm.config.schema import ModelConfig
 from tslm.models.epoch_reader import EpochReader
-from tslm.models.fusion import MEMORY_ARGUMENT, DecoderInputs
+from tslm.models.fusion import MEMORY_ARGUMENT, DecoderInputs, NightContext
 from tslm.models.interface import frozen
 from tslm.models.llm.backbone import LanguageModel, unwrap_lora, word_embeddings
 from tslm.nn.context import context_width
@@ -65,7 +65,12 @@ class Flamingo(nn.Module):
         if config.context.kind != "none":
             unit = 1 / config.projector.embedding_scale  # the spread of the resampler's latents
             self.context_projector = ContextProjector(
-                config.projector, context_width(config.context, d_model), d_model, unit, config.context.num_tokens
+                config.projector,
+                context_width(config.context, d_model),
+                d_model,
+                unit,
+                config.context.num_tokens,
+                config.num_context_classes,
             )
         decoder = unwrap_lora(llm).base_model
         layers = _decoder_layers(decoder)
@@ -80,7 +85,9 @@ class Flamingo(nn.Module):
             block_idx = number // every - 1 if number % every == 0 else None
             layer.register_forward_pre_hook(partial(self._before_layer, block_idx), with_kwargs=True)
 
-    def forward(self, words_BTE: Tensor, batch: Batch, reader: EpochReader, state_BH: Tensor | None) -> DecoderInputs:
+    def forward(
+        self, words_BTE: Tensor, batch: Batch, reader: EpochReader, night: NightContext | None
+    ) -> DecoderInputs:
         """The words as they are, and the batch's series and context as memory."""
         assert batch.attention_mask_BT is not None and batch.series_seen_BT is not None
         num_series_B = words_BTE.new_zeros(len(words_BTE), dtype=torch.int64)
@@ -92,8 +99,8 @@ class Flamingo(nn.Module):
             latents_BJMD = self._read_series(batch, reader, num_series_B.tolist())
             latents.append(latents_BJMD.flatten(1, 2))
             starts.append(_find_starts(batch, num_series_B).repeat_interleave(latents_BJMD.shape[2], dim=1))
-        if self.context_projector is not None and state_BH is not None:
-            latents.append(self.context_projector(state_BH))
+        if self.context_projector is not None and night is not None:
+            latents.append(self.context_projector(night.state_BH, night.probability_BC))
             not_last_BT = batch.attention_mask_BT & (batch.series_seen_BT < num_series_B[:, None])
             start_B1 = not_last_BT.sum(dim=1, keepdim=True)
             assert batch.reads_night_B is not None

@@ -1,6 +1,6 @@
 """How series and the night's context reach the language model: what every fusion gives to the decoder.
 
-Shape letters: B samples, T sequence positions, H context width, E LLM width.
+Shape letters: B samples, T sequence positions, H context width, C classes, E LLM width.
 """
 
 from dataclasses import dataclass
@@ -22,6 +22,18 @@ class SeriesMemory(Protocol):
 
     def select_rows(self, rows: Tensor) -> Self:
         """The memory of these samples, in this order (repeats allowed)."""
+
+
+@dataclass(frozen=True)
+class NightContext:
+    """What the classifier saw of each sample's scored epoch, its neighbours in view."""
+
+    state_BH: Tensor
+    probability_BC: Tensor
+
+    def select_rows(self, rows: Tensor) -> "NightContext":
+        """The context of these samples."""
+        return NightContext(self.state_BH[rows], self.probability_BC[rows])
 
 
 @dataclass(frozen=True)
@@ -47,14 +59,16 @@ class Fusion(Protocol):
     Parameters whose name ends in `_gate` are trained at a rate of their own (`optim.lr_gates`).
     """
 
-    def __call__(self, words_BTE: Tensor, batch: Batch, reader: EpochReader, state_BH: Tensor | None) -> DecoderInputs:
+    def __call__(
+        self, words_BTE: Tensor, batch: Batch, reader: EpochReader, night: NightContext | None
+    ) -> DecoderInputs:
         """What the decoder reads.
 
         Args:
             words_BTE: word embeddings of `batch.input_ids_BT`.
             batch: the series and their places in the sequence.
             reader: encodes the series.
-            state_BH: the night's state at each sample's scored epoch; None without context.
+            night: the context of each sample's scored epoch; None without context.
         """
 
 
@@ -69,7 +83,7 @@ class TextOnly(nn.Module):
         words_BTE: Tensor,
         batch: Batch,  # noqa: ARG002 - of other fusions
         reader: EpochReader,  # noqa: ARG002
-        state_BH: Tensor | None,  # noqa: ARG002
+        night: NightContext | None,  # noqa: ARG002
     ) -> DecoderInputs:
         """The words as they are."""
         return DecoderInputs(words_BTE)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from tslm.batch import CONTEXT_SLOT, SERIES_SLOT, Batch
 from tslm.config.schema import ModelConfig
 from tslm.models.epoch_reader import EpochReader
-from tslm.models.fusion import DecoderInputs
+from tslm.models.fusion import DecoderInputs, NightContext
 from tslm.models.interface import frozen
 from tslm.models.llm.backbone import LanguageModel, measure_words
 from tslm.nn.context import context_width
@@ -33,19 +33,23 @@ class SoftPrompt(nn.Module):
                 words.width,
                 words.std,
                 config.context.num_tokens,
+                config.num_context_classes,
             )
 
-    def forward(self, words_BTE: Tensor, batch: Batch, reader: EpochReader, state_BH: Tensor | None) -> DecoderInputs:
+    def forward(
+        self, words_BTE: Tensor, batch: Batch, reader: EpochReader, night: NightContext | None
+    ) -> DecoderInputs:
         """Word embeddings with series and context tokens in their slots."""
         assert batch.slot_BT is not None
         embeds_BTE = words_BTE
         if batch.series_SL is not None:
             embeds_BTE = _fill(embeds_BTE, batch.slot_BT == SERIES_SLOT, self._series_tokens(batch, reader))
-        if self.context_projector is not None and state_BH is not None:
+        if self.context_projector is not None and night is not None:
             assert batch.reads_night_B is not None
             if batch.reads_night_B.any():
-                context_RE = self.context_projector(state_BH[batch.reads_night_B]).flatten(0, 1)
-                embeds_BTE = _fill(embeds_BTE, batch.slot_BT == CONTEXT_SLOT, context_RE)
+                night = night.select_rows(batch.reads_night_B)
+                context_BKE = self.context_projector(night.state_BH, night.probability_BC)
+                embeds_BTE = _fill(embeds_BTE, batch.slot_BT == CONTEXT_SLOT, context_BKE.flatten(0, 1))
         return DecoderInputs(embeds_BTE)
 
     def _series_tokens(self, batch: Batch, reader: EpochReader) -> Tensor:

@@ -4,6 +4,7 @@ Text models are imported when one is built: the import of transformers and peft 
 for a night.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ import torch
 from torch import nn
 
 from tslm.config.schema import RunConfig
+from tslm.labels import LABEL_SETS
 from tslm.models.classifier import Classifier
 from tslm.models.masked_encoder import MaskedEncoder
 
@@ -45,7 +47,23 @@ def build_text_model(config: RunConfig, llm: "LanguageModel | None" = None) -> "
         llm = load_llm(config.llm, torch.bfloat16 if config.train.precision == "bf16" else torch.float32)
     module, name = FUSIONS[config.model.name]
     fusion = getattr(import_module(module), name)(config.model, llm)
+    if config.model.kind.series_as == "slots" and config.model.num_context_classes:
+        fusion.context_projector.classes.start_from(_embed_stage_names(config, llm))
     return TextModel(config.model, config.loss, len(config.stage.channels), llm, fusion)
+
+
+def _embed_stage_names(config: RunConfig, llm: "LanguageModel") -> torch.Tensor:
+    """Mean word embedding of what only the code of each sleep stage has ("2" of "N2", "W"), (C, E)."""
+    from tslm.models.llm.backbone import word_embeddings
+
+    tokenizer, words = build_tokenizer(config), word_embeddings(llm)
+    assert tokenizer is not None
+    sleep_stages = LABEL_SETS[config.model.label_set].sleep_stages
+    ids = [tokenizer(f" {code}", add_special_tokens=False).input_ids for code in sleep_stages]
+    count = Counter(token for one in ids for token in set(one))
+    own = [[token for token in one if count[token] == 1] or one for one in ids]
+    with torch.no_grad():
+        return torch.stack([words(torch.tensor(one, device=words.weight.device)).mean(dim=0) for one in own])
 
 
 def build_tokenizer(config: RunConfig) -> "PreTrainedTokenizerBase | None":

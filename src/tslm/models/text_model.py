@@ -20,7 +20,7 @@ from tslm.models.decoding.grammar import AnswerState
 from tslm.models.decoding.label_scoring import build_label_tree, score_label_trees
 from tslm.models.decoding.packing import packed_weights
 from tslm.models.epoch_reader import EpochReader
-from tslm.models.fusion import DecoderInputs, run_decoder
+from tslm.models.fusion import DecoderInputs, NightContext, run_decoder
 from tslm.models.interface import ModelOutput, build_param_groups, frozen, is_trained, mean_by_sample
 from tslm.models.llm.backbone import LanguageModel, cap_logits, unwrap_lora, word_embeddings
 
@@ -154,11 +154,12 @@ class TextModel(nn.Module):
             optim.weight_decay,
         )
 
-    def _read_night(self, batch: Batch) -> Tensor | None:
-        """State of the scored epoch in its night, (B, H); None without a night or a context network."""
+    def _read_night(self, batch: Batch) -> NightContext | None:
+        """Context of each sample's scored epoch; None without a night or a context network."""
         if batch.window_BWCL is None or not self.has_context:
             return None
         assert batch.scored_idx_B is not None
         with frozen(self.reader):
             state_BWH = self.classifier.read(batch).state_BWH
-        return state_BWH[torch.arange(len(batch.sample_ids), device=state_BWH.device), batch.scored_idx_B]
+            state_BH = state_BWH[torch.arange(len(batch.sample_ids), device=state_BWH.device), batch.scored_idx_B]
+            return NightContext(state_BH, self.classifier.head(state_BH).float().softmax(dim=-1))

@@ -1,7 +1,7 @@
 """From encoder tokens to language-model embeddings.
 
 Shape letters: S series, N patches, M merged tokens, D encoder width, B samples, H context width, K context tokens,
-E LLM width.
+C classes, E LLM width.
 """
 
 import math
@@ -42,16 +42,52 @@ class Projector(nn.Module):
 
 
 class ContextProjector(nn.Module):
-    """One night state to a few language-model tokens, each through a projector of its own."""
+    """One night state to a few language-model tokens, each through a projector of its own.
 
-    def __init__(self, config: ProjectorConfig, d_in: int, d_llm: int, embedding_std: float, num_tokens: int) -> None:
+    With classes, one more token follows: the mean of their vectors, weighted by the classifier's probabilities.
+    """
+
+    def __init__(
+        self,
+        config: ProjectorConfig,
+        d_in: int,
+        d_llm: int,
+        embedding_std: float,
+        num_tokens: int,
+        num_classes: int = 0,
+    ) -> None:
         super().__init__()
         unmerged = replace(config, merge=1)
         self.tokens = nn.ModuleList([Projector(unmerged, d_in, d_llm, embedding_std) for _ in range(num_tokens)])
+        self.classes = None
+        if num_classes:
+            self.classes = ClassToken(num_classes, d_llm, config.embedding_scale * embedding_std)
 
-    def forward(self, state_BH: Tensor) -> Tensor:
-        """(B, H) -> (B, K, E)."""
-        return torch.cat([token(state_BH[:, None]) for token in self.tokens], dim=1)
+    def forward(self, state_BH: Tensor, probability_BC: Tensor) -> Tensor:
+        """States (B, H) and probabilities of the classes (B, C) -> (B, K, E)."""
+        tokens = [token(state_BH[:, None]) for token in self.tokens]
+        if self.classes is not None:
+            tokens.append(self.classes(probability_BC))
+        return torch.cat(tokens, dim=1)
+
+
+class ClassToken(nn.Module):
+    """Probabilities of classes to one language-model token."""
+
+    def __init__(self, num_classes: int, d_llm: int, std: float) -> None:
+        super().__init__()
+        self.std = std
+        self.vector_CE = nn.Parameter(std * torch.randn(num_classes, d_llm))
+
+    def forward(self, probability_BC: Tensor) -> Tensor:
+        """(B, C) -> (B, 1, E)."""
+        return (probability_BC.to(self.vector_CE.dtype) @ self.vector_CE)[:, None]
+
+    @torch.no_grad()
+    def start_from(self, name_CE: Tensor) -> None:
+        """Let the vectors be the embeddings of the classes' names, (C, E), scaled to the spread of the token."""
+        name_CE = name_CE.float()
+        self.vector_CE.copy_(name_CE * (self.std / name_CE.std(dim=1, keepdim=True)))
 
 
 def _init_output_std(out: nn.Linear, hidden: nn.Module, target_std: float) -> None:

@@ -53,9 +53,13 @@ def open_stager(
     folder = find_model(folder)
     check_answers(load_checkpoint_config(folder), folder)
     (model, saved), calibration = read_unmoved(
-        folder, lambda: (load_checkpoint(folder, merge_adapter), load_calibration(folder))
+        folder, lambda: (load_checkpoint(folder, merge_adapter, device), load_calibration(folder))
     )
-    config = saved if config is None else replace(config, model=saved.model, llm=saved.llm)
+    if config is None:
+        config = saved
+    else:
+        train = replace(config.train, precision=saved.train.precision)
+        config = replace(config, model=saved.model, llm=saved.llm, train=train)
     return build_stager(model.to(device), config, calibration, each_alone, unscored)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tslm.data.cohorts.montage import parse_voltage_unit
+from tslm.data.cohorts.units import parse_voltage_unit
 from tslm.data.readers.mne import hold_mne_raw
 from tslm.data.readers.open import READERS, open_signals
 from tslm.data.readers.raw import ChannelInfo, SignalFile, SignalsConfig

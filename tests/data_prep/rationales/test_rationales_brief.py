@@ -33,7 +33,8 @@ def test_every_figure_is_the_measured_value_rounded(rationales, evidence):
         facts = {name: float(values[idx]) for name, values in evidence.items()}
         assert re.search(r"RMS (\d+) uV", text).group(1) == f"{facts['rms_uv']:.0f}"
         (_, share), (_, second_share) = words.rank_bands(words.round_facts(facts))[:2]
-        wanted = [f"{facts['rms_uv']:.0f}", f"{100 * share:.0f}", f"{100 * second_share:.0f}"]
+        sizes = [f"{facts['rms_uv']:.0f}", f"{facts['peak_to_peak_uv']:.0f}"]
+        wanted = [*sizes, f"{100 * share:.0f}", f"{100 * second_share:.0f}"]
         if facts["artefact_fraction"] >= words.ARTEFACT_SOME:
             wanted.append(f"{100 * facts['artefact_fraction']:.0f}")
         assert re.findall(r"\d+", re.sub(r"for N\d|\(\d\.[A-F]\)|at only \d+%", "", text)) == wanted

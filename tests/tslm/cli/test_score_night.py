@@ -1,3 +1,4 @@
+import argparse
 import ast
 import csv
 import json
@@ -15,6 +16,7 @@ from tests.factories.recordings import write_night
 from tests.factories.small import build_small_model, small_config
 from tslm.cli import main
 from tslm.cli.main import COMMANDS
+from tslm.cli.nights import add_night_arguments
 from tslm.config.checkpoint import CHECKPOINT_CONFIG_FILE
 from tslm.data.prepared.recordings import Recording
 from tslm.data.readers.hypnograms.config import HypnogramConfig
@@ -463,3 +465,10 @@ def test_importing_the_package_imports_nothing_else() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     imported = {name.split(".")[0] for name in ast.literal_eval(done.stdout)}
     assert imported <= {"tslm", *sys.stdlib_module_names}
+
+
+def test_a_model_is_also_named_by_checkpoint() -> None:
+    parser = argparse.ArgumentParser()
+    add_night_arguments(parser)
+    assert parser.parse_args(["night.edf", "--checkpoint", "folder"]).model == "folder"
+    assert parser.parse_args(["night.edf", "--model", "folder"]).model == "folder"

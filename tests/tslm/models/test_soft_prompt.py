@@ -18,7 +18,7 @@ from tests.factories.small import (
 )
 from tslm.batch import CONTEXT_SLOT, SERIES_SLOT
 from tslm.data.samples.recordings_dataset import SleepDataset
-from tslm.models import build_text_model
+from tslm.models import build_text_model, build_tokenizer
 from tslm.models.decoding.decode import position_ids
 from tslm.models.llm.backbone import word_embeddings
 from tslm.models.text_model import TextModel
@@ -50,7 +50,8 @@ def test_the_context_token_is_the_state_at_the_scored_epoch(default) -> None:
     dataset = sleep_dataset(config)
     batch = collate(config, [dataset[0], dataset[5]])
     _, state_BWC = model.reader(batch.window_BWCL, batch.epoch_mask_BW)
-    expected = model.fusion.context_projector(state_BWC[:, config.model.context.window_epochs // 2])[:, 0]
+    state_BC = state_BWC[:, config.model.context.window_epochs // 2]
+    expected = model.fusion.context_projector.tokens[0](state_BC[:, None])[:, 0]
     assert torch.allclose(model.fuse(batch).embeds_BTE[batch.slot_BT == CONTEXT_SLOT], expected, atol=1e-6)
 
 
@@ -71,6 +72,26 @@ def test_several_context_tokens_each_have_a_projector_of_their_own(num_tokens: i
         assert not torch.allclose(own[0], own[1], atol=1e-3)
     alone = sum(model(collate(config, [example])).loss_sum.item() for example in examples)
     assert model(batch).loss_sum.item() == pytest.approx(alone, rel=1e-5)
+
+
+@torch.no_grad()
+def test_the_classifier_token_is_the_mean_of_names_by_probability(tiny_llm: Path) -> None:
+    config = small_config(tiny_llm, model__projector__classifier_token=True)
+    model = build_small_model(config, lora_noise=0.1)
+    batch = collate(config, [sleep_dataset(config)[0], sleep_dataset(config)[5]])
+    assert (batch.slot_BT == CONTEXT_SLOT).sum(dim=1).tolist() == [2, 2]
+    logits_BWC = model.classifier.logits(batch.window_BWCL, batch.epoch_mask_BW)[1]
+    probability_BC = logits_BWC[:, config.model.context.window_epochs // 2].softmax(dim=-1)
+    embeds_BTE = model.fuse(batch).embeds_BTE
+    vector_CE = model.fusion.context_projector.classes.vector_CE
+    for row in range(2):
+        token_E = embeds_BTE[row][batch.slot_BT[row] == CONTEXT_SLOT][1]
+        assert torch.allclose(token_E, probability_BC[row] @ vector_CE, atol=1e-5)
+    words = word_embeddings(model.llm)
+    for row, character in ((0, "W"), (1, "1"), (3, "3"), (4, "R")):  # "N" is of three sleep stages
+        named_E = words(torch.tensor(build_tokenizer(config)(character, add_special_tokens=False).input_ids))[0]
+        assert torch.nn.functional.cosine_similarity(vector_CE[row], named_E, dim=0) > 0.999
+    assert len({float(std) for std in vector_CE.std(dim=1).round(decimals=4)}) == 1
 
 
 def test_positions_are_counted_over_real_tokens() -> None:
@@ -128,5 +149,5 @@ def test_the_epoch_token_is_the_scored_epoch_alone_in_all_its_channels(tiny_llm:
     assert not moved_by("EMG", 5).any()
     assert torch.equal(moved_by("EMG", 4), batch.slot_BT == CONTEXT_SLOT)
     pooled = model.reader(batch.window_BWCL, batch.epoch_mask_BW)[0][:, 0]
-    wanted = model.fusion.context_projector(pooled)[0]
+    wanted = model.fusion.context_projector.tokens[0](pooled[:, None])[0]
     torch.testing.assert_close(model.fuse(batch).embeds_BTE[batch.slot_BT == CONTEXT_SLOT], wanted)

@@ -1,34 +1,26 @@
 """Channels of a cohort from a signal file: choice, conversion to microvolt, and re-reference."""
 
 import re
-import unicodedata
 from collections.abc import Mapping
 
 import numpy as np
 
 from tslm.data.cohorts.cohort import ChannelConfig, DerivationConfig
+from tslm.data.cohorts.units import (
+    UnitWitness,
+    convert_to_uv,
+    find_witness,
+    judge_units,
+    parse_voltage_unit,
+    read_samples,
+)
 from tslm.data.readers.raw import RawSignal, SignalFile
-from tslm.signals.artifacts import FILL_VALUE, take_for_missing
 from tslm.signals.channel_names import read_channel_name
 
 MIN_EEG_FS_HZ = 50.0  # spindles reach 16 Hz; below this rate they are folded or filtered away
 _NUMBERED = re.compile(r"(.+)#(\d+)")
 _MAX_CLIPPED_SHARE = 0.5  # of samples at the two ends of a channel's range; more, and nothing can be read from it
 _NOTED_CLIPPED_SHARE = 0.01
-UV_PER_UNIT: dict[str, float] = {"nv": 1e-3, "uv": 1.0, "mv": 1e3, "v": 1e6}
-# Micro sign and Greek mu, also as UTF-8 or GBK read byte by byte and as code page 437 has it.
-_MICRO = ("¦Ì", "Âµ", "Î¼", "µ", "μ", "æ")
-_WRITTEN_OUT = {
-    **{"nanovolt": "nv", "microvolt": "uv", "millivolt": "mv", "volt": "v"},
-    **{"nvolt": "nv", "uvolt": "uv", "mvolt": "mv", "nanov": "nv", "microv": "uv", "milliv": "mv"},
-}
-# Spread within a second that no electrode gives, far outside the 5 to 200 uV of EEG, EOG and EMG.
-_LEAST_UV, _MOST_UV = 0.1, 5000.0
-# Where a spread must land for another unit to be believed; less than a factor of 1000 wide, so one unit at most fits.
-_BELIEVED_UV = (0.5, 500.0)
-_MIN_FS_HZ = 50.0  # slower channels are envelopes, which may lie anywhere; their header is believed
-_MIN_BLOCK_SAMPLES = 16
-_MAX_BLOCKS = 2000
 _MAX_LENGTH_DIFFERENCE = 0.01
 
 
@@ -48,6 +40,7 @@ def read_montage(file: SignalFile, channels: Mapping[str, ChannelConfig]) -> tup
     """
     signals: dict[str, RawSignal] = {}
     notes: list[str] = []
+    witnesses = judge_units(file, _list_positions(file, channels))
     for name, config in channels.items():
         derivation = next((one for one in config.any if _can_derive(file, one)), None)
         if derivation is None:
@@ -57,7 +50,7 @@ def read_montage(file: SignalFile, channels: Mapping[str, ChannelConfig]) -> tup
             wanted = " or ".join(repr(one.name) for one in config.any)
             raise ValueError(f"{file.path} has no channel {wanted}; it has: {list_names(file)}")
         try:
-            signal, phrases = _derive(file, name, derivation, config.unit)
+            signal, phrases = _derive(file, name, derivation, config.unit, witnesses)
         except ValueError as error:
             if not config.optional:
                 raise
@@ -86,14 +79,27 @@ def _can_derive(file: SignalFile, derivation: DerivationConfig) -> bool:
     return all(find_positions(file, name) for name in (derivation.plus, *derivation.minus))
 
 
-def _derive(file: SignalFile, name: str, derivation: DerivationConfig, unit: str) -> tuple[RawSignal, list[str]]:
+def _list_positions(file: SignalFile, channels: Mapping[str, ChannelConfig]) -> list[int]:
+    """Positions of the channels that are read and whose unit the cohort does not state."""
+    derivations = (
+        next((one for one in config.any if _can_derive(file, one)), None)
+        for config in channels.values()
+        if not config.unit
+    )
+    names = [name for one in derivations if one for name in (one.plus, *one.minus)]
+    return sorted({find_positions(file, name)[0] for name in names})
+
+
+def _derive(
+    file: SignalFile, name: str, derivation: DerivationConfig, unit: str, witnesses: Mapping[float, UnitWitness]
+) -> tuple[RawSignal, list[str]]:
     """One channel, or its difference to the mean of others of the same rate."""
-    plus, notes = _read_channel(file, name, derivation.plus, unit)
+    plus, notes = _read_channel(file, name, derivation.plus, unit, witnesses)
     if not derivation.minus:
         return plus, notes
     references = []
     for reference in derivation.minus:
-        minus, phrases = _read_channel(file, name, reference, unit)
+        minus, phrases = _read_channel(file, name, reference, unit, witnesses)
         if (minus.fs_hz, len(minus.values)) != (plus.fs_hz, len(plus.values)):
             raise ValueError(
                 f"{file.path}: {derivation.plus} has {plus.fs_hz:g} Hz, {reference} {minus.fs_hz:g} Hz; "
@@ -105,7 +111,9 @@ def _derive(file: SignalFile, name: str, derivation: DerivationConfig, unit: str
     return RawSignal(values, plus.fs_hz, plus.unit), notes
 
 
-def _read_channel(file: SignalFile, prepared: str, wanted: str, unit: str) -> tuple[RawSignal, list[str]]:
+def _read_channel(
+    file: SignalFile, prepared: str, wanted: str, unit: str, witnesses: Mapping[float, UnitWitness]
+) -> tuple[RawSignal, list[str]]:
     idx = _pick_position(file, wanted)
     channel = file.channels[idx]
     is_eeg = "eeg" in (read_channel_name(prepared).role, read_channel_name(channel.name).role)
@@ -123,17 +131,11 @@ def _read_channel(file: SignalFile, prepared: str, wanted: str, unit: str) -> tu
         notes += [f"taken as {unit}, as the cohort states"] if unit != channel.unit else []
         return RawSignal(values * np.float32(factor or 1), channel.fs_hz), notes
     try:
-        values, phrase = convert_to_uv(values, channel.fs_hz, channel.unit)
+        witness = find_witness(witnesses, channel)
+        values, phrase = convert_to_uv(values, channel.fs_hz, channel.unit, witness)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
     return RawSignal(values, channel.fs_hz), [*notes, phrase] if phrase else notes
-
-
-def read_samples(file: SignalFile, idx: int) -> tuple[np.ndarray, str]:
-    """Samples of a channel in its own unit, NaN for fill values, and a phrase on these (empty where there are none)."""
-    with np.errstate(over="ignore"):  # of fill values that float32 does not hold
-        values = file.read_values(idx)
-    return take_for_missing(values, FILL_VALUE)
 
 
 def check_range(values: np.ndarray, where: str) -> list[str]:
@@ -183,65 +185,3 @@ def _plain(name: str) -> str:
 def list_names(file: SignalFile) -> str:
     """Names of all channels in one line."""
     return ", ".join(channel.name for channel in file.channels) or "none"
-
-
-def parse_voltage_unit(text: str) -> float | None:
-    """Microvolt in one unit ("µV", "uV", "mV", "Volts"), or None when it is no unit of voltage."""
-    plain = text.strip()
-    for sign in _MICRO:
-        plain = plain.replace(sign, "u")
-    plain = unicodedata.normalize("NFKC", plain).casefold()
-    return UV_PER_UNIT.get(_WRITTEN_OUT.get(plain.removesuffix("s"), plain))
-
-
-def convert_to_uv(values: np.ndarray, fs_hz: float, unit: str) -> tuple[np.ndarray, str]:
-    """Values in microvolt, and what was done in one phrase (empty when they were in microvolt as they said).
-
-    From 50 Hz on, the unit is not believed where the typical spread within a second would be below 0.1 or above
-    5,000 uV and another power of 1000 brings it into 0.5 to 500 uV: then that one is taken. A missing
-    unit is taken for microvolt under the same rule.
-
-    Args:
-        values: (num_samples,) in `unit`; NaN where nothing was recorded.
-        fs_hz: Sampling rate.
-        unit: Unit of voltage as written, or empty.
-
-    Raises:
-        ValueError: `unit` is no unit of voltage, or no unit makes the values those of an electrode.
-    """
-    uv = parse_voltage_unit(unit) if unit.strip() else 1.0
-    if uv is None:
-        raise ValueError(f"it is in {unit!r}; wanted uV, mV or V")
-    phrase = ("" if uv == 1.0 else f"converted from {unit} to uV") if unit.strip() else "no unit given; taken for uV"
-    spread = measure_spread(values, fs_hz)
-    if spread > 0 and fs_hz >= _MIN_FS_HZ and not _LEAST_UV <= spread * uv <= _MOST_UV:
-        stated, stated_uv = (f"said to be in {unit}" if unit.strip() else "no unit given"), spread * uv
-        fitting = [
-            name for name, per_unit in UV_PER_UNIT.items() if _BELIEVED_UV[0] <= spread * per_unit < _BELIEVED_UV[1]
-        ]
-        if not fitting:
-            raise ValueError(
-                f"its values would spread over {stated_uv:.3g} uV within a second, as no electrode does; "
-                "state the true unit in the cohort's YAML (channels.NAME.unit)"
-            )
-        uv = UV_PER_UNIT[fitting[0]]
-        taken = fitting[0].replace("v", "V")
-        phrase = (
-            f"{stated}, but the values ({stated_uv:.3g} uV by that) can only be {taken}; converted from {taken} to uV"
-        )
-    return (values if uv == 1.0 else (values.astype(np.float64) * uv).astype(np.float32)), phrase
-
-
-def measure_spread(values: np.ndarray, fs_hz: float) -> float:
-    """Upper quartile of the standard deviations of one-second blocks; slow drifts do not enter.
-
-    Up to 2,000 blocks spread over the recording are looked at; those with missing samples are left out.
-    """
-    block_samples = max(_MIN_BLOCK_SAMPLES, round(fs_hz))
-    num_blocks = len(values) // block_samples
-    if num_blocks == 0:
-        return 0.0
-    blocks = values[: num_blocks * block_samples].reshape(num_blocks, block_samples)
-    blocks = blocks[:: -(-num_blocks // _MAX_BLOCKS)].astype(np.float64)
-    spreads = blocks[np.isfinite(blocks).all(axis=1)].std(axis=1)
-    return float(np.percentile(spreads, 75)) if len(spreads) else 0.0

@@ -109,7 +109,7 @@ class Collator:
                 sequence.add([pad_id] * self.config.count_series_tokens(len(series.values_L)), SERIES_SLOT)
             sequence.num_series += 1
         if series_as == "slots" and self.has_context and example.window is not None and example.reads_night:
-            sequence.add([pad_id] * self.config.context.num_tokens, CONTEXT_SLOT)
+            sequence.add([pad_id] * self.config.num_context_tokens, CONTEXT_SLOT)
         sequence.add(self._tokenize(example.post_prompt))
         if self.with_response:
             sequence.add(tokenize_response(self.tokenizer, example.response), supervised=True)

@@ -54,6 +54,7 @@ def _phrase_human(facts: Mapping[str, float]) -> list[dict[str, str]]:
     (first, first_share), (second, second_share), *_ = words.rank_bands(facts)
     background = {
         "amplitude": f"{words.amplitude_word(facts['rms_uv'])} amplitude, RMS {facts['rms_uv']:.0f} uV",
+        "peak_to_peak": f"{facts['peak_to_peak_uv']:.0f} uV peak-to-peak",
         "bands": f"leading {first} {percent(first_share)}, then {second} {percent(second_share)}",
     }
     if "theta" not in (first, second) and facts["theta_share"] >= words.THETA_SHARE:

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from tslm.nn.precision import has_bfloat16
+
 LEAST_ROWS = 8  # of a batch; for fewer, laying out takes longer than it saves
 
 
@@ -50,7 +52,7 @@ class _PackedProduct:
 def _can_pack(layer: nn.Linear) -> bool:
     weight_OI = layer.weight
     is_on_cpu = weight_OI.device.type == "cpu" and weight_OI.dtype == torch.bfloat16
-    return is_on_cpu and torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return is_on_cpu and has_bfloat16(weight_OI.device)
 
 
 def _has_adapters(causal_lm: PreTrainedModel) -> bool:

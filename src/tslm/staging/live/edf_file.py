@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tslm.data.cohorts.montage import parse_voltage_unit
+from tslm.data.cohorts.units import parse_voltage_unit
 from tslm.data.readers.edf.header import EdfHeader, read_edf_header
 from tslm.data.readers.edf.read import open_edf, read_edf_values
 from tslm.data.readers.raw import SignalFile, SignalsConfig

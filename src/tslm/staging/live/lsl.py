@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tslm.data.cohorts.montage import parse_voltage_unit
+from tslm.data.cohorts.units import parse_voltage_unit
 from tslm.data.readers.raw import ChannelInfo, SignalFile
 from tslm.staging.live.source import Chunk, number_names
 

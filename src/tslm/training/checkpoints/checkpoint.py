@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -26,6 +27,7 @@ from tslm.files import hash_file, read_json, swap_in, write_beside
 from tslm.models import build_model
 from tslm.models.epoch_reader import SeriesReader
 from tslm.models.llm.store import check_base, copy_small_files, fetch_llm, get_hub_id, get_sha256, is_small_file
+from tslm.nn.precision import with_usable_precision
 from tslm.predictions.calibration import CALIBRATION_FILE
 from tslm.predictions.transitions import TRANSITIONS_FILE
 from tslm.training.checkpoints.model_card import CARD_FILE, write_model_card
@@ -133,16 +135,25 @@ def record_evaluation(checkpoint_dir: Path, evaluation: Mapping[str, Any]) -> No
     )
 
 
-def load_checkpoint(checkpoint_dir: Path, merge_adapter: bool = True) -> tuple[nn.Module, RunConfig]:
+def load_checkpoint(
+    checkpoint_dir: Path, merge_adapter: bool = True, device: torch.device | str | None = None
+) -> tuple[nn.Module, RunConfig]:
     """Load a trained model for inference, by default with its adapter merged into the language model for speed.
 
-    Without `merge_adapter` the adapter stays separate, so it can be saved again.
+    Args:
+        checkpoint_dir: folder of the checkpoint.
+        merge_adapter: without it the adapter stays separate, so it can be saved again.
+        device: where the model will run, in a precision that the device has; None: the precision that is saved.
     """
-    return read_unmoved(checkpoint_dir, lambda: _load_checkpoint(checkpoint_dir, merge_adapter))
+    return read_unmoved(checkpoint_dir, lambda: _load_checkpoint(checkpoint_dir, merge_adapter, device))
 
 
-def _load_checkpoint(checkpoint_dir: Path, merge_adapter: bool) -> tuple[nn.Module, RunConfig]:
+def _load_checkpoint(
+    checkpoint_dir: Path, merge_adapter: bool, device: torch.device | str | None
+) -> tuple[nn.Module, RunConfig]:
     config = load_checkpoint_config(checkpoint_dir)
+    if device is not None:
+        config = with_usable_precision(config, device)
     if holds_llm(checkpoint_dir):
         config = replace(config, llm=replace(config.llm, source=str(checkpoint_dir / LLM_DIR), sha256=""))
     model: Any = build_model(config)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from tslm.data.cohorts.cohort import parse_cohort
-from tslm.data.cohorts.montage import convert_to_uv, measure_spread, parse_voltage_unit, read_montage
+from tslm.data.cohorts.montage import read_montage
+from tslm.data.cohorts.units import convert_to_uv, measure_spread, parse_voltage_unit
 from tslm.data.readers.raw import ChannelInfo, RawSignal, SignalFile
 
 EEG = np.random.default_rng(0).normal(0, 30, 12_800).astype(np.float32)
@@ -124,6 +125,39 @@ def test_voltages_come_out_in_microvolt_and_what_was_done_is_said(scale: float, 
             raise AssertionError(notes[0])
     else:
         assert notes == []
+
+
+@pytest.mark.parametrize("prepared", [("EEG", "EMG", "EOG"), ("EMG",), ("EOG", "EMG")])
+@pytest.mark.parametrize(
+    ("unit", "scale", "meant"),
+    [("mV", 1, "uV"), ("V", 1, "uV"), ("uV", 1e-3, "mV"), ("", 1e-6, "V"), ("V", 1e-3, "mV")],
+)
+def test_a_unit_that_one_channel_refutes_is_wrong_for_the_file(
+    prepared: tuple[str, ...], unit: str, scale: float, meant: str
+) -> None:
+    sizes = {"EEG": 1.0, "EMG": 0.1, "EOG": 4 / 30} if unit != "uV" else {"EEG": 1.0, "EMG": 10.0, "EOG": 4.0}
+    true = {name: EEG.astype(np.float64) * size for name, size in sizes.items()}
+    file = open_fake(**{name: (values * scale, 256, unit) for name, values in true.items()})
+    signals, notes = read(file, {name: name for name in prepared})
+    for name in prepared:
+        np.testing.assert_allclose(signals[name].values, true[name], rtol=1e-5)
+    assert len(notes) == len(prepared)
+    assert all(f"can only be {meant}; " in note and "from uV to uV" not in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("unit", "eeg_scale", "other_scale"),
+    [("uV", 1.0, 1e-5), ("uV", 1.0, 500.0), ("mV", 1e-3, 1.0), ("uV", 0.1, 1e-4)],
+)
+def test_a_channel_that_no_other_unit_explains_keeps_the_unit_of_the_header(
+    unit: str, eeg_scale: float, other_scale: float
+) -> None:
+    wide = EEG.astype(np.float64)
+    signals, _ = read(
+        open_fake(C4=(wide * eeg_scale, 256, unit), EMG=(wide * other_scale, 256, unit)), {"EEG": "C4", "EMG": "EMG"}
+    )
+    stated_uv = 1e3 if unit == "mV" else 1.0
+    np.testing.assert_allclose(signals["EEG"].values, wide * eeg_scale * stated_uv, rtol=1e-5)
 
 
 def test_a_unit_stated_in_the_cohort_is_believed() -> None:
