@@ -16,6 +16,7 @@ def run_odd_worker(pipe: "Connection[Any, Any]") -> None:
         except EOFError:
             return
         what = task.recording.stem
+        pipe.send(Progress(0.0))
         held = bytearray()
         if what == "crash":
             os._exit(3)
@@ -23,7 +24,7 @@ def run_odd_worker(pipe: "Connection[Any, Any]") -> None:
             pipe.send(Ended("no EEG"))
             continue
         if what == "grow":
-            held = bytearray(os.urandom(1)) * 400_000_000
+            held = bytearray(os.urandom(1)) * 200_000_000
         if what in ("hang", "grow"):
             time.sleep(60)
         task.out_dir.mkdir(parents=True)

@@ -24,6 +24,7 @@ from tslm.serve.jobs.worker import run_worker
 
 _LOGGER = logging.getLogger(__name__)
 _LOOK_S = 0.2  # between two looks at a night in work
+_START_S = 600.0  # of a process, until it begins with its first night
 _REPORT_S = 1.0  # between two reports of progress
 _IDLE_S = 1.0  # between two looks for a job, if nobody says that there is one
 _NIGHTS_A_PROCESS = 50  # then it is replaced, whatever its packages keep
@@ -210,7 +211,7 @@ class _Worker(threading.Thread):
         """Let the process stage a night: its error, empty where there is none; None: it is not wanted any more."""
         pool, limits = self._pool, self._pool.limits
         self._send(pool.build_task(job))
-        started_s, reported_s = time.monotonic(), 0.0
+        started_s, reported_s, longest_s = time.monotonic(), 0.0, _START_S
         while True:
             message = self._receive(job.id)
             if isinstance(message, Ended):
@@ -219,14 +220,16 @@ class _Worker(threading.Thread):
                     self._end_process()
                 return message.error
             now_s = time.monotonic()
+            if message is not None and longest_s == _START_S:  # the process has started, and begins with the night
+                started_s, longest_s = now_s, limits.timeout_s
             if message is not None and now_s - reported_s > _REPORT_S:
                 pool.store.report(job.id, message.share)
                 reported_s = now_s
             if pool.stopping.is_set() or pool.store.find(job.id) is None:
                 return None
-            if now_s - started_s > limits.timeout_s:
+            if now_s - started_s > longest_s:
                 self._end_process()
-                return f"it was not staged after {limits.timeout_s:g} s, the longest time of a night here"
+                return f"it was not staged after {longest_s:g} s, the longest time of a night here"
             if self.measure_bytes() > limits.memory_bytes:
                 self._end_process()
                 return f"its staging needs more than {limits.memory_bytes / 1024**3:g} GB of memory"

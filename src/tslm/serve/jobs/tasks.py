@@ -51,7 +51,7 @@ class NightTask:
 
 @dataclass(frozen=True)
 class Progress:
-    """Share of the texts that are written."""
+    """Share of the texts that are written; 0 at the beginning of a night."""
 
     share: float
 

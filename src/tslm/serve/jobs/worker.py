@@ -61,7 +61,11 @@ class LastStager:
 
 
 def try_night(task: NightTask, stagers: LastStager, report: Callable[[float], None]) -> Ended:
-    """Stage a night, write all its results, and say how it ended; `report` is called with the share of its texts."""
+    """Stage a night, write all its results, and say how it ended.
+
+    `report` is called when it begins, and with the share of its texts.
+    """
+    report(0.0)
     try:
         with redirect_stderr(_BarReader(report)):
             models, options = check_options(task.options, task.menu)
