@@ -35,7 +35,8 @@ class JobOptions:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "JobOptions":
         """The inverse of `to_dict`."""
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+        fields: dict[str, Any] = {n: tuple(value) if isinstance(value, list) else value for n, value in values.items()}
+        return cls(**fields)
 
 
 @dataclass(frozen=True)
