@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.factories.browser import open_chromium
-from tests.factories.local_server import FileServer
+from tests.factories.servers.local_server import FileServer
 
 # A machine that is busy with something else is slow, not wrong.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])

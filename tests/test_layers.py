@@ -37,6 +37,8 @@ SINGLE_DOOR = (
     "h5py",
     "datasets",
     "evaluate",
+    "multipart",
+    "prometheus_client",
 )
 MAX_NAMES = 12
 # Folders that mirror the whole library, and pages that are numbered rather than looked up by name.

@@ -15,7 +15,7 @@ from data_prep import teacher
 from data_prep.rationales.chat import ChatClient, Endpoint, NoAnswerError, RateLimit, RefusedError
 from data_prep.rationales.compose import write_rationales
 from data_prep.teacher import build_messages, filter_answer
-from tests.factories.local_server import LocalServer
+from tests.factories.servers.local_server import LocalServer
 from tslm.data.prepared.recordings import (
     Recording,
     read_participants,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tslm import __version__
-from tslm.cli import checkpoints, inspect, models, review, score, stage
+from tslm.cli import checkpoints, inspect, models, review, score, serve, stage
 from tslm.command import run_command
 
 
@@ -36,6 +36,13 @@ COMMANDS = (
         "tslm score NIGHT.edf",
         score.add_arguments,
         score.score,
+    ),
+    Command(
+        "serve",
+        "a REST service and a page: recordings come in by HTTP, nights are staged in worker processes",
+        "tslm serve --data served --workers 2",
+        serve.add_arguments,
+        serve.serve,
     ),
     Command(
         "models",

@@ -1,6 +1,6 @@
 """The table of exports: the files of a staged night."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,20 +39,23 @@ EXPORTS: dict[str, Export] = {
 }
 
 
-def write_exports(night: NightResult, folder: Path, keep_identity: bool = False) -> dict[str, Path]:
-    """Write all files of EXPORTS that the night has the data for.
+def write_exports(
+    night: NightResult, folder: Path, keep_identity: bool = False, exports: Mapping[str, Export] = EXPORTS
+) -> dict[str, Path]:
+    """Write all files of a table of exports that the night has the data for.
 
     Args:
         night: a staged night.
         folder: of this night alone; it is made.
         keep_identity: keep the patient's code and the date of the recording.
+        exports: the table.
 
     Returns:
-        The path of each file by its name in EXPORTS.
+        The path of each file by its name in the table.
     """
     night = night if keep_identity else night.remove_identity()
     written = {}
-    for name, export in EXPORTS.items():
+    for name, export in exports.items():
         if not export.needs or getattr(night, export.needs) is not None:
             written[name] = folder / export.file_name.format(bids=name_in_bids(night.file))
             export.write(night, written[name])

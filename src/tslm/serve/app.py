@@ -3,13 +3,14 @@
 import asyncio
 import ipaddress
 import socket
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from tslm.serve.guard import Guard, render_error
 
 _HOW_TO_INSTALL = "serving needs fastapi and uvicorn: pip install 'tslm-sleep[serve]'"
+_NO_ROUTE = "Not Found"  # Starlette's words
 _STATUS_OF_ERROR: dict[type[Exception], int] = {ValueError: 400, OSError: 503}
 
 
@@ -18,13 +19,36 @@ class Route:
     """One address, and the function that answers its requests.
 
     The function's arguments are those of the query, by name and type; a `dict` is the JSON object in the body. Errors
-    become responses with one line: ValueError 400, OSError 503, others as `status_of_error` of `build_app` says.
+    become responses with one line: ValueError 400, OSError 503, others as `status_of_error` of `build_app` says. The
+    fields after `media_type` are for OpenAPI.
     """
 
-    method: str  # GET, PUT, POST
+    method: str  # GET, PUT, POST, DELETE
     path: str
     answer: Callable[..., Any]
     media_type: str = "application/json"  # for other types the function returns the text
+    status: int = 200  # where it succeeds
+    summary: str = ""
+    responses: Mapping[int | str, Mapping[str, Any]] = field(default_factory=dict)  # as FastAPI takes them
+    body: Mapping[str, Any] = field(default_factory=dict)  # `requestBody` of a route that reads the body itself
+    documented: bool = True  # False: it is left out of OpenAPI
+
+
+@dataclass(frozen=True)
+class Documentation:
+    """What OpenAPI, at /openapi.json, says of the whole application."""
+
+    title: str
+    version: str
+    description: str = ""
+    security_schemes: Mapping[str, Any] = field(default_factory=dict)  # of which any one is needed
+
+
+def query(**documented: Any) -> Any:
+    """Annotation of an argument of a route: a value of the query with description, examples and limits."""
+    from fastapi import Query
+
+    return Query(**documented)
 
 
 def build_app(
@@ -32,14 +56,18 @@ def build_app(
     host_names: Sequence[str] = (),
     status_of_error: Mapping[type[Exception], int] | None = None,
     content_policy: str = "default-src 'none'",
+    documentation: Documentation | None = None,
+    **guarded: Any,
 ) -> Guard:
     """Build the application, behind its guard.
 
     Args:
-        routes: all its addresses; there are no documentation pages.
+        routes: all its addresses.
         host_names: allowed Host names beside `localhost` and IP addresses.
         status_of_error: HTTP status of further errors.
         content_policy: Content-Security-Policy of all answers.
+        documentation: of OpenAPI; None: there is none. There are no documentation pages, which need a network.
+        **guarded: further arguments of `Guard`.
 
     Raises:
         ImportError: FastAPI is missing.
@@ -49,10 +77,32 @@ def build_app(
         from fastapi.exceptions import RequestValidationError
         from fastapi.responses import JSONResponse
         from starlette.exceptions import HTTPException
+        from starlette.routing import Match
     except ImportError as error:
         raise ImportError(_HOW_TO_INSTALL) from error
 
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/openapi.json" if documentation else None,
+        generate_unique_id_function=lambda route: route.name,  # operations are called as the functions
+    )
+    if documentation:
+        app.title, app.version, app.description = (
+            documentation.title,
+            documentation.version,
+            documentation.description,
+        )
+        build_openapi = app.openapi
+
+        def build_secured() -> dict[str, Any]:
+            document = build_openapi()
+            if documentation.security_schemes:
+                document["components"]["securitySchemes"] = dict(documentation.security_schemes)
+                document["security"] = [{name: []} for name in documentation.security_schemes]
+            return document
+
+        app.openapi = build_secured  # type: ignore[method-assign]
     for route in routes:
         response_class = (
             JSONResponse
@@ -60,7 +110,16 @@ def build_app(
             else type("TextResponse", (Response,), {"media_type": route.media_type})
         )
         app.add_api_route(
-            route.path, route.answer, methods=[route.method], response_class=response_class, response_model=None
+            route.path,
+            route.answer,
+            methods=[route.method],
+            response_class=response_class,
+            response_model=None,
+            status_code=route.status,
+            summary=route.summary or None,
+            responses={status: dict(response) for status, response in route.responses.items()},
+            openapi_extra={"requestBody": dict(route.body)} if route.body else None,
+            include_in_schema=route.documented,
         )
 
     def build_handler(status: int) -> Callable[[Request, Exception], Response]:
@@ -74,14 +133,22 @@ def build_app(
         first = error.errors()[0]
         return JSONResponse(render_error(f"{'.'.join(map(str, first['loc']))}: {first['msg']}"), 422)
 
-    def render_http(_: Request, error: Exception) -> Response:
+    def list_methods(scope: MutableMapping[str, Any]) -> set[str]:
+        found = [route for route in app.routes if route.matches(scope)[0] is not Match.NONE]
+        return {method for route in found for method in getattr(route, "methods", ())}
+
+    def render_http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        return JSONResponse(render_error(str(error.detail)), error.status_code, error.headers)
+        headers = dict(error.headers or {})
+        if error.status_code == 405:  # Starlette names the methods of one route alone
+            headers["Allow"] = ", ".join(sorted(list_methods(request.scope)))
+        message = "there is nothing at this address" if error.detail == _NO_ROUTE else str(error.detail)
+        return JSONResponse(render_error(message), error.status_code, headers)
 
     app.add_exception_handler(RequestValidationError, render_invalid)
-    app.add_exception_handler(404, lambda _, __: JSONResponse(render_error("there is nothing at this address"), 404))
     app.add_exception_handler(HTTPException, render_http)
-    return Guard(app, frozenset(name.casefold() for name in host_names), content_policy)
+    names = frozenset(name.casefold() for name in host_names)
+    return Guard(app, names, content_policy, is_served=lambda scope: scope["method"] in list_methods(scope), **guarded)
 
 
 LOOPBACK = "127.0.0.1"

@@ -2,10 +2,14 @@
 
 A page of another site, open in the same browser, can send requests to this machine. Three checks refuse them: the Host
 must be an address or a known name (DNS rebinding keeps the name of the other site), the Origin of a change must be this
-site, and a change must be JSON (which a browser does not send to another site without asking it).
+site, and a change must be JSON (which a browser does not send to another site without asking it) or, at an address that
+takes files, a form with files.
 """
 
 import asyncio
+import base64
+import binascii
+import hmac
 import ipaddress
 import json
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -22,6 +26,10 @@ REQUEST_S = 20.0  # a request that is not complete after this time is dropped
 _MAX_DRAINED_BYTES = 64 * 1024**2  # of a request that is too long
 _TOO_LONG = (413, f"the request is longer than {MAX_BODY_BYTES} bytes")
 _READING = ("GET", "HEAD")
+_WITH_BODY = ("POST", "PUT", "PATCH")
+_REFUSED_UPLOAD_S = 60.0  # so long a client that is still sending is listened to before it reads the refusal
+_PAUSE_S = 1.0  # a client that sends nothing for so long listens
+_CHALLENGE = 'Basic realm="tslm", charset="UTF-8"'  # a browser asks for it; the user name is not looked at
 _HEADERS = {
     "cache-control": "no-store",
     "cross-origin-opener-policy": "same-origin",
@@ -41,9 +49,25 @@ class Guard:
         host_names: frozenset[str] = frozenset(),
         content_policy: str = "",
         request_s: float = REQUEST_S,
+        token: str = "",
+        open_paths: frozenset[str] = frozenset(),
+        upload_paths: frozenset[str] = frozenset(),
+        is_served: Callable[[Scope], bool] = lambda _: True,
     ) -> None:
-        """Args as `tslm.serve.app.build_app`; names are in lower case, a request takes at most `request_s`."""
-        self.app, self.request_s = app, request_s
+        """Put a guard before an application.
+
+        Args:
+            app: the application.
+            host_names: as of `tslm.serve.app.build_app`, in lower case.
+            content_policy: as there.
+            request_s: longest time of a request, except of files.
+            token: that every request needs, as a bearer token or as the password of Basic; empty: none does.
+            open_paths: addresses that need none.
+            upload_paths: addresses to which a form with files is posted; the application reads and limits it.
+            is_served: whether the application has such an address; it refuses others itself, whatever they send.
+        """
+        self.app, self.request_s, self.is_served = app, request_s, is_served
+        self.token, self.open_paths, self.upload_paths = token.encode(), open_paths, upload_paths
         self.host_names = host_names | {"localhost"}
         self.headers = [
             (name.encode(), value.encode())
@@ -57,11 +81,23 @@ class Guard:
 
         async def send_guarded(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", []), *self.headers]
+                own = {name for name, _ in message.get("headers", [])}
+                guarding = [(name, value) for name, value in self.headers if name not in own]
+                message["headers"] = [*message.get("headers", []), *guarding]
             await send(message)
 
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        refusal = self._find_refusal(scope["method"], headers)
+        is_upload = scope["method"] == "POST" and scope["path"] in self.upload_paths
+        refusal = self._find_refusal(scope, headers, is_upload)
+        if refusal is None and not self._is_allowed(scope["path"], headers):
+            refusal = 401, "a token is needed: Authorization: Bearer TOKEN, or TOKEN as the password"
+        if is_upload:
+            upload = _Upload(receive, expects_answer="expect" in headers)
+            if refusal is None:
+                await self.app(scope, upload.receive, lambda message: upload.answer(message, send_guarded))
+            else:
+                await _send_error(lambda message: upload.answer(message, send_guarded), *refusal)
+            return
         body = None
         try:
             async with asyncio.timeout(self.request_s):
@@ -74,8 +110,21 @@ class Guard:
             return
         await _send_error(send_guarded, *(refusal or _TOO_LONG))
 
-    def _find_refusal(self, method: str, headers: dict[str, str]) -> tuple[int, str] | None:
-        host = headers.get("host", "")
+    def _is_allowed(self, path: str, headers: dict[str, str]) -> bool:
+        """Whether the token is not needed, or is there."""
+        if not self.token or path in self.open_paths:
+            return True
+        kind, _, given = headers.get("authorization", "").partition(" ")
+        found = given.strip().encode("latin-1")
+        if kind.casefold() == "basic":
+            try:
+                found = base64.b64decode(found, validate=True).partition(b":")[2]
+            except binascii.Error:
+                return False
+        return hmac.compare_digest(found, self.token)
+
+    def _find_refusal(self, scope: Scope, headers: dict[str, str], is_upload: bool) -> tuple[int, str] | None:
+        method, host = scope["method"], headers.get("host", "")
         if not self._is_own_host(host):
             return 421, f"{host!r} is not served here; use the address that the command printed"
         if method in _READING:
@@ -84,7 +133,12 @@ class Guard:
         is_foreign = headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none")
         if is_foreign or (origin is not None and urlsplit(origin).netloc.casefold() != host.casefold()):
             return 403, "changes are taken from this site's own pages only"
-        if headers.get("content-type", "").partition(";")[0].strip().casefold() != "application/json":
+        kind = headers.get("content-type", "").partition(";")[0].strip().casefold()
+        if is_upload:
+            return None if kind == "multipart/form-data" else (415, "files are taken as multipart/form-data only")
+        if (
+            kind != "application/json" and method in _WITH_BODY and self.is_served(scope)
+        ):  # pages of other sites cannot send DELETE unasked
             return 415, "changes are taken as application/json only"
         if headers.get("content-length", "0").isdigit() and int(headers.get("content-length", "0")) > MAX_BODY_BYTES:
             return _TOO_LONG
@@ -102,6 +156,37 @@ class Guard:
         except ValueError:
             return False
         return True
+
+
+class _Upload:
+    """A body that the application reads itself, and may refuse before its end.
+
+    A client that is still sending loses an answer, so the rest is taken first, unless the client waits for the answer
+    (`Expect: 100-continue`).
+    """
+
+    def __init__(self, receive: Receive, expects_answer: bool) -> None:
+        self._receive, self._is_sending = receive, not expects_answer
+
+    async def receive(self) -> MutableMapping[str, Any]:
+        """The next part."""
+        self._is_sending = True
+        message = await self._receive()
+        if message["type"] != "http.request" or not message.get("more_body", False):
+            self._is_sending = False
+        return message
+
+    async def answer(self, message: MutableMapping[str, Any], send: Send) -> None:
+        """Send, and before the first part take what the client is still sending."""
+        if message["type"] == "http.response.start" and self._is_sending:
+            try:
+                async with asyncio.timeout(_REFUSED_UPLOAD_S):
+                    while self._is_sending:
+                        async with asyncio.timeout(_PAUSE_S):
+                            await self.receive()
+            except TimeoutError:
+                self._is_sending = False
+        await send(message)
 
 
 def render_error(message: str) -> dict[str, str]:
@@ -138,5 +223,7 @@ def _replay(body: bytes, receive: Receive) -> Receive:
 async def _send_error(send: Send, status: int, message: str) -> None:
     body = json.dumps(render_error(message)).encode()
     headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
+    if status == 401:
+        headers.append((b"www-authenticate", _CHALLENGE.encode()))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -43,6 +43,7 @@ UNCERTAIN_SHARE = 0.2  # of the epochs, those that `explain="uncertain"` takes
 # 60, .45 of 30; with `model.prior_epochs` .82, .79, .77 and .78.
 SHORT_RECORDING_H = 2.5
 _SPAN = re.compile(r"(\d+)(?:-(\d+))?")
+_MAX_DIGITS = 6  # of an epoch's number: a million epochs of 30 s are a year
 
 
 @dataclass(frozen=True)
@@ -228,17 +229,9 @@ def list_numbered_epochs(text: str, night: SingleNight) -> list[int]:
     """Positions in the recording of epochs numbered from the start of the file, such as "12,40-60", ascending.
 
     Raises:
-        ValueError: no such list, or an epoch that the staged part does not have or that has no signal.
+        ValueError: as `parse_epochs`, or an epoch that the staged part does not have or that has no signal.
     """
-    wanted: set[int] = set()
-    for part in text.split(","):
-        match = _SPAN.fullmatch(part.strip())
-        if not match:
-            raise ValueError(f"explain={text!r}; wanted uncertain, all, none, or epochs such as 12,40-60")
-        first, last = int(match[1]), int(match[2] or match[1])
-        if last < first:
-            raise ValueError(f"explain={text!r}: {part.strip()} ends before it begins")
-        wanted.update(range(first, last + 1))
+    wanted = parse_epochs(text)
     onset_s = night.recording.onset_s.tolist()
     position = {round(each / night.recording.epoch_s): idx for idx, each in enumerate(onset_s)}
     missing = sorted(wanted - position.keys())
@@ -248,6 +241,22 @@ def list_numbered_epochs(text: str, night: SingleNight) -> list[int]:
             f"{night.span.start} to {night.span.stop - 1}, or has no signal"
         )
     return sorted(position[epoch] for epoch in wanted)
+
+
+def parse_epochs(text: str) -> set[int]:
+    """Numbers of epochs from a list such as "12,40-60"; ValueError where it is none, or of no recording's length."""
+    wanted: set[int] = set()
+    for part in text.split(","):
+        match = _SPAN.fullmatch(part.strip())
+        if not match:
+            raise ValueError(f"explain={text!r}; wanted uncertain, all, none, or epochs such as 12,40-60")
+        if len(match[1]) > _MAX_DIGITS or len(match[2] or "") > _MAX_DIGITS:
+            raise ValueError(f"explain={text!r}: no recording has so many epochs")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last < first:
+            raise ValueError(f"explain={text!r}: {part.strip()} ends before it begins")
+        wanted.update(range(first, last + 1))
+    return wanted
 
 
 def match_given_channels(

@@ -78,6 +78,12 @@ def test_changes_are_json_which_a_form_of_another_site_cannot_send(client):
     assert client.put("/thing", content="{}", headers=LOCAL | {"content-type": "application/json"}).status_code == 200
 
 
+def test_other_methods_are_405_with_those_that_are_served(client):
+    for method in ("POST", "DELETE", "PATCH", "TRACE", "OPTIONS"):
+        answer = client.request(method, "/thing", headers=LOCAL)
+        assert (answer.status_code, answer.headers["allow"]) == (405, "PUT")
+
+
 def test_long_requests_are_refused_whatever_they_say_of_their_length(client):
     def stream():
         for _ in range(3):

@@ -1,7 +1,9 @@
 """Recordings as MNE-Python knows them: files of any format it reads, and Raw objects for tools that want them."""
 
 import configparser
+import os
 import struct
+import zlib
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +22,7 @@ _VOLTAGES = ("eeg", "eog", "emg", "ecg", "seeg", "ecog", "dbs", "bio")  # MNE's 
 # What its readers raise for a file that is damaged or no such file.
 _READ_ERRORS = (
     *(ValueError, TypeError, LookupError, AttributeError, AssertionError, RuntimeError, OSError, EOFError),
-    *(ArithmeticError, MemoryError, configparser.Error, struct.error),
+    *(ArithmeticError, MemoryError, configparser.Error, struct.error, zlib.error),
 )
 
 
@@ -32,7 +34,7 @@ def open_mne(path: Path) -> SignalFile:
     Raises:
         FileNotFoundError: The file is missing.
         ImportError: MNE is not installed.
-        ValueError: MNE cannot read it.
+        ValueError: MNE cannot read it, or a header takes its samples from elsewhere than its folder.
     """
     mne = _import_mne(f"{path} is read by MNE")
     if not path.is_file():
@@ -44,6 +46,10 @@ def open_mne(path: Path) -> SignalFile:
         raise ValueError(
             f"{path} cannot be read by MNE ({why}), and by its name it is no EDF, BDF, CSV, TSV or .mat file"
         ) from error
+    for name in filter(None, raw.filenames):
+        taken = Path(os.path.abspath(name))  # noqa: PTH100 - links are not followed: annexed data sets are links
+        if not any(taken.is_relative_to(each.parent) for each in (path.absolute(), path.resolve())):
+            raise ValueError(f"{path} takes its samples from {name}, outside its folder; put both into one")
     return hold_mne_raw(raw, path)
 
 

@@ -1,3 +1,4 @@
+import io
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -5,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy
 
 from tslm.data.readers.mne import build_mne_raw, hold_mne_raw
 from tslm.data.readers.open import open_signals
@@ -87,7 +89,13 @@ def test_time_zero_is_that_of_mne(tmp_path: Path, is_dated: bool, crop_s: int, i
 
 
 def test_what_mne_cannot_read_is_one_line(tmp_path: Path) -> None:
-    for name, content in (("a.xyz", b"?"), ("a.vhdr", b"?"), ("a.set", b"?"), ("a_raw.fif", b"\0" * 99)):
+    packed = io.BytesIO()
+    scipy.io.savemat(packed, {"EEG": np.arange(99.0)}, do_compression=True)
+    spoilt = packed.getvalue()[:-4] + b"\0\0\0\0"
+    for name, content in (
+        *(("a.xyz", b"?"), ("a.vhdr", b"?"), ("a.set", b"?"), ("a_raw.fif", b"\0" * 99)),
+        ("b.set", spoilt),
+    ):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(ValueError, match="cannot be read by MNE") as caught:
             open_signals(tmp_path / name, SignalsConfig())
@@ -101,20 +109,36 @@ def test_without_mne_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.Monk
         open_signals(tmp_path / "a.vhdr", SignalsConfig())
 
 
+_HEADER = (
+    "Brain Vision Data Exchange Header File Version 1.0\n[Common Infos]\nCodepage=UTF-8\nDataFile=n.eeg\n"
+    "DataFormat=BINARY\nDataOrientation=MULTIPLEXED\nNumberOfChannels=1\nSamplingInterval=10000\n"
+    "[Binary Infos]\nBinaryFormat=INT_16\n[Channel Infos]\nCh1=C4,,0.1,uV\n"
+)
+
+
 @pytest.mark.parametrize(
     "broken", [("Codepage=UTF-8", "Codepage=UTFinf"), ("SamplingInterval=10000", "SamplingInterval=0")]
 )
 def test_a_damaged_brainvision_header_is_one_line(tmp_path: Path, broken: tuple[str, str]) -> None:
-    header = (
-        "Brain Vision Data Exchange Header File Version 1.0\n[Common Infos]\nCodepage=UTF-8\nDataFile=n.eeg\n"
-        "DataFormat=BINARY\nDataOrientation=MULTIPLEXED\nNumberOfChannels=1\nSamplingInterval=10000\n"
-        "[Binary Infos]\nBinaryFormat=INT_16\n[Channel Infos]\nCh1=C4,,0.1,uV\n"
-    )
     path = tmp_path / "n.vhdr"
     np.zeros(100, "<i2").tofile(tmp_path / "n.eeg")
-    path.write_text(header)
+    path.write_text(_HEADER)
     assert open_signals(path, SignalsConfig()).channels[0].name == "C4"
-    path.write_text(header.replace(*broken))
+    path.write_text(_HEADER.replace(*broken))
     with pytest.raises(ValueError, match="n.vhdr cannot be read by MNE") as caught:
         open_signals(path, SignalsConfig())
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("named", ["../elsewhere/n.eeg", "{folder}/elsewhere/n.eeg"])
+def test_samples_are_taken_from_the_headers_folder_alone(tmp_path: Path, named: str) -> None:
+    for name in ("here", "elsewhere"):
+        (tmp_path / name).mkdir()
+    path = tmp_path / "here" / "n.vhdr"
+    np.zeros(100, "<i2").tofile(tmp_path / "elsewhere" / "n.eeg")
+    path.write_text(_HEADER.replace("n.eeg", named.format(folder=tmp_path)))
+    with pytest.raises(ValueError, match="outside its folder"):
+        open_signals(path, SignalsConfig())
+    (tmp_path / "here" / "n.eeg").symlink_to(tmp_path / "elsewhere" / "n.eeg")  # as an annexed data set has it
+    path.write_text(_HEADER)
+    assert open_signals(path, SignalsConfig()).duration_s == 1

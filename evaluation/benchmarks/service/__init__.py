@@ -1,0 +1,1 @@
+"""Load, kills and damaged files for `tslm serve`."""
