@@ -201,6 +201,7 @@ class ModelConfig:
     name: str = "soft_prompt"  # row of the model table: soft_prompt, flamingo, text_only, classifier, cnn_bilstm ...
     label_set: str = "aasm"  # sleep stages that can be answered: aasm, aasm_movement or rodent
     normalization: str = "whitened"  # zscore (epoch), recording (amplitude), whitened (spectrum) or zscore_whitened
+    inputs: tuple[str, ...] = ()  # read beside the signal of an epoch: features, flags, light, clock; empty: nothing
     view_dropout: float = 0.0  # training: probability that a channel of a night lacks a view (zscore_whitened)
     prior_epochs: float = 0.0  # epochs that weigh as much as training's typical spectrum; 0: a recording's own alone
     typical_spectrum: tuple[float, ...] = ()  # of training's nights, for each channel; empty: measured in training
@@ -226,6 +227,11 @@ class ModelConfig:
         for name in ("channel_dropout", "view_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"model.{name}={getattr(self, name):g}; wanted a probability from 0 to below 1")
+        if self.inputs and self.context.causal:
+            raise ValueError(
+                f"model.inputs=[{', '.join(self.inputs)}] are measured on a whole recording, which a live one is not; "
+                "leave them out with model.context.causal=true"
+            )
         if not 0 <= self.prior_epochs < math.inf:
             raise ValueError(f"model.prior_epochs={self.prior_epochs:g}; wanted 0 (off) or more, 60 is half an hour")
 
@@ -266,6 +272,7 @@ class CurriculumStageConfig:
     fold: int = -1  # fold that is tested, the next one validates; -1: the cohort has no folds
     channel: str = "EEG Fpz-Cz"  # nights: EEG channel that is staged and described
     extra_channels: tuple[str, ...] = ()  # nights: channels read beside it (EOG, EMG)
+    drop_flagged: tuple[str, ...] = ()  # training: artefacts whose epochs are not learned from, such as [motion]
     extra_in_text: bool = True  # sleep: the language model reads them as series too, not in the context alone
     prompt_style: str = "full"  # sleep: full, brief, or guide: the words of the guide to stage 4
     facts: str = ""  # line of measured facts in the prompt: measured or none; empty: as the task has it

@@ -49,7 +49,9 @@ class Classifier(nn.Module):
     def read(self, batch: Batch) -> NightStates:
         """States of a batch's windows."""
         assert batch.window_BWCL is not None and batch.epoch_mask_BW is not None
-        return NightStates(*self.reader(batch.window_BWCL, batch.epoch_mask_BW, batch.channel_mask_BC))
+        return NightStates(
+            *self.reader(batch.window_BWCL, batch.epoch_mask_BW, batch.channel_mask_BC, batch.inputs_BWF)
+        )
 
     def measure_loss(self, states: NightStates, batch: Batch) -> ModelOutput:
         """Classification loss over the scored epochs, that of the epoch-only head added."""
@@ -71,10 +73,14 @@ class Classifier(nn.Module):
         return ModelOutput(loss_N.sum(), weight_N.sum(), correct, mean_by_sample(loss_N, weight_N, scored_BW))
 
     def logits(
-        self, window_BWCL: Tensor, epoch_mask_BW: Tensor, channel_mask_BC: Tensor | None = None
+        self,
+        window_BWCL: Tensor,
+        epoch_mask_BW: Tensor,
+        channel_mask_BC: Tensor | None = None,
+        inputs_BWF: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """(B, W, C, L) -> logits (B, W, K) of the epoch alone and with its neighbours; masks as the reader's."""
-        return self._apply_heads(NightStates(*self.reader(window_BWCL, epoch_mask_BW, channel_mask_BC)))
+        """(B, W, C, L) -> logits (B, W, K) of the epoch alone and with its neighbours; arguments as the reader's."""
+        return self._apply_heads(NightStates(*self.reader(window_BWCL, epoch_mask_BW, channel_mask_BC, inputs_BWF)))
 
     def step(self, epoch_CL: Tensor, channel_mask_C: Tensor, state: Any = None) -> tuple[Tensor, Any]:
         """Logits (K,) of one more epoch of a live night, and what is kept for the next; the context is causal.

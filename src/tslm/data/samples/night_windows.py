@@ -2,7 +2,8 @@
 
 Soft targets come from scorer votes and boundary smoothing.
 
-Shape letters: E epochs of a recording, W epochs of a window, C channels, L samples of an epoch, K classes.
+Shape letters: E epochs of a recording, W epochs of a window, C channels, L samples of an epoch, K classes,
+F numbers beside the signal.
 """
 
 from collections.abc import Iterator, Sequence
@@ -95,10 +96,11 @@ def cut_window(
     window_epochs: int,
     references: tuple[Reference | None, ...],
     target_EK: np.ndarray | None = None,
+    inputs_EF: np.ndarray | None = None,
 ) -> NightWindow:
     """Epochs around `centre`; those outside the recording or beyond a gap in it are masked and zero.
 
-    `target_EK` holds the soft targets of the recording (`build_targets`).
+    `target_EK` holds the soft targets of the recording (`build_targets`), `inputs_EF` what is read beside the signal.
     """
     inside_W, mask_W = _window_indices(recording, centre, window_epochs)
     values_WCL = stack_channels(recording, channels, inside_W)
@@ -109,6 +111,7 @@ def cut_window(
         scored_idx=window_epochs // 2,
         references=references,
         target_WK=None if target_EK is None else target_EK[inside_W],
+        inputs_WF=None if inputs_EF is None else np.where(mask_W[:, None], inputs_EF[inside_W], np.float32(0)),
     )
 
 

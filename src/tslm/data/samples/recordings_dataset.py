@@ -13,6 +13,7 @@ from tslm.data.events import recording_events
 from tslm.data.evidence import find_prepared_evidence, read_evidence
 from tslm.data.prepared.recordings import Recording
 from tslm.data.samples.corpus_dataset import one_hot
+from tslm.data.samples.inputs import find_flagged, measure_inputs, normalize_inputs
 from tslm.data.samples.night_windows import (
     augment_window,
     build_targets,
@@ -63,7 +64,12 @@ class RecordingsDataset:
         self.typical_spectrum = config.model.typical_spectrum or (average_spectra(self.meters) if varied else ())
         self.references = references or [meter.measure(self.typical_spectrum) for meter in self.meters]
         self.varied = varied
+        self.measured_inputs = [measure_inputs(recording, config) for recording in recordings]
+        self.inputs = [self._normalize_inputs(night) for night in range(len(recordings))]
         self.sleep_stage_idx = [index_sleep_stages(recording, self.label_set) for recording in recordings]
+        if varied and config.stage.drop_flagged:
+            for recording, idx_E in zip(recordings, self.sleep_stage_idx, strict=True):
+                idx_E[find_flagged(recording, config.stage.drop_flagged)] = IGNORE_INDEX
         self.targets = build_targets(recordings, self.sleep_stage_idx, self.label_set, config.loss)
 
     def __len__(self) -> int:
@@ -88,9 +94,16 @@ class RecordingsDataset:
     def _measure_part(
         self, night: int, part: slice, log_gains_CG: np.ndarray | None = None
     ) -> tuple[Reference | None, ...]:
-        if log_gains_CG is None and part == slice(0, self.recordings[night].num_epochs):
+        if log_gains_CG is None and not self._is_part(night, part):
             return self.references[night]
         return self.meters[night].measure(self.typical_spectrum, part, log_gains_CG)
+
+    def _is_part(self, night: int, part: slice) -> bool:
+        return part != slice(0, self.recordings[night].num_epochs)
+
+    def _normalize_inputs(self, night: int, part: slice = slice(None)) -> np.ndarray | None:
+        measured_EF = self.measured_inputs[night]
+        return None if measured_EF is None else normalize_inputs(measured_EF, self.config.model.inputs, part)
 
     def _cut_window(self, night: int, epoch: int, part: slice, references: tuple[Reference | None, ...]) -> NightWindow:
         window = cut_window(
@@ -101,6 +114,7 @@ class RecordingsDataset:
             self.window_epochs,
             references,
             self.targets[night],
+            self._normalize_inputs(night, part) if self._is_part(night, part) else self.inputs[night],
         )
         return keep_excerpt(window, epoch, part) if self.varied else window
 

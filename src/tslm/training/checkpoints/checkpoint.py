@@ -328,6 +328,7 @@ def _check_settings(
     saved: RunConfig, wanted: RunConfig, checkpoint_dir: Path, same_kind: bool, has_adapter: bool
 ) -> None:
     names = ["normalization", "prior_epochs", "channel_dropout", *_OF_NIGHTS, "encoder", "context"]
+    names += ["inputs"] * (saved.has_classifier and wanted.has_classifier)
     if same_kind:
         names = [item.name for item in fields(ModelConfig) if item.name not in _OF_TRAINING]
         names += ["lora"] * has_adapter
