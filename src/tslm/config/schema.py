@@ -18,6 +18,8 @@ INPUTS = ("all", "facts", "series")
 REASONS = ("listed", "free")
 TEACHERS = ("labels", "classifier")
 STATING_FACTS = ("all", "facts")  # inputs of prompts that state the measured facts
+HEADS = ("linear", "ordinal")
+DOMAINS = ("source", "strain", "subject", "species")  # what may tell sites apart
 SAMPLINGS = {"natural": 0.0, "sqrt": 0.5, "balanced": 1.0}  # probability of a sample ~ class frequency^-power
 PRECISIONS = ("bf16", "fp32")
 TRACKERS = ("none", "mlflow")
@@ -205,6 +207,10 @@ class ModelConfig:
     view_dropout: float = 0.0  # training: probability that a channel of a night lacks a view (zscore_whitened)
     prior_epochs: float = 0.0  # epochs that weigh as much as training's typical spectrum; 0: a recording's own alone
     typical_spectrum: tuple[float, ...] = ()  # of training's nights, for each channel; empty: measured in training
+    head: str = (
+        "linear"  # of the classifier: linear, or ordinal (thresholds on one score; Wake, NREM, REM in this order)
+    )
+    domains: tuple[str, ...] = ()  # sites of the training recordings (loss.domain_weight); filled in training
     fs_hz: float = 0.0  # sampling rate of the nights; 0: that of the training data
     epoch_s: float = 0.0  # epoch length of the nights; 0: that of the training data
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
@@ -221,6 +227,10 @@ class ModelConfig:
             raise ValueError(f"unknown model.name {self.name!r}; one of: {', '.join(MODEL_KINDS)}")
         if self.label_set not in LABEL_SETS:
             raise ValueError(f"unknown model.label_set {self.label_set!r}; one of: {', '.join(LABEL_SETS)}")
+        if self.head not in HEADS:
+            raise ValueError(f"unknown model.head {self.head!r}; one of: {', '.join(HEADS)}")
+        if self.head == "ordinal":
+            LABEL_SETS[self.label_set].places  # noqa: B018 - ValueError where the stages have no order
         _check_sizes("model", self, {"fs_hz": (0, 5000), "epoch_s": (0, 3600)})
         if not all(map(math.isfinite, self.typical_spectrum)):
             raise ValueError("model.typical_spectrum holds NaN or infinite values; train the checkpoint again")
@@ -356,11 +366,17 @@ class LossConfig:
     label_smoothing: float = 0.0  # share of the target spread over all classes
     boundary_smoothing: float = 0.0  # share of the target given to the sleep stages of the two neighbouring epochs
     scorer_votes: bool = True  # use the scorers' votes as soft targets where a recording has them
+    domain_weight: float = 0.0  # domain-adversarial training (Ganin & Lempitsky 2015): reversed gradient; 0: off
+    domain_by: str = "source"  # what tells the sites of recordings apart: source, strain, subject or species
 
     def __post_init__(self) -> None:
         for name in ("label_smoothing", "boundary_smoothing"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"loss.{name}={getattr(self, name):g}; wanted a share from 0 to below 1")
+        if not 0 <= self.domain_weight < math.inf:
+            raise ValueError(f"loss.domain_weight={self.domain_weight:g}; wanted 0 (off) or more, .1 to 1 is usual")
+        if self.domain_by not in DOMAINS:
+            raise ValueError(f"loss.domain_by={self.domain_by}; wanted one of: {', '.join(DOMAINS)}")
         if not 0 <= self.focal_gamma < math.inf:
             raise ValueError(f"loss.focal_gamma={self.focal_gamma:g}; wanted 0 (off) or more, 2 is usual")
 
@@ -417,13 +433,18 @@ class AugmentConfig:
     max_shift_s: float = 0.0  # largest shift of the epochs in time; 0.1 is usual
     max_noise: float = 0.0  # largest RMS of added noise, relative to the epoch; 0.1 is usual
     max_notch_hz: float = 0.0  # widest band removed at a random frequency
-    electrode_loss: float = 0.0  # probability of a stretch without signal in a window
+    electrode_loss: float = 0.0  # probability of a stretch without signal in a window, for each channel
+    electrode_loss_of: dict[str, float] = field(default_factory=dict)  # by channel instead, such as {EMG: 0.3}
     excerpt_share: float = 0.0  # probability that a window is normalised as part of a shorter recording
     amplifier_jitter: float = 0.0  # as both jitters, but of a recording: its typical spectrum changes alike
 
     def __post_init__(self) -> None:
         if not 0 <= self.excerpt_share <= 1:
             raise ValueError(f"augment.excerpt_share={self.excerpt_share:g}; wanted a probability, 0 to 1")
+        if not all(0 <= loss <= 1 for loss in self.electrode_loss_of.values()):
+            raise ValueError(
+                f"augment.electrode_loss_of={self.electrode_loss_of}; wanted probabilities, as {{EMG: 0.3}}"
+            )
 
 
 @dataclass(frozen=True)

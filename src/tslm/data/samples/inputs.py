@@ -22,6 +22,7 @@ from tslm.config.files import suggest
 from tslm.config.schema import RunConfig
 from tslm.data.cohorts.subject_table import find_lit_epochs
 from tslm.data.prepared.recordings import Recording
+from tslm.data.readers.hypnograms.match import is_unknown
 from tslm.evidence.muscle import find_emg_channel
 from tslm.signals.artifacts import ARTIFACT_KINDS
 from tslm.signals.features import FEATURE_COLUMNS, measure_features
@@ -146,7 +147,7 @@ def _find_light(recording: Recording, _config: RunConfig) -> np.ndarray:
 
 def _find_clock(recording: Recording, _config: RunConfig) -> np.ndarray:
     """Sine and cosine of the time of day in the middle of each epoch."""
-    if not recording.start:
+    if not recording.start or is_unknown(datetime.fromisoformat(recording.start)):
         raise ValueError(
             f"{recording.recording} states no start, and the model reads the time of day (model.inputs=[clock]); "
             "take a file with a start, or a model without that input"

@@ -1,6 +1,7 @@
 """Datasets of prepared recordings: epochs for a language model, windows of the night for a classifier."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from tslm.data.samples.night_windows import (
     cut_sleep_stage_indices,
     cut_window,
     drop_channels,
+    find_domains,
     index_sleep_stages,
 )
 from tslm.data.samples.references import ReferenceMeter, average_spectra, draw_excerpt, keep_excerpt
@@ -47,6 +49,7 @@ class RecordingsDataset:
 
     samples: list[tuple[int, int]]
     window_epochs: int
+    domains: tuple[str, ...] = ()  # sites that training tells apart
 
     def __init__(
         self,
@@ -282,6 +285,11 @@ class NightDataset(RecordingsDataset):
     ) -> None:
         super().__init__(recordings, config, varied=augmented)
         self.augment = config.augment if augmented else None
+        if unknown := [name for name in config.augment.electrode_loss_of if name not in self.channels]:
+            raise ValueError(
+                f"augment.electrode_loss_of names {unknown[0]!r}; the model reads: {', '.join(self.channels)}"
+            )
+        self.domains = find_domains(recordings, config.loss) if augmented else ()
         self.window_epochs = config.model.context.window_epochs if config.model.context.sees_neighbours else 1
         step = max(1, self.window_epochs // 2)
         self.samples = [
@@ -297,8 +305,11 @@ class NightDataset(RecordingsDataset):
         recording, part = self.recordings[night], self._draw_part(night, centre)
         log_gains_CG = self.meters[night].draw_gains(self.augment.amplifier_jitter) if self.augment else None
         window = self._cut_window(night, centre, part, self._measure_part(night, part, log_gains_CG))
+        if self.domains:
+            site = getattr(recording, self.config.loss.domain_by)
+            window = replace(window, domain_idx=self.domains.index(site))
         if self.augment is not None:
-            window = augment_window(window, recording.fs_hz, self.augment, log_gains_CG)
+            window = augment_window(window, recording.fs_hz, self.augment, log_gains_CG, self.channels)
             window = drop_channels(window, self.config)
         return Example(recording.name_epoch(centre), "", (), "", "", "", self.label_set.answers, window)
 
