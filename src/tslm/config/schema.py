@@ -207,9 +207,7 @@ class ModelConfig:
     view_dropout: float = 0.0  # training: probability that a channel of a night lacks a view (zscore_whitened)
     prior_epochs: float = 0.0  # epochs that weigh as much as training's typical spectrum; 0: a recording's own alone
     typical_spectrum: tuple[float, ...] = ()  # of training's nights, for each channel; empty: measured in training
-    head: str = (
-        "linear"  # of the classifier: linear, or ordinal (thresholds on one score; Wake, NREM, REM in this order)
-    )
+    head: str = "linear"  # of the classifier: linear, or ordinal (thresholds on one score, in the order of the stages)
     domains: tuple[str, ...] = ()  # sites of the training recordings (loss.domain_weight); filled in training
     fs_hz: float = 0.0  # sampling rate of the nights; 0: that of the training data
     epoch_s: float = 0.0  # epoch length of the nights; 0: that of the training data
