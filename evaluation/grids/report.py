@@ -144,7 +144,7 @@ def _describe_protocol(grid: GridConfig, runs: Sequence[Run], path: Path) -> str
     manifest = read_manifest(done.metrics_path.parents[1])
     machine = ""
     if manifest is not None:
-        launch = manifest.launch
+        launch = manifest.launches[-1]
         machine = f" Machine: {launch.cpu}, {launch.num_cpus} CPUs; commit {launch.git_commit or 'unknown'}."
     folds = len({run.fold for run in runs})
     lines = [

@@ -11,10 +11,11 @@ from evaluation.experiments import main
 from evaluation.grids.plots import draw_hypnograms
 from evaluation.grids.report import _find_edges
 from tests.evaluation.grids.test_experiments import write_grid
-from tests.factories.small import small_recording
+from tests.factories.small import LAUNCH, small_recording
 from tslm.data.prepared.recordings import write_participants, write_recording
 from tslm.labels import SleepStage
 from tslm.scoring.metrics import compute_metrics
+from tslm.training.runs.manifest import RunManifest, write_manifest
 
 W, NREM, REM = SleepStage.WAKE, SleepStage.NREM, SleepStage.REM
 
@@ -42,6 +43,8 @@ def test_a_report_has_every_section_from_the_runs_own_files(
     grid: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     assert main(["run", str(grid)]) == 0
+    for path in (tmp_path / "results").rglob("metrics.json"):  # as train.py leaves it beside the results
+        write_manifest(RunManifest(0, (LAUNCH,), {}), path.parents[1])
     out = tmp_path / "report"
     assert main(["report", str(grid), "--out", str(out), "--num_resamples", "50"]) == 0
     assert str(out / "index.md") in capsys.readouterr().out
@@ -54,6 +57,7 @@ def test_a_report_has_every_section_from_the_runs_own_files(
     assert "| loss | smooth less plain | +0.100 [+0.100, +0.100] |" in text
     assert "| context | epochs7 less alone | +0.000 [+0.000, +0.000] |" in text
     assert "bootstrap resamples of 3 subjects" in text
+    assert "Machine: a processor, 4 CPUs; commit 0c70bedfacade." in text
     assert "python -m evaluation.experiments report" in text
     for name in ("kappa.svg", "hypnogram.svg"):
         assert f"({name})" in text
