@@ -71,12 +71,13 @@ def count_neighbours(
     counts = {stage: [0, 0, 0] for stage in SCORED}
     for night, stages in enumerate(nights):
         kept_E = np.ones(len(stages), dtype=bool) if kept is None else kept[night]
-        for idx in np.flatnonzero(kept_E):
+        for idx in np.flatnonzero(kept_E).tolist():
             if (stage := stages[idx]) not in counts:
                 continue
             is_followed = idx + 1 < len(stages) and bool(kept_E[idx + 1]) and stages[idx + 1] in counts
             is_same = is_followed and stages[idx + 1] == stage
-            counts[stage] = [sum(pair) for pair in zip(counts[stage], (1, is_followed, is_same), strict=True)]
+            added = (1, int(is_followed), int(is_same))
+            counts[stage] = [before + more for before, more in zip(counts[stage], added, strict=True)]
     return [Neighbours(stage, *numbers) for stage, numbers in counts.items() if numbers[0]]
 
 
