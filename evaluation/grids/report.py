@@ -217,7 +217,8 @@ def _describe_failures(rows: Sequence[PredictionRow], label_set: LabelSet) -> st
     truth, answers, labels = _columns(rows, label_set)
     counts = count_confusion(truth, answers, labels)
     confusion = Table(
-        ("expert \\ scorer", *labels), [[label, *map(int, row)] for label, row in zip(labels, counts, strict=True)]
+        ("expert \\ scorer", *labels, "no answer"),
+        [[label, *map(int, row)] for label, row in zip(labels, counts, strict=True)],
     )
     wrong = [expert != answer for expert, answer in zip(truth, answers, strict=True)]
     edges = _find_edges(rows, truth)

@@ -73,6 +73,7 @@ def test_the_best_row_is_scored_from_its_pooled_predictions(grid: Path, tmp_path
     truth, answer = ["NREM sleep"] * 20, ["NREM sleep"] * 9 + ["REM sleep"] + ["NREM sleep"] * 10
     accuracy = compute_metrics(truth * 2, answer * 2, ["Wake", "NREM sleep", "REM sleep"])["accuracy"]
     assert f"| accuracy | {accuracy:.3f} [" in text
+    assert "| NREM sleep | 0 | 38 | 2 | 0 |" in text
     assert "- within a bout: 2 of 40 epochs wrong (5.0%)" in text
 
 
