@@ -2,6 +2,7 @@
 
 Example:
     python -m data_prep.split prepared/cassette --out prepared/cassette_10 split=kfold:10 seed=1
+    python -m data_prep.split prepared/mice --subsample balanced
 """
 
 import argparse
@@ -35,6 +36,7 @@ from tslm.data.splits.rules import (
     needs_strata,
 )
 from tslm.data.splits.split import BY_EPOCH, Split
+from tslm.data.splits.subsample import METHODS, build_neighbour_table, choose_subsample, count_neighbours
 from tslm.files import write_beside
 from tslm.progress_bar import progress_bar
 
@@ -59,6 +61,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _split(arguments: argparse.Namespace) -> str:
+    if arguments.subsample:
+        options = parse_options(SplitOptions, arguments.options)
+        return show_subsample(arguments.cohort, arguments.subsample, options.seed)
+    if arguments.out is None:
+        raise ValueError("--out names the folder of the copy; only --subsample does without")
     rows = split_cohort(arguments.cohort, arguments.out, parse_options(SplitOptions, arguments.options))
     return f"{render_counts(rows)} in {arguments.out}"
 
@@ -95,6 +102,22 @@ def split_cohort(cohort_dir: Path, out_dir: Path, options: SplitOptions) -> list
     return done
 
 
+def show_subsample(cohort_dir: Path, method: str, seed: int = 0) -> str:
+    """A table of neighbours before and after classes are balanced by leaving epochs out; nothing is written.
+
+    Raises:
+        FileNotFoundError: There is no cohort.
+        ValueError: No epoch of a recording is scored.
+    """
+    nights = [
+        read_recording(cohort_dir / f"{row.recording}.parquet", ()).sleep_stages
+        for row in read_participants(cohort_dir)
+    ]
+    kept = [choose_subsample(stages, method, seed, night) for night, stages in enumerate(nights)]
+    table = build_neighbour_table({"all": count_neighbours(nights), method: count_neighbours(nights, kept)})
+    return table.text()
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Command line of `python -m data_prep.split`."""
     parser = argparse.ArgumentParser(
@@ -104,7 +127,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("cohort", type=Path, metavar="DIR", help="prepared cohort")
     parser.add_argument("options", metavar="key=value", nargs="*", help=f"split={DEFAULT_SPLIT} seed=0")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the copy")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the copy")
+    parser.add_argument(
+        "--subsample",
+        choices=METHODS,
+        help="write nothing; show what balancing the classes by single epochs or by whole bouts does to neighbours",
+    )
     return parser
 
 

@@ -2,6 +2,7 @@ r"""Experiments: a grid of trainings, interventions on what a language model rea
 
 Example:
     python -m evaluation.experiments run configs/experiments/phase1_small.yaml --dry_run
+    python -m evaluation.experiments report configs/experiments/phase1_small.yaml
     python -m evaluation.experiments intervene --checkpoint RUN/checkpoints/best --data prepared/sim_test \\
         --out RUN/results
     python -m evaluation.experiments transfer --checkpoints human=RUN/checkpoints/best \\
@@ -16,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
+from evaluation.grids import report as grid_report
 from evaluation.grids import run as grid_run
 from evaluation.grids import transfer
 from evaluation.grids.launcher import run_training_command
@@ -142,6 +144,13 @@ COMMANDS = (
         "run configs/experiments/phase1.yaml fold=0 loss=focal --jobs 2",
         grid_run.add_arguments,
         lambda arguments: run_training_command(grid_run.run_grid, arguments),
+    ),
+    Command(
+        "report",
+        "write a research report of a grid from the files of its finished runs",
+        "report configs/experiments/phase1_small.yaml --out docs/experiments/phase1",
+        grid_report.add_arguments,
+        lambda arguments: run_command(lambda: grid_report.write_grid_report(arguments)),
     ),
     Command(
         "intervene",

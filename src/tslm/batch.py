@@ -1,7 +1,7 @@
 """Inputs of a model: Example (one sample, NumPy) and Batch (tensors).
 
 Shape letters: B samples, T sequence positions, S series of all samples in order, L signal
-samples, W neighbouring epochs of a night window, C channels of it, K classes.
+samples, W neighbouring epochs of a night window, C channels of it, F numbers beside the signal, K classes.
 """
 
 from collections.abc import Callable
@@ -56,6 +56,8 @@ class NightWindow:
     scored_idx: int  # position of the scored epoch in the window
     references: tuple[Reference | None, ...]  # one per channel; None: the recording lacks the channel
     target_WK: np.ndarray | None = None  # float32, soft targets; None: sleep_stage_idx_W alone
+    domain_idx: int | None = None  # site of the recording among those of training; None: no sites are told apart
+    inputs_WF: np.ndarray | None = None  # float32, what is read beside the signal (`model.inputs`); None: nothing
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,8 @@ class Batch:
     window_BWCL: "torch.Tensor | None" = None  # float32, normalised; (B, W, C, V, L) in V views
     epoch_mask_BW: "torch.Tensor | None" = None  # bool
     channel_mask_BC: "torch.Tensor | None" = None  # bool, False where a recording lacks a channel; None: all are there
+    domain_B: "torch.Tensor | None" = None  # int64, site of each window's recording; None: no sites are told apart
+    inputs_BWF: "torch.Tensor | None" = None  # float32, numbers beside the signal; None: the model reads none
     sleep_stage_idx_BW: "torch.Tensor | None" = None  # int64, IGNORE_INDEX where unscored or outside
     target_BWK: "torch.Tensor | None" = None  # float32, soft targets; None: hard labels
     scored_idx_B: "torch.Tensor | None" = None  # int64

@@ -51,6 +51,19 @@ class LabelSet:
         """Answer names in the order of the sleep stages."""
         return tuple(ANSWER_NAMES[sleep_stage] for sleep_stage in self.sleep_stages)
 
+    @property
+    def places(self) -> tuple[int, ...]:
+        """Place of each sleep stage where they are taken to be ordered: Wake, REM, N1, N2, N3; Wake, NREM, REM.
+
+        The order of people is that of a drawn hypnogram. ValueError where the set holds more than sleep and wake.
+        """
+        ordered = [sleep_stage for sleep_stage in _ORDERS[self.species] if sleep_stage in self.sleep_stages]
+        if len(ordered) < len(self.sleep_stages):
+            raise ValueError(
+                f"label set {self.name} holds {self.answers[-1]}, which has no place in an order of stages"
+            )
+        return tuple(ordered.index(sleep_stage) for sleep_stage in self.sleep_stages)
+
     def index(self, sleep_stage: SleepStage) -> int:
         """Class index of a sleep stage, or -1 when the set does not hold it (not scorable)."""
         return self.sleep_stages.index(sleep_stage) if sleep_stage in self.sleep_stages else -1
@@ -62,6 +75,10 @@ class LabelSet:
         return self.sleep_stages[self.answers.index(answer)]
 
 
+_ORDERS = {
+    "human": (SleepStage.WAKE, SleepStage.REM, SleepStage.N1, SleepStage.N2, SleepStage.N3),
+    "rodent": (SleepStage.WAKE, SleepStage.NREM, SleepStage.REM),
+}
 _AASM = (SleepStage.WAKE, SleepStage.N1, SleepStage.N2, SleepStage.N3, SleepStage.REM)
 LABEL_SETS: dict[str, LabelSet] = {
     "aasm": LabelSet("aasm", _AASM),

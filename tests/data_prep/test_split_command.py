@@ -138,3 +138,16 @@ def test_help_has_an_example(main: object, capsys: pytest.CaptureFixture[str]) -
         main(["--help"])  # type: ignore[operator]
     assert caught.value.code == 0
     assert "example: python -m data_prep" in capsys.readouterr().out
+
+
+def test_what_balancing_does_to_neighbours_is_shown_and_nothing_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cohort = write_small_cohort(tmp_path / "a")
+    before = names_in(tmp_path), names_in(cohort)
+    assert split.main([str(cohort), "--subsample", "balanced"]) == 0
+    shown = capsys.readouterr().out
+    assert "next one kept" in shown and "balanced" in shown
+    assert (names_in(tmp_path), names_in(cohort)) == before
+    assert split.main([str(cohort)]) == 2
+    assert "--out names the folder of the copy" in capsys.readouterr().err

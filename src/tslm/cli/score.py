@@ -44,6 +44,7 @@ def score(arguments: argparse.Namespace) -> str:
         with_events=arguments.exports,
         runtime=arguments.runtime,
         species=arguments.species,
+        lights=arguments.lights,
     )
     return run_nights(NightJob(arguments, models, options, _write, _find_scored if has_several else None))
 
@@ -65,6 +66,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("torch", "onnx"),
         default="torch",
         help="onnx: --model is what `tslm export --format onnx` wrote; torch is not loaded",
+    )
+    parser.add_argument(
+        "--lights",
+        default="",
+        metavar="ON-OFF",
+        help="when the lights go on and off, such as 07:00-19:00, for a model that reads it (model.inputs=[light])",
     )
     parser.add_argument(
         "--follow",

@@ -18,6 +18,8 @@ INPUTS = ("all", "facts", "series")
 REASONS = ("listed", "free")
 TEACHERS = ("labels", "classifier")
 STATING_FACTS = ("all", "facts")  # inputs of prompts that state the measured facts
+HEADS = ("linear", "ordinal")
+DOMAINS = ("source", "strain", "subject", "species")  # what may tell sites apart
 SAMPLINGS = {"natural": 0.0, "sqrt": 0.5, "balanced": 1.0}  # probability of a sample ~ class frequency^-power
 PRECISIONS = ("bf16", "fp32")
 TRACKERS = ("none", "mlflow")
@@ -201,9 +203,12 @@ class ModelConfig:
     name: str = "soft_prompt"  # row of the model table: soft_prompt, flamingo, text_only, classifier, cnn_bilstm ...
     label_set: str = "aasm"  # sleep stages that can be answered: aasm, aasm_movement or rodent
     normalization: str = "whitened"  # zscore (epoch), recording (amplitude), whitened (spectrum) or zscore_whitened
+    inputs: tuple[str, ...] = ()  # read beside the signal of an epoch: features, flags, light, clock; empty: nothing
     view_dropout: float = 0.0  # training: probability that a channel of a night lacks a view (zscore_whitened)
     prior_epochs: float = 0.0  # epochs that weigh as much as training's typical spectrum; 0: a recording's own alone
     typical_spectrum: tuple[float, ...] = ()  # of training's nights, for each channel; empty: measured in training
+    head: str = "linear"  # of the classifier: linear, or ordinal (thresholds on one score, in the order of the stages)
+    domains: tuple[str, ...] = ()  # sites of the training recordings (loss.domain_weight); filled in training
     fs_hz: float = 0.0  # sampling rate of the nights; 0: that of the training data
     epoch_s: float = 0.0  # epoch length of the nights; 0: that of the training data
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
@@ -220,12 +225,21 @@ class ModelConfig:
             raise ValueError(f"unknown model.name {self.name!r}; one of: {', '.join(MODEL_KINDS)}")
         if self.label_set not in LABEL_SETS:
             raise ValueError(f"unknown model.label_set {self.label_set!r}; one of: {', '.join(LABEL_SETS)}")
+        if self.head not in HEADS:
+            raise ValueError(f"unknown model.head {self.head!r}; one of: {', '.join(HEADS)}")
+        if self.head == "ordinal":
+            LABEL_SETS[self.label_set].places  # noqa: B018 - ValueError where the stages have no order
         _check_sizes("model", self, {"fs_hz": (0, 5000), "epoch_s": (0, 3600)})
         if not all(map(math.isfinite, self.typical_spectrum)):
             raise ValueError("model.typical_spectrum holds NaN or infinite values; train the checkpoint again")
         for name in ("channel_dropout", "view_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"model.{name}={getattr(self, name):g}; wanted a probability from 0 to below 1")
+        if self.inputs and self.context.causal:
+            raise ValueError(
+                f"model.inputs=[{', '.join(self.inputs)}] are measured on a whole recording, which a live one is not; "
+                "leave them out with model.context.causal=true"
+            )
         if not 0 <= self.prior_epochs < math.inf:
             raise ValueError(f"model.prior_epochs={self.prior_epochs:g}; wanted 0 (off) or more, 60 is half an hour")
 
@@ -266,6 +280,7 @@ class CurriculumStageConfig:
     fold: int = -1  # fold that is tested, the next one validates; -1: the cohort has no folds
     channel: str = "EEG Fpz-Cz"  # nights: EEG channel that is staged and described
     extra_channels: tuple[str, ...] = ()  # nights: channels read beside it (EOG, EMG)
+    drop_flagged: tuple[str, ...] = ()  # training: artefacts whose epochs are not learned from, such as [motion]
     extra_in_text: bool = True  # sleep: the language model reads them as series too, not in the context alone
     prompt_style: str = "full"  # sleep: full, brief, or guide: the words of the guide to stage 4
     facts: str = ""  # line of measured facts in the prompt: measured or none; empty: as the task has it
@@ -349,11 +364,17 @@ class LossConfig:
     label_smoothing: float = 0.0  # share of the target spread over all classes
     boundary_smoothing: float = 0.0  # share of the target given to the sleep stages of the two neighbouring epochs
     scorer_votes: bool = True  # use the scorers' votes as soft targets where a recording has them
+    domain_weight: float = 0.0  # domain-adversarial training (Ganin & Lempitsky 2015): reversed gradient; 0: off
+    domain_by: str = "source"  # what tells the sites of recordings apart: source, strain, subject or species
 
     def __post_init__(self) -> None:
         for name in ("label_smoothing", "boundary_smoothing"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"loss.{name}={getattr(self, name):g}; wanted a share from 0 to below 1")
+        if not 0 <= self.domain_weight < math.inf:
+            raise ValueError(f"loss.domain_weight={self.domain_weight:g}; wanted 0 (off) or more, .1 to 1 is usual")
+        if self.domain_by not in DOMAINS:
+            raise ValueError(f"loss.domain_by={self.domain_by}; wanted one of: {', '.join(DOMAINS)}")
         if not 0 <= self.focal_gamma < math.inf:
             raise ValueError(f"loss.focal_gamma={self.focal_gamma:g}; wanted 0 (off) or more, 2 is usual")
 
@@ -410,13 +431,18 @@ class AugmentConfig:
     max_shift_s: float = 0.0  # largest shift of the epochs in time; 0.1 is usual
     max_noise: float = 0.0  # largest RMS of added noise, relative to the epoch; 0.1 is usual
     max_notch_hz: float = 0.0  # widest band removed at a random frequency
-    electrode_loss: float = 0.0  # probability of a stretch without signal in a window
+    electrode_loss: float = 0.0  # probability of a stretch without signal in a window, for each channel
+    electrode_loss_of: dict[str, float] = field(default_factory=dict)  # by channel instead, such as {EMG: 0.3}
     excerpt_share: float = 0.0  # probability that a window is normalised as part of a shorter recording
     amplifier_jitter: float = 0.0  # as both jitters, but of a recording: its typical spectrum changes alike
 
     def __post_init__(self) -> None:
         if not 0 <= self.excerpt_share <= 1:
             raise ValueError(f"augment.excerpt_share={self.excerpt_share:g}; wanted a probability, 0 to 1")
+        if not all(0 <= loss <= 1 for loss in self.electrode_loss_of.values()):
+            raise ValueError(
+                f"augment.electrode_loss_of={self.electrode_loss_of}; wanted probabilities, as {{EMG: 0.3}}"
+            )
 
 
 @dataclass(frozen=True)

@@ -230,7 +230,9 @@ class TSLMClassifier(_TrainedModel):
         """
         batch = Batch(**inputs)
         assert batch.window_BWCL is not None and batch.epoch_mask_BW is not None, "a TSLMProcessor gives both"
-        logits = self.stager.compute_logits(batch.window_BWCL, batch.epoch_mask_BW, batch.channel_mask_BC)
+        logits = self.stager.compute_logits(
+            batch.window_BWCL, batch.epoch_mask_BW, batch.channel_mask_BC, batch.inputs_BWF
+        )
         pick_likeliest(logits[batch.epoch_mask_BW].detach().float().cpu().numpy())
         return TokenClassifierOutput(logits=logits)
 

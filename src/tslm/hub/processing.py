@@ -21,6 +21,7 @@ from tslm.data.prepared.recordings import Recording
 from tslm.data.readers.raw import RawRecording, RawSignal
 from tslm.data.samples.collate import Collator
 from tslm.data.samples.dataset import find_task
+from tslm.data.samples.inputs import measure_inputs, normalize_inputs
 from tslm.data.samples.night_windows import cut_window
 from tslm.data.samples.recordings_dataset import SleepDataset
 from tslm.data.samples.references import measure_references
@@ -171,6 +172,7 @@ class TSLMProcessor:
     def _build_stretch(self, recording: Recording, stretch: slice, num_epochs: int) -> Example:
         """A classifier's example: a stretch without a gap in a window of `num_epochs`."""
         channels = self.config.stage.channels
+        measured_EF = measure_inputs(recording, self.config)
         window: NightWindow = cut_window(
             recording,
             channels,
@@ -178,6 +180,7 @@ class TSLMProcessor:
             stretch.start + (stretch.stop - stretch.start) // 2,
             num_epochs,
             measure_references(recording, self.config),
+            inputs_EF=None if measured_EF is None else normalize_inputs(measured_EF, self.config.model.inputs),
         )
         return Example(recording.name_epoch(stretch.start), "", (), "", "", "", self.label_set.answers, window)
 

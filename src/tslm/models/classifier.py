@@ -15,6 +15,7 @@ from tslm.config.schema import LossConfig, ModelConfig, OptimConfig
 from tslm.labels import LABEL_SETS
 from tslm.models.epoch_reader import EpochReader
 from tslm.models.interface import ModelOutput, build_param_groups, mean_by_sample
+from tslm.nn.heads import HEADS, build_domain_head, reverse_gradient
 from tslm.nn.losses import measure_class_loss
 
 _EPOCH_HEAD_WEIGHT = 0.5  # the epoch-only head keeps the encoder useful without its neighbours
@@ -35,10 +36,13 @@ class Classifier(nn.Module):
 
     def __init__(self, config: ModelConfig, loss: LossConfig, num_channels: int) -> None:
         super().__init__()
-        num_classes = len(LABEL_SETS[config.label_set].answers)
+        label_set = LABEL_SETS[config.label_set]
+        num_classes = len(label_set.answers)
         self.reader = EpochReader(config, num_channels)
-        self.epoch_head = nn.Linear(config.encoder.d_model, num_classes)
-        self.head = nn.Linear(self.reader.state_width, num_classes)
+        self.epoch_head = HEADS[config.head](config.encoder.d_model, label_set)
+        self.head = HEADS[config.head](self.reader.state_width, label_set)
+        # Tells the sites of training apart, so that the encoder learns not to; scoring does without it.
+        self.domain_head = build_domain_head(config.encoder.d_model, len(config.domains)) if config.domains else None
         self.loss = loss
         self.register_buffer("class_weight_K", torch.ones(num_classes))
 
@@ -49,10 +53,15 @@ class Classifier(nn.Module):
     def read(self, batch: Batch) -> NightStates:
         """States of a batch's windows."""
         assert batch.window_BWCL is not None and batch.epoch_mask_BW is not None
-        return NightStates(*self.reader(batch.window_BWCL, batch.epoch_mask_BW, batch.channel_mask_BC))
+        return NightStates(
+            *self.reader(batch.window_BWCL, batch.epoch_mask_BW, batch.channel_mask_BC, batch.inputs_BWF)
+        )
 
     def measure_loss(self, states: NightStates, batch: Batch) -> ModelOutput:
-        """Classification loss over the scored epochs, that of the epoch-only head added."""
+        """Classification loss over the scored epochs, that of the epoch-only head added.
+
+        In training with sites (`loss.domain_weight`) also the loss of telling them apart by the pooled epochs.
+        """
         assert batch.sleep_stage_idx_BW is not None
         epoch_logits_BWK, logits_BWK = self._apply_heads(states)
         scored_BW = batch.sleep_stage_idx_BW != IGNORE_INDEX
@@ -67,14 +76,23 @@ class Classifier(nn.Module):
         )
         loss_N = loss_N + _EPOCH_HEAD_WEIGHT * epoch_loss_N
         weight_N = (target_NK * self.class_weight_K).sum(-1)
+        if self.training and self.domain_head is not None and batch.domain_B is not None:
+            domain_N = batch.domain_B[:, None].expand_as(scored_BW)[scored_BW]
+            pooled_ND = reverse_gradient(states.pooled_BWD[scored_BW].float(), self.loss.domain_weight)
+            domain_loss_N = nn.functional.cross_entropy(self.domain_head(pooled_ND), domain_N, reduction="none")
+            loss_N = loss_N + weight_N * domain_loss_N
         correct = (logits_BWK[scored_BW].argmax(-1) == truth_N).sum()
         return ModelOutput(loss_N.sum(), weight_N.sum(), correct, mean_by_sample(loss_N, weight_N, scored_BW))
 
     def logits(
-        self, window_BWCL: Tensor, epoch_mask_BW: Tensor, channel_mask_BC: Tensor | None = None
+        self,
+        window_BWCL: Tensor,
+        epoch_mask_BW: Tensor,
+        channel_mask_BC: Tensor | None = None,
+        inputs_BWF: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """(B, W, C, L) -> logits (B, W, K) of the epoch alone and with its neighbours; masks as the reader's."""
-        return self._apply_heads(NightStates(*self.reader(window_BWCL, epoch_mask_BW, channel_mask_BC)))
+        """(B, W, C, L) -> logits (B, W, K) of the epoch alone and with its neighbours; arguments as the reader's."""
+        return self._apply_heads(NightStates(*self.reader(window_BWCL, epoch_mask_BW, channel_mask_BC, inputs_BWF)))
 
     def step(self, epoch_CL: Tensor, channel_mask_C: Tensor, state: Any = None) -> tuple[Tensor, Any]:
         """Logits (K,) of one more epoch of a live night, and what is kept for the next; the context is causal.

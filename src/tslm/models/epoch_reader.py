@@ -1,12 +1,14 @@
 """The parts that models share: the encoder of series, and the reader of epochs with pooling and night context.
 
-Shape letters: B nights, W epochs, C channels, L signal samples, D encoder width, H context width.
+Shape letters: B nights, W epochs, C channels, L signal samples, D encoder width, H context width,
+F numbers of an epoch beside its signal.
 """
 
 import torch
 from torch import Tensor, nn
 
 from tslm.config.schema import ModelConfig
+from tslm.data.samples.inputs import count_inputs
 from tslm.nn.context import AttentionPool, build_context, context_width
 from tslm.nn.patch_encoder import PatchEncoder, count_patches
 from tslm.signals.normalize import count_views
@@ -49,7 +51,8 @@ class EpochReader(SeriesReader):
     """Encodes epochs, pools each to a vector and looks at its neighbours.
 
     Each channel is pooled by its own query and the pooled channels are mixed to one vector. One state
-    dict fits every model, so an encoder trained as a classifier moves into a language model unchanged.
+    dict fits every model, so an encoder trained as a classifier moves into a language model unchanged. What is read
+    beside the signal (`model.inputs`) is added to the mixed vector by a linear map, which is zero at the start.
     """
 
     def __init__(self, config: ModelConfig, num_channels: int) -> None:
@@ -61,17 +64,26 @@ class EpochReader(SeriesReader):
         self.missing_CD = None
         if config.channel_dropout and num_channels > 1:
             self.missing_CD = nn.Parameter(torch.zeros(num_channels - 1, d_model))
+        self.inputs = nn.Linear(count_inputs(config.inputs), d_model) if config.inputs else None
+        if self.inputs is not None:
+            nn.init.zeros_(self.inputs.weight)
+            nn.init.zeros_(self.inputs.bias)
         self.view_dropout = config.view_dropout
         self.context = build_context(config.context, d_model)
         self.state_width = context_width(config.context, d_model)
 
     def forward(
-        self, window_BWCL: Tensor, epoch_mask_BW: Tensor, channel_mask_BC: Tensor | None = None
+        self,
+        window_BWCL: Tensor,
+        epoch_mask_BW: Tensor,
+        channel_mask_BC: Tensor | None = None,
+        inputs_BWF: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """(B, W, C, L) or (B, W, C, V, L) normalised epochs -> pooled epochs (B, W, D) and states (B, W, H).
 
         Without a context network the states are the pooled epochs themselves. `channel_mask_BC` is False where a
         recording lacks a channel (None: all are there), which only a model with `model.channel_dropout` can read.
+        `inputs_BWF` are the numbers beside the signal of a model with `model.inputs`.
         """
         num_nights, num_epochs = window_BWCL.shape[:2]
         if channel_mask_BC is None:
@@ -85,12 +97,19 @@ class EpochReader(SeriesReader):
         num_tokens = epochs_ECL.shape[1] * count_patches(epochs_ECL.shape[-1], self.encoder.patch_size)
         num_at_once = len(epochs_ECL) if torch.is_grad_enabled() else max(1, _TOKENS_AT_ONCE // num_tokens)
         chunks = zip(epochs_ECL.split(num_at_once), there_EC.split(num_at_once), strict=True)
-        pooled_BWD = torch.cat([self.pool(*chunk) for chunk in chunks]).unflatten(0, (num_nights, num_epochs))
+        pooled_ED = torch.cat([self.pool(*chunk) for chunk in chunks])
+        pooled_ED = self.add_inputs(pooled_ED, None if inputs_BWF is None else inputs_BWF.flatten(0, 1))
+        pooled_BWD = pooled_ED.unflatten(0, (num_nights, num_epochs))
         return pooled_BWD, self.look_around(pooled_BWD, epoch_mask_BW)
 
     def look_around(self, pooled_BWD: Tensor, epoch_mask_BW: Tensor | None = None) -> Tensor:
         """Pooled epochs (B, W, D) -> states (B, W, H); without a mask all epochs are real."""
         return pooled_BWD if self.context is None else self.context(pooled_BWD, epoch_mask_BW)
+
+    def add_inputs(self, pooled_ED: Tensor, inputs_EF: Tensor | None) -> Tensor:
+        """Pooled epochs with what is read beside their signal, (E, D); the same without `model.inputs`."""
+        assert (inputs_EF is None) == (self.inputs is None), "numbers beside the signal go with model.inputs alone"
+        return pooled_ED if self.inputs is None else pooled_ED + self.inputs(inputs_EF)
 
     def pool(self, epochs_ECL: Tensor, there_EC: Tensor) -> Tensor:
         """Each epoch by itself, (E, C, L) or (E, C, V, L) -> (E, D); `there_EC` is False where a channel lacks."""

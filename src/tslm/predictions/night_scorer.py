@@ -94,20 +94,23 @@ class NightScorer:
         The whole night is read at once; the context never crosses a gap in the recording.
 
         Raises:
-            ValueError: another number of channels than the model reads, a channel that it needs is missing, or epochs
-                longer than its position table.
+            ValueError: another number of channels than the model reads, a channel that it needs is missing, an input
+                beside the signal that the recording does not state, or epochs longer than its position table.
         """
         check_num_channels(self.config.stage.channels, self.model.reader.num_channels)
         self.model.eval()
         logits_EK = compute_run_logits(recording, self.config, self._compute_run)
         return scale_scores(logits_EK, self.temperature).astype(np.float32)
 
-    def _compute_run(self, epochs_WCL: np.ndarray, channel_mask_C: np.ndarray) -> np.ndarray:
+    def _compute_run(
+        self, epochs_WCL: np.ndarray, channel_mask_C: np.ndarray, inputs_WF: np.ndarray | None
+    ) -> np.ndarray:
         window_BWCL = torch.from_numpy(epochs_WCL).to(self.device)[None]
         mask_BW = torch.ones(window_BWCL.shape[:2], dtype=torch.bool, device=self.device)
         channel_mask_BC = torch.from_numpy(channel_mask_C).to(self.device)[None]
+        inputs_BWF = None if inputs_WF is None else torch.from_numpy(inputs_WF).to(self.device)[None]
         with torch.inference_mode():
-            return self.compute_logits(window_BWCL, mask_BW, channel_mask_BC)[0].cpu().numpy()
+            return self.compute_logits(window_BWCL, mask_BW, channel_mask_BC, inputs_BWF)[0].cpu().numpy()
 
     def step(self, epoch_CL: np.ndarray, channel_mask_C: np.ndarray, state: Any) -> tuple[np.ndarray, Any]:
         """Logits (K,) of the next epoch of a live night, and what is kept; arguments as `Classifier.step`."""
@@ -117,15 +120,22 @@ class NightScorer:
             logits_K, state = self.model.step(epoch, mask, state)
         return logits_K.cpu().numpy(), state
 
-    def compute_logits(self, window_BWCL: Tensor, mask_BW: Tensor, channel_mask_BC: Tensor | None = None) -> Tensor:
+    def compute_logits(
+        self,
+        window_BWCL: Tensor,
+        mask_BW: Tensor,
+        channel_mask_BC: Tensor | None = None,
+        inputs_BWF: Tensor | None = None,
+    ) -> Tensor:
         """Logits of the epochs in normalised windows, (B, W, K).
 
         Args:
             window_BWCL: (B, W, C, L).
             mask_BW: True for epochs that are no padding.
             channel_mask_BC: False where a recording lacks a channel; None: all are there.
+            inputs_BWF: numbers beside the signal, of a model with `model.inputs`.
         """
-        alone_BWK, in_context_BWK = self.model.logits(window_BWCL, mask_BW, channel_mask_BC)
+        alone_BWK, in_context_BWK = self.model.logits(window_BWCL, mask_BW, channel_mask_BC, inputs_BWF)
         return alone_BWK if self.each_alone else in_context_BWK
 
     def fit_calibration(self, show_progress: bool = True) -> Calibration:  # noqa: ARG002 - it takes seconds

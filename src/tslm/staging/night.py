@@ -42,6 +42,7 @@ UNCERTAIN_SHARE = 0.2  # of the epochs, those that `explain="uncertain"` takes
 # Below, a model that normalises by the recording alone agrees less: SC4001 .79 whole, .73 in pieces of 140 min, .65 of
 # 60, .45 of 30; with `model.prior_epochs` .82, .79, .77 and .78.
 SHORT_RECORDING_H = 2.5
+_LIGHTS = re.compile(r"\d{1,2}:\d\d-\d{1,2}:\d\d")
 _SPAN = re.compile(r"(\d+)(?:-(\d+))?")
 _MAX_DIGITS = 6  # of an epoch's number: a million epochs of 30 s are a year
 
@@ -60,6 +61,7 @@ class StagingOptions:
         with_events: look for spindles, slow waves and the like in every epoch.
         runtime: what runs the classifier: torch or onnx.
         species: of the sleeper: human, mouse, rat; empty: taken for that of the model.
+        lights: times of day between which the lights were on ("07:00-19:00"); empty: not known.
     """
 
     explain: str = "uncertain"
@@ -70,6 +72,11 @@ class StagingOptions:
     with_events: bool = True
     runtime: str = "torch"
     species: str = ""
+    lights: str = ""
+
+    def __post_init__(self) -> None:
+        if self.lights and not _LIGHTS.fullmatch(self.lights):
+            raise ValueError(f"lights={self.lights!r}; wanted when they go on and off, such as 07:00-19:00")
 
 
 class NightStager:
@@ -122,7 +129,9 @@ class NightStager:
         night = read_single_night(file, choice.channels, model.fs_hz, model.epoch_s, species, self.options.whole)
         missing = [f"no channel to read as {name!r}: staged without it" for name in choice.missing]
         notes = (*choice.notes, *missing, *night.recording.notes)
-        night = replace(night, recording=replace(night.recording, notes=notes))
+        lights_on, _, lights_off = self.options.lights.partition("-")
+        lit = replace(night.recording, lights_on=lights_on, lights_off=lights_off, notes=notes)
+        night = replace(night, recording=lit)
         recording = night.recording
         if self.options.explain not in ("all", "uncertain", "none"):
             list_numbered_epochs(self.options.explain, night)  # before the work begins
@@ -296,6 +305,7 @@ def stage_night(
     whole: bool = False,
     expert: Any = None,
     species: str = "",
+    lights: str = "",
     device: str = "",
     show_progress: bool = False,
 ) -> NightResult:
@@ -316,6 +326,7 @@ def stage_night(
         whole: stage the day, too, where a recording is longer than 12 h.
         expert: path of an expert's hypnogram, against which `NightResult.scores` are; None: nobody has scored it.
         species: human, mouse or rat; empty: taken for that of the model.
+        lights: when the lights go on and off, "07:00-19:00", for a model that reads it; empty: not known.
         device: cpu, cuda ...; empty: a GPU if there is one.
         show_progress: whether a progress bar is shown.
 
@@ -326,7 +337,9 @@ def stage_night(
     """
     models = find_models(model, llm, with_texts=explain != "none")
     given = match_given_channels(models, channel, extra_channels)
-    stager = NightStager(models, StagingOptions(explain, given, smoothing, whole, species=species), device)
+    stager = NightStager(
+        models, StagingOptions(explain, given, smoothing, whole, species=species, lights=lights), device
+    )
     file = open_source(source, fs_hz, unit)
     model_config = models.classifier.model
     reading = CohortConfig(epoch_s=model_config.epoch_s, species=LABEL_SETS[model_config.label_set].species)

@@ -39,13 +39,18 @@ class OnnxScorer:
         logits_EK = compute_run_logits(recording, self.config, self.compute_logits)
         return scale_scores(logits_EK, self.temperature).astype(np.float32)
 
-    def compute_logits(self, epochs_WCL: np.ndarray, channel_mask_C: np.ndarray) -> np.ndarray:
-        """(W, C, L) normalised epochs of a run without gaps -> logits (W, K)."""
+    def compute_logits(
+        self, epochs_WCL: np.ndarray, channel_mask_C: np.ndarray, inputs_WF: np.ndarray | None
+    ) -> np.ndarray:
+        """(W, C, L) normalised epochs of a run without gaps, and (W, F) numbers beside them -> logits (W, K)."""
         pooled, alone = [], []
         for start in range(0, len(epochs_WCL), _EPOCHS_AT_ONCE):
             some_WCL = epochs_WCL[start : start + _EPOCHS_AT_ONCE]
             mask_WC = np.repeat(channel_mask_C[None], len(some_WCL), axis=0)
-            pooled_WD, alone_WK = self._encoder.run(None, {"epochs": some_WCL, "channel_mask": mask_WC})
+            read = {"epochs": some_WCL, "channel_mask": mask_WC}
+            if inputs_WF is not None:
+                read["inputs"] = inputs_WF[start : start + _EPOCHS_AT_ONCE]
+            pooled_WD, alone_WK = self._encoder.run(None, read)
             pooled.append(pooled_WD)
             alone.append(alone_WK)
         if self.each_alone:

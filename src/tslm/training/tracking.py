@@ -26,6 +26,7 @@ from tslm.training.runs.folder import NUM_TOP, RESUME_FILES
 
 CHECKPOINTS_DIR = "checkpoints"  # among the artefacts
 _DATABASE, _ARTIFACTS_DIR = "mlflow.db", "mlflow_artifacts"  # of the local store, in the results folder
+_FILE = "sqlite:///"  # begins the address of a store in a file
 _MAX_PARAM_LENGTH = 6000
 _CHECKPOINT = re.compile(rf"{CHECKPOINTS_DIR}/kappa_(-?[0-9.]+)_step_[0-9]+$")
 
@@ -49,9 +50,11 @@ def open_tracker(config: RunConfig, run_id: str = "", tags: Mapping[str, str] | 
     results_dir = Path(config.results_dir).resolve()
     uri = config.mlflow.uri or os.environ.get("MLFLOW_TRACKING_URI", "")
     artifacts_uri = None  # a server chooses its artefact folder
-    if not uri:
-        results_dir.mkdir(parents=True, exist_ok=True)
-        uri, artifacts_uri = f"sqlite:///{results_dir / _DATABASE}", (results_dir / _ARTIFACTS_DIR).as_uri()
+    uri = uri or f"{_FILE}{results_dir / _DATABASE}"
+    if uri.startswith(_FILE):
+        folder = Path(uri.removeprefix(_FILE)).resolve().parent
+        folder.mkdir(parents=True, exist_ok=True)
+        artifacts_uri = (folder / _ARTIFACTS_DIR).as_uri()
     try:
         client = mlflow.MlflowClient(uri)
         if run_id:

@@ -149,7 +149,7 @@ def test_the_grids_of_the_project_can_be_run() -> None:
         num_runs[path.stem] = len(expand_grid(grid))
         assert list(grid.axes) == ["context", "backbone", "loss", "emg"]
         assert set(grid.smoothing) == {"none", "hmm", "median5"}
-    assert num_runs == {"phase1": 840, "phase1_small": 24}
+    assert num_runs == {"phase1": 840, "phase1_2h": 210, "phase1_small": 24}
 
 
 @pytest.mark.parametrize(

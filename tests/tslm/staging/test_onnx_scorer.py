@@ -32,6 +32,7 @@ SCORERS: dict[str, dict[str, Any]] = {
     "ssm": {"model__context__num_layers": 2},
     "transformer": {"model__encoder__raw_patch": False},
 }
+STATED = {"start": "2026-11-01T18:58:00", "lights_on": "07:00", "lights_off": "19:00"}
 
 
 def scorer_config(kind: str, **changes: Any) -> RunConfig:
@@ -43,6 +44,16 @@ def scorer_config(kind: str, **changes: Any) -> RunConfig:
         **SCORERS[kind],
         **changes,
     )
+
+
+def test_a_graph_reads_what_the_model_reads_beside_the_signal(tmp_path: Path) -> None:
+    config = scorer_config("ssm", model__inputs=("light", "clock"))
+    model = build_small_model(config)
+    torch.nn.init.normal_(model.reader.inputs.weight)
+    export_graphs(model, config, tmp_path)
+    night = replace(small_recording(num_epochs=11), **STATED)
+    ours, theirs = NightScorer(model, config).score(night), OnnxScorer(tmp_path, config).score(night)
+    np.testing.assert_allclose(theirs, ours, atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", SCORERS)

@@ -243,3 +243,17 @@ def test_nothing_is_sent_to_the_makers_of_mlflow() -> None:
     )
     env = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW", "PYTEST", "CI"))}
     assert subprocess.run([sys.executable, "-c", code], env=env, check=False).returncode == 0
+
+
+def test_runs_may_share_a_file_whose_artefacts_lie_beside_it(tmp_path: Path) -> None:
+    mlflow = pytest.importorskip("mlflow", reason="mlflow is not installed")
+    uri = f"sqlite:///{tmp_path / 'grid' / 'mlflow.db'}"
+    for cell in ("a", "b"):
+        config = RunConfig(results_dir=str(tmp_path / cell), mlflow=MLflowConfig(uri, "grid"))
+        tracker = open_tracker(config, tags=TAGS)
+        artifact_uri = mlflow.MlflowClient(uri).get_run(tracker.run_id).info.artifact_uri
+        tracker.close()
+        assert artifact_uri.startswith((tmp_path / "grid" / "mlflow_artifacts").as_uri())
+        assert not (tmp_path / cell).exists()
+    experiment = mlflow.MlflowClient(uri).get_experiment_by_name("grid")
+    assert len(mlflow.MlflowClient(uri).search_runs([experiment.experiment_id])) == 2

@@ -156,6 +156,12 @@ class Collator:
         there = [[reference is not None for reference in window.references] for window in windows]
         batch.channel_mask_BC = torch.tensor(there)
         batch.sleep_stage_idx_BW = torch.from_numpy(np.stack([window.sleep_stage_idx_W for window in windows]))
+        domains = [window.domain_idx for window in windows if window.domain_idx is not None]
+        if domains:
+            batch.domain_B = torch.tensor(domains)
+        inputs = [window.inputs_WF for window in windows if window.inputs_WF is not None]
+        if inputs:
+            batch.inputs_BWF = torch.from_numpy(np.stack(inputs))
         targets = [window.target_WK for window in windows if window.target_WK is not None]
         if targets:
             batch.target_BWK = torch.from_numpy(np.stack(targets))

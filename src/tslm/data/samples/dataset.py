@@ -93,7 +93,7 @@ def describe_labels(num_samples: int, counts: Mapping[str, int]) -> str:
 
 
 def describe_nights(model: ModelConfig, dataset: TaskDataset) -> ModelConfig:
-    """The model's config with rate, epoch length and typical spectrum of the nights it is trained on.
+    """The model's config with rate, epoch length, typical spectrum and sites of the nights it is trained on.
 
     It is unchanged for other samples.
 
@@ -108,6 +108,7 @@ def describe_nights(model: ModelConfig, dataset: TaskDataset) -> ModelConfig:
         fs_hz=recordings[0].fs_hz,
         epoch_s=recordings[0].epoch_s,
         typical_spectrum=dataset.typical_spectrum,  # type: ignore[attr-defined]
+        domains=dataset.domains,  # type: ignore[attr-defined]
     )
     check_recordings(recordings, model)
     return model

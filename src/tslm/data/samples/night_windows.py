@@ -2,7 +2,8 @@
 
 Soft targets come from scorer votes and boundary smoothing.
 
-Shape letters: E epochs of a recording, W epochs of a window, C channels, L samples of an epoch, K classes.
+Shape letters: E epochs of a recording, W epochs of a window, C channels, L samples of an epoch, K classes,
+F numbers beside the signal.
 """
 
 from collections.abc import Iterator, Sequence
@@ -95,10 +96,11 @@ def cut_window(
     window_epochs: int,
     references: tuple[Reference | None, ...],
     target_EK: np.ndarray | None = None,
+    inputs_EF: np.ndarray | None = None,
 ) -> NightWindow:
     """Epochs around `centre`; those outside the recording or beyond a gap in it are masked and zero.
 
-    `target_EK` holds the soft targets of the recording (`build_targets`).
+    `target_EK` holds the soft targets of the recording (`build_targets`), `inputs_EF` what is read beside the signal.
     """
     inside_W, mask_W = _window_indices(recording, centre, window_epochs)
     values_WCL = stack_channels(recording, channels, inside_W)
@@ -109,6 +111,7 @@ def cut_window(
         scored_idx=window_epochs // 2,
         references=references,
         target_WK=None if target_EK is None else target_EK[inside_W],
+        inputs_WF=None if inputs_EF is None else np.where(mask_W[:, None], inputs_EF[inside_W], np.float32(0)),
     )
 
 
@@ -155,27 +158,38 @@ def index_sleep_stages(recording: Recording, label_set: LabelSet) -> np.ndarray:
 
 
 def augment_window(
-    window: NightWindow, fs_hz: float, config: AugmentConfig, log_gains_CG: np.ndarray | None = None
+    window: NightWindow,
+    fs_hz: float,
+    config: AugmentConfig,
+    log_gains_CG: np.ndarray | None = None,
+    channels: Sequence[str] = (),
 ) -> NightWindow:
     """The window with its signals changed, each channel by draws of its own; all are shifted in time alike.
 
     Numbers come from torch's generator. What is switched off draws none; rows outside the night stay zero. The gains
-    of an amplifier, which the window's references know, are `log_gains_CG` (`ReferenceMeter.draw_gains`).
+    of an amplifier, which the window's references know, are `log_gains_CG` (`ReferenceMeter.draw_gains`). `channels`
+    names the channels, for what is set by channel (`augment.electrode_loss_of`); empty: nothing is.
     """
     import torch
 
     shift = float(torch.rand(())) if config.max_shift_s else 0.0
     known_CG = np.zeros((len(window.references), NUM_DRAWS)) if log_gains_CG is None else log_gains_CG
-    channels = [
-        _augment(values_WL, fs_hz, config, shift, known_G)
-        for values_WL, known_G in zip(np.moveaxis(window.values_WCL, 1, 0), known_CG, strict=True)
+    names = channels or [""] * len(known_CG)
+    changed = [
+        _augment(values_WL, fs_hz, config, shift, known_G, config.electrode_loss_of.get(name, config.electrode_loss))
+        for values_WL, known_G, name in zip(np.moveaxis(window.values_WCL, 1, 0), known_CG, names, strict=True)
     ]
     inside_W = window.epoch_mask_W[:, None, None]
-    return replace(window, values_WCL=np.where(inside_W, np.stack(channels, axis=1), np.float32(0)))
+    return replace(window, values_WCL=np.where(inside_W, np.stack(changed, axis=1), np.float32(0)))
 
 
 def _augment(
-    values_WL: np.ndarray, fs_hz: float, config: AugmentConfig, shift: float, log_gains_G: np.ndarray
+    values_WL: np.ndarray,
+    fs_hz: float,
+    config: AugmentConfig,
+    shift: float,
+    log_gains_G: np.ndarray,
+    electrode_loss: float,
 ) -> np.ndarray:
     import torch
 
@@ -191,9 +205,29 @@ def _augment(
     if config.max_noise:
         normal_WL = torch.randn(values_WL.shape).numpy()
         values_WL = add_noise(values_WL, config.max_noise, float(torch.rand(())), normal_WL)
-    if config.electrode_loss:
-        values_WL = drop_electrode(values_WL, config.electrode_loss, torch.rand(3).numpy())
+    if electrode_loss:
+        values_WL = drop_electrode(values_WL, electrode_loss, torch.rand(3).numpy())
     return values_WL
+
+
+def find_domains(recordings: Sequence[Recording], loss: LossConfig) -> tuple[str, ...]:
+    """Sites of the recordings by `loss.domain_by`, sorted; none with `loss.domain_weight=0`.
+
+    Raises:
+        ValueError: a recording states no site, or all are of one.
+    """
+    if not loss.domain_weight:
+        return ()
+    site_of = {recording.recording: getattr(recording, loss.domain_by) for recording in recordings}
+    if silent := [name for name, site in site_of.items() if not site]:
+        raise ValueError(f"{silent[0]} states no {loss.domain_by}, by which loss.domain_weight tells sites apart")
+    sites = tuple(sorted(set(site_of.values())))
+    if len(sites) < 2:
+        raise ValueError(
+            f"all recordings of the training have {loss.domain_by}={sites[0]!r}; loss.domain_weight needs two sites or "
+            "more, or another loss.domain_by"
+        )
+    return sites
 
 
 def build_targets(

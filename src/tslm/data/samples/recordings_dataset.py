@@ -1,6 +1,7 @@
 """Datasets of prepared recordings: epochs for a language model, windows of the night for a classifier."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from tslm.data.events import recording_events
 from tslm.data.evidence import find_prepared_evidence, read_evidence
 from tslm.data.prepared.recordings import Recording
 from tslm.data.samples.corpus_dataset import one_hot
+from tslm.data.samples.inputs import find_flagged, measure_inputs, normalize_inputs
 from tslm.data.samples.night_windows import (
     augment_window,
     build_targets,
@@ -20,6 +22,7 @@ from tslm.data.samples.night_windows import (
     cut_sleep_stage_indices,
     cut_window,
     drop_channels,
+    find_domains,
     index_sleep_stages,
 )
 from tslm.data.samples.references import ReferenceMeter, average_spectra, draw_excerpt, keep_excerpt
@@ -46,6 +49,7 @@ class RecordingsDataset:
 
     samples: list[tuple[int, int]]
     window_epochs: int
+    domains: tuple[str, ...] = ()  # sites that training tells apart
 
     def __init__(
         self,
@@ -63,7 +67,12 @@ class RecordingsDataset:
         self.typical_spectrum = config.model.typical_spectrum or (average_spectra(self.meters) if varied else ())
         self.references = references or [meter.measure(self.typical_spectrum) for meter in self.meters]
         self.varied = varied
+        self.measured_inputs = [measure_inputs(recording, config) for recording in recordings]
+        self.inputs = [self._normalize_inputs(night) for night in range(len(recordings))]
         self.sleep_stage_idx = [index_sleep_stages(recording, self.label_set) for recording in recordings]
+        if varied and config.stage.drop_flagged:
+            for recording, idx_E in zip(recordings, self.sleep_stage_idx, strict=True):
+                idx_E[find_flagged(recording, config.stage.drop_flagged)] = IGNORE_INDEX
         self.targets = build_targets(recordings, self.sleep_stage_idx, self.label_set, config.loss)
 
     def __len__(self) -> int:
@@ -88,9 +97,16 @@ class RecordingsDataset:
     def _measure_part(
         self, night: int, part: slice, log_gains_CG: np.ndarray | None = None
     ) -> tuple[Reference | None, ...]:
-        if log_gains_CG is None and part == slice(0, self.recordings[night].num_epochs):
+        if log_gains_CG is None and not self._is_part(night, part):
             return self.references[night]
         return self.meters[night].measure(self.typical_spectrum, part, log_gains_CG)
+
+    def _is_part(self, night: int, part: slice) -> bool:
+        return part != slice(0, self.recordings[night].num_epochs)
+
+    def _normalize_inputs(self, night: int, part: slice = slice(None)) -> np.ndarray | None:
+        measured_EF = self.measured_inputs[night]
+        return None if measured_EF is None else normalize_inputs(measured_EF, self.config.model.inputs, part)
 
     def _cut_window(self, night: int, epoch: int, part: slice, references: tuple[Reference | None, ...]) -> NightWindow:
         window = cut_window(
@@ -101,6 +117,7 @@ class RecordingsDataset:
             self.window_epochs,
             references,
             self.targets[night],
+            self._normalize_inputs(night, part) if self._is_part(night, part) else self.inputs[night],
         )
         return keep_excerpt(window, epoch, part) if self.varied else window
 
@@ -268,6 +285,11 @@ class NightDataset(RecordingsDataset):
     ) -> None:
         super().__init__(recordings, config, varied=augmented)
         self.augment = config.augment if augmented else None
+        if unknown := [name for name in config.augment.electrode_loss_of if name not in self.channels]:
+            raise ValueError(
+                f"augment.electrode_loss_of names {unknown[0]!r}; the model reads: {', '.join(self.channels)}"
+            )
+        self.domains = find_domains(recordings, config.loss) if augmented else ()
         self.window_epochs = config.model.context.window_epochs if config.model.context.sees_neighbours else 1
         step = max(1, self.window_epochs // 2)
         self.samples = [
@@ -283,8 +305,11 @@ class NightDataset(RecordingsDataset):
         recording, part = self.recordings[night], self._draw_part(night, centre)
         log_gains_CG = self.meters[night].draw_gains(self.augment.amplifier_jitter) if self.augment else None
         window = self._cut_window(night, centre, part, self._measure_part(night, part, log_gains_CG))
+        if self.domains:
+            site = getattr(recording, self.config.loss.domain_by)
+            window = replace(window, domain_idx=self.domains.index(site))
         if self.augment is not None:
-            window = augment_window(window, recording.fs_hz, self.augment, log_gains_CG)
+            window = augment_window(window, recording.fs_hz, self.augment, log_gains_CG, self.channels)
             window = drop_channels(window, self.config)
         return Example(recording.name_epoch(centre), "", (), "", "", "", self.label_set.answers, window)
 

@@ -146,10 +146,15 @@ class StreamingScorer:
 
 
 def check_causal(models: StagingModels) -> None:
-    """Raise ValueError for a classifier that looks at later epochs."""
+    """Raise ValueError for a classifier that looks at later epochs, or at the whole recording."""
     context = models.classifier.model.context
     if context.sees_neighbours and not context.causal:
         raise ValueError(
             f"{models.classifier_dir} looks at later epochs, so it cannot stage a live recording; train one with "
             "model.context.causal=true"
+        )
+    if inputs := models.classifier.model.inputs:
+        raise ValueError(
+            f"{models.classifier_dir} reads {', '.join(inputs)} beside the signal, measured on a whole recording; "
+            "train one without model.inputs"
         )

@@ -41,7 +41,12 @@ _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
 _LLM_PREFIX = "llm."
 _CLASSIFIER_PREFIX = "classifier."
 _READER_PREFIX = "reader."
-_OF_TRAINING = ("lora", "gradient_checkpointing", "view_dropout")  # may differ from those of the weights to start from
+_OF_TRAINING = (
+    "lora",
+    "gradient_checkpointing",
+    "view_dropout",
+    "domains",
+)  # may differ from those of the weights to start from
 _OF_NIGHTS = ("fs_hz", "epoch_s", "typical_spectrum")  # of training's nights; 0 or empty: unknown, matches any value
 
 
@@ -267,6 +272,8 @@ def _choose_shared(
     """
     classifier = model.classifier if config.writes_text else model
     tensors = _strip_prefix(tensors, _CLASSIFIER_PREFIX) if saved.writes_text else tensors
+    if getattr(classifier, "domain_head", None) is None:
+        tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith("domain_head.")}
     if not (saved.has_classifier and config.has_classifier):
         tensors = _strip_prefix(tensors, _READER_PREFIX)
         shared = SeriesReader(config.model, len(config.stage.channels)).state_dict()
@@ -328,6 +335,7 @@ def _check_settings(
     saved: RunConfig, wanted: RunConfig, checkpoint_dir: Path, same_kind: bool, has_adapter: bool
 ) -> None:
     names = ["normalization", "prior_epochs", "channel_dropout", *_OF_NIGHTS, "encoder", "context"]
+    names += ["inputs", "head"] * (saved.has_classifier and wanted.has_classifier)
     if same_kind:
         names = [item.name for item in fields(ModelConfig) if item.name not in _OF_TRAINING]
         names += ["lora"] * has_adapter

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from tslm.config.checkpoint import CONTEXT_GRAPH, ENCODER_GRAPH
 from tslm.config.schema import RunConfig
+from tslm.data.samples.inputs import count_inputs
 from tslm.models.classifier import Classifier
 from tslm.models.masked_encoder import MaskedEncoder
 from tslm.signals.normalize import count_views
@@ -37,15 +38,21 @@ class Graph:
 
 
 class EpochGraph(nn.Module):
-    """Epochs each by itself: (E, C, L) or (E, C, V, L), and channels that are there -> pooled (E, D), logits (E, K)."""
+    """Epochs each by itself -> pooled (E, D), logits (E, K).
+
+    Of each it reads (C, L) or (C, V, L), which channels are there, and the numbers of `model.inputs`, if it has any.
+    """
 
     def __init__(self, model: Classifier) -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, epochs_ECL: Tensor, channel_mask_EC: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, epochs_ECL: Tensor, channel_mask_EC: Tensor, inputs_EF: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Pooled epochs for `NightGraph`, and logits of each epoch alone."""
-        pooled_ED = self.model.reader.pool(epochs_ECL, channel_mask_EC)
+        reader = self.model.reader
+        pooled_ED = reader.add_inputs(reader.pool(epochs_ECL, channel_mask_EC), inputs_EF)
         return pooled_ED, self.model.epoch_head(pooled_ED).float()
 
 
@@ -141,11 +148,14 @@ def _build_scorer_graphs(model: Classifier, config: RunConfig) -> dict[str, Grap
     shape_CL = _epoch_shape(config)
     num_channels = shape_CL[0]
     width = config.model.encoder.d_model
+    read = {"epochs": torch.randn(3, *shape_CL), "channel_mask": torch.ones(3, num_channels, dtype=torch.bool)}
+    if config.model.inputs:
+        read["inputs"] = torch.randn(3, count_inputs(config.model.inputs))
     return {
         ENCODER_GRAPH: Graph(
             EpochGraph(model),
-            {"epochs": torch.randn(3, *shape_CL), "channel_mask": torch.ones(3, num_channels, dtype=torch.bool)},
-            {"epochs": {0: "num_epochs"}, "channel_mask": {0: "num_epochs"}},
+            read,
+            {name: {0: "num_epochs"} for name in read},
             {"pooled": ("num_epochs",), "logits_alone": ("num_epochs",)},
         ),
         CONTEXT_GRAPH: Graph(

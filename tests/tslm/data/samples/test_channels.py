@@ -119,6 +119,27 @@ def test_one_channel_is_lost_and_the_others_stay() -> None:
     assert {(True, False), (False, True)} <= seen
 
 
+def test_an_electrode_is_lost_by_its_own_probability() -> None:
+    off = {"gain_jitter": 0.0, "band_jitter": 0.0}
+    config = replace(small_config(**BOTH), augment=AugmentConfig(**off, electrode_loss_of={"EMG": 0.5}))
+    nights = [small_recording(num_epochs=400)]
+    plain, augmented = NightDataset(nights, config), NightDataset(nights, config, augmented=True)
+    torch.manual_seed(0)
+    lost_NC = np.array(
+        [
+            (plain[idx].window.values_WCL != augmented[idx].window.values_WCL).any(axis=(0, 2))
+            for idx in range(len(plain))
+        ]
+    )
+    assert not lost_NC[:, 0].any()
+    assert 0.4 < lost_NC[:, 1].mean() < 0.6
+    wrong = replace(config, augment=AugmentConfig(electrode_loss_of={"EOG": 0.5}))
+    with pytest.raises(ValueError, match="names 'EOG'; the model reads: EEG Fpz-Cz, EMG"):
+        NightDataset(nights, wrong, augmented=True)
+    with pytest.raises(ValueError, match="wanted probabilities"):
+        AugmentConfig(electrode_loss_of={"EMG": 1.5})
+
+
 def test_in_training_a_channel_that_may_lack_is_left_out_at_its_rate_and_the_eeg_never() -> None:
     config = small_config(**BOTH, model__channel_dropout=0.3, model__name="classifier")
     windows = NightDataset([small_recording(num_epochs=400)], config, augmented=True)

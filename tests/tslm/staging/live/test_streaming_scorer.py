@@ -119,3 +119,9 @@ def test_what_cannot_be_streamed_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="infinite"):
         scorer.feed({name: np.full(3, np.inf) for name in stream})
     assert len(scorer.feed(stream, fs_hz=FS_HZ)) == NUM_EPOCHS
+
+
+def test_a_scorer_that_reads_more_than_the_signal_is_refused(tmp_path: Path) -> None:
+    folder = save_causal(tmp_path, kind="none", causal=False, model__inputs=("clock",))
+    with pytest.raises(ValueError, match="reads clock beside the signal, measured on a whole recording"):
+        StreamingScorer(folder, FS_HZ)
