@@ -42,13 +42,15 @@ class ChannelNovelty:
     """What is typical of a channel in the training, and how much of a difference is no longer typical.
 
     Raises:
-        ValueError: other features than this version measures, a spread or limit of 0 or less, or no recordings.
+        ValueError: other features than this version measures, a spread or limit of 0 or less, no recordings, or no such
+            share.
     """
 
     mean_F: np.ndarray
     spread_F: np.ndarray  # standard deviation over recordings
     limit: float
     num_recordings: int  # that it was fitted on
+    share_below: float = SHARE_BELOW  # of them, those below the limit
 
     def __post_init__(self) -> None:
         for name in ("mean_F", "spread_F"):
@@ -58,6 +60,8 @@ class ChannelNovelty:
                 raise ValueError(f"{name} must be {_NUM_FEATURES} numbers")
         if not (self.spread_F > 0).all() or not self.limit > 0 or self.num_recordings < 1:
             raise ValueError("spread_F, limit and num_recordings must be above 0")
+        if not 0 < self.share_below < 1:
+            raise ValueError("share_below must lie between 0 and 1")
 
     def measure(self, features_F: np.ndarray) -> float:
         """Root mean square of the z-scores of `measure_features`."""

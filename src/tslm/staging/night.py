@@ -23,7 +23,7 @@ from tslm.data.cohorts.experts import read_expert
 from tslm.data.cohorts.nights import SingleNight, read_single_night
 from tslm.data.cohorts.suitability import check_rate, check_species, find_other_species
 from tslm.data.events import has_events, recording_events
-from tslm.data.novelty import SHARE_BELOW, ChannelNovelty, find_novel_channels, load_novelty
+from tslm.data.novelty import ChannelNovelty, find_novel_channels, load_novelty
 from tslm.data.readers.raw import SignalFile
 from tslm.data.samples.references import SHORTEST_EXCERPT
 from tslm.export.night import NightResult
@@ -198,11 +198,10 @@ def _warn_of_length(night: SingleNight, model: ModelConfig) -> list[str]:
 
 
 def _warn_of_novelty(night: SingleNight, novelty: Mapping[str, ChannelNovelty]) -> list[str]:
-    """A channel that no recording of the training resembles is staged by guess."""
+    """One line for each channel that is unlike those of the training; its stages may be right all the same."""
     return [
-        f"the {name} is unlike those of the training: novelty {measured:.2f}, where {SHARE_BELOW:.0%} of "
-        f"{typical.num_recordings} recordings have less than {typical.limit:.2f}; check its signal, unit and channel "
-        "before its stages are trusted"
+        f"the {name} is unlike those of the training: novelty {measured:.2f}, where {100 * typical.share_below:.0f} % "
+        f"of {typical.num_recordings} recordings have less than {typical.limit:.2f}; check its signal, unit and channel"
         for name, (measured, typical) in find_novel_channels(novelty, night.recording).items()
     ]
 

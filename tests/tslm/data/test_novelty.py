@@ -121,6 +121,7 @@ def test_what_is_saved_is_read_back_and_gives_the_same(novelty: dict[str, Channe
         lambda plain: {CHANNEL: plain[CHANNEL] | {"limit": -1}},
         lambda plain: {CHANNEL: plain[CHANNEL] | {"limit": None}},
         lambda plain: {CHANNEL: plain[CHANNEL] | {"num_recordings": 0}},
+        lambda plain: {CHANNEL: plain[CHANNEL] | {"share_below": 95}},
         lambda plain: {CHANNEL: plain[CHANNEL] | {"more": 1}},
         lambda plain: {CHANNEL: {}},
     ],
