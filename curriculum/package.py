@@ -18,6 +18,7 @@ import yaml
 
 from curriculum.package_card import Origin, read_origin, read_score, render_sections
 from tslm.command import run_command
+from tslm.data.novelty import NOVELTY_FILE
 from tslm.files import read_json, swap_in, write_json, write_text
 from tslm.pretrained.table import FOLDER, MAX_BYTES, TABLE_FILE, PackagedModel, Score, read_models
 
@@ -30,6 +31,7 @@ _EXAMPLE = (
 _NAME = re.compile(r"[a-z][a-z0-9.-]*")
 _KINDS = {"scorer": "scorer", "writer": "explainer"}  # by role of the model
 _FITTED = ("calibration.json", "transitions.json")
+_FITTED_ON_ENOUGH = (NOVELTY_FILE,)  # missing where the training had few subjects, or was of an older version
 _HEAD = (Path(FOLDER) / TABLE_FILE).read_text(encoding="utf-8").partition("\n")[0] + "\n"
 
 
@@ -118,8 +120,7 @@ def package(
     try:
         partial.mkdir(parents=True)
         _fill(partial, checkpoint_dir, config, render_sections(name, config, scores, origin))
-        num_bytes = sum(path.stat().st_size for path in partial.rglob("*") if path.is_file())
-        model = _describe(name, config, scores, num_bytes)
+        model = _describe(name, config, scores, _measure_size(partial))
         models = {**(read_models(out_dir) if (out_dir / TABLE_FILE).is_file() else {}), name: model}
         if (total := sum(each.num_bytes for each in models.values())) > MAX_BYTES:
             most = f"{MAX_BYTES / 1e6:.0f} MB"
@@ -127,10 +128,27 @@ def package(
         swap_in(partial, out_dir / name)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+    _write_table(models, out_dir)
+    return model
+
+
+def update_size(model_dir: Path) -> None:
+    """Write the size of a model's folder into the table beside it; nothing where there is no such table or row."""
+    out_dir = model_dir.parent
+    models = read_models(out_dir) if (out_dir / TABLE_FILE).is_file() else {}
+    if model_dir.name in models:
+        changed = replace(models[model_dir.name], num_bytes=_measure_size(model_dir))
+        _write_table({**models, model_dir.name: changed}, out_dir)
+
+
+def _measure_size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _write_table(models: Mapping[str, PackagedModel], out_dir: Path) -> None:
     rows = {each.name: _render_row(each) for each in sorted(models.values(), key=lambda each: each.name)}
     text = yaml.safe_dump(rows, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None)
     write_text(_HEAD + text, out_dir / TABLE_FILE)
-    return model
 
 
 def _fill(folder: Path, checkpoint_dir: Path, config: "RunConfig", sections: Mapping[str, str]) -> None:
@@ -142,7 +160,7 @@ def _fill(folder: Path, checkpoint_dir: Path, config: "RunConfig", sections: Map
 
     save_checkpoint_config(config, folder)
     cast_weights(checkpoint_dir / WEIGHTS_FILE, folder / WEIGHTS_FILE)
-    for fitted in _FITTED:
+    for fitted in (*_FITTED, *(name for name in _FITTED_ON_ENOUGH if (checkpoint_dir / name).is_file())):
         shutil.copyfile(checkpoint_dir / fitted, folder / fitted)
     if config.writes_text:
         (folder / ADAPTER_DIR).mkdir()

@@ -18,6 +18,7 @@ from curriculum.processes import check_same_on_all
 from tslm.config.checkpoint import load_checkpoint_config
 from tslm.config.files import CONFIG_FILE, save_config
 from tslm.config.schema import RunConfig
+from tslm.data.novelty import fit_run_novelty, save_novelty
 from tslm.data.samples.collate import Collator
 from tslm.data.samples.dataset import (
     TaskDataset,
@@ -150,7 +151,7 @@ def _build_data(run: RunContext, model: nn.Module, train_set: TaskDataset, val_s
 
 
 def _complete_best(config: RunConfig, device: torch.device, log: Callable[[dict[str, Any]], None]) -> None:
-    """Fit temperatures and sleep-stage transitions, and add them to the best checkpoint."""
+    """Fit temperatures, sleep-stage transitions and novelty, and add them to the best checkpoint."""
     task, folder = find_task(config.stage), checkpoint_dir(config, BEST)
     if task.stages_sleep and config.stage.num_calibration_samples:
         calibration = open_stager(folder, device, config).fit_calibration()
@@ -159,6 +160,8 @@ def _complete_best(config: RunConfig, device: torch.device, log: Callable[[dict[
     if task.reads_recordings and task.stages_sleep and config.has_classifier:
         prior_K = None if config.writes_text else open_stager(folder, device, config).average_probabilities()
         save_transitions(fit_run_transitions(config, prior_K), folder)
+        if not config.writes_text and (novelty := fit_run_novelty(config)):
+            save_novelty(novelty, folder)
 
 
 def _inherit_spectrum(config: RunConfig, start_from: Path | None) -> RunConfig:

@@ -1,15 +1,20 @@
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from curriculum import fit_novelty
 from curriculum.package import main
 from curriculum.package_card import read_origin, read_score
-from tests.factories.small import build_small_model
-from tests.factories.staging import SCORER_RUN, WRITER_RUN, name_base
+from tests.factories.small import CHANNEL, build_small_model, small_recording
+from tests.factories.staging import SCORER_RUN, WRITER_RUN, name_base, save_narrow_novelty
 from tslm.config.checkpoint import CHECKPOINT_CONFIG_FILE, load_checkpoint_config
+from tslm.data.novelty import NOVELTY_FILE, load_novelty
+from tslm.data.prepared.recordings import write_participants, write_recording
 from tslm.files import write_json
 from tslm.pretrained.table import read_models
 from tslm.training.checkpoints.checkpoint import save_checkpoint
@@ -62,6 +67,7 @@ def test_a_checkpoint_becomes_a_folder_a_row_and_a_card(
     model = read_models(out)["human"]
     assert model.scores[0].metrics["cohen_kappa"] == 0.8123 and model.scores[0].data == "Ten people, C4-M1"
     card = (out / "human" / "README.md").read_text()
+    assert not (out / "human" / NOVELTY_FILE).exists()
     for words in (
         "# human",
         "| Ten people, C4-M1 | 841 | 0.812 [0.700, 0.900] |",
@@ -76,6 +82,41 @@ def test_a_checkpoint_becomes_a_folder_a_row_and_a_card(
     assert run(run_dir, out) == run(run_dir, out, name="other") == 0
     assert list(read_models(out)) == ["human", "other"]
     assert (out / "human" / "model.safetensors").read_bytes() == before
+
+
+def test_what_is_typical_of_the_training_goes_into_the_package(run_dir: Path, tmp_path: Path) -> None:
+    save_narrow_novelty(run_dir / "checkpoints/best")
+    assert run(run_dir, tmp_path / "package") == 0
+    packaged = (tmp_path / "package/human" / NOVELTY_FILE).read_bytes()
+    assert packaged == (run_dir / "checkpoints/best" / NOVELTY_FILE).read_bytes()
+
+
+def test_what_is_typical_of_the_training_is_fitted_for_a_packaged_model_and_counted_in_its_size(
+    run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(run_dir, tmp_path / "package") == 0
+    human, before = tmp_path / "package/human", read_models(tmp_path / "package")["human"]
+    (cohort := tmp_path / "cohort").mkdir()
+    eog = {"EOG horizontal": np.ones((20, 600), np.float32)}
+    nights = [small_recording(f"n{idx}", 20, idx) for idx in range(12)]
+    nights = [replace(each, channels={CHANNEL: each.channels[CHANNEL], **eog}) for each in nights]
+    call = [str(human), "--cohort", str(cohort)]
+    assert fit_novelty.main(call) == 2
+    write_participants([write_recording(each, cohort, "train") for each in nights[:9]], cohort)
+    assert fit_novelty.main(call) == 2
+    assert "has no channel of 10 subjects" in capsys.readouterr().err
+    write_participants([write_recording(each, cohort, "train") for each in nights], cohort)
+    assert fit_novelty.main(call) == 0
+    assert f"{CHANNEL}: 12 recordings, limit" in capsys.readouterr().out
+    assert load_novelty(human)[CHANNEL].num_recordings == 12
+    after = read_models(tmp_path / "package")["human"]
+    size = (human / NOVELTY_FILE).stat().st_size
+    assert after == replace(before, num_bytes=before.num_bytes + size)
+
+
+def test_what_is_typical_is_fitted_for_scorers_alone(staging_models: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert fit_novelty.main([str(staging_models / WRITER_RUN / "checkpoints/best")]) == 2
+    assert "is no scorer" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

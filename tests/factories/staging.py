@@ -14,6 +14,7 @@ from curriculum.package_card import Origin
 from tests.factories.recordings import write_night
 from tests.factories.small import CHANNEL, build_small_model, small_config
 from tslm.config.checkpoint import CHECKPOINT_CONFIG_FILE
+from tslm.data.novelty import ChannelNovelty, save_novelty
 from tslm.data.readers.raw import RawSignal
 from tslm.labels import LABEL_SETS
 from tslm.models.llm.store import CACHE_VARIABLE, EMBEDDED_LLMS, find_embedded_dir
@@ -65,6 +66,11 @@ def save_staging_models(folder: Path, tiny_llm: Path) -> Path:
     save_staging_model(folder / SCORER_RUN / "checkpoints/best", tiny_llm, **classifier)
     save_staging_model(folder / WRITER_RUN / "checkpoints/best", tiny_llm, **writer)
     return folder
+
+
+def save_narrow_novelty(folder: Path) -> None:
+    """Let a checkpoint of `save_staging_model` have been trained on EEGs of a constant 1 uV, which no recording has."""
+    save_novelty({CHANNEL: ChannelNovelty(np.zeros(64), np.full(64, 0.5), 1.25, 40)}, folder)
 
 
 def name_base(folder: Path, base: str) -> None:

@@ -95,6 +95,7 @@ def _export_merged(arguments: argparse.Namespace) -> str:
 
 def _export_onnx(arguments: argparse.Namespace) -> str:
     from tslm.config.checkpoint import CHECKPOINT_CONFIG_FILE
+    from tslm.data.novelty import NOVELTY_FILE
     from tslm.predictions.calibration import CALIBRATION_FILE
     from tslm.predictions.transitions import TRANSITIONS_FILE
     from tslm.training.checkpoints.checkpoint import load_checkpoint
@@ -110,7 +111,7 @@ def _export_onnx(arguments: argparse.Namespace) -> str:
     partial.mkdir(parents=True)
     try:
         written = export_graphs(model, config, partial)
-        for name in (CHECKPOINT_CONFIG_FILE, CALIBRATION_FILE, TRANSITIONS_FILE, CARD_FILE):
+        for name in (CHECKPOINT_CONFIG_FILE, CALIBRATION_FILE, TRANSITIONS_FILE, NOVELTY_FILE, CARD_FILE):
             if (folder / name).is_file():
                 shutil.copyfile(folder / name, partial / name)
         swap_in(partial, out)

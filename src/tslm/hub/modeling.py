@@ -24,6 +24,7 @@ from tslm.config.checkpoint import (
     render_checkpoint_config,
 )
 from tslm.config.schema import RunConfig
+from tslm.data.novelty import ChannelNovelty, load_novelty, save_novelty
 from tslm.hub.repository import fetch_checkpoint, push_folder
 from tslm.labels import LABEL_SETS
 from tslm.models.llm.backbone import merge_lora
@@ -73,11 +74,13 @@ class _TrainedModel(PreTrainedModel):
         stager: Stager,
         state: Mapping[str, Any],
         transitions: Transitions | None = None,
+        novelty: Mapping[str, ChannelNovelty] | None = None,
     ) -> None:
         super().__init__(config)
         self.model: Any = stager.model
         self.stager, self.state = stager, state
         self.transitions = transitions  # of sleep stages in its training nights; None: not trained on nights
+        self.novelty = novelty or {}  # what is typical of its training recordings
         self.run_config: RunConfig = config.run
 
     @property
@@ -111,7 +114,7 @@ class _TrainedModel(PreTrainedModel):
         stager = open_stager(folder, merge_adapter=merge_adapter)
         state = read_state(folder) | ({"merged": True} if merge_adapter else {})
         transitions = load_transitions(folder) if (folder / TRANSITIONS_FILE).is_file() else None
-        return cls(config, stager, state, transitions).eval()
+        return cls(config, stager, state, transitions, load_novelty(folder)).eval()
 
     def save_pretrained(self, save_directory: str | os.PathLike, *, push_to_hub: bool = False, **options: Any) -> None:  # type: ignore[override]
         """Write the checkpoint's folder with its card; `push_to_hub=True` also uploads it as `repo_id`.
@@ -128,11 +131,13 @@ class _TrainedModel(PreTrainedModel):
             self.push_to_hub(options.get("repo_id") or folder.name)
 
     def _save_fitted(self, folder: Path) -> None:
-        """Write the temperatures and the transitions of sleep stages."""
+        """Write the temperatures, the transitions of sleep stages and what is typical of the training."""
         if self.calibration != Calibration():
             save_calibration(self.calibration, folder)
         if self.transitions is not None:
             save_transitions(self.transitions, folder)
+        if self.novelty:
+            save_novelty(self.novelty, folder)
 
     def push_to_hub(self, repo_id: str, **options: Any) -> str:  # type: ignore[override]
         """Upload the checkpoint's folder; its card names the repository. Returns the address of the commit.

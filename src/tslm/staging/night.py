@@ -8,7 +8,7 @@
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +23,7 @@ from tslm.data.cohorts.experts import read_expert
 from tslm.data.cohorts.nights import SingleNight, read_single_night
 from tslm.data.cohorts.suitability import check_rate, check_species, find_other_species
 from tslm.data.events import has_events, recording_events
+from tslm.data.novelty import ChannelNovelty, find_novel_channels, load_novelty
 from tslm.data.readers.raw import SignalFile
 from tslm.data.samples.references import SHORTEST_EXCERPT
 from tslm.export.night import NightResult
@@ -92,6 +93,7 @@ class NightStager:
         self.models, self.options, self.device = models, options, device
         self.smoothing = Smoothing(options.smoothing)
         self.transitions = self.smoothing.load_transitions(models.classifier_dir)
+        self.novelty = load_novelty(models.classifier_dir)
 
     @cached_property
     def scorer(self) -> "NightScorer | OnnxScorer":
@@ -155,7 +157,7 @@ class NightStager:
             describe_checkpoints(self.models),
             unsmoothed=unsmoothed,
             smoothing=self.options.smoothing,
-            warnings=(*told, *_warn_of_length(night, model)),
+            warnings=(*told, *_warn_of_length(night, model), *_warn_of_novelty(night, self.novelty)),
             temperature=self.scorer.temperature,
             explain=self.options.explain,
             rows=rows,
@@ -203,6 +205,15 @@ def _warn_of_length(night: SingleNight, model: ModelConfig) -> list[str]:
     return [
         f"{60 * hours:.0f} min are little to tell what is typical of this person and amplifier; short recordings are "
         "staged less well (a night cut into half hours: kappa .45 instead of .79); a scorer of preset excerpts is not"
+    ]
+
+
+def _warn_of_novelty(night: SingleNight, novelty: Mapping[str, ChannelNovelty]) -> list[str]:
+    """One line for each channel that is unlike those of the training; its stages may be right all the same."""
+    return [
+        f"the {name} is unlike those of the training: novelty {measured:.2f}, where {100 * typical.share_below:.0f} % "
+        f"of {typical.num_recordings} recordings have less than {typical.limit:.2f}; check its signal, unit and channel"
+        for name, (measured, typical) in find_novel_channels(novelty, night.recording).items()
     ]
 
 

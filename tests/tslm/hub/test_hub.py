@@ -11,6 +11,7 @@ from peft import PeftModel
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoProcessor, AutoTokenizer
 
 from tests.factories.small import AASM, CHANNEL, build_small_model, collate, small_config, small_recording
+from tests.factories.staging import save_narrow_novelty
 from tslm.cli.main import main
 from tslm.data.prepared.recordings import round_to_stored, write_recording
 from tslm.data.samples.recordings_dataset import SleepDataset
@@ -60,6 +61,7 @@ def classifier_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = small_config(**CLASSIFIER)
     path = tmp_path_factory.mktemp("hub") / "classifier"
     save_checkpoint(build_small_model(config), config, {}, path)
+    save_narrow_novelty(path)
     save_transitions(TRANSITIONS, path)
     return path
 

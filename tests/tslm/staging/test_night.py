@@ -1,3 +1,6 @@
+import json
+import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -7,9 +10,11 @@ import pytest
 
 import tslm
 from tests.factories.small import build_small_model
-from tests.factories.staging import FS_HZ, NUM_EPOCHS, make_sleep_signal
+from tests.factories.staging import FS_HZ, NUM_EPOCHS, SCORER_RUN, make_sleep_signal, save_narrow_novelty
+from tslm.cli.main import main
 from tslm.config.checkpoint import load_checkpoint_config
 from tslm.config.schema import ModelConfig
+from tslm.data.novelty import NOVELTY_FILE
 from tslm.data.readers.open import open_signals
 from tslm.data.readers.raw import SignalsConfig
 from tslm.labels import SleepStage
@@ -88,6 +93,33 @@ def test_from_python_a_night_is_scored_against_an_experts_hypnogram(
     night = tslm.score_night(unlabelled_night, model=staging_models, device="cpu", expert=expert)
     right = sum(sleep_stage is SleepStage.N2 for sleep_stage in night.sleep_stages)
     assert night.scores["systems"]["classifier"]["num_correct"] == right
+
+
+def test_a_channel_unlike_those_of_the_training_is_warned_of_in_every_output(
+    unlabelled_night: Path, staging_models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = shutil.copytree(staging_models / SCORER_RUN / "checkpoints/best", tmp_path / "best")
+    before = tslm.score_night(unlabelled_night, model=checkpoint).warnings
+    save_narrow_novelty(checkpoint)
+    *others, warning = tslm.score_night(unlabelled_night, model=checkpoint).warnings
+    assert tuple(others) == before
+    assert re.fullmatch(
+        r"the EEG Fpz-Cz is unlike those of the training: novelty \d\.\d\d, where 95 % of 40 recordings have less than "
+        r"1\.25; check its signal, unit and channel",
+        warning,
+    )
+    out = tmp_path / "out"
+    assert main(["score", str(unlabelled_night), "--model", str(checkpoint), "--exports", "--out", str(out)]) == 0
+    assert f"warning: {warning}" in capsys.readouterr().out.splitlines()
+    assert json.loads((out / "P01/statistics.json").read_text())["warnings"][-1] == warning
+    assert warning in (out / "P01/report.html").read_text()
+
+
+def test_a_damaged_novelty_is_said_before_a_night_is_read(staging_models: Path, tmp_path: Path) -> None:
+    checkpoint = shutil.copytree(staging_models / SCORER_RUN / "checkpoints/best", tmp_path / "best")
+    (checkpoint / NOVELTY_FILE).write_text("{")
+    with pytest.raises(ValueError, match=NOVELTY_FILE):
+        tslm.score_night(tmp_path / "gone.edf", model=checkpoint)
 
 
 def build_single_night(num_epochs: int, first: int, missing: int) -> SimpleNamespace:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.factories.small import CHANNEL, build_small_model, small_config, small_recording
-from tests.factories.staging import save_staging_model, write_unlabelled_night
+from tests.factories.staging import save_narrow_novelty, save_staging_model, write_unlabelled_night
 from tslm.cli.main import main
 from tslm.config.schema import RunConfig
 from tslm.predictions.calibration import Calibration
@@ -99,6 +99,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory, tiny_llm: Path) -> tuple[
     folder = tmp_path_factory.mktemp("onnx")
     classifier = {"model__name": "classifier", "stage__task": "night", "stage__trained": ("encoder", "classifier")}
     checkpoint = save_staging_model(folder / "best", tiny_llm, **classifier)
+    save_narrow_novelty(checkpoint)
     assert main(["export", str(checkpoint), "--format", "onnx", "--out", str(folder / "onnx")]) == 0
     return write_unlabelled_night(folder), checkpoint, folder / "onnx"
 
@@ -120,6 +121,7 @@ def test_score_by_onnx_writes_the_same_hypnogram_and_never_loads_torch(
             check=True,
         )
         assert done.stdout.splitlines()[-1] == f"{runtime == 'torch'} False"
+        assert "the EEG Fpz-Cz is unlike those of the training: novelty" in done.stdout
     ours, theirs = ((tmp_path / f"{runtime}.csv").read_text() for runtime in ("torch", "onnx"))
     assert ours == theirs
 

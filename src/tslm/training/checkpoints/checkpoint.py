@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from tslm.config.checkpoint import ADAPTER_DIR, CHECKPOINT_CONFIG_FILE, load_checkpoint_config, save_checkpoint_config
 from tslm.config.files import CONFIG_FILE
 from tslm.config.schema import ModelConfig, RunConfig
+from tslm.data.novelty import NOVELTY_FILE
 from tslm.files import hash_file, read_json, swap_in, write_beside
 from tslm.models import build_model
 from tslm.models.epoch_reader import SeriesReader
@@ -258,7 +259,7 @@ def load_weights(model: nn.Module, config: RunConfig, checkpoint_dir: Path, trai
 def find_foreign_file(folder: Path) -> Path | None:
     """Find a file that does not belong to a checkpoint and would be lost if a checkpoint replaced the folder."""
     own = {CHECKPOINT_CONFIG_FILE, CONFIG_FILE, WEIGHTS_FILE, STATE_FILE, CALIBRATION_FILE, TRANSITIONS_FILE}
-    own |= {CARD_FILE, ADAPTER_DIR, LLM_DIR}
+    own |= {CARD_FILE, NOVELTY_FILE, ADAPTER_DIR, LLM_DIR}
     entries = sorted(folder.iterdir()) if folder.is_dir() else []
     return next((path for path in entries if path.name not in own and not is_small_file(path.name)), None)
 
