@@ -70,7 +70,7 @@ def write_grid_report(arguments: argparse.Namespace) -> str:
         render_markdown(table).partition("\n\n")[2],
         f"![Cohen's kappa of each row]({KAPPA_PLOT})",
         "## Ablations",
-        _compare_values(grid, table),
+        _compare_values(table),
         "## The best row, by animal",
         _describe_best(best, rows, label_set, resampling),
         "## Failure modes",
@@ -157,7 +157,7 @@ def _describe_protocol(grid: GridConfig, runs: Sequence[Run], path: Path) -> str
     return "\n\n".join(lines)
 
 
-def _compare_values(grid: GridConfig, table: Mapping[str, Any]) -> str:
+def _compare_values(table: Mapping[str, Any]) -> str:
     """Paired differences of each value to the first of its axis, over all cells and folds that both have."""
     rows = []
     for axis in table["axes"]:

@@ -9,14 +9,14 @@ from tslm.signals.channel_names import LINKED, MASTOIDS, REGIONS, ChannelName, r
 
 EYES = ("E1", "E2")
 # Regions in the order of their distance from that of the training; "" is an EEG whose name tells no site. A model that
-# was itself trained on such an EEG takes another such, then the central one that sleep is scored on.
+# was itself trained on such an EEG takes another such, then the sites that sleep is scored on: central, frontal, occipital.
 _REGION_ORDER: Mapping[str, tuple[str, ...]] = {
     "frontal": (*REGIONS, ""),
     "central": ("central", "frontal", "parietal", "occipital", "temporal", ""),
     "parietal": ("parietal", "central", "occipital", "frontal", "temporal", ""),
     "occipital": ("occipital", "parietal", "central", "frontal", "temporal", ""),
     "temporal": ("temporal", "central", "frontal", "parietal", "occipital", ""),
-    "": ("", "central", "parietal", "frontal", "occipital", "temporal"),
+    "": ("", "central", "frontal", "occipital", "parietal", "temporal"),
 }
 # Sites of the AASM manual (2007), the right ones, which it recommends, first; then its midline and the rest.
 _USUAL_SITES = ("F4", "F3", "C4", "C3", "O2", "O1", "P4", "P3", "Fz", "Cz", "Oz", "Pz", "Fp2", "Fp1", "Fpz")
