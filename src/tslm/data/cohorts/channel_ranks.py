@@ -9,7 +9,7 @@ from tslm.signals.channel_names import LINKED, MASTOIDS, REGIONS, ChannelName, r
 
 EYES = ("E1", "E2")
 # Regions in the order of their distance from that of the training; "" is an EEG whose name tells no site. A model that
-# was itself trained on such an EEG takes another such, then the sites that sleep is scored on: central, frontal, occipital.
+# was itself trained on such an EEG takes another such, then the sites that sleep is scored on, the central first.
 _REGION_ORDER: Mapping[str, tuple[str, ...]] = {
     "frontal": (*REGIONS, ""),
     "central": ("central", "frontal", "parietal", "occipital", "temporal", ""),
