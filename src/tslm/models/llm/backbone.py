@@ -211,8 +211,9 @@ def _compare_adapters(stored: set[str], adapted: PeftModel, folder: Path) -> Non
 
 @contextmanager
 def _quiet_peft() -> Iterator[None]:
-    """Leave out the warning about a name of transformers that peft (0.21) still asks for."""
+    """Leave out what peft (0.21) warns of: a name of transformers, and missing adapters, which are an error here."""
     with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Found missing adapter keys", UserWarning)
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
         yield
 
