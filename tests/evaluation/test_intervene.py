@@ -111,10 +111,11 @@ def test_a_call_that_was_stopped_goes_on_with_what_it_had_measured(
     call = ("--num_epochs", "2", "--edits", "spindles_added", "rationale_cut")
     assert intervene(folder, *call) == 0
     path = folder / "results" / "interventions.json"
-    whole, measured = path.read_text(), []
+    whole, limit = path.read_text(), 2
+    measured: list[Any] = []
 
     def describe(*arguments: Any) -> dict[str, Any]:
-        if len(measured) == 2:
+        if len(measured) == limit:
             raise OSError(errno.ENOSPC, "No space left on device")
         measured.append(arguments[:3])
         return describe_edit(*arguments)
@@ -123,16 +124,13 @@ def test_a_call_that_was_stopped_goes_on_with_what_it_had_measured(
     with monkeypatch.context() as patch:
         patch.setattr("tslm.explain.interventions.run.describe_edit", describe)
         assert intervene(folder, *call) == 1
-        assert len(measured) == 2
+        assert len(measured) == limit
         capsys.readouterr()
         assert intervene(folder, *call) == 2
         assert "--resume goes on" in capsys.readouterr().err
         assert intervene(folder, "--num_epochs", "3", *call[2:], "--resume") == 2
         assert "num_epochs: 2 -> 3" in capsys.readouterr().err
-        measured.clear()
-        patch.setattr(
-            "tslm.explain.interventions.run.describe_edit", lambda *a: measured.append(a) or describe_edit(*a)
-        )
+        measured, limit = [], 99
         assert intervene(folder, *call, "--resume") == 0
     assert path.read_text() == whole
     assert len(measured) == len(json.loads(whole)["edits"]) - 2  # those before were not measured again

@@ -156,7 +156,7 @@ class TextModel(nn.Module):
             labels: for each sample its labels as token ids (tslm.data.samples.collate.tokenize_labels).
         """
         assert batch.attention_mask_BT is not None
-        self.check_length(batch, max(len(label) for options in labels for label in options))
+        self.check_length(batch, max((len(label) for options in labels for label in options), default=0))
         cache, inputs = DynamicCache(config=self.causal_lm.config), self.fuse(batch)
         head = self.causal_lm.get_output_embeddings()
         assert isinstance(head, nn.Module)
