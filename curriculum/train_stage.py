@@ -31,7 +31,7 @@ from tslm.data.samples.dataset import (
 from tslm.data.samples.recordings_dataset import NightDataset, SleepDataset
 from tslm.data.samples.sampling import TrainBatches
 from tslm.data.splits.provenance import checksum_data, compare_checksums, describe_split
-from tslm.files import restore_swapped
+from tslm.files import read_json, restore_swapped
 from tslm.models import build_model, build_tokenizer
 from tslm.models.llm.backbone import compile_layers
 from tslm.models.text_model import TextModel
@@ -43,7 +43,7 @@ from tslm.training.checkpoints.checkpoint import load_weights, read_unmoved
 from tslm.training.checkpoints.resume import ResumePoint, find_resume_point, set_aside_damaged
 from tslm.training.loop import RunData, Trainer
 from tslm.training.optim import set_trained_parts
-from tslm.training.runs.folder import BEST, RunLog, checkpoint_dir, checkpoints_dir, run_dir
+from tslm.training.runs.folder import BEST, STATE_FILE, RunLog, checkpoint_dir, checkpoints_dir, run_dir
 from tslm.training.runs.manifest import describe_launch, read_manifest
 from tslm.training.runs.recorder import RunContext, RunRecorder
 
@@ -135,6 +135,9 @@ def _train(run: RunContext, start_from: Path | None, leaky: bool, point: ResumeP
     run.accelerator.free_memory()
     if run.accelerator.is_main_process:
         _complete_best(config, run.accelerator.device, run.log)
+        if run.recorder is not None:  # the copy that was sent before lacks what is fitted only now
+            best = checkpoint_dir(config, BEST)
+            run.recorder.send_checkpoint(best, read_json(best / STATE_FILE))
     run.accelerator.wait_for_everyone()
     run.log({"event": "end", **asdict(progress)})
 
@@ -142,6 +145,9 @@ def _train(run: RunContext, start_from: Path | None, leaky: bool, point: ResumeP
 def _build_data(run: RunContext, model: nn.Module, train_set: TaskDataset, val_set: TaskDataset) -> RunData:
     config, accelerator = run.config, run.accelerator
     collator = Collator(config.model, build_tokenizer(config))
+    if config.writes_text:  # before hours of training, not at the evaluation after them
+        prompts = Collator(config.model, collator.tokenizer, with_response=False)
+        cast(TextModel, model).check_length(prompts([val_set[0]]), config.stage.max_new_tokens)
     place, use_pins = (accelerator.process_index, accelerator.num_processes), accelerator.device.type == "cuda"
     return RunData(
         TrainBatches(train_set, collator, config, *place, pin_memory=use_pins),

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
+from evaluation.generate import describe_request
 from evaluation.grids import report as grid_report
 from evaluation.grids import run as grid_run
 from evaluation.grids import transfer
@@ -57,6 +58,7 @@ def intervene(trained: RunConfig, arguments: argparse.Namespace) -> str:
     from tslm.data.splits.split import render_leak
     from tslm.explain.interventions.outcomes import INTERVENTIONS_FILE, build_table
     from tslm.explain.interventions.run import EDIT_NAMES, Writer, check_edits, run_interventions
+    from tslm.predictions.journal import Journal
     from tslm.predictions.stager import choose_device, find_test_leak, open_stager
     from tslm.scoring.intervals import Resampling
 
@@ -69,17 +71,26 @@ def intervene(trained: RunConfig, arguments: argparse.Namespace) -> str:
     config = _adapt(trained, arguments)
     leaky = find_test_leak(trained, config.stage.test_dir, config.stage.fold)
     nights = load_recordings(arguments.data, "test", config.stage.channels, config.stage.fold)
-    writer = cast(Writer, open_stager(arguments.checkpoint, choose_device(arguments.device), config))
-    rows = run_interventions(
-        writer,
-        nights,
-        edits=edits,
-        conditions=arguments.conditions,
-        num_epochs=arguments.num_epochs,
-        seed=arguments.seed,
-        resampling=Resampling(arguments.num_resamples, arguments.seed),
-        show_progress=True,
-    )
+    device = choose_device(arguments.device)
+    request = describe_request(config, arguments, "test", device)
+    journal = Journal(arguments.out / INTERVENTIONS_FILE, request, arguments.resume)
+    try:
+        writer = cast(Writer, open_stager(arguments.checkpoint, device, config))
+        rows = run_interventions(
+            writer,
+            nights,
+            edits=edits,
+            conditions=arguments.conditions,
+            num_epochs=arguments.num_epochs,
+            seed=arguments.seed,
+            resampling=Resampling(arguments.num_resamples, arguments.seed),
+            show_progress=True,
+            done=journal.read_json_rows(),
+            keep=lambda row: journal.append([row]),
+        )
+    finally:
+        if not journal.has_rows:
+            journal.discard()
     found = {
         "checkpoint": str(arguments.checkpoint),
         "data": str(arguments.data),
@@ -94,6 +105,7 @@ def intervene(trained: RunConfig, arguments: argparse.Namespace) -> str:
         write_json(metrics | {"interventions": rows}, arguments.out / METRICS_FILE)
     path = arguments.out / INTERVENTIONS_FILE.replace(".json", ".md")
     write_text(table.markdown(), path)
+    journal.discard()
     return f"{table.text()}\nwritten to {path}, {INTERVENTIONS_FILE} beside it"
 
 
@@ -109,6 +121,11 @@ def _add_intervene_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="prepared cohort with a test split")
     parser.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="a run's results folder, for its report to show"
+    )
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with the same call where it was stopped (interventions.json.partial)",
     )
     parser.add_argument("--num_epochs", type=int, default=60, help="largest number of epochs an edit")
     parser.add_argument(

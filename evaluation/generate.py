@@ -79,7 +79,9 @@ def generate(trained: RunConfig, config: RunConfig, arguments: argparse.Namespac
         _check_cohort(trained, config, arguments.data)
     unscored = _choose_unscored(arguments, find_task(config.stage).reads_recordings)
     device = choose_device(arguments.device)
-    journal = PredictionJournal(arguments.out, _describe_request(config, arguments, device), arguments.resume)
+    journal = PredictionJournal(
+        arguments.out, describe_request(config, arguments, arguments.split, device), arguments.resume
+    )
     try:
         stager = open_stager(arguments.checkpoint, device, config, each_alone=arguments.each_alone, unscored=unscored)
         source = stager.read_split(arguments.split)
@@ -228,8 +230,8 @@ def _check_options(config: RunConfig, arguments: argparse.Namespace, is_scorer: 
         raise ValueError("--each_alone is for the classifier; a language model sees what it was trained with")
 
 
-def _describe_request(config: RunConfig, arguments: argparse.Namespace, device: str) -> dict[str, Any]:
-    """What the rows depend on, by name."""
+def describe_request(config: RunConfig, arguments: argparse.Namespace, split: str, device: str) -> dict[str, Any]:
+    """What the rows of a call depend on, by name."""
     import torch
 
     from tslm.data.splits.provenance import checksum_data
@@ -239,7 +241,7 @@ def _describe_request(config: RunConfig, arguments: argparse.Namespace, device: 
     return {name: str(value) for name, value in options.items()} | {
         "device": device.partition(":")[0],
         "weights": hash_checkpoint(arguments.checkpoint),
-        "samples": checksum_data(config.stage, [arguments.split]),
+        "samples": checksum_data(config.stage, [split]),
         "versions": f"tslm {__version__}, torch {torch.__version__}",
     }
 

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from data_prep.cohorts.kept import KeptNights, describe_source, make_key
 from data_prep.cohorts.sleep_edf_subjects import SubjectNight, apply_table, read_subject_tables
 from data_prep.rationales.compose import add_rationales
 from data_prep.simulators.human.night import SIMULATED
@@ -91,6 +92,7 @@ class Night:
     read: Callable[[], RawRecording]
     fs_hz: float = 0.0  # rate of all prepared channels; 0: the highest of them
     night_only: bool = False  # see `prepare_night`
+    source: str = ""  # key of what `read` depends on (data_prep.cohorts.kept); empty: not kept when a call is stopped
 
 
 def prepare_cohort(
@@ -120,6 +122,7 @@ def prepare_cohort(
             partial(_read_night, config, files, table),
             config.fs_hz,
             options.night_only,
+            describe_source(config, files, table),
         )
         for survey, files in zip(surveys, found, strict=True)
     ]
@@ -153,6 +156,8 @@ def prepare_nights(
 ) -> list[Participant]:
     """Read, prepare and write nights one by one; participants.tsv is written at the end.
 
+    Nights of the same call that was stopped are kept (data_prep.cohorts.kept).
+
     Args:
         nights: to prepare.
         out_dir: folder of the cohort.
@@ -177,24 +182,26 @@ def prepare_nights(
     nights = [night for night in nights if night.subject in split_of]
     before = read_participants(out_dir) if (out_dir / PARTICIPANTS_FILE).is_file() else []
     (out_dir / PARTICIPANTS_FILE).unlink(missing_ok=True)  # an interrupted run must not look complete
-    done = map_nights(partial(_prepare_one, out_dir=out_dir, split_of=split_of, options=options), nights, workers)
-    participants: list[Participant] = []
     understood: set[str] = set()
-    for night in progress_bar(done, total=len(nights), desc="prepare", unit="night"):
-        participant = night.result
-        if participant is None:
-            failed.append((night.item.name, night.error))
-            logger.warning("%s: error: %s", night.item.name, night.error)
+    kept = KeptNights(out_dir)
+    keys = {
+        night.name: make_key(night.source, options, split_of[night.subject].text) for night in nights if night.source
+    }
+    rows = {name: row for name, key in keys.items() if (row := kept.find(key)) is not None}
+    if rows:
+        logger.warning("%d nights of a call that was stopped are kept; delete %s for new ones", len(rows), kept.path)
+    missing = [night for night in nights if night.name not in rows]
+    done = map_nights(partial(_prepare_one, out_dir=out_dir, split_of=split_of, options=options), missing, workers)
+    for one in progress_bar(done, total=len(nights), initial=len(rows), desc="prepare", unit="night"):
+        if one.result is None:
+            failed.append((one.item.name, one.error))
+            logger.warning("%s: error: %s", one.item.name, one.error)
             continue
-        participants.append(participant)
-        notes = participant.notes.split("; ") if participant.notes else []
-        for note in notes:
-            if note.startswith(UNDERSTOOD) and note not in understood:
-                understood.add(note)
-                logger.warning("%s", note)
-        changed = [note for note in notes if not note.startswith(UNDERSTOOD)]
-        if changed and not changed[0].startswith(SIMULATED):
-            logger.warning("%s: %s", participant.recording, "; ".join(changed))
+        rows[one.item.name] = one.result
+        if one.item.name in keys:
+            kept.add(keys[one.item.name], one.result)
+        _report_notes(one.result, understood)
+    participants = [rows[night.name] for night in nights if night.name in rows]
     if not participants:
         raise ValueError(list_failures(failed, num_nights))
     if needs_strata(split):
@@ -203,11 +210,24 @@ def prepare_nights(
         participants = [replace(row, split=split_of[row.subject]) for row in participants]
     check_subject_splits(participants)
     write_participants(participants, out_dir)
+    kept.discard()
     for stale in {row.recording for row in before} - {row.recording for row in participants}:
         (out_dir / f"{stale}.parquet").unlink(missing_ok=True)
     if failed:
         raise ValueError(f"{list_failures(failed, num_nights)}; the others are prepared in {out_dir}")
     return participants
+
+
+def _report_notes(participant: Participant, understood: set[str]) -> None:
+    """Log what was changed in a night, and once a cohort how its tables were understood."""
+    notes = participant.notes.split("; ") if participant.notes else []
+    for note in notes:
+        if note.startswith(UNDERSTOOD) and note not in understood:
+            understood.add(note)
+            logger.warning("%s", note)
+    changed = [note for note in notes if not note.startswith(UNDERSTOOD)]
+    if changed and not changed[0].startswith(SIMULATED):
+        logger.warning("%s: %s", participant.recording, "; ".join(changed))
 
 
 def _prepare_one(night: Night, out_dir: Path, split_of: Mapping[str, Split], options: NightOptions) -> Participant:

@@ -97,6 +97,11 @@ def test_mlflow_follows_a_run_through_a_stop_and_its_evaluation(data_dir: Path, 
     names = {Path(file.path).name for file in client.list_artifacts(run_id, min(kept))}
     assert {"config.json", "model.safetensors", "state.json"} <= names
     assert not names & {"optimizer.safetensors", "training.json"}
+    best = json.loads((folder / "checkpoints" / "best" / "state.json").read_text())
+    copy = f"checkpoints/kappa_{best['val_kappa']:.4f}_step_{best['step']}"
+    sent = {Path(file.path).name for file in client.list_artifacts(run_id, copy)}
+    assert {path.name for path in (folder / "checkpoints" / "best").iterdir()} == sent  # with what is fitted later
+    assert {"calibration.json", "transitions.json"} <= sent
     folders = ("confusion_matrices", "hypnograms")
     drawings = [file.path for folder in folders for file in client.list_artifacts(run_id, folder)]
     assert {"confusion_matrices/classifier.html", "hypnograms/night4.html"} <= set(drawings)

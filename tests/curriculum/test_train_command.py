@@ -312,6 +312,8 @@ def test_a_missing_predecessor_is_the_command_to_run(
         (["stage1_mcq"], ["--from_scratch", "stage.trained=[encodr]"], "encoder, projector"),
         (["stage1_mcq"], ["--from_scratch", "model.encoder.max_patches=1"], "model.encoder.max_patches"),
         (["stage1_mcq"], ["--model", "classifier", "--from_scratch"], "stage.task=night"),
+        (["stage1_mcq"], ["stage.trained=[lora]", "model.lora.target_modules=[qkv_proj]"], "model.lora.target_modules"),
+        (["stage1_mcq"], ["stage.max_new_tokens=4096"], "lower stage.max_new_tokens"),
         (["stage2_captioning"], ["--eval_only", "results_dir=nowhere"], "nowhere"),
     ],
 )

@@ -1,7 +1,9 @@
 """The command on a tiny language model that was not trained: every file is written, every mistake is one line."""
 
+import errno
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +14,7 @@ from evaluation.report import main as report
 from tests.factories.pages import make_rows, read_page
 from tests.factories.recordings import write_cohort
 from tests.factories.small import build_small_model, small_config
+from tslm.explain.interventions.outcomes import describe_edit
 from tslm.explain.interventions.run import EDIT_NAMES
 from tslm.files import read_json, write_json
 from tslm.predictions.rows import write_predictions
@@ -100,3 +103,35 @@ def test_a_mistake_is_one_line(more: list[str], said: str, folder: Path, capsys:
 def test_a_classifier_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert intervene(folder, checkpoint="scorer") == 2
     assert "writes no text; give the checkpoint of a language model" in capsys.readouterr().err
+
+
+def test_a_call_that_was_stopped_goes_on_with_what_it_had_measured(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = ("--num_epochs", "2", "--edits", "spindles_added", "rationale_cut")
+    assert intervene(folder, *call) == 0
+    path = folder / "results" / "interventions.json"
+    whole, limit = path.read_text(), 2
+    measured: list[Any] = []
+
+    def describe(*arguments: Any) -> dict[str, Any]:
+        if len(measured) == limit:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        measured.append(arguments[:3])
+        return describe_edit(*arguments)
+
+    path.unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr("tslm.explain.interventions.run.describe_edit", describe)
+        assert intervene(folder, *call) == 1
+        assert len(measured) == limit
+        capsys.readouterr()
+        assert intervene(folder, *call) == 2
+        assert "--resume goes on" in capsys.readouterr().err
+        assert intervene(folder, "--num_epochs", "3", *call[2:], "--resume") == 2
+        assert "num_epochs: 2 -> 3" in capsys.readouterr().err
+        measured, limit = [], 99
+        assert intervene(folder, *call, "--resume") == 0
+    assert path.read_text() == whole
+    assert len(measured) == len(json.loads(whole)["edits"]) - 2  # those before were not measured again
+    assert not list((folder / "results").glob("*.partial*"))

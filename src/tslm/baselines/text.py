@@ -23,6 +23,7 @@ from tslm.evidence.text.facts_line import render_facts_line
 from tslm.evidence.words import epoch_facts
 from tslm.labels import species_group
 from tslm.models import build_text_model, build_tokenizer
+from tslm.models.llm.backbone import count_positions
 from tslm.models.text_model import TextModel
 from tslm.predictions.calibration import scale_scores
 from tslm.predictions.rows import PredictionRow, pick_likeliest
@@ -120,7 +121,7 @@ def _correct(row: PredictionRow, prior_K: np.ndarray) -> PredictionRow:
 
 def _check_length(model: TextModel, example: Example, with_rationale: bool, config: RunConfig) -> None:
     """ValueError where a prompt is longer than the language model can read."""
-    longest = getattr(model.causal_lm.config, "max_position_embeddings", None)
+    longest = count_positions(model.causal_lm)
     collate = Collator(config.model, build_tokenizer(config), with_response=False)
     length = collate([example]).num_positions + (config.stage.max_new_tokens if with_rationale else 0)
     if longest is not None and length > longest:

@@ -22,7 +22,7 @@ from tslm.models.decoding.packing import packed_weights
 from tslm.models.epoch_reader import EpochReader
 from tslm.models.fusion import DecoderInputs, NightContext, run_decoder
 from tslm.models.interface import ModelOutput, build_param_groups, frozen, is_trained, mean_by_sample
-from tslm.models.llm.backbone import LanguageModel, cap_logits, unwrap_lora, word_embeddings
+from tslm.models.llm.backbone import LanguageModel, cap_logits, count_positions, unwrap_lora, word_embeddings
 
 
 class TextModel(nn.Module):
@@ -87,10 +87,34 @@ class TextModel(nn.Module):
         return ModelOutput(loss_sum, weight_sum, (logits_PV.argmax(-1) == truth_P).sum(), loss_B)
 
     def fuse(self, batch: Batch) -> DecoderInputs:
-        """Build what the decoder reads of a batch."""
+        """Build what the decoder reads of a batch; ValueError for a sample that is longer than it can read."""
         assert batch.input_ids_BT is not None
+        self.check_length(batch)
         words_BTE = word_embeddings(self.llm)(batch.input_ids_BT)
         return self.fusion(words_BTE, batch, self.reader, self._read_night(batch))
+
+    def check_length(self, batch: Batch, num_new_tokens: int = 0) -> None:
+        """Refuse a sample with more positions than the language model was built to read: its output would mean nothing.
+
+        Args:
+            batch: of samples, padded to the longest.
+            num_new_tokens: that are to be written after each.
+
+        Raises:
+            ValueError: names the longest sample, its length, the limit and the settings.
+        """
+        assert batch.attention_mask_BT is not None
+        limit, length = count_positions(self.causal_lm), batch.attention_mask_BT.shape[1]
+        if limit is None or length + num_new_tokens <= limit:
+            return
+        name = batch.sample_ids[int(batch.attention_mask_BT.sum(dim=1).argmax())]
+        answer = f" and its answer up to {num_new_tokens}" if num_new_tokens else ""
+        shorter = "fewer tokens with model.encoder.patch_size or model.digits.num_values"
+        way = "lower stage.max_new_tokens" if length < limit else f"make {shorter}"
+        raise ValueError(
+            f"{name}: the sample takes {length} positions{answer}, the language model reads {limit} "
+            f"(max_position_embeddings); {way}, or choose another --llm"
+        )
 
     @torch.no_grad()
     def generate(
@@ -108,6 +132,7 @@ class TextModel(nn.Module):
         """
         assert batch.attention_mask_BT is not None
         causal_lm = self.causal_lm
+        self.check_length(batch, max_new_tokens)
         with grouped_attention(causal_lm), packed_weights(causal_lm, len(batch.attention_mask_BT)):
             return decode(
                 causal_lm,
@@ -131,6 +156,7 @@ class TextModel(nn.Module):
             labels: for each sample its labels as token ids (tslm.data.samples.collate.tokenize_labels).
         """
         assert batch.attention_mask_BT is not None
+        self.check_length(batch, max((len(label) for options in labels for label in options), default=0))
         cache, inputs = DynamicCache(config=self.causal_lm.config), self.fuse(batch)
         head = self.causal_lm.get_output_embeddings()
         assert isinstance(head, nn.Module)

@@ -1,6 +1,6 @@
-"""Predictions that are on disk as soon as they are made, and a call that goes on where an earlier one stopped.
+"""Rows that are on disk as soon as they are made, and a call that goes on where an earlier one stopped.
 
-<file>.partial        rows in the order in which they were made; whole lines up to `num_bytes`
+<file>.partial        rows, one line of JSON each, in the order in which they were made; whole lines up to `num_bytes`
 <file>.partial.json   what the rows depend on (`request`), the number of finished blocks and of their bytes
 
 A block is what is answered at once: a batch, or a night. When all blocks are done, the rows are written to <file> in
@@ -19,8 +19,8 @@ from tslm.predictions.rows import PredictionRow, check_row, read_predictions, re
 _MAX_NAMED = 4  # settings in a message
 
 
-class PredictionJournal:
-    """Rows of predictions for one file, appended block by block.
+class Journal:
+    """Rows of any kind for one file, appended block by block.
 
     Args:
         path: the file that is written at the end.
@@ -54,9 +54,8 @@ class PredictionJournal:
         return self._num_bytes > 0
 
     def append(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Append the rows of a block; ValueError for a row that `read_predictions` would refuse."""
-        checked = [check_row(row, f"row {number} of block {self.num_blocks}") for number, row in enumerate(rows, 1)]
-        text = "".join(map(render_row, checked)).encode()
+        """Append the rows of a block."""
+        text = "".join(map(self._render, rows)).encode()
         with self.partial.open("ab") as file:
             file.write(text)
             file.flush()
@@ -65,6 +64,51 @@ class PredictionJournal:
         self.num_blocks += 1
         state = {"num_blocks": self.num_blocks, "num_bytes": self._num_bytes}
         write_json({"request": self._request, **state}, self._state_path)
+
+    def read_json_rows(self) -> list[dict[str, Any]]:
+        """Rows as they were appended; ValueError where the file is damaged."""
+        try:
+            lines = self.partial.read_text(encoding="utf-8").splitlines()
+            return [json.loads(line) for line in lines]
+        except ValueError as error:
+            raise ValueError(f"{self.partial} is damaged: {error}; delete it to start again") from error
+
+    def discard(self) -> None:
+        """Delete what is unfinished."""
+        self._state_path.unlink(missing_ok=True)
+        self.partial.unlink(missing_ok=True)
+
+    def _render(self, row: Any) -> str:
+        return json.dumps(row) + "\n"
+
+    def _check_resumable(self, before: Mapping[str, Any], resume: bool) -> None:
+        if not resume:
+            raise ValueError(
+                f"{self.partial} holds the rows of a call that was stopped: --resume goes on with them; delete "
+                "it to start again"
+            )
+        names = [name for name in {**before, **self._request} if before.get(name) != self._request.get(name)]
+        if names:
+            listed = "; ".join(_describe_change(name, before, self._request) for name in names[:_MAX_NAMED])
+            raise ValueError(
+                f"{self.partial} was begun with something else ({listed}): --resume needs the same call; give that, or "
+                "delete the file to start again"
+            )
+        if self.partial.stat().st_size < self._num_bytes:
+            raise ValueError(f"{self.partial} is damaged: it is shorter than it was; delete it to start again")
+
+
+class PredictionJournal(Journal):
+    """Rows of predictions for one file, checked as `read_predictions` checks them; arguments as `Journal`."""
+
+    def append(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Append the rows of a block; ValueError for a row that `read_predictions` would refuse."""
+        super().append(
+            [check_row(row, f"row {number} of block {self.num_blocks}") for number, row in enumerate(rows, 1)]
+        )
+
+    def _render(self, row: Any) -> str:
+        return render_row(row)
 
     def read_rows(self) -> list[PredictionRow]:
         """Rows in the order in which they were appended; errors as `read_predictions`."""
@@ -84,27 +128,6 @@ class PredictionJournal:
         os.replace(whole, self.path)
         self.discard()
         return rows
-
-    def discard(self) -> None:
-        """Delete what is unfinished."""
-        self._state_path.unlink(missing_ok=True)
-        self.partial.unlink(missing_ok=True)
-
-    def _check_resumable(self, before: Mapping[str, Any], resume: bool) -> None:
-        if not resume:
-            raise ValueError(
-                f"{self.partial} holds the predictions of a call that was stopped: --resume goes on with them; delete "
-                "it to start again"
-            )
-        names = [name for name in {**before, **self._request} if before.get(name) != self._request.get(name)]
-        if names:
-            listed = "; ".join(_describe_change(name, before, self._request) for name in names[:_MAX_NAMED])
-            raise ValueError(
-                f"{self.partial} was begun with something else ({listed}): --resume needs the same call; give that, or "
-                "delete the file to start again"
-            )
-        if self.partial.stat().st_size < self._num_bytes:
-            raise ValueError(f"{self.partial} is damaged: it is shorter than it was; delete it to start again")
 
 
 def _describe_change(name: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> str:

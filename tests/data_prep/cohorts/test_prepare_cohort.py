@@ -1,8 +1,10 @@
 """Cohorts of files from one YAML each, through the command."""
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyedflib
@@ -10,6 +12,8 @@ import pytest
 import scipy.io
 import yaml
 
+from data_prep.cohorts.cohort import prepare_night
+from data_prep.cohorts.kept import KEPT_FILE
 from data_prep.prepare import main
 from tslm.data.prepared.recordings import read_participants, read_recording
 from tslm.data.readers.edf.writer import write_edf
@@ -252,3 +256,43 @@ def test_the_example_of_the_guide_is_a_cohort(tmp_path: Path) -> None:
     recording = read_recording(tmp_path / "out" / "P07_night1.parquet")
     assert recording.sleep_stages == STAGES
     assert list(recording.channels) == list(yaml.safe_load(example.group(1))["channels"])
+
+
+def prepare_all(
+    raw_dir: Path, out_dir: Path, monkeypatch: pytest.MonkeyPatch, stop_before: int = 99
+) -> tuple[int, int]:
+    """Exit code, and how many nights were prepared; Ctrl-C before the one of that number."""
+    prepared: list[RawRecording] = []
+
+    def prepare(raw: RawRecording, *arguments: Any) -> Any:
+        if len(prepared) == stop_before:
+            raise KeyboardInterrupt
+        prepared.append(raw)
+        return prepare_night(raw, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("data_prep.cohorts.cohort.prepare_night", prepare)
+        call = ["generic_edf", "--out", str(out_dir), f"raw_dir={raw_dir}", "channels={EEG: [C4]}"]
+        return main(call), len(prepared)
+
+
+def test_a_call_that_was_stopped_keeps_its_nights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    raw_dir, whole, out_dir = tmp_path / "raw", tmp_path / "whole", tmp_path / "out"
+    for seed in range(5):
+        write_generic_edf(raw_dir, seed)
+    assert prepare_all(raw_dir, whole, monkeypatch) == (0, 5)
+    code, num_prepared = prepare_all(raw_dir, out_dir, monkeypatch, stop_before=3)
+    assert (code != 0, num_prepared) == (True, 3)
+    assert not (out_dir / "participants.tsv").exists()
+    with (out_dir / KEPT_FILE).open("a") as file:
+        file.write('{"key": "cut o')  # as a kill leaves it
+    os.utime(raw_dir / "lab/p1.edf", (0, 0))  # another file since
+    (out_dir / "p2.parquet").write_bytes(b"damaged")
+    caplog.clear()
+    assert prepare_all(raw_dir, out_dir, monkeypatch) == (0, 4)
+    assert f"1 nights of a call that was stopped are kept; delete {out_dir / KEPT_FILE}" in caplog.text
+    assert sorted(path.name for path in out_dir.iterdir()) == sorted(path.name for path in whole.iterdir())
+    assert all(path.read_bytes() == (whole / path.name).read_bytes() for path in out_dir.iterdir())
+    assert prepare_all(raw_dir, out_dir, monkeypatch) == (0, 5)  # a finished call begins anew

@@ -1,5 +1,6 @@
 """What holds for every way of fusing series and text."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -359,3 +360,24 @@ def test_a_model_names_the_layers_that_are_sharded_one_by_one(architecture: str,
     model = build_text_model(small_config(tiny_llm), build_llm(architecture))
     layers = model.causal_lm.base_model.layers
     assert model._no_split_modules == [type(layers[0]).__name__]
+
+
+def test_a_sample_longer_than_the_language_model_reads_is_refused_by_name(tiny_llm: Path) -> None:
+    config = small_config(tiny_llm)
+    model, dataset = build_small_model(config), sleep_dataset(config)
+    longer = replace(dataset[3], pre_prompt="A longer prompt. " + dataset[3].pre_prompt)
+    batch, prompts = collate(config, [dataset[0], longer]), collate(config, [dataset[0], longer], with_response=False)
+    model.causal_lm.config.max_position_embeddings = batch.attention_mask_BT.shape[1]
+    assert bool(model(batch).loss_sum.isfinite())  # the longest that fits
+    length = prompts.attention_mask_BT.shape[1]
+    model.causal_lm.config.max_position_embeddings = length + 4
+    too_long = rf"{re.escape(longer.sample_id)}: the sample takes {length} positions and its answer up to 5, .* reads"
+    with pytest.raises(ValueError, match=rf"{too_long} {length + 4} .*lower stage\.max_new_tokens"):
+        model.generate(prompts, max_new_tokens=5, end_token_id=0, pad_token_id=0)
+    assert model.generate(prompts, max_new_tokens=4, end_token_id=0, pad_token_id=0).shape[1] <= 4
+    with pytest.raises(ValueError, match="answer up to 5"):
+        model.score_labels(prompts, [[[1, 2, 3, 4, 5], [2]]] * 2)
+    model.causal_lm.config.max_position_embeddings = length - 1
+    with pytest.raises(ValueError, match=rf"takes {length} positions, .*model\.encoder\.patch_size .*--llm") as caught:
+        model.fuse(prompts)
+    assert "\n" not in str(caught.value)

@@ -6,7 +6,7 @@
 4. compare text and answer before and after                                           (outcomes)
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import Any, Protocol
@@ -64,6 +64,8 @@ def run_interventions(
     seed: int = 0,
     resampling: Resampling = DEFAULT_RESAMPLING,
     show_progress: bool = False,
+    done: Sequence[Mapping[str, Any]] = (),
+    keep: Callable[[dict[str, Any]], None] | None = None,
 ) -> list[dict[str, Any]]:
     """Measure for each edit and condition how often the text, and the answer, follow.
 
@@ -76,6 +78,8 @@ def run_interventions(
         seed: of the draws of epochs and edits.
         resampling: of the intervals, over subjects.
         show_progress: whether bars are shown.
+        done: rows of an earlier call with the same arguments, which are not measured again.
+        keep: called with each new row as soon as it is measured.
 
     Returns:
         A row for each edit and condition, as `outcomes.describe_edit` gives it.
@@ -87,19 +91,22 @@ def run_interventions(
     chosen = check_edits(writer.config, edits, conditions)
     _check_nights(nights)
     answerer = _Answerer(writer, nights, seed, show_progress)
-    rows = []
-    for edit in (edit for edit in EDITS if edit.name in edits):
-        used = [condition for condition in edit.conditions if condition in chosen]
-        cases, num_skipped = answerer.draw_cases(edit, num_epochs) if used else ([], 0)
-        for condition in used:
-            outcomes = answerer.edit_epochs(edit, cases, condition)
-            labels = (edit.name, edit.what, condition, edit.effect.claim, edit.effect.answer)
-            rows.append(describe_edit(*labels, outcomes, num_skipped, resampling))
-    for condition in dict.fromkeys(_whole_prompt(condition) for condition in chosen):
-        for change in (change for change in RATIONALE_EDITS if change.name in edits):
-            outcomes, num_skipped = answerer.edit_rationales(change, condition, num_epochs)
-            labels = (change.name, change.what, condition, "", change.answer)
-            rows.append(describe_edit(*labels, outcomes, num_skipped, resampling))
+    rows = [dict(row) for row in done]
+    whole = dict.fromkeys(_whole_prompt(condition) for condition in chosen)
+    steps: list[tuple[Edit | RationaleEdit, Condition]] = [
+        *((edit, one) for edit in EDITS if edit.name in edits for one in edit.conditions if one in chosen),
+        *((change, one) for one in whole for change in RATIONALE_EDITS if change.name in edits),
+    ]
+    for edit, condition in steps[len(rows) :]:
+        if isinstance(edit, RationaleEdit):
+            outcomes, num_skipped = answerer.edit_rationales(edit, condition, num_epochs)
+            effects = ("", edit.answer)
+        else:
+            cases, num_skipped = answerer.draw_cases(edit, num_epochs)
+            outcomes, effects = answerer.edit_epochs(edit, cases, condition), (edit.effect.claim, edit.effect.answer)
+        rows.append(describe_edit(edit.name, edit.what, condition, *effects, outcomes, num_skipped, resampling))
+        if keep is not None:
+            keep(rows[-1])
     return rows
 
 
@@ -169,9 +176,12 @@ class _Answerer:
             for night in nights
         ]
         self._unedited: dict[Condition, dict[tuple[int, int], PredictionRow]] = {}
+        self._drawn: dict[str, tuple[list[_Case], int]] = {}
 
     def draw_cases(self, edit: Edit, num_epochs: int) -> tuple[list[_Case], int]:
-        """Epochs whose edit the detectors confirm, in time order, and how many they did not confirm."""
+        """Epochs whose edit the detectors confirm, in time order, and how many they did not confirm; drawn once."""
+        if edit.name in self._drawn:
+            return self._drawn[edit.name]
         cases: list[_Case] = []
         num_skipped = 0
         for night, epoch in self._draw_epochs(edit.effect.sleep_stages):
@@ -186,7 +196,9 @@ class _Answerer:
                 num_skipped += 1
                 continue
             cases.append(_Case(night, epoch, facts, change))
-        return sorted(cases, key=lambda case: (case.night, case.epoch)), num_skipped
+        drawn = sorted(cases, key=lambda case: (case.night, case.epoch)), num_skipped
+        self._drawn[edit.name] = drawn
+        return drawn
 
     def edit_epochs(self, edit: Edit, cases: Sequence[_Case], condition: Condition) -> list[Outcome]:
         """Texts and answers to edited epochs beside those to the same epochs unedited."""

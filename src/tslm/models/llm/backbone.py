@@ -1,18 +1,20 @@
 """The frozen causal language model, its tokenizer and its LoRA adapters."""
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
 from peft.tuners import lora
-from safetensors import SafetensorError
+from peft.utils import SAFETENSORS_WEIGHTS_NAME
+from safetensors import SafetensorError, safe_open
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.pytorch_utils import Conv1D
 from transformers.utils.logging import set_tqdm_hook
 
 from tslm.config.checkpoint import ADAPTER_DIR
@@ -41,12 +43,24 @@ def load_llm(config: LLMConfig, dtype: torch.dtype) -> PreTrainedModel:
 
 
 def load_tokenizer(config: LLMConfig) -> PreTrainedTokenizerBase:
-    """The model's tokenizer; errors as `load_llm`."""
-    return AutoTokenizer.from_pretrained(fetch_llm(config.source, sha256=config.sha256))
+    """The model's tokenizer; errors as `load_llm`, and ValueError for one without an end token."""
+    folder = fetch_llm(config.source, sha256=config.sha256)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    if tokenizer.eos_token_id is None:
+        raise ValueError(
+            f"the tokenizer of {config.source} has no end token, which closes every answer; name one as eos_token in "
+            f"{folder / 'tokenizer_config.json'}, or choose another --llm"
+        )
+    return tokenizer
 
 
 def attach_lora(llm: PreTrainedModel, config: LoRAConfig) -> PeftModel:
-    """New adapters (the first equals the plain model: B starts at zero)."""
+    """New adapters (the first equals the plain model: B starts at zero).
+
+    Raises:
+        ValueError: a wanted module is in no layer of the model, or only in some.
+    """
+    _check_modules(llm, config.target_modules)
     adapters = LoraConfig(
         r=config.rank,
         lora_alpha=config.alpha,
@@ -132,7 +146,11 @@ def save_lora(
 
 
 def load_lora(llm: PreTrainedModel, checkpoint_dir: Path, is_trainable: bool) -> PeftModel:
-    """Adapters of a checkpoint, readable by peft alone as well; ValueError when they are damaged."""
+    """Adapters of a checkpoint, readable by peft alone as well.
+
+    Raises:
+        ValueError: they are damaged, or of another language model.
+    """
     folder = checkpoint_dir / ADAPTER_DIR
     kind = read_json(folder / _ADAPTER_FILE).get("peft_type")
     if kind != "LORA":
@@ -141,16 +159,61 @@ def load_lora(llm: PreTrainedModel, checkpoint_dir: Path, is_trainable: bool) ->
         adapters = LoraConfig.from_pretrained(str(folder))
         adapters._register_custom_module({nn.Linear: _FusedLinear})
         with _quiet_peft():
-            return PeftModel.from_pretrained(llm, folder, is_trainable=is_trainable, config=adapters)
+            adapted = PeftModel.from_pretrained(llm, folder, is_trainable=is_trainable, config=adapters)
+        with safe_open(folder / SAFETENSORS_WEIGHTS_NAME, "pt") as file:
+            _compare_adapters(set(file.keys()), adapted, folder)
     except (SafetensorError, RuntimeError, TypeError, KeyError, AttributeError) as error:
         why = " ".join(str(error).split())[:200]
         raise ValueError(f"{folder} is damaged: {why}; restore it or train the stage again") from error
+    return adapted
+
+
+def count_positions(causal_lm: PreTrainedModel) -> int | None:
+    """The most positions that the model was built to read; None where its config states none."""
+    return getattr(causal_lm.config.get_text_config(), "max_position_embeddings", None)
+
+
+def _check_modules(llm: PreTrainedModel, wanted: Sequence[str]) -> None:
+    """ValueError where not every layer has all wanted modules; peft adapts what it finds and says nothing.
+
+    A name with a dot (`self_attn.q_proj`, `layers.0.self_attn.q_proj`) is one that chooses its layers.
+    """
+    num_layers = llm.config.get_text_config().num_hidden_layers
+    names = [name for name, _ in llm.named_modules()]
+    found = {module: sum(f".{name}".endswith(f".{module}") for name in names) for module in wanted}
+    missing = [
+        f"{module} (in {count or 'none'} of {num_layers} layers)"
+        for module, count in found.items()
+        if count < (1 if "." in module else num_layers)
+    ]
+    if missing:
+        linear = {name: module for name, module in llm.named_modules() if isinstance(module, nn.Linear | Conv1D)}
+        head = llm.get_output_embeddings()
+        there = sorted({name.rsplit(".", 1)[-1] for name, module in linear.items() if module is not head})
+        raise ValueError(
+            f"the language model ({type(llm).__name__}) lacks layers that model.lora.target_modules names: "
+            f"{', '.join(missing)}; it has model.lora.target_modules=[{','.join(there)}]"
+        )
+
+
+def _compare_adapters(stored: set[str], adapted: PeftModel, folder: Path) -> None:
+    """ValueError where a checkpoint's adapters are not those that its language model took."""
+    taken = set(get_peft_model_state_dict(adapted, save_embedding_layers=False))
+    strange = stored - taken or taken - stored
+    if strange:
+        modules = sorted({name.rsplit(".lora_", 1)[0].rsplit(".", 1)[-1] for name in strange})
+        which = "has adapters that the language model has no layer for" if stored - taken else "lacks adapters"
+        raise ValueError(
+            f"{folder} {which}: {', '.join(modules)} ({len(strange)} tensors, such as {min(strange)}); give the "
+            "language model that it was trained with (llm.source, model.lora.target_modules), or restore it"
+        )
 
 
 @contextmanager
 def _quiet_peft() -> Iterator[None]:
-    """Leave out the warning about a name of transformers that peft (0.21) still asks for."""
+    """Leave out what peft (0.21) warns of: a name of transformers, and missing adapters, which are an error here."""
     with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Found missing adapter keys", UserWarning)
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
         yield
 

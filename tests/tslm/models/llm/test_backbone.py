@@ -1,12 +1,13 @@
 from pathlib import Path
+from typing import Any
 
 import peft
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, LlamaForCausalLM, Phi3Config
 
 from tslm.config.schema import LLMConfig, LoRAConfig
-from tslm.models.llm.backbone import attach_lora, compile_layers, load_llm, load_lora, save_lora
+from tslm.models.llm.backbone import attach_lora, compile_layers, load_llm, load_lora, load_tokenizer, save_lora
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
@@ -54,3 +55,66 @@ def test_loading_a_model_and_its_adapter_shows_no_bars_and_no_warnings(
     load_lora(load_llm(config, torch.float32), tmp_path, is_trainable=True)
     assert capfd.readouterr() == ("", "")
     assert [str(warning.message) for warning in recwarn] == []
+
+
+def build_fused() -> Any:
+    """A Phi-3, whose attention and MLP have one matrix for what a Llama has three and two for."""
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4}
+    return AutoModelForCausalLM.from_config(Phi3Config(vocab_size=64, num_hidden_layers=2, pad_token_id=0, **sizes))
+
+
+def test_modules_that_the_model_has_not_are_named_with_those_that_it_has() -> None:
+    fused = build_fused()
+    with pytest.raises(
+        ValueError, match=r"model\.lora\.target_modules names: q_proj \(in none of 2 layers\)"
+    ) as caught:
+        attach_lora(fused, LoRAConfig())
+    said = str(caught.value)
+    assert [name in said.split(";")[0] for name in ("k_proj", "v_proj", "gate_proj", "up_proj")] == 4 * [True]
+    assert "down_proj" not in said.split(";")[0]
+    assert said.endswith("it has model.lora.target_modules=[down_proj,gate_up_proj,o_proj,qkv_proj]")
+    adapted = attach_lora(fused, LoRAConfig(target_modules=("down_proj", "gate_up_proj", "o_proj", "qkv_proj")))
+    assert sum("lora_A" in name for name, _ in adapted.named_parameters()) == 8
+
+
+def test_the_convolutions_of_a_gpt2_are_named_as_its_modules() -> None:
+    gpt2 = AutoModelForCausalLM.from_config(GPT2Config(vocab_size=64, n_embd=32, n_layer=2, n_head=4))
+    with pytest.raises(ValueError, match=r"it has model\.lora\.target_modules=\[c_attn,c_fc,c_proj\]"):
+        attach_lora(gpt2, LoRAConfig())
+
+
+def test_a_module_of_some_layers_alone_is_adapted_where_its_name_says_so(tiny_llm: Path) -> None:
+    llm = LlamaForCausalLM.from_pretrained(tiny_llm)
+    del llm.model.layers[1].self_attn.q_proj
+    with pytest.raises(ValueError, match=r"names: q_proj \(in 1 of 2 layers\);"):
+        attach_lora(llm, LoRAConfig())
+    adapted = attach_lora(llm, LoRAConfig(target_modules=("self_attn.q_proj", "up_proj")))
+    assert sum("lora_A" in name for name, _ in adapted.named_parameters()) == 3
+
+
+def test_adapters_of_another_model_are_refused(tiny_llm: Path, tmp_path: Path) -> None:
+    llm = AutoModelForCausalLM.from_pretrained(tiny_llm)
+    save_lora(attach_lora(llm, LoRAConfig()), tmp_path, base_model=str(tiny_llm))
+    other = LlamaForCausalLM.from_pretrained(tiny_llm)
+    del other.model.layers[1].self_attn.q_proj
+    with pytest.raises(ValueError, match=r"has no layer for: q_proj \(2 tensors.*llm\.source") as caught:
+        load_lora(other, tmp_path, is_trainable=False)
+    assert "\n" not in str(caught.value)
+
+
+def test_adapters_of_some_modules_alone_are_refused(tiny_llm: Path, tmp_path: Path) -> None:
+    llm = AutoModelForCausalLM.from_pretrained(tiny_llm)
+    save_lora(attach_lora(llm, LoRAConfig(target_modules=("q_proj",))), tmp_path, base_model=str(tiny_llm))
+    path = tmp_path / "adapter" / "adapter_config.json"
+    path.write_text(path.read_text().replace('"q_proj"', '"q_proj", "up_proj"'))
+    with pytest.raises(ValueError, match=r"lacks adapters: up_proj \(4 tensors"):
+        load_lora(AutoModelForCausalLM.from_pretrained(tiny_llm), tmp_path, is_trainable=False)
+
+
+def test_a_tokenizer_without_an_end_token_is_refused(tiny_llm: Path, tmp_path: Path) -> None:
+    AutoModelForCausalLM.from_pretrained(tiny_llm).save_pretrained(tmp_path)
+    tokenizer = AutoTokenizer.from_pretrained(tiny_llm)
+    tokenizer.eos_token = None
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"has no end token.*eos_token in .*tokenizer_config\.json"):
+        load_tokenizer(LLMConfig(source=str(tmp_path)))
