@@ -22,7 +22,7 @@ from tslm.labels import LABEL_SETS, LabelSet, SleepStage
 from tslm.predictions.rows import PredictionRow, parse_row_answer, read_predictions
 from tslm.scoring.intervals import Resampling
 from tslm.scoring.metrics import bootstrap_intervals, compute_metrics, count_confusion
-from tslm.table import Cell, Table
+from tslm.table import Cell, Row, Table
 from tslm.training.runs.folder import PREDICTIONS_FILE
 from tslm.training.runs.manifest import read_manifest
 
@@ -126,7 +126,8 @@ def _describe_data(
         "length": f"{total * epoch_s / 3600:.1f} h in all, epochs of {epoch_s:g} s",
         "epochs": f"{total}: {shares}; unscored {1 - sum(counts[stage] for stage in SCORED) / total:.1%}",
     }
-    return Table(("what", "value"), list(facts.items())).markdown()
+    rows: list[Row] = [[name, str(value)] for name, value in facts.items()]
+    return Table(("what", "value"), rows).markdown()
 
 
 def _describe_protocol(grid: GridConfig, runs: Sequence[Run], path: Path) -> str:
