@@ -12,6 +12,7 @@ from concurrent.futures import CancelledError
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import chdir
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 from urllib.parse import urlsplit
@@ -205,7 +206,7 @@ def _run_ray(
     function: Callable[[Item], Result], items: Sequence[Item], workers: Workers
 ) -> Iterator[Done[Item, Result]]:
     try:
-        import ray
+        ray: Any = import_module("ray")
     except ImportError as error:
         raise ImportError(
             "--backend ray needs the package ray of the extra `cluster`: pip install 'tslm-sleep[cluster]'"

@@ -21,6 +21,7 @@ READERS: Mapping[str, Callable[[Path, SignalsConfig], SignalFile]] = {
     ".tsv": open_csv,
     ".mat": open_mat,
 }
+_WITHOUT_UNITS = (".csv", ".tsv", ".mat")
 
 
 def open_signals(path: Path, config: SignalsConfig) -> SignalFile:
@@ -28,10 +29,15 @@ def open_signals(path: Path, config: SignalsConfig) -> SignalFile:
 
     Raises:
         FileNotFoundError: The file is missing.
-        ValueError: The file does not have the format that its extension says.
+        ValueError: The file does not have the format that its extension says, or states units where one is given.
         ImportError: The reader needs an extra that is not installed.
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
+    if config.unit != SignalsConfig.unit and path.suffix.lower() not in _WITHOUT_UNITS:
+        raise ValueError(
+            f"{path}: unit={config.unit} is for CSV and .mat files; this one states its units. Where they are wrong, a "
+            "cohort's channels.NAME.unit says so"
+        )
     reader = READERS.get(path.suffix.lower())
     return reader(path, config) if reader else open_mne(path)

@@ -142,6 +142,13 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         open_signals(tmp_path / "absent.csv", SignalsConfig())
 
 
+def test_a_unit_for_a_file_that_states_its_own_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "night.edf"
+    path.write_bytes(b"0")
+    with pytest.raises(ValueError, match=r"night\.edf: unit=mV is for CSV and \.mat files"):
+        open_signals(path, SignalsConfig(unit="mV"))
+
+
 def test_a_time_column_in_milliseconds_is_asked_for_and_read(tmp_path: Path) -> None:
     path = tmp_path / "n.csv"
     path.write_text("t,EEG\n" + "".join(f"{10 * idx},{idx % 7}\n" for idx in range(300)))
