@@ -18,7 +18,6 @@ from accelerate.utils import (
 from torch.distributed.fsdp import MixedPrecisionPolicy
 
 from tslm.config.schema import RunConfig
-from tslm.nn.precision import with_usable_precision
 from tslm.predictions.rows import PredictionRow
 from tslm.predictions.stager import choose_device
 from tslm.training.checkpoints.checkpoint import read_state
@@ -92,14 +91,12 @@ def build_fsdp_plugin() -> FullyShardedDataParallelPlugin:
     return FullyShardedDataParallelPlugin(mixed_precision_policy=MixedPrecisionPolicy(), activation_checkpointing=False)
 
 
-def apply_launch_options(config: RunConfig, device: str = "") -> RunConfig:
-    """Apply what the launch decides to the settings: recomputed activations, and a precision that the CPU has."""
+def apply_launch_options(config: RunConfig) -> RunConfig:
+    """Apply an option of `accelerate launch` to the settings: fsdp_activation_checkpointing."""
     options = os.environ if _is_sharded() else {}
     recomputes = options.get("FSDP_ACTIVATION_CHECKPOINTING", "false").lower() == "true"
     recomputes |= config.model.gradient_checkpointing
-    config = replace(config, model=replace(config.model, gradient_checkpointing=recomputes))
-    is_on_cpu = device == "cpu" or not torch.accelerator.is_available()
-    return with_usable_precision(config, "cpu") if is_on_cpu else config
+    return replace(config, model=replace(config.model, gradient_checkpointing=recomputes))
 
 
 @contextmanager

@@ -85,8 +85,13 @@ def _check_cuts(configs: list[RunConfig], args: argparse.Namespace) -> None:
 
 
 def compose(curriculum_stage: str, args: argparse.Namespace) -> RunConfig:
-    """Compose the settings of one curriculum stage under the options of the command."""
-    return compose_config(curriculum_stage, args.config, args.llm, args.model, args.overrides, args.config_dir)
+    """Compose the settings of one curriculum stage under the options of the command, in a precision of the device."""
+    config = compose_config(curriculum_stage, args.config, args.llm, args.model, args.overrides, args.config_dir)
+    if config.train.precision != "bf16":
+        return config
+    from tslm.nn.precision import with_usable_precision  # torch loads here, not for --help
+
+    return with_usable_precision(config, args.device)
 
 
 def trace_lineage(configs: list[RunConfig], args: argparse.Namespace) -> list[RunConfig]:
@@ -152,7 +157,7 @@ def _train_and_evaluate(config: RunConfig, args: argparse.Namespace, start_from:
     from curriculum.processes import apply_launch_options, build_accelerator, report_lost_processes
     from curriculum.train_stage import train_stage
 
-    config = apply_launch_options(config, args.device)
+    config = apply_launch_options(config)
     with report_lost_processes(config):
         accelerator = build_accelerator(config, args.device)
         if not args.eval_only:

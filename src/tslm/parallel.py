@@ -8,7 +8,7 @@ import argparse
 import logging
 import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import chdir
 from dataclasses import dataclass
@@ -196,7 +196,8 @@ def _find_dask(address: str) -> str:
         (await connect(address, timeout=CONNECT_S)).abort()
 
     try:
-        asyncio.run(asyncio.wait_for(greet(), CONNECT_S))
+        with ThreadPoolExecutor(1) as pool:  # the caller may have a loop of its own, as a notebook has
+            pool.submit(lambda: asyncio.run(asyncio.wait_for(greet(), CONNECT_S))).result()
     except (OSError, ValueError, MemoryError) as error:  # whatever else listens there
         raise OSError(f"no Dask scheduler answers at {address} within {CONNECT_S:g} s; is that its address?") from error
     return address

@@ -112,7 +112,7 @@ def render_card(folder: Path, name: str, splits: "DatasetDict") -> str:
         "---",
         f"# {name.rpartition('/')[2]}",
         "",
-        "Prepared by tslm-sleep (`python -m data_prep.prepare`). "
+        "Prepared by tslm-sleep. "
         + ("A row is a scoring epoch; channels are in microvolt." if is_cohort else "A row is a sample."),
         "",
         "| split | rows | recordings | subjects |" if is_cohort else "| split | rows |",

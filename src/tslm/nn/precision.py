@@ -14,7 +14,13 @@ def with_usable_precision(config: RunConfig, device: torch.device | str) -> RunC
     """The config, with `train.precision` fp32 where the device is a CPU that only emulates bfloat16.
 
     Emulated products take eight times as long as those in float32. Answers differ in round-off, so it is logged.
+
+    Args:
+        config: of a run.
+        device: where it runs; empty: a GPU if there is one.
     """
+    if not device:
+        device = "cuda" if torch.accelerator.is_available() else "cpu"
     if config.train.precision != "bf16" or has_bfloat16(device):
         return config
     logger.warning("this CPU has no arithmetic in bfloat16: train.precision=fp32 is used")

@@ -40,5 +40,6 @@ def test_a_package_without_models_says_so(
     assert "without trained models; name a checkpoint" in capsys.readouterr().out
     assert main(["models", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == []
-    assert main(["score", "night.edf"]) == 2
+    (tmp_path / "night.edf").write_bytes(b"")
+    assert main(["score", str(tmp_path / "night.edf")]) == 2
     assert "without a model 'human' (it has none yet); name a checkpoint" in capsys.readouterr().err

@@ -17,6 +17,14 @@ _REGION_ORDER: Mapping[str, tuple[str, ...]] = {
     "occipital": ("occipital", "parietal", "central", "frontal", "temporal", ""),
     "temporal": ("temporal", "central", "frontal", "parietal", "occipital", ""),
     "": ("", "central", "frontal", "occipital", "parietal", "temporal"),
+    "of animals": (
+        "",
+        "central",
+        "parietal",
+        "frontal",
+        "occipital",
+        "temporal",
+    ),  # a region as a name
 }
 # Sites of the AASM manual (2007), the right ones, which it recommends, first; then its midline and the rest.
 _USUAL_SITES = ("F4", "F3", "C4", "C3", "O2", "O1", "P4", "P3", "Fz", "Cz", "Oz", "Pz", "Fp2", "Fp1", "Fpz")
@@ -56,7 +64,7 @@ def _rank_eeg(trained: ChannelName, name: ChannelName) -> tuple[int, ...]:
         int(not name.plus or (name.plus, name.minus) != (trained.plus, trained.minus)),
         int(not name.plus or name.plus != trained.plus or reference >= _NOT_STATED),
         int(reference > _NOT_STATED),
-        _REGION_ORDER[trained.region].index(name.region),
+        _REGION_ORDER[trained.region or ("" if name.plus else "of animals")].index(name.region),
         reference,
         int(bool(trained_side) and side != trained_side),
         _USUAL_SITES.index(name.plus) if name.plus in _USUAL_SITES else len(_USUAL_SITES),
