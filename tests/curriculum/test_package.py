@@ -145,7 +145,7 @@ def test_what_the_card_needs_is_asked_for(
     assert not (tmp_path / "package" / "human").exists()
 
 
-@pytest.mark.parametrize("command", ["train.py results_dir=/work/lab", "train.py '~/x'", "/opt/python train.py"])
+@pytest.mark.parametrize("command", ["train.py results_dir=/data/lab", "train.py '~/x'", "/opt/python train.py"])
 def test_a_command_with_a_path_of_this_machine_is_refused(
     run_dir: Path, tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

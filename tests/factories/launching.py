@@ -5,7 +5,6 @@ import multiprocessing
 import os
 import socket
 import sys
-import traceback
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -99,9 +98,4 @@ def _run_rank(rank: int, port: int, output: Path, act: Callable[..., Any], *argu
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
     sys.stdout = sys.stderr = output.open("w", buffering=1)
-    try:
-        code = act(rank, *arguments)
-    except Exception:
-        traceback.print_exc()
-        raise
-    sys.exit(code or 0)
+    sys.exit(act(rank, *arguments) or 0)  # multiprocessing writes the traceback of an error to stderr

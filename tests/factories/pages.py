@@ -52,6 +52,11 @@ class PageChecker(HTMLParser):
         return re.sub(r"\s+", " ", "".join(self.words).replace("\u202f", " "))
 
 
+def find_absolute_paths(text: str) -> list[str]:
+    """Starts of absolute paths in a text that shall hold none, such as "/data/"; addresses of the web do not count."""
+    return re.findall(r"""(?:^|[\s='"(`])(/\w[\w.-]*/)""", text, flags=re.MULTILINE)
+
+
 def read_page(path):
     page = PageChecker()
     page.source = path.read_text(encoding="utf-8")
