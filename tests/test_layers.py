@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 APPS = ("curriculum", "data_prep", "evaluation")
 LAYERS = {
     0: ("labels", "hypnogram", "answers", "prompts", "files", "command", "table", "metric_names"),
-    1: ("config", "batch", "seeds", "progress_bar", "fetch", "pretrained", "file_lock", "parallel"),
+    1: ("config", "batch", "seeds", "progress_bar", "fetch", "pretrained", "file_lock", "parallel", "sqlite_file"),
     2: ("nn", "signals", "evidence"),
     3: ("data", "models"),
     4: ("training", "predictions"),

@@ -10,9 +10,11 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from tslm.review.records import RATINGS, Review, SavedReview, check_review, check_reviewer
+from tslm.sqlite_file import connect_file, make_durable, transaction, translate_sqlite_errors
 
 _FIELDS = (*RATINGS, "corrected_stage", "comment")
 _COLUMNS = f"reviewer, sample_id, revision, saved_at, blinded, checks_shown, {', '.join(_FIELDS)}"
@@ -149,12 +151,12 @@ class ReviewStore(AbstractContextManager["ReviewStore"]):
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Cursor]:
-        with self._lock, translate_sqlite_errors(self.path):
+        with self._lock, _translate_errors(self.path):
             yield self._connection.cursor()
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Cursor]:
-        with self._lock, translate_sqlite_errors(self.path), transaction(self._connection) as cursor:
+        with self._lock, _translate_errors(self.path), transaction(self._connection) as cursor:
             yield cursor
 
 
@@ -179,7 +181,6 @@ def _read_row(row: tuple[object, ...]) -> SavedReview:
 
 SCHEMA_VERSION = 1
 _APPLICATION_ID = 0x74736C72  # "tslr", in the header of the SQLite file
-_LOCK_TIMEOUT_S = 10.0  # while another process writes
 _TABLES = (
     """CREATE TABLE run (
         id INTEGER PRIMARY KEY CHECK (id = 1),
@@ -220,6 +221,9 @@ _TABLES = (
 )
 
 
+_translate_errors = partial(translate_sqlite_errors, kind="reviews", advice="give another file with --db")
+
+
 def open_database(path: Path, predictions_sha256: str, predictions_path: Path, blinded: bool) -> sqlite3.Connection:
     """Open the file, or create it.
 
@@ -227,44 +231,17 @@ def open_database(path: Path, predictions_sha256: str, predictions_path: Path, b
         ValueError: a database of something else, of other predictions or of another version, or no database.
         OSError: it cannot be opened or made.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with translate_sqlite_errors(path):
-        connection = sqlite3.connect(path, timeout=_LOCK_TIMEOUT_S, check_same_thread=False, isolation_level=None)
+    with _translate_errors(path):
+        connection = connect_file(path)
         with ExitStack() as on_failure:
             on_failure.callback(connection.close)
             with transaction(connection) as cursor:
                 if not cursor.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
                     _create(cursor, predictions_sha256, predictions_path, blinded)
                 _check(cursor, path, predictions_sha256)
-            # Readers do not wait for a writer, and a commit is on disk when it returns.
-            for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
-                connection.execute(f"PRAGMA {pragma}")
+            make_durable(connection)
             on_failure.pop_all()
     return connection
-
-
-@contextmanager
-def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Cursor]:
-    """Run the block as one transaction; no other process writes meanwhile."""
-    cursor = connection.cursor()
-    cursor.execute("BEGIN IMMEDIATE")
-    with connection:  # commits, or rolls back
-        yield cursor
-
-
-@contextmanager
-def translate_sqlite_errors(path: Path) -> Iterator[None]:
-    """Translate SQLite's errors into OSError (locked, read-only, full) or ValueError (damaged)."""
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        raise OSError(
-            f"{path}: {error}; close other programs that use it, or check the folder's permissions and space"
-        ) from error
-    except sqlite3.DatabaseError as error:
-        raise ValueError(
-            f"{path} is damaged or no database of reviews ({error}); give another file with --db"
-        ) from error
 
 
 def format_now() -> str:

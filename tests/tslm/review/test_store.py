@@ -9,7 +9,8 @@ import pytest
 
 from tests.factories.reviews import OPTIONS
 from tslm.review.records import MAX_COMMENT_LENGTH, Review
-from tslm.review.store import ReviewConflictError, ReviewStore, transaction
+from tslm.review.store import ReviewConflictError, ReviewStore
+from tslm.sqlite_file import transaction
 
 SHA = "a" * 64
 GOOD = Review(5, 4, 3, OPTIONS[2], "no K-complex here")

@@ -10,17 +10,17 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from tslm.serve.jobs.tasks import JobOptions
+from tslm.sqlite_file import connect_file, make_durable, transaction, translate_sqlite_errors
 
 STATES = ("uploading", "waiting", "running", "done", "failed")
 ENDED = ("done", "failed")
 MAX_ATTEMPTS = 5  # a night in whose work the service itself dies so often is given up
 _APPLICATION_ID = 0x74736C6A  # "tslj", in the header of the SQLite file
-_LOCK_TIMEOUT_S = 10.0
 _COLUMNS = "id, state, file, options, created_s, started_s, ended_s, attempts, progress, error"
 _TABLE = """CREATE TABLE IF NOT EXISTS job (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -85,17 +85,15 @@ class JobStore:
     def __init__(self, path: Path, max_waiting: int) -> None:
         self.path, self.max_waiting = path, max_waiting
         self._lock = threading.RLock()
-        path.parent.mkdir(parents=True, exist_ok=True)
         with self._errors():
-            self._connection = sqlite3.connect(path, timeout=_LOCK_TIMEOUT_S, check_same_thread=False)
+            self._connection = connect_file(path)
             (application,) = self._connection.execute("PRAGMA application_id").fetchone()
             (num_tables,) = self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
             if num_tables and application != _APPLICATION_ID:
                 self._connection.close()
                 raise ValueError(f"{path} is a database, but not of jobs; give another folder by --data")
             self._connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-            for pragma in ("journal_mode = WAL", "synchronous = FULL"):
-                self._connection.execute(f"PRAGMA {pragma}")
+            make_durable(self._connection)
             self._connection.execute(_TABLE)
 
     def close(self) -> None:
@@ -225,18 +223,10 @@ class JobStore:
         return [Job(row[0], row[1], row[2], JobOptions.from_dict(json.loads(row[3])), *row[4:]) for row in rows]
 
     @contextmanager
-    def _change(self) -> Iterator[sqlite3.Connection]:
+    def _change(self) -> Iterator[sqlite3.Cursor]:
         """A transaction, which is rolled back if the block fails."""
-        with self._lock, self._errors(), self._connection:
-            self._connection.execute("BEGIN IMMEDIATE")
-            yield self._connection
+        with self._lock, self._errors(), transaction(self._connection) as cursor:
+            yield cursor
 
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        """SQLite's errors as OSError (full, locked, read-only) or ValueError (damaged)."""
-        try:
-            yield
-        except sqlite3.OperationalError as error:
-            raise OSError(f"{self.path}: {error}; look at the folder's space and permissions") from error
-        except sqlite3.DatabaseError as error:
-            raise ValueError(f"{self.path} is damaged or no database ({error}); move it away") from error
+    def _errors(self) -> AbstractContextManager[None]:
+        return translate_sqlite_errors(self.path, "jobs", "move it away")
