@@ -16,6 +16,13 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: Any) -> tuple[int, str, 
     return code, *capsys.readouterr()
 
 
+def copy_night(night: Path, folder: Path, *names: str) -> Path:
+    folder.mkdir()
+    for name in names:
+        shutil.copy(night, folder / name)
+    return folder
+
+
 def list_files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
@@ -69,10 +76,7 @@ def test_of_a_folder_one_bad_night_stops_no_other(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    raw = tmp_path / "raw"
-    raw.mkdir()
-    for name in ("a.edf", "c.edf"):
-        shutil.copy(unlabelled_night, raw / name)
+    raw = copy_night(unlabelled_night, tmp_path / "raw", "a.edf", "c.edf")
     (raw / "b.edf").write_bytes(b"0" * 300)
     code, _, err = run(capsys, raw, "--model", staging_models, "--out", tmp_path / "out", "--explain", "none")
     assert code == 2 and "1 of 3 nights failed" in err
@@ -119,10 +123,7 @@ def test_of_several_nights_each_has_its_own_expert_from_a_folder(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    raw = tmp_path / "raw"
-    raw.mkdir()
-    for name in ("a.edf", "b.edf"):
-        shutil.copy(unlabelled_night, raw / name)
+    raw = copy_night(unlabelled_night, tmp_path / "raw", "a.edf", "b.edf")
     expert = write_hypnogram(tmp_path / "scored" / "b.txt")
     call = (raw, "--model", staging_models, "--explain", "none", "--out", tmp_path / "out", "--expert")
     for wrong in (expert, raw):
