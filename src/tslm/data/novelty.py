@@ -64,11 +64,11 @@ class ChannelNovelty:
             raise ValueError("share_below must lie between 0 and 1")
 
     def measure(self, features_F: np.ndarray) -> float:
-        """Root mean square of the z-scores of `measure_features`."""
+        """Root mean square of the z-scores of `measure_spectral_features`."""
         return float(np.sqrt(np.mean(np.square((features_F - self.mean_F) / self.spread_F))))
 
 
-def measure_features(epochs_EL: np.ndarray) -> np.ndarray | None:
+def measure_spectral_features(epochs_EL: np.ndarray) -> np.ndarray | None:
     """(F,) features of a channel: medians over epochs of ln amplitude at the knots, then interquartile ranges of it.
 
     Args:
@@ -99,7 +99,7 @@ def fit_novelty(recordings: Iterable[Recording], channels: Sequence[str]) -> dic
     subjects: dict[str, list[str]] = {name: [] for name in features}
     for recording in recordings:
         for name in features.keys() & recording.channels.keys():
-            if (features_F := measure_features(recording.channels[name])) is not None:
+            if (features_F := measure_spectral_features(recording.channels[name])) is not None:
                 features[name].append(features_F)
                 subjects[name].append(recording.subject)
     return {
@@ -140,7 +140,7 @@ def find_novel_channels(
     """Channels of a recording that are unlike those of the training, each with its novelty and what that is above."""
     found = {}
     for name in novelty.keys() & recording.channels.keys():
-        features_F = measure_features(recording.channels[name])
+        features_F = measure_spectral_features(recording.channels[name])
         if features_F is not None and (measured := novelty[name].measure(features_F)) > novelty[name].limit:
             found[name] = measured, novelty[name]
     return {name: found[name] for name in novelty if name in found}

@@ -15,7 +15,7 @@ from tslm.data.novelty import (
     fit_novelty,
     fit_run_novelty,
     load_novelty,
-    measure_features,
+    measure_spectral_features,
     save_novelty,
 )
 from tslm.data.prepared.recordings import Recording, write_participants, write_recording
@@ -40,15 +40,15 @@ def novelty() -> dict[str, ChannelNovelty]:
 
 def test_features_are_median_and_interquartile_range_of_the_epochs_spectra() -> None:
     epochs_EL = np.random.default_rng(0).normal(0, 1, (40, 3000)).astype(np.float32)
-    quiet, loud = measure_features(epochs_EL), measure_features(np.e * epochs_EL)
+    quiet, loud = measure_spectral_features(epochs_EL), measure_spectral_features(np.e * epochs_EL)
     assert quiet is not None and loud is not None
     np.testing.assert_allclose(loud[:32] - quiet[:32], 1, atol=1e-4)  # a gain of e is 1 in ln amplitude
     np.testing.assert_allclose(loud[32:], quiet[32:], atol=1e-4)
     np.testing.assert_allclose(quiet[16:32], 0, atol=0.1)  # white noise of standard deviation 1
     loud_half = epochs_EL * np.repeat([1, np.e], 20)[:, None]
-    assert (measure_features(loud_half)[32:] > 0.7).all()  # type: ignore[index]
-    assert measure_features(np.zeros((40, 3000), np.float32)) is None
-    assert measure_features(epochs_EL[:4]) is None
+    assert (measure_spectral_features(loud_half)[32:] > 0.7).all()  # type: ignore[index]
+    assert measure_spectral_features(np.zeros((40, 3000), np.float32)) is None
+    assert measure_spectral_features(epochs_EL[:4]) is None
 
 
 def test_about_one_in_twenty_recordings_of_the_training_kind_is_noted(novelty: dict[str, ChannelNovelty]) -> None:
