@@ -1,7 +1,5 @@
-import asyncio
 import subprocess
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +10,9 @@ pytest.importorskip("multipart", reason="needs the extra serve")
 from evaluation.benchmarks.service.client import ServiceClient, build_form
 from evaluation.benchmarks.service.damage import damage_request
 from evaluation.benchmarks.service.load import _compare_memory, write_night
+from tests.factories.servers.uploads import receive_body
 from tslm.data.readers.edf.read import open_edf
 from tslm.data.readers.raw import SignalsConfig
-from tslm.serve.jobs.uploads import receive_form
 
 
 def test_a_simulated_night_is_a_recording_that_is_uploaded_whole(tmp_path: Path) -> None:
@@ -22,10 +20,7 @@ def test_a_simulated_night_is_a_recording_that_is_uploaded_whole(tmp_path: Path)
     assert open_edf(tmp_path / "n.edf", SignalsConfig()).duration_s == 180
     body, content_type = build_form(b"m.edf", content)
 
-    async def stream() -> AsyncIterator[bytes]:
-        yield body
-
-    assert asyncio.run(receive_form(stream(), content_type, tmp_path / "upload", 10**6)) == "m.edf"
+    assert receive_body(body, content_type, tmp_path / "upload", step=len(body)) == "m.edf"
     assert (tmp_path / "upload" / "m.edf").read_bytes() == content
 
 

@@ -1,5 +1,3 @@
-import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -9,7 +7,8 @@ pytest.importorskip("multipart", reason="needs the extra serve")
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tslm.serve.jobs.uploads import COMPANIONS, RECORDINGS, TooLongError, UnknownFormatError, clean_name, receive_form
+from tests.factories.servers.uploads import receive_body
+from tslm.serve.jobs.uploads import COMPANIONS, RECORDINGS, TooLongError, UnknownFormatError, clean_name
 
 TYPE = "multipart/form-data; boundary=b"
 
@@ -20,11 +19,7 @@ def part(content: bytes, name: str = "n.edf", field: str = "file") -> bytes:
 
 
 def receive(body: bytes, folder: Path, max_bytes: int = 10**6, step: int = 10, content_type: str = TYPE) -> str:
-    async def stream() -> AsyncIterator[bytes]:
-        for start in range(0, len(body), step):
-            yield body[start : start + step]
-
-    return asyncio.run(receive_form(stream(), content_type, folder / "upload", max_bytes))
+    return receive_body(body, content_type, folder / "upload", max_bytes, step)
 
 
 @pytest.mark.parametrize(
